@@ -1,0 +1,187 @@
+"""The contract of a broker: at-least-once delivery, exactly-once accounting.
+
+A broker keeps jobs, work items, leases, receipts and tallies, for any number of processes. All times are seconds; the
+clock is the broker's own. Every method raises ``BrokerUnavailable`` (transient) when the broker can't be reached after
+the retries of its own client, and translates foreign exceptions; callers do the rest of the retrying.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkItem
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The right to work on one item (or to manage one job) until ``expires_at``; renewing changes it in place."""
+
+    token: str
+    """Opaque to all but the broker (a pop receipt, a row's secret)."""
+    expires_at: float
+    """Unix seconds by the broker's clock."""
+    deliveries: int
+    """How often the item was delivered and not handed back without fault; 1 the first time."""
+
+
+@dataclass(slots=True, eq=False)
+class JobLease(Lease):
+    """A job to manage."""
+
+    job: WarmJob
+    """With its ``job_id`` filled in, even where the message had none."""
+
+
+@dataclass(slots=True, eq=False)
+class WorkLease(Lease):
+    """An item to read."""
+
+    item: WorkItem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """How much work there is, for the fleet's policy; numbers may be a few seconds old."""
+
+    waiting_items: int = 0
+    leased_items: int = 0
+    """Items some worker holds. Where the service counts only the sum, all of it is in ``waiting_items`` and this
+    counts what is known from tallies."""
+    waiting_bytes: int = 0
+    active_jobs: int = 0
+    """Jobs that are not in a final state."""
+
+
+class Broker(ABC):
+    """See the module. Use as an async context manager; opening creates what is missing."""
+
+    url: str
+    max_message_bytes: int = 0
+    """Most bytes of a message; 0: no limit. The planner keeps its items below."""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connects; creates queues, tables or files that are missing."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Lets go of everything; leases simply run out. Idempotent."""
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def submit(self, job: WarmJob, file_list: AsyncIterable[bytes] | None = None) -> str:
+        """Stores and queues a job; returns its id (``job.job_id`` if set, else a new one).
+
+        ``file_list`` gives the chunks of a ``--files-from`` list, stored before the job can be claimed. Submitting
+        an id that exists already is a no-op: a caller may repeat a call whose answer it did not get.
+        """
+
+    @abstractmethod
+    def file_list(self, job_id: str) -> AsyncIterator[bytes]:
+        """The chunks of the job's stored list, in order, as they were given."""
+
+    @abstractmethod
+    async def claim_job(self, owner: str, lease_seconds: float) -> JobLease | None:
+        """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None: there is none.
+
+        A message that can't be understood goes to poison with its reason, at once, and the next one is tried. A job
+        already in a final state is settled and passed over.
+        """
+
+    @abstractmethod
+    async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
+        """Raises ``LeaseLost`` if another manager may have the job by now."""
+
+    @abstractmethod
+    async def release_job(self, lease: JobLease) -> None:
+        """Hands a job back, to be claimed again at once (manager shutdown). A lost lease is no error."""
+
+    @abstractmethod
+    async def settle_job(self, lease: JobLease) -> None:
+        """Takes the job off the queue for good: it is in a final state. A lost lease is no error."""
+
+    @abstractmethod
+    async def set_state(self, job_id: str, state: JobState, reason: str = "") -> JobStatus:
+        """Moves a job along ``model.TRANSITIONS``; the broker stamps started_at (to scanning) and finished_at.
+
+        ``cancel``, ``pause`` and ``resume`` are calls of this (resume: to warming if the scan is finished, else to
+        scanning). Same state: a no-op. A job in a final state never changes.
+
+        Raises:
+            UnknownJob, InvalidTransition.
+        """
+
+    @abstractmethod
+    async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
+        """Stores the scan's totals. ``totals.finished`` and state scanning: the job becomes warming. Totals that are
+        finished are never overwritten by unfinished ones."""
+
+    @abstractmethod
+    async def state(self, job_id: str) -> JobState:
+        """The job's state alone, as cheaply as can be (workers poll it). Final states as ``status`` derives them
+        need not be seen here. Raises ``UnknownJob``."""
+
+    @abstractmethod
+    async def status(self, job_id: str) -> JobStatus:
+        """The job's status, in O(workers); ``JobStatus.settled`` applied. Raises ``UnknownJob``."""
+
+    @abstractmethod
+    async def jobs(self) -> list[JobStatus]:
+        """The status of every job the broker remembers, newest first."""
+
+    # -- work ------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def publish(self, items: Sequence[WorkItem]) -> None:
+        """Makes items available. An item whose id was published before (a manager scanned twice) may be delivered
+        twice, but is counted once."""
+
+    @abstractmethod
+    async def claim(self, worker: str, most: int, lease_seconds: float) -> list[WorkLease]:
+        """Up to ``most`` items, oldest first; an empty list: nothing to do now. Does not wait.
+
+        Items of jobs that are cancelled or failed are dropped; those of paused jobs are left or handed back. Where
+        the queue can't tell, the worker checks ``state``. An item with more than ``max_deliveries`` failed
+        deliveries goes to poison instead of being returned; one that can't be understood goes there at once.
+        """
+
+    @abstractmethod
+    async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
+        """Raises ``LeaseLost`` if somebody else may have the item by now."""
+
+    @abstractmethod
+    async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
+        """Writes receipts and the worker's tally of each job in one atomic step per job, then lets go of the items.
+
+        For each result: True if it was counted; False if it was counted before (by this worker in a call whose
+        answer was lost, or by another), or its lease was lost. After an exception a caller may call again with the
+        same arguments: nothing is counted twice.
+        """
+
+    @abstractmethod
+    async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
+        """Hands an item back. A ``reason`` counts against it: after ``max_deliveries`` such failures it goes to poison
+        (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
+        A lost lease is no error."""
+
+    @abstractmethod
+    async def poison(self, lease: WorkLease, reason: str) -> None:
+        """Puts an item into poison at once. A lost lease is no error."""
+
+    @abstractmethod
+    async def backlog(self) -> Backlog:
+        """How much work there is, over all jobs."""

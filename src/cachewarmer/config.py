@@ -1,0 +1,139 @@
+"""Settings, frozen, with their units. The only module that reads the environment and TOML."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cachewarmer.errors import ConfigError
+
+KIB = 1024
+MIB = 1024 * 1024
+GIB = 1024 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NfsSettings:
+    """The direct NFSv3 reader."""
+
+    window_calls: int = 16
+    """READs (and listing calls) in flight for one address. A cold READ holds a server thread: docs/design.md."""
+    window_bytes: int = 64 * MIB
+    """Bytes asked for and not yet received, for one address."""
+    connections: int = 2
+    """TCP connections for one address."""
+    max_read_bytes: int = 1 * MIB
+    """The longest READ to ask for; the server's rtmax may be less."""
+    connect_seconds: float = 10.0
+    reply_seconds: float = 60.0
+    """No byte and no reply on a connection with calls in flight for this long: it is given up and made again."""
+    reconnect_attempts: int = 5
+    """Failed attempts in a row after which the session gives its requests back with ``TransportError``."""
+    jukebox_seconds: float = 1.0
+    """First wait after NFS3ERR_JUKEBOX; doubles up to 30 s."""
+    jukebox_limit_seconds: float = 600.0
+    """How long one file may answer NFS3ERR_JUKEBOX before it counts as failed."""
+    privileged_port: bool | None = None
+    """Bind a source port below 1024: True, False, or None to do it if we may."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """Reading files of this machine, and of kernel mounts."""
+
+    threads: int = 16
+    """Threads that read at the same time, for one session."""
+    read_bytes: int = 1 * MIB
+    """Length of one read(2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSettings:
+    """How a tree is cut into work items."""
+
+    item_files: int = 2000
+    """Most files in one item."""
+    item_bytes: int = 256 * MIB
+    """An item is closed when it holds this many bytes."""
+    range_bytes: int = 256 * MIB
+    """A file larger than this is cut into ranges of this many bytes."""
+    message_bytes: int = 0
+    """Most bytes of an item's JSON; 0: no limit. Azure Storage Queues take 64 KiB."""
+    directories_in_flight: int = 32
+    """Listings going on at once, over all addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseSettings:
+    """How work is handed out."""
+
+    lease_seconds: float = 60.0
+    """Visibility timeout of a lease; renewed at a third of it."""
+    max_deliveries: int = 5
+    """Failed deliveries after which an item goes to poison."""
+    poll_seconds: float = 1.0
+    """Between two looks at an empty queue, and at the state of jobs."""
+    drain_seconds: float = 20.0
+    """On SIGTERM, time to finish what is held before it is handed back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one process."""
+
+    nfs: NfsSettings = field(default_factory=NfsSettings)
+    local: LocalSettings = field(default_factory=LocalSettings)
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    lease: LeaseSettings = field(default_factory=LeaseSettings)
+
+
+def load_settings(environment: dict[str, str] | None = None) -> Settings:
+    """Settings from the TOML file that ``CACHEWARMER_CONFIG`` names, if any: one table for each group above.
+
+    Raises:
+        ConfigError: the file can't be read, or a key or value in it is wrong.
+    """
+    path = (os.environ if environment is None else environment).get("CACHEWARMER_CONFIG")
+    if not path:
+        return Settings()
+    try:
+        with open(path, "rb") as file:
+            tables = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"configuration file {path}: {error}") from error
+    groups = {"nfs": NfsSettings, "local": LocalSettings, "plan": PlanSettings, "lease": LeaseSettings}
+    made: dict[str, Any] = {}
+    for name, table in tables.items():
+        group = groups.get(name)
+        if group is None or not isinstance(table, dict):
+            raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(groups)})")
+        known = {one.name: one.type for one in fields(group)}
+        for key, value in table.items():
+            if key not in known:
+                raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
+            wanted = (int, float) if known[key] == "float" else bool if "bool" in str(known[key]) else int
+            if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool) or value < 0:
+                raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {value!r}")
+        made[name] = group(**table)
+    return Settings(**made)
+
+
+def state_directory() -> Path:
+    """Where the embedded broker keeps its file: ``$XDG_STATE_HOME/cachewarmer``, else ``~/.local/state/cachewarmer``."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "state") / "cachewarmer"
+
+
+def default_broker_url() -> str:
+    """The broker when none is named: SQLite in the user's state directory."""
+    return os.environ.get("CACHEWARMER_BROKER") or f"sqlite:///{state_directory() / 'cachewarmer.db'}"
+
+
+def default_processes() -> int:
+    """Reader processes for this machine: half of its cores, between 1 and 4."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(4, cores // 2))

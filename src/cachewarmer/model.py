@@ -1,0 +1,670 @@
+"""What travels between the stages: jobs, work items, receipts and status, with their JSON, and the job states.
+
+The JSON keys are a contract with scripts and with the first CacheWarmer: PascalCase, unknown keys ignored, a missing
+optional key takes its default. Paths are ``str`` decoded as UTF-8 with ``surrogateescape``, so that any bytes but NUL
+survive; JSON is written in ASCII, so that they survive every queue as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import secrets
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from cachewarmer.errors import InvalidMessage, InvalidTransition
+
+MAX_MESSAGE_BYTES = 64 * 1024
+"""The largest message an Azure Storage Queue takes (REST reference, Put Message)."""
+MAX_INFLATED_BYTES = 16 * 1024 * 1024
+"""The most a compressed file list may inflate to: a message is hostile until shown otherwise."""
+ERROR_SAMPLE = 100
+"""How many failed paths a status report names at most."""
+SLOWEST_SAMPLE = 10
+"""How many slow paths a status report names at most."""
+
+
+# -- states --------------------------------------------------------------------------------------------------------
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    SCANNING = "scanning"
+    WARMING = "warming"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job will never change again."""
+        return not TRANSITIONS[self]
+
+
+_ENDS = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.FAILED, JobState.CANCELLED})
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.SCANNING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.SCANNING: frozenset({JobState.WARMING, JobState.PAUSED}) | _ENDS,
+    JobState.WARMING: frozenset({JobState.PAUSED}) | _ENDS,
+    JobState.PAUSED: frozenset({JobState.SCANNING, JobState.WARMING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.COMPLETED: frozenset(),
+    JobState.COMPLETED_WITH_ERRORS: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+"""The whole state machine. A job taken up again by another manager stays in the state it is in."""
+
+
+def check_transition(job_id: str, old: JobState, new: JobState) -> bool:
+    """Whether ``old → new`` changes anything.
+
+    Raises:
+        InvalidTransition: the table does not have it.
+    """
+    if old is new:
+        return False
+    if new not in TRANSITIONS[old]:
+        raise InvalidTransition(f"job {job_id} is {old} and can't become {new}")
+    return True
+
+
+# -- ids -----------------------------------------------------------------------------------------------------------
+
+
+def new_job_id() -> str:
+    """A fresh job id: letters and digits only, so that every broker can use it as a key."""
+    return "j" + secrets.token_hex(8)
+
+
+def item_id(job_id: str, *parts: str | int) -> str:
+    """The id of a work item: the same job, path and range always give the same id (32 hexadecimal digits)."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (job_id, *parts):
+        raw = str(part).encode("utf-8", "surrogateescape")
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.hexdigest()
+
+
+# -- reading JSON that anyone may have written ---------------------------------------------------------------------
+
+
+def _load(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in a message, plain or base64 (Azure Storage Explorer offers both)."""
+    try:
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
+        if not raw.lstrip()[:1] == b"{":
+            try:
+                raw = base64.b64decode(raw, validate=True)
+            except (binascii.Error, ValueError):
+                raise InvalidMessage("neither a JSON object nor base64 of one") from None
+        loaded = json.loads(raw.decode("utf-8", "strict"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessage(f"not JSON: {error}") from error
+    if not isinstance(loaded, dict):
+        raise InvalidMessage(f"a JSON object was expected, not {type(loaded).__name__}")
+    return loaded
+
+
+class _Reader:
+    """Takes typed values out of a JSON object; says which key is at fault."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+
+    def _get(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InvalidMessage(f"{key} has the wrong type: {type(value).__name__}")
+        return value
+
+    def text(self, key: str, default: str = "") -> str:
+        value: str = self._get(key, str, default)
+        if "\0" in value:
+            raise InvalidMessage(f"{key} holds a NUL character")
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise InvalidMessage(f"{key} holds a character that no file name can hold") from None
+        return value
+
+    def number(self, key: str, default: int = 0, *, least: int = 0) -> int:
+        value: int = self._get(key, int, default)
+        if not least <= value < 1 << 63:
+            raise InvalidMessage(f"{key} is out of range: {value}")
+        return value
+
+    def real(self, key: str, default: float = 0.0) -> float:
+        value = self._get(key, (int, float), default)
+        if not -1e18 < value < 1e18:
+            raise InvalidMessage(f"{key} is out of range")
+        return float(value)
+
+    def flag(self, key: str) -> bool:
+        return bool(self._get(key, bool, False))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        found = self._get(key, list, [])
+        if not all(isinstance(one, str) and "\0" not in one for one in found):
+            raise InvalidMessage(f"{key} must be a list of strings")
+        return tuple(found)
+
+
+def _dump(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, separators=(",", ":"))
+
+
+# -- jobs ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmJob:
+    """A tree to warm. ``mount_addresses`` is empty for a directory of this machine (transport ``local``)."""
+
+    mount_addresses: tuple[str, ...] = ()
+    export_path: str = ""
+    """The export to mount; empty: found from the server's export list, and ``warm_path`` is the whole path."""
+    warm_path: str = "/"
+    """Below ``export_path``; a directory or a file."""
+    inclusion: tuple[str, ...] = ()
+    exclusion: tuple[str, ...] = ()
+    max_file_bytes: int = 0
+    min_file_bytes: int = 0
+    newer_than: float = 0.0
+    """Unix seconds; only files modified at or after it. 0: all."""
+    job_id: str = ""
+    name: str = ""
+    transport: str = "auto"
+    """``auto``, ``nfs``, ``mount`` or ``local``."""
+    max_bandwidth: int = 0
+    """Bytes per second for the job as a whole; 0: no limit."""
+    nfs_port: int = 0
+    """0: ask the portmapper."""
+    mount_port: int = 0
+    uid: int = -1
+    """AUTH_SYS user id; −1: of the process that reads."""
+    gid: int = -1
+    gids: tuple[int, ...] = ()
+    has_file_list: bool = False
+    """The files are those of the list stored with the job (``--files-from``), not of a walk."""
+    submitted_at: float = 0.0
+
+    def to_json(self) -> str:
+        """The message text; only the keys of the first CacheWarmer and what differs from the default."""
+        values: dict[str, Any] = {
+            "WarmTargetMountAddresses": list(self.mount_addresses),
+            "WarmTargetExportPath": self.export_path,
+            "WarmTargetPath": self.warm_path,
+            "InclusionList": list(self.inclusion),
+            "ExclusionList": list(self.exclusion),
+            "MaxFileSizeBytes": self.max_file_bytes,
+        }
+        for key, value, default in (
+            ("MinFileSizeBytes", self.min_file_bytes, 0),
+            ("NewerThan", self.newer_than, 0.0),
+            ("JobId", self.job_id, ""),
+            ("Name", self.name, ""),
+            ("Transport", self.transport, "auto"),
+            ("MaxBandwidthBytesPerSecond", self.max_bandwidth, 0),
+            ("NfsPort", self.nfs_port, 0),
+            ("MountPort", self.mount_port, 0),
+            ("Uid", self.uid, -1),
+            ("Gid", self.gid, -1),
+            ("Gids", list(self.gids), []),
+            ("HasFileList", self.has_file_list, False),
+            ("SubmittedAt", self.submitted_at, 0.0),
+        ):
+            if value != default:
+                values[key] = value
+        return _dump(values)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> WarmJob:
+        """Reads a job message, plain or base64.
+
+        Raises:
+            InvalidMessage: says which key is wrong.
+        """
+        loaded = _load(text)
+        if "WarmTargetPath" not in loaded:
+            raise InvalidMessage("WarmTargetPath is missing")
+        read = _Reader(loaded)
+        gids = read._get("Gids", list, [])
+        if not all(isinstance(one, int) and 0 <= one < 1 << 32 for one in gids):
+            raise InvalidMessage("Gids must be a list of group ids")
+        job = cls(
+            mount_addresses=read.texts("WarmTargetMountAddresses"),
+            export_path=read.text("WarmTargetExportPath"),
+            warm_path=read.text("WarmTargetPath"),
+            inclusion=read.texts("InclusionList"),
+            exclusion=read.texts("ExclusionList"),
+            max_file_bytes=read.number("MaxFileSizeBytes"),
+            min_file_bytes=read.number("MinFileSizeBytes"),
+            newer_than=read.real("NewerThan"),
+            job_id=read.text("JobId"),
+            name=read.text("Name"),
+            transport=read.text("Transport", "auto"),
+            max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
+            nfs_port=read.number("NfsPort"),
+            mount_port=read.number("MountPort"),
+            uid=read.number("Uid", -1, least=-1),
+            gid=read.number("Gid", -1, least=-1),
+            gids=tuple(gids),
+            has_file_list=read.flag("HasFileList"),
+            submitted_at=read.real("SubmittedAt"),
+        )
+        if job.transport not in ("auto", "nfs", "mount", "local"):
+            raise InvalidMessage(f"Transport must be auto, nfs, mount or local, not {job.transport!r}")
+        if not job.mount_addresses and job.transport != "local":
+            raise InvalidMessage("WarmTargetMountAddresses is empty")
+        if job.job_id and not (job.job_id.isascii() and job.job_id.isalnum() and len(job.job_id) <= 64):
+            raise InvalidMessage("JobId must be at most 64 letters and digits")
+        if job.nfs_port > 65535 or job.mount_port > 65535:
+            raise InvalidMessage("NfsPort and MountPort must be below 65536")
+        return job
+
+    @property
+    def full_path(self) -> str:
+        """Export and warm path joined with one slash: the path a client of the whole server would use."""
+        return "/" + "/".join(part for part in f"{self.export_path}/{self.warm_path}".split("/") if part)
+
+    @property
+    def label(self) -> str:
+        """How the target is shown to people: as mount(8) writes it, or the path of a local directory."""
+        if not self.mount_addresses:
+            return self.full_path
+        return f"{','.join(self.mount_addresses)}:{self.full_path}"
+
+
+# -- work items ----------------------------------------------------------------------------------------------------
+
+
+class FileEntry(NamedTuple):
+    """One file to read."""
+
+    path: str
+    """Relative to the item's ``path``; empty: the item's path itself."""
+    size: int
+    """Bytes seen at the scan; no read goes past it."""
+    handle: bytes = b""
+    """NFSv3 file handle, good only at the item's ``address``; empty: resolve the path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """What one worker reads under one lease.
+
+    With ``files`` the item is those files, each whole unless ``start``/``stop`` cut the one there is. Without, it is
+    a first-generation item: ``path`` is a file, or a directory whose direct files are meant, with the filters here.
+    """
+
+    mount_addresses: tuple[str, ...] = ()
+    export_path: str = ""
+    path: str = "/"
+    """Below ``export_path``."""
+    start: int = -1
+    stop: int = -1
+    """Half-open byte range [start, stop); −1: all."""
+    apply_filter: bool = False
+    start_file_filter: str = ""
+    end_file_filter: str = ""
+    inclusion: tuple[str, ...] = ()
+    exclusion: tuple[str, ...] = ()
+    max_file_bytes: int = 0
+    job_id: str = ""
+    item_id: str = ""
+    address: str = ""
+    """The mount address whose handles ``files`` carries: read there first."""
+    files: tuple[FileEntry, ...] | None = None
+    transport: str = "auto"
+    nfs_port: int = 0
+    mount_port: int = 0
+    uid: int = -1
+    gid: int = -1
+    gids: tuple[int, ...] = ()
+    max_bandwidth: int = 0
+    failed_deliveries: int = 0
+    """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
+    forgiven_deliveries: int = 0
+    """How often it was handed back without fault: pause, shutdown, eviction notice."""
+    last_error: str = ""
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes the item stands for; 0 where only a worker can find out."""
+        if self.start >= 0:
+            return max(0, self.stop - self.start)
+        return sum(entry.size for entry in self.files or ())
+
+    @property
+    def file_count(self) -> int:
+        """Files the item stands for: a file cut into ranges is counted by its first range."""
+        if self.start > 0:
+            return 0
+        return len(self.files) if self.files is not None else 1
+
+    def to_json(self) -> str:
+        """The message text. ``Files`` is a list while it is small, else deflated and base64 (``FilesDeflated``)."""
+        values: dict[str, Any] = {
+            "WarmTargetMountAddresses": list(self.mount_addresses),
+            "WarmTargetExportPath": self.export_path,
+            "WarmTargetPath": self.path,
+            "StartByte": self.start,
+            "StopByte": self.stop,
+            "ApplyFilter": self.apply_filter,
+            "StartFileFilter": self.start_file_filter,
+            "EndFileFilter": self.end_file_filter,
+            "InclusionList": list(self.inclusion),
+            "ExclusionList": list(self.exclusion),
+            "MaxFileSizeBytes": self.max_file_bytes,
+        }
+        for key, value, default in (
+            ("JobId", self.job_id, ""),
+            ("ItemId", self.item_id, ""),
+            ("Address", self.address, ""),
+            ("Transport", self.transport, "auto"),
+            ("NfsPort", self.nfs_port, 0),
+            ("MountPort", self.mount_port, 0),
+            ("Uid", self.uid, -1),
+            ("Gid", self.gid, -1),
+            ("Gids", list(self.gids), []),
+            ("MaxBandwidthBytesPerSecond", self.max_bandwidth, 0),
+            ("FailedDeliveries", self.failed_deliveries, 0),
+            ("ForgivenDeliveries", self.forgiven_deliveries, 0),
+            ("LastError", self.last_error, ""),
+        ):
+            if value != default:
+                values[key] = value
+        if self.files is not None:
+            rows = [(entry.path, entry.size, binascii.b2a_base64(entry.handle, newline=False).decode()) for entry in self.files]
+            if len(rows) <= 8:
+                values["Files"] = rows
+            else:
+                deflated = zlib.compress(_dump_rows(rows), 1)
+                values["FilesDeflated"] = base64.b64encode(deflated).decode()
+        return _dump(values)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> WorkItem:
+        """Reads a work message, of this program or of the first CacheWarmer, plain or base64.
+
+        Raises:
+            InvalidMessage: says which key is wrong.
+        """
+        loaded = _load(text)
+        if "WarmTargetPath" not in loaded:
+            raise InvalidMessage("WarmTargetPath is missing")
+        read = _Reader(loaded)
+        files: tuple[FileEntry, ...] | None = None
+        if "FilesDeflated" in loaded:
+            files = _inflate_files(read.text("FilesDeflated"))
+        elif "Files" in loaded:
+            files = _check_files(loaded["Files"])
+        gids = read._get("Gids", list, [])
+        if not all(isinstance(one, int) and 0 <= one < 1 << 32 for one in gids):
+            raise InvalidMessage("Gids must be a list of group ids")
+        item = cls(
+            mount_addresses=read.texts("WarmTargetMountAddresses"),
+            export_path=read.text("WarmTargetExportPath"),
+            path=read.text("WarmTargetPath"),
+            start=read.number("StartByte", -1, least=-1),
+            stop=read.number("StopByte", -1, least=-1),
+            apply_filter=read.flag("ApplyFilter"),
+            start_file_filter=read.text("StartFileFilter"),
+            end_file_filter=read.text("EndFileFilter"),
+            inclusion=read.texts("InclusionList"),
+            exclusion=read.texts("ExclusionList"),
+            max_file_bytes=read.number("MaxFileSizeBytes"),
+            job_id=read.text("JobId"),
+            item_id=read.text("ItemId"),
+            address=read.text("Address"),
+            files=files,
+            transport=read.text("Transport", "auto"),
+            nfs_port=read.number("NfsPort"),
+            mount_port=read.number("MountPort"),
+            uid=read.number("Uid", -1, least=-1),
+            gid=read.number("Gid", -1, least=-1),
+            gids=tuple(gids),
+            max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
+            failed_deliveries=read.number("FailedDeliveries"),
+            forgiven_deliveries=read.number("ForgivenDeliveries"),
+            last_error=read.text("LastError"),
+        )
+        if (item.start < 0) != (item.stop < 0) or item.stop < item.start:
+            raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are no range")
+        if item.start >= 0 and item.files is not None and len(item.files) != 1:
+            raise InvalidMessage("a byte range needs exactly one file")
+        return item
+
+
+def _dump_rows(rows: Sequence[tuple[str, int, str]]) -> bytes:
+    return json.dumps(rows, separators=(",", ":")).encode("ascii")
+
+
+def _inflate_files(text: str) -> tuple[FileEntry, ...]:
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(base64.b64decode(text, validate=True), MAX_INFLATED_BYTES)
+        if inflater.unconsumed_tail or not inflater.eof:
+            raise InvalidMessage("FilesDeflated inflates to more than it may, or is cut short")
+        return _check_files(json.loads(raw))
+    except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
+        raise InvalidMessage(f"FilesDeflated can't be read: {error}") from error
+
+
+def _check_files(rows: object) -> tuple[FileEntry, ...]:
+    if not isinstance(rows, list):
+        raise InvalidMessage("Files must be a list")
+    entries = []
+    for row in rows:
+        try:
+            path, size, handle = row
+            if not isinstance(path, str) or "\0" in path or type(size) is not int or not 0 <= size < 1 << 63:
+                raise ValueError(path)
+            path.encode("utf-8", "surrogateescape")
+            entries.append(FileEntry(path, size, binascii.a2b_base64(handle, strict_mode=True) if handle else b""))
+        except (TypeError, ValueError, binascii.Error) as error:
+            raise InvalidMessage("Files must hold [path, size, handle in base64]") from error
+    return tuple(entries)
+
+
+# -- results -------------------------------------------------------------------------------------------------------
+
+
+class PathError(NamedTuple):
+    """A path that could not be warmed, and why, in one line."""
+
+    path: str
+    error: str
+
+
+class SlowPath(NamedTuple):
+    """A path that took long."""
+
+    path: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What came of one work item; written exactly once, together with the worker's tally."""
+
+    item_id: str
+    files: int = 0
+    bytes: int = 0
+    failed_files: int = 0
+    vanished_files: int = 0
+    excluded_files: int = 0
+    skipped_files: int = 0
+    calls: int = 0
+    """READ calls, or read(2) calls, that it took."""
+    seconds: float = 0.0
+    errors: tuple[PathError, ...] = ()
+    slowest: tuple[SlowPath, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """The sum of one worker's receipts for one job."""
+
+    worker: str
+    items: int = 0
+    files: int = 0
+    bytes: int = 0
+    failed_files: int = 0
+    vanished_files: int = 0
+    excluded_files: int = 0
+    skipped_files: int = 0
+    calls: int = 0
+    errors: tuple[PathError, ...] = ()
+    slowest: tuple[SlowPath, ...] = ()
+
+    def add(self, receipt: Receipt) -> Tally:
+        """The tally with one more receipt in it."""
+        return replace(
+            self,
+            items=self.items + 1,
+            files=self.files + receipt.files,
+            bytes=self.bytes + receipt.bytes,
+            failed_files=self.failed_files + receipt.failed_files,
+            vanished_files=self.vanished_files + receipt.vanished_files,
+            excluded_files=self.excluded_files + receipt.excluded_files,
+            skipped_files=self.skipped_files + receipt.skipped_files,
+            calls=self.calls + receipt.calls,
+            errors=(self.errors + receipt.errors)[:ERROR_SAMPLE],
+            slowest=_slowest(self.slowest + receipt.slowest),
+        )
+
+
+def _slowest(paths: Sequence[SlowPath]) -> tuple[SlowPath, ...]:
+    return tuple(sorted(paths, key=lambda path: -path.seconds)[:SLOWEST_SAMPLE])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanTotals:
+    """What a scan has seen; the last write wins, a finished scan's totals are final."""
+
+    directories: int = 0
+    files: int = 0
+    """Files that the filters let through."""
+    bytes: int = 0
+    excluded_files: int = 0
+    skipped_files: int = 0
+    failed_files: int = 0
+    """Directories and names that could not be listed or looked up."""
+    items: int = 0
+    """Work items, each id once."""
+    errors: tuple[PathError, ...] = ()
+    histogram: tuple[int, ...] = ()
+    """Files by size: entry *n* counts sizes of *n* bits, that is 2**(n-1) ≤ size < 2**n; entry 0 is empty files."""
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """A job as a broker sees it now: its record, its scan, and the sum of its workers' tallies."""
+
+    job: WarmJob
+    state: JobState
+    scan: ScanTotals = field(default_factory=ScanTotals)
+    tallies: tuple[Tally, ...] = ()
+    poisoned_items: int = 0
+    poisoned_files: int = 0
+    poison_errors: tuple[PathError, ...] = ()
+    submitted_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    reason: str = ""
+    """Why the job failed, in one line."""
+
+    @property
+    def settled_items(self) -> int:
+        """Items that need no more work: they have a receipt, or are in poison."""
+        return sum(tally.items for tally in self.tallies) + self.poisoned_items
+
+    @property
+    def all_settled(self) -> bool:
+        """Whether the scan is finished and every published item is settled: nothing is left to read."""
+        return self.scan.finished and self.settled_items >= self.scan.items
+
+    @property
+    def failed_files(self) -> int:
+        return sum(tally.failed_files for tally in self.tallies) + self.poisoned_files + self.scan.failed_files
+
+    @property
+    def errors(self) -> tuple[PathError, ...]:
+        """A sample of the failed paths."""
+        found = [*self.scan.errors, *self.poison_errors]
+        for tally in self.tallies:
+            found += tally.errors
+        return tuple(found[:ERROR_SAMPLE])
+
+    @property
+    def slowest(self) -> tuple[SlowPath, ...]:
+        return _slowest([path for tally in self.tallies for path in tally.slowest])
+
+    @property
+    def outcome(self) -> JobState:
+        """The final state that a job with nothing left to read deserves."""
+        return JobState.COMPLETED_WITH_ERRORS if self.failed_files or self.poisoned_items else JobState.COMPLETED
+
+    def settled(self) -> JobStatus:
+        """This status, in its final state if nothing is left to read: so no process has to be there to say so."""
+        if self.state in (JobState.SCANNING, JobState.WARMING) and self.all_settled:
+            return replace(self, state=self.outcome)
+        return self
+
+    def report(self, now: float) -> dict[str, Any]:
+        """The JSON object of ``warm``, ``status`` and ``submit --wait``; ``now`` in Unix seconds."""
+        files = sum(tally.files for tally in self.tallies)
+        read = sum(tally.bytes for tally in self.tallies)
+        seconds = max(0.0, (self.finished_at or now) - self.started_at) if self.started_at else 0.0
+        return {
+            "job": self.job.job_id,
+            "name": self.job.name,
+            "target": self.job.label,
+            "state": str(self.state),
+            "reason": self.reason,
+            "files": files,
+            "bytes": read,
+            "directories": self.scan.directories,
+            "failed_files": self.failed_files,
+            "vanished_files": sum(tally.vanished_files for tally in self.tallies),
+            "excluded_files": self.scan.excluded_files + sum(tally.excluded_files for tally in self.tallies),
+            "skipped_files": self.scan.skipped_files + sum(tally.skipped_files for tally in self.tallies),
+            "scanned_files": self.scan.files,
+            "scanned_bytes": self.scan.bytes,
+            "scan_finished": self.scan.finished,
+            "poisoned_items": self.poisoned_items,
+            "calls": sum(tally.calls for tally in self.tallies),
+            "seconds": round(seconds, 3),
+            "files_per_second": round(files / seconds, 3) if seconds else 0.0,
+            "bytes_per_second": round(read / seconds, 3) if seconds else 0.0,
+            "errors": [{"path": path, "error": error} for path, error in self.errors],
+            "slowest": [{"path": path, "seconds": round(took, 6)} for path, took in self.slowest],
+            "histogram": size_histogram(self.scan.histogram),
+            "workers": [
+                {"worker": tally.worker, "items": tally.items, "files": tally.files, "bytes": tally.bytes}
+                for tally in self.tallies
+            ],
+        }
+
+
+def size_histogram(counts: Sequence[int]) -> list[dict[str, int]]:
+    """The histogram in the form that reports use: files of ``from`` ≤ size < ``below`` bytes."""
+    return [
+        {"from": 1 << (bits - 1) if bits else 0, "below": 1 << bits, "files": count}
+        for bits, count in enumerate(counts)
+        if count
+    ]

@@ -1,0 +1,145 @@
+"""The contract between the stages that plan and read, and whatever holds the files.
+
+A ``Session`` is one mount address, opened. It lists directories and reads byte ranges; it knows how many calls may be
+in flight (the window) and keeps that many going as long as it has requests, across files and across work items.
+Listing awaits; reading does not: a request is queued, and its ``on_done`` is called on the event loop, once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from cachewarmer.errors import CacheWarmerError
+
+
+class FileKind(IntEnum):
+    """What a name stands for (``ftype3``, RFC 1813 section 2.5, folded to what matters here)."""
+
+    REGULAR = 1
+    DIRECTORY = 2
+    LINK = 5
+    SPECIAL = 6
+
+
+class DirectoryEntry(NamedTuple):
+    """One name in a directory, with all that planning needs; never ``.`` or ``..``."""
+
+    name: bytes
+    kind: FileKind
+    size: int
+    """Bytes."""
+    mtime: float
+    """Unix seconds."""
+    handle: bytes
+    """For this session only; empty where the target has none (local directories)."""
+
+
+class EntryError(NamedTuple):
+    """A name that is there but could not be looked at."""
+
+    name: bytes
+    error: CacheWarmerError
+
+
+class Page(NamedTuple):
+    """A part of a directory, in the server's order."""
+
+    entries: Sequence[DirectoryEntry]
+    errors: Sequence[EntryError]
+    cookie: object
+    """Opaque: hand it to ``list_page`` to go on; None: that was the last page."""
+
+
+@dataclass(slots=True, eq=False)
+class ReadRequest:
+    """One byte range of one file to be read and thrown away. The session fills in what follows ``on_done``."""
+
+    path: bytes
+    """Below the session's export, without a leading slash: to resolve the handle again where it went stale."""
+    handle: bytes
+    """Empty: the session resolves the path first."""
+    start: int
+    stop: int
+    """Half-open range of bytes; a session never asks for a byte at or past ``stop``."""
+    on_done: Callable[[ReadRequest], None]
+    context: object = None
+    """The caller's own."""
+    bytes_read: int = 0
+    calls: int = 0
+    """READ calls it took."""
+    seconds: float = 0.0
+    """From the first call to the last reply."""
+    error: CacheWarmerError | None = None
+    """None: read to ``stop``, or to the end of a file that had become shorter. ``FileVanished`` if it is gone;
+    ``TransportError`` if the address does not answer: then nothing is known about the file."""
+
+
+class Session(ABC):
+    """One opened mount address (or local directory).
+
+    Errors: every method raises ``CacheWarmerError`` subclasses only. ``TransportError`` means the address failed,
+    not the file. A session reconnects by itself as long as its settings allow; it stays usable after an error.
+    """
+
+    address: str
+    """As the user wrote it; empty for a local directory."""
+
+    @abstractmethod
+    async def lookup(self, path: bytes) -> DirectoryEntry:
+        """The entry at a path below the export (``b""`` is the root). Links are not followed.
+
+        Raises:
+            FileVanished: nothing is there. NfsStatusError, FileError: it is there and may not be looked at.
+        """
+
+    @abstractmethod
+    async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
+        """The next part of the directory at ``path``; ``handle`` may be empty. Starts with ``cookie`` None.
+
+        Every entry that comes back has its kind, size and (where there are handles) handle: what the server left
+        out was asked for. A listing whose cookie went bad starts again by itself, or raises a transient error.
+        """
+
+    @abstractmethod
+    def read(self, request: ReadRequest) -> None:
+        """Queues a request; returns at once. ``request.on_done`` is called exactly once, later, on the event loop."""
+
+    @property
+    @abstractmethod
+    def queued_reads(self) -> int:
+        """Requests not yet done: what a caller looks at to keep the pipeline full and its memory bounded."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Ends the session; requests not yet done end with ``ConnectionLost``. Idempotent."""
+
+    async def list_directory(self, path: bytes, handle: bytes) -> AsyncIterator[Page]:
+        """All pages of a directory, one at a time."""
+        cookie: object = None
+        while True:
+            page = await self.list_page(path, handle, cookie)
+            yield page
+            cookie = page.cookie
+            if cookie is None:
+                return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """Everything needed to open a session: made from a job or a work item."""
+
+    address: str
+    export: str
+    """Empty: find it from the server's export list; see ``Opened.export``."""
+    path: str
+    """The path that will be asked for first, to find the export by."""
+    transport: str = "auto"
+    nfs_port: int = 0
+    mount_port: int = 0
+    uid: int = -1
+    gid: int = -1
+    gids: tuple[int, ...] = ()
