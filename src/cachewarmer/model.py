@@ -102,7 +102,7 @@ def _load(text: str | bytes) -> dict[str, Any]:
     """The JSON object in a message, plain or base64 (Azure Storage Explorer offers both)."""
     try:
         raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
-        if not raw.lstrip()[:1] == b"{":
+        if raw.lstrip()[:1] != b"{":
             try:
                 raw = base64.b64decode(raw, validate=True)
             except (binascii.Error, ValueError):
@@ -121,7 +121,7 @@ class _Reader:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
 
-    def _get(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
+    def take(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
         value = self.values.get(key)
         if value is None:
             return default
@@ -130,7 +130,7 @@ class _Reader:
         return value
 
     def text(self, key: str, default: str = "") -> str:
-        value: str = self._get(key, str, default)
+        value: str = self.take(key, str, default)
         if "\0" in value:
             raise InvalidMessage(f"{key} holds a NUL character")
         try:
@@ -140,24 +140,30 @@ class _Reader:
         return value
 
     def number(self, key: str, default: int = 0, *, least: int = 0) -> int:
-        value: int = self._get(key, int, default)
+        value: int = self.take(key, int, default)
         if not least <= value < 1 << 63:
             raise InvalidMessage(f"{key} is out of range: {value}")
         return value
 
     def real(self, key: str, default: float = 0.0) -> float:
-        value = self._get(key, (int, float), default)
+        value = self.take(key, (int, float), default)
         if not -1e18 < value < 1e18:
             raise InvalidMessage(f"{key} is out of range")
         return float(value)
 
     def flag(self, key: str) -> bool:
-        return bool(self._get(key, bool, False))
+        return bool(self.take(key, bool, False))
 
     def texts(self, key: str) -> tuple[str, ...]:
-        found = self._get(key, list, [])
+        found = self.take(key, list, [])
         if not all(isinstance(one, str) and "\0" not in one for one in found):
             raise InvalidMessage(f"{key} must be a list of strings")
+        return tuple(found)
+
+    def ids(self, key: str) -> tuple[int, ...]:
+        found = self.take(key, list, [])
+        if len(found) > 16 or not all(type(one) is int and 0 <= one < 1 << 32 for one in found):
+            raise InvalidMessage(f"{key} must be a list of at most 16 group ids")
         return tuple(found)
 
 
@@ -240,9 +246,6 @@ class WarmJob:
         if "WarmTargetPath" not in loaded:
             raise InvalidMessage("WarmTargetPath is missing")
         read = _Reader(loaded)
-        gids = read._get("Gids", list, [])
-        if not all(isinstance(one, int) and 0 <= one < 1 << 32 for one in gids):
-            raise InvalidMessage("Gids must be a list of group ids")
         job = cls(
             mount_addresses=read.texts("WarmTargetMountAddresses"),
             export_path=read.text("WarmTargetExportPath"),
@@ -260,7 +263,7 @@ class WarmJob:
             mount_port=read.number("MountPort"),
             uid=read.number("Uid", -1, least=-1),
             gid=read.number("Gid", -1, least=-1),
-            gids=tuple(gids),
+            gids=read.ids("Gids"),
             has_file_list=read.flag("HasFileList"),
             submitted_at=read.real("SubmittedAt"),
         )
@@ -387,7 +390,10 @@ class WorkItem:
             if value != default:
                 values[key] = value
         if self.files is not None:
-            rows = [(entry.path, entry.size, binascii.b2a_base64(entry.handle, newline=False).decode()) for entry in self.files]
+            rows = [
+                (entry.path, entry.size, binascii.b2a_base64(entry.handle, newline=False).decode())
+                for entry in self.files
+            ]
             if len(rows) <= 8:
                 values["Files"] = rows
             else:
@@ -411,9 +417,6 @@ class WorkItem:
             files = _inflate_files(read.text("FilesDeflated"))
         elif "Files" in loaded:
             files = _check_files(loaded["Files"])
-        gids = read._get("Gids", list, [])
-        if not all(isinstance(one, int) and 0 <= one < 1 << 32 for one in gids):
-            raise InvalidMessage("Gids must be a list of group ids")
         item = cls(
             mount_addresses=read.texts("WarmTargetMountAddresses"),
             export_path=read.text("WarmTargetExportPath"),
@@ -435,7 +438,7 @@ class WorkItem:
             mount_port=read.number("MountPort"),
             uid=read.number("Uid", -1, least=-1),
             gid=read.number("Gid", -1, least=-1),
-            gids=tuple(gids),
+            gids=read.ids("Gids"),
             max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
             failed_deliveries=read.number("FailedDeliveries"),
             forgiven_deliveries=read.number("ForgivenDeliveries"),

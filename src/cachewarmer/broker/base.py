@@ -95,8 +95,10 @@ class Broker(ABC):
         """The chunks of the job's stored list, in order, as they were given."""
 
     @abstractmethod
-    async def claim_job(self, owner: str, lease_seconds: float) -> JobLease | None:
+    async def claim_job(self, owner: str, lease_seconds: float, job_id: str = "") -> JobLease | None:
         """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None: there is none.
+
+        ``job_id`` takes that job or none; a broker whose queue can't choose raises ``BrokerError`` when it is given.
 
         A message that can't be understood goes to poison with its reason, at once, and the next one is tried. A job
         already in a final state is settled and passed over.
@@ -128,12 +130,14 @@ class Broker(ABC):
     @abstractmethod
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
         """Stores the scan's totals. ``totals.finished`` and state scanning: the job becomes warming. Totals that are
-        finished are never overwritten by unfinished ones."""
+        finished are never overwritten by unfinished ones.
+        """
 
     @abstractmethod
     async def state(self, job_id: str) -> JobState:
         """The job's state alone, as cheaply as can be (workers poll it). Final states as ``status`` derives them
-        need not be seen here. Raises ``UnknownJob``."""
+        need not be seen here. Raises ``UnknownJob``.
+        """
 
     @abstractmethod
     async def status(self, job_id: str) -> JobStatus:
@@ -148,11 +152,15 @@ class Broker(ABC):
     @abstractmethod
     async def publish(self, items: Sequence[WorkItem]) -> None:
         """Makes items available. An item whose id was published before (a manager scanned twice) may be delivered
-        twice, but is counted once."""
+        twice, but is counted once.
+        """
 
     @abstractmethod
-    async def claim(self, worker: str, most: int, lease_seconds: float) -> list[WorkLease]:
+    async def claim(self, worker: str, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
         """Up to ``most`` items, oldest first; an empty list: nothing to do now. Does not wait.
+
+        ``job_id`` takes items of that job only; a broker whose queue can't choose raises ``BrokerError`` when it is
+        given.
 
         Items of jobs that are cancelled or failed are dropped; those of paused jobs are left or handed back. Where
         the queue can't tell, the worker checks ``state``. An item with more than ``max_deliveries`` failed
@@ -176,7 +184,8 @@ class Broker(ABC):
     async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
         """Hands an item back. A ``reason`` counts against it: after ``max_deliveries`` such failures it goes to poison
         (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
-        A lost lease is no error."""
+        A lost lease is no error.
+        """
 
     @abstractmethod
     async def poison(self, lease: WorkLease, reason: str) -> None:

@@ -64,7 +64,8 @@ class ReadRequest:
     """Empty: the session resolves the path first."""
     start: int
     stop: int
-    """Half-open range of bytes; a session never asks for a byte at or past ``stop``."""
+    """Half-open range of bytes; a session never asks for a byte at or past ``stop``. The caller may lower it at any
+    time to end the request early: the session looks at it before every call."""
     on_done: Callable[[ReadRequest], None]
     context: object = None
     """The caller's own."""
