@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -131,6 +132,11 @@ def state_directory() -> Path:
 def default_broker_url() -> str:
     """The broker when none is named: SQLite in the user's state directory."""
     return os.environ.get("CACHEWARMER_BROKER") or f"sqlite:///{state_directory() / 'cachewarmer.db'}"
+
+
+def process_name() -> str:
+    """What a manager or worker is called unless it is given a name: host and process id."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def default_processes() -> int:

@@ -9,7 +9,7 @@ as in Go.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from cachewarmer.errors import UsageError
 
@@ -118,7 +118,7 @@ class FileFilter:
         self._include_names, self._include_paths = _matchers(inclusion)
         self._exclude_names, self._exclude_paths = _matchers(exclusion)
         self._includes_all = not inclusion
-        self._pruned = [compile_pattern("/" + one[:-3]).fullmatch for one in exclusion if one.endswith("/**")]
+        self._pruned = [compile_pattern("/" + one[:-3]) for one in exclusion if one.endswith("/**")]
         self.uses_names = bool(inclusion or exclusion)
         """Whether any pattern is there: if not, callers need not decode names."""
 
@@ -133,24 +133,26 @@ class FileFilter:
     def wants_name(self, path: str) -> bool:
         """Whether the patterns let the file through; ``path`` is relative to the target."""
         name = path.rpartition("/")[2] if "/" in path else path
-        if any(match(name) for match in self._exclude_names) or any(match(path) for match in self._exclude_paths):
+        if any(one.fullmatch(name) for one in self._exclude_names) or any(
+            one.fullmatch(path) for one in self._exclude_paths
+        ):
             return False
         return (
             self._includes_all
-            or any(match(name) for match in self._include_names)
-            or any(match(path) for match in self._include_paths)
+            or any(one.fullmatch(name) for one in self._include_names)
+            or any(one.fullmatch(path) for one in self._include_paths)
         )
 
     def prunes(self, path: str) -> bool:
         """Whether everything below the directory is excluded (``path/**``), so that it need not be listed."""
-        return any(match(path) for match in self._pruned)
+        return any(one.fullmatch(path) for one in self._pruned)
 
 
 def _matchers(
     patterns: Sequence[str],
-) -> tuple[list[Callable[[str], re.Match[str] | None]], list[Callable[[str], re.Match[str] | None]]]:
-    names = [compile_pattern(one).fullmatch for one in patterns if "/" not in one]
-    paths = [compile_pattern(one).fullmatch for one in patterns if "/" in one]
+) -> tuple[list[re.Pattern[str]], list[re.Pattern[str]]]:
+    names = [compile_pattern(one) for one in patterns if "/" not in one]
+    paths = [compile_pattern(one) for one in patterns if "/" in one]
     return names, paths
 
 

@@ -1,0 +1,1 @@
+"""Machines that come with the work and go with it."""

@@ -88,6 +88,8 @@ class Session(ABC):
 
     address: str
     """As the user wrote it; empty for a local directory."""
+    export: str
+    """What was mounted: every path of this session is below it. ``/`` for a local directory."""
 
     @abstractmethod
     async def lookup(self, path: bytes) -> DirectoryEntry:
@@ -135,7 +137,7 @@ class Mount:
 
     address: str
     export: str
-    """Empty: find it from the server's export list; see ``Opened.export``."""
+    """Empty: find it from the server's export list; ``Session.export`` then says which it was."""
     path: str
     """The path that will be asked for first, to find the export by."""
     transport: str = "auto"

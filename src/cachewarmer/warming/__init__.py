@@ -1,0 +1,1 @@
+"""Reading work items, at a pace."""

@@ -1,0 +1,240 @@
+"""The whole of it on one machine: a manager and its workers over the embedded broker, for one job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import AsyncIterable, Callable, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+from cachewarmer.broker import open_broker
+from cachewarmer.broker.base import Broker, JobLease
+from cachewarmer.config import Settings, process_name
+from cachewarmer.errors import BrokerError, CacheWarmerError, UsageError
+from cachewarmer.manager import Manager
+from cachewarmer.model import JobState, JobStatus, ScanTotals, WarmJob, WorkItem
+from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.planning.plan import open_sessions, scan_tree
+from cachewarmer.submitter import submit, wait_until_warm
+from cachewarmer.targets import open_session
+from cachewarmer.targets.pool import SessionPool
+from cachewarmer.worker import Worker, with_share
+
+log = logging.getLogger(__name__)
+
+STATUS_SECONDS = 0.25
+"""Between two looks at the job."""
+STOP_SECONDS = 0.7
+"""How long the readers may take to finish what they hold after an interrupt."""
+READER_RESTARTS = 3
+"""How often a reader process that died is replaced before the job is left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """What ``scan`` found."""
+
+    totals: ScanTotals
+    largest: list[tuple[int, str]]
+    """(bytes, path), largest first."""
+    seconds: float
+
+
+async def warm(
+    job: WarmJob | None,
+    *,
+    broker_url: str,
+    settings: Settings,
+    processes: int,
+    on_status: Callable[[JobStatus], None],
+    stop: asyncio.Event,
+    resume: str | None = None,
+    file_list: AsyncIterable[bytes] | None = None,
+) -> JobStatus:
+    """Warms one job with this machine alone and returns its status: final, or as far as it came when ``stop`` was set.
+
+    ``resume`` goes on with an earlier job instead (``""``: the latest unfinished one); ``job`` is then None.
+
+    Raises:
+        UsageError: there is nothing to resume, or another process is warming the job now.
+        CacheWarmerError: the broker can't be used.
+    """
+    settings = replace(settings, lease=replace(settings.lease, drain_seconds=STOP_SECONDS, poll_seconds=STATUS_SECONDS))
+    async with open_broker(broker_url, settings.lease) as broker:
+        job_id = await _begin(broker, job, resume, file_list)
+        lease = await broker.claim_job(process_name(), settings.lease.lease_seconds, job_id)
+        if lease is None:
+            status = await broker.status(job_id)
+            if status.state.final:
+                return status
+            raise UsageError(f"job {job_id} is being warmed by another process")
+        share = max(1, processes)
+        ended = asyncio.Event()
+        manager = Manager(broker, settings, scan_attempts=1)
+        tasks = [asyncio.create_task(manager.manage(lease, ended))]
+        try:
+            if share == 1:
+                reader = Worker(broker, settings, job_id=job_id)
+                tasks.append(asyncio.create_task(reader.run(ended)))
+            else:
+                tasks.append(
+                    asyncio.create_task(_run_readers(broker_url, with_share(settings, share), job_id, share, ended))
+                )
+            status = await _watch(broker, job_id, on_status, stop, tasks)
+        finally:
+            ended.set()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await _settle(broker, lease, status)
+        return await broker.status(job_id)
+
+
+async def _settle(broker: Broker, lease: JobLease, status: JobStatus) -> None:
+    """Closes the books of a job that ended before its manager noticed."""
+    if status.state.final:
+        await broker.set_state(lease.job.job_id, status.state)
+        await broker.settle_job(lease)
+
+
+async def _watch(
+    broker: Broker,
+    job_id: str,
+    on_status: Callable[[JobStatus], None],
+    stop: asyncio.Event,
+    tasks: Sequence[asyncio.Task[None]],
+) -> JobStatus:
+    """Waits for the job's end; a part that fails ends the wait with its error."""
+    waiting = asyncio.create_task(wait_until_warm(broker, job_id, on_status, stop, STATUS_SECONDS))
+    manager, *others = tasks
+    try:
+        await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in others:
+            if task.done() and not waiting.done():
+                task.result()
+        if manager.done():
+            manager.result()
+        return await waiting
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def _begin(
+    broker: Broker, job: WarmJob | None, resume: str | None, file_list: AsyncIterable[bytes] | None
+) -> str:
+    if resume is None:
+        assert job is not None
+        return await submit(broker, job, file_list)
+    unfinished = [status for status in await broker.jobs() if not status.state.final]
+    if not resume:
+        if not unfinished:
+            raise UsageError("there is no unfinished job to resume")
+        resume = unfinished[0].job.job_id
+    status = await broker.status(resume)
+    if status.state.final:
+        raise UsageError(f"job {resume} is {status.state}: there is nothing to resume")
+    if status.state is JobState.PAUSED:
+        await broker.set_state(resume, JobState.WARMING if status.scan.finished else JobState.SCANNING)
+    return resume
+
+
+# -- several reader processes --------------------------------------------------------------------------------------
+
+
+async def _run_readers(broker_url: str, settings: Settings, job_id: str, count: int, stop: asyncio.Event) -> None:
+    """Runs reader processes until ``stop``; replaces one that dies a few times, then gives up.
+
+    Raises:
+        CacheWarmerError: readers keep dying.
+    """
+    context = multiprocessing.get_context("spawn")
+    readers: list[tuple[SpawnProcess, Connection]] = []
+    deaths = 0
+    try:
+        while not stop.is_set():
+            for reader, channel in [one for one in readers if not one[0].is_alive()]:
+                readers.remove((reader, channel))
+                channel.close()
+                deaths += 1
+                log.warning("a reader process ended with %s", reader.exitcode)
+                if deaths > READER_RESTARTS:
+                    raise CacheWarmerError(f"the reader processes keep ending (last: {reader.exitcode})")
+            while len(readers) < count:
+                ours, theirs = context.Pipe()
+                reader = context.Process(target=_reader_process, args=(broker_url, settings, job_id, theirs))
+                reader.start()
+                theirs.close()
+                readers.append((reader, ours))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), STATUS_SECONDS)
+    finally:
+        for _, channel in readers:
+            channel.close()
+        deadline = time.monotonic() + 2 * STOP_SECONDS
+        while any(reader.is_alive() for reader, _ in readers) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        for reader, _ in readers:
+            reader.kill()
+            reader.join()
+
+
+def _reader_process(broker_url: str, settings: Settings, job_id: str, channel: Connection) -> None:
+    """The body of a reader process: works until the parent closes its end of the channel, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING)
+    with contextlib.suppress(BrokerError, KeyboardInterrupt):
+        asyncio.run(_read_until_closed(broker_url, settings, job_id, channel))
+
+
+async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, channel: Connection) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_reader(channel.fileno(), stop.set)
+    async with open_broker(broker_url, settings.lease) as broker:
+        await Worker(broker, settings, job_id=job_id).run(stop)
+
+
+# -- scan only -----------------------------------------------------------------------------------------------------
+
+
+async def scan(
+    job: WarmJob,
+    settings: Settings,
+    *,
+    on_progress: Callable[[ScanTotals], None],
+    stop: asyncio.Event,
+    file_list: AsyncIterable[bytes] | None = None,
+) -> ScanReport:
+    """Counts what a job would warm; reads no file. When ``stop`` is set: what was counted so far, not finished.
+
+    Raises:
+        CacheWarmerError: the target can't be opened or listed.
+    """
+    counter = ScanCounter()
+    began = time.monotonic()
+
+    async def ignore(items: Sequence[WorkItem]) -> None:
+        pass
+
+    async def count() -> None:
+        async with SessionPool(settings, open_session) as pool:
+            await scan_tree(job, await open_sessions(job, pool), settings.plan, counter, ignore, file_list=file_list)
+
+    counting = asyncio.create_task(count())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not counting.done() and not stopping.done():
+            await asyncio.wait({counting, stopping}, timeout=STATUS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            on_progress(counter.totals())
+        if counting.done():
+            counting.result()
+    finally:
+        finished = counting.done()
+        for task in (counting, stopping):
+            task.cancel()
+        await asyncio.gather(counting, stopping, return_exceptions=True)
+    return ScanReport(counter.totals(finished=finished), counter.largest(), time.monotonic() - began)

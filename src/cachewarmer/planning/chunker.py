@@ -1,0 +1,111 @@
+"""Cuts a stream of files into work items. Pure: entries in, items out.
+
+The same stream always gives the same items with the same ids, whatever handles and addresses came along, so that a scan
+that is done twice publishes nothing new. Only the paths decide where an item ends, with the sizes seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cachewarmer.config import PlanSettings
+from cachewarmer.model import FileEntry, WarmJob, WorkItem, item_id
+
+ROW_BYTES = 16
+"""What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
+MESSAGE_HEAD_BYTES = 8 * 1024
+"""Kept free in a message for all but the file list."""
+
+
+class Chunker:
+    """Packs the files of one unit of the scan; ``add`` them in order, then ``flush``.
+
+    ``export`` is what the sessions mounted, ``address`` where the handles are good; both only travel along.
+    """
+
+    def __init__(self, job: WarmJob, settings: PlanSettings, *, export: str, address: str) -> None:
+        self.settings = settings
+        self._template = WorkItem(
+            mount_addresses=job.mount_addresses,
+            export_path=export,
+            job_id=job.job_id,
+            address=address,
+            transport=job.transport,
+            nfs_port=job.nfs_port,
+            mount_port=job.mount_port,
+            uid=job.uid,
+            gid=job.gid,
+            gids=job.gids,
+            max_bandwidth=job.max_bandwidth,
+        )
+        room = settings.message_bytes - MESSAGE_HEAD_BYTES
+        self._most_name_bytes = room if settings.message_bytes else 1 << 62
+        self._files: list[tuple[bytes, bytes, int, bytes]] = []
+        self._bytes = 0
+        self._name_bytes = 0
+
+    def add(self, directory: bytes, name: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
+        """One file of ``directory`` (below the export, no leading slash); yields the items that are now complete."""
+        if size > self.settings.range_bytes:
+            yield from self._ranges(directory + b"/" + name if directory else name, size, handle)
+            return
+        # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
+        cost = ROW_BYTES + (len(name) + len(directory) if name.isascii() else 6 * (len(name) + len(directory)))
+        if self._files and self._name_bytes + cost > self._most_name_bytes:
+            yield self._pack()
+        self._files.append((directory, name, size, handle))
+        self._bytes += size
+        self._name_bytes += cost
+        if len(self._files) >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
+            yield self._pack()
+
+    def flush(self) -> Iterator[WorkItem]:
+        """The last item, if any files are left."""
+        if self._files:
+            yield self._pack()
+
+    def _pack(self) -> WorkItem:
+        files, self._files, self._bytes, self._name_bytes = self._files, [], 0, 0
+        base = common_directory(files[0][0], {directory for directory, *_ in files})
+        skip = len(base) + 1 if base else 0
+        entries = []
+        paths = []
+        prefix = b""
+        seen: bytes | None = None
+        for directory, name, size, handle in files:
+            if directory != seen:
+                seen = directory
+                prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
+            below = prefix + name
+            paths.append(below)
+            entries.append(FileEntry(below.decode("utf-8", "surrogateescape"), size, handle))
+        listed = b"\0".join(paths).decode("utf-8", "surrogateescape")
+        path = "/" + base.decode("utf-8", "surrogateescape")
+        identity = item_id(self._template.job_id, path, "files", listed)
+        return replace(self._template, path=path, item_id=identity, files=tuple(entries))
+
+    def _ranges(self, file_path: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
+        path = "/" + file_path.decode("utf-8", "surrogateescape")
+        for start in range(0, size, self.settings.range_bytes):
+            stop = min(size, start + self.settings.range_bytes)
+            yield replace(
+                self._template,
+                path=path,
+                start=start,
+                stop=stop,
+                item_id=item_id(self._template.job_id, path, start, stop),
+                files=(FileEntry("", size, handle),),
+            )
+
+
+def common_directory(first: bytes, directories: set[bytes]) -> bytes:
+    """The deepest directory that holds all of ``directories``, of which ``first`` is one."""
+    common = first.split(b"/") if first else []
+    for directory in directories:
+        parts = directory.split(b"/")
+        depth = 0
+        while depth < min(len(common), len(parts)) and common[depth] == parts[depth]:
+            depth += 1
+        del common[depth:]
+    return b"/".join(common)

@@ -1,0 +1,61 @@
+"""What a scan has seen so far: the mutable side of ``model.ScanTotals``."""
+
+from __future__ import annotations
+
+import heapq
+
+from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals
+
+LARGEST = 10
+"""How many of the largest files a scan names."""
+
+
+class ScanCounter:
+    """Counts for one scan; changed on the event loop only."""
+
+    def __init__(self) -> None:
+        self.directories = 0
+        self.files = 0
+        self.bytes = 0
+        self.excluded_files = 0
+        self.skipped_files = 0
+        self.failed_files = 0
+        self.items = 0
+        self.errors: list[PathError] = []
+        self._histogram = [0] * 64
+        self._largest: list[tuple[int, str]] = []
+
+    def add_file(self, directory: bytes, name: bytes, size: int) -> None:
+        """A file that will be warmed."""
+        self.files += 1
+        self.bytes += size
+        self._histogram[min(63, size.bit_length())] += 1
+        if len(self._largest) < LARGEST or size > self._largest[0][0]:
+            path = "/" + (directory + b"/" + name if directory else name).decode("utf-8", "surrogateescape")
+            (heapq.heappush if len(self._largest) < LARGEST else heapq.heappushpop)(self._largest, (size, path))
+
+    def add_error(self, path: bytes, error: str) -> None:
+        """A directory or name that could not be looked at."""
+        self.failed_files += 1
+        if len(self.errors) < ERROR_SAMPLE:
+            self.errors.append(PathError("/" + path.decode("utf-8", "surrogateescape"), error))
+
+    def largest(self) -> list[tuple[int, str]]:
+        """The largest files, (bytes, path), largest first."""
+        return sorted(self._largest, reverse=True)
+
+    def totals(self, *, finished: bool = False) -> ScanTotals:
+        """The counts as they stand."""
+        used = max((bits for bits, count in enumerate(self._histogram) if count), default=-1) + 1
+        return ScanTotals(
+            directories=self.directories,
+            files=self.files,
+            bytes=self.bytes,
+            excluded_files=self.excluded_files,
+            skipped_files=self.skipped_files,
+            failed_files=self.failed_files,
+            items=self.items,
+            errors=tuple(self.errors),
+            histogram=tuple(self._histogram[:used]),
+            finished=finished,
+        )

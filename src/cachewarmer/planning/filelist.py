@@ -1,0 +1,53 @@
+"""The list of a ``--files-from`` job: read once, stored with the job in chunks, and taken apart again by the scan.
+
+The stored form separates paths by NUL, whatever the list was written with, and a chunk never cuts a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import BinaryIO
+
+from cachewarmer.errors import UsageError
+
+CHUNK_BYTES = 48 * 1024
+"""About how long a chunk is; with its last path it stays below the 64 KiB that an Azure Table property holds."""
+MOST_PATH_BYTES = 8 * 1024
+
+
+async def list_chunks(source: BinaryIO, *, nul_separated: bool) -> AsyncIterator[bytes]:
+    """The stored form of a list: one path a line (a carriage return at its end is dropped), or NUL-separated.
+
+    Raises:
+        UsageError: a path is longer than any file server takes: this is no list of paths.
+    """
+    separator = b"\0" if nul_separated else b"\n"
+    rest = b""
+    while True:
+        block = await asyncio.to_thread(source.read, CHUNK_BYTES)
+        lines = (rest + block).split(separator)
+        rest = lines.pop() if block else b""
+        if not nul_separated:
+            lines = [line.removesuffix(b"\r") for line in lines]
+        if len(rest) > MOST_PATH_BYTES or any(len(line) > MOST_PATH_BYTES for line in lines):
+            raise UsageError(f"the list of files holds a path of more than {MOST_PATH_BYTES} bytes")
+        chunk = b"".join(line + b"\0" for line in lines if line)
+        if chunk:
+            yield chunk
+        if not block:
+            return
+
+
+async def grouped_lines(chunks: AsyncIterable[bytes], most: int) -> AsyncIterator[list[bytes]]:
+    """The paths of a stored list in groups of ``most``, the last one shorter."""
+    group: list[bytes] = []
+    async for chunk in chunks:
+        for line in chunk.split(b"\0"):
+            if line:
+                group.append(line)
+            if len(group) == most:
+                yield group
+                group = []
+    if group:
+        yield group

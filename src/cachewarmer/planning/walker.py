@@ -1,0 +1,285 @@
+"""The scan: walks a tree with many directories in flight and turns it into work items, in bounded memory.
+
+The tree is cut into batches of directories (see ``frontier.Batch``). Batches go on at the same time and in any order;
+what comes of each is decided by its own directories alone, in order, so two scans of the same tree publish the same
+items.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+
+from cachewarmer.config import PlanSettings
+from cachewarmer.errors import CacheWarmerError, FileVanished, TransportError
+from cachewarmer.filters import FileFilter
+from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.planning.chunker import Chunker
+from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.planning.filelist import grouped_lines
+from cachewarmer.planning.frontier import Batch, Frontier
+from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
+
+BATCH_DIRECTORIES = 32
+"""Directories in one batch; part of what makes item ids repeatable, so never a setting."""
+LIST_LINES = 512
+"""Lines of a file list that are looked up together."""
+EMIT_ITEMS = 32
+"""Items handed on at once."""
+LIST_ATTEMPTS = 3
+"""Tries of one listing, each on the next address, while the failure is transient."""
+LIST_RETRY_SECONDS = 1.0
+"""Wait before a listing is tried again; grows with each try."""
+
+Emit = Callable[[Sequence[WorkItem]], Awaitable[None]]
+
+
+class Walker:
+    """One scan. ``sessions`` are the job's mount addresses, opened, all with the same export (``export``).
+
+    ``root`` is the target below the export. ``emit`` receives the items in batches; while it waits, the scan waits.
+    """
+
+    def __init__(
+        self,
+        job: WarmJob,
+        sessions: Sequence[Session],
+        *,
+        export: str,
+        root: bytes,
+        settings: PlanSettings,
+        counter: ScanCounter,
+        emit: Emit,
+    ) -> None:
+        self.job = job
+        self.sessions = sessions
+        self.export = export
+        self.root = root.strip(b"/")
+        self.settings = settings
+        self.counter = counter
+        self.emit = emit
+        self.filter = FileFilter(
+            job.inclusion,
+            job.exclusion,
+            max_file_bytes=job.max_file_bytes,
+            min_file_bytes=job.min_file_bytes,
+            newer_than=job.newer_than,
+        )
+        self._frontier = Frontier()
+        self._listings = asyncio.Semaphore(settings.directories_in_flight)
+        self._next_session = 0
+        self._active: set[asyncio.Task[None]] = set()
+        self._root_skip = len(self.root) + 1 if self.root else 0
+
+    # -- what is scanned -------------------------------------------------------------------------------------------
+
+    async def walk(self) -> None:
+        """Scans the tree at the root, or the one file that the root is.
+
+        Raises:
+            CacheWarmerError: the root itself can't be looked at or listed; what goes wrong below it is counted.
+        """
+        entry = await self._lookup(self.root)
+        if entry.kind is FileKind.REGULAR:
+            directory, _, name = self.root.rpartition(b"/")
+            chunker = self._chunker(self.sessions[0])
+            await self._emit(self._files(chunker, directory, [entry._replace(name=name)]))
+            await self._emit(list(chunker.flush()))
+        elif entry.kind is FileKind.DIRECTORY:
+            self._frontier.push(Batch([(self.root, entry.handle)], 0))
+            await self._drain()
+        else:
+            what = "a symbolic link: name what it points to" if entry.kind is FileKind.LINK else "no file or directory"
+            raise CacheWarmerError(f"/{self.root.decode('utf-8', 'replace')} is {what}")
+
+    async def walk_list(self, chunks: AsyncIterable[bytes]) -> None:
+        """Scans the paths of a list (see ``filelist``), relative to the root or absolute below it; a directory stands for its tree."""
+        chunker = self._chunker(self.sessions[0])
+        async for lines in grouped_lines(chunks, LIST_LINES):
+            looked_up = await asyncio.gather(*(self._lookup_listed(line) for line in lines))
+            items: list[WorkItem] = []
+            directories: list[tuple[bytes, bytes]] = []
+            for path, entry in looked_up:
+                if entry is None:
+                    continue
+                if entry.kind is FileKind.DIRECTORY:
+                    directories.append((path, entry.handle))
+                else:
+                    directory, _, name = path.rpartition(b"/")
+                    items += self._files(chunker, directory, [entry._replace(name=name)])
+            await self._emit(items)
+            for found in directories:
+                self._frontier.push(Batch([found], 0))
+            await self._drain()
+        await self._emit(list(chunker.flush()))
+
+    async def _lookup_listed(self, line: bytes) -> tuple[bytes, DirectoryEntry | None]:
+        prefix = b"/" + self.root if self.root else b""
+        full = (
+            b"/" + self.export.strip("/").encode("utf-8", "surrogateescape") + prefix if self.export != "/" else prefix
+        )
+        if line.startswith(b"/"):
+            for known in (full, prefix):
+                if line == known or line.startswith(known + b"/"):
+                    line = line[len(known) :]
+                    break
+            else:
+                self.counter.add_error(line.lstrip(b"/"), "is not below the target")
+                return line, None
+        parts = [part for part in line.split(b"/") if part not in (b"", b".")]
+        path = b"/".join([self.root, *parts] if self.root else parts)
+        try:
+            if b".." in parts:
+                raise CacheWarmerError("a path can't hold ..")
+            return path, await self._lookup(path)
+        except FileVanished:
+            self.counter.add_error(path, "there is no such file")
+        except TransportError:
+            raise
+        except CacheWarmerError as error:
+            self.counter.add_error(path, str(error))
+        return path, None
+
+    # -- the walk --------------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Lists batches until the frontier is empty and none is going on."""
+        most = max(2, self.settings.directories_in_flight // 8)
+        try:
+            while len(self._frontier) or self._active:
+                while len(self._frontier) and len(self._active) < most:
+                    self._active.add(asyncio.create_task(self._scan_batch(self._frontier.pop())))
+                done, self._active = await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            for task in self._active:
+                task.cancel()
+            await asyncio.gather(*self._active, return_exceptions=True)
+            self._active = set()
+            self._frontier.close()
+
+    async def _scan_batch(self, batch: Batch) -> None:
+        number = self._choose_session()
+        session = self.sessions[number]
+        chunker = self._chunker(session)
+        below: list[tuple[bytes, bytes]] = []
+        handles_good = batch.session == number
+        firsts = [
+            asyncio.create_task(self._first_page(session, path, handle if handles_good else b""))
+            for path, handle in batch.directories
+        ]
+        try:
+            for (path, handle), first in zip(batch.directories, firsts, strict=True):
+                await self._scan_directory(
+                    session, chunker, number, path, handle if handles_good else b"", first, below
+                )
+        finally:
+            for first in firsts:
+                first.cancel()
+            await asyncio.gather(*firsts, return_exceptions=True)
+        await self._emit(list(chunker.flush()))
+        self._push(below, number, keep=0)
+
+    def _choose_session(self) -> int:
+        """Spreads batches over the addresses in turn; with one address there is nothing to choose."""
+        if len(self.sessions) == 1:
+            return 0
+        self._next_session = (self._next_session + 1) % len(self.sessions)
+        return self._next_session
+
+    async def _scan_directory(
+        self,
+        session: Session,
+        chunker: Chunker,
+        number: int,
+        path: bytes,
+        handle: bytes,
+        first: asyncio.Task[Page],
+        below: list[tuple[bytes, bytes]],
+    ) -> None:
+        try:
+            page = await first
+            self.counter.directories += 1
+            while True:
+                items = self._files(chunker, path, page.entries, below)
+                for name, error in page.errors:
+                    self.counter.add_error(path + b"/" + name if path else name, str(error))
+                if items:
+                    await self._emit(items)
+                self._push(below, number, keep=BATCH_DIRECTORIES)
+                if page.cookie is None:
+                    return
+                async with self._listings:
+                    page = await session.list_page(path, handle, page.cookie)
+        except FileVanished as error:
+            if path == self.root:
+                raise
+            self.counter.add_error(path, f"directory vanished during the scan ({error})")
+        except CacheWarmerError as error:
+            if path == self.root:
+                raise
+            self.counter.add_error(path, str(error))
+
+    async def _first_page(self, session: Session, path: bytes, handle: bytes) -> Page:
+        async with self._listings:
+            for attempt in range(1, LIST_ATTEMPTS + 1):
+                try:
+                    return await session.list_page(path, handle)
+                except CacheWarmerError as error:
+                    if not error.transient or attempt == LIST_ATTEMPTS:
+                        raise
+                    await asyncio.sleep(LIST_RETRY_SECONDS * attempt)
+        raise AssertionError("unreachable")
+
+    def _push(self, below: list[tuple[bytes, bytes]], number: int, *, keep: int) -> None:
+        """Cuts whole batches off ``below``; with ``keep`` 0 the rest as well."""
+        while len(below) > keep or (below and not keep):
+            self._frontier.push(Batch(below[:BATCH_DIRECTORIES], number))
+            del below[:BATCH_DIRECTORIES]
+
+    # -- entries to items ------------------------------------------------------------------------------------------
+
+    def _files(
+        self,
+        chunker: Chunker,
+        directory: bytes,
+        entries: Sequence[DirectoryEntry],
+        below: list[tuple[bytes, bytes]] | None = None,
+    ) -> list[WorkItem]:
+        """Filters entries and packs the files that are wanted; subdirectories are added to ``below``."""
+        counter, wanted = self.counter, self.filter
+        items: list[WorkItem] = []
+        prefix = directory + b"/" if directory else b""
+        for name, kind, size, mtime, handle in entries:
+            if kind is FileKind.REGULAR:
+                if not wanted.wants_size(size, mtime) or (
+                    wanted.uses_names and not wanted.wants_name(self._below_root(prefix + name))
+                ):
+                    counter.excluded_files += 1
+                    continue
+                counter.add_file(directory, name, size)
+                items.extend(chunker.add(directory, name, size, handle))
+            elif kind is FileKind.DIRECTORY:
+                path = prefix + name
+                if below is not None and not (wanted.uses_names and wanted.prunes(self._below_root(path))):
+                    below.append((path, handle))
+            else:
+                counter.skipped_files += 1
+        return items
+
+    def _below_root(self, path: bytes) -> str:
+        return path[self._root_skip :].decode("utf-8", "surrogateescape")
+
+    def _chunker(self, session: Session) -> Chunker:
+        return Chunker(self.job, self.settings, export=self.export, address=session.address)
+
+    async def _emit(self, items: Sequence[WorkItem]) -> None:
+        self.counter.items += len(items)
+        for start in range(0, len(items), EMIT_ITEMS):
+            await self.emit(items[start : start + EMIT_ITEMS])
+
+    async def _lookup(self, path: bytes) -> DirectoryEntry:
+        """Looks a path up on the first address, so that its handle fits the batches that start there."""
+        async with self._listings:
+            return await self.sessions[0].lookup(path)

@@ -1,0 +1,57 @@
+"""The submitter: posts a job, and waits for that job, whatever else goes on at the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterable, Callable
+from dataclasses import replace
+
+from cachewarmer.broker.base import Broker
+from cachewarmer.errors import BrokerError
+from cachewarmer.model import JobStatus, WarmJob, new_job_id
+
+log = logging.getLogger(__name__)
+
+
+async def submit(broker: Broker, job: WarmJob, file_list: AsyncIterable[bytes] | None = None) -> str:
+    """Posts a job and returns its id. The id is made here, so that repeating a lost call posts nothing twice."""
+    job = replace(
+        job,
+        job_id=job.job_id or new_job_id(),
+        submitted_at=job.submitted_at or time.time(),
+        has_file_list=file_list is not None,
+    )
+    return await broker.submit(job, file_list)
+
+
+async def wait_until_warm(
+    broker: Broker,
+    job_id: str,
+    on_status: Callable[[JobStatus], None],
+    stop: asyncio.Event,
+    poll_seconds: float = 1.0,
+) -> JobStatus:
+    """The status of a job once it is in a final state, or once ``stop`` is set.
+
+    Raises:
+        UnknownJob: the broker has no such job. A broker that can't be reached is asked again, with a warning.
+    """
+    status: JobStatus | None = None
+    while True:
+        try:
+            status = await broker.status(job_id)
+            on_status(status)
+            if status.state.final or stop.is_set():
+                return status
+        except BrokerError as error:
+            if not error.transient or (stop.is_set() and status is None):
+                raise
+            log.warning("asking for job %s: %s", job_id, error)
+            if stop.is_set() and status is not None:
+                return status
+        try:
+            await asyncio.wait_for(stop.wait(), poll_seconds)
+        except TimeoutError:
+            continue

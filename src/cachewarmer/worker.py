@@ -1,0 +1,324 @@
+"""A worker: claims work items, reads them, and acknowledges each only after its bytes were read.
+
+It claims ahead just enough that the read window never drains between items, renews what it holds, batches what it has
+finished, and hands back what it can't finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from cachewarmer.broker.base import Broker, WorkLease
+from cachewarmer.config import Settings, process_name
+from cachewarmer.errors import BrokerError, CacheWarmerError, LeaseLost, UnknownJob
+from cachewarmer.model import JobState, Receipt
+from cachewarmer.targets import open_session
+from cachewarmer.targets.pool import Opener, SessionPool
+from cachewarmer.warming.pace import Pace
+from cachewarmer.warming.reader import ItemReader, ItemRun
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+AHEAD_WINDOWS = 4
+"""Claim more while fewer than this many windows of requests are waiting in this worker."""
+MOST_ITEMS = 64
+"""Items held at once, however small they are."""
+PAUSE_SECONDS = 3.0
+"""An item of a paused job is out of sight for this long, where the queue itself can't hold it back."""
+MOST_RETRY_SECONDS = 30.0
+FIRST_POLL_SECONDS = 0.02
+"""The first wait at an empty queue; doubles up to ``LeaseSettings.poll_seconds``."""
+
+
+@dataclass(eq=False, slots=True)
+class _Held:
+    lease: WorkLease
+    run: ItemRun
+    renewed_at: float
+    lost: bool = False
+    handed_back: str | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Worker:
+    """One worker process's work. ``job_id`` serves that job alone, where the broker can choose."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        *,
+        name: str = "",
+        job_id: str = "",
+        exit_when_idle: float | None = None,
+        max_bandwidth: int = 0,
+        opener: Opener = open_session,
+    ) -> None:
+        self.broker = broker
+        self.settings = settings
+        self.name = name or process_name()
+        self.job_id = job_id
+        self.exit_when_idle = exit_when_idle
+        self.max_bandwidth = max_bandwidth
+        self._opener = opener
+        self._held: set[_Held] = set()
+        self._finished: list[tuple[_Held, Receipt]] = []
+        self._wake_settler = asyncio.Event()
+        self._room = asyncio.Event()
+        self._states: dict[str, tuple[float, JobState]] = {}
+        self._paces: dict[str, Pace] = {}
+        self._notice = asyncio.Event()
+
+    def __repr__(self) -> str:
+        waiting = sum(held.run.outstanding for held in self._held)
+        return f"<Worker {self.name} items={len(self._held)} requests={waiting}>"
+
+    def evict(self) -> None:
+        """The machine is about to go away: stop claiming and hand everything back at once."""
+        self._notice.set()
+
+    # -- the loops -------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until ``stop``, an eviction notice, or ``exit_when_idle`` seconds without work.
+
+        After ``stop`` it finishes what it holds within ``LeaseSettings.drain_seconds`` and hands the rest back.
+        """
+        async with SessionPool(self.settings, self._opener) as pool:
+            reader = ItemReader(pool)
+            loops = [
+                asyncio.create_task(self._settle_loop()),
+                asyncio.create_task(self._renew_loop()),
+                asyncio.create_task(self._watch_jobs()),
+            ]
+            stopping = asyncio.create_task(_first(stop, self._notice))
+            try:
+                await self._claim_loop(reader, stopping, loops)
+                drain = 0.0 if self._notice.is_set() else self.settings.lease.drain_seconds
+                await self._drain(drain, loops)
+            finally:
+                for task in [*loops, stopping]:
+                    task.cancel()
+                await asyncio.gather(*loops, stopping, return_exceptions=True)
+
+    async def _claim_loop(
+        self, reader: ItemReader, stopping: asyncio.Task[None], loops: list[asyncio.Task[None]]
+    ) -> None:
+        idle_since = time.monotonic()
+        wait = FIRST_POLL_SECONDS
+        while not stopping.done():
+            for task in loops:
+                if task.done():
+                    task.result()
+            most = self._wanted()
+            leases = await self._claim(most) if most else []
+            now = time.monotonic()
+            for lease in leases:
+                await self._take(reader, lease, now)
+            if leases:
+                wait = FIRST_POLL_SECONDS
+            if self._held or leases:
+                idle_since = now
+            elif self.exit_when_idle is not None and now - idle_since >= self.exit_when_idle:
+                log.info("nothing to do for %.0f s: leaving", self.exit_when_idle)
+                return
+            if leases and len(leases) == most:
+                continue
+            self._room.clear()
+            room = asyncio.create_task(self._room.wait())
+            await asyncio.wait(
+                [room, stopping], timeout=None if not most else wait, return_when=asyncio.FIRST_COMPLETED
+            )
+            room.cancel()
+            if most and not leases:
+                wait = min(self.settings.lease.poll_seconds, wait * 2)
+
+    def _wanted(self) -> int:
+        """How many items to claim now: none while enough requests are waiting."""
+        if len(self._held) >= MOST_ITEMS:
+            return 0
+        requests = sum(held.run.outstanding for held in self._held)
+        waiting_bytes = sum(held.lease.item.byte_count - held.run.bytes for held in self._held)
+        window = self.settings.nfs
+        enough = requests >= AHEAD_WINDOWS * window.window_calls or waiting_bytes >= AHEAD_WINDOWS * window.window_bytes
+        if enough and len(self._held) >= 2:
+            return 0
+        return min(2 if not self._held or enough else 2 * len(self._held), MOST_ITEMS - len(self._held))
+
+    async def _claim(self, most: int) -> list[WorkLease]:
+        try:
+            return await self.broker.claim(self.name, most, self.settings.lease.lease_seconds, self.job_id)
+        except BrokerError as error:
+            if not error.transient:
+                raise
+            log.warning("claiming work: %s", error)
+            return []
+
+    async def _take(self, reader: ItemReader, lease: WorkLease, now: float) -> None:
+        state = await self._state(lease.item.job_id)
+        if state is JobState.PAUSED or state.final:
+            await self._persist(lambda: self.broker.abandon(lease, "", PAUSE_SECONDS))
+            return
+        held = _Held(lease, ItemRun(self._pace(lease)), now)
+        self._held.add(held)
+        held.tasks.append(asyncio.create_task(self._read(reader, held)))
+
+    def _pace(self, lease: WorkLease) -> Pace | None:
+        rate = min((one for one in (self.max_bandwidth, lease.item.max_bandwidth) if one), default=0)
+        if not rate:
+            return None
+        job = lease.item.job_id
+        if job not in self._paces or self._paces[job].bytes_per_second != rate:
+            self._paces[job] = Pace(rate, time.monotonic())
+        return self._paces[job]
+
+    async def _read(self, reader: ItemReader, held: _Held) -> None:
+        lease = held.lease
+        try:
+            reading = await reader.read(lease.item, held.run)
+        except Exception as error:
+            log.exception("reading %s", lease.item.path)
+            reading = None
+            failure: CacheWarmerError = CacheWarmerError(f"{type(error).__name__}: {error}")
+        if held.lost:
+            self._drop(held)
+            return
+        if reading is not None and reading.receipt is not None:
+            self._finished.append((held, reading.receipt))
+            self._wake_settler.set()
+            self._room.set()
+            return
+        if held.handed_back is not None:
+            delay, reason = PAUSE_SECONDS if held.handed_back == "paused" else 0.0, ""
+        else:
+            if reading is not None:
+                failure = reading.error or CacheWarmerError("the reading ended early")
+            delay = min(MOST_RETRY_SECONDS, 2.0**lease.deliveries) if failure.transient else 0.0
+            reason = str(failure)
+            log.warning("%s: %s (delivery %d)", lease.item.path, reason, lease.deliveries)
+        await self._persist(lambda: self.broker.abandon(lease, reason, delay))
+        self._drop(held)
+
+    def _drop(self, held: _Held) -> None:
+        self._held.discard(held)
+        self._room.set()
+
+    async def _settle_loop(self) -> None:
+        """Writes the receipts of whatever is finished, many at a time."""
+        while True:
+            await self._wake_settler.wait()
+            self._wake_settler.clear()
+            finished, self._finished = self._finished, []
+            if not finished:
+                continue
+            results = [(held.lease, receipt) for held, receipt in finished]
+            counted = await self._persist(lambda results=results: self.broker.complete(self.name, results))  # type: ignore[misc]
+            for (held, receipt), was_counted in zip(finished, counted or [], strict=False):
+                if not was_counted:
+                    log.info("item %s was counted before, or its lease was lost", receipt.item_id)
+                self._drop(held)
+
+    async def _renew_loop(self) -> None:
+        seconds = self.settings.lease.lease_seconds
+        while True:
+            await asyncio.sleep(seconds / 6)
+            due = [held for held in self._held if time.monotonic() - held.renewed_at >= seconds / 3 - 0.01]
+            await asyncio.gather(*(self._renew(held) for held in due))
+
+    async def _renew(self, held: _Held) -> None:
+        try:
+            await self.broker.renew(held.lease, self.settings.lease.lease_seconds)
+            held.renewed_at = time.monotonic()
+        except LeaseLost:
+            log.warning("lost the lease on %s: its result will not count", held.lease.item.path)
+            held.lost = True
+            held.run.abort()
+        except BrokerError as error:
+            log.warning("renewing a lease: %s", error)
+
+    async def _watch_jobs(self) -> None:
+        """Ends what is being read for a job that was cancelled or paused."""
+        while True:
+            await asyncio.sleep(self.settings.lease.poll_seconds)
+            for job_id in {held.lease.item.job_id for held in self._held}:
+                state = await self._state(job_id)
+                if state is JobState.PAUSED or state.final:
+                    for held in [one for one in self._held if one.lease.item.job_id == job_id]:
+                        held.handed_back = "paused" if state is JobState.PAUSED else "ended"
+                        held.run.abort()
+
+    async def _state(self, job_id: str) -> JobState:
+        """A job's state, at most ``poll_seconds`` old; warming where the broker can't say."""
+        now = time.monotonic()
+        known = self._states.get(job_id)
+        if known and now - known[0] < self.settings.lease.poll_seconds * 0.9:
+            return known[1]
+        try:
+            state = await self.broker.state(job_id)
+        except UnknownJob:
+            state = JobState.CANCELLED if job_id else JobState.WARMING
+        except BrokerError as error:
+            log.warning("asking for the state of job %s: %s", job_id, error)
+            return known[1] if known else JobState.WARMING
+        if len(self._states) > 1000:
+            self._states.clear()
+        self._states[job_id] = (now, state)
+        return state
+
+    async def _drain(self, seconds: float, loops: list[asyncio.Task[None]]) -> None:
+        """Lets what is held finish; hands back what does not in time."""
+        deadline = time.monotonic() + seconds
+        while self._held and time.monotonic() < deadline and not self._notice.is_set():
+            await asyncio.sleep(0.05)
+        for held in self._held:
+            held.handed_back = "stopping"
+            held.run.abort()
+        deadline = time.monotonic() + max(1.0, min(5.0, seconds / 4))
+        while self._held and time.monotonic() < deadline and not any(task.done() for task in loops):
+            await asyncio.sleep(0.02)
+        for held in list(self._held):
+            for task in held.tasks:
+                task.cancel()
+            with contextlib.suppress(BrokerError):
+                await self.broker.abandon(held.lease, "")
+            self._held.discard(held)
+
+    async def _persist(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Repeats a broker call while its failure is transient, for as long as a lease lasts; then None."""
+        deadline = time.monotonic() + self.settings.lease.lease_seconds
+        wait = 0.2
+        while True:
+            try:
+                return await call()
+            except BrokerError as error:
+                if not error.transient or time.monotonic() > deadline:
+                    log.error("%s", error)  # noqa: TRY400  # one line; the broker's own log has the cause
+                    return None
+                log.warning("%s; trying again", error)
+            await asyncio.sleep(wait)
+            wait = min(5.0, wait * 2)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Returns when the first of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waits:
+            one.cancel()
+
+
+def with_share(settings: Settings, processes: int) -> Settings:
+    """The settings of one of several processes that read through the same addresses: the window is shared out."""
+    calls = max(2, settings.nfs.window_calls // processes)
+    connections = max(1, settings.nfs.connections // processes)
+    return replace(settings, nfs=replace(settings.nfs, window_calls=calls, connections=connections))
