@@ -56,11 +56,11 @@ def parse_target(text: str) -> Target:
         raise UsageError("the target is empty" if not text else "a target can't hold a NUL character")
     if text.lower().startswith("nfs://"):
         return _parse_url(text)
+    if re.match(r"[A-Za-z]+://", text):
+        raise UsageError(f"{text}: the only scheme known is nfs://")
     found = None if text.startswith(("/", ".", "~")) else _MOUNT_FORM.fullmatch(text)
     if found:
         return Target(addresses=parse_addresses(found[1], text), path=clean_path(found[2]))
-    if "://" in text:
-        raise UsageError(f"{text}: the only scheme known is nfs://")
     return Target(path=os.path.realpath(os.path.expanduser(text)))
 
 

@@ -1,0 +1,94 @@
+"""A tree in memory behind the session contract: for tests of the stages that plan and read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from cachewarmer.config import Settings
+from cachewarmer.errors import CacheWarmerError, FileVanished
+from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Mount, Page, ReadRequest, Session
+
+Tree = Mapping[bytes, "int | Tree | CacheWarmerError | FileKind"]
+
+
+class MemorySession(Session):
+    """``tree`` maps names to sizes, subtrees, kinds, or the error that looking there raises."""
+
+    def __init__(self, tree: Tree, address: str = "a", *, page: int = 3, delay: float = 0.0) -> None:
+        self.tree = tree
+        self.address = address
+        self.export = "/"
+        self.page = page
+        self.delay = delay
+        self.reads: list[tuple[bytes, int, int]] = []
+        self.read_errors: dict[bytes, CacheWarmerError] = {}
+        self.queued = 0
+        self.held: list[ReadRequest] | None = None
+        self.closed = False
+
+    def _find(self, path: bytes):
+        node: object = self.tree
+        for part in [part for part in path.split(b"/") if part]:
+            if not isinstance(node, Mapping) or part not in node:
+                raise FileVanished(f"/{path.decode()}: there is no such file")
+            node = node[part]
+        if isinstance(node, CacheWarmerError):
+            raise node
+        return node
+
+    def _entry(self, name: bytes, node: object) -> DirectoryEntry:
+        handle = b"h:" + self.address.encode() + name
+        if isinstance(node, FileKind):
+            return DirectoryEntry(name, node, 0, 0.0, handle)
+        if isinstance(node, int):
+            return DirectoryEntry(name, FileKind.REGULAR, node, 1000.0, handle)
+        return DirectoryEntry(name, FileKind.DIRECTORY, 0, 0.0, handle)
+
+    async def lookup(self, path: bytes) -> DirectoryEntry:
+        await asyncio.sleep(self.delay)
+        return self._entry(path.rpartition(b"/")[2], self._find(path))
+
+    async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
+        await asyncio.sleep(self.delay)
+        node = self._find(path)
+        start = int(cookie or 0)
+        names = list(node)[start : start + self.page]
+        more = start + self.page < len(node)
+        entries = [self._entry(name, node[name]) for name in names if name != b"bad"]
+        errors = [EntryError(name, CacheWarmerError("no attributes")) for name in names if name == b"bad"]
+        return Page(entries, errors, start + self.page if more else None)
+
+    def read(self, request: ReadRequest) -> None:
+        self.queued += 1
+        if self.held is not None:
+            self.held.append(request)
+        else:
+            asyncio.get_running_loop().call_soon(self.finish, request)
+
+    def finish(self, request: ReadRequest) -> None:
+        self.queued -= 1
+        self.reads.append((request.path, request.start, request.stop))
+        request.error = self.read_errors.get(request.path)
+        if request.error is None:
+            request.bytes_read = max(0, request.stop - request.start)
+            request.calls = 1 if request.bytes_read else 0
+        request.on_done(request)
+
+    @property
+    def queued_reads(self) -> int:
+        return self.queued
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def opener(*sessions: MemorySession):
+    """An opener for a ``SessionPool``: by address."""
+    by_address = {session.address: session for session in sessions}
+
+    async def open_memory(mount: Mount, settings: Settings) -> Session:
+        await asyncio.sleep(0)
+        return by_address[mount.address]
+
+    return open_memory

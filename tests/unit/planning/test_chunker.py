@@ -1,0 +1,70 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewarmer.config import PlanSettings
+from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.planning.chunker import MESSAGE_HEAD_BYTES, Chunker
+
+JOB = WarmJob(mount_addresses=("a",), job_id="j1", export_path="/e", warm_path="/")
+names = st.binary(min_size=1, max_size=12).filter(lambda raw: b"/" not in raw and b"\0" not in raw)
+streams = st.lists(
+    st.tuples(st.sampled_from([b"", b"a", b"a/b", b"a/bc", b"a/b/c", b"x"]), names, st.integers(0, 300)),
+    unique_by=lambda one: one[:2],
+    max_size=60,
+)
+
+
+def chunk(files, settings, address="a", handle=b"h"):
+    chunker = Chunker(JOB, settings, export="/e", address=address)
+    items = [item for directory, name, size in files for item in chunker.add(directory, name, size, handle)]
+    return items + list(chunker.flush())
+
+
+def read_ranges(items):
+    """Every byte range that the items stand for, by path below the export."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for item in items:
+        base = item.path.strip("/")
+        for entry in item.files:
+            path = "/".join(part for part in (base, entry.path) if part)
+            start, stop = (0, entry.size) if item.start < 0 else (item.start, item.stop)
+            found.setdefault(path, []).append((start, stop))
+    return found
+
+
+@given(streams, st.integers(1, 7), st.integers(1, 500), st.integers(1, 200))
+def test_items_tile_every_file_exactly(files, item_files, item_bytes, range_bytes):
+    items = chunk(files, PlanSettings(item_files=item_files, item_bytes=item_bytes, range_bytes=range_bytes))
+    ranges = read_ranges(items)
+    assert len(ranges) == len(files)
+    for directory, name, size in files:
+        path = (directory + b"/" + name if directory else name).decode("utf-8", "surrogateescape")
+        position = 0
+        for start, stop in sorted(ranges[path]):
+            assert start == position
+            position = stop
+        assert position == size
+    assert sum(item.file_count for item in items) == len(files)
+    assert sum(item.byte_count for item in items) == sum(size for *_, size in files)
+    assert len({item.item_id for item in items}) == len(items)
+
+
+@given(streams)
+def test_ids_do_not_depend_on_address_or_handles(files):
+    settings = PlanSettings(item_files=5, range_bytes=100)
+    first = chunk(files, settings)
+    second = chunk(files, settings, address="b", handle=b"other")
+    assert [item.item_id for item in first] == [item.item_id for item in second]
+
+
+@given(st.lists(names, min_size=20, max_size=200, unique=True))
+def test_an_item_fits_a_message_even_where_nothing_can_be_compressed(found):
+    settings = PlanSettings(message_bytes=MESSAGE_HEAD_BYTES + 1000)
+    items = chunk([(b"d", name, 5) for name in found], settings, handle=b"")
+    assert all(len(item.to_json()) <= settings.message_bytes for item in items)
+    assert sum(item.file_count for item in items) == len(found)
+
+
+def test_an_item_survives_its_json():
+    for item in chunk([(b"a", b"x\xff", 10), (b"a/b", b"y", 500)], PlanSettings(range_bytes=100)):
+        assert WorkItem.from_json(item.to_json()) == item

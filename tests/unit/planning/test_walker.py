@@ -1,0 +1,156 @@
+import asyncio
+
+import pytest
+
+from cachewarmer.config import PlanSettings
+from cachewarmer.errors import CacheWarmerError, FileVanished, NfsStatusError
+from cachewarmer.model import WarmJob
+from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.planning.filelist import list_chunks
+from cachewarmer.planning.frontier import Batch, Frontier
+from cachewarmer.planning.walker import Walker
+from cachewarmer.targets.base import FileKind
+from tests.memory import MemorySession
+
+SMALL = PlanSettings(item_files=4, item_bytes=1000, range_bytes=500, directories_in_flight=8)
+TREE = {
+    b"one": 10,
+    b"big": 1200,
+    b"link": FileKind.LINK,
+    b"fifo": FileKind.SPECIAL,
+    b"bad": 0,
+    b"sub": {b"two": 20, b"three\xff": 30, b"deep": {b"four": 40}},
+    b"locked": NfsStatusError(13, "READDIRPLUS", "/locked", "NFS3ERR_ACCES"),
+    b"empty": {},
+}
+
+
+async def scan(tree, *, sessions=None, root=b"", settings=SMALL, lines=None, **filters):
+    job = WarmJob(mount_addresses=("a",), job_id="j1", **filters)
+    counter = ScanCounter()
+    items = []
+
+    async def emit(batch):
+        await asyncio.sleep(0)
+        items.extend(batch)
+
+    found = sessions or [MemorySession(tree)]
+    walker = Walker(job, found, export="/", root=root, settings=settings, counter=counter, emit=emit)
+    if lines is None:
+        await walker.walk()
+    else:
+        await walker.walk_list(lines)
+    return items, counter
+
+
+def paths(items):
+    return sorted(
+        "/".join(p for p in (item.path.strip("/"), entry.path) if p)
+        for item in items
+        for entry in item.files
+        if item.start <= 0
+    )
+
+
+async def test_every_file_is_planned_once_and_what_can_not_be_read_is_counted():
+    items, counter = await scan(TREE)
+    assert paths(items) == ["big", "one", "sub/deep/four", "sub/three\udcff", "sub/two"]
+    assert (counter.files, counter.bytes, counter.directories) == (5, 1300, 4)
+    assert counter.skipped_files == 2
+    assert counter.failed_files == 2
+    assert {path for path, _ in counter.errors} == {"/bad", "/locked"}
+    assert counter.items == len(items)
+    assert counter.largest()[0] == (1200, "/big")
+
+
+def wide(directories, files):
+    return {b"d%03d" % d: {b"f%02d" % f: f for f in range(files)} for d in range(directories)}
+
+
+async def test_a_scan_done_twice_publishes_the_same_items_whatever_the_order_of_replies():
+    tree = {b"x": wide(70, 5), b"y": {b"z": wide(40, 3)}, b"top": 3}
+    first, _ = await scan(tree)
+    addresses = [MemorySession(tree, "a", delay=0.001), MemorySession(tree, "b"), MemorySession(tree, "c", delay=0.002)]
+    second, _ = await scan(tree, sessions=addresses)
+    assert sorted(item.item_id for item in first) == sorted(item.item_id for item in second)
+    assert len({item.address for item in second}) == 3
+
+
+async def test_small_directories_are_packed_together():
+    items, counter = await scan(wide(100, 2), settings=PlanSettings())
+    assert counter.files == 200
+    assert len(items) <= 5
+
+
+async def test_handles_belong_to_the_address_of_the_item():
+    tree = wide(80, 2)
+    sessions = [MemorySession(tree, "a"), MemorySession(tree, "b")]
+    items, _ = await scan(tree, sessions=sessions)
+    for item in items:
+        assert all(entry.handle.startswith(b"h:" + item.address.encode()) for entry in item.files)
+
+
+async def test_filters_apply_in_directories_of_any_size():
+    tree = {b"d": {b"f%d.%s" % (n, b"exr" if n % 2 else b"tmp"): n for n in range(20)}}
+    items, counter = await scan(tree, inclusion=("*.exr",), exclusion=("f1*",))
+    assert all(path.endswith(".exr") for path in paths(items))
+    assert counter.files == 4
+    assert counter.excluded_files == 16
+
+
+async def test_an_excluded_tree_is_not_listed():
+    tree = {b".snapshot": CacheWarmerError("listed"), b"a": {b"x": 1}}
+    items, counter = await scan(tree | {b".snapshot": {b"y": CacheWarmerError("listed")}}, exclusion=(".snapshot/**",))
+    assert paths(items) == ["a/x"]
+    assert counter.failed_files == 0
+
+
+async def test_a_target_may_be_a_file():
+    items, counter = await scan(TREE, root=b"sub/two")
+    assert paths(items) == ["sub/two"]
+    assert counter.files == 1
+
+
+async def test_a_target_that_is_not_there_or_is_a_link_is_an_error():
+    with pytest.raises(FileVanished):
+        await scan(TREE, root=b"nowhere")
+    with pytest.raises(CacheWarmerError, match="symbolic link"):
+        await scan(TREE, root=b"link")
+    with pytest.raises(NfsStatusError):
+        await scan(TREE, root=b"locked")
+
+
+async def chunks(*parts):
+    for part in parts:
+        yield part
+
+
+async def test_a_list_names_files_and_trees():
+    import io
+
+    listed = b"two\n/sub/deep\n\nmissing\r\n../x\n/elsewhere\n"
+    lines = list_chunks(io.BytesIO(listed), nul_separated=False)
+    items, counter = await scan(TREE, root=b"sub", lines=lines)
+    assert paths(items) == ["sub/deep/four", "sub/two"]
+    assert counter.failed_files == 3
+
+
+async def test_a_list_may_hold_newlines_when_nul_separated():
+    import io
+
+    lines = list_chunks(io.BytesIO(b"a\nb\0c\0"), nul_separated=True)
+    items, _ = await scan({b"a\nb": 1, b"c": 2}, lines=lines)
+    assert paths(items) == ["a\nb", "c"]
+
+
+def test_the_frontier_gives_back_what_it_spilled():
+    frontier = Frontier(most_batches=4)
+    for number in range(50):
+        frontier.push(Batch([(b"%d" % number, b"h")], number % 3))
+    seen = []
+    while len(frontier):
+        batch = frontier.pop()
+        seen.append(int(batch.directories[0][0]))
+    frontier.close()
+    assert sorted(seen) == list(range(50))
+    assert seen[0] == 49

@@ -1,0 +1,148 @@
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewarmer.errors import InvalidMessage, InvalidTransition
+from cachewarmer.model import (
+    FileEntry,
+    JobState,
+    JobStatus,
+    PathError,
+    Receipt,
+    ScanTotals,
+    SlowPath,
+    Tally,
+    WarmJob,
+    WorkItem,
+    check_transition,
+    item_id,
+)
+
+JOB_SAMPLE = """{"WarmTargetMountAddresses":["10.0.1.7","10.0.1.8","10.0.1.9"],"WarmTargetExportPath":"/data","WarmTargetPath":"/tools",
+ "InclusionList":[],"ExclusionList":[],"MaxFileSizeBytes":0}"""
+ITEM_SAMPLE = """{"WarmTargetMountAddresses":["10.0.1.7","10.0.1.8","10.0.1.9"],"WarmTargetExportPath":"/data",
+ "WarmTargetPath":"/tools/bootstrap","StartByte":-1,"StopByte":-1,"ApplyFilter":false,"StartFileFilter":"",
+ "EndFileFilter":"","InclusionList":[],"ExclusionList":[],"MaxFileSizeBytes":0}"""
+
+paths = st.binary(max_size=40).map(lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
+files = st.lists(st.builds(FileEntry, paths, st.integers(0, 1 << 62), st.binary(max_size=64)), max_size=30).map(tuple)
+
+
+def test_the_first_cachewarmers_messages_are_accepted_plain_and_base64():
+    addresses = ("10.0.1.7", "10.0.1.8", "10.0.1.9")
+    job = WarmJob(mount_addresses=addresses, export_path="/data", warm_path="/tools")
+    item = WorkItem(mount_addresses=addresses, export_path="/data", path="/tools/bootstrap")
+    for wrap in (str, lambda text: base64.b64encode(text.encode()).decode()):
+        assert WarmJob.from_json(wrap(JOB_SAMPLE)) == job
+        assert WorkItem.from_json(wrap(ITEM_SAMPLE)) == item
+    assert json.loads(job.to_json()) == json.loads(JOB_SAMPLE)
+    assert json.loads(item.to_json()) == json.loads(ITEM_SAMPLE)
+
+
+@given(paths, files, paths)
+def test_any_path_survives_the_trip_through_json(path, entries, error):
+    item = WorkItem(path=path, files=entries, job_id="j1", last_error=error)
+    text = item.to_json()
+    assert text.isascii()
+    assert WorkItem.from_json(text) == item
+    job = WarmJob(warm_path=path, transport="local", name=error, gids=(1, 2), newer_than=1.5)
+    assert WarmJob.from_json(job.to_json()) == job
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        "nonsense!",
+        "{}",
+        '{"WarmTargetPath":5}',
+        '{"WarmTargetPath":"/"}',
+        '{"WarmTargetPath":"/","WarmTargetMountAddresses":"a"}',
+        '{"WarmTargetPath":"/","WarmTargetMountAddresses":["a"],"MaxFileSizeBytes":-1}',
+        '{"WarmTargetPath":"/","WarmTargetMountAddresses":["a"],"MaxFileSizeBytes":true}',
+        '{"WarmTargetPath":"/\\u0000","WarmTargetMountAddresses":["a"]}',
+        '{"WarmTargetPath":"/","WarmTargetMountAddresses":["a"],"Transport":"ftp"}',
+        '{"WarmTargetPath":"/","WarmTargetMountAddresses":["a"],"JobId":"../x"}',
+        '{"WarmTargetPath":"\\ud800","WarmTargetMountAddresses":["a"]}',
+        "[" * 100_000,
+    ],
+)
+def test_a_malformed_job_is_told_apart_with_a_reason(text):
+    with pytest.raises(InvalidMessage):
+        WarmJob.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"StartByte": 5},
+        {"StartByte": 5, "StopByte": 4},
+        {"Files": 3},
+        {"Files": [["a"]]},
+        {"Files": [["a", -1, ""]]},
+        {"Files": [["a", 1, "%%"]]},
+        {"FilesDeflated": "AAAA"},
+        {"Files": [], "StartByte": 0, "StopByte": 1},
+    ],
+)
+def test_a_malformed_item_is_told_apart(extra):
+    with pytest.raises(InvalidMessage):
+        WorkItem.from_json(json.dumps({"WarmTargetPath": "/x", **extra}))
+
+
+def test_a_compressed_list_can_not_fill_the_memory():
+    import zlib
+
+    bomb = base64.b64encode(zlib.compress(b"[" + b" " * (64 << 20) + b"]")).decode()
+    with pytest.raises(InvalidMessage):
+        WorkItem.from_json(json.dumps({"WarmTargetPath": "/x", "FilesDeflated": bomb}))
+
+
+def test_item_ids_depend_on_every_part():
+    assert item_id("j", "a", "b") == item_id("j", "a", "b")
+    assert (
+        len({item_id("j", "a", "b"), item_id("j", "ab", ""), item_id("k", "a", "b"), item_id("j", "a", "b", "")}) == 4
+    )
+
+
+def test_job_states_move_only_along_the_table():
+    assert check_transition("j", JobState.QUEUED, JobState.SCANNING)
+    assert not check_transition("j", JobState.WARMING, JobState.WARMING)
+    for old, new in [
+        (JobState.COMPLETED, JobState.WARMING),
+        (JobState.QUEUED, JobState.PAUSED),
+        (JobState.CANCELLED, JobState.PAUSED),
+    ]:
+        with pytest.raises(InvalidTransition):
+            check_transition("j", old, new)
+    assert JobState.FAILED.final
+    assert not JobState.PAUSED.final
+
+
+def test_a_job_is_done_when_the_scan_is_and_every_item_is_settled():
+    tally = Tally(worker="w").add(Receipt(item_id="1", files=2, bytes=10, slowest=(SlowPath("/a", 1.0),)))
+    job = WarmJob(transport="local", job_id="j")
+    scan = ScanTotals(items=2, files=4, finished=True)
+    status = JobStatus(job=job, state=JobState.WARMING, scan=scan, tallies=(tally,), started_at=10.0)
+    assert status.settled().state is JobState.WARMING
+    done = JobStatus(
+        job=job,
+        state=JobState.WARMING,
+        scan=scan,
+        tallies=(tally,),
+        poisoned_items=1,
+        poisoned_files=2,
+        poison_errors=(PathError("/b", "no"),),
+        started_at=10.0,
+    ).settled()
+    assert done.state is JobState.COMPLETED_WITH_ERRORS
+    report = done.report(12.0)
+    assert (report["files"], report["bytes"], report["failed_files"], report["seconds"]) == (2, 10, 2, 2.0)
+    assert report["errors"] == [{"path": "/b", "error": "no"}]
+    empty = JobStatus(job=job, state=JobState.WARMING, scan=ScanTotals(finished=True)).settled()
+    assert empty.state is JobState.COMPLETED

@@ -1,0 +1,138 @@
+import asyncio
+
+import pytest
+
+from cachewarmer.config import Settings
+from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError
+from cachewarmer.model import FileEntry, WorkItem
+from cachewarmer.targets.base import FileKind
+from cachewarmer.targets.pool import SessionPool
+from cachewarmer.warming.pace import Pace
+from cachewarmer.warming.reader import ItemReader, ItemRun
+from tests.memory import MemorySession, opener
+
+TREE = {b"d": {b"one": 10, b"two": 20, b"sub": {b"x": 1}, b"l": FileKind.LINK, b"three.tmp": 5}, b"big": 100}
+
+
+def item(*files, path="/d", **more):
+    entries = tuple(FileEntry(name, size, b"h") for name, size in files) or None
+    return WorkItem(
+        mount_addresses=("a", "b"), export_path="/", path=path, address="a", item_id="i", files=entries, **more
+    )
+
+
+async def read(work, *sessions, pace=None):
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        return await ItemReader(pool).read(work, ItemRun(pace))
+
+
+@pytest.fixture
+def sessions():
+    return MemorySession(TREE, "a"), MemorySession(TREE, "b")
+
+
+async def test_an_item_is_read_wholly_at_the_address_of_its_handles(sessions):
+    reading = await read(item(("one", 10), ("two", 20)), *sessions)
+    assert (reading.receipt.files, reading.receipt.bytes, reading.receipt.calls) == (2, 30, 2)
+    assert sessions[1].reads == []
+    assert sorted(sessions[0].reads) == [(b"d/one", 0, 10), (b"d/two", 0, 20)]
+
+
+async def test_the_next_address_takes_over_when_one_fails(sessions):
+    sessions[0].read_errors[b"d/two"] = ConnectionLost("gone")
+    reading = await read(item(("one", 10), ("two", 20)), *sessions)
+    assert reading.receipt.bytes == 30
+    assert len(sessions[1].reads) == 2
+
+
+async def test_when_every_address_fails_the_item_is_not_counted(sessions):
+    for session in sessions:
+        session.read_errors[b"d/two"] = ConnectionLost("gone")
+    reading = await read(item(("one", 10), ("two", 20)), *sessions)
+    assert reading.receipt is None
+    assert reading.error.transient
+
+
+async def test_failed_and_vanished_files_are_told_apart(sessions):
+    sessions[0].read_errors = {
+        b"d/two": NfsStatusError(13, "READ", "/d/two", "NFS3ERR_ACCES"),
+        b"d/gone": FileVanished("x"),
+    }
+    reading = await read(item(("one", 10), ("two", 20), ("gone", 5)), *sessions)
+    receipt = reading.receipt
+    assert (receipt.files, receipt.failed_files, receipt.vanished_files, receipt.bytes) == (1, 1, 1, 10)
+    assert [path for path, _ in receipt.errors] == ["/d/two"]
+
+
+async def test_an_item_of_which_nothing_can_be_read_is_an_error(sessions):
+    sessions[0].read_errors = {b"d/two": NfsStatusError(13, "READ", "/d/two", "NFS3ERR_ACCES")}
+    reading = await read(item(("two", 20)), *sessions)
+    assert reading.receipt is None
+    assert not reading.error.transient
+
+
+async def test_a_range_is_read_to_its_end_and_counted_by_the_first(sessions):
+    first = await read(item(("", 100), path="/big", start=0, stop=60), *sessions)
+    second = await read(item(("", 100), path="/big", start=60, stop=100), *sessions)
+    assert (first.receipt.files, second.receipt.files) == (1, 0)
+    assert sessions[0].reads == [(b"big", 0, 60), (b"big", 60, 100)]
+
+
+async def test_a_first_generation_directory_means_the_files_directly_in_it(sessions):
+    work = WorkItem(mount_addresses=("a",), export_path="/", path="/d", item_id="i", exclusion=("*.tmp",))
+    receipt = (await read(work, *sessions)).receipt
+    assert (receipt.files, receipt.bytes, receipt.excluded_files, receipt.skipped_files) == (2, 30, 1, 1)
+
+
+async def test_a_first_generation_name_range_is_inclusive(sessions):
+    work = WorkItem(
+        mount_addresses=("a",),
+        export_path="/",
+        path="/d",
+        item_id="i",
+        apply_filter=True,
+        start_file_filter="one",
+        end_file_filter="three.tmp",
+    )
+    assert (await read(work, *sessions)).receipt.files == 2
+
+
+async def test_a_first_generation_range_never_goes_past_the_end(sessions):
+    work = WorkItem(mount_addresses=("a",), export_path="/", path="/big", item_id="i", start=90, stop=500)
+    assert (await read(work, *sessions)).receipt.bytes == 10
+    assert sessions[0].reads == [(b"big", 90, 100)]
+
+
+async def test_a_first_generation_path_that_is_gone_counts_as_vanished(sessions):
+    work = WorkItem(mount_addresses=("a",), export_path="/", path="/nothing", item_id="i")
+    sessions[0].read_errors[b"nothing"] = FileVanished("x")
+    assert (await read(work, *sessions)).receipt.vanished_files == 1
+
+
+async def test_aborting_ends_the_reading_without_a_receipt(sessions):
+    sessions[0].held = []
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        run = ItemRun()
+        reading = asyncio.create_task(ItemReader(pool).read(item(("one", 10), ("two", 20)), run))
+        while len(sessions[0].held) < 2:
+            await asyncio.sleep(0)
+        run.abort()
+        for request in sessions[0].held:
+            assert request.stop == request.start
+            sessions[0].finish(request)
+        result = await reading
+    assert result.aborted
+    assert result.receipt is None
+
+
+async def test_a_paced_file_is_asked_for_in_pieces(sessions):
+    reading = await read(item(("", 300_000), path="/big"), *sessions, pace=Pace(1e12, 0.0))
+    assert reading.receipt.bytes == 300_000
+    assert reading.receipt.files == 1
+
+
+def test_a_pace_lets_through_no_more_than_its_rate():
+    pace = Pace(1000.0, 0.0)
+    waits = [pace.take(500, 0.0) for _ in range(4)]
+    assert waits == [0.0, 0.5, 1.0, 1.5]
+    assert pace.take(500, 100.0) == 0.0
