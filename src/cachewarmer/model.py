@@ -7,23 +7,18 @@ survive; JSON is written in ASCII, so that they survive every queue as well.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 import secrets
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from cachewarmer.errors import InvalidMessage, InvalidTransition
+from cachewarmer.wire import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES  # noqa: PLC0414  # part of the public model
+from cachewarmer.wire import FieldReader, dump_object, load_object, pack_files, unpack_files
+from cachewarmer.wire import FileEntry as FileEntry  # noqa: PLC0414  # part of the public model
 
-MAX_MESSAGE_BYTES = 64 * 1024
-"""The largest message an Azure Storage Queue takes (REST reference, Put Message)."""
-MAX_INFLATED_BYTES = 16 * 1024 * 1024
-"""The most a compressed file list may inflate to: a message is hostile until shown otherwise."""
 ERROR_SAMPLE = 100
 """How many failed paths a status report names at most."""
 SLOWEST_SAMPLE = 10
@@ -95,82 +90,6 @@ def item_id(job_id: str, *parts: str | int) -> str:
     return digest.hexdigest()
 
 
-# -- reading JSON that anyone may have written ---------------------------------------------------------------------
-
-
-def _load(text: str | bytes) -> dict[str, Any]:
-    """The JSON object in a message, plain or base64 (Azure Storage Explorer offers both)."""
-    try:
-        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
-        if raw.lstrip()[:1] != b"{":
-            try:
-                raw = base64.b64decode(raw, validate=True)
-            except (binascii.Error, ValueError):
-                raise InvalidMessage("neither a JSON object nor base64 of one") from None
-        loaded = json.loads(raw.decode("utf-8", "strict"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"not JSON: {error}") from error
-    if not isinstance(loaded, dict):
-        raise InvalidMessage(f"a JSON object was expected, not {type(loaded).__name__}")
-    return loaded
-
-
-class _Reader:
-    """Takes typed values out of a JSON object; says which key is at fault."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = values
-
-    def take(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise InvalidMessage(f"{key} has the wrong type: {type(value).__name__}")
-        return value
-
-    def text(self, key: str, default: str = "") -> str:
-        value: str = self.take(key, str, default)
-        if "\0" in value:
-            raise InvalidMessage(f"{key} holds a NUL character")
-        try:
-            value.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise InvalidMessage(f"{key} holds a character that no file name can hold") from None
-        return value
-
-    def number(self, key: str, default: int = 0, *, least: int = 0) -> int:
-        value: int = self.take(key, int, default)
-        if not least <= value < 1 << 63:
-            raise InvalidMessage(f"{key} is out of range: {value}")
-        return value
-
-    def real(self, key: str, default: float = 0.0) -> float:
-        value = self.take(key, (int, float), default)
-        if not -1e18 < value < 1e18:
-            raise InvalidMessage(f"{key} is out of range")
-        return float(value)
-
-    def flag(self, key: str) -> bool:
-        return bool(self.take(key, bool, False))
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        found = self.take(key, list, [])
-        if not all(isinstance(one, str) and "\0" not in one for one in found):
-            raise InvalidMessage(f"{key} must be a list of strings")
-        return tuple(found)
-
-    def ids(self, key: str) -> tuple[int, ...]:
-        found = self.take(key, list, [])
-        if len(found) > 16 or not all(type(one) is int and 0 <= one < 1 << 32 for one in found):
-            raise InvalidMessage(f"{key} must be a list of at most 16 group ids")
-        return tuple(found)
-
-
-def _dump(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, separators=(",", ":"))
-
-
 # -- jobs ----------------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +152,7 @@ class WarmJob:
         ):
             if value != default:
                 values[key] = value
-        return _dump(values)
+        return dump_object(values)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> WarmJob:
@@ -242,10 +161,10 @@ class WarmJob:
         Raises:
             InvalidMessage: says which key is wrong.
         """
-        loaded = _load(text)
+        loaded = load_object(text)
         if "WarmTargetPath" not in loaded:
             raise InvalidMessage("WarmTargetPath is missing")
-        read = _Reader(loaded)
+        read = FieldReader(loaded)
         job = cls(
             mount_addresses=read.texts("WarmTargetMountAddresses"),
             export_path=read.text("WarmTargetExportPath"),
@@ -291,17 +210,6 @@ class WarmJob:
 
 
 # -- work items ----------------------------------------------------------------------------------------------------
-
-
-class FileEntry(NamedTuple):
-    """One file to read."""
-
-    path: str
-    """Relative to the item's ``path``; empty: the item's path itself."""
-    size: int
-    """Bytes seen at the scan; no read goes past it."""
-    handle: bytes = b""
-    """NFSv3 file handle, good only at the item's ``address``; empty: resolve the path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,16 +298,15 @@ class WorkItem:
             if value != default:
                 values[key] = value
         if self.files is not None:
-            rows = [
-                (entry.path, entry.size, binascii.b2a_base64(entry.handle, newline=False).decode())
-                for entry in self.files
-            ]
-            if len(rows) <= 8:
-                values["Files"] = rows
-            else:
-                deflated = zlib.compress(_dump_rows(rows), 1)
-                values["FilesDeflated"] = base64.b64encode(deflated).decode()
-        return _dump(values)
+            values.update(pack_files(self.files))
+        return dump_object(values)
+
+    def to_message(self, most_bytes: int) -> str:
+        """The message text, without the handles where they would make it longer than ``most_bytes`` (0: no limit)."""
+        text = self.to_json()
+        if not most_bytes or len(text) <= most_bytes or not self.files:
+            return text
+        return replace(self, files=tuple(entry._replace(handle=b"") for entry in self.files)).to_json()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> WorkItem:
@@ -408,15 +315,10 @@ class WorkItem:
         Raises:
             InvalidMessage: says which key is wrong.
         """
-        loaded = _load(text)
+        loaded = load_object(text)
         if "WarmTargetPath" not in loaded:
             raise InvalidMessage("WarmTargetPath is missing")
-        read = _Reader(loaded)
-        files: tuple[FileEntry, ...] | None = None
-        if "FilesDeflated" in loaded:
-            files = _inflate_files(read.text("FilesDeflated"))
-        elif "Files" in loaded:
-            files = _check_files(loaded["Files"])
+        read = FieldReader(loaded)
         item = cls(
             mount_addresses=read.texts("WarmTargetMountAddresses"),
             export_path=read.text("WarmTargetExportPath"),
@@ -432,7 +334,7 @@ class WorkItem:
             job_id=read.text("JobId"),
             item_id=read.text("ItemId"),
             address=read.text("Address"),
-            files=files,
+            files=unpack_files(loaded),
             transport=read.text("Transport", "auto"),
             nfs_port=read.number("NfsPort"),
             mount_port=read.number("MountPort"),
@@ -449,37 +351,6 @@ class WorkItem:
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
         return item
-
-
-def _dump_rows(rows: Sequence[tuple[str, int, str]]) -> bytes:
-    return json.dumps(rows, separators=(",", ":")).encode("ascii")
-
-
-def _inflate_files(text: str) -> tuple[FileEntry, ...]:
-    try:
-        inflater = zlib.decompressobj()
-        raw = inflater.decompress(base64.b64decode(text, validate=True), MAX_INFLATED_BYTES)
-        if inflater.unconsumed_tail or not inflater.eof:
-            raise InvalidMessage("FilesDeflated inflates to more than it may, or is cut short")
-        return _check_files(json.loads(raw))
-    except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
-        raise InvalidMessage(f"FilesDeflated can't be read: {error}") from error
-
-
-def _check_files(rows: object) -> tuple[FileEntry, ...]:
-    if not isinstance(rows, list):
-        raise InvalidMessage("Files must be a list")
-    entries = []
-    for row in rows:
-        try:
-            path, size, handle = row
-            if not isinstance(path, str) or "\0" in path or type(size) is not int or not 0 <= size < 1 << 63:
-                raise ValueError(path)
-            path.encode("utf-8", "surrogateescape")
-            entries.append(FileEntry(path, size, binascii.a2b_base64(handle, strict_mode=True) if handle else b""))
-        except (TypeError, ValueError, binascii.Error) as error:
-            raise InvalidMessage("Files must hold [path, size, handle in base64]") from error
-    return tuple(entries)
 
 
 # -- results -------------------------------------------------------------------------------------------------------
