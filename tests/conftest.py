@@ -1,0 +1,50 @@
+"""Real servers that many tests share: started on first use, stopped by pid at the end of the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.azurite import azurite
+from tests.servers.ganesha import GaneshaServer, ganesha
+from tests.servers.juicefs import JuiceFs, juicefs
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees, or leaves anything in, the state or settings of the user who runs it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    for name in ("CACHEWARMER_BROKER", "CACHEWARMER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def nfs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that ``nfs_server`` exports; a test makes a directory of its own in it."""
+    return tmp_path_factory.mktemp("export")
+
+
+@pytest.fixture(scope="session")
+def nfs_server(nfs_root: Path) -> Iterator[GaneshaServer]:
+    """NFS-Ganesha, NFSv3, READs up to 1 MiB, any source port, root not squashed."""
+    with ganesha(nfs_root) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite_connection() -> Iterator[str]:
+    """The connection string of an Azurite that the whole run shares: use a queue prefix of your own."""
+    with azurite() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def juicefs_volume() -> Iterator[JuiceFs]:
+    """A mounted JuiceFS volume that the whole run shares."""
+    with juicefs() as volume:
+        yield volume
