@@ -1,0 +1,229 @@
+"""Manager and worker together over the embedded broker, on trees in memory."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from cachewarmer.broker import open_broker
+from cachewarmer.config import LeaseSettings, PlanSettings, Settings
+from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError
+from cachewarmer.manager import Manager
+from cachewarmer.model import JobState, WarmJob
+from cachewarmer.submitter import submit, wait_until_warm
+from cachewarmer.worker import Worker
+from tests.memory import MemorySession, opener
+
+SETTINGS = Settings(
+    plan=PlanSettings(item_files=7, item_bytes=10_000, range_bytes=3000),
+    lease=LeaseSettings(poll_seconds=0.02, lease_seconds=5.0, drain_seconds=0.3),
+)
+TREE = {b"d%02d" % d: {b"f%02d" % f: 100 + f for f in range(20)} for d in range(40)} | {b"big": 10_001, b"none": 0}
+FILES = 40 * 20 + 2
+BYTES = 40 * sum(100 + f for f in range(20)) + 10_001
+
+
+@pytest.fixture
+async def broker(tmp_path):
+    async with open_broker(f"sqlite:///{tmp_path}/broker.db", SETTINGS.lease) as opened:
+        yield opened
+
+
+class Running:
+    """Managers and workers as tasks, each with its own stop."""
+
+    def __init__(self, broker):
+        self.broker = broker
+        self.parts = []
+
+    def start(self, part):
+        stop = asyncio.Event()
+        task = asyncio.create_task(part.run(stop))
+        self.parts.append((task, stop))
+        return task, stop
+
+    async def end(self):
+        for _, stop in self.parts:
+            stop.set()
+        await asyncio.gather(*(task for task, _ in self.parts))
+
+
+@pytest.fixture
+async def running(broker):
+    parts = Running(broker)
+    yield parts
+    await parts.end()
+
+
+def job(**more):
+    return WarmJob(mount_addresses=("a",), warm_path="/", **more)
+
+
+async def finish(broker, job_id, seconds=20):
+    return await asyncio.wait_for(wait_until_warm(broker, job_id, lambda _: None, asyncio.Event(), 0.02), seconds)
+
+
+async def test_a_job_ends_with_exact_totals(broker, running):
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, opener=opener(session)))
+    for name in "xyz":
+        running.start(Worker(broker, SETTINGS, name=name, opener=opener(session)))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
+    assert report["scanned_files"] == FILES
+    assert len(session.reads) == FILES + 3, "four ranges for the big file, one request for every other"
+
+
+async def test_two_jobs_each_end_by_themselves(broker, running):
+    session = MemorySession(TREE, "a")
+    stuck = MemorySession({b"x": 5}, "b")
+    stuck.held = []
+    first = await submit(broker, job())
+    second = await submit(broker, WarmJob(mount_addresses=("b",), warm_path="/"))
+    running.start(Manager(broker, SETTINGS, opener=opener(session, stuck)))
+    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session, stuck)))
+    assert (await finish(broker, first)).state is JobState.COMPLETED
+    assert not (await broker.status(second)).state.final
+    while not stuck.held:
+        await asyncio.sleep(0.01)
+    stuck.finish(stuck.held.pop())
+    assert (await finish(broker, second)).state is JobState.COMPLETED
+
+
+async def test_an_item_that_always_fails_ends_in_poison_and_the_job_with_errors(broker, running):
+    session = MemorySession({b"ok": 5, b"d": {b"locked": 7}}, "a")
+    session.read_errors[b"d/locked"] = NfsStatusError(13, "READ", "/d/locked", "NFS3ERR_ACCES")
+    settings = replace(SETTINGS, plan=PlanSettings(item_files=1))
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, settings, opener=opener(session)))
+    running.start(Worker(broker, settings, name="x", opener=opener(session)))
+    status = await finish(broker, job_id)
+    assert status.state is JobState.COMPLETED_WITH_ERRORS
+    report = status.report(0)
+    assert (report["files"], report["failed_files"], report["poisoned_items"]) == (1, 1, 1)
+    assert "NFS3ERR_ACCES" in report["errors"][0]["error"]
+    assert [path for path, *_ in session.reads].count(b"d/locked") == 5
+
+
+async def test_a_cancelled_job_stops_reading_and_others_go_on(broker, running):
+    stuck = MemorySession(TREE, "a")
+    stuck.held = []
+    other = MemorySession({b"x": 5}, "b")
+    first = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, opener=opener(stuck, other)))
+    running.start(Worker(broker, SETTINGS, name="x", opener=opener(stuck, other)))
+    while not stuck.held:
+        await asyncio.sleep(0.01)
+    await broker.set_state(first, JobState.CANCELLED)
+    while any(request.stop != request.start for request in stuck.held):
+        await asyncio.sleep(0.01)
+    for request in stuck.held:
+        stuck.finish(request)
+    second = await submit(broker, WarmJob(mount_addresses=("b",), warm_path="/"))
+    assert (await finish(broker, second)).state is JobState.COMPLETED
+    assert (await broker.status(first)).state is JobState.CANCELLED
+
+
+async def test_a_paused_job_goes_on_where_it_was(broker, running):
+    session = MemorySession(TREE, "a")
+    session.held = []
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, opener=opener(session)))
+    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session)))
+    while not (await broker.status(job_id)).scan.finished or not session.held:
+        await asyncio.sleep(0.01)
+    await broker.set_state(job_id, JobState.PAUSED)
+    while any(request.stop != request.start for request in session.held):
+        await asyncio.sleep(0.01)
+    held, session.held = session.held, None
+    for request in held:
+        session.finish(request)
+    await asyncio.sleep(0.2)
+    assert (await broker.status(job_id)).state is JobState.PAUSED
+    session.reads.clear()
+    await asyncio.sleep(0.1)
+    assert session.reads == []
+    await broker.set_state(job_id, JobState.WARMING)
+    status = await finish(broker, job_id)
+    assert (status.report(0)["files"], status.report(0)["bytes"]) == (FILES, BYTES)
+
+
+async def test_a_stopped_worker_hands_back_what_it_holds(broker, running):
+    stuck = MemorySession(TREE, "a")
+    stuck.held = []
+    healthy = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, opener=opener(healthy)))
+    task, stop = running.start(Worker(broker, SETTINGS, name="slow", opener=opener(stuck)))
+    while not stuck.held:
+        await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.wait_for(task, 5)
+    running.start(Worker(broker, SETTINGS, name="good", opener=opener(healthy)))
+    status = await finish(broker, job_id, 4.5)
+    assert (status.report(0)["files"], status.report(0)["bytes"]) == (FILES, BYTES)
+
+
+async def test_a_restarted_manager_comes_to_the_same_totals(broker, running):
+    slow = MemorySession(TREE, "a", delay=0.01)
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    task, stop = running.start(Manager(broker, SETTINGS, opener=opener(slow)))
+    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session)))
+    while not session.reads:
+        await asyncio.sleep(0.005)
+    assert not (await broker.status(job_id)).scan.finished
+    stop.set()
+    await task
+    running.start(Manager(broker, SETTINGS, opener=opener(session)))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)
+
+
+async def test_a_target_that_can_not_be_opened_fails_the_job_with_its_reason(broker, running):
+    async def refuse(mount, settings):
+        raise MountError("no export /x at a; there are: /data")
+
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, opener=refuse))
+    status = await finish(broker, job_id)
+    assert status.state is JobState.FAILED
+    assert "there are: /data" in status.reason
+
+
+async def test_an_address_that_is_down_is_left_out_of_the_scan(broker, running):
+    session = MemorySession(TREE, "a")
+
+    async def half(mount, settings):
+        if mount.address == "down":
+            raise ConnectFailed("down: connection refused")
+        return session
+
+    job_id = await submit(broker, WarmJob(mount_addresses=("down", "a"), warm_path="/"))
+    running.start(Manager(broker, SETTINGS, opener=half))
+    running.start(Worker(broker, SETTINGS, name="x", opener=half))
+    status = await finish(broker, job_id)
+    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, FILES)
+
+
+async def test_an_evicted_worker_leaves_at_once(broker, running):
+    stuck = MemorySession(TREE, "a")
+    stuck.held = []
+    await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, opener=opener(MemorySession(TREE, "a"))))
+    worker = Worker(broker, replace(SETTINGS, lease=replace(SETTINGS.lease, drain_seconds=60)), opener=opener(stuck))
+    task, _ = running.start(worker)
+    while not stuck.held:
+        await asyncio.sleep(0.01)
+    worker.evict()
+    await asyncio.wait_for(task, 5)
+    assert (await broker.backlog()).leased_items == 0
+
+
+async def test_a_worker_leaves_when_idle(broker):
+    worker = Worker(broker, SETTINGS, exit_when_idle=0.05, opener=opener())
+    await asyncio.wait_for(worker.run(asyncio.Event()), 5)
