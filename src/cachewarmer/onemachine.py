@@ -166,7 +166,7 @@ async def _run_readers(broker_url: str, settings: Settings, job_id: str, count: 
                     raise CacheWarmerError(f"the reader processes keep ending (last: {reader.exitcode})")
             while len(readers) < count:
                 ours, theirs = context.Pipe()
-                reader = context.Process(target=_reader_process, args=(broker_url, settings, job_id, theirs))
+                reader = context.Process(target=_reader_process, args=(broker_url, settings, job_id, count, theirs))
                 reader.start()
                 theirs.close()
                 readers.append((reader, ours))
@@ -183,19 +183,19 @@ async def _run_readers(broker_url: str, settings: Settings, job_id: str, count: 
             reader.join()
 
 
-def _reader_process(broker_url: str, settings: Settings, job_id: str, channel: Connection) -> None:
+def _reader_process(broker_url: str, settings: Settings, job_id: str, count: int, channel: Connection) -> None:
     """The body of a reader process: works until the parent closes its end of the channel, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING)
     with contextlib.suppress(BrokerError, KeyboardInterrupt):
-        asyncio.run(_read_until_closed(broker_url, settings, job_id, channel))
+        asyncio.run(_read_until_closed(broker_url, settings, job_id, count, channel))
 
 
-async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, channel: Connection) -> None:
+async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, count: int, channel: Connection) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(channel.fileno(), stop.set)
     async with open_broker(broker_url, settings.lease) as broker:
-        await Worker(broker, settings, job_id=job_id).run(stop)
+        await Worker(broker, settings, job_id=job_id, sharers=count).run(stop)
 
 
 # -- scan only -----------------------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ class Worker:
         job_id: str = "",
         exit_when_idle: float | None = None,
         max_bandwidth: int = 0,
+        sharers: int = 1,
         opener: Opener = open_session,
     ) -> None:
         self.broker = broker
@@ -68,6 +69,7 @@ class Worker:
         self.job_id = job_id
         self.exit_when_idle = exit_when_idle
         self.max_bandwidth = max_bandwidth
+        self._sharers = sharers
         self._opener = opener
         self._held: set[_Held] = set()
         self._finished: list[tuple[_Held, Receipt]] = []
@@ -172,13 +174,25 @@ class Worker:
         held.tasks.append(asyncio.create_task(self._read(reader, held)))
 
     def _pace(self, lease: WorkLease) -> Pace | None:
-        rate = min((one for one in (self.max_bandwidth, lease.item.max_bandwidth) if one), default=0)
+        """The pace of a job in this worker: its share of the job's bandwidth, and no more than the worker's own."""
+        job_id, whole = lease.item.job_id, lease.item.max_bandwidth
+        rate = min((one for one in (self.max_bandwidth, whole / self._sharers) if one), default=0.0)
         if not rate:
             return None
-        job = lease.item.job_id
-        if job not in self._paces or self._paces[job].bytes_per_second != rate:
-            self._paces[job] = Pace(rate, time.monotonic())
-        return self._paces[job]
+        if job_id not in self._paces:
+            self._paces[job_id] = Pace(rate, time.monotonic())
+        return self._paces[job_id]
+
+    async def _share_bandwidth(self, job_id: str, whole: int) -> None:
+        """Adapts a job's pace to the number of workers that have written a tally for it."""
+        if not whole or job_id not in self._paces:
+            return
+        try:
+            sharers = max(self._sharers, len((await self.broker.status(job_id)).tallies))
+        except BrokerError:
+            return
+        rate = whole / sharers
+        self._paces[job_id].bytes_per_second = min(rate, self.max_bandwidth or rate)
 
     async def _read(self, reader: ItemReader, held: _Held) -> None:
         lease = held.lease
@@ -248,8 +262,10 @@ class Worker:
         """Ends what is being read for a job that was cancelled or paused."""
         while True:
             await asyncio.sleep(self.settings.lease.poll_seconds)
-            for job_id in {held.lease.item.job_id for held in self._held}:
+            jobs = {held.lease.item.job_id: held.lease.item.max_bandwidth for held in self._held}
+            for job_id, whole in jobs.items():
                 state = await self._state(job_id)
+                await self._share_bandwidth(job_id, whole)
                 if state is JobState.PAUSED or state.final:
                     for held in [one for one in self._held if one.lease.item.job_id == job_id]:
                         held.handed_back = "paused" if state is JobState.PAUSED else "ended"
