@@ -1,0 +1,217 @@
+-- All the SQL of the SQLite broker. "-- name: x" begins a statement; the lines below it say what it is for.
+-- Times are Unix seconds by the broker's clock. Every statement runs inside one BEGIN IMMEDIATE … COMMIT of the
+-- method that uses it, so what a comment calls a step is atomic among all processes that share the file.
+
+-- name: schema
+-- jobs: one row a job. off_queue: settled, no manager needs it any more. published_items counts distinct ids, so a
+-- scan that was done twice over a changed tree still ends only when everything ever published is settled.
+CREATE TABLE jobs (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  job_id TEXT NOT NULL UNIQUE,
+  message TEXT NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL DEFAULT '',
+  submitted_at REAL NOT NULL,
+  started_at REAL NOT NULL DEFAULT 0,
+  finished_at REAL NOT NULL DEFAULT 0,
+  scan TEXT NOT NULL DEFAULT '',
+  scan_finished INTEGER NOT NULL DEFAULT 0,
+  published_items INTEGER NOT NULL DEFAULT 0,
+  poisoned_items INTEGER NOT NULL DEFAULT 0,
+  poisoned_files INTEGER NOT NULL DEFAULT 0,
+  poison_errors TEXT NOT NULL DEFAULT '[]',
+  off_queue INTEGER NOT NULL DEFAULT 0,
+  deliveries INTEGER NOT NULL DEFAULT 0,
+  token TEXT,
+  owner TEXT,
+  lease_until REAL NOT NULL DEFAULT 0
+);
+-- file_chunks: the list of a --files-from job.
+CREATE TABLE file_chunks (
+  job_id TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  chunk BLOB NOT NULL,
+  PRIMARY KEY (job_id, number)
+) WITHOUT ROWID;
+-- items: one row an item id for as long as its job lives; a settled row (receipt or poison) is the proof that it was
+-- counted, and its message is dropped. visible_at is the end of a lease, or of a delay. deliveries counts those that
+-- were not handed back without fault.
+CREATE TABLE items (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  job_id TEXT NOT NULL,
+  item_id TEXT NOT NULL,
+  message TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  settled INTEGER NOT NULL DEFAULT 0,
+  deliveries INTEGER NOT NULL DEFAULT 0,
+  last_error TEXT NOT NULL DEFAULT '',
+  visible_at REAL NOT NULL DEFAULT 0,
+  token TEXT,
+  owner TEXT,
+  UNIQUE (job_id, item_id)
+);
+-- Claiming walks this index, oldest first: it never holds what is settled.
+CREATE INDEX open_items ON items (job_id, seq) WHERE settled = 0;
+-- tallies: the sum of a worker's receipts for a job; status reads these, not the items.
+CREATE TABLE tallies (
+  job_id TEXT NOT NULL,
+  worker TEXT NOT NULL,
+  items INTEGER NOT NULL,
+  files INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  failed_files INTEGER NOT NULL,
+  vanished_files INTEGER NOT NULL,
+  excluded_files INTEGER NOT NULL,
+  skipped_files INTEGER NOT NULL,
+  calls INTEGER NOT NULL,
+  errors TEXT NOT NULL,
+  slowest TEXT NOT NULL,
+  PRIMARY KEY (job_id, worker)
+) WITHOUT ROWID;
+-- poison: what was given up, with its reason, for people to look at.
+CREATE TABLE poison (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  job_id TEXT NOT NULL,
+  item_id TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  message TEXT NOT NULL,
+  poisoned_at REAL NOT NULL
+);
+
+-- name: add_job
+INSERT INTO jobs (job_id, message, state, submitted_at) VALUES (:job_id, :message, :state, :submitted_at)
+ON CONFLICT (job_id) DO NOTHING;
+
+-- name: job
+SELECT * FROM jobs WHERE job_id = :job_id;
+
+-- name: all_jobs
+SELECT * FROM jobs ORDER BY seq DESC;
+
+-- name: drop_chunks
+DELETE FROM file_chunks WHERE job_id = :job_id;
+
+-- name: add_chunk
+INSERT INTO file_chunks (job_id, number, chunk) VALUES (:job_id, :number, :chunk);
+
+-- name: chunk
+SELECT chunk FROM file_chunks WHERE job_id = :job_id AND number = :number;
+
+-- name: free_jobs
+-- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Oldest first.
+SELECT * FROM jobs
+WHERE off_queue = 0 AND lease_until <= :now AND (:job_id = '' OR job_id = :job_id)
+ORDER BY seq;
+
+-- name: lease_job
+UPDATE jobs SET token = :token, owner = :owner, lease_until = :until, deliveries = deliveries + 1
+WHERE job_id = :job_id;
+
+-- name: renew_job
+UPDATE jobs SET lease_until = :until WHERE job_id = :job_id AND token = :token;
+
+-- name: release_job
+UPDATE jobs SET token = NULL, owner = NULL, lease_until = 0, deliveries = deliveries - 1
+WHERE job_id = :job_id AND token = :token;
+
+-- name: settle_job
+UPDATE jobs SET off_queue = 1, token = NULL, owner = NULL, lease_until = 0
+WHERE job_id = :job_id AND (token = :token OR :token = '');
+
+-- name: forget_items
+-- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker
+-- still reads stays, that its result may count.
+DELETE FROM items WHERE job_id = :job_id AND NOT (settled = 0 AND token IS NOT NULL AND visible_at > :now);
+
+-- name: set_state
+UPDATE jobs SET state = :state, reason = :reason, started_at = :started_at, finished_at = :finished_at
+WHERE job_id = :job_id;
+
+-- name: set_scan
+UPDATE jobs SET scan = :scan, scan_finished = :finished WHERE job_id = :job_id AND scan_finished <= :finished;
+
+-- name: add_item
+INSERT INTO items (job_id, item_id, message, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (job_id, item_id) DO NOTHING;
+
+-- name: count_published
+UPDATE jobs SET published_items = published_items + :count WHERE job_id = :job_id;
+
+-- name: working_jobs
+-- Jobs whose items may be handed out now: not paused, not in a final state.
+SELECT job_id FROM jobs
+WHERE state IN ('queued', 'scanning', 'warming') AND off_queue = 0 AND (:job_id = '' OR job_id = :job_id)
+ORDER BY seq;
+
+-- name: open_items
+SELECT seq, job_id, item_id, message, deliveries, last_error FROM items
+WHERE job_id = :job_id AND settled = 0 AND visible_at <= :now
+ORDER BY seq LIMIT :most;
+
+-- name: lease_item
+UPDATE items SET token = :token, owner = :owner, visible_at = :until, deliveries = deliveries + 1 WHERE seq = :seq;
+
+-- name: renew_item
+UPDATE items SET visible_at = :until WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
+
+-- name: settle_item
+-- The receipt: changes a row only once, and only under the lease it was read under.
+UPDATE items SET settled = 1, token = NULL, owner = NULL, message = ''
+WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
+
+-- name: hand_back
+UPDATE items SET token = NULL, owner = NULL, visible_at = :until, deliveries = deliveries - :forgiven,
+  last_error = CASE WHEN :reason = '' THEN last_error ELSE :reason END
+WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
+
+-- name: held_item
+SELECT seq, message, deliveries, last_error FROM items
+WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
+
+-- name: poison_item
+UPDATE items SET settled = 2, token = NULL, owner = NULL, message = '', last_error = :reason WHERE seq = :seq;
+
+-- name: add_poison
+INSERT INTO poison (job_id, item_id, reason, message, poisoned_at) VALUES (:job_id, :item_id, :reason, :message, :now);
+
+-- name: count_poison
+UPDATE jobs SET poisoned_items = poisoned_items + 1, poisoned_files = poisoned_files + :files, poison_errors = :errors
+WHERE job_id = :job_id;
+
+-- name: tally
+SELECT * FROM tallies WHERE job_id = :job_id AND worker = :worker;
+
+-- name: tallies
+SELECT * FROM tallies WHERE job_id = :job_id ORDER BY worker;
+
+-- name: put_tally
+INSERT OR REPLACE INTO tallies
+VALUES (:job_id, :worker, :items, :files, :bytes, :failed_files, :vanished_files, :excluded_files, :skipped_files,
+        :calls, :errors, :slowest);
+
+-- name: settled_count
+-- O(workers): what the tallies of a job add up to, and its poison.
+SELECT poisoned_items + (SELECT coalesce(sum(items), 0) FROM tallies WHERE job_id = :job_id) AS settled,
+  published_items, scan_finished
+FROM jobs WHERE job_id = :job_id;
+
+-- name: owners
+-- Every process that holds a lease.
+SELECT owner FROM items WHERE settled = 0 AND owner IS NOT NULL
+UNION SELECT owner FROM jobs WHERE owner IS NOT NULL;
+
+-- name: free_items_of
+UPDATE items SET token = NULL, owner = NULL, visible_at = 0 WHERE owner = :owner AND settled = 0;
+
+-- name: free_jobs_of
+UPDATE jobs SET token = NULL, owner = NULL, lease_until = 0 WHERE owner = :owner;
+
+-- name: backlog
+SELECT
+  coalesce(sum(token IS NULL OR visible_at <= :now), 0) AS waiting,
+  coalesce(sum(token IS NOT NULL AND visible_at > :now), 0) AS leased,
+  coalesce(sum(CASE WHEN token IS NULL OR visible_at <= :now THEN bytes ELSE 0 END), 0) AS bytes
+FROM items
+WHERE settled = 0 AND job_id IN (SELECT job_id FROM jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused'));
+
+-- name: active_jobs
+SELECT job_id FROM jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused');

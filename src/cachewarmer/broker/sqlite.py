@@ -1,0 +1,190 @@
+"""The embedded broker: one SQLite file in WAL mode, shared by any number of processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.sqlite_store import Store
+from cachewarmer.config import LeaseSettings
+from cachewarmer.errors import BrokerError, BrokerUnavailable
+from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkItem, new_job_id
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30.0
+"""How long a transaction waits for those of other processes before the file counts as unavailable."""
+
+
+class SqliteBroker(Broker):
+    """``path`` is the file, made when missing. All of SQLite happens in one thread; ``clock`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        path: str,
+        settings: LeaseSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+        self.settings = settings or LeaseSettings()
+        self._clock = clock
+        self._busy_seconds = busy_seconds
+        self._thread: ThreadPoolExecutor | None = None
+        self._store: Store | None = None
+
+    def __repr__(self) -> str:
+        return f"<SqliteBroker {self.path} {'open' if self._store else 'closed'}>"
+
+    async def open(self) -> None:
+        """Makes the file when missing, and frees what processes held that are gone.
+
+        Raises:
+            BrokerError: the file can't be made, read or written, or is no broker file.
+        """
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "broker")
+        try:
+            await self._call(self._open)
+        except BaseException:
+            await self.close()
+            raise
+
+    def _open(self) -> None:
+        if self._store is None:
+            folder = os.path.dirname(self.path)
+            if folder:
+                os.makedirs(folder, exist_ok=True)
+            self._store = Store(self.path, self.settings.max_deliveries, self._busy_seconds)
+            self._store.release_dead_owners()
+
+    async def close(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        store, self._store = self._store, None
+        if store is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, store.close)
+        thread.shutdown(wait=False)
+
+    async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Runs a transaction in the thread, and translates what SQLite says."""
+        if self._thread is None:
+            raise BrokerError(f"the broker {self.path} is not open")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        except OSError as error:
+            raise BrokerError(f"the broker file {self.path} can't be made: {error.strerror or error}") from error
+
+    def _translated(self, error: sqlite3.Error) -> BrokerError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return BrokerUnavailable(
+                f"the broker file {self.path} is locked: another process has held it for {self._busy_seconds:.0f} s"
+            )
+        if code == sqlite3.SQLITE_FULL:
+            return BrokerUnavailable(f"the broker file {self.path} can't grow: the disk is full")
+        if code == sqlite3.SQLITE_NOTADB:
+            return BrokerError(f"{self.path} is not an SQLite file: name another one, or remove it")
+        if code == sqlite3.SQLITE_CORRUPT:
+            return BrokerError(f"the broker file {self.path} is damaged ({error}): remove it and warm again")
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            return BrokerError(f"the broker file {self.path} may not be written by this user")
+        if code == sqlite3.SQLITE_CANTOPEN:
+            return BrokerError(
+                f"the broker file {self.path} can't be opened: is it a file in a folder we may write to?"
+            )
+        return BrokerError(f"the broker file {self.path}: {error}")
+
+    def _opened(self) -> Store:
+        if self._store is None:
+            raise BrokerError(f"the broker {self.path} is not open")
+        return self._store
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    async def submit(self, job: WarmJob, file_list: AsyncIterable[bytes] | None = None) -> str:
+        store = self._opened()
+        job = replace(
+            job,
+            job_id=job.job_id or new_job_id(),
+            submitted_at=job.submitted_at or self._clock(),
+            has_file_list=job.has_file_list or file_list is not None,
+        )
+        if await self._call(store.has_job, job.job_id):
+            return job.job_id
+        if file_list is not None:
+            await self._call(store.begin_list, job.job_id)
+            number = 0
+            async for chunk in file_list:
+                await self._call(store.add_chunk, job.job_id, number, chunk)
+                number += 1
+        await self._call(store.add_job, job)
+        return job.job_id
+
+    async def file_list(self, job_id: str) -> AsyncIterator[bytes]:
+        number = 0
+        while (chunk := await self._call(self._opened().chunk, job_id, number)) is not None:
+            yield chunk
+            number += 1
+
+    async def claim_job(self, owner: str, lease_seconds: float, job_id: str = "") -> JobLease | None:  # noqa: ARG002
+        return await self._call(self._opened().claim_job, lease_seconds, job_id, self._clock())
+
+    async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
+        lease.expires_at = await self._call(self._opened().renew_job, lease, lease_seconds, self._clock())
+
+    async def release_job(self, lease: JobLease) -> None:
+        await self._call(self._opened().release_job, lease)
+
+    async def settle_job(self, lease: JobLease) -> None:
+        await self._call(self._opened().settle_job, lease, self._clock())
+
+    async def set_state(self, job_id: str, state: JobState, reason: str = "") -> JobStatus:
+        return await self._call(self._opened().set_state, job_id, state, reason, self._clock())
+
+    async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
+        await self._call(self._opened().record_scan, job_id, totals, self._clock())
+
+    async def state(self, job_id: str) -> JobState:
+        return await self._call(self._opened().state, job_id)
+
+    async def status(self, job_id: str) -> JobStatus:
+        return await self._call(self._opened().status, job_id)
+
+    async def jobs(self) -> list[JobStatus]:
+        return await self._call(self._opened().jobs)
+
+    # -- work ------------------------------------------------------------------------------------------------------
+
+    async def publish(self, items: Sequence[WorkItem]) -> None:
+        await self._call(self._opened().publish, items)
+
+    async def claim(self, worker: str, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:  # noqa: ARG002
+        return await self._call(self._opened().claim, most, lease_seconds, job_id, self._clock())
+
+    async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
+        lease.expires_at = await self._call(self._opened().renew, lease, lease_seconds, self._clock())
+
+    async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
+        return await self._call(self._opened().complete, worker, results, self._clock())
+
+    async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
+        return await self._call(self._opened().abandon, lease, reason, delay_seconds, self._clock())
+
+    async def poison(self, lease: WorkLease, reason: str) -> None:
+        await self._call(self._opened().poison, lease, reason, self._clock())
+
+    async def backlog(self) -> Backlog:
+        return await self._call(self._opened().backlog, self._clock())

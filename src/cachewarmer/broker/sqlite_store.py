@@ -1,0 +1,373 @@
+"""The SQLite broker's transactions: synchronous, one connection, used by one thread.
+
+Each public method is one transaction. Time is an argument (``now``, Unix seconds).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from cachewarmer.broker import records
+from cachewarmer.broker.base import Backlog, JobLease, WorkLease
+from cachewarmer.broker.processes import is_gone, own_name
+from cachewarmer.errors import BrokerError, InvalidMessage, LeaseLost, UnknownJob
+from cachewarmer.model import (
+    ERROR_SAMPLE,
+    JobState,
+    JobStatus,
+    Receipt,
+    ScanTotals,
+    Tally,
+    WarmJob,
+    WorkItem,
+    check_transition,
+)
+
+SCHEMA_VERSION = 1
+TALLY_COUNTS = (
+    "items", "files", "bytes", "failed_files", "vanished_files", "excluded_files", "skipped_files", "calls",
+)  # fmt: skip
+
+
+@cache
+def queries() -> dict[str, str]:
+    """The statements of ``queries.sql`` by name."""
+    text = resources.files("cachewarmer.broker").joinpath("queries.sql").read_text("utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+class Store:
+    """One open file. ``busy_seconds``: how long a transaction waits for those of other processes."""
+
+    def __init__(self, path: str, max_deliveries: int, busy_seconds: float) -> None:
+        self._max_deliveries = max_deliveries
+        self._owner = own_name()
+        self._sql = queries()
+        self._connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, cached_statements=256)
+        try:
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            # A commit survives the end of any process; after a power cut the last ones may be read again.
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._make_schema(path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _make_schema(self, path: str) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if not version:
+            with self._transaction():
+                if not self._connection.execute("PRAGMA user_version").fetchone()[0]:
+                    if self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                        raise BrokerError(f"{path} is an SQLite file of another program")
+                    for statement in self._sql["schema"].split(";\n"):
+                        self._connection.execute(statement)
+                    self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version != SCHEMA_VERSION:
+            raise BrokerError(f"{path} was made by another version of cachewarmer (schema {version})")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _run(self, name: str, **values: Any) -> sqlite3.Cursor:
+        return self._connection.execute(self._sql[name], values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _job(self, job_id: str) -> sqlite3.Row:
+        row: sqlite3.Row | None = self._run("job", job_id=job_id).fetchone()
+        if row is None:
+            raise UnknownJob(f"there is no job {job_id}")
+        return row
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def has_job(self, job_id: str) -> bool:
+        return self._run("job", job_id=job_id).fetchone() is not None
+
+    def begin_list(self, job_id: str) -> None:
+        """Drops what an interrupted submission of the same id left behind."""
+        with self._transaction():
+            self._run("drop_chunks", job_id=job_id)
+
+    def add_chunk(self, job_id: str, number: int, chunk: bytes) -> None:
+        with self._transaction():
+            self._run("add_chunk", job_id=job_id, number=number, chunk=chunk)
+
+    def chunk(self, job_id: str, number: int) -> bytes | None:
+        row = self._run("chunk", job_id=job_id, number=number).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def add_job(self, job: WarmJob) -> None:
+        with self._transaction():
+            self._run(
+                "add_job",
+                job_id=job.job_id,
+                message=job.to_json(),
+                state=JobState.QUEUED,
+                submitted_at=job.submitted_at,
+            )
+
+    def claim_job(self, lease_seconds: float, job_id: str, now: float) -> JobLease | None:
+        with self._transaction():
+            for row in self._run("free_jobs", now=now, job_id=job_id).fetchall():
+                status = self._status(row)
+                if status.state.final:
+                    self._set_state(row, status.state, "", now)
+                    self._settle_job(row["job_id"], "", now)
+                    continue
+                token = secrets.token_hex(8)
+                until = now + lease_seconds
+                self._run("lease_job", job_id=row["job_id"], token=token, owner=self._owner, until=until)
+                return JobLease(token, until, row["deliveries"] + 1, status.job)
+        return None
+
+    def renew_job(self, lease: JobLease, lease_seconds: float, now: float) -> float:
+        with self._transaction():
+            until = now + lease_seconds
+            if not self._run("renew_job", job_id=lease.job.job_id, token=lease.token, until=until).rowcount:
+                raise LeaseLost(f"another manager has job {lease.job.job_id}")
+            return until
+
+    def release_job(self, lease: JobLease) -> None:
+        with self._transaction():
+            self._run("release_job", job_id=lease.job.job_id, token=lease.token)
+
+    def settle_job(self, lease: JobLease, now: float) -> None:
+        with self._transaction():
+            self._settle_job(lease.job.job_id, lease.token, now)
+
+    def _settle_job(self, job_id: str, token: str, now: float) -> None:
+        if self._run("settle_job", job_id=job_id, token=token).rowcount and JobState(self._job(job_id)["state"]).final:
+            self._run("forget_items", job_id=job_id, now=now)
+            self._run("drop_chunks", job_id=job_id)
+
+    def set_state(self, job_id: str, state: JobState, reason: str, now: float) -> JobStatus:
+        with self._transaction():
+            self._set_state(self._job(job_id), state, reason, now)
+            self._finish_if_settled(job_id, now)
+            return self._status(self._job(job_id))
+
+    def _set_state(self, row: sqlite3.Row, state: JobState, reason: str, now: float) -> None:
+        if not check_transition(row["job_id"], JobState(row["state"]), state):
+            return
+        self._run(
+            "set_state",
+            job_id=row["job_id"],
+            state=state,
+            reason=records.printable(reason) or row["reason"],
+            started_at=row["started_at"] or (now if state is JobState.SCANNING else 0.0),
+            finished_at=now if state.final else 0.0,
+        )
+
+    def _finish_if_settled(self, job_id: str, now: float) -> None:
+        """Stamps the final state in the very step that settled the last item, so that it needs no manager."""
+        counts = self._run("settled_count", job_id=job_id).fetchone()
+        if counts["scan_finished"] and counts["settled"] >= counts["published_items"]:
+            row = self._job(job_id)
+            self._set_state(row, self._status(row).state, "", now)
+
+    def record_scan(self, job_id: str, totals: ScanTotals, now: float) -> None:
+        with self._transaction():
+            row = self._job(job_id)
+            self._run("set_scan", job_id=job_id, scan=records.dump_scan(totals), finished=int(totals.finished))
+            if totals.finished and row["state"] == JobState.SCANNING:
+                self._set_state(row, JobState.WARMING, "", now)
+                self._finish_if_settled(job_id, now)
+
+    def state(self, job_id: str) -> JobState:
+        return JobState(self._job(job_id)["state"])
+
+    def status(self, job_id: str) -> JobStatus:
+        with self._reading():
+            return self._status(self._job(job_id))
+
+    def jobs(self) -> list[JobStatus]:
+        with self._reading():
+            return [self._status(row) for row in self._run("all_jobs").fetchall()]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One snapshot for several SELECTs; in WAL mode it waits for nobody."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def _status(self, row: sqlite3.Row) -> JobStatus:
+        scan = records.load_scan(row["scan"])
+        return JobStatus(
+            job=WarmJob.from_json(row["message"]),
+            state=JobState(row["state"]),
+            scan=replace(scan, items=max(scan.items, row["published_items"])),
+            tallies=tuple(_tally(one) for one in self._run("tallies", job_id=row["job_id"])),
+            poisoned_items=row["poisoned_items"],
+            poisoned_files=row["poisoned_files"],
+            poison_errors=records.load_errors(json.loads(row["poison_errors"])),
+            submitted_at=row["submitted_at"],
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+            reason=row["reason"],
+        ).settled()
+
+    # -- work ------------------------------------------------------------------------------------------------------
+
+    def publish(self, items: Sequence[WorkItem]) -> None:
+        by_job: dict[str, list[tuple[str, str, str, int]]] = {}
+        for item in map(records.with_id, items):
+            by_job.setdefault(item.job_id, []).append((item.job_id, item.item_id, item.to_json(), item.byte_count))
+        with self._transaction():
+            for job_id, rows in by_job.items():
+                if JobState(self._job(job_id)["state"]).final:
+                    continue
+                added = self._connection.executemany(self._sql["add_item"], rows).rowcount
+                self._run("count_published", job_id=job_id, count=added)
+
+    def claim(self, most: int, lease_seconds: float, job_id: str, now: float) -> list[WorkLease]:
+        leases: list[WorkLease] = []
+        with self._transaction():
+            while len(leases) < most:
+                found = self._open_items(job_id, most - len(leases), now)
+                if not found:
+                    break
+                for row in found:
+                    lease = self._lease_or_poison(row, lease_seconds, now)
+                    if lease is not None:
+                        leases.append(lease)
+        return leases
+
+    def _open_items(self, job_id: str, most: int, now: float) -> list[sqlite3.Row]:
+        found: list[sqlite3.Row] = []
+        for job in self._run("working_jobs", job_id=job_id).fetchall():
+            found += self._run("open_items", job_id=job["job_id"], now=now, most=most)
+        return sorted(found, key=lambda row: int(row["seq"]))[:most]
+
+    def _lease_or_poison(self, row: sqlite3.Row, lease_seconds: float, now: float) -> WorkLease | None:
+        try:
+            item = WorkItem.from_json(row["message"])
+        except InvalidMessage as error:
+            self._poison(row, WorkItem(job_id=row["job_id"], item_id=row["item_id"]), str(error), now)
+            return None
+        if row["deliveries"] >= self._max_deliveries:
+            self._poison(row, item, records.given_up(row["deliveries"], row["last_error"]), now)
+            return None
+        token = secrets.token_hex(8)
+        until = now + lease_seconds
+        self._run("lease_item", seq=row["seq"], token=token, owner=self._owner, until=until)
+        item = replace(records.with_id(item), failed_deliveries=row["deliveries"], last_error=row["last_error"])
+        return WorkLease(token, until, row["deliveries"] + 1, item)
+
+    def renew(self, lease: WorkLease, lease_seconds: float, now: float) -> float:
+        with self._transaction():
+            until = now + lease_seconds
+            if not self._run("renew_item", until=until, **_held(lease)).rowcount:
+                raise LeaseLost(f"the lease on {lease.item.path} was lost")
+            return until
+
+    def complete(self, worker: str, results: Iterable[tuple[WorkLease, Receipt]], now: float) -> list[bool]:
+        worker = records.printable(worker)
+        counted: list[bool] = []
+        by_job: dict[str, list[Receipt]] = {}
+        with self._transaction():
+            for lease, receipt in results:
+                done = self._run("settle_item", **_held(lease)).rowcount == 1
+                counted.append(done)
+                if done:
+                    by_job.setdefault(lease.item.job_id, []).append(receipt)
+            for job_id, receipts in by_job.items():
+                row = self._run("tally", job_id=job_id, worker=worker).fetchone()
+                tally = records.add_all(Tally(worker=worker) if row is None else _tally(row), receipts)
+                self._run(
+                    "put_tally",
+                    job_id=job_id,
+                    worker=worker,
+                    errors=records.dump(tally.errors),
+                    slowest=records.dump(tally.slowest),
+                    **{name: getattr(tally, name) for name in TALLY_COUNTS},
+                )
+                self._finish_if_settled(job_id, now)
+        return counted
+
+    def abandon(self, lease: WorkLease, reason: str, delay_seconds: float, now: float) -> bool:
+        with self._transaction():
+            row = self._run("held_item", **_held(lease)).fetchone()
+            if row is None:
+                return False
+            if reason and row["deliveries"] >= self._max_deliveries:
+                self._poison(row, lease.item, records.given_up(row["deliveries"], reason), now)
+                return True
+            self._run(
+                "hand_back",
+                until=now + delay_seconds if delay_seconds else 0.0,
+                forgiven=int(not reason),
+                reason=records.printable(reason),
+                **_held(lease),
+            )
+            return False
+
+    def poison(self, lease: WorkLease, reason: str, now: float) -> None:
+        with self._transaction():
+            row = self._run("held_item", **_held(lease)).fetchone()
+            if row is not None:
+                self._poison(row, lease.item, reason, now)
+
+    def _poison(self, row: sqlite3.Row, item: WorkItem, reason: str, now: float) -> None:
+        job = self._job(item.job_id)
+        ids = {"job_id": item.job_id, "item_id": item.item_id}
+        reason = records.printable(reason)
+        self._run("add_poison", reason=reason, message=row["message"], now=now, **ids)
+        self._run("poison_item", seq=row["seq"], reason=reason)
+        errors = (*records.load_errors(json.loads(job["poison_errors"])), *records.poison_sample(item, reason))
+        self._run("count_poison", job_id=item.job_id, files=item.file_count, errors=records.dump(errors[:ERROR_SAMPLE]))
+        self._finish_if_settled(item.job_id, now)
+
+    def release_dead_owners(self) -> None:
+        """Frees at once what processes of this machine held that are gone; it counts as a failed delivery."""
+        gone = [row["owner"] for row in self._run("owners").fetchall() if is_gone(row["owner"])]
+        if gone:
+            with self._transaction():
+                for owner in gone:
+                    self._run("free_items_of", owner=owner)
+                    self._run("free_jobs_of", owner=owner)
+
+    def backlog(self, now: float) -> Backlog:
+        with self._reading():
+            row = self._run("backlog", now=now).fetchone()
+            active = len(self._run("active_jobs").fetchall())
+        return Backlog(
+            waiting_items=row["waiting"], leased_items=row["leased"], waiting_bytes=row["bytes"], active_jobs=active
+        )
+
+
+def _held(lease: WorkLease) -> dict[str, str]:
+    return {"job_id": lease.item.job_id, "item_id": lease.item.item_id, "token": lease.token}
+
+
+def _tally(row: sqlite3.Row) -> Tally:
+    return Tally(
+        worker=row["worker"],
+        errors=records.load_errors(json.loads(row["errors"])),
+        slowest=records.load_slowest(json.loads(row["slowest"])),
+        **{name: row[name] for name in TALLY_COUNTS},
+    )
