@@ -88,7 +88,7 @@ class Session(ABC):
 
     address: str
     """As the user wrote it; empty for a local directory."""
-    export: str
+    export: str = "/"
     """What was mounted: every path of this session is below it. ``/`` for a local directory."""
 
     @abstractmethod
