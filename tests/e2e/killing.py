@@ -1,0 +1,121 @@
+"""Runs a manager and three workers over Azurite, kills some of them without warning, and reads the totals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LEASE_SECONDS = 4
+"""Short, so that what a killed process held comes back soon."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    files: int
+    bytes: int
+
+
+def make_tree(root: Path, directories: int, files_each: int, large: int, large_bytes: int) -> Tree:
+    """Small files of a few KB in two levels of directories, and sparse large ones."""
+    total = 0
+    sizes = random.Random(1)
+    for number in range(directories):
+        directory = root / f"group{number // 50:02d}" / f"dir{number:04d}"
+        directory.mkdir(parents=True)
+        for file in range(files_each):
+            size = sizes.randrange(1, 4096)
+            (directory / f"frame.{file:04d}.exr").write_bytes(b"x" * size)
+            total += size
+    for number in range(large):
+        with (root / f"large{number}.abc").open("wb") as file:
+            file.truncate(large_bytes)
+        total += large_bytes
+    return Tree(directories * files_each + large, total)
+
+
+class Fleet:
+    """The processes of one run."""
+
+    def __init__(self, environment: dict[str, str], broker: str, logs: Path) -> None:
+        self.environment = environment
+        self.broker = broker
+        self.logs = logs
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, kind: str, name: str) -> None:
+        log = (self.logs / f"{name}.log").open("ab")
+        with log:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-m", "cachewarmer", kind, "--broker", self.broker, "--name", name],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self, name: str) -> None:
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self) -> None:
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(25)
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def fleet(connection: str, prefix: str, work: Path) -> Iterator[Fleet]:
+    """One manager and three workers."""
+    config = work / "config.toml"
+    config.write_text(f"[lease]\nlease_seconds = {LEASE_SECONDS}\npoll_seconds = 0.5\n[nfs]\nwindow_calls = 8\n")
+    environment = os.environ | {"AZURE_STORAGE_CONNECTION_STRING": connection, "CACHEWARMER_CONFIG": str(config)}
+    account = connection.partition("AccountName=")[2].partition(";")[0]
+    started = Fleet(environment, f"azure://{account}/{prefix}", work)
+    try:
+        started.start("manager", "manager1")
+        for number in (1, 2, 3):
+            started.start("worker", f"worker{number}")
+        yield started
+    finally:
+        started.stop()
+
+
+def warm_under_kills(
+    connection: str, prefix: str, target: str, work: Path, seed: int, *, kills: int = 1
+) -> dict[str, object]:
+    """Submits a job, kills a worker and then the manager at random moments (each replaced), and returns the report."""
+    moments = random.Random(seed)
+    with fleet(connection, prefix, work) as running:
+        submitted = subprocess.Popen(
+            [sys.executable, "-m", "cachewarmer", "submit", target, "--broker", running.broker, "--wait", "--json"],
+            env=running.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(kills):
+            time.sleep(moments.uniform(0.5, 3.0))
+            victim = moments.choice([name for name in running.running if name.startswith("worker")])
+            running.kill(victim)
+            running.start("worker", f"{victim}-again{number}")
+            time.sleep(moments.uniform(0.1, 2.0))
+            manager = next(name for name in running.running if name.startswith("manager"))
+            running.kill(manager)
+            running.start("manager", f"{manager}-again{number}")
+        output, _ = submitted.communicate(timeout=300)
+        report = json.loads(output)
+        report["exit_code"] = submitted.returncode
+        return report
