@@ -1,0 +1,141 @@
+"""The whole of it on one machine, over a real directory and the embedded broker."""
+
+import asyncio
+import io
+import os
+
+import pytest
+
+from cachewarmer.broker import open_broker
+from cachewarmer.config import LeaseSettings, PlanSettings, Settings
+from cachewarmer.errors import UsageError
+from cachewarmer.model import JobState
+from cachewarmer.onemachine import scan, warm
+from cachewarmer.planning.filelist import list_chunks
+from cachewarmer.target import make_job, parse_target
+
+SETTINGS = Settings(plan=PlanSettings(item_files=10, range_bytes=1 << 20), lease=LeaseSettings(poll_seconds=0.05))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "tree"
+    for directory in range(20):
+        (root / f"d{directory}").mkdir(parents=True)
+        for file in range(15):
+            (root / f"d{directory}" / f"f{file}").write_bytes(b"x" * (directory * file))
+    (root / "big").write_bytes(b"y" * 3_000_001)
+    (root / "link").symlink_to("big")
+    os.mkfifo(root / "fifo")
+    return root
+
+
+FILES = 301
+BYTES = sum(d * f for d in range(20) for f in range(15)) + 3_000_001
+
+
+async def run(tree, broker_url, *, processes=1, stop=None, on_status=lambda _: None, file_list=None, **job):
+    return await warm(
+        make_job(parse_target(str(tree)), **job),
+        broker_url=broker_url,
+        settings=SETTINGS,
+        processes=processes,
+        on_status=on_status,
+        stop=stop or asyncio.Event(),
+        file_list=file_list,
+    )
+
+
+@pytest.fixture
+def broker_url(tmp_path):
+    return f"sqlite:///{tmp_path}/broker.db"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_directory_is_warmed_with_exact_totals(tree, broker_url, processes):
+    status = await run(tree, broker_url, processes=processes)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["skipped_files"]) == (FILES, BYTES, 2)
+    assert report["directories"] == 21
+    assert 1 <= len(report["workers"]) <= processes
+
+
+async def test_an_interrupted_job_goes_on_where_it_was(tree, broker_url):
+    stop = asyncio.Event()
+    seen = []
+
+    def interrupt(status):
+        seen.append(status)
+        stop.set()
+
+    first = await run(tree, broker_url, stop=stop, on_status=interrupt, max_bandwidth=200_000)
+    assert first.state in (JobState.SCANNING, JobState.WARMING)
+    assert first.report(0)["files"] < FILES
+    settled = first.settled_items
+    async with open_broker(broker_url, SETTINGS.lease) as broker:
+        before = await broker.status(first.job.job_id)
+    assert before.settled_items == settled
+
+    last = await warm(
+        None,
+        broker_url=broker_url,
+        settings=SETTINGS,
+        processes=1,
+        on_status=lambda _: None,
+        stop=asyncio.Event(),
+        resume="",
+    )
+    assert last.job.job_id == first.job.job_id
+    assert (last.state, last.report(0)["files"], last.report(0)["bytes"]) == (JobState.COMPLETED, FILES, BYTES)
+    with pytest.raises(UsageError, match="no unfinished job"):
+        await warm(
+            None,
+            broker_url=broker_url,
+            settings=SETTINGS,
+            processes=1,
+            on_status=lambda _: None,
+            stop=asyncio.Event(),
+            resume="",
+        )
+
+
+async def test_a_job_can_be_cancelled_by_another_process(tree, broker_url):
+    async def cancel():
+        async with open_broker(broker_url, SETTINGS.lease) as broker:
+            while True:
+                for status in await broker.jobs():
+                    if status.state in (JobState.SCANNING, JobState.WARMING):
+                        await broker.set_state(status.job.job_id, JobState.CANCELLED)
+                        return
+                await asyncio.sleep(0.02)
+
+    status, _ = await asyncio.wait_for(asyncio.gather(run(tree, broker_url, max_bandwidth=100_000), cancel()), 20)
+    assert status.state is JobState.CANCELLED
+
+
+async def test_a_list_of_files_is_warmed(tree, broker_url):
+    chunks = list_chunks(io.BytesIO(b"d1/f1\nbig\nd3\nnothing\n"), nul_separated=False)
+    status = await run(tree, broker_url, file_list=chunks, has_file_list=True)
+    report = status.report(0)
+    assert (report["files"], report["failed_files"]) == (17, 1)
+    assert status.state is JobState.COMPLETED_WITH_ERRORS
+
+
+async def test_two_jobs_of_one_state_directory_do_not_disturb_each_other(tree, broker_url):
+    first, second = await asyncio.gather(run(tree, broker_url), run(tree / "d1", broker_url))
+    assert first.report(0)["files"] == FILES
+    assert second.report(0)["files"] == 15
+
+
+async def test_scan_counts_and_reads_nothing(tree):
+    report = await scan(make_job(parse_target(str(tree))), SETTINGS, on_progress=lambda _: None, stop=asyncio.Event())
+    assert (report.totals.files, report.totals.bytes) == (FILES, BYTES)
+    assert report.largest[0] == (3_000_001, f"{tree}/big")
+    assert sum(report.totals.histogram) == FILES
+
+
+async def test_a_target_that_is_not_there_fails_with_its_reason(tmp_path, broker_url):
+    status = await run(tmp_path / "nowhere", broker_url)
+    assert status.state is JobState.FAILED
+    assert "nowhere" in status.reason
