@@ -50,6 +50,28 @@ class LocalSettings:
     """Threads that read at the same time, for one session."""
     read_bytes: int = 1 * MIB
     """Length of one read(2)."""
+    reply_seconds: float = 60.0
+    """A call into the file system that takes this long is given up: its request ends with ``ReplyTimeout``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountSettings:
+    """Kernel mounts: ``--transport mount``."""
+
+    root: str = "/mnt/cachewarmer"
+    """Mounts go to ``<root>/<address>/<export>``."""
+    vers: str = ""
+    """NFS version, such as ``3`` or ``4.2``; empty: what mount.nfs negotiates."""
+    nconnect: int = 0
+    """TCP connections for one server; 0: the kernel's own choice (1)."""
+    sec: str = ""
+    """Security flavour, such as ``krb5p``; empty: the kernel's own choice."""
+    options: str = ""
+    """Further options for mount(8), separated by commas."""
+    retry_seconds: float = 600.0
+    """How long a mount that fails is tried again."""
+    idle_seconds: float = 60.0
+    """A mount of ours that no session has used for this long is unmounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +110,13 @@ class Settings:
 
     nfs: NfsSettings = field(default_factory=NfsSettings)
     local: LocalSettings = field(default_factory=LocalSettings)
+    mount: MountSettings = field(default_factory=MountSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
+
+
+_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool, "bool | None": bool}
+"""What TOML may give for each type of setting."""
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:
@@ -106,7 +133,13 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
             tables = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"configuration file {path}: {error}") from error
-    groups = {"nfs": NfsSettings, "local": LocalSettings, "plan": PlanSettings, "lease": LeaseSettings}
+    groups = {
+        "nfs": NfsSettings,
+        "local": LocalSettings,
+        "mount": MountSettings,
+        "plan": PlanSettings,
+        "lease": LeaseSettings,
+    }
     made: dict[str, Any] = {}
     for name, table in tables.items():
         group = groups.get(name)
@@ -116,11 +149,34 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         for key, value in table.items():
             if key not in known:
                 raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
-            wanted = (int, float) if known[key] == "float" else bool if "bool" in str(known[key]) else int
-            if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool) or value < 0:
+            wanted = _KINDS[str(known[key])]
+            negative = not isinstance(value, str) and isinstance(value, wanted) and value < 0
+            if negative or not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
                 raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {value!r}")
         made[name] = group(**table)
     return Settings(**made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureEnvironment:
+    """What the environment says of Azure; ``repr`` keeps the secret out."""
+
+    connection_string: str = field(default="", repr=False)
+    """``AZURE_STORAGE_CONNECTION_STRING``."""
+    endpoint_suffix: str = "core.windows.net"
+    """``AZURE_STORAGE_ENDPOINT_SUFFIX``: of a sovereign cloud."""
+    subscription_id: str = ""
+    """``AZURE_SUBSCRIPTION_ID``: where an account's key is looked up."""
+
+
+def azure_environment(environment: dict[str, str] | None = None) -> AzureEnvironment:
+    """Reads it; what is not set takes its default."""
+    values = os.environ if environment is None else environment
+    return AzureEnvironment(
+        connection_string=values.get("AZURE_STORAGE_CONNECTION_STRING", ""),
+        endpoint_suffix=values.get("AZURE_STORAGE_ENDPOINT_SUFFIX") or "core.windows.net",
+        subscription_id=values.get("AZURE_SUBSCRIPTION_ID", ""),
+    )
 
 
 def state_directory() -> Path:

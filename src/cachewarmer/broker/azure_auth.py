@@ -1,0 +1,154 @@
+"""Signing in to a storage account, and the two service clients that come of it.
+
+In this order: a connection string that was given, a key that was given, ``AZURE_STORAGE_CONNECTION_STRING``, and
+``DefaultAzureCredential`` (environment, workload identity, managed identity, ``az login``). With a resource group, an
+identity that has no data role falls back to the account's key, as the first CacheWarmer did. Secrets stay in here: no
+``repr``, log line or error has them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+from azure.data.tables.aio import TableServiceClient
+from azure.storage.queue.aio import QueueServiceClient
+
+from cachewarmer.broker.azure_calls import FOREIGN, NO_RETRIES, call, translated
+from cachewarmer.config import azure_environment
+from cachewarmer.errors import BrokerError, ConfigError
+
+if TYPE_CHECKING:
+    from azure.identity.aio import DefaultAzureCredential
+
+MANAGEMENT = {
+    "core.windows.net": "https://management.azure.com",
+    "core.usgovcloudapi.net": "https://management.usgovcloudapi.net",
+    "core.chinacloudapi.cn": "https://management.chinacloudapi.cn",
+}
+"""The resource manager of each cloud, by its storage endpoint suffix."""
+
+
+@dataclass(slots=True, repr=False)
+class SignIn:
+    """How to sign in to one account; see the module for the order."""
+
+    account: str
+    key: str = ""
+    resource_group: str = ""
+    connection_string: str = ""
+    endpoint_suffix: str = ""
+
+    def __post_init__(self) -> None:
+        # The SDK's HTTP log is for its authors; what it writes at INFO names every request.
+        logging.getLogger("azure").setLevel(logging.WARNING)
+        environment = azure_environment()
+        self.endpoint_suffix = self.endpoint_suffix or environment.endpoint_suffix
+        if not self.connection_string and not self.key and environment.connection_string:
+            self.connection_string = environment.connection_string
+        if self.connection_string:
+            self._check_connection_string()
+
+    def __repr__(self) -> str:
+        return f"<SignIn {self.account}.{self.endpoint_suffix}>"
+
+    def _check_connection_string(self) -> None:
+        parts = dict(part.split("=", 1) for part in self.connection_string.split(";") if "=" in part)
+        named = parts.get("AccountName") or ("devstoreaccount1" if "UseDevelopmentStorage" in parts else "")
+        if named and named != self.account:
+            raise ConfigError(f"the connection string is for the account {named}, the broker URL names {self.account}")
+
+    @property
+    def uses_identity(self) -> bool:
+        """Whether it is an identity with roles that signs in, not a secret of the account."""
+        return not self.key and not self.connection_string
+
+    def clients(self) -> Clients:
+        """New clients; nothing is sent yet.
+
+        Raises:
+            ConfigError: the connection string or the key can't be understood.
+        """
+        options: dict[str, Any] = dict(NO_RETRIES)
+        try:
+            if self.connection_string:
+                return Clients(
+                    QueueServiceClient.from_connection_string(self.connection_string, **options),
+                    TableServiceClient.from_connection_string(self.connection_string, **options),
+                )
+            queues = f"https://{self.account}.queue.{self.endpoint_suffix}"
+            tables = f"https://{self.account}.table.{self.endpoint_suffix}"
+            if self.key:
+                named = AzureNamedKeyCredential(self.account, self.key)
+                return Clients(
+                    QueueServiceClient(queues, credential=named, **options),
+                    TableServiceClient(tables, credential=named, **options),
+                )
+        except (ValueError, TypeError) as error:
+            # The SDK's text may quote the secret; its type and ours are enough.
+            raise ConfigError(f"the connection string or key of {self.account} can't be understood") from (
+                None if isinstance(error, ValueError) else error
+            )
+        identity = default_credential()
+        return Clients(
+            QueueServiceClient(queues, credential=identity, **options),
+            TableServiceClient(tables, credential=identity, **options),
+            identity,
+        )
+
+    async def look_up_key(self) -> None:
+        """Fetches the account's key from the resource manager and signs in with it from now on.
+
+        Raises:
+            BrokerError: not allowed, or no such account in that resource group.
+            ConfigError: no subscription is named.
+        """
+        subscription = azure_environment().subscription_id
+        if not subscription:
+            raise ConfigError(f"to look up the key of {self.account}, set AZURE_SUBSCRIPTION_ID")
+        what = f"looking up the key of {self.account} in resource group {self.resource_group}"
+        from azure.mgmt.storage.aio import StorageManagementClient  # noqa: PLC0415  # slow to import, seldom needed
+
+        manager = MANAGEMENT.get(self.endpoint_suffix, MANAGEMENT["core.windows.net"])
+        async with (
+            default_credential() as identity,
+            StorageManagementClient(
+                identity, subscription, base_url=manager, credential_scopes=[f"{manager}/.default"], **NO_RETRIES
+            ) as client,
+        ):
+            try:
+                found = await call(what, lambda: client.storage_accounts.list_keys(self.resource_group, self.account))
+            except FOREIGN as error:
+                if isinstance(error, HttpResponseError | ClientAuthenticationError):
+                    raise BrokerError(
+                        f"{what}: {translated(error, self.account)}; or Storage Account Key Operator Service Role"
+                    ) from error
+                raise translated(error, what) from error
+        self.key = next((str(key.value) for key in found.keys or () if key.value), "")
+        if not self.key:
+            raise BrokerError(f"{what}: the account has no key that may be read")
+
+
+@dataclass(slots=True, repr=False)
+class Clients:
+    """The clients of both services, and what they sign in with."""
+
+    queues: QueueServiceClient
+    tables: TableServiceClient
+    identity: DefaultAzureCredential | None = None
+
+    async def close(self) -> None:
+        await self.queues.close()
+        await self.tables.close()
+        if self.identity is not None:
+            await self.identity.close()
+
+
+def default_credential() -> DefaultAzureCredential:
+    """Whatever identity this machine or user has."""
+    from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415  # slow to import; a key needs none of it
+
+    return DefaultAzureCredential()

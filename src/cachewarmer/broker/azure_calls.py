@@ -1,0 +1,128 @@
+"""The boundary to the Azure SDK: retries with jitter, and foreign exceptions turned into ours.
+
+The SDK's own retries are off, so that queues and tables behave alike and one place decides. An error's text is the
+service's error code, never its message: those quote what was signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import aiohttp
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.core.pipeline.policies import AsyncRetryPolicy
+from azure.storage.queue import ExponentialRetry
+
+from cachewarmer.errors import BrokerError, BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+FIRST_WAIT_SECONDS = 0.25
+MOST_WAIT_SECONDS = 6.0
+CONNECT_SECONDS = 8.0
+READ_SECONDS = 20.0
+TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+TRANSIENT_CODES = frozenset({"QueueBeingDeleted", "TableBeingDeleted", "OperationTimedOut", "ServerBusy"})
+ROLES = "Storage Queue Data Contributor and Storage Table Data Contributor"
+
+FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)
+"""What may come out of an SDK call."""
+
+NO_RETRIES = {"retry_total": 0, "connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+"""Options of every client: one attempt a call, with a limit of time."""
+
+__all__ = [
+    "ATTEMPTS",
+    "FOREIGN",
+    "NO_RETRIES",
+    "AsyncRetryPolicy",
+    "ExponentialRetry",
+    "call",
+    "error_code",
+    "translated",
+]
+
+
+def error_code(error: BaseException) -> str:
+    """The service's code (``PopReceiptMismatch``, …), or what else names the error in a word."""
+    code = getattr(error, "error_code", None)
+    if code:
+        return str(getattr(code, "value", code))
+    status = getattr(error, "status_code", None)
+    return f"HTTP status {status}" if status else type(error).__name__
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later."""
+    if isinstance(error, HttpResponseError):
+        return error.status_code in TRANSIENT_STATUS or error_code(error) in TRANSIENT_CODES
+    if isinstance(error, ClientAuthenticationError):
+        return False
+    # Connections that were refused, lost or timed out; a reply that broke off.
+    return isinstance(error, ServiceRequestError | ServiceResponseError | aiohttp.ClientError | OSError | TimeoutError)
+
+
+def translated(error: BaseException, what: str) -> BrokerError:
+    """Our exception for a foreign one; ``what`` says what was being done, to what."""
+    if is_transient(error):
+        if isinstance(error, HttpResponseError):
+            return BrokerUnavailable(f"{what}: the service is busy or out of order ({error_code(error)})")
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        return BrokerUnavailable(f"{what}: can't be reached ({why}); check the account's name, the network and proxies")
+    status = getattr(error, "status_code", None)
+    if status in (401, 403):
+        return BrokerError(f"{what}: not allowed ({error_code(error)}): this identity needs the roles {ROLES}")
+    if isinstance(error, ClientAuthenticationError):
+        return BrokerError(
+            f"{what}: no way to sign in to Azure worked: run `az login`, use a managed identity, or give a key or "
+            f"AZURE_STORAGE_CONNECTION_STRING"
+        )
+    return BrokerError(f"{what}: refused ({error_code(error)})")
+
+
+async def call(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    """The result of ``attempt``, made again while it fails in a way that may pass.
+
+    A failure that leaves open whether the service did it is repeated too, so ``attempt`` must bear being done twice.
+
+    Raises:
+        BrokerUnavailable: it failed ``ATTEMPTS`` times, about 10 s in all when the service answers at once.
+        AzureError: anything that will not pass: the caller knows what it means, or uses ``translated``.
+    """
+    wait = FIRST_WAIT_SECONDS
+    for number in range(1, ATTEMPTS + 1):
+        try:
+            return await attempt()
+        except FOREIGN as error:
+            if not is_transient(error):
+                raise
+            if number == ATTEMPTS:
+                raise translated(error, what) from error
+            pause = max(_retry_after(error), random.uniform(wait / 2, wait))
+            log.info("%s: %s; again in %.1f s", what, error_code(error), pause)
+        await asyncio.sleep(pause)
+        wait = min(MOST_WAIT_SECONDS, wait * 2)
+    raise AssertionError("unreachable")
+
+
+def _retry_after(error: BaseException) -> float:
+    """Seconds that the service asks us to wait, within reason."""
+    response = getattr(error, "response", None)
+    headers = getattr(response, "headers", None) or {}
+    try:
+        return max(0.0, min(30.0, float(headers.get("Retry-After", 0))))
+    except (TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,93 @@
+"""What stands in the messages of the Azure queues: ids that are missing, room that runs out, and poison. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cachewarmer.broker import records
+from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, is_key, job_id_of_message
+from cachewarmer.errors import BrokerError, InvalidMessage
+from cachewarmer.model import WarmJob, WorkItem, item_id
+from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
+
+LAST_ERROR_BYTES = 1024
+"""What ``LastError`` may take of a message."""
+ROOM_FOR_HISTORY = 2 * 1024
+"""Kept free in a message as it is published, for what its deliveries write into it."""
+MOST_PUBLISHED_BYTES = MAX_MESSAGE_BYTES - ROOM_FOR_HISTORY
+REASON_BYTES = 4 * 1024
+
+
+def job_of(text: str, message_id: str) -> WarmJob:
+    """The job of a message; one without ``JobId`` gets an id made from the message's. Raises ``InvalidMessage``."""
+    job = WarmJob.from_json(text)
+    return job if job.job_id else replace(job, job_id=job_id_of_message(message_id))
+
+
+def item_of(text: str, message_id: str) -> WorkItem:
+    """The work item of a message; one of a first-generation manager gets ids. Raises ``InvalidMessage``."""
+    item = WorkItem.from_json(text)
+    if not item.job_id:
+        return replace(item, job_id=FIRST_GENERATION_JOB, item_id=item.item_id or job_id_of_message(message_id))
+    if not (item.job_id.isascii() and item.job_id.isalnum() and len(item.job_id) <= 64):  # noqa: PLR2004  # as WarmJob
+        raise InvalidMessage("JobId must be at most 64 letters and digits")
+    item = records.with_id(item)
+    return item if is_key(item.item_id) else replace(item, item_id=item_id(item.job_id, "id", item.item_id))
+
+
+def first_generation_job(item: WorkItem) -> WarmJob:
+    """The job that items without one are counted in."""
+    return WarmJob(
+        mount_addresses=item.mount_addresses or ("unknown",),
+        export_path=item.export_path,
+        job_id=FIRST_GENERATION_JOB,
+        name="work items without a job",
+    )
+
+
+def published_text(item: WorkItem) -> str:
+    """The message of an item. Handles are left out of as many files as it takes: a worker finds those by their path.
+
+    Raises:
+        BrokerError: the names alone are too long for a message.
+    """
+    item = records.with_id(item)
+    text = item.to_json()
+    files = item.files or ()
+    for quarters in (3, 2, 1, 0):
+        if len(text) <= MOST_PUBLISHED_BYTES:
+            return text
+        keep = len(files) * quarters // 4
+        bare = tuple(entry._replace(handle=b"") for entry in files[keep:])
+        text = replace(item, files=files[:keep] + bare if item.files is not None else None).to_json()
+    if len(text) > MOST_PUBLISHED_BYTES:
+        raise BrokerError(f"the work item {item.path} takes {len(text)} bytes: at most {MOST_PUBLISHED_BYTES} go")
+    return text
+
+
+def handed_back_text(item: WorkItem, reason: str) -> str:
+    """The message of an item that is handed back: with its error, or with one more delivery forgiven."""
+    if reason:
+        return replace(item, last_error=_cut(reason, LAST_ERROR_BYTES)).to_json()
+    return replace(item, forgiven_deliveries=item.forgiven_deliveries + 1).to_json()
+
+
+def poison_text(queue: str, text: str, reason: str) -> str:
+    """A message of the poison queue: the reason, the queue it comes from, and its text, cut where it is too long."""
+    values = {"Reason": _cut(reason, REASON_BYTES), "Queue": queue, "Message": text}
+    whole = dump_object(values)
+    if len(whole) > MAX_MESSAGE_BYTES:
+        room = MAX_MESSAGE_BYTES - len(dump_object({**values, "Message": ""})) - len(',"Cut":true')
+        whole = dump_object({**values, "Message": _cut(text, room), "Cut": True})
+    return whole
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """The longest beginning of ``text`` whose JSON takes no more than ``most_bytes``."""
+    if len(records.dump(text)) - 2 <= most_bytes:
+        return text
+    low, high = 0, min(len(text), most_bytes)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(records.dump(text[:middle])) - 2 <= most_bytes else (low, middle - 1)
+    return text[:low]

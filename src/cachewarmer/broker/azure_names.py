@@ -1,0 +1,75 @@
+"""How the queues, the table and the rows of the Azure broker are called. Pure.
+
+Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``; the table: ``<prefix>status`` without what a table name
+can't hold. Rows: the records of all jobs of a prefix share one partition, so that listing them is one query; what
+belongs to one job has a partition of its own, in which ``t-…`` are tallies, ``r-…`` receipts, ``f-…`` file lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from cachewarmer.errors import UsageError
+
+LONGEST_QUEUE_NAME = 63
+"""Of a queue's name (REST reference, Naming Queues and Metadata)."""
+KINDS = ("job", "work", "poison")
+FIRST_GENERATION_JOB = "firstgen"
+"""The job that work items without ``JobId`` are counted in."""
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix, if Azure takes the queue names made with it.
+
+    Raises:
+        UsageError: with the rule (REST reference, Naming Queues and Metadata).
+    """
+    most = LONGEST_QUEUE_NAME - max(len(kind) for kind in KINDS)
+    if not re.fullmatch(r"[a-z0-9](?:-?[a-z0-9])*-?", prefix, re.ASCII) or len(prefix) > most:
+        raise UsageError(
+            f"queue name prefix {prefix!r}: 1 to {most} lower-case letters, digits and single hyphens, beginning with a "
+            f"letter or digit (a queue's name has 3 to {LONGEST_QUEUE_NAME} of them)"
+        )
+    return prefix
+
+
+def queue_name(prefix: str, kind: str) -> str:
+    """The queue of a kind: ``job``, ``work`` or ``poison``."""
+    return prefix + kind
+
+
+def table_name(prefix: str) -> str:
+    """Letters and digits only, beginning with a letter (REST reference, Understanding the Table Service Data Model)."""
+    name = "".join(letter for letter in prefix if letter.isalnum()) + "status"
+    return name if name[0].isalpha() else "t" + name
+
+
+def records_partition(prefix: str) -> str:
+    """Where the records of all jobs of a prefix are."""
+    return f"{prefix}.jobs"
+
+
+def job_partition(prefix: str, job_id: str) -> str:
+    """Where a job's tallies, receipts and file list are."""
+    return f"{prefix}.job.{job_id}"
+
+
+def tally_row(worker: str, nonce: str) -> str:
+    """One row a worker process: a restarted worker of the same name has another nonce."""
+    return f"t-{hashlib.blake2b(worker.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}-{nonce}"
+
+
+def receipt_row(item_id: str) -> str:
+    """The row that exists once an item is settled, as receipt or as poison."""
+    return f"r-{item_id}"
+
+
+def job_id_of_message(message_id: str) -> str:
+    """The job id of a message that has none: always the same for the same message."""
+    return "m" + re.sub(r"[^0-9A-Za-z]", "", message_id)[:63]
+
+
+def is_key(text: str) -> bool:
+    """Whether a foreign id can be a row key as it is."""
+    return re.fullmatch(r"[0-9A-Za-z-]{1,64}", text, re.ASCII) is not None

@@ -1,0 +1,162 @@
+"""One Azure storage queue with our messages: sent as plain JSON, taken with a lease, renewed, changed, deleted."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.queue.aio import QueueClient
+
+from cachewarmer.broker.azure_calls import FOREIGN, call, error_code, translated
+from cachewarmer.errors import BrokerError, LeaseLost
+from cachewarmer.wire import MAX_MESSAGE_BYTES
+
+MOST_AT_ONCE = 32
+"""Messages of one Get Messages call (REST reference)."""
+FOR_EVER = -1
+"""Time to live: a paused job may wait longer than the service's default of 7 days."""
+GONE = frozenset({"MessageNotFound", "PopReceiptMismatch"})
+"""The codes that say somebody else took the message, or it was deleted."""
+
+
+class Token(NamedTuple):
+    """What a lease's ``token`` says."""
+
+    message_id: str
+    pop_receipt: str
+
+    @classmethod
+    def parse(cls, text: str) -> Token:
+        return cls(*text.split(" ", 1))
+
+    def __str__(self) -> str:
+        return f"{self.message_id} {self.pop_receipt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message that is ours until ``expires_at`` (Unix seconds; before the service thinks so)."""
+
+    token: Token
+    text: str
+    deliveries: int
+    expires_at: float
+
+
+class Queue:
+    """One queue. Every method raises ``BrokerUnavailable`` after its retries, ``BrokerError`` when it is refused."""
+
+    def __init__(self, client: QueueClient) -> None:
+        self._client = client
+        self.name: str = client.queue_name
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name}>"
+
+    async def create(self) -> None:
+        """Makes the queue if it is missing. An identity that may not make queues finds it there."""
+        what = f"making the queue {self.name}"
+        try:
+            await call(what, self._client.create_queue)
+        except ResourceExistsError:
+            return
+        except FOREIGN as error:
+            if getattr(error, "status_code", None) == 403 and await self._is_there():  # noqa: PLR2004  # forbidden
+                return
+            raise translated(error, what) from error
+
+    async def _is_there(self) -> bool:
+        try:
+            await call(f"looking at the queue {self.name}", self._client.get_queue_properties)
+        except FOREIGN:
+            return False
+        return True
+
+    async def send(self, text: str) -> None:
+        """Puts a message at the end. Raises ``BrokerError`` if it is longer than the service takes."""
+        length = len(text.encode("utf-8"))
+        if length > MAX_MESSAGE_BYTES:
+            raise BrokerError(f"a message of {length} bytes is too long for {self.name}: at most {MAX_MESSAGE_BYTES}")
+        what = f"posting to the queue {self.name}"
+        try:
+            await call(what, lambda: self._client.send_message(text, time_to_live=FOR_EVER))
+        except FOREIGN as error:
+            raise translated(error, what) from error
+
+    async def receive(self, most: int, lease_seconds: float) -> list[Taken]:
+        """Up to ``most`` messages (32 at the most), each out of others' sight for ``lease_seconds``."""
+        most = min(most, MOST_AT_ONCE)
+        what = f"taking from the queue {self.name}"
+
+        async def first_page() -> tuple[float, list[Taken]]:
+            # Asked before the call, so that our idea of the end is never later than the service's.
+            expires = time.time() + _whole(lease_seconds)
+            pager = self._client.receive_messages(
+                messages_per_page=most, max_messages=most, visibility_timeout=_whole(lease_seconds)
+            )
+            async for page in pager.by_page():
+                return expires, [
+                    Taken(Token(one.id, one.pop_receipt or ""), one.content, one.dequeue_count or 1, expires)
+                    async for one in page
+                ]
+            return expires, []
+
+        try:
+            return (await call(what, first_page))[1]
+        except FOREIGN as error:
+            raise translated(error, what) from error
+
+    async def change(self, token: Token, seconds: float, text: str | None = None) -> tuple[Token, float]:
+        """Keeps the message out of sight for ``seconds`` from now, with a new ``text`` if one is given.
+
+        Returns the new token and when it ends. Raises ``LeaseLost`` if the message is no longer ours.
+        """
+        what = f"renewing a message of the queue {self.name}"
+        expires = time.time() + _whole(seconds)
+        try:
+            changed = await call(
+                what,
+                lambda: self._client.update_message(
+                    token.message_id, token.pop_receipt, content=text, visibility_timeout=_whole(seconds)
+                ),
+            )
+        except FOREIGN as error:
+            raise _lost(error, what) from error
+        return Token(token.message_id, changed.pop_receipt or ""), expires
+
+    async def delete(self, token: Token) -> bool:
+        """Takes the message off the queue for good; False if it was no longer ours to take."""
+        what = f"deleting from the queue {self.name}"
+        try:
+            await call(what, lambda: self._client.delete_message(token.message_id, token.pop_receipt))
+        except FOREIGN as error:
+            lost = _lost(error, what)
+            if isinstance(lost, LeaseLost):
+                return False
+            raise lost from error
+        return True
+
+    async def length(self) -> int:
+        """About how many messages there are, in sight or not."""
+        what = f"asking for the length of the queue {self.name}"
+        try:
+            properties = await call(what, self._client.get_queue_properties)
+        except ResourceNotFoundError:
+            return 0
+        except FOREIGN as error:
+            raise translated(error, what) from error
+        return properties.approximate_message_count or 0
+
+
+def _whole(seconds: float) -> int:
+    """The service counts whole seconds, up to 7 days."""
+    return max(0, min(7 * 24 * 3600, math.ceil(seconds)))
+
+
+def _lost(error: BaseException, what: str) -> BrokerError:
+    if isinstance(error, HttpResponseError) and (error_code(error) in GONE or isinstance(error, ResourceNotFoundError)):
+        return LeaseLost(f"{what}: somebody else has it by now ({error_code(error)})")
+    return translated(error, what)

@@ -1,0 +1,244 @@
+"""The rows of the status table: a job's record and its stored file list. Tallies and receipts: ``azure_ledger``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.data.tables import UpdateMode
+from azure.data.tables.aio import TableClient
+
+from cachewarmer.broker import records
+from cachewarmer.broker.azure_calls import FOREIGN, call, translated
+from cachewarmer.broker.azure_names import job_partition, records_partition
+from cachewarmer.errors import BrokerError, BrokerUnavailable, UnknownJob
+from cachewarmer.model import JobState, ScanTotals, WarmJob
+
+PROPERTY_BYTES = 64 * 1024
+"""Most bytes of a binary property (REST reference, Understanding the Table Service Data Model)."""
+SAMPLE_BYTES = 24 * 1024
+"""What a sample of errors may take of one."""
+CHUNKS_A_ROW = 12
+"""With a full property each, a row stays below the 1 MiB that an entity may have."""
+ROUNDS = 20
+"""How often a change is tried again because somebody else changed the row meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """What the table keeps of a job; ``etag`` is of the row as it was read."""
+
+    job: WarmJob
+    state: JobState
+    reason: str = ""
+    submitted_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    scan: ScanTotals = field(default_factory=ScanTotals)
+    message_id: str = ""
+    """The message that a manager first took the job by; another message of the same job is a repeat."""
+    etag: str = ""
+
+    def entity(self, prefix: str) -> dict[str, Any]:
+        scan = replace(self.scan, errors=records.sample_within(self.scan.errors, SAMPLE_BYTES))
+        return {
+            "PartitionKey": records_partition(prefix),
+            "RowKey": self.job.job_id,
+            "Job": self.job.to_json().encode("ascii"),
+            "State": str(self.state),
+            "Reason": records.printable(self.reason)[:4000],
+            "SubmittedAt": float(self.submitted_at),
+            "StartedAt": float(self.started_at),
+            "FinishedAt": float(self.finished_at),
+            "Scan": records.dump_scan(scan).encode("ascii"),
+            "MessageId": self.message_id,
+        }
+
+    @classmethod
+    def read(cls, entity: Any) -> JobRecord:
+        return cls(
+            job=WarmJob.from_json(bytes(entity["Job"])),
+            state=JobState(entity["State"]),
+            reason=entity["Reason"],
+            submitted_at=float(entity["SubmittedAt"]),
+            started_at=float(entity["StartedAt"]),
+            finished_at=float(entity["FinishedAt"]),
+            scan=records.load_scan(bytes(entity["Scan"]).decode("ascii")),
+            message_id=entity["MessageId"],
+            etag=entity.metadata["etag"],
+        )
+
+
+class Records:
+    """The job records and file lists of one prefix. Errors as ``Broker`` says."""
+
+    def __init__(self, client: TableClient, prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+
+    async def create_table(self) -> None:
+        """Makes the table if it is missing. An identity that may not make tables finds it there."""
+        what = f"making the table {self._client.table_name}"
+        try:
+            await call(what, self._client.create_table)
+        except ResourceExistsError:
+            return
+        except FOREIGN as error:
+            if getattr(error, "status_code", None) == 403 and await self._is_there():  # noqa: PLR2004  # forbidden
+                return
+            raise translated(error, what) from error
+
+    async def _is_there(self) -> bool:
+        try:
+            await self.find("none")
+        except BrokerError:
+            return False
+        return True
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    async def find(self, job_id: str) -> JobRecord | None:
+        """The record, or None."""
+        what = f"reading job {job_id}"
+        try:
+            entity = await call(what, lambda: self._client.get_entity(records_partition(self._prefix), job_id))
+        except ResourceNotFoundError:
+            return None
+        except FOREIGN as error:
+            raise translated(error, what) from error
+        return JobRecord.read(entity)
+
+    async def get(self, job_id: str) -> JobRecord:
+        """The record. Raises ``UnknownJob``."""
+        record = await self.find(job_id)
+        if record is None:
+            raise UnknownJob(f"there is no job {job_id}")
+        return record
+
+    async def state(self, job_id: str) -> JobState:
+        """The state alone: one point read of one property. Raises ``UnknownJob``."""
+        what = f"reading the state of job {job_id}"
+        try:
+            entity = await call(
+                what, lambda: self._client.get_entity(records_partition(self._prefix), job_id, select=["State"])
+            )
+        except ResourceNotFoundError:
+            raise UnknownJob(f"there is no job {job_id}") from None
+        except FOREIGN as error:
+            raise translated(error, what) from error
+        return JobState(entity["State"])
+
+    async def all(self) -> list[JobRecord]:
+        """Every job of this prefix: one query of one partition."""
+        what = f"listing the jobs in {self._client.table_name}"
+
+        async def query() -> list[JobRecord]:
+            found = self._client.query_entities(
+                "PartitionKey eq @partition", parameters={"partition": records_partition(self._prefix)}
+            )
+            return [JobRecord.read(entity) async for entity in found]
+
+        try:
+            return await call(what, query)
+        except FOREIGN as error:
+            raise translated(error, what) from error
+
+    async def add(self, record: JobRecord) -> bool:
+        """Writes a new record; False: there is one already, which stays as it is."""
+        what = f"recording job {record.job.job_id}"
+        try:
+            await call(what, lambda: self._client.create_entity(record.entity(self._prefix)))
+        except ResourceExistsError:
+            return False
+        except FOREIGN as error:
+            raise translated(error, what) from error
+        return True
+
+    async def replace(self, record: JobRecord) -> bool:
+        """Writes a record back; False: somebody changed the row since it was read."""
+        what = f"changing job {record.job.job_id}"
+        try:
+            await call(
+                what,
+                lambda: self._client.update_entity(
+                    record.entity(self._prefix),
+                    mode=UpdateMode.REPLACE,
+                    etag=record.etag,
+                    match_condition=MatchConditions.IfNotModified,
+                ),
+            )
+        except (ResourceModifiedError, ResourceNotFoundError):
+            return False
+        except FOREIGN as error:
+            raise translated(error, what) from error
+        return True
+
+    async def change(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
+        """Applies ``change`` to the record as it is now; a ``change`` that returns its argument writes nothing.
+
+        Raises:
+            UnknownJob: there is no such record. BrokerUnavailable: others change it all the time.
+        """
+        for _ in range(ROUNDS):
+            record = await self.get(job_id)
+            changed = change(record)
+            if changed is record or await self.replace(changed):
+                return changed
+        raise BrokerUnavailable(f"job {job_id} is changed by others all the time")
+
+    # -- file lists ------------------------------------------------------------------------------------------------
+
+    async def put_list(self, job_id: str, chunks: AsyncIterable[bytes]) -> None:
+        """Stores a list; what an interrupted submission left behind is overwritten. The last row says it is whole."""
+        row: list[bytes] = []
+        number = 0
+        async for chunk in chunks:
+            if len(chunk) > PROPERTY_BYTES:
+                raise BrokerError(f"a piece of the file list has {len(chunk)} bytes: at most {PROPERTY_BYTES} go")
+            row.append(chunk)
+            if len(row) == CHUNKS_A_ROW:
+                await self._put_row(job_id, f"f-{number:08}", {f"C{n}": one for n, one in enumerate(row)})
+                number += 1
+                row = []
+        if row:
+            await self._put_row(job_id, f"f-{number:08}", {f"C{n}": one for n, one in enumerate(row)})
+            number += 1
+        await self._put_row(job_id, "f-rows", {"Rows": number})
+
+    async def _put_row(self, job_id: str, row: str, properties: dict[str, Any]) -> None:
+        entity = {"PartitionKey": job_partition(self._prefix, job_id), "RowKey": row, **properties}
+        what = f"storing the file list of job {job_id}"
+        try:
+            await call(what, partial(self._client.upsert_entity, entity, mode=UpdateMode.REPLACE))
+        except FOREIGN as error:
+            raise translated(error, what) from error
+
+    async def get_list(self, job_id: str) -> AsyncIterator[bytes]:
+        """The chunks in order; none if no list is stored."""
+        head = await self._get_row(job_id, "f-rows")
+        for number in range(head["Rows"] if head else 0):
+            entity = await self._get_row(job_id, f"f-{number:08}")
+            if entity is None:
+                raise BrokerError(f"the file list of job {job_id} has lost a part")
+            for place in range(CHUNKS_A_ROW):
+                if f"C{place}" in entity:
+                    yield bytes(entity[f"C{place}"])
+
+    async def _get_row(self, job_id: str, row: str) -> Any:
+        what = f"reading the file list of job {job_id}"
+        try:
+            return await call(what, partial(self._client.get_entity, job_partition(self._prefix, job_id), row))
+        except ResourceNotFoundError:
+            return None
+        except FOREIGN as error:
+            raise translated(error, what) from error
+
+
+def load_json(value: Any) -> Any:
+    """What a binary property with JSON holds."""
+    return json.loads(bytes(value))

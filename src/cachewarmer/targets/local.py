@@ -1,0 +1,218 @@
+"""The local target: any directory of this machine, be it a disk, a FUSE mount, Lustre or a kernel NFS mount.
+
+The session hands blocking calls to a bounded pool of threads; the calls are in ``local_files``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Callable
+from mmap import mmap
+from threading import local as thread_local
+from typing import Generic, TypeVar
+
+from cachewarmer.config import LocalSettings
+from cachewarmer.errors import CacheWarmerError, FileError
+from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, ReadRequest, Session
+from cachewarmer.targets.local_files import (
+    Bypasses,
+    Listing,
+    Tree,
+    kind_of,
+    open_regular,
+    printable,
+    read_piece,
+    split,
+    translate,
+)
+from cachewarmer.targets.local_pool import Operation, ThreadPool
+
+Result = TypeVar("Result")
+
+
+async def open_local(root: str | bytes, settings: LocalSettings) -> LocalSession:
+    """Opens a directory of this machine; request paths are below it.
+
+    Raises:
+        FileVanished, FileError: it is not there, is no directory, or may not be read.
+        ReplyTimeout: the file system does not answer.
+    """
+    return await LocalSession.open(os.fsencode(root), settings)
+
+
+class _Call(Operation, Generic[Result]):
+    """A blocking function, awaited."""
+
+    __slots__ = ("_act", "_error", "_future", "_result")
+
+    def __init__(self, future: asyncio.Future[Result], act: Callable[[Callable[[], bool]], Result]) -> None:
+        super().__init__()
+        self._future = future
+        self._act = act
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+
+    def run(self, clock: Callable[[], float]) -> None:
+        def note() -> bool:
+            self.progress = clock()
+            return self.abandoned
+
+        try:
+            self._result = self._act(note)
+        except BaseException as error:
+            self._error = error
+
+    def finish(self, error: CacheWarmerError | None) -> None:
+        if self._future.done():  # whoever waited was cancelled
+            return
+        problem = error or self._error
+        if problem is not None:
+            self._future.set_exception(problem)
+        else:
+            self._future.set_result(self._result)  # type: ignore[arg-type]  # Result may itself be Optional
+
+
+class _Read(Operation):
+    """A ``ReadRequest`` on its way; the request itself is touched on the event loop only, but for ``stop``."""
+
+    __slots__ = ("_bytes_read", "_calls", "_error", "_request", "_seconds", "_session")
+
+    def __init__(self, session: LocalSession, request: ReadRequest) -> None:
+        super().__init__()
+        self._session = session
+        self._request = request
+        self._bytes_read = 0
+        self._calls = 0
+        self._seconds = 0.0
+        self._error: CacheWarmerError | None = None
+
+    def run(self, clock: Callable[[], float]) -> None:
+        begun = clock()
+        try:
+            self._read(clock)
+        except OSError as error:
+            self._error = translate(error, "read", self._request.path)
+            self._error.__cause__ = error
+        except CacheWarmerError as error:
+            self._error = error
+        except Exception as error:
+            self._error = FileError(f"read {printable(self._request.path)}: {error}")
+            self._error.__cause__ = error
+        self._seconds = clock() - begun
+
+    def _read(self, clock: Callable[[], float]) -> None:
+        request = self._request
+        if request.start >= request.stop:
+            return
+        bypasses = self._session.bypasses
+        fd, status = open_regular(self._session.tree, request.path, bypasses)
+        try:
+            buffer = self._session.buffer()
+            offset = request.start
+            # Never past the size of now: what is virtual has none, or blocks once it has given all it holds.
+            while not self.abandoned and offset < (stop := min(request.stop, status.st_size)):
+                self.progress = clock()
+                count = read_piece(fd, status.st_dev, bypasses, buffer, offset, stop)
+                self._calls += 1
+                if not count:
+                    break
+                offset += count
+                self._bytes_read += count
+        finally:
+            os.close(fd)
+
+    def finish(self, error: CacheWarmerError | None) -> None:
+        request = self._request
+        request.bytes_read = self._bytes_read
+        request.calls = self._calls
+        request.seconds = self._seconds
+        request.error = error or self._error
+        self._session.settle(request)
+
+
+class LocalSession(Session):
+    """A directory, opened."""
+
+    def __init__(self, tree: Tree, pool: ThreadPool, settings: LocalSettings, address: str = "") -> None:
+        """For ``open``, which see; takes over the tree and the pool."""
+        self.address = address
+        self.tree = tree
+        self.bypasses = Bypasses()
+        self._pool = pool
+        self._read_bytes = max(4096, settings.read_bytes - settings.read_bytes % 4096)
+        self._mine = thread_local()
+        self._queued = 0
+        self._listings: weakref.WeakSet[Listing] = weakref.WeakSet()
+
+    def __repr__(self) -> str:
+        return f"<LocalSession {self.address or 'local'} queued={self._queued} {self._pool!r}>"
+
+    @classmethod
+    async def open(cls, root: bytes, settings: LocalSettings, address: str = "") -> LocalSession:
+        """Opens ``root``, whose links are followed. Raises what ``open_local`` does."""
+        subject = f"{address}: kernel mount {os.fsdecode(root)}" if address else os.fsdecode(root)
+        pool = ThreadPool(settings.threads, settings.reply_seconds, subject=subject)
+        try:
+            tree = await _call(pool, lambda _: Tree(root), "open", root)
+        except BaseException:
+            pool.close()
+            raise
+        return cls(tree, pool, settings, address)
+
+    def buffer(self) -> mmap:
+        """The calling thread's own buffer: page-aligned, as O_DIRECT needs it."""
+        found: mmap | None = getattr(self._mine, "buffer", None)
+        if found is None:
+            found = self._mine.buffer = mmap(-1, self._read_bytes)
+        return found
+
+    async def lookup(self, path: bytes) -> DirectoryEntry:
+        status = await _call(self._pool, lambda _: self.tree.status(path), "look up", path)
+        name = (split(path) or (b"",))[-1]
+        return DirectoryEntry(name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"")
+
+    async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:  # noqa: ARG002 -- a path is all it takes
+        def act(note: Callable[[], bool]) -> Page:
+            listing = cookie if isinstance(cookie, Listing) else Listing(self.tree, path)
+            self._listings.add(listing)
+            return listing.page(note)
+
+        return await _call(self._pool, act, "list", path)
+
+    def read(self, request: ReadRequest) -> None:
+        self._queued += 1
+        self._pool.submit(_Read(self, request))
+
+    def settle(self, request: ReadRequest) -> None:
+        """A request is done; on the event loop."""
+        self._queued -= 1
+        request.on_done(request)
+
+    @property
+    def queued_reads(self) -> int:
+        return self._queued
+
+    @property
+    def stuck_threads(self) -> int:
+        """Threads that wait for a file system that does not answer."""
+        return self._pool.stuck
+
+    async def close(self) -> None:
+        self._pool.close()
+        for listing in list(self._listings):
+            listing.close()
+        self.tree.close()
+
+
+async def _call(
+    pool: ThreadPool, act: Callable[[Callable[[], bool]], Result], what: str, path: bytes
+) -> Result:
+    """Runs a blocking function in the pool, before any reads, and translates what it raises."""
+    future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    pool.submit(_Call(future, act), urgent=True)
+    try:
+        return await future
+    except OSError as error:
+        raise translate(error, what, path) from error

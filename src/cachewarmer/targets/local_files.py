@@ -1,0 +1,320 @@
+"""Directories and files of this machine, as the local target needs them: blocking calls, for a thread.
+
+Paths are resolved one component at a time from an open directory, so that no link is ever followed and nothing outside
+the root is reached, whatever changes meanwhile. Reads by-pass the page cache, so that it is the storage that answers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from mmap import PAGESIZE, mmap
+from typing import TypeVar
+
+from cachewarmer.errors import (
+    CacheWarmerError,
+    ConnectionLost,
+    FileError,
+    FileVanished,
+)
+from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page
+
+Result = TypeVar("Result")
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DIRECT = getattr(os, "O_DIRECT", 0)
+_PATH = getattr(os, "O_PATH", os.O_RDONLY)
+_OPEN_DIRECTORIES = 64
+_PAGE_ENTRIES = 2000
+_ALIGNMENT = max(4096, PAGESIZE)
+"""Suits every block device there is: 512 and 4096 byte sectors."""
+
+_GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
+_ADDRESS_FAILED = frozenset(
+    {
+        errno.ENOTCONN,  # a FUSE file system whose program died
+        errno.ESHUTDOWN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+    }
+)
+
+
+def printable(path: bytes) -> str:
+    """A path as messages show it."""
+    return "/" + path.decode("utf-8", "backslashreplace").lstrip("/")
+
+
+def translate(error: OSError, what: str, path: bytes) -> CacheWarmerError:
+    """The package's exception for an ``OSError``; the caller sets the cause."""
+    where = printable(path)
+    if error.errno in _GONE:
+        return FileVanished(f"{what} {where}: it is not there any more ({error.strerror})")
+    if error.errno in _ADDRESS_FAILED:
+        return ConnectionLost(f"{what} {where}: {error.strerror}")
+    if error.errno == errno.ELOOP:
+        return FileError(f"{what} {where}: it is a symbolic link, and links are not followed")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return FileError(f"{what} {where}: {error.strerror}; uid {os.geteuid()} may not read it")
+    return FileError(f"{what} {where}: {error.strerror}")
+
+
+class _OpenDirectory:
+    """A directory's descriptor; closed when the last user lets go of it."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class Tree:
+    """Resolves paths below a root. Keeps the directories used last open; safe for use by several threads."""
+
+    def __init__(self, root: bytes) -> None:
+        """Opens the root, of which links are followed: it is the user's own word.
+
+        Raises:
+            OSError: it can't be opened, or is no directory.
+        """
+        self._root = _OpenDirectory(os.open(root, _PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._lock = threading.Lock()
+        self._open: OrderedDict[tuple[bytes, ...], _OpenDirectory] = OrderedDict()
+
+    def close(self) -> None:
+        """Lets go of the directories; those in use are closed by their users. The root stays until the end."""
+        with self._lock:
+            self._open.clear()
+
+    def _directory(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[_OpenDirectory, bool]:
+        """The open directory, and whether it was open before."""
+        if not parts:
+            return self._root, False
+        with self._lock:
+            found = None if fresh else self._open.get(parts)
+            if found is not None:
+                self._open.move_to_end(parts)
+                return found, True
+        above, _ = self._directory(parts[:-1], fresh=fresh)
+        found = _OpenDirectory(
+            os.open(parts[-1], _PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above.fd)
+        )
+        with self._lock:
+            self._open[parts] = found
+            self._open.move_to_end(parts)
+            while len(self._open) > _OPEN_DIRECTORIES:
+                self._open.popitem(last=False)
+        return found, False
+
+    def _at(self, parts: tuple[bytes, ...], act: Callable[[int], Result]) -> Result:
+        """Does something relative to a directory; opens it again if it was replaced since it was opened."""
+        directory, kept = self._directory(parts, fresh=False)
+        try:
+            return act(directory.fd)
+        except OSError as error:
+            if not kept or error.errno not in _GONE:
+                raise
+        directory, _ = self._directory(parts, fresh=True)
+        return act(directory.fd)
+
+    def status(self, path: bytes) -> os.stat_result:
+        """``lstat`` of a path below the root. Raises ``OSError`` or ``FileError``."""
+        parts = split(path)
+        if not parts:
+            return os.fstat(self._root.fd)
+        return self._at(parts[:-1], lambda fd: os.stat(parts[-1], dir_fd=fd, follow_symlinks=False))
+
+    def open(self, path: bytes, flags: int) -> int:
+        """Opens a path below the root; the caller closes it. Raises ``OSError`` or ``FileError``."""
+        parts = split(path)
+        if not parts:
+            return os.open(b".", flags, dir_fd=self._root.fd)
+        return self._at(parts[:-1], lambda fd: os.open(parts[-1], flags, dir_fd=fd))
+
+
+def split(path: bytes) -> tuple[bytes, ...]:
+    """The components of a path.
+
+    Raises:
+        FileError: it holds ``..`` or a NUL.
+    """
+    parts = tuple(part for part in path.split(b"/") if part not in (b"", b"."))
+    if b".." in parts or b"\0" in path:
+        raise FileError(f"{printable(path)}: a path below the export can't hold .. or NUL")
+    return parts
+
+
+# -- listing -------------------------------------------------------------------------------------------------------
+
+
+def kind_of(mode: int) -> FileKind:
+    """The kind that a ``st_mode`` stands for."""
+    if stat.S_ISREG(mode):
+        return FileKind.REGULAR
+    if stat.S_ISDIR(mode):
+        return FileKind.DIRECTORY
+    return FileKind.LINK if stat.S_ISLNK(mode) else FileKind.SPECIAL
+
+
+class Listing:
+    """A directory being read; it is the cookie between two pages. One thread at a time."""
+
+    def __init__(self, tree: Tree, path: bytes) -> None:
+        self._path = path
+        self._fd = tree.open(path, _DIRECTORY)  # its entries ask for their attributes through it
+        try:
+            self._entries = os.scandir(self._fd)
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Idempotent."""
+        if hasattr(self, "_entries"):
+            self._entries.close()
+            del self._entries
+            os.close(self._fd)
+
+    def page(self, note: Callable[[], bool]) -> Page:
+        """The next entries. ``note`` is called after each; True from it ends the page early.
+
+        Raises:
+            OSError: the directory can't be read any further.
+        """
+        entries: list[DirectoryEntry] = []
+        errors: list[EntryError] = []
+        for entry in self._entries:
+            name = os.fsencode(entry.name)
+            try:
+                # The type comes with the name where the file system gives it, so that only files cost a call.
+                if entry.is_dir(follow_symlinks=False):
+                    entries.append(DirectoryEntry(name, FileKind.DIRECTORY, 0, 0.0, b""))
+                elif entry.is_symlink():
+                    entries.append(DirectoryEntry(name, FileKind.LINK, 0, 0.0, b""))
+                else:
+                    found = entry.stat(follow_symlinks=False)
+                    entries.append(DirectoryEntry(name, kind_of(found.st_mode), found.st_size, found.st_mtime, b""))
+            except OSError as error:
+                problem = translate(error, "stat", self._path + b"/" + name)
+                problem.__cause__ = error
+                errors.append(EntryError(name, problem))
+            if note() or len(entries) + len(errors) >= _PAGE_ENTRIES:
+                return Page(entries, errors, self)
+        self.close()
+        return Page(entries, errors, None)
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+class Bypass(Enum):
+    """How a file system lets its page cache be by-passed."""
+
+    EXACT = "O_DIRECT with any offset and length (NFS, most FUSE)"
+    ALIGNED = "O_DIRECT in whole blocks (disks)"
+    DROPPED = "no O_DIRECT: dropped before and after"
+
+
+class Bypasses:
+    """What was found out about each device; shared by the threads of a session."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Bypass] = {}
+
+    def of(self, device: int) -> Bypass:
+        return self._known.get(device, Bypass.EXACT if _DIRECT else Bypass.DROPPED)
+
+    def learn(self, device: int, bypass: Bypass) -> None:
+        self._known[device] = bypass
+
+
+def open_regular(tree: Tree, path: bytes, bypasses: Bypasses) -> tuple[int, os.stat_result]:
+    """Opens a regular file for reading, by-passing the page cache where that is possible.
+
+    Raises:
+        OSError, FileError: it can't be opened, or is something else by now.
+    """
+    try:
+        fd = tree.open(path, _FILE | _DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        fd = tree.open(path, _FILE)
+        bypasses.learn(os.fstat(fd).st_dev, Bypass.DROPPED)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileError(f"read {printable(path)}: it is not a regular file any more")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, status
+
+
+@contextmanager
+def _dropped(fd: int, start: int, length: int) -> Iterator[None]:
+    os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED)
+    try:
+        yield
+    finally:
+        os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED)
+
+
+def read_piece(fd: int, device: int, bypasses: Bypasses, buffer: mmap, start: int, stop: int) -> int:
+    """Reads from ``start``, at most to ``stop`` and at most what ``buffer`` holds; how many bytes of the range came.
+
+    0: the file ends here. Where only whole blocks can be read, the blocks around the range are.
+
+    Raises:
+        OSError.
+    """
+    while True:
+        bypass = bypasses.of(device)
+        view = memoryview(buffer)
+        try:
+            if bypass is Bypass.EXACT:
+                return os.preadv(fd, [view[: stop - start]], start)
+            if bypass is Bypass.ALIGNED:
+                low = start - start % _ALIGNMENT
+                high = min(low + len(buffer), stop + -stop % _ALIGNMENT)
+                return max(0, min(stop, low + os.preadv(fd, [view[: high - low]], low)) - start)
+            _plain(fd)
+            with _dropped(fd, start, min(stop - start, len(buffer))):
+                return os.preadv(fd, [view[: stop - start]], start)
+        except OSError as error:
+            if error.errno == errno.EAGAIN and not os.get_blocking(fd):
+                os.set_blocking(fd, True)  # storage that has to fetch the file first
+            elif error.errno == errno.EINVAL and bypass is not Bypass.DROPPED:
+                bypasses.learn(device, Bypass.ALIGNED if bypass is Bypass.EXACT else Bypass.DROPPED)
+            else:
+                raise
+
+
+def _plain(fd: int) -> None:
+    """Takes O_DIRECT off a descriptor that was opened with it, before reads showed that it does not work."""
+    if _DIRECT:
+        import fcntl  # noqa: PLC0415 -- rare
+
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if flags & _DIRECT:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~_DIRECT)

@@ -1,0 +1,190 @@
+"""Threads for calls that may block for ever: a read(2) on a hard NFS mount can't be interrupted.
+
+A thread that is stuck is given up, not waited for: its operation ends with ``ReplyTimeout``, another thread takes its
+place (up to a bound), and because all are daemon threads the process can always be stopped. Results come back to the
+event loop in batches, one wake-up for many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout
+
+_LOST_FACTOR = 2
+"""Stuck threads a pool puts up with, in multiples of its size, before it refuses work until one comes back."""
+
+
+class Operation(ABC):
+    """One thing for a thread to do; ``finish`` is called on the event loop, once."""
+
+    __slots__ = ("abandoned", "progress")
+
+    def __init__(self) -> None:
+        self.progress = 0.0
+        """When it last got anywhere, by the pool's clock; the operation keeps it up to date in ``run``."""
+        self.abandoned = False
+        """Set when nobody waits any longer: ``run`` returns as soon as it can."""
+
+    @abstractmethod
+    def run(self, clock: Callable[[], float]) -> None:
+        """Does it, in a thread. Keeps its result, and every exception, to itself until ``finish``."""
+
+    @abstractmethod
+    def finish(self, error: CacheWarmerError | None) -> None:
+        """Hands the result over, on the event loop; ``error`` where the pool gave it up."""
+
+
+class ThreadPool:
+    """At most ``size`` operations at a time, urgent ones first; see the module."""
+
+    def __init__(
+        self,
+        size: int,
+        reply_seconds: float,
+        *,
+        subject: str = "local read",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._size = max(1, size)
+        self._reply_seconds = reply_seconds
+        self._subject = subject
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._wanted = threading.Condition()
+        # All below is guarded by the condition's lock.
+        self._urgent: deque[Operation] = deque()
+        self._queue: deque[Operation] = deque()
+        self._running: set[Operation] = set()
+        self._finished: deque[Operation] = deque()
+        self._idle = 0
+        self._threads = 0
+        self._lost = 0
+        self._last_finish = clock()
+        self._woken = False
+        self._closed = False
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        queued = len(self._urgent) + len(self._queue)
+        return f"<ThreadPool {self._subject} running={len(self._running)} queued={queued} stuck={self._lost}>"
+
+    @property
+    def stuck(self) -> int:
+        """Threads that were given up and have not come back."""
+        return self._lost
+
+    def submit(self, operation: Operation, *, urgent: bool = False) -> None:
+        """Queues an operation; on the event loop only. After ``close`` it ends with ``ConnectionLost``."""
+        with self._wanted:
+            refused: CacheWarmerError | None = None
+            if self._closed:
+                refused = ConnectionLost(f"{self._subject}: the session is closed")
+            elif self._lost >= self._size * _LOST_FACTOR:
+                refused = self._timeout()
+            else:
+                (self._urgent if urgent else self._queue).append(operation)
+                self._staff()
+        if refused is not None:
+            self._loop.call_soon(operation.finish, refused)
+        elif self._watchdog is None:
+            self._watch()
+
+    def close(self) -> None:
+        """Ends all that is queued or running with ``ConnectionLost``; never waits for a thread. Idempotent."""
+        with self._wanted:
+            self._closed = True
+            ended = [*self._running, *self._urgent, *self._queue]
+            for operation in ended:
+                operation.abandoned = True
+            self._running.clear()
+            self._urgent.clear()
+            self._queue.clear()
+            self._wanted.notify_all()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        self._collect()
+        for operation in ended:
+            operation.finish(ConnectionLost(f"{self._subject}: the session was closed"))
+
+    def _staff(self) -> None:
+        """Sees to it that a thread takes what was queued; the lock is held."""
+        waiting = len(self._urgent) + len(self._queue)
+        if self._idle:
+            self._wanted.notify()
+        if waiting > self._idle and self._threads < self._size:
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"cachewarmer {self._subject}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._wanted:
+                while not self._closed and not self._urgent and not self._queue:
+                    self._idle += 1
+                    self._wanted.wait()
+                    self._idle -= 1
+                if self._closed:
+                    self._threads -= 1
+                    return
+                operation = (self._urgent or self._queue).popleft()
+                operation.progress = self._clock()
+                self._running.add(operation)
+            operation.run(self._clock)
+            with self._wanted:
+                if operation not in self._running:  # given up meanwhile: this thread was replaced
+                    self._lost -= not self._closed
+                    return
+                self._running.remove(operation)
+                self._finished.append(operation)
+                self._last_finish = self._clock()
+                wake = not self._woken
+                self._woken = True
+            if wake:
+                try:
+                    self._loop.call_soon_threadsafe(self._collect)
+                except RuntimeError:  # the loop was closed without closing the session
+                    return
+
+    def _collect(self) -> None:
+        with self._wanted:
+            self._woken = False
+            ended = list(self._finished)
+            self._finished.clear()
+        for operation in ended:
+            operation.finish(None)
+
+    def _timeout(self) -> ReplyTimeout:
+        return ReplyTimeout(f"{self._subject}: no answer from the file system for {self._reply_seconds:g} s")
+
+    def _watch(self) -> None:
+        """Looks for threads that are stuck, as long as there is work."""
+        self._watchdog = None
+        now = self._clock()
+        with self._wanted:
+            given_up = [one for one in self._running if now - one.progress > self._reply_seconds]
+            for operation in given_up:
+                operation.abandoned = True
+                self._running.remove(operation)
+                self._threads -= 1
+                self._lost += 1
+            if given_up and now - self._last_finish > self._reply_seconds:
+                # Nothing at all gets through: what waits behind would only wait as long again.
+                given_up += [*self._urgent, *self._queue]
+                self._urgent.clear()
+                self._queue.clear()
+            for _ in range(len(self._urgent) + len(self._queue)):
+                if self._threads >= self._size:
+                    break
+                self._staff()
+            busy = bool(self._running or self._urgent or self._queue)
+        if busy:
+            delay = min(5.0, max(0.01, self._reply_seconds / 4))
+            self._watchdog = self._loop.call_later(delay, self._watch)
+        for operation in given_up:
+            operation.finish(self._timeout())

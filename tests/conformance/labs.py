@@ -1,0 +1,171 @@
+"""What the conformance suite needs of each broker: a fresh store, several handles on it, and time that passes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sqlite3
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from cachewarmer.broker.base import Broker, JobLease, WorkLease
+from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.config import LeaseSettings
+from cachewarmer.model import FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
+
+
+class Lab:
+    """One fresh store. ``lease_seconds`` is short where time is real."""
+
+    name: str
+    lease_seconds: float
+    can_choose_job: bool
+
+    def __init__(self) -> None:
+        self.handles = AsyncExitStack()
+
+    def make(self, settings: LeaseSettings) -> Broker:
+        raise NotImplementedError
+
+    async def broker(self, max_deliveries: int = 5) -> Broker:
+        """Another handle on the same store, as another process would have it."""
+        return await self.handles.enter_async_context(self.make(LeaseSettings(max_deliveries=max_deliveries)))
+
+    async def advance(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    async def expire(self) -> None:
+        """Every lease taken until now runs out."""
+        await self.advance(self.lease_seconds + 0.3)
+
+    async def poison_reasons(self) -> list[str]:
+        raise NotImplementedError
+
+
+class SqliteLab(Lab):
+    name = "sqlite"
+    lease_seconds = 60.0
+    can_choose_job = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = str(folder / "broker.db")
+        self.now = 1_000_000.0
+
+    def make(self, settings):
+        return SqliteBroker(self.path, settings, clock=lambda: self.now)
+
+    async def advance(self, seconds):
+        self.now += seconds
+
+    async def poison_reasons(self):
+        connection = sqlite3.connect(self.path)
+        try:
+            return [row[0] for row in connection.execute("SELECT reason FROM poison ORDER BY seq")]
+        finally:
+            connection.close()
+
+
+class AzuriteLab(Lab):
+    name = "azurite"
+    lease_seconds = 2.0
+    can_choose_job = False
+
+    def __init__(self, connection_string: str) -> None:
+        super().__init__()
+        self.connection_string = connection_string
+        self.prefix = "t" + secrets.token_hex(6)
+
+    def make(self, settings):
+        from cachewarmer.broker.azure import AzureBroker
+
+        return AzureBroker("warmtest", self.prefix, settings, connection_string=self.connection_string)
+
+    async def advance(self, seconds):
+        await asyncio.sleep(seconds)
+
+    def queue(self, kind: str):
+        from azure.storage.queue.aio import QueueClient
+
+        return QueueClient.from_connection_string(self.connection_string, self.prefix + kind)
+
+    def table(self):
+        from azure.data.tables.aio import TableClient
+
+        return TableClient.from_connection_string(self.connection_string, self.prefix + "status")
+
+    async def post(self, kind: str, text: str) -> str:
+        """Puts a message on a queue by hand."""
+        async with self.queue(kind) as queue:
+            return (await queue.send_message(text)).id
+
+    async def texts(self, kind: str) -> list[str]:
+        async with self.queue(kind) as queue:
+            return [message.content for message in await queue.peek_messages(max_messages=32)]
+
+    async def poison_reasons(self):
+        return [json.loads(text)["Reason"] for text in await self.texts("poison")]
+
+
+# -- short ways to the usual situations ----------------------------------------------------------------------------
+
+
+def a_job(**values) -> WarmJob:
+    return WarmJob(**{"mount_addresses": ("10.0.1.7",), "export_path": "/data", "warm_path": "/tools", **values})
+
+
+def items_of(job_id: str, count: int, *, size: int = 1000, start: int = 0) -> list[WorkItem]:
+    """Items of two files each."""
+    return [
+        WorkItem(
+            mount_addresses=("10.0.1.7",),
+            export_path="/data",
+            path=f"/tools/d{number}",
+            job_id=job_id,
+            item_id=item_id(job_id, number),
+            files=(FileEntry("a", size, b"\x01\x02"), FileEntry("b\udcff", size)),
+        )
+        for number in range(start, start + count)
+    ]
+
+
+def receipt(lease: WorkLease, **values) -> Receipt:
+    sizes = [entry.size for entry in lease.item.files or ()]
+    return Receipt(**{"item_id": lease.item.item_id, "files": len(sizes), "bytes": sum(sizes), "calls": 2, **values})
+
+
+async def scanning_job(broker: Broker, lab: Lab, count: int = 0, **values) -> tuple[str, JobLease]:
+    """A job whose scan has begun and published ``count`` items."""
+    job_id = await broker.submit(a_job(**values))
+    lease = await broker.claim_job("manager", lab.lease_seconds * 20)
+    assert lease is not None
+    assert lease.job.job_id == job_id
+    await broker.set_state(job_id, JobState.SCANNING)
+    if count:
+        await broker.publish(items_of(job_id, count))
+    return job_id, lease
+
+
+async def finish_scan(broker: Broker, job_id: str, items: int, **values) -> None:
+    totals = {"files": 2 * items, "bytes": 2000 * items, **values}
+    await broker.record_scan(job_id, ScanTotals(items=items, finished=True, **totals))
+
+
+async def claim_all(broker: Broker, lab: Lab, worker: str = "w1", most: int = 32) -> list[WorkLease]:
+    """Everything that can be claimed now."""
+    found: list[WorkLease] = []
+    while leases := await broker.claim(worker, most, lab.lease_seconds):
+        found += leases
+    return found
+
+
+async def claim_some(broker: Broker, lab: Lab, count: int, worker: str = "w1") -> list[WorkLease]:
+    """Exactly ``count`` items; a queue may give fewer at a time than are there."""
+    found: list[WorkLease] = []
+    for _ in range(10 + count):
+        if len(found) == count:
+            break
+        found += await broker.claim(worker, count - len(found), lab.lease_seconds)
+    assert len(found) == count
+    return found
