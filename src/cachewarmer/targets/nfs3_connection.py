@@ -1,0 +1,240 @@
+"""The sockets under the direct NFS reader: connecting, privileged source ports, and bytes to and from the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import mmap
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from cachewarmer.errors import CacheWarmerError, ConnectFailed, ConnectionLost, RemoteProtocolError, ReplyTimeout
+from cachewarmer.rpc.connection import Connection, Event, Refusal, Reply
+from cachewarmer.rpc.xdr import Unpacker
+
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+
+RECEIVE_BYTES = 128 * 1024
+"""Most bytes taken with one recv: many small replies, or the head of one large reply."""
+RECEIVES_PER_WAKE = 16
+"""After this many recv calls the loop gets a turn, though more may be waiting."""
+_DROP_FLAGS = socket.MSG_TRUNC if sys.platform == "linux" else 0
+_DROP = mmap.mmap(-1, (4 << 20) if _DROP_FLAGS else RECEIVE_BYTES)
+"""Where dropped payload goes. With MSG_TRUNC (tcp(7)) Linux writes nothing into it, so its pages never exist."""
+PRIVILEGED_PORTS = range(665, 1024)
+"""Where Linux too takes its privileged source ports from: below them live well-known services."""
+_AVOIDED_PORTS = frozenset({749, 750, 783, 853, 873, 989, 990, 992, 993, 994, 995})
+PRIVILEGED_TRIES = 24
+
+
+async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]:
+    """The addresses of a host name, in the order to be tried; their port is 0.
+
+    Raises:
+        ConnectFailed: there is no such host.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConnectFailed(f"{host}: no such host ({reason})") from error
+    return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
+
+
+async def connect(
+    host: str, family: int, address: SocketAddress, port: int, *, seconds: float, privileged: bool | None, what: str
+) -> tuple[socket.socket, bool]:
+    """A connected, non-blocking socket, and whether its source port is privileged. ``what`` names the service in errors.
+
+    Raises:
+        ConnectFailed: says which address and port, and why.
+    """
+    target = (address[0], port, *address[2:])
+    tries = _source_ports(privileged)
+    for source in tries:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if source:
+                _bind(sock, family, source)
+            async with asyncio.timeout(seconds):
+                await asyncio.get_running_loop().sock_connect(sock, target)
+            return sock, bool(source)
+        except TimeoutError as error:
+            sock.close()
+            raise ConnectFailed(f"{host}: no answer from port {port} ({what}) within {seconds:g} s") from error
+        except OSError as error:
+            sock.close()
+            if source and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL) and source != tries[-1]:
+                continue
+            if source and error.errno in (errno.EACCES, errno.EPERM):
+                if privileged:
+                    raise ConnectFailed(
+                        f"{host}: may not use a source port below 1024: run as root or with CAP_NET_BIND_SERVICE"
+                    ) from error
+                return await connect(host, family, address, port, seconds=seconds, privileged=False, what=what)
+            reason = "refused" if error.errno == errno.ECONNREFUSED else os.strerror(error.errno or 0)
+            raise ConnectFailed(f"{host}: can't connect to port {port} ({what}): {reason}") from error
+        except BaseException:
+            sock.close()
+            raise
+    raise AssertionError("unreachable")
+
+
+def _source_ports(privileged: bool | None) -> list[int]:
+    """Source ports to try in turn; 0 is any."""
+    if privileged is False:
+        return [0]
+    ports = random.sample([port for port in PRIVILEGED_PORTS if port not in _AVOIDED_PORTS], PRIVILEGED_TRIES)
+    return ports if privileged else [*ports, 0]
+
+
+def _bind(sock: socket.socket, family: int, port: int) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))  # noqa: S104  # a source port, not a listener
+
+
+async def call_once(
+    sock: socket.socket, credential: bytes, program: int, version: int, procedure: int, arguments: bytes, *, seconds: float, what: str
+) -> Unpacker:
+    """Makes one call over a fresh connection; returns its results. The socket stays open.
+
+    Raises:
+        RpcRefused, RemoteProtocolError, ReplyTimeout, ConnectionLost
+    """
+    loop = asyncio.get_running_loop()
+    connection = Connection(credential, random.getrandbits(32))
+    record = connection.call(program, version, procedure, arguments, None, 4 << 20)
+    try:
+        async with asyncio.timeout(seconds):
+            await loop.sock_sendall(sock, record)
+            while True:
+                received = await loop.sock_recv(sock, RECEIVE_BYTES)
+                if not received:
+                    raise ConnectionLost(f"{what} closed the connection")
+                for event in connection.receive(received, len(received)):
+                    if isinstance(event, Refusal):
+                        raise event.error
+                    if isinstance(event, Reply):
+                        return event.results
+    except TimeoutError as error:
+        raise ReplyTimeout(f"{what} did not answer within {seconds:g} s") from error
+    except OSError as error:
+        raise ConnectionLost(f"{what}: {error.strerror or error}") from error
+
+
+class Channel:
+    """One TCP connection on the loop. ``on_events`` gets what was answered; ``on_lost`` is called once, at the end."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        connection: Connection,
+        on_events: Callable[[Channel, Sequence[Event]], None],
+        on_lost: Callable[[Channel, CacheWarmerError], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self.rpc = connection
+        self.in_flight = 0
+        self.heard = self._loop.time()
+        """When a byte last came, or the connection stopped being idle."""
+        self.oldest: tuple[int | None, float] = (None, 0.0)
+        """The oldest call at the last check, and since when it is that."""
+        self.out: list[bytes] = []
+        """Records to be sent with the next ``flush``."""
+        self._unsent = b""
+        self._buffer = bytearray(RECEIVE_BYTES)
+        self._on_events = on_events
+        self._on_lost = on_lost
+        self.closed = False
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def flush(self) -> None:
+        """Sends what stands in ``out``, as far as the socket takes it now."""
+        data = b"".join(self.out)
+        self.out.clear()
+        if self._unsent:
+            self._unsent += data
+            return
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            # The callers of flush are in the middle of their books: the loss is told from the loop.
+            self._unsent = b""
+            self._loop.call_soon(self.fail, ConnectionLost(f"connection lost: {error.strerror or error}"))
+            return
+        waiting = bool(self._unsent)
+        self._unsent = data[sent:]
+        if self._unsent and not waiting:
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+        elif waiting and not self._unsent:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _writable(self) -> None:
+        self._send(self._unsent)
+
+    def _readable(self) -> None:
+        self.heard = self._loop.time()
+        sock, rpc, buffer = self._sock, self.rpc, self._buffer
+        events: list[Event] = []
+        failure: CacheWarmerError | None = None
+        try:
+            for _ in range(RECEIVES_PER_WAKE):
+                drop = rpc.discardable
+                if drop:
+                    drop = min(drop, len(_DROP))
+                    got = sock.recv_into(_DROP, drop, _DROP_FLAGS)
+                    if got:
+                        events += rpc.discarded(got)
+                        if got < drop:
+                            break
+                        continue
+                else:
+                    got = sock.recv_into(buffer)
+                    if got:
+                        events += rpc.receive(buffer, got)
+                        if got < RECEIVE_BYTES and not rpc.discardable:
+                            break
+                        continue
+                failure = ConnectionLost("the server closed the connection")
+                break
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            failure = ConnectionLost(f"connection lost: {error.strerror or error}")
+            failure.__cause__ = error
+        except RemoteProtocolError as error:
+            failure = error
+        if events:
+            self._on_events(self, events)
+        if failure is not None:
+            self.fail(failure)
+
+    def fail(self, error: CacheWarmerError) -> None:
+        """Closes, and tells the owner why; once."""
+        if not self.closed:
+            self.close()
+            self._on_lost(self, error)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        with contextlib.suppress(OSError, ValueError):
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()

@@ -1,0 +1,224 @@
+"""From a mount address and a path to an export and its file handle: ports, the export list, MNT."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from cachewarmer.config import NfsSettings
+from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError, RpcRefused, TransportError
+from cachewarmer.rpc import mount3, nfs3, portmap
+from cachewarmer.rpc.message import AUTH_NONE
+from cachewarmer.rpc.xdr import Unpacker
+from cachewarmer.targets.base import Mount
+from cachewarmer.targets.nfs3_connection import SocketAddress, call_once, connect, resolve
+
+KERBEROS_FLAVORS = range(390003, 390006)
+SHOWN_EXPORTS = 20
+UMNT_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Mounted:
+    """What a session needs to know of its mount."""
+
+    export: str
+    root: bytes
+    family: int
+    address: SocketAddress
+    nfs_port: int
+    mount_port: int
+    privileged: bool
+    """Whether MNT was asked from a source port below 1024."""
+
+
+class MountClient:
+    """Talks to the portmapper and to mountd at one address."""
+
+    def __init__(self, mount: Mount, settings: NfsSettings, credential: bytes) -> None:
+        self._mount = mount
+        self._settings = settings
+        self._credential = credential
+        self._family: int = socket.AF_INET
+        self._address: SocketAddress = ("", 0)
+        self._mount_port = mount.mount_port
+        self.privileged = False
+
+    async def mount(self) -> Mounted:
+        """Finds the ports and the export, and mounts it.
+
+        Raises:
+            TransportError: the address can't be reached. MountError: there is no such export, or it is not for us.
+        """
+        host = self._mount.address
+        problem: CacheWarmerError = ConnectFailed(f"{host}: no such host")
+        for family, address in await resolve(host):
+            self._family, self._address = family, address
+            try:
+                nfs_port = self._mount.nfs_port or await self._port(nfs3.PROGRAM, nfs3.VERSION, "nfs")
+                self._mount_port = self._mount.mount_port or await self._port(
+                    mount3.PROGRAM, mount3.VERSION, "mountd"
+                )
+                export, root = await self._find()
+            except ConnectFailed as error:
+                problem = error
+                continue
+            return Mounted(export, root, family, address, nfs_port, self._mount_port, self.privileged)
+        raise problem
+
+    # -- ports -----------------------------------------------------------------------------------------------------
+
+    async def _port(self, program: int, version: int, what: str) -> int:
+        host = self._mount.address
+        try:
+            port = 0
+            if self._family == socket.AF_INET6:
+                # Version 2 knows no IPv6; a server too old for version 4 may still answer it.
+                try:
+                    arguments = portmap.encode_getaddr(program, version)
+                    port = portmap.decode_getaddr(
+                        await self._ask_portmapper(portmap.RPCBIND_VERSION, portmap.GETADDR, arguments)
+                    )
+                except RpcRefused:
+                    port = 0
+            if not port:
+                arguments = portmap.encode_getport(program, version)
+                port = portmap.decode_getport(
+                    await self._ask_portmapper(portmap.PORTMAP_VERSION, portmap.GETPORT, arguments)
+                )
+        except (TransportError, RpcRefused) as error:
+            raise ConnectFailed(
+                f"{host}: its portmapper does not tell the port of {what} ({error}); "
+                f"give the ports: nfs://{host}/PATH?nfsport=2049&mountport=PORT"
+            ) from error
+        if not port:
+            raise ConnectFailed(
+                f"{host}: {what} version {version} over TCP is not registered with its portmapper: it may speak NFSv4 "
+                f"only (use --transport mount), or give the ports: nfs://{host}/PATH?nfsport=2049&mountport=PORT"
+            )
+        return port
+
+    async def _ask_portmapper(self, version: int, procedure: int, arguments: bytes) -> Unpacker:
+        return await self._call(portmap.PORT, AUTH_NONE, portmap.PROGRAM, version, procedure, arguments, "portmapper")
+
+    # -- exports ---------------------------------------------------------------------------------------------------
+
+    async def _find(self) -> tuple[str, bytes]:
+        """The export and its handle: the one that was named; or else the longest that holds the path; or else
+        whatever directory on the way to the path the server lets us mount.
+        """
+        host = self._mount.address
+        if self._mount.export:
+            wanted = self._mount.export
+            reply = await self._mnt(wanted)
+            if reply.status:
+                exports = await self._exports()
+                raise self._refused(wanted, reply.status, exports or [])
+            return wanted, reply.handle
+        path = "/" + self._mount.path.strip("/")
+        listed = await self._exports()
+        holding = [one for one in listed or [] if path == one or path.startswith(one.rstrip("/") + "/")]
+        tried: dict[str, int] = {}
+        parents = [path]
+        while parents[-1] != "/":
+            parents.append(parents[-1].rpartition("/")[0] or "/")
+        for candidate in [*sorted(holding, key=len, reverse=True), *parents]:
+            if candidate in tried:
+                continue
+            reply = await self._mnt(candidate)
+            tried[candidate] = reply.status
+            if not reply.status:
+                return candidate, reply.handle
+        denied = [one for one in holding if tried[one] != mount3.OK]
+        if denied:
+            raise self._refused(denied[0], tried[denied[0]], listed or [])
+        if listed is None:
+            raise MountError(f"{host}: no directory on the way to {path} can be mounted ({_status(tried[path])})")
+        raise MountError(f"{host}: {path} is in no export; {_shown(listed)}")
+
+    async def _mnt(self, path: str) -> mount3.MountReply:
+        raw = path.encode("utf-8", "surrogateescape")
+        reply = mount3.decode_mnt(await self._ask_mountd(mount3.MNT, mount3.encode_path(raw)))
+        if reply.status == mount3.OK and reply.flavors and mount3.AUTH_SYS_FLAVOR not in reply.flavors:
+            wants = "Kerberos" if any(one in KERBEROS_FLAVORS for one in reply.flavors) else f"flavours {reply.flavors}"
+            raise MountError(f"{self._mount.address}: export {path} wants {wants}, not AUTH_SYS: use --transport mount")
+        return reply
+
+    async def _exports(self) -> list[str] | None:
+        """The server's export list; None where it does not show it."""
+        try:
+            exports = mount3.decode_exports(await self._ask_mountd(mount3.EXPORT, b""))
+        except RpcRefused:
+            return None
+        return [one.path.decode("utf-8", "surrogateescape") for one in exports]
+
+    def _refused(self, export: str, status: int, exports: list[str]) -> MountError:
+        host = self._mount.address
+        if status not in (nfs3.PERM, mount3.ACCESS_DENIED):
+            return MountError(f"{host}: can't mount {export} ({_status(status)}); {_shown(exports)}")
+        if export not in exports and exports:
+            return MountError(f"{host}: there is no export {export} for us ({_status(status)}); {_shown(exports)}")
+        advice = (
+            "the export list must name this machine; a source port below 1024 was used, and another uid would not help"
+            if self.privileged
+            else "the export list must name this machine, or it wants a source port below 1024: run as root or with "
+            "CAP_NET_BIND_SERVICE; another uid would not help"
+        )
+        return MountError(f"{host}: export {export} denies this machine ({_status(status)}): {advice}")
+
+    async def unmount(self, export: str) -> None:
+        """Tells mountd that we are gone, for its own books; errors do not matter."""
+        raw = mount3.encode_path(export.encode("utf-8", "surrogateescape"))
+        await self._ask_mountd(mount3.UMNT, raw, UMNT_SECONDS)
+
+    async def _ask_mountd(self, procedure: int, arguments: bytes, seconds: float = 0.0) -> Unpacker:
+        return await self._call(
+            self._mount_port, self._credential, mount3.PROGRAM, mount3.VERSION, procedure, arguments, "mountd", seconds
+        )
+
+    async def _call(
+        self,
+        port: int,
+        credential: bytes,
+        program: int,
+        version: int,
+        procedure: int,
+        arguments: bytes,
+        what: str,
+        seconds: float = 0.0,
+    ) -> Unpacker:
+        settings, host = self._settings, self._mount.address
+        plain = program == portmap.PROGRAM
+        sock, self.privileged = await connect(
+            host,
+            self._family,
+            self._address,
+            port,
+            seconds=seconds or settings.connect_seconds,
+            privileged=False if plain else settings.privileged_port,
+            what=what,
+        )
+        try:
+            return await call_once(
+                sock,
+                credential,
+                program,
+                version,
+                procedure,
+                arguments,
+                seconds=seconds or min(settings.reply_seconds, 30.0),
+                what=f"{host}: {what}",
+            )
+        finally:
+            sock.close()
+
+
+def _status(status: int) -> str:
+    return mount3.STATUS_NAMES.get(status, f"mountstat3 {status}")
+
+
+def _shown(exports: list[str]) -> str:
+    if not exports:
+        return "the server lists no exports"
+    more = f" and {len(exports) - SHOWN_EXPORTS} more" if len(exports) > SHOWN_EXPORTS else ""
+    return f"its exports: {', '.join(exports[:SHOWN_EXPORTS])}{more}"
