@@ -41,7 +41,10 @@ class Listing(NamedTuple):
 def encode_readdirplus(directory: bytes, cookie: int, verifier: bytes, dircount: int, maxcount: int) -> bytes:
     """``READDIRPLUS3args``; both counts in bytes: of names and cookies, and of the whole reply."""
     return (
-        pack_opaque(directory, MAX_HANDLE_BYTES) + struct.pack(">Q", cookie) + verifier + struct.pack(">II", dircount, maxcount)
+        pack_opaque(directory, MAX_HANDLE_BYTES)
+        + struct.pack(">Q", cookie)
+        + verifier
+        + struct.pack(">II", dircount, maxcount)
     )
 
 
@@ -74,7 +77,9 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
             name = data[start : start + length]
             position = start + ((length + 3) & ~3)
             if position + _TAIL_BYTES <= size:
-                next_cookie, has_attributes, kind, file_size, seconds, nanoseconds, has_handle, length = tail(data, position)
+                next_cookie, has_attributes, kind, file_size, seconds, nanoseconds, has_handle, length = tail(
+                    data, position
+                )
                 if has_attributes == 1 and has_handle == 1 and 0 < kind < 8 and length <= MAX_HANDLE_BYTES:
                     cookie = next_cookie
                     start = position + _TAIL_BYTES

@@ -103,7 +103,15 @@ def _bind(sock: socket.socket, family: int, port: int) -> None:
 
 
 async def call_once(
-    sock: socket.socket, credential: bytes, program: int, version: int, procedure: int, arguments: bytes, *, seconds: float, what: str
+    sock: socket.socket,
+    credential: bytes,
+    program: int,
+    version: int,
+    procedure: int,
+    arguments: bytes,
+    *,
+    seconds: float,
+    what: str,
 ) -> Unpacker:
     """Makes one call over a fresh connection; returns its results. The socket stays open.
 

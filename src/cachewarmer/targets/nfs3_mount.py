@@ -56,9 +56,7 @@ class MountClient:
             self._family, self._address = family, address
             try:
                 nfs_port = self._mount.nfs_port or await self._port(nfs3.PROGRAM, nfs3.VERSION, "nfs")
-                self._mount_port = self._mount.mount_port or await self._port(
-                    mount3.PROGRAM, mount3.VERSION, "mountd"
-                )
+                self._mount_port = self._mount.mount_port or await self._port(mount3.PROGRAM, mount3.VERSION, "mountd")
                 export, root = await self._find()
             except ConnectFailed as error:
                 problem = error
