@@ -1,0 +1,136 @@
+"""The options that commands share, and what they become."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cachewarmer.errors import CacheWarmerError, UsageError
+
+if TYPE_CHECKING:
+    from cachewarmer.config import Settings
+    from cachewarmer.model import WarmJob
+
+
+def size(text: str) -> int:
+    """An argparse type for sizes."""
+    from cachewarmer.target import parse_size
+
+    try:
+        return parse_size(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def moment(text: str) -> float:
+    """An argparse type for times."""
+    from cachewarmer.target import parse_time
+
+    try:
+        return parse_time(text, time.time())
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def positive(text: str) -> int:
+    """An argparse type for counts of at least one."""
+    if not text.isdecimal() or not 0 < int(text) < 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command has."""
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no report")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell more; tracebacks with errors")
+
+
+def add_broker(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--broker", metavar="URL", help="sqlite:///FILE (default: in the user's state directory) or azure://ACCOUNT/PREFIX"
+    )
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which files: shared by warm, scan and submit."""
+    group = parser.add_argument_group("which files")
+    group.add_argument("--include", action="append", default=[], metavar="PATTERN", help="only these (Go's filepath.Match)")
+    group.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="not these; a / matches the path, ** any depth")
+    group.add_argument("--max-file-size", type=size, default=0, metavar="SIZE", help="no larger files: 500M, 2GiB")
+    group.add_argument("--min-file-size", type=size, default=0, metavar="SIZE", help="no smaller files")
+    group.add_argument("--newer-than", type=moment, default=0.0, metavar="TIME", help="modified since: 2026-11-01, 3d")
+    group.add_argument("--files-from", metavar="FILE", help="these paths instead of a walk, one a line; - is stdin")
+    group.add_argument("-0", "--null", action="store_true", help="the list is separated by NUL")
+    group.add_argument("--transport", default="auto", choices=["auto", "nfs", "mount", "local"], help="how to read (auto)")
+    group.add_argument("--max-bandwidth", type=size, default=0, metavar="SIZE", help="bytes per second for the whole job")
+    group.add_argument("--name", default="", help="a name for the job")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how to read")
+    group.add_argument("--window", type=positive, metavar="N", help="calls in flight for one address (16)")
+    group.add_argument("--connections", type=positive, metavar="N", help="TCP connections for one address")
+
+
+def add_service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--exit-when-idle", type=float, metavar="SECONDS", help="leave after this long without work")
+    if not any(action.dest == "name" for action in parser._actions):  # noqa: SLF001  # argparse has no public view
+        parser.add_argument("--name", default="", help="what this process is called (host and pid)")
+
+
+def settings(chosen: argparse.Namespace) -> Settings:
+    """The settings file, with what the command line says on top."""
+    from cachewarmer.config import load_settings
+
+    loaded = load_settings()
+    nfs = loaded.nfs
+    if getattr(chosen, "window", None):
+        nfs = replace(nfs, window_calls=chosen.window)
+    if getattr(chosen, "connections", None):
+        nfs = replace(nfs, connections=chosen.connections)
+    return replace(loaded, nfs=nfs)
+
+
+def broker_url(chosen: argparse.Namespace) -> str:
+    from cachewarmer.config import default_broker_url
+
+    return chosen.broker or default_broker_url()
+
+
+def job(chosen: argparse.Namespace, target: str) -> WarmJob:
+    """The job for one TARGET."""
+    from cachewarmer.target import make_job, parse_target
+
+    return make_job(
+        parse_target(target),
+        name=chosen.name,
+        include=chosen.include,
+        exclude=chosen.exclude,
+        max_file_bytes=chosen.max_file_size,
+        min_file_bytes=chosen.min_file_size,
+        newer_than=chosen.newer_than,
+        transport=chosen.transport,
+        max_bandwidth=chosen.max_bandwidth,
+        has_file_list=chosen.files_from is not None,
+    )
+
+
+async def file_list(chosen: argparse.Namespace) -> AsyncIterator[bytes]:
+    """The chunks of ``--files-from``."""
+    from cachewarmer.planning.filelist import list_chunks
+
+    if chosen.files_from == "-":
+        async for chunk in list_chunks(sys.stdin.buffer, nul_separated=chosen.null):
+            yield chunk
+        return
+    try:
+        with open(chosen.files_from, "rb") as source:  # noqa: ASYNC230  # opening a list is quick
+            async for chunk in list_chunks(source, nul_separated=chosen.null):
+                yield chunk
+    except OSError as error:
+        raise CacheWarmerError(f"--files-from {chosen.files_from}: {error.strerror}") from error
