@@ -118,7 +118,9 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_selection(warm)
     options.add_reading(warm)
     options.add_broker(warm)
-    warm.add_argument("--processes", type=int, metavar="N", help="reader processes (default: half of the cores, at most 4)")
+    warm.add_argument(
+        "--processes", type=int, metavar="N", help="reader processes (default: half of the cores, at most 4)"
+    )
     warm.add_argument(
         "--resume", nargs="?", const="", metavar="JOB", help="go on with an interrupted job (default: the latest one)"
     )

@@ -52,22 +52,36 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def add_broker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--broker", metavar="URL", help="sqlite:///FILE (default: in the user's state directory) or azure://ACCOUNT/PREFIX"
+        "--broker",
+        metavar="URL",
+        help="sqlite:///FILE (default: in the user's state directory) or azure://ACCOUNT/PREFIX",
     )
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which files: shared by warm, scan and submit."""
     group = parser.add_argument_group("which files")
-    group.add_argument("--include", action="append", default=[], metavar="PATTERN", help="only these (Go's filepath.Match)")
-    group.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="not these; a / matches the path, ** any depth")
+    group.add_argument(
+        "--include", action="append", default=[], metavar="PATTERN", help="only these (Go's filepath.Match)"
+    )
+    group.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="not these; a / matches the path, ** any depth",
+    )
     group.add_argument("--max-file-size", type=size, default=0, metavar="SIZE", help="no larger files: 500M, 2GiB")
     group.add_argument("--min-file-size", type=size, default=0, metavar="SIZE", help="no smaller files")
     group.add_argument("--newer-than", type=moment, default=0.0, metavar="TIME", help="modified since: 2026-11-01, 3d")
     group.add_argument("--files-from", metavar="FILE", help="these paths instead of a walk, one a line; - is stdin")
     group.add_argument("-0", "--null", action="store_true", help="the list is separated by NUL")
-    group.add_argument("--transport", default="auto", choices=["auto", "nfs", "mount", "local"], help="how to read (auto)")
-    group.add_argument("--max-bandwidth", type=size, default=0, metavar="SIZE", help="bytes per second for the whole job")
+    group.add_argument(
+        "--transport", default="auto", choices=["auto", "nfs", "mount", "local"], help="how to read (auto)"
+    )
+    group.add_argument(
+        "--max-bandwidth", type=size, default=0, metavar="SIZE", help="bytes per second for the whole job"
+    )
     group.add_argument("--name", default="", help="a name for the job")
 
 

@@ -6,7 +6,11 @@ from __future__ import annotations
 def printable(text: str) -> str:
     """A text with all that could act on a terminal escaped: control characters, and bytes that are no UTF-8."""
     return "".join(
-        char if char.isprintable() else f"\\x{ord(char) - 0xDC00:02x}" if 0xDC80 <= ord(char) <= 0xDCFF else ascii(char)[1:-1]
+        char
+        if char.isprintable()
+        else f"\\x{ord(char) - 0xDC00:02x}"
+        if 0xDC80 <= ord(char) <= 0xDCFF
+        else ascii(char)[1:-1]
         for char in text
     )
 

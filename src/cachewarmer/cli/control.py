@@ -1,0 +1,42 @@
+"""``cachewarmer cancel``, ``pause`` and ``resume``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+
+from cachewarmer.broker import open_broker
+from cachewarmer.cli import options
+from cachewarmer.cli.main import WARM
+from cachewarmer.cli.run import log_to_stderr, print_json, run
+from cachewarmer.model import JobState
+
+
+def run_cancel(chosen: argparse.Namespace) -> int:
+    """Ends a job."""
+    return run(lambda stop: _set(chosen, stop, JobState.CANCELLED))
+
+
+def run_pause(chosen: argparse.Namespace) -> int:
+    """Lets a job rest."""
+    return run(lambda stop: _set(chosen, stop, JobState.PAUSED))
+
+
+def run_resume(chosen: argparse.Namespace) -> int:
+    """Lets a paused job go on."""
+    return run(lambda stop: _set(chosen, stop, None))
+
+
+async def _set(chosen: argparse.Namespace, _stop: asyncio.Event, state: JobState | None) -> int:
+    log_to_stderr(chosen.verbose, chosen.quiet)
+    async with open_broker(options.broker_url(chosen), options.settings(chosen).lease) as broker:
+        if state is None:
+            finished = (await broker.status(chosen.job)).scan.finished
+            state = JobState.WARMING if finished else JobState.SCANNING
+        status = await broker.set_state(chosen.job, state)
+    if chosen.json:
+        print_json(status.report(time.time()))
+    elif not chosen.quiet:
+        print(f"job {chosen.job} is {status.state}")
+    return WARM

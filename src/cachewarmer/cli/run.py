@@ -1,0 +1,52 @@
+"""Runs a coroutine as a command: the loop, and the signals that ask it to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Runs ``body(stop)``; SIGINT and SIGTERM set ``stop``, a second one ends the program at once. Returns its code."""
+
+    async def with_signals() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def ask() -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ask)
+        return await body(stop)
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(with_signals())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(with_signals())
+
+
+def print_json(document: Any) -> None:
+    """The one document that ``--json`` puts on stdout."""
+    json.dump(document, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def log_to_stderr(verbose: bool, quiet: bool = False, service: bool = False) -> None:
+    """Sets logging up: warnings for a command, the course of things for a service."""
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO if service else logging.WARNING
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s" if service else "%(message)s"
+    )
+    for noisy in ("azure", "asyncio", "urllib3", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,86 @@
+"""``cachewarmer warm``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+
+from cachewarmer.cli import options
+from cachewarmer.cli.main import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
+from cachewarmer.cli.progress import Progress
+from cachewarmer.cli.report import combine, job_lines
+from cachewarmer.cli.run import log_to_stderr, print_json, run
+from cachewarmer.config import default_processes
+from cachewarmer.errors import UsageError
+from cachewarmer.model import JobState, JobStatus
+from cachewarmer.onemachine import warm
+
+CODES = {
+    JobState.COMPLETED: WARM,
+    JobState.COMPLETED_WITH_ERRORS: INCOMPLETE,
+    JobState.CANCELLED: CANCELLED,
+    JobState.FAILED: ERROR,
+}
+
+
+def run_warm(chosen: argparse.Namespace) -> int:
+    """Warms each TARGET, one after the other."""
+    if (chosen.resume is None) == (not chosen.targets):
+        raise UsageError("name a TARGET, or --resume without one")
+    if chosen.processes is not None and not 1 <= chosen.processes <= 64:
+        raise UsageError("--processes must be between 1 and 64")
+    if chosen.files_from is not None and len(chosen.targets) != 1:
+        raise UsageError("--files-from goes with exactly one TARGET")
+    log_to_stderr(chosen.verbose, chosen.quiet)
+    return run(lambda stop: _warm(chosen, stop))
+
+
+async def _warm(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
+    jobs = [options.job(chosen, target) for target in chosen.targets] or [None]
+    statuses: list[JobStatus] = []
+    progress = Progress(quiet=chosen.quiet)
+    try:
+        for job in jobs:
+            if stop.is_set():
+                break
+            statuses.append(
+                await warm(
+                    job,
+                    broker_url=options.broker_url(chosen),
+                    settings=options.settings(chosen),
+                    processes=chosen.processes or default_processes(),
+                    on_status=progress,
+                    stop=stop,
+                    resume=chosen.resume,
+                    file_list=options.file_list(chosen) if chosen.files_from is not None else None,
+                )
+            )
+    finally:
+        progress.close()
+    return finish(chosen, statuses, interrupted=stop.is_set())
+
+
+def finish(chosen: argparse.Namespace, statuses: list[JobStatus], *, interrupted: bool) -> int:
+    """Prints what came of the jobs, and gives the exit code: that of the worst."""
+    reports = [status.report(time.time()) for status in statuses]
+    if chosen.json:
+        print_json(combine(reports))
+    elif not chosen.quiet:
+        print("\n".join(line for report in reports for line in job_lines(report)))
+    for status in statuses:
+        if status.state is JobState.FAILED and (chosen.json or chosen.quiet):
+            print(f"cachewarmer: {failure_line(status)}", file=sys.stderr)
+    unfinished = [status for status in statuses if not status.state.final]
+    if interrupted and unfinished and not chosen.quiet and hasattr(chosen, "resume"):
+        print(f"interrupted; go on with: cachewarmer warm --resume {unfinished[0].job.job_id}", file=sys.stderr)
+    codes = [CODES.get(status.state, INTERRUPTED) for status in statuses]
+    return next((code for code in (INTERRUPTED, ERROR, CANCELLED, INCOMPLETE) if code in codes), WARM)
+
+
+def failure_line(status: JobStatus) -> str:
+    """Why a job failed, in one printable line."""
+    from cachewarmer.cli.text import printable
+
+    return printable(f"{status.job.label}: {status.reason}")
