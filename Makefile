@@ -1,0 +1,44 @@
+# make warm TARGET=…   sets everything up in .venv, then warms      make test    sets up what the tests need, runs them all
+# make check           lint, types, layers                          make bench   against peers
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+TARGET ?=
+
+.PHONY: warm test check bench clean
+
+warm: $(VENV)/.run
+ifeq ($(strip $(TARGET)),)
+	@bash scripts/packages.sh nfs || true
+	@$(PYTHON) -m scripts.demo
+else
+	@$(VENV)/bin/cachewarmer warm '$(subst ','\'',$(TARGET))' $(OPTIONS)
+endif
+
+test: $(VENV)/.dev
+	@bash scripts/packages.sh nfs node fuse
+	$(PYTHON) -m pytest $(PYTEST)
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.dev
+	@bash scripts/packages.sh nfs node
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(PYTHON) -m benchmarks.reader
+	$(PYTHON) -m benchmarks.killing 1
+
+$(VENV)/.run: pyproject.toml constraints.txt scripts/venv.sh
+	@bash scripts/venv.sh $(VENV) fast
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt scripts/venv.sh
+	@bash scripts/venv.sh $(VENV) azure,fast,dev
+	@touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# packages.sh GROUP…: installs the Debian packages of each group (nfs, node, fuse) that are missing, where it may.
+# Exit code 1, with what is missing, where it may not.
+set -uo pipefail
+missing=()
+want() { command -v "$1" >/dev/null 2>&1 || missing+=("${@:2}"); }
+PATH=$PATH:/usr/sbin:/sbin
+for group in "$@"; do
+  case $group in
+    nfs) want ganesha.nfsd nfs-ganesha nfs-ganesha-vfs; want rpcbind rpcbind; want nfs-cat libnfs-utils ;;
+    node) want node nodejs; want npm npm ;;
+    fuse) want fusermount3 fuse3 ;;
+    *) echo "packages.sh: unknown group $group" >&2; exit 2 ;;
+  esac
+done
+[ ${#missing[@]} = 0 ] && exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "missing: ${missing[*]} (sudo apt-get install ${missing[*]})" >&2
+  exit 1
+fi
+echo "installing ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
