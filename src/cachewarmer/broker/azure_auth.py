@@ -112,11 +112,12 @@ class SignIn:
         what = f"looking up the key of {self.account} in resource group {self.resource_group}"
         from azure.mgmt.storage.aio import StorageManagementClient  # noqa: PLC0415  # slow to import, seldom needed
 
+        options: dict[str, Any] = dict(NO_RETRIES)
         manager = MANAGEMENT.get(self.endpoint_suffix, MANAGEMENT["core.windows.net"])
         async with (
             default_credential() as identity,
             StorageManagementClient(
-                identity, subscription, base_url=manager, credential_scopes=[f"{manager}/.default"], **NO_RETRIES
+                identity, subscription, base_url=manager, credential_scopes=[f"{manager}/.default"], **options
             ) as client,
         ):
             try:
@@ -127,7 +128,9 @@ class SignIn:
                         f"{what}: {translated(error, self.account)}; or Storage Account Key Operator Service Role"
                     ) from error
                 raise translated(error, what) from error
-        self.key = next((str(key.value) for key in found.keys or () if key.value), "")
+        # As plain JSON: the model's attribute is called otherwise in later versions of the package.
+        listed: list[dict[str, Any]] = found.as_dict().get("keys") or []
+        self.key = next((str(key["value"]) for key in listed if key.get("value")), "")
         if not self.key:
             raise BrokerError(f"{what}: the account has no key that may be read")
 

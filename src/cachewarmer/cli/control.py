@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import time
 
-from cachewarmer.broker import open_broker
 from cachewarmer.cli import options
 from cachewarmer.cli.main import WARM
 from cachewarmer.cli.run import log_to_stderr, print_json, run
@@ -30,7 +29,7 @@ def run_resume(chosen: argparse.Namespace) -> int:
 
 async def _set(chosen: argparse.Namespace, _stop: asyncio.Event, state: JobState | None) -> int:
     log_to_stderr(chosen.verbose, chosen.quiet)
-    async with open_broker(options.broker_url(chosen), options.settings(chosen).lease) as broker:
+    async with options.broker(chosen) as broker:
         if state is None:
             finished = (await broker.status(chosen.job)).scan.finished
             state = JobState.WARMING if finished else JobState.SCANNING

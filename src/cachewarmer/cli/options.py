@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.errors import CacheWarmerError, UsageError
 
 if TYPE_CHECKING:
+    from cachewarmer.broker.base import Broker
     from cachewarmer.config import Settings
     from cachewarmer.model import WarmJob
 
@@ -51,6 +52,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def add_broker(parser: argparse.ArgumentParser) -> None:
+    """Where jobs and work are kept."""
     parser.add_argument(
         "--broker",
         metavar="URL",
@@ -86,12 +88,14 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How hard the reader works."""
     group = parser.add_argument_group("how to read")
     group.add_argument("--window", type=positive, metavar="N", help="calls in flight for one address (16)")
     group.add_argument("--connections", type=positive, metavar="N", help="TCP connections for one address")
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
+    """What manager and worker share."""
     parser.add_argument("--exit-when-idle", type=float, metavar="SECONDS", help="leave after this long without work")
     if not any(action.dest == "name" for action in parser._actions):  # noqa: SLF001  # argparse has no public view
         parser.add_argument("--name", default="", help="what this process is called (host and pid)")
@@ -111,9 +115,22 @@ def settings(chosen: argparse.Namespace) -> Settings:
 
 
 def broker_url(chosen: argparse.Namespace) -> str:
+    """The broker's URL: the option, else the environment's, else the user's own file."""
     from cachewarmer.config import default_broker_url
 
     return chosen.broker or default_broker_url()
+
+
+def broker(chosen: argparse.Namespace) -> Broker:
+    """The broker that the command line names, not yet opened."""
+    from cachewarmer.broker import open_broker
+
+    return open_broker(
+        broker_url(chosen),
+        settings(chosen).lease,
+        storage_key=getattr(chosen, "account_key", ""),
+        resource_group=getattr(chosen, "resource_group", ""),
+    )
 
 
 def job(chosen: argparse.Namespace, target: str) -> WarmJob:

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 
 from cachewarmer import notify
-from cachewarmer.broker import open_broker
 from cachewarmer.cli import options
 from cachewarmer.cli.main import WARM
 from cachewarmer.cli.run import log_to_stderr, run
@@ -22,7 +21,7 @@ def run_manager(chosen: argparse.Namespace) -> int:
 
 async def _manage(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     settings = options.settings(chosen)
-    async with open_broker(options.broker_url(chosen), settings.lease) as broker, notify.service():
+    async with options.broker(chosen) as broker, notify.service():
         await Manager(
             broker,
             settings,
@@ -41,7 +40,7 @@ def run_worker(chosen: argparse.Namespace) -> int:
 
 async def _work(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     settings = options.settings(chosen)
-    async with open_broker(options.broker_url(chosen), settings.lease) as broker, notify.service():
+    async with options.broker(chosen) as broker, notify.service():
         await Worker(
             broker,
             settings,

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import time
 
-from cachewarmer.broker import open_broker
 from cachewarmer.cli import options
 from cachewarmer.cli.main import INTERRUPTED, WARM
 from cachewarmer.cli.progress import Progress
@@ -28,7 +27,7 @@ def run_status(chosen: argparse.Namespace) -> int:
 
 
 async def _status(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
-    async with open_broker(options.broker_url(chosen), options.settings(chosen).lease) as broker:
+    async with options.broker(chosen) as broker:
         if chosen.watch:
             progress = Progress(quiet=chosen.quiet)
             try:

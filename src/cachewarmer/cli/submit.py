@@ -6,7 +6,6 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
 from cachewarmer.cli import options
 from cachewarmer.cli.main import WARM
@@ -29,7 +28,7 @@ def run_submit(chosen: argparse.Namespace) -> int:
 async def _submit(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     jobs = [options.job(chosen, target) for target in chosen.targets]
     files = options.file_list(chosen) if chosen.files_from is not None else None
-    async with open_broker(options.broker_url(chosen), options.settings(chosen).lease) as broker:
+    async with options.broker(chosen) as broker:
         return await post(broker, jobs, files, chosen, stop)
 
 

@@ -14,7 +14,7 @@ from cachewarmer.cli.report import combine, job_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run
 from cachewarmer.config import default_processes
 from cachewarmer.errors import UsageError
-from cachewarmer.model import JobState, JobStatus
+from cachewarmer.model import JobState, JobStatus, WarmJob
 from cachewarmer.onemachine import warm
 
 CODES = {
@@ -38,7 +38,9 @@ def run_warm(chosen: argparse.Namespace) -> int:
 
 
 async def _warm(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
-    jobs = [options.job(chosen, target) for target in chosen.targets] or [None]
+    jobs: list[WarmJob | None] = [options.job(chosen, target) for target in chosen.targets]
+    if not jobs:
+        jobs.append(None)
     statuses: list[JobStatus] = []
     progress = Progress(quiet=chosen.quiet)
     try:

@@ -206,9 +206,7 @@ class LocalSession(Session):
         self.tree.close()
 
 
-async def _call(
-    pool: ThreadPool, act: Callable[[Callable[[], bool]], Result], what: str, path: bytes
-) -> Result:
+async def _call(pool: ThreadPool, act: Callable[[Callable[[], bool]], Result], what: str, path: bytes) -> Result:
     """Runs a blocking function in the pool, before any reads, and translates what it raises."""
     future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
     pool.submit(_Call(future, act), urgent=True)

@@ -1,0 +1,104 @@
+"""The first CacheWarmer's three commands, flag for flag: single or double dash, value by space or ``=``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from cachewarmer.errors import UsageError
+
+STORAGE = ("storageAccountResourceGroup", "storageAccountName", "queueNamePrefix")
+JOBSUBMITTER = (
+    "warmTargetMountAddresses",
+    "warmTargetExportPath",
+    "warmTargetPath",
+    "inclusionCsv",
+    "exclusionCsv",
+    "maxFileSizeBytes",
+    *STORAGE,
+)
+JOBSUBMITTER_SWITCHES = ("enableDebugging", "blockUntilWarm")
+MANAGER = (
+    "bootstrapMountAddress",
+    "bootstrapExportPath",
+    "bootstrapScriptPath",
+    "workerCount",
+    *STORAGE,
+    "vmssUserName",
+    "vmssPassword",
+    "vmssSshPublicKey",
+    "vmssSubnetName",
+)
+WORKER = (*STORAGE, "storageKey")
+SWITCHES = ("enableDebugging",)
+
+
+def parse(program: str, flags: Sequence[str], switches: Sequence[str], arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses as Go's flag package does: a switch takes a value only after ``=``."""
+    parser = argparse.ArgumentParser(prog=program, allow_abbrev=False)
+    for flag in flags:
+        parser.add_argument(f"-{flag}", f"--{flag}", dest=flag, default="", metavar="VALUE")
+    for switch in switches:
+        parser.add_argument(f"-{switch}", f"--{switch}", dest=switch, action="store_true")
+    plain: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name.lstrip("-") in switches and name.startswith("-"):
+            if value.lower() not in ("true", "false", "1", "0", "t", "f"):
+                raise UsageError(f"{name} must be true or false, not {value!r}")
+            if value.lower() in ("true", "1", "t"):
+                plain.append(name)
+        else:
+            plain.append(argument)
+    return parser.parse_args(plain)
+
+
+def broker_url(chosen: argparse.Namespace) -> str:
+    """The broker that the storage flags name."""
+    if not chosen.storageAccountName or not chosen.queueNamePrefix:
+        raise UsageError("-storageAccountName and -queueNamePrefix are needed")
+    return f"azure://{chosen.storageAccountName}/{chosen.queueNamePrefix}"
+
+
+def split_csv(text: str) -> list[str]:
+    """A comma-separated list without its empty parts."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def whole_number(chosen: argparse.Namespace, flag: str) -> int:
+    """A flag's number; 0 where it is not given."""
+    text = getattr(chosen, flag) or "0"
+    if not text.isdecimal():
+        raise UsageError(f"-{flag} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def jobsubmitter(arguments: Sequence[str]) -> int:
+    """``cachewarmer-jobsubmitter``."""
+    chosen = parse("cachewarmer-jobsubmitter", JOBSUBMITTER, JOBSUBMITTER_SWITCHES, arguments)
+    from cachewarmer.cli.submit_dropin import run_jobsubmitter
+
+    return run_jobsubmitter(chosen)
+
+
+def manager(arguments: Sequence[str]) -> int:
+    """``cachewarmer-manager``."""
+    chosen = parse("cachewarmer-manager", MANAGER, SWITCHES, arguments)
+    whole_number(chosen, "workerCount")
+    return _service("manager", chosen)
+
+
+def worker(arguments: Sequence[str]) -> int:
+    """``cachewarmer-worker``."""
+    return _service("worker", parse("cachewarmer-worker", WORKER, SWITCHES, arguments))
+
+
+def _service(kind: str, chosen: argparse.Namespace) -> int:
+    from cachewarmer.cli import service
+
+    chosen.broker = broker_url(chosen)
+    chosen.resource_group = chosen.storageAccountResourceGroup
+    chosen.account_key = getattr(chosen, "storageKey", "")
+    chosen.verbose, chosen.quiet = chosen.enableDebugging, False
+    chosen.name, chosen.exit_when_idle, chosen.jobs_at_once, chosen.max_bandwidth = "", None, 4, 0
+    return service.run_manager(chosen) if kind == "manager" else service.run_worker(chosen)

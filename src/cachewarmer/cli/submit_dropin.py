@@ -1,0 +1,41 @@
+"""What ``cachewarmer-jobsubmitter`` does with its flags."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from cachewarmer.cli import options
+from cachewarmer.cli.dropin import broker_url, split_csv, whole_number
+from cachewarmer.cli.run import log_to_stderr, run
+from cachewarmer.cli.submit import post
+from cachewarmer.errors import UsageError
+from cachewarmer.filters import FileFilter
+from cachewarmer.model import WarmJob
+from cachewarmer.target import clean_path, parse_addresses
+
+
+def run_jobsubmitter(chosen: argparse.Namespace) -> int:
+    """Posts one job; with ``-blockUntilWarm`` waits for it and exits with its outcome."""
+    for flag in ("warmTargetMountAddresses", "warmTargetExportPath", "warmTargetPath"):
+        if not getattr(chosen, flag):
+            raise UsageError(f"-{flag} is needed")
+    job = WarmJob(
+        mount_addresses=parse_addresses(chosen.warmTargetMountAddresses, "-warmTargetMountAddresses"),
+        export_path=clean_path(chosen.warmTargetExportPath),
+        warm_path=clean_path(chosen.warmTargetPath),
+        inclusion=tuple(split_csv(chosen.inclusionCsv)),
+        exclusion=tuple(split_csv(chosen.exclusionCsv)),
+        max_file_bytes=whole_number(chosen, "maxFileSizeBytes"),
+    )
+    FileFilter(job.inclusion, job.exclusion)
+    chosen.broker = broker_url(chosen)
+    chosen.resource_group, chosen.account_key = chosen.storageAccountResourceGroup, ""
+    chosen.wait, chosen.json, chosen.quiet = chosen.blockUntilWarm, False, False
+    log_to_stderr(chosen.enableDebugging)
+    return run(lambda stop: _submit(chosen, job, stop))
+
+
+async def _submit(chosen: argparse.Namespace, job: WarmJob, stop: asyncio.Event) -> int:
+    async with options.broker(chosen) as broker:
+        return await post(broker, [job], None, chosen, stop)

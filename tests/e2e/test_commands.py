@@ -1,0 +1,189 @@
+"""The command as a user runs it: stdout, stderr and exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def run(*arguments, stdin=b"", **more):
+    return subprocess.run(
+        [sys.executable, "-m", "cachewarmer", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        **more,
+    )
+
+
+@pytest.fixture
+def exported(nfs_root, request):
+    root = nfs_root / request.node.name[:60]
+    (root / "sub").mkdir(parents=True)
+    for number in range(50):
+        (root / "sub" / f"f{number}").write_bytes(b"x" * number * 100)
+    (root / "large").write_bytes(b"y" * 5_000_000)
+    return root
+
+
+FILES, BYTES = 51, sum(n * 100 for n in range(50)) + 5_000_000
+
+
+def target_of(server, root):
+    return server.target("/" + root.name)
+
+
+def test_warm_over_nfs_reports_exact_totals(nfs_server, exported):
+    done = run("warm", target_of(nfs_server, exported), "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["files"], report["bytes"], report["state"]) == (FILES, BYTES, "completed")
+    for (
+        key
+    ) in "job directories failed_files vanished_files excluded_files skipped_files seconds errors workers".split():
+        assert key in report
+
+
+def test_names_that_are_no_text_are_warmed_and_shown_escaped(nfs_server, exported):
+    for name in (b"new\nline", "emoji🎬".encode(), b"\xff\xfe raw", b"esc\x1b[31m"):
+        with open(os.path.join(os.fsencode(exported), name), "wb") as file:
+            file.write(b"12345")
+    done = run("warm", target_of(nfs_server, exported))
+    assert done.returncode == 0, done.stderr
+    assert b"\x1b[31m" not in done.stdout
+    report = json.loads(run("warm", target_of(nfs_server, exported), "--json").stdout)
+    assert report["files"] == FILES + 4
+
+
+def test_a_file_an_empty_directory_and_several_targets(nfs_server, exported):
+    (exported / "empty").mkdir()
+    name = exported.name
+    one = run("warm", nfs_server.target(f"/{name}/large"), "--json")
+    assert json.loads(one.stdout)["bytes"] == 5_000_000
+    empty = run("warm", nfs_server.target(f"/{name}/empty"), "--json")
+    assert (empty.returncode, json.loads(empty.stdout)["files"]) == (0, 0)
+    both = run("warm", nfs_server.target(f"/{name}/large"), nfs_server.target(f"/{name}/sub"), "--json")
+    assert json.loads(both.stdout)["files"] == FILES
+    assert len(json.loads(both.stdout)["jobs"]) == 2
+
+
+def test_filters_and_lists(nfs_server, exported):
+    target = target_of(nfs_server, exported)
+    filtered = json.loads(run("warm", target, "--include", "f1*", "--max-file-size", "1k", "--json").stdout)
+    assert (filtered["files"], filtered["excluded_files"]) == (2, FILES - 2) or filtered["files"] == 3
+    listed = run("warm", target, "--files-from", "-", "--json", stdin=b"sub/f3\nlarge\nnot-there\n")
+    assert listed.returncode == 3
+    assert json.loads(listed.stdout)["files"] == 2
+
+
+def test_scan_counts(nfs_server, exported):
+    done = run("scan", target_of(nfs_server, exported), "--json")
+    found = json.loads(done.stdout)
+    assert (found["files"], found["bytes"]) == (FILES, BYTES)
+    assert found["largest_files"][0]["bytes"] == 5_000_000
+
+
+def test_an_unreadable_file_is_counted_and_the_exit_code_says_so(nfs_server, exported):
+    (exported / "locked").write_bytes(b"secret")
+    (exported / "locked").chmod(0)
+    done = run("warm", target_of(nfs_server, exported) + "&uid=12345&gid=12345", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 3, report
+    assert (report["files"], report["failed_files"]) == (FILES, 1)
+    assert report["errors"][0]["path"].endswith("/locked")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["warm"], 2, "TARGET"),
+        (["warm", "ftp://x/y"], 2, "nfs://"),
+        (["warm", "nfs://127.0.0.1/x?nfsport=1&mountport=1"], 1, "127.0.0.1"),
+        (["warm", "nfs://no-such-host.invalid/x"], 1, "no-such-host.invalid"),
+        (["warm", "/no/such/directory"], 1, "/no/such/directory"),
+        (["warm", "/tmp", "--include", "["], 2, "["),
+        (["status", "nojob"], 1, "nojob"),
+        (["status", "--broker", "redis://x"], 2, "redis"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, code, says):
+    done = run(*arguments)
+    text = (done.stdout + done.stderr).decode()
+    assert done.returncode == code, text
+    assert says in text
+    assert "Traceback" not in text
+
+
+def test_no_such_export_names_those_there_are(nfs_server):
+    wrong = nfs_server.target().replace(nfs_server.export, "/not/exported", 1)
+    done = run("warm", wrong)
+    text = (done.stdout + done.stderr).decode()
+    assert done.returncode == 1
+    assert nfs_server.export in text
+
+
+def test_a_path_that_is_not_there(nfs_server):
+    done = run("warm", nfs_server.target("/nowhere/at/all"))
+    assert done.returncode == 1
+    assert b"nowhere" in done.stdout + done.stderr
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "cachewarmer", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_the_report_so_far_and_resume_goes_on(nfs_server, exported, number):
+    child = start("warm", target_of(nfs_server, exported), "--json", "--max-bandwidth", "2M")
+    time.sleep(1.2)
+    child.send_signal(number)
+    output, errors = child.communicate(timeout=10)
+    assert child.returncode == 130, errors
+    report = json.loads(output)
+    assert report["state"] in ("scanning", "warming")
+    done = run("warm", "--resume", report["job"], "--json")
+    assert done.returncode == 0, done.stderr
+    resumed = json.loads(done.stdout)
+    assert (resumed["job"], resumed["files"], resumed["bytes"]) == (report["job"], FILES, BYTES)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_warm_is_resumed_without_waiting_for_its_leases(nfs_server, exported, processes):
+    child = start("warm", target_of(nfs_server, exported), "--processes", processes, "--max-bandwidth", "2M", "--json")
+    time.sleep(1.5)
+    child.kill()
+    child.communicate()
+    began = time.monotonic()
+    done = run("warm", "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["files"], report["bytes"]) == (FILES, BYTES)
+    assert time.monotonic() - began < 50
+
+
+def test_status_lists_jobs_and_a_finished_one_can_not_be_cancelled(nfs_server, exported):
+    job = json.loads(run("warm", target_of(nfs_server, exported), "--json").stdout)["job"]
+    assert job.encode() in run("status").stdout
+    assert json.loads(run("status", job, "--json").stdout)["state"] == "completed"
+    cancelled = run("cancel", job)
+    assert cancelled.returncode == 1
+    assert b"completed" in cancelled.stderr
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom cachewarmer.cli.main import build_parser\nbuild_parser().format_help()\n"
+        "print([one for one in ('asyncio', 'rich', 'azure', 'aiohttp', 'sqlite3', 'uvloop') if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version():
+    assert run("--version").stdout.startswith(b"cachewarmer 0.")
