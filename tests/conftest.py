@@ -26,7 +26,9 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def nfs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory that ``nfs_server`` exports; a test makes a directory of its own in it."""
-    return tmp_path_factory.mktemp("export")
+    root = tmp_path_factory.mktemp("export")
+    root.chmod(0o755)  # other users may look, so that what they may not read is a file of ours
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -21,8 +22,8 @@ def run(*arguments, stdin=b"", **more):
 
 
 @pytest.fixture
-def exported(nfs_root, request):
-    root = nfs_root / request.node.name[:60]
+def exported(nfs_root):
+    root = nfs_root / secrets.token_hex(8)
     (root / "sub").mkdir(parents=True)
     for number in range(50):
         (root / "sub" / f"f{number}").write_bytes(b"x" * number * 100)

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,10 +118,8 @@ def test_a_tree_that_is_wholly_excluded_need_not_be_listed():
 
 @given(st.text(alphabet="ab*?[]^-\\/", max_size=12), st.text(alphabet="ab/-^", max_size=12))
 def test_any_pattern_either_compiles_or_is_a_usage_error(pattern, name):
-    try:
+    with contextlib.suppress(UsageError):
         compile_pattern(pattern).fullmatch(name)
-    except UsageError:
-        pass
 
 
 def test_many_stars_take_no_exponential_time():

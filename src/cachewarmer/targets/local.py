@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from cachewarmer.config import LocalSettings
 from cachewarmer.errors import CacheWarmerError, FileError
-from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, ReadRequest, Session
+from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session
 from cachewarmer.targets.local_files import (
     Bypasses,
     Listing,
