@@ -34,23 +34,23 @@ def _run(arguments: list[str]) -> int:
 
 def manager_main() -> int:
     """Runs ``cachewarmer-manager``, with the first CacheWarmer's flags."""
-    from cachewarmer.cli import dropin
+    from cachewarmer.cli.dropin import manager
 
-    return guarded(lambda: dropin.manager(sys.argv[1:]))
+    return guarded(lambda: manager(sys.argv[1:]))
 
 
 def worker_main() -> int:
     """Runs ``cachewarmer-worker``, with the first CacheWarmer's flags."""
-    from cachewarmer.cli import dropin
+    from cachewarmer.cli.dropin import worker
 
-    return guarded(lambda: dropin.worker(sys.argv[1:]))
+    return guarded(lambda: worker(sys.argv[1:]))
 
 
 def jobsubmitter_main() -> int:
     """Runs ``cachewarmer-jobsubmitter``, with the first CacheWarmer's flags."""
-    from cachewarmer.cli import dropin
+    from cachewarmer.cli.dropin import jobsubmitter
 
-    return guarded(lambda: dropin.jobsubmitter(sys.argv[1:]))
+    return guarded(lambda: jobsubmitter(sys.argv[1:]))
 
 
 def multicall() -> int:

@@ -33,7 +33,7 @@ class ReadReply(NamedTuple):
     context: object
     """What the call was made with."""
     status: int
-    count: int
+    length: int
     """Bytes of payload."""
     eof: bool
 

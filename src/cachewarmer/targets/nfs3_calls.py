@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout, TransportError
@@ -313,12 +314,12 @@ class CallWindow:
                     elif type(event) is Refusal:
                         context.future.set_exception(event.error)
                 continue
-            reading, offset, length = context  # type: ignore[misc]
+            reading, offset, length = cast("tuple[Reading, int, int]", context)
             reading.in_flight -= 1
             self._bytes -= length
             request = reading.request
             if type(event) is ReadReply and event.status == 0:
-                count = event.count
+                count = event.length
                 request.bytes_read += count
                 if count == length and not event.eof:
                     if offset + length >= request.stop and not (
@@ -382,8 +383,8 @@ class CallWindow:
         reading.waiting = True
         self._aside.add(reading)
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)  # type: ignore[arg-type]
-        task.add_done_callback(self._tasks.discard)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _resolve_handle(self, reading: Reading, *, known_bad: bool) -> None:
         reading.resolved += 1
@@ -450,7 +451,7 @@ class CallWindow:
                 elif not context.future.done():
                     context.future.set_exception(failure)
                 continue
-            reading, offset, length = context  # type: ignore[misc]
+            reading, offset, length = cast("tuple[Reading, int, int]", context)
             self._bytes -= length
             reading.in_flight -= 1
             reading.redo.insert(0, (offset, length))
