@@ -8,6 +8,8 @@ identity that has no data role falls back to the account's key, as the first Cac
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,10 @@ class SignIn:
         named = parts.get("AccountName") or ("devstoreaccount1" if "UseDevelopmentStorage" in parts else "")
         if named and named != self.account:
             raise ConfigError(f"the connection string is for the account {named}, the broker URL names {self.account}")
+        try:
+            base64.b64decode(parts.get("AccountKey", ""), validate=True)
+        except binascii.Error:
+            raise ConfigError("the connection string's AccountKey is not base64") from None
 
     @property
     def uses_identity(self) -> bool:

@@ -175,8 +175,9 @@ class Broker(ABC):
     async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
         """Writes receipts and the worker's tally of each job in one atomic step per job, then lets go of the items.
 
-        For each result: True if it was counted; False if it was counted before (by this worker in a call whose
-        answer was lost, or by another), or its lease was lost. After an exception a caller may call again with the
+        For each result: True if it was counted; False if it was counted before by another, or its lease was lost. Where
+        this worker counted it itself in a call whose answer was lost, either may come back.
+        After an exception a caller may call again with the
         same arguments: nothing is counted twice.
         """
 
