@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -56,13 +57,25 @@ class Store:
         self._connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, cached_statements=256)
         try:
             self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._use_wal(busy_seconds)
             # A commit survives the end of any process; after a power cut the last ones may be read again.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._make_schema(path)
         except BaseException:
             self._connection.close()
             raise
+
+    def _use_wal(self, busy_seconds: float) -> None:
+        """Turns a new file to WAL. SQLite waits for nobody there: two processes that open it at once must try again."""
+        deadline = time.monotonic() + busy_seconds
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def _make_schema(self, path: str) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
