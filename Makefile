@@ -29,7 +29,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@bash scripts/packages.sh nfs node
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[bench]'
-	$(PYTHON) -m benchmarks.reader
+	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.killing 1
 
 $(VENV)/.run: pyproject.toml constraints.txt scripts/venv.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from cachewarmer.errors import UsageError
@@ -29,6 +30,8 @@ MANAGER = (
     "vmssSshPublicKey",
     "vmssSubnetName",
 )
+FLEET = (*MANAGER[:4], *MANAGER[-4:])
+"""The manager's flags that describe a fleet."""
 WORKER = (*STORAGE, "storageKey")
 SWITCHES = ("enableDebugging",)
 
@@ -96,6 +99,11 @@ def worker(arguments: Sequence[str]) -> int:
 def _service(kind: str, chosen: argparse.Namespace) -> int:
     from cachewarmer.cli import service
 
+    unused = [flag for flag in FLEET if getattr(chosen, flag, "")]
+    if unused:
+        print(
+            f"cachewarmer-{kind}: starts no VMs; ignored: {', '.join(f'-{flag}' for flag in unused)}", file=sys.stderr
+        )
     chosen.broker = broker_url(chosen)
     chosen.resource_group = chosen.storageAccountResourceGroup
     chosen.account_key = getattr(chosen, "storageKey", "")
