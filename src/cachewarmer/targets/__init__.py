@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cachewarmer.config import Settings
+from cachewarmer.errors import UsageError
 from cachewarmer.targets.base import Mount, Session
 
 
@@ -12,6 +13,8 @@ async def open_session(mount: Mount, settings: Settings) -> Session:
         from cachewarmer.targets.local import open_local
 
         return await open_local("/", settings.local)
+    if mount.transport == "mount":
+        raise UsageError(f"{mount.address}: kernel mounts are not there yet; mount it yourself and give the path")
     from cachewarmer.targets.nfs3 import open_nfs3
 
     return await open_nfs3(mount, settings.nfs)
