@@ -52,6 +52,10 @@ class MountError(CacheWarmerError):
     """The server would not let us mount an export, or the export is not there."""
 
 
+class FlavorRefused(MountError):
+    """The export wants another security flavour than AUTH_SYS, such as Kerberos: the direct reader can't speak it."""
+
+
 class NfsStatusError(CacheWarmerError):
     """An NFSv3 procedure answered with a status other than NFS3_OK (RFC 1813 section 2.6)."""
 

@@ -2,19 +2,77 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+
 from cachewarmer.config import Settings
-from cachewarmer.errors import UsageError
+from cachewarmer.errors import (
+    CacheWarmerError,
+    ConnectFailed,
+    FlavorRefused,
+    MountError,
+    RemoteProtocolError,
+    RpcRefused,
+    TransportError,
+)
 from cachewarmer.targets.base import Mount, Session
+
+log = logging.getLogger(__name__)
+
+NFS_PORT = 2049
 
 
 async def open_session(mount: Mount, settings: Settings) -> Session:
-    """Opens one mount address of a job, or a local directory, by the transport it asks for."""
+    """Opens one mount address of a job, or a local directory, by the transport it asks for.
+
+    ``auto``: the direct reader where NFSv3 answers, be it with a refusal; else a kernel mount.
+
+    Raises:
+        CacheWarmerError: it can't be opened; for ``auto`` the message says how each of the two failed.
+    """
     if not mount.address:
-        from cachewarmer.targets.local import open_local
+        from cachewarmer.targets.local import open_local  # noqa: PLC0415 -- only what is used is loaded
 
         return await open_local("/", settings.local)
     if mount.transport == "mount":
-        raise UsageError(f"{mount.address}: kernel mounts are not there yet; mount it yourself and give the path")
-    from cachewarmer.targets.nfs3 import open_nfs3
+        from cachewarmer.targets.mounted import open_mounted  # noqa: PLC0415
 
-    return await open_nfs3(mount, settings.nfs)
+        return await open_mounted(mount, settings)
+    from cachewarmer.targets.nfs3 import open_nfs3  # noqa: PLC0415
+
+    try:
+        return await open_nfs3(mount, settings.nfs)
+    except (TransportError, RpcRefused, RemoteProtocolError, FlavorRefused) as error:
+        if mount.transport != "auto":
+            raise
+        return await _mounted_instead(mount, settings, error)
+
+
+async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmerError) -> Session:
+    """A kernel mount where NFSv3 did not answer."""
+    from cachewarmer.targets.mounted import open_mounted  # noqa: PLC0415
+    from cachewarmer.targets.mounted_table import why_not  # noqa: PLC0415
+
+    problem = why_not()
+    cause: BaseException = direct
+    if not problem:
+        port = mount.nfs_port or NFS_PORT
+        try:
+            # Mounting is tried for minutes; where nothing listens, that is not worth the wait.
+            async with asyncio.timeout(settings.nfs.connect_seconds):
+                _, writer = await asyncio.open_connection(mount.address, port)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        except OSError as error:
+            reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+            problem, cause = f"port {port} can't be reached ({reason})", error
+    if not problem:
+        log.info("%s: the direct reader can't be used (%s): mounting", mount.address, direct)
+        try:
+            return await open_mounted(mount, settings)
+        except CacheWarmerError as error:
+            problem, cause = str(error), error
+    kind = ConnectFailed if direct.transient else MountError
+    raise kind(f"{mount.address}: direct reader: {direct}; kernel mount: {problem}") from cause

@@ -94,19 +94,26 @@ class Tree:
         Raises:
             OSError: it can't be opened, or is no directory.
         """
-        self._root = _OpenDirectory(os.open(root, _PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._root: _OpenDirectory | None = _OpenDirectory(os.open(root, _PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[bytes, ...], _OpenDirectory] = OrderedDict()
 
     def close(self) -> None:
-        """Lets go of the directories; those in use are closed by their users. The root stays until the end."""
+        """Lets go of the directories, so that a mount can be unmounted; those in use are closed by their users."""
         with self._lock:
             self._open.clear()
+            self._root = None
+
+    def _top(self) -> _OpenDirectory:
+        root = self._root
+        if root is None:
+            raise ConnectionLost("the session is closed")
+        return root
 
     def _directory(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[_OpenDirectory, bool]:
         """The open directory, and whether it was open before."""
         if not parts:
-            return self._root, False
+            return self._top(), False
         with self._lock:
             found = None if fresh else self._open.get(parts)
             if found is not None:
@@ -138,14 +145,14 @@ class Tree:
         """``lstat`` of a path below the root. Raises ``OSError`` or ``FileError``."""
         parts = split(path)
         if not parts:
-            return os.fstat(self._root.fd)
+            return os.fstat(self._top().fd)
         return self._at(parts[:-1], lambda fd: os.stat(parts[-1], dir_fd=fd, follow_symlinks=False))
 
     def open(self, path: bytes, flags: int) -> int:
         """Opens a path below the root; the caller closes it. Raises ``OSError`` or ``FileError``."""
         parts = split(path)
         if not parts:
-            return os.open(b".", flags, dir_fd=self._root.fd)
+            return os.open(b".", flags, dir_fd=self._top().fd)
         return self._at(parts[:-1], lambda fd: os.open(parts[-1], flags, dir_fd=fd))
 
 

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from cachewarmer.config import NfsSettings
-from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError, RpcRefused, TransportError
+from cachewarmer.errors import CacheWarmerError, ConnectFailed, FlavorRefused, MountError, RpcRefused, TransportError
 from cachewarmer.rpc import mount3, nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.rpc.xdr import Unpacker
@@ -139,7 +139,9 @@ class MountClient:
         reply = mount3.decode_mnt(await self._ask_mountd(mount3.MNT, mount3.encode_path(raw)))
         if reply.status == mount3.OK and reply.flavors and mount3.AUTH_SYS_FLAVOR not in reply.flavors:
             wants = "Kerberos" if any(one in KERBEROS_FLAVORS for one in reply.flavors) else f"flavours {reply.flavors}"
-            raise MountError(f"{self._mount.address}: export {path} wants {wants}, not AUTH_SYS: use --transport mount")
+            raise FlavorRefused(
+                f"{self._mount.address}: export {path} wants {wants}, not AUTH_SYS: use --transport mount"
+            )
         return reply
 
     async def _exports(self) -> list[str] | None:

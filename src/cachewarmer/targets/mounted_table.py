@@ -1,0 +1,198 @@
+"""The kernel's table of mounts, and where ours go. No call in here mounts anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote_from_bytes
+
+from cachewarmer.config import MountSettings
+from cachewarmer.errors import MountError, UsageError
+from cachewarmer.targets.base import Mount
+
+MOUNTINFO = "/proc/self/mountinfo"
+NFS_PORT = 2049
+CAP_SYS_ADMIN = 21
+_SEARCH = "/usr/sbin:/sbin:/usr/bin:/bin"
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*")
+_OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableEntry:
+    """One line of ``/proc/self/mountinfo`` (proc(5))."""
+
+    device: str
+    """``major:minor``."""
+    root: bytes
+    mount_point: bytes
+    kind: str
+    source: bytes
+    options: frozenset[str]
+    """Of the mount and of its file system."""
+
+    @property
+    def is_nfs(self) -> bool:
+        return self.kind in ("nfs", "nfs4")
+
+    def option(self, name: str) -> str | None:
+        """The value of ``name=value``, or None."""
+        return next((one.partition("=")[2] for one in self.options if one.startswith(name + "=")), None)
+
+
+def unescape(field: bytes) -> bytes:
+    r"""The bytes of a field: space, tab, newline and backslash are written as ``\ooo``."""
+    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 255]), field)
+
+
+def parse_mountinfo(raw: bytes) -> list[TableEntry]:
+    """The table's entries, in the kernel's order; lines that make no sense are left out."""
+    entries: list[TableEntry] = []
+    for line in raw.split(b"\n"):
+        left, separator, right = line.partition(b" - ")
+        fields, rest = left.split(b" "), right.split(b" ")
+        if not separator or len(fields) < 6 or len(rest) < 3:
+            continue
+        entries.append(
+            TableEntry(
+                device=fields[2].decode("ascii", "replace"),
+                root=unescape(fields[3]),
+                mount_point=unescape(fields[4]),
+                kind=rest[0].decode("ascii", "replace"),
+                source=unescape(rest[1]),
+                options=frozenset((fields[5] + b"," + rest[2]).decode("utf-8", "replace").split(",")),
+            )
+        )
+    return entries
+
+
+def read_table() -> list[TableEntry]:
+    """The mounts of this process's namespace; empty where the kernel does not show them."""
+    try:
+        with open(MOUNTINFO, "rb") as file:
+            return parse_mountinfo(file.read())
+    except OSError:
+        return []
+
+
+# -- ours ----------------------------------------------------------------------------------------------------------
+
+
+def source_of(mount: Mount) -> bytes:
+    """``ADDRESS:/EXPORT`` as mount.nfs takes it.
+
+    Raises:
+        UsageError: the address or the export could be taken for something else.
+    """
+    if not _ADDRESS.fullmatch(mount.address):
+        raise UsageError(f"{mount.address!r} can't be a mount address")
+    if not mount.export.startswith("/") or "\0" in mount.export or ".." in mount.export.split("/"):
+        raise UsageError(f"{mount.address}: {mount.export!r} can't be an export")
+    host = f"[{mount.address}]" if ":" in mount.address else mount.address
+    return os.fsencode(f"{host}:") + mount.export.encode("utf-8", "surrogateescape")
+
+
+def options_of(mount: Mount, settings: MountSettings) -> str:
+    """The options for mount(8).
+
+    Raises:
+        UsageError: an option of the configuration could be taken for something else.
+    """
+    options = ["hard", "proto=tcp", "retry=30"]
+    if not settings.vers.startswith("4"):
+        options.insert(2, "mountproto=tcp")  # NFSv4 has no mount protocol, and some versions of mount.nfs say so
+        options.append("nolock")  # we take no locks, and so need no statd
+    options += ["ro", "nosuid", "nodev", "noexec"]
+    proto6 = ":" in mount.address
+    if proto6:
+        options = [one.replace("proto=tcp", "proto=tcp6") for one in options]
+    for name, value in (
+        ("vers", settings.vers),
+        ("nconnect", settings.nconnect or ""),
+        ("sec", settings.sec),
+        ("port", mount.nfs_port or ""),
+        ("mountport", mount.mount_port if mount.mount_port and not settings.vers.startswith("4") else ""),
+    ):
+        if value:
+            options.append(f"{name}={value}")
+    options += [one.strip() for one in settings.options.split(",") if one.strip()]
+    for one in options:
+        if not _OPTION.fullmatch(one):
+            raise UsageError(f"{one!r} can't be a mount option")
+    return ",".join(options)
+
+
+def key_of(mount: Mount) -> str:
+    """A file name that stands for a server, port and export."""
+    port = f"_{mount.nfs_port}" if mount.nfs_port not in (0, NFS_PORT) else ""
+    return f"{mount.address}{port}{quote_from_bytes(mount.export.encode('utf-8', 'surrogateescape'), safe='')}"
+
+
+def place_of(mount: Mount, settings: MountSettings, table: Sequence[TableEntry]) -> bytes:
+    """The directory to mount at: ``<root>/<address>/<export>``.
+
+    An export above or below one that is mounted already (``/`` and ``/a``) would lie inside it, or hide it: it goes
+    to ``<root>/<address>/.nested/`` instead.
+    """
+    port = f"_{mount.nfs_port}" if mount.nfs_port not in (0, NFS_PORT) else ""
+    base = os.fsencode(os.path.join(os.path.realpath(settings.root), mount.address + port))
+    parts = [one for one in mount.export.encode("utf-8", "surrogateescape").split(b"/") if one not in (b"", b".")]
+    place = b"/".join([base, *parts])
+    if any(one.mount_point == place and one.is_nfs for one in table):
+        return place  # what lies below it, NFSv4 mounted by itself
+    taken = {one.mount_point for one in table if one.mount_point != place}
+    above = {b"/".join([base, *parts[:length]]) for length in range(len(parts))}
+    if not parts or taken & above or any(one.startswith(place + b"/") for one in taken):
+        return b"/".join([base, b".nested", os.fsencode(quote_from_bytes(b"/".join(parts), safe="")) or b"_"])
+    return place
+
+
+def find(mount: Mount, settings: MountSettings, place: bytes, table: Sequence[TableEntry]) -> bytes | None:
+    """Where the export is mounted already, be it by us or by somebody else."""
+    source = source_of(mount)
+    found: bytes | None = None
+    for entry in table:
+        if entry.mount_point == place and entry.is_nfs:
+            return place
+        if (
+            entry.is_nfs
+            and entry.root == b"/"
+            and entry.source.rstrip(b"/") == source.rstrip(b"/")
+            and (entry.option("port") or str(NFS_PORT)) == str(mount.nfs_port or NFS_PORT)
+            and (not settings.vers or (entry.option("vers") or "").startswith(settings.vers))
+            and (not settings.sec or entry.option("sec") == settings.sec)
+            and "soft" not in entry.options
+        ):
+            found = entry.mount_point
+    return found
+
+
+def why_not() -> str:
+    """Why this process may not mount NFS; empty: it may."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            capabilities = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    except (OSError, StopIteration, ValueError):
+        capabilities = -1 if os.geteuid() == 0 else 0
+    if not capabilities >> CAP_SYS_ADMIN & 1:
+        return "mounting needs root (CAP_SYS_ADMIN)"
+    if not tool("mount.nfs"):
+        return "mount.nfs is not installed (Debian package nfs-common)"
+    return ""
+
+
+def tool(name: str) -> str | None:
+    """The path of a program of the system, whatever PATH says."""
+    return shutil.which(name, path=_SEARCH)
+
+
+def require(name: str) -> str:
+    """``tool``, or else ``MountError``."""
+    found = tool(name)
+    if found is None:
+        raise MountError(f"{name} is not installed")
+    return found
