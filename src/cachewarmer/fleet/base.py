@@ -91,5 +91,6 @@ class Fleet(ABC):
     def ledger(self) -> list[MachineTime]:
         """Every machine this process saw, in the order it saw them."""
 
+    @abstractmethod
     async def close(self) -> None:
         """Lets go of connections; the machines stay."""
