@@ -1,0 +1,12 @@
+"""Test tools that are shipped: a scripted NFSv3 server, synthetic trees of any size, a proxy that counts calls.
+
+``python -m cachewarmer.testing --help`` serves a synthetic tree.
+"""
+
+from __future__ import annotations
+
+from cachewarmer.testing.faults import Faults, Trick
+from cachewarmer.testing.server import ScriptedServer
+from cachewarmer.testing.tree import Link, MemoryTree, Special, Tree
+
+__all__ = ["Faults", "Link", "MemoryTree", "ScriptedServer", "Special", "Tree", "Trick"]
