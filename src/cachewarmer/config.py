@@ -27,6 +27,9 @@ class NfsSettings:
     """Bytes asked for and not yet received, for one address."""
     connections: int = 2
     """TCP connections for one address."""
+    port: int = 0
+    mount_port: int = 0
+    """Ports of the NFS and the MOUNT service for jobs that name none; 0: the server's portmapper is asked."""
     max_read_bytes: int = 1 * MIB
     """The longest READ to ask for; the server's rtmax may be less."""
     connect_seconds: float = 10.0

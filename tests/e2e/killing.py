@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +51,16 @@ class Fleet:
         self.logs = logs
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, kind: str, name: str) -> None:
+    def start(self, kind: str, name: str, *more: str) -> None:
+        """``cachewarmer manager`` or ``worker``, with further options."""
+        self.launch(name, [sys.executable, "-m", "cachewarmer", kind, "--broker", self.broker, "--name", name, *more])
+
+    def launch(self, name: str, command: Sequence[str]) -> None:
+        """Any command, its output in the log ``name``."""
         log = (self.logs / f"{name}.log").open("ab")
         with log:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "cachewarmer", kind, "--broker", self.broker, "--name", name],
+                command,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -78,17 +83,18 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(connection: str, prefix: str, work: Path) -> Iterator[Fleet]:
-    """One manager and three workers."""
+def fleet(connection: str, prefix: str, work: Path, *, workers: int = 3) -> Iterator[Fleet]:
+    """One manager and three workers; or with ``workers=0`` nothing yet."""
     config = work / "config.toml"
     config.write_text(f"[lease]\nlease_seconds = {LEASE_SECONDS}\npoll_seconds = 0.5\n[nfs]\nwindow_calls = 8\n")
     environment = os.environ | {"AZURE_STORAGE_CONNECTION_STRING": connection, "CACHEWARMER_CONFIG": str(config)}
     account = connection.partition("AccountName=")[2].partition(";")[0]
     started = Fleet(environment, f"azure://{account}/{prefix}", work)
     try:
-        started.start("manager", "manager1")
-        for number in (1, 2, 3):
-            started.start("worker", f"worker{number}")
+        if workers:
+            started.start("manager", "manager1")
+        for number in range(workers):
+            started.start("worker", f"worker{number + 1}")
         yield started
     finally:
         started.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 
 from cachewarmer.config import Settings
 from cachewarmer.errors import (
@@ -35,6 +36,8 @@ async def open_session(mount: Mount, settings: Settings) -> Session:
         from cachewarmer.targets.local import open_local  # noqa: PLC0415 -- only what is used is loaded
 
         return await open_local("/", settings.local)
+    nfs = settings.nfs
+    mount = replace(mount, nfs_port=mount.nfs_port or nfs.port, mount_port=mount.mount_port or nfs.mount_port)
     if mount.transport == "mount":
         from cachewarmer.targets.mounted import open_mounted  # noqa: PLC0415
 
