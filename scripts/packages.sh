@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# packages.sh GROUP…: installs the Debian packages of each group (nfs, node, fuse) that are missing, where it may.
-# Exit code 1, with what is missing, where it may not.
+# packages.sh GROUP…: installs the Debian packages of each group (nfs, node, fuse, bundle, deploy) that are missing,
+# where it may. Exit code 1, with what is missing, where it may not.
 set -uo pipefail
 missing=()
 want() { command -v "$1" >/dev/null 2>&1 || missing+=("${@:2}"); }
@@ -9,6 +9,11 @@ for group in "$@"; do
   case $group in
     nfs) want ganesha.nfsd nfs-ganesha nfs-ganesha-vfs; want rpcbind rpcbind; want nfs-cat libnfs-utils ;;
     node) want node nodejs; want npm npm ;;
+    bundle) want objdump binutils
+      /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+      compgen -G '/usr/lib/*/libpython3.*.so.1.0' >/dev/null || missing+=(python3-dev) ;;
+    deploy) want debootstrap debootstrap; want systemd-nspawn systemd-container; want ssh openssh-client
+      want shellcheck shellcheck ;;
     fuse) want fusermount3 fuse3 ;;
     *) echo "packages.sh: unknown group $group" >&2; exit 2 ;;
   esac
