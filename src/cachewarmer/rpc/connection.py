@@ -73,6 +73,8 @@ class Connection:
         self._credential = credential
         self._xid = first_xid & 0xFFFFFFFF
         self._calls: dict[int, _Call] = {}
+        self.failure: RemoteProtocolError | None = None
+        """What the server did against the rules; after that no byte is taken any more."""
         self._prefixes: dict[tuple[int, int, int], bytes] = {}
         self._read_prefix = call_prefix(nfs3.PROGRAM, nfs3.VERSION, nfs3.READ, credential)
         self._read_layouts: dict[int, struct.Struct] = {}
@@ -85,6 +87,7 @@ class Connection:
         self._held = bytearray()
         self._want = 4
         self._call: _Call | None = None
+        self._answering = -1
         self._payload = -1
         self._read_reply: ReadReply | None = None
 
@@ -156,16 +159,34 @@ class Connection:
         self._left -= count
         events: list[Event] = []
         if not self._left:
-            self._end_fragment(events)
+            try:
+                self._end_fragment(events)
+            except RemoteProtocolError as error:
+                self.failure = error
+                raise
         return events
 
     def receive(self, buffer: bytes | bytearray, size: int) -> list[Event]:
         """Takes the first ``size`` bytes of ``buffer``, of which it keeps no view; returns what they completed.
 
+        Where some bytes complete replies and later ones are against the rules, it returns the replies; ``failure``
+        then says the rest.
+
         Raises:
             RemoteProtocolError: they are against the rules; the connection must be closed.
         """
+        if self.failure is not None:
+            raise self.failure
         events: list[Event] = []
+        try:
+            self._receive(buffer, size, events)
+        except RemoteProtocolError as error:
+            self.failure = error
+            if not events:
+                raise
+        return events
+
+    def _receive(self, buffer: bytes | bytearray, size: int, events: list[Event]) -> None:
         position = 0
         calls = self._calls
         while position < size:
@@ -189,19 +210,19 @@ class Connection:
                         begin = tail + 12
                         end = begin + ((length + 3) & ~3)
                         if count == length <= call[1] and eof <= 1 and end - position - 4 == mark & 0x7FFFFFFF:
-                            del calls[xid]
                             reply = ReadReply(call[0], 0, count, eof == 1)
                             if end <= size:
+                                del calls[xid]
                                 events.append(reply)
                                 position = end
                                 continue
+                            self._answering = xid
                             self._fresh = False
                             self._last = True
                             self._payload = self._left = end - size
                             self._read_reply = reply
-                            return events
+                            return
             position = self._receive_slowly(buffer, position, size, events)
-        return events
 
     def _receive_slowly(self, buffer: bytes | bytearray, position: int, size: int, events: list[Event]) -> int:
         """Takes at least one byte, whatever the fragments look like; returns where it stopped."""
@@ -255,6 +276,9 @@ class Connection:
         self._begin_record()
 
     def _begin_record(self) -> None:
+        # Only now is the call answered: until its last byte is here it may still be lost with the connection.
+        del self._calls[self._answering]
+        self._answering = -1
         self._fresh = True
         self._left = 0
         self._empty_fragments = 0
@@ -268,10 +292,11 @@ class Connection:
         """As many bytes are held as were wanted: decides what they are and how many more are."""
         if self._call is None:
             (xid,) = _MARK.unpack(self._held)
-            call = self._calls.pop(xid, None)
+            call = self._calls.get(xid)
             if call is None:
                 raise RemoteProtocolError(f"the server answered a call that was never made (xid {xid:#x})")
             self._call = call
+            self._answering = xid
             if self._left + 4 > call.reply_limit:
                 raise RemoteProtocolError(
                     f"the server's reply of {self._left + 4} bytes is longer than {call.reply_limit} bytes"

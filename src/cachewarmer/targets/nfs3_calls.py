@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from cachewarmer.config import NfsSettings
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout, TransportError
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError, ReplyTimeout, TransportError
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.connection import Event, ReadReply, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
@@ -25,6 +25,8 @@ MOST_BACKOFF_SECONDS = 10.0
 FIRST_BACKOFF_SECONDS = 0.1
 MOST_JUKEBOX_SECONDS = 30.0
 STALE_RETRIES = 2
+EMPTY_REPLIES = 3
+"""READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
 
 
 class Reading:
@@ -32,6 +34,7 @@ class Reading:
 
     __slots__ = (
         "began",
+        "empty",
         "end",
         "error",
         "in_flight",
@@ -61,6 +64,7 @@ class Reading:
         self.began = 0.0
         self.lost = 0
         self.resolved = 0
+        self.empty = 0
         self.jukebox_wait = 0.0
         self.jukebox_since = 0.0
         self.error: CacheWarmerError | None = None
@@ -329,10 +333,16 @@ class CallWindow:
                         reading.began = -1.0
                         done.append(request)
                         continue
-                elif event.eof or not count:
+                elif event.eof:
                     reading.end = min(reading.end, offset + count)
                 else:
                     reading.redo.append((offset + count, length - count))
+                    reading.empty = 0 if count else reading.empty + 1
+                    if reading.empty > EMPTY_REPLIES:
+                        path = request.path.decode("utf-8", "replace")
+                        reading.error = reading.error or FileError(
+                            f"READ {self._where}/{path}: the server gives no byte at {offset}, and no end of file"
+                        )
             elif type(event) is Refusal:
                 reading.error = reading.error or event.error
             elif type(event) is ReadReply:

@@ -215,6 +215,9 @@ class Channel:
                     got = sock.recv_into(buffer)
                     if got:
                         events += rpc.receive(buffer, got)
+                        if rpc.failure is not None:
+                            failure = rpc.failure
+                            break
                         if got < RECEIVE_BYTES and not rpc.discardable:
                             break
                         continue
