@@ -1,0 +1,117 @@
+"""Decoders of results: against the scripted server's encoders, cut off anywhere, and fed with anything."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewarmer.errors import LocalProtocolError, RemoteProtocolError
+from cachewarmer.rpc import mount3, nfs3, nfs3_listing
+from cachewarmer.rpc.message import check_reply
+from cachewarmer.rpc.xdr import Unpacker, pack_opaque
+from tests.unit.rpc.replies import FIXTURES, handle, root
+
+NAMES = [name for name, _, _ in FIXTURES]
+BY_NAME = {name: (results, decode) for name, results, decode in FIXTURES}
+DECODERS = sorted({decode for _, _, decode in FIXTURES} | {check_reply}, key=lambda one: one.__qualname__)
+
+
+def decoded(name):
+    results, decode = BY_NAME[name]
+    return decode(Unpacker(results))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_decoder_takes_a_reply_to_its_last_byte(name):
+    """What another encoder wrote is understood, and nothing is left over but attributes nobody needs."""
+    results, decode = BY_NAME[name]
+    reply = Unpacker(results)
+    decode(reply)
+    if not name.startswith(("lookup", "fsinfo")):
+        assert reply.position == len(results)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reply_cut_off_anywhere_is_the_servers_fault(name):
+    """Every truncation raises RemoteProtocolError and never anything else; only what is never read may be missing."""
+    results, decode = BY_NAME[name]
+    whole = Unpacker(results)
+    decode(whole)
+    for length in range(whole.position):
+        with pytest.raises(RemoteProtocolError):
+            decode(Unpacker(results[:length]))
+
+
+@given(decode=st.sampled_from(DECODERS), results=st.binary(max_size=400))
+def test_garbage_is_the_servers_fault(decode, results):
+    """Random bytes are decoded or refused with RemoteProtocolError; nothing else ever comes out."""
+    with contextlib.suppress(RemoteProtocolError):
+        decode(Unpacker(results))
+
+
+@given(data=st.data(), name=st.sampled_from(NAMES))
+def test_a_damaged_reply_is_the_servers_fault(data, name):
+    """A few changed words of a good reply: decoded or refused with RemoteProtocolError."""
+    results, decode = BY_NAME[name]
+    damaged = bytearray(results)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = 4 * data.draw(st.integers(0, len(results) // 4 - 1))
+        word = data.draw(
+            st.sampled_from([0, 1, 2, 0xFFFFFFFF, 0x7FFFFFFF, len(results), 255]) | st.integers(0, 2**32 - 1)
+        )
+        damaged[at : at + 4] = word.to_bytes(4, "big")
+    with contextlib.suppress(RemoteProtocolError):
+        decode(Unpacker(bytes(damaged)))
+
+
+@given(value=st.binary(max_size=100), most=st.integers(0, 100), lead=st.integers(0, 3))
+def test_an_opaque_survives_the_wire(value, most, lead):
+    """decode(encode(x)) is x, all bytes are used, and too long a value is refused on either side."""
+    if len(value) > most:
+        with pytest.raises(LocalProtocolError):
+            pack_opaque(value, most)
+        with pytest.raises(RemoteProtocolError):
+            Unpacker(pack_opaque(value, len(value))).opaque(most)
+        return
+    packed = bytes(4 * lead) + pack_opaque(value, most)
+    assert len(packed) % 4 == 0
+    reader = Unpacker(packed, 4 * lead)
+    assert reader.opaque(most) == value
+    assert reader.position == len(packed)
+
+
+def test_names_and_links_come_through_as_bytes():
+    """Names are bytes: neither decoded nor cut, and dots are left to the caller."""
+    names = [entry.name for entry in decoded("readdirplus-full").entries]
+    assert names == [b".", b"..", b"file", b"\xff\xfe raw\n", b"link", b"dir"]
+    assert [entry.name for entry in decoded("readdir-bare").entries] == names
+    assert decoded("readlink-bare") == b"file"
+
+
+def test_a_listing_says_what_the_server_left_out():
+    """Attributes and handles are optional; their absence is told, not guessed."""
+    full, bare = decoded("readdirplus-full"), decoded("readdirplus-bare")
+    assert all(entry.attributes is not None for entry in full.entries)
+    assert {entry.name: entry.handle for entry in full.entries} | {b"..": b""} == {
+        entry.name: entry.handle for entry in full.entries
+    }
+    assert full.entries[2].handle == handle(b"file")
+    assert full.entries[2].attributes == nfs3.Attributes(1, 1000, 1_700_000_000.5)
+    assert all(entry.attributes is None and entry.handle == b"" for entry in bare.entries)
+    assert (full.eof, full.cookie) == (True, 6)
+    assert (bare.eof, bare.cookie) == (True, 6)
+
+
+def test_mount_gives_the_root_handle_and_the_export_list_its_paths():
+    """MNT and EXPORT as another encoder wrote them."""
+    assert decoded("mnt") == mount3.MountReply(0, root(), (1,))
+    assert [export.path for export in decoded("exports")] == [b"/export", b"/export/dir"]
+    assert (decoded("getport"), decoded("getaddr")) == (2049, 2049)
+
+
+def test_a_listing_that_claims_no_entry_follows_may_be_empty():
+    """An empty directory's listing keeps the cookie that was asked with."""
+    empty = bytes(4) + bytes(8) + bytes(4) + (1).to_bytes(4, "big")
+    for decode in (nfs3_listing.decode_readdirplus, nfs3_listing.decode_readdir):
+        assert decode(Unpacker(empty), 5) == nfs3_listing.Listing([], 5, bytes(8), True)
