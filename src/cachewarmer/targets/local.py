@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import weakref
 from collections.abc import Callable
 from mmap import mmap
@@ -14,8 +15,9 @@ from threading import local as thread_local
 from typing import Generic, TypeVar
 
 from cachewarmer.config import LocalSettings
-from cachewarmer.errors import CacheWarmerError, FileError
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError
 from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session
+from cachewarmer.targets.local_discards import LATE_SECONDS, TRIES, DiscardCounts, Discards, gave_up
 from cachewarmer.targets.local_files import (
     Bypasses,
     Listing,
@@ -77,7 +79,7 @@ class _Call(Operation, Generic[Result]):
 class _Read(Operation):
     """A ``ReadRequest`` on its way; the request itself is touched on the event loop only, but for ``stop``."""
 
-    __slots__ = ("_bytes_read", "_calls", "_error", "_request", "_seconds", "_session")
+    __slots__ = ("_bytes_read", "_calls", "_error", "_request", "_rounds", "_seconds", "_session", "discards", "mark")
 
     def __init__(self, session: LocalSession, request: ReadRequest) -> None:
         super().__init__()
@@ -87,6 +89,11 @@ class _Read(Operation):
         self._calls = 0
         self._seconds = 0.0
         self._error: CacheWarmerError | None = None
+        self._rounds = 0
+        self.discards: Discards | None = None
+        """Of the cache that was read, if it has such a count,"""
+        self.mark = 0.0
+        """and what that was when the reading began."""
 
     def run(self, clock: Callable[[], float]) -> None:
         begun = clock()
@@ -109,19 +116,56 @@ class _Read(Operation):
         bypasses = self._session.bypasses
         fd, status = open_regular(self._session.tree, request.path, bypasses)
         try:
-            buffer = self._session.buffer()
-            offset = request.start
-            # Never past the size of now: what is virtual has none, or blocks once it has given all it holds.
-            while not self.abandoned and offset < (stop := min(request.stop, status.st_size)):
-                self.progress = clock()
-                count = read_piece(fd, status.st_dev, bypasses, buffer, offset, stop)
-                self._calls += 1
-                if not count:
-                    break
-                offset += count
-                self._bytes_read += count
+            self.discards = self._session.discards.of(status.st_dev)
+            if self.discards is None:
+                self._read_range(fd, status, clock)
+            else:
+                self._read_kept(fd, status, clock, self.discards)
         finally:
             os.close(fd)
+
+    def _read_kept(self, fd: int, status: os.stat_result, clock: Callable[[], float], discards: Discards) -> None:
+        """Reads the range until the cache has kept all of it."""
+
+        def waiting() -> bool:
+            self.progress = clock()
+            return self.abandoned
+
+        self.mark = discards.mark()
+        self._read_range(fd, status, clock)
+        for tries in range(1, TRIES):
+            if discards.kept_since(self.mark) or self.abandoned:
+                return
+            with discards.turn(tries, waiting):
+                self.mark = discards.mark()
+                self._bytes_read = 0
+                self._read_range(fd, status, clock)
+                if discards.kept_since(self.mark):
+                    return
+        raise gave_up(printable(self._request.path))
+
+    def _read_range(self, fd: int, status: os.stat_result, clock: Callable[[], float]) -> None:
+        request, bypasses = self._request, self._session.bypasses
+        buffer = self._session.buffer()
+        offset = request.start
+        # Never past the size of now: what is virtual has none, or blocks once it has given all it holds.
+        while not self.abandoned and offset < (stop := min(request.stop, status.st_size)):
+            self.progress = clock()
+            count = read_piece(fd, status.st_dev, bypasses, buffer, offset, stop)
+            self._calls += 1
+            if not count:
+                break
+            offset += count
+            self._bytes_read += count
+
+    def again(self) -> bool:
+        """Makes it ready to be read once more; False once that was done too often: then it is settled with an error."""
+        self._bytes_read = 0
+        self._rounds += 1
+        if self._rounds < TRIES:
+            return True
+        self.settle(gave_up(printable(self._request.path)))
+        return False
 
     def finish(self, error: CacheWarmerError | None) -> None:
         request = self._request
@@ -129,7 +173,15 @@ class _Read(Operation):
         request.calls = self._calls
         request.seconds = self._seconds
         request.error = error or self._error
-        self._session.settle(request)
+        if self.discards is not None and request.error is None and request.bytes_read:
+            self._session.confirm_later(self)
+        else:
+            self._session.settle(request)
+
+    def settle(self, error: CacheWarmerError | None = None) -> None:
+        """It is done, for good."""
+        self._request.error = error
+        self._session.settle(self._request)
 
 
 class LocalSession(Session):
@@ -140,10 +192,13 @@ class LocalSession(Session):
         self.address = address
         self.tree = tree
         self.bypasses = Bypasses()
+        self.discards = DiscardCounts()
         self._pool = pool
         self._read_bytes = max(4096, settings.read_bytes - settings.read_bytes % 4096)
         self._mine = thread_local()
         self._queued = 0
+        self._unconfirmed: list[_Read] = []
+        self._confirming: asyncio.TimerHandle | None = None
         self._listings: weakref.WeakSet[Listing] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -190,6 +245,32 @@ class LocalSession(Session):
         self._queued -= 1
         request.on_done(request)
 
+    def confirm_later(self, read: _Read) -> None:
+        """The cache has kept it by its count of now; on the event loop."""
+        self._unconfirmed.append(read)
+        if self._confirming is None:
+            self._confirming = asyncio.get_running_loop().call_later(LATE_SECONDS, self._confirm)
+
+    def _confirm(self) -> None:
+        self._confirming = None
+        reads, self._unconfirmed = self._unconfirmed, []
+
+        def act(_: Callable[[], bool]) -> list[bool]:
+            now = time.monotonic()
+            return [read.discards is None or read.discards.kept_since(read.mark, now) for read in reads]
+
+        def looked(future: asyncio.Future[list[bool]]) -> None:
+            error = future.exception()
+            for read, kept in zip(reads, [True] * len(reads) if error else future.result(), strict=True):
+                if kept:
+                    read.settle(error if isinstance(error, CacheWarmerError) else None)
+                elif read.again():
+                    self._pool.submit(read)
+
+        future: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(looked)
+        self._pool.submit(_Call(future, act), urgent=True)
+
     @property
     def queued_reads(self) -> int:
         return self._queued
@@ -201,6 +282,12 @@ class LocalSession(Session):
 
     async def close(self) -> None:
         self._pool.close()
+        if self._confirming is not None:
+            self._confirming.cancel()
+            self._confirming = None
+        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        for read in unconfirmed:
+            read.settle(ConnectionLost(f"{self!r}: the session was closed"))
         for listing in list(self._listings):
             listing.close()
         self.tree.close()
