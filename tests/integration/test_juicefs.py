@@ -34,7 +34,7 @@ def tree(juicefs_volume):
 BYTES = sum(5_000 + number for number in range(600)) + 9_000_000
 
 
-@pytest.mark.parametrize("options", [(), ("--processes", "2"), ()])
+@pytest.mark.parametrize("options", [(), ("--processes", "2"), ("-q",)])
 def test_a_cold_cache_is_wholly_warm_afterwards(juicefs_volume, tree, options):
     """By JuiceFS's own count: nothing of the tree before, all of it after, and every byte counted once."""
     juicefs_volume.evict(tree)

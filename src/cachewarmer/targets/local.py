@@ -113,36 +113,34 @@ class _Read(Operation):
         request = self._request
         if request.start >= request.stop:
             return
-        bypasses = self._session.bypasses
-        fd, status = open_regular(self._session.tree, request.path, bypasses)
-        try:
-            self.discards = self._session.discards.of(status.st_dev)
-            if self.discards is None:
-                self._read_range(fd, status, clock)
-            else:
-                self._read_kept(fd, status, clock, self.discards)
-        finally:
-            os.close(fd)
-
-    def _read_kept(self, fd: int, status: os.stat_result, clock: Callable[[], float], discards: Discards) -> None:
-        """Reads the range until the cache has kept all of it."""
+        self._read_once(clock)
+        discards = self.discards
+        if discards is None:
+            return
 
         def waiting() -> bool:
             self.progress = clock()
             return self.abandoned
 
-        self.mark = discards.mark()
-        self._read_range(fd, status, clock)
         for tries in range(1, TRIES):
-            if discards.kept_since(self.mark) or self.abandoned:
+            if self.abandoned or discards.kept_since(self.mark):
                 return
             with discards.turn(tries, waiting):
-                self.mark = discards.mark()
-                self._bytes_read = 0
-                self._read_range(fd, status, clock)
-                if discards.kept_since(self.mark):
-                    return
-        raise gave_up(printable(self._request.path))
+                # Opened anew: an open file's own buffer would answer, and nothing reach the cache.
+                self._read_once(clock)
+        if not discards.kept_since(self.mark):
+            raise gave_up(printable(request.path))
+
+    def _read_once(self, clock: Callable[[], float]) -> None:
+        fd, status = open_regular(self._session.tree, self._request.path, self._session.bypasses)
+        try:
+            self.discards = self._session.discards.of(status.st_dev)
+            if self.discards is not None:
+                self.mark = self.discards.mark()
+            self._bytes_read = 0
+            self._read_range(fd, status, clock)
+        finally:
+            os.close(fd)
 
     def _read_range(self, fd: int, status: os.stat_result, clock: Callable[[], float]) -> None:
         request, bypasses = self._request, self._session.bypasses
@@ -198,6 +196,8 @@ class LocalSession(Session):
         self._mine = thread_local()
         self._queued = 0
         self._unconfirmed: list[_Read] = []
+        self._waited: list[_Read] = []
+        """Those that have been unconfirmed for one turn of the timer."""
         self._confirming: asyncio.TimerHandle | None = None
         self._listings: weakref.WeakSet[Listing] = weakref.WeakSet()
 
@@ -253,7 +253,11 @@ class LocalSession(Session):
 
     def _confirm(self) -> None:
         self._confirming = None
-        reads, self._unconfirmed = self._unconfirmed, []
+        reads, self._waited, self._unconfirmed = self._waited, self._unconfirmed, []
+        if self._waited:
+            self._confirming = asyncio.get_running_loop().call_later(LATE_SECONDS, self._confirm)
+        if not reads:
+            return
 
         def act(_: Callable[[], bool]) -> list[bool]:
             now = time.monotonic()
@@ -285,7 +289,7 @@ class LocalSession(Session):
         if self._confirming is not None:
             self._confirming.cancel()
             self._confirming = None
-        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        unconfirmed, self._unconfirmed, self._waited = self._waited + self._unconfirmed, [], []
         for read in unconfirmed:
             read.settle(ConnectionLost(f"{self!r}: the session was closed"))
         for listing in list(self._listings):

@@ -22,7 +22,7 @@ TRIES = 10
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.02, 2.0
 """Before a file is read again, so that the cache's writer catches up; doubles each time."""
 LATE_SECONDS = 0.1
-"""The count may be a little late: what was read is looked at once more after this long."""
+"""The count may be a little late: what was read is looked at once more after one to two times this long."""
 
 
 class Discards:
