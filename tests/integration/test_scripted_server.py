@@ -1,53 +1,14 @@
 """The direct reader against a server that does nothing wrong: what it asks, counted where it is answered."""
 
-import asyncio
-
-import pytest
-
-from cachewarmer.config import LeaseSettings, NfsSettings, PlanSettings, Settings
 from cachewarmer.model import JobState
-from cachewarmer.onemachine import warm
-from cachewarmer.target import make_job, parse_target
-from cachewarmer.testing import Faults, Link, ScriptedServer, Special
-
-TREE = {b"d%d" % d: {b"f%d" % f: d * f * 100 for f in range(30)} for d in range(10)} | {
-    b"big": 5_000_000,
-    b"link": Link(b"big"),
-    b"fifo": Special(),
-    b"empty": {},
-}
-SMALL = 300
-NOT_EMPTY = sum(1 for d in range(10) for f in range(30) if d * f)
-BYTES = sum(d * f * 100 for d in range(10) for f in range(30)) + 5_000_000
-SETTINGS = Settings(
-    nfs=NfsSettings(reply_seconds=20),
-    plan=PlanSettings(item_files=50),
-    lease=LeaseSettings(poll_seconds=0.05),
-)
+from cachewarmer.testing import Faults, ScriptedServer
+from tests.integration.scripted import BYTES, NOT_EMPTY, SMALL, TREE, warmed
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Warms one TARGET and returns the final status."""
-
-    async def run(target, settings=SETTINGS, **job):
-        async with asyncio.timeout(90):
-            return await warm(
-                make_job(parse_target(target), transport="nfs", **job),
-                broker_url=f"sqlite:///{tmp_path}/broker.db",
-                settings=settings,
-                processes=1,
-                on_status=lambda _: None,
-                stop=asyncio.Event(),
-            )
-
-    return run
-
-
-async def test_a_small_file_costs_one_read_and_nothing_else(run):
+async def test_a_small_file_costs_one_read_and_nothing_else(tmp_path):
     """Handles and attributes come with the listing, so nothing is asked per file but its bytes, each once."""
     async with ScriptedServer(TREE) as server:
-        status = await run(server.url())
+        status = await warmed(server.url(), tmp_path)
     report = status.report(0)
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["skipped_files"]) == (SMALL + 1, BYTES, 2)
@@ -60,10 +21,10 @@ async def test_a_small_file_costs_one_read_and_nothing_else(run):
     assert server.complaints == []
 
 
-async def test_a_server_without_attributes_costs_two_calls_a_small_file(run):
+async def test_a_server_without_attributes_costs_two_calls_a_small_file(tmp_path):
     """A cache that re-exports gives handles and no attributes: GETATTR and READ, no LOOKUP."""
     async with ScriptedServer(TREE, Faults(list_attributes=False, other_attributes=False)) as server:
-        status = await run(server.url())
+        status = await warmed(server.url(), tmp_path)
     report = status.report(0)
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["skipped_files"]) == (SMALL + 1, BYTES, 2)

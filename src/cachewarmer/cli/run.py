@@ -48,5 +48,8 @@ def log_to_stderr(verbose: bool, quiet: bool = False, service: bool = False) -> 
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s" if service else "%(message)s"
     )
+    if not service and not verbose:
+        # A job's failure is what the command itself ends with.
+        logging.getLogger("cachewarmer.manager").setLevel(logging.CRITICAL)
     for noisy in ("azure", "asyncio", "urllib3", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -14,6 +14,8 @@ class ScanCounter:
     """Counts for one scan; changed on the event loop only."""
 
     def __init__(self) -> None:
+        self.base = ""
+        """What stands before every path that is reported: the export, without a slash at its end."""
         self.directories = 0
         self.files = 0
         self.bytes = 0
@@ -31,14 +33,17 @@ class ScanCounter:
         self.bytes += size
         self._histogram[min(63, size.bit_length())] += 1
         if len(self._largest) < LARGEST or size > self._largest[0][0]:
-            path = "/" + (directory + b"/" + name if directory else name).decode("utf-8", "surrogateescape")
+            path = self._whole(directory + b"/" + name if directory else name)
             (heapq.heappush if len(self._largest) < LARGEST else heapq.heappushpop)(self._largest, (size, path))
 
     def add_error(self, path: bytes, error: str) -> None:
         """A directory or name that could not be looked at."""
         self.failed_files += 1
         if len(self.errors) < ERROR_SAMPLE:
-            self.errors.append(PathError("/" + path.decode("utf-8", "surrogateescape"), error))
+            self.errors.append(PathError(self._whole(path), error))
+
+    def _whole(self, path: bytes) -> str:
+        return f"{self.base}/{path.decode('utf-8', 'surrogateescape')}"
 
     def largest(self) -> list[tuple[int, str]]:
         """The largest files, (bytes, path), largest first."""

@@ -8,10 +8,11 @@ items.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import CacheWarmerError, FileVanished, TransportError
+from cachewarmer.errors import CacheWarmerError, FileVanished, NfsStatusError, TransportError
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.planning.chunker import Chunker
@@ -57,6 +58,7 @@ class Walker:
         self.root = root.strip(b"/")
         self.settings = settings
         self.counter = counter
+        counter.base = export.rstrip("/")
         self.emit = emit
         self.filter = FileFilter(
             job.inclusion,
@@ -198,20 +200,37 @@ class Walker:
         first: asyncio.Task[Page],
         below: list[tuple[bytes, bytes]],
     ) -> None:
+        listed = array("q")
+        known: set[int] = set()
+        restarts = 0
         try:
             page = await first
             self.counter.directories += 1
             while True:
-                items = self._files(chunker, path, page.entries, below)
-                for name, error in page.errors:
+                entries, errors = page.entries, page.errors
+                if known:
+                    entries = [entry for entry in entries if hash(entry.name) not in known]
+                    errors = [one for one in errors if hash(one.name) not in known]
+                items = self._files(chunker, path, entries, below)
+                for name, error in errors:
                     self.counter.add_error(path + b"/" + name if path else name, str(error))
                 if items:
                     await self._emit(items)
                 self._push(below, number, keep=BATCH_DIRECTORIES)
                 if page.cookie is None:
                     return
-                async with self._listings:
-                    page = await session.list_page(path, handle, page.cookie)
+                listed.extend(hash(entry.name) for entry in entries)
+                listed.extend(hash(one.name) for one in errors)
+                try:
+                    async with self._listings:
+                        page = await session.list_page(path, handle, page.cookie)
+                except NfsStatusError as error:
+                    # The directory changed so that its listing can't go on: from the start, without what we have.
+                    restarts += 1
+                    if not error.transient or restarts > LIST_ATTEMPTS:
+                        raise
+                    known = set(listed)
+                    page = await self._first_page(session, path, handle)
         except FileVanished as error:
             if path == self.root:
                 raise

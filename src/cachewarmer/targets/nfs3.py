@@ -189,7 +189,10 @@ class Nfs3Session(Session):
             results = await self._window.call(procedure, arguments, reply_bytes)
             status = nfs3.decode_status(results)
             if status == nfs3.OK:
-                return decode(results)
+                try:
+                    return decode(results)
+                except RemoteProtocolError as error:
+                    raise RemoteProtocolError(f"{nfs3.PROCEDURES[procedure]} {self._where}: {error}") from error
             if status != nfs3.JUKEBOX or waited >= self._settings.jukebox_limit_seconds:
                 raise nfs3.status_error(status, procedure, f"{self._where}/{path.decode('utf-8', 'replace')}")
             await asyncio.sleep(wait)

@@ -6,7 +6,15 @@ import socket
 from dataclasses import dataclass
 
 from cachewarmer.config import NfsSettings
-from cachewarmer.errors import CacheWarmerError, ConnectFailed, FlavorRefused, MountError, RpcRefused, TransportError
+from cachewarmer.errors import (
+    CacheWarmerError,
+    ConnectFailed,
+    FlavorRefused,
+    MountError,
+    RemoteProtocolError,
+    RpcRefused,
+    TransportError,
+)
 from cachewarmer.rpc import mount3, nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.rpc.xdr import Unpacker
@@ -61,6 +69,10 @@ class MountClient:
             except ConnectFailed as error:
                 problem = error
                 continue
+            except RemoteProtocolError as error:
+                if str(error).startswith(host):
+                    raise
+                raise RemoteProtocolError(f"{host}: {error}") from error
             return Mounted(export, root, family, address, nfs_port, self._mount_port, self.privileged)
         raise problem
 

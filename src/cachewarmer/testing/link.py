@@ -149,7 +149,7 @@ class FaultyLink(Link):
         if trick is Trick.EMPTY_FRAGMENTS:
             return bytes(4 * 4096)
         assert trick is Trick.TRUNCATED
-        length = max(4, (mark & ~wire.LAST) - 4)
+        length = max(4, (mark & ~wire.LAST) // 8 * 4)
         return _MARK.pack(wire.LAST | length) + record[4 : 4 + length]
 
     def _fragmented(self, record: bytes) -> bytes:
