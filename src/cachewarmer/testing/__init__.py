@@ -6,7 +6,19 @@
 from __future__ import annotations
 
 from cachewarmer.testing.faults import Faults, Trick
+from cachewarmer.testing.proxy import CountingProxy
 from cachewarmer.testing.server import ScriptedServer
+from cachewarmer.testing.synthetic import SyntheticTree
 from cachewarmer.testing.tree import Link, MemoryTree, Special, Tree
 
-__all__ = ["Faults", "Link", "MemoryTree", "ScriptedServer", "Special", "Tree", "Trick"]
+__all__ = [
+    "CountingProxy",
+    "Faults",
+    "Link",
+    "MemoryTree",
+    "ScriptedServer",
+    "Special",
+    "SyntheticTree",
+    "Tree",
+    "Trick",
+]
