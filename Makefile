@@ -1,12 +1,13 @@
 # make warm TARGET=…   sets everything up in .venv, then warms      make test    sets up what the tests need, runs them all
 # make check           lint, types, layers                          make bench   against peers
+# make bundle          dist/cachewarmer: one file with every command, and wheel and sdist
 
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TARGET ?=
 
-.PHONY: warm test check bench clean
+.PHONY: warm test check bench bundle clean
 
 warm: $(VENV)/.run
 ifeq ($(strip $(TARGET)),)
@@ -17,7 +18,7 @@ else
 endif
 
 test: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node fuse
+	@bash scripts/packages.sh nfs node fuse kernel deploy bundle
 	$(PYTHON) -m pytest $(PYTEST)
 
 check: $(VENV)/.dev
@@ -29,8 +30,14 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@bash scripts/packages.sh nfs node
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(PYTHON) -m benchmarks.reader
+	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.killing 1
+
+bundle:
+	@bash scripts/packages.sh bundle
+	@sh deploy/bundle/build
 
 $(VENV)/.run: pyproject.toml constraints.txt scripts/venv.sh
 	@bash scripts/venv.sh $(VENV) fast

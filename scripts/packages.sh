@@ -15,6 +15,15 @@ for group in "$@"; do
     deploy) want debootstrap debootstrap; want systemd-nspawn systemd-container; want ssh openssh-client
       want shellcheck shellcheck ;;
     fuse) want fusermount3 fuse3 ;;
+    kernel) want qemu-system-x86_64 qemu-system-x86; want debootstrap debootstrap; want mke2fs e2fsprogs ;;
+    deploy)
+      want systemd-nspawn systemd-container
+      want debootstrap debootstrap
+      want shellcheck shellcheck
+      want ssh openssh-client
+      want unshare util-linux
+      ;;
+    bundle) want objdump binutils ;;
     *) echo "packages.sh: unknown group $group" >&2; exit 2 ;;
   esac
 done

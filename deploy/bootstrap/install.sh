@@ -1,0 +1,180 @@
+#!/bin/sh
+# Installs the manager or a worker on this machine, from the folder that holds this script. Run again: upgrades.
+#   install.sh manager|worker      (settings come in environment variables, see README.md)
+#   install.sh programs            only the commands: for a machine that only submits jobs
+# shellcheck disable=SC2016,SC2034  # single quotes are meant; some names are read through eval
+set -eu
+umask 077
+
+role=${1:-}
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=${CACHEWARMER_ROOT:-} # another root directory, for the tests
+bin=$root/usr/local/bin
+lib=$root/usr/local/lib/cachewarmer
+etc=$root/etc/cachewarmer
+units=$root/etc/systemd/system
+changed=
+
+fail() {
+  echo "cachewarmer: $*" >&2
+  exit 1
+}
+
+say() { echo "cachewarmer: $*"; }
+
+# put MODE SOURCE DESTINATION: replaces a file in one step, and notes whether that changed anything.
+put() {
+  if [ -f "$3" ] && cmp -s "$2" "$3"; then
+    chmod "$1" "$3"
+    return
+  fi
+  cp -- "$2" "$3.new"
+  chmod "$1" "$3.new"
+  mv -f -- "$3.new" "$3"
+  changed=yes
+}
+
+# line NAME VALUE: one line of a systemd EnvironmentFile; within double quotes it takes \ " ` $ after a backslash.
+line() {
+  case $2 in
+  *'
+'*) fail "$1 can't hold a line break" ;;
+  esac
+  printf '%s="%s"\n' "$1" "$(printf '%s' "$2" | sed 's/[\\"`$]/\\&/g')"
+}
+
+lines() {
+  for name in "$@"; do
+    eval "value=\${$name-}"
+    line "$name" "$value"
+  done
+}
+
+systemctl_here() {
+  if [ -z "$root" ] && [ -d /run/systemd/system ]; then systemctl "$@"; fi
+}
+
+case $role in
+manager | worker | programs) ;;
+*) fail "usage: $0 manager|worker|programs" ;;
+esac
+[ "$(id -u)" -eq 0 ] || fail "must run as root"
+
+if [ "$role" != programs ]; then
+  [ -n "${STORAGE_ACCOUNT-}" ] || fail "STORAGE_ACCOUNT is not set"
+  [ -n "${QUEUE_PREFIX-}" ] || fail "QUEUE_PREFIX is not set"
+fi
+
+# The environment of a first CacheWarmer may name the folder; what lies beside this script is what counts.
+(cd "$here" && sha256sum --check --quiet --strict SHA256SUMS) || fail "$here: a file differs from SHA256SUMS; prepare the folder again"
+
+mkdir -p "$bin" "$lib" "$etc" "$units"
+chmod 755 "$bin" "$lib" "$etc" "$units"
+put 755 "$here/cachewarmer" "$bin/cachewarmer"
+for name in cachewarmer-manager cachewarmer-worker cachewarmer-jobsubmitter; do
+  [ "$(readlink "$bin/$name" || true)" = cachewarmer ] || ln -sfn cachewarmer "$bin/$name"
+done
+put 755 "$here/remove.sh" "$lib/remove"
+if [ "$role" = programs ]; then
+  say "commands installed in $bin"
+  exit 0
+fi
+
+if [ -z "$root" ] && ! id cachewarmer >/dev/null 2>&1; then
+  useradd --system --user-group --home-dir /var/lib/cachewarmer --no-create-home --shell /usr/sbin/nologin cachewarmer
+fi
+put 755 "$here/backoff" "$lib/backoff"
+
+fresh=$etc/$role.fresh
+{
+  echo "# Written by bootstrap.cachewarmer-$role.sh; run it again to change it."
+  lines STORAGE_ACCOUNT STORAGE_ACCOUNT_RESOURCE_GROUP QUEUE_PREFIX
+  if [ "$role" = manager ]; then
+    : "${VMSS_WORKER_COUNT:=0}"
+    lines BOOTSTRAP_MOUNT_ADDRESS BOOTSTRAP_EXPORT_PATH BOOTSTRAP_SCRIPT \
+      VMSS_USERNAME VMSS_SSHPUBLICKEY VMSS_SUBNET VMSS_WORKER_COUNT
+  fi
+  for name in AZURE_CLIENT_ID AZURE_SUBSCRIPTION_ID AZURE_STORAGE_ENDPOINT_SUFFIX CACHEWARMER_CONFIG no_proxy; do
+    eval "value=\${$name-}"
+    [ -z "$value" ] || line "$name" "$value"
+  done
+} >"$fresh"
+put 644 "$fresh" "$etc/$role.env"
+
+# A proxy's address may hold a password, so it is kept with the secrets.
+{
+  echo "# Written by bootstrap.cachewarmer-$role.sh; only root may read this."
+  connection=${AZURE_STORAGE_CONNECTION_STRING-}
+  if [ -z "$connection" ] && [ -n "${STORAGE_KEY-}" ]; then
+    connection="DefaultEndpointsProtocol=https;AccountName=$STORAGE_ACCOUNT;AccountKey=$STORAGE_KEY;EndpointSuffix=${AZURE_STORAGE_ENDPOINT_SUFFIX:-core.windows.net}"
+  fi
+  [ -z "$connection" ] || line AZURE_STORAGE_CONNECTION_STRING "$connection"
+  [ "$role" != manager ] || [ -z "${VMSS_PASSWORD-}" ] || line VMSS_PASSWORD "$VMSS_PASSWORD"
+  for name in http_proxy https_proxy; do
+    eval "value=\${$name-}"
+    [ -z "$value" ] || line "$name" "$value"
+  done
+} >"$fresh"
+put 600 "$fresh" "$etc/$role.secret.env"
+rm -f -- "$fresh"
+
+instances=${CACHEWARMER_WORKERS_PER_HOST:-1}
+case $instances in
+'' | *[!0-9]* | 0) fail "CACHEWARMER_WORKERS_PER_HOST must be a number from 1" ;;
+esac
+files=cachewarmer-$role.service
+[ "$role" = manager ] || files="$files cachewarmer-worker@.service"
+for file in $files; do
+  put 644 "$here/systemd/$file" "$units/$file"
+  if [ "${CACHEWARMER_KERNEL_MOUNTS-}" = 1 ]; then
+    mkdir -p "$root/mnt/cachewarmer" "$units/$file.d"
+    chmod 755 "$units/$file.d"
+    put 644 "$here/systemd/kernel-mounts.conf" "$units/$file.d/kernel-mounts.conf"
+  elif [ -f "$units/$file.d/kernel-mounts.conf" ]; then
+    rm -f -- "$units/$file.d/kernel-mounts.conf"
+    rmdir --ignore-fail-on-non-empty "$units/$file.d"
+    changed=yes
+  fi
+done
+if [ -d "$root/etc/rsyslog.d" ]; then
+  before=$changed
+  changed=
+  put 644 "$here/logging/rsyslog.conf" "$root/etc/rsyslog.d/40-cachewarmer.conf"
+  [ -z "$changed" ] || systemctl_here try-restart rsyslog.service || true
+  changed=$before
+fi
+if [ -d "$root/etc/logrotate.d" ]; then
+  before=$changed
+  put 644 "$here/logging/logrotate.conf" "$root/etc/logrotate.d/cachewarmer"
+  changed=$before
+fi
+
+systemctl_here daemon-reload
+wanted=cachewarmer-$role.service
+if [ "$role" = worker ]; then
+  if [ "$instances" -gt 1 ]; then
+    wanted=
+    number=1
+    while [ "$number" -le "$instances" ]; do
+      wanted="$wanted cachewarmer-worker@$number.service"
+      number=$((number + 1))
+    done
+  fi
+  # What an earlier run enabled and this one does not want.
+  for link in "$units"/multi-user.target.wants/cachewarmer-worker*.service; do
+    [ -L "$link" ] || continue
+    case " $wanted " in
+    *" ${link##*/} "*) ;;
+    *) systemctl_here disable --now "${link##*/}" ;;
+    esac
+  done
+fi
+for unit in $wanted; do
+  systemctl_here enable --quiet "$unit"
+  if [ -n "$changed" ]; then action=restart; else action=start; fi
+  systemctl_here "$action" "$unit" || {
+    systemctl_here status --no-pager --lines=20 "$unit" >&2 || true
+    fail "$unit did not start"
+  }
+done
+say "$role installed from $here${changed:+ (changed)}: $wanted"

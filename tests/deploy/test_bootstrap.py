@@ -1,0 +1,164 @@
+"""The bootstrap folder, prepared and installed from on a machine with systemd, against Azurite."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.bundle import bundle
+from tests.deploy.node import node
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ODD = """it's "odd" \\ $HOME `id` /a b/"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A prepared bootstrap folder."""
+    made = tmp_path_factory.mktemp("bootstrap")
+    prepare(made)
+    return made
+
+
+def prepare(to):
+    subprocess.run(["sh", DEPLOY / "bootstrap/prepare.sh", "--to", to, "--executable", bundle()], check=True)
+
+
+@pytest.fixture(scope="module")
+def machine(folder):
+    """A node on which the folder is at /bootstrap."""
+    with node(binds={folder: "/bootstrap"}) as started:
+        yield started
+
+
+@pytest.fixture
+def environment(azurite_connection):
+    account = azurite_connection.partition("AccountName=")[2].partition(";")[0]
+    return {
+        "STORAGE_ACCOUNT": account,
+        "QUEUE_PREFIX": "boot",
+        "AZURE_STORAGE_CONNECTION_STRING": azurite_connection,
+        "BOOTSTRAP_PATH": "/bootstrap",
+    }
+
+
+def active(machine, unit):
+    return machine.run(f"systemctl is-active {unit}", check=False).stdout.strip()
+
+
+def variables(machine, unit):
+    """The environment of a unit's main process."""
+    pid = machine.run(f"systemctl show -P MainPID {unit}").stdout.strip()
+    raw = machine.run(f"tr '\\0' '\\n' </proc/{pid}/environ").stdout
+    return dict(line.split("=", 1) for line in raw.splitlines() if "=" in line)
+
+
+@pytest.mark.timeout(300)
+def test_manager_and_worker_from_the_folder_to_their_removal(machine, environment, nfs_server, nfs_root):
+    """Both come up under systemd and warm a job; installed again nothing restarts; at the end nothing is left."""
+    before = listing(machine)
+    odd = environment | {
+        "BOOTSTRAP_SCRIPT": ODD,
+        "VMSS_USERNAME": "o'brien",
+        "VMSS_PASSWORD": 'p"w$`\\ x',
+        "VMSS_WORKER_COUNT": "0",
+    }
+    machine.run("sh /bootstrap/bootstrap.cachewarmer-manager.sh", environment=odd)
+    machine.run("sh /bootstrap/bootstrap.cachewarmer-worker.sh", environment=environment)
+    for unit in ("cachewarmer-manager", "cachewarmer-worker"):
+        assert active(machine, unit) == "active", machine.run(f"journalctl -u {unit} --no-pager", check=False).stdout
+
+    # Odd values survive; secrets are root's alone, and on no command line.
+    held = variables(machine, "cachewarmer-manager")
+    assert (held["BOOTSTRAP_SCRIPT"], held["VMSS_USERNAME"], held["VMSS_PASSWORD"]) == (ODD, "o'brien", 'p"w$`\\ x')
+    key = environment["AZURE_STORAGE_CONNECTION_STRING"].partition("AccountKey=")[2].partition(";")[0]
+    assert machine.run("stat -c '%U %a' /etc/cachewarmer/*.secret.env").stdout == "root 600\nroot 600\n"
+    lines = machine.run("cat /proc/[0-9]*/cmdline | tr '\\0' ' '", check=False).stdout
+    assert key not in lines
+    assert 'p"w$' not in lines
+    assert key not in machine.run("cat /etc/cachewarmer/manager.env /etc/cachewarmer/worker.env").stdout
+    assert machine.run(
+        "ps -o user= -C cachewarmer-manager,cachewarmer-worker | sort -u", check=False
+    ).stdout.split() in (
+        ["cachewar+"],
+        ["cachewarmer"],
+        [],
+    )
+
+    # They do their work.
+    tree = nfs_root / "bootstrapped"
+    tree.mkdir()
+    for number in range(20):
+        (tree / f"f{number}").write_bytes(bytes(1000))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "cachewarmer", "submit", nfs_server.target("/bootstrapped"), "--wait", "--json"),
+            *("--broker", f"azure://{environment['STORAGE_ACCOUNT']}/boot"),
+        ],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "AZURE_STORAGE_CONNECTION_STRING": environment["AZURE_STORAGE_CONNECTION_STRING"],
+        },
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    logs = machine.run("journalctl -u 'cachewarmer-*' --no-pager", check=False).stdout
+    assert done.returncode == 0, done.stderr + logs
+    assert json.loads(done.stdout)["files"] == 20
+    assert key not in logs
+
+    # A second run changes nothing; a killed service comes back; another count of workers takes over.
+    pid = machine.run("systemctl show -P MainPID cachewarmer-worker").stdout
+    machine.run("sh /bootstrap/bootstrap.cachewarmer-worker.sh", environment=environment)
+    assert machine.run("systemctl show -P MainPID cachewarmer-worker").stdout == pid
+    machine.run(f"kill -9 {pid.strip()}")
+    wait(lambda: active(machine, "cachewarmer-worker") == "active")
+    assert machine.run("systemctl show -P MainPID cachewarmer-worker").stdout != pid
+    machine.run(
+        "sh /bootstrap/bootstrap.cachewarmer-worker.sh", environment=environment | {"CACHEWARMER_WORKERS_PER_HOST": "2"}
+    )
+    assert [active(machine, f"cachewarmer-worker{one}") for one in ("@1", "@2", "")] == ["active", "active", "inactive"]
+
+    machine.run("/usr/local/lib/cachewarmer/remove worker && sh /bootstrap/remove.sh manager", seconds=150)
+    assert listing(machine) == before
+
+
+def wait(true, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def listing(machine):
+    """Units, users and files that an installation could leave behind."""
+    return machine.run(
+        "ls /etc/systemd/system /etc/systemd/system/multi-user.target.wants /usr/local/bin /usr/local/lib /etc /var/lib "
+        "/etc/rsyslog.d /etc/logrotate.d; cut -d: -f1 /etc/passwd /etc/group"
+    ).stdout
+
+
+def test_what_is_missing_is_said(machine):
+    """Before anything is installed."""
+    done = machine.run("sh /bootstrap/bootstrap.cachewarmer-worker.sh", check=False, environment={"QUEUE_PREFIX": "p"})
+    assert done.returncode == 1
+    assert "STORAGE_ACCOUNT is not set" in done.stderr
+
+
+def test_a_damaged_folder_installs_nothing(machine, folder, environment, tmp_path):
+    """The checksums are looked at first."""
+    copy = folder / "damaged"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("damaged"))
+    with (copy / "cachewarmer").open("ab") as program:
+        program.write(b"x")
+    done = machine.run("sh /bootstrap/damaged/bootstrap.cachewarmer-worker.sh", check=False, environment=environment)
+    shutil.rmtree(copy)
+    assert done.returncode == 1
+    assert "SHA256SUMS" in done.stderr
+    assert machine.run("ls /usr/local/bin").stdout == ""

@@ -1,0 +1,65 @@
+"""The single-file program on a machine that has nothing."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from cachewarmer import __version__
+from tests.deploy.bundle import bundle
+from tests.deploy.node_image import minimal_root
+from tests.servers.need import need
+
+COMMANDS = ("cachewarmer", "cachewarmer-manager", "cachewarmer-worker", "cachewarmer-jobsubmitter")
+
+
+@pytest.fixture(scope="module")
+def bare_root(tmp_path_factory):
+    """A Debian of the essential packages alone, with the program and its links in it."""
+    need(os.geteuid() == 0, "chroot needs root")
+    root = tmp_path_factory.mktemp("bare") / "root"
+    program = bundle()
+    subprocess.run(["cp", "-a", minimal_root(), root], check=True)
+    shutil.copy(program, root / "usr/local/bin/cachewarmer")
+    for name in COMMANDS[1:]:
+        (root / "usr/local/bin" / name).symlink_to("cachewarmer")
+    return root
+
+
+def inside(root, *command):
+    return subprocess.run(["chroot", root, *command], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_runs_where_there_is_no_python(bare_root):
+    """And says the version of this checkout."""
+    assert inside(bare_root, "sh", "-c", "command -v python3").returncode != 0
+    done = inside(bare_root, "cachewarmer", "--version")
+    assert (done.returncode, done.stdout) == (0, f"cachewarmer {__version__}\n"), done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS[1:])
+def test_it_is_the_command_that_it_is_called_by(bare_root, name):
+    """Through a link it takes the first CacheWarmer's flags, and asks for those that are missing."""
+    done = inside(bare_root, name, "-enableDebugging")
+    assert done.returncode == 2, done.stderr
+    assert "-storageAccountName" in done.stderr or "-warmTarget" in done.stderr
+
+
+def test_it_warms_a_directory(bare_root):
+    """The whole path of the data works in it: scan, broker, readers in processes of their own."""
+    done = inside(
+        bare_root, "cachewarmer", "warm", "/usr/share/perl5", "--processes", "2", "--broker", "sqlite:////b.db"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_speaks_to_the_storage_service(bare_root, azurite_connection):
+    """The Azure SDK is in it."""
+    account = azurite_connection.partition("AccountName=")[2].partition(";")[0]
+    done = inside(
+        bare_root,
+        *("env", f"AZURE_STORAGE_CONNECTION_STRING={azurite_connection}"),
+        *("cachewarmer", "status", "--broker", f"azure://{account}/bundle"),
+    )
+    assert (done.returncode, done.stdout) == (0, "no jobs\n"), done.stderr
