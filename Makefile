@@ -33,7 +33,8 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.reader
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.broker
-	$(PYTHON) -m benchmarks.killing 1
+	$(PYTHON) -m benchmarks.traffic
+	$(PYTHON) -m benchmarks.killing 10
 
 bundle:
 	@bash scripts/packages.sh bundle

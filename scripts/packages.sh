@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# packages.sh GROUP…: installs the Debian packages of each group (nfs, node, fuse, bundle, deploy) that are missing,
+# packages.sh GROUP…: installs the Debian packages of each group (nfs, node, fuse, kernel, bundle, deploy) that are missing,
 # where it may. Exit code 1, with what is missing, where it may not.
 set -uo pipefail
 missing=()
@@ -16,14 +16,6 @@ for group in "$@"; do
       want shellcheck shellcheck ;;
     fuse) want fusermount3 fuse3 ;;
     kernel) want qemu-system-x86_64 qemu-system-x86; want debootstrap debootstrap; want mke2fs e2fsprogs ;;
-    deploy)
-      want systemd-nspawn systemd-container
-      want debootstrap debootstrap
-      want shellcheck shellcheck
-      want ssh openssh-client
-      want unshare util-linux
-      ;;
-    bundle) want objdump binutils ;;
     *) echo "packages.sh: unknown group $group" >&2; exit 2 ;;
   esac
 done

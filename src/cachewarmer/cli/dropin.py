@@ -108,5 +108,6 @@ def _service(kind: str, chosen: argparse.Namespace) -> int:
     chosen.resource_group = chosen.storageAccountResourceGroup
     chosen.account_key = getattr(chosen, "storageKey", "")
     chosen.verbose, chosen.quiet = chosen.enableDebugging, False
+    chosen.transport = ""
     chosen.name, chosen.exit_when_idle, chosen.jobs_at_once, chosen.max_bandwidth = "", None, 4, 0
     return service.run_manager(chosen) if kind == "manager" else service.run_worker(chosen)

@@ -160,6 +160,12 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_broker(worker)
     options.add_service(worker)
     options.add_reading(worker)
+    worker.add_argument(
+        "--transport",
+        choices=("auto", "nfs", "mount"),
+        default="",
+        help="how this worker reads, whatever a job says (nfs: the direct reader; mount: a kernel mount)",
+    )
     worker.add_argument("--max-bandwidth", type=options.size, default=0, metavar="SIZE", help="bytes per second")
     return parser
 

@@ -1,0 +1,63 @@
+"""The far server, and counting proxies that run beside a test that has no event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from cachewarmer.testing.proxy import CountingProxy
+
+SMALL_FILES, SMALL_BYTES, LARGE_BYTES = 60, 13_000, 3_000_000
+BYTES = SMALL_FILES * SMALL_BYTES + LARGE_BYTES
+FILES = SMALL_FILES + 1
+
+
+def make_tree(root: Path) -> None:
+    """Small files in three directories, and one large file."""
+    for number in range(SMALL_FILES):
+        path = root / f"d{number % 3}" / f"f{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(SMALL_BYTES))
+    (root / "large").write_bytes(os.urandom(LARGE_BYTES))
+
+
+@contextlib.contextmanager
+def counting(host: str, port: int, *, delay_seconds: float = 0.0) -> Iterator[CountingProxy]:
+    """A proxy whose loop runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    proxy = CountingProxy(host, port, delay_seconds=delay_seconds)
+    asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result(30)
+    try:
+        yield proxy
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.__aexit__(None, None, None), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()
+
+
+class Counted:
+    """What passed a proxy since this was made."""
+
+    def __init__(self, proxy: CountingProxy) -> None:
+        self._proxy = proxy
+        self._calls = proxy.calls.copy()
+        self._bytes = proxy.read_answered
+
+    @property
+    def read_bytes(self) -> int:
+        return self._proxy.read_answered - self._bytes
+
+    @property
+    def calls(self) -> int:
+        return (self._proxy.calls - self._calls).total()
+
+    @property
+    def reads(self) -> int:
+        return (self._proxy.calls - self._calls)["READ"]

@@ -1,0 +1,84 @@
+"""The cache that most people run: a Linux knfsd that re-exports a far NFS server. Is it warm afterwards?"""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.kernel.guest import HOST, guest
+from tests.kernel.origin import BYTES, FILES, SMALL_FILES, Counted, counting, make_tree
+from tests.servers.ganesha import ganesha
+from tests.servers.need import need
+
+pytestmark = pytest.mark.timeout(400)
+NFS, MOUNTD = 2049, 20048
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    root = tmp_path_factory.mktemp("origin")
+    root.chmod(0o755)
+    make_tree(root / "tree")
+    with ganesha(root) as server, counting("127.0.0.1", server.nfs_port, delay_seconds=0.005) as proxy:
+        yield server, proxy
+
+
+@pytest.fixture(scope="module")
+def cache(origin):
+    """A guest that mounts the origin and exports the mount again."""
+    server, proxy = origin
+    options = f"vers=3,nolock,ro,proto=tcp,mountproto=tcp,port={proxy.port},mountport={server.mount_port},actimeo=600"
+    with guest("cache", memory_mib=1024, forward=(NFS, MOUNTD)) as machine:
+        machine.run(
+            f"mkdir -p /srv/cache && mount -t nfs -o {options} {HOST}:{server.export} /srv/cache && "
+            "rpcbind -w && modprobe nfsd && mount -t nfsd nfsd /proc/fs/nfsd && "
+            "echo '/srv/cache *(ro,fsid=1,insecure,no_root_squash,no_subtree_check)' >/etc/exports && "
+            f"exportfs -ar && rpc.nfsd 16 && rpc.mountd -p {MOUNTD}"
+        )
+        yield machine
+
+
+def test_one_warm_up_leaves_no_read_for_the_origin(cache, origin, capsys):
+    """The direct reader warms through the cache; then two other clients read all of it, and the origin sees no READ."""
+    need(shutil.which("nfs-cat"), "libnfs-utils is not installed")
+    _, far = origin
+    nfs, mountd = cache.ports[NFS], cache.ports[MOUNTD]
+    with counting("127.0.0.1", nfs) as near:
+        cold, asked = Counted(far), Counted(near)
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "cachewarmer", "warm", "--transport", "nfs", "--json"),
+                f"nfs://127.0.0.1/srv/cache/tree?nfsport={near.port}&mountport={mountd}",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + cache.log()
+        report = json.loads(done.stdout)
+        assert (report["files"], report["bytes"]) == (FILES, BYTES)
+        assert cold.read_bytes >= BYTES, "it was cold"
+        assert asked.read_bytes == BYTES
+        with capsys.disabled():
+            print(f"\ncalls a small file at the cache: {(asked.calls - asked.reads + SMALL_FILES) / FILES:.2f}")
+        assert asked.calls - asked.reads < 1.4 * FILES, "about one GETATTR a file beside its READs"
+
+    warm = Counted(far)
+    for number in range(SMALL_FILES):
+        url = f"nfs://127.0.0.1/srv/cache/tree/d{number % 3}/f{number}?version=3&nfsport={nfs}&mountport={mountd}"
+        read = subprocess.run(["nfs-cat", url], capture_output=True, timeout=60, check=False)
+        assert len(read.stdout) == 13_000, read.stderr
+    assert warm.reads == 0
+
+    with guest("client", memory_mib=384) as client:
+        options = f"vers=3,nolock,proto=tcp,mountproto=tcp,port={nfs},mountport={mountd}"
+        client.run(
+            f"mkdir -p /mnt/cache && mount -t nfs -o {options} {HOST}:/srv/cache /mnt/cache && "
+            "find /mnt/cache/tree -type f -print0 | xargs -0 cat | wc -c >/tmp/count"
+        )
+        assert int(client.run("cat /tmp/count").out) == BYTES
+        client.run("umount /mnt/cache")
+    assert warm.reads == 0, "nothing that a client of the cache read went to the origin"
