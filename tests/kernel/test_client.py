@@ -116,7 +116,7 @@ def test_both_transports_serve_one_job(client, origin):
         client.start(f"{name} worker {broker} --name mounted --transport mount {slow}"),
         client.start(f"{name} worker {broker} --name direct --transport nfs {slow}"),
     ]
-    client.run('for name in mounted direct; do until pgrep -f -- "--name $name"; do sleep 0.2; done; done; sleep 5')
+    client.run('for name in mounted direct; do until pgrep -f -- "[-]-name $name"; do sleep 0.2; done; done; sleep 5')
     ran = client.run(f"{name} submit {shlex.quote(target(origin))} {broker} --wait --json", check=False)
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
@@ -138,7 +138,7 @@ def test_a_hung_server_does_not_hold_a_worker(client, origin):
     broker = "--broker sqlite:////tmp/hung.db"
     manager = client.start(f"{name} manager {broker} --exit-when-idle 30")
     job = client.run(f"{name} submit {shlex.quote(target(origin))} {broker}").out.split()[0]
-    stuck = client.start(f"{name} worker {broker} --name stuck --transport mount --max-bandwidth 200k")
+    stuck = client.start(f"exec env {name} worker {broker} --name stuck --transport mount --max-bandwidth 200k")
     counted = Counted(proxy)
     deadline = time.monotonic() + 60
     while not counted.reads:

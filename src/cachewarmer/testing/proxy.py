@@ -111,8 +111,8 @@ class CountingProxy:
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
-        except OSError:
-            pass  # the server behind is gone: the client sees its connection end
+        except (OSError, asyncio.CancelledError):
+            pass  # the server behind is gone, or the proxy ends: the client sees its connection end
         finally:
             for one in (writer, behind):
                 if one is not None:
