@@ -134,11 +134,11 @@ def test_a_hung_server_does_not_hold_a_worker(client, origin):
     """A hard mount waits for ever; the worker still ends when it is told to, and its items are read by another."""
     _, proxy = origin
     configure(client, "hung", SHORT_LEASES + MOUNT)
-    name = "CACHEWARMER_CONFIG=/tmp/hung.toml python3 -m cachewarmer"
+    name = "env CACHEWARMER_CONFIG=/tmp/hung.toml python3 -m cachewarmer"
     broker = "--broker sqlite:////tmp/hung.db"
     manager = client.start(f"{name} manager {broker} --exit-when-idle 30")
     job = client.run(f"{name} submit {shlex.quote(target(origin))} {broker}").out.split()[0]
-    stuck = client.start(f"exec env {name} worker {broker} --name stuck --transport mount --max-bandwidth 200k")
+    stuck = client.start(f"exec {name} worker {broker} --name stuck --transport mount --max-bandwidth 200k")
     counted = Counted(proxy)
     deadline = time.monotonic() + 60
     while not counted.reads:
@@ -150,7 +150,7 @@ def test_a_hung_server_does_not_hold_a_worker(client, origin):
     ended = stuck.result(60)
     assert ended.code in (0, 130), ended.err
     proxy.delay_seconds = 0.0
-    client.run(f"timeout 120 {name} worker {broker} --name other --transport nfs --exit-when-idle 10", seconds=150)
+    client.run(f"{name} worker {broker} --name other --transport nfs --exit-when-idle 10", seconds=150)
     report = json.loads(client.run(f"{name} status {job} {broker} --json").out)
     assert (report["state"], report["files"], report["bytes"]) == ("completed", FILES, BYTES)
     assert manager.result(120).code == 0
