@@ -27,8 +27,12 @@ def azurite_program() -> Path:
         if not program.exists():
             place.mkdir(exist_ok=True)
             command = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "--no-package-lock", "--silent"]
-            done = subprocess.run([*command, f"azurite@{VERSION}"], cwd=place, capture_output=True, check=False)
-            need(done.returncode == 0 and program.exists(), f"npm could not install azurite@{VERSION}")
+            for _ in range(3):  # a registry may have a bad moment
+                done = subprocess.run([*command, f"azurite@{VERSION}"], cwd=place, capture_output=True, check=False)
+                if done.returncode == 0 and program.exists():
+                    break
+            said = done.stderr.decode(errors="replace").strip()[-300:]
+            need(done.returncode == 0 and program.exists(), f"npm could not install azurite@{VERSION}: {said}")
     return program
 
 
