@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from tests.servers.ports import free_port
+
 
 def run(*arguments, stdin=b"", **more):
     return subprocess.run(
@@ -188,3 +190,32 @@ def test_help_imports_nothing_heavy():
 
 def test_version():
     assert run("--version").stdout.startswith(b"cachewarmer 0.")
+
+
+def test_auto_says_how_both_transports_failed():
+    """Nothing listens there: one line with what the direct reader and the kernel mount met."""
+    port = free_port()
+    done = run("warm", f"nfs://127.0.0.1/data?nfsport={port}&mountport={port}", "--transport", "auto")
+    assert done.returncode == 1
+    assert b"direct reader:" in done.stderr
+    assert b"kernel mount:" in done.stderr
+
+
+def test_a_report_on_a_terminal_names_the_slowest_and_the_failed(nfs_server, exported):
+    """Totals, rates, histogram, slowest and failed paths, in less than a screen."""
+    (exported / "secret").write_bytes(b"x")
+    (exported / "secret").chmod(0)
+    done = run("warm", nfs_server.target("/" + exported.name, uid=4711, gid=4711))
+    assert done.returncode == 3
+    said = done.stdout.decode()
+    assert "secret" in said
+    assert "large" in said
+    assert said.count("\n") <= 40
+
+
+def test_all_jobs_can_be_watched(nfs_server, exported):
+    """Without a job it shows all of them, and ends when none is going on."""
+    job = json.loads(run("warm", target_of(nfs_server, exported), "--json").stdout)["job"]
+    done = run("status", "--watch")
+    assert done.returncode == 0
+    assert job.encode() in done.stdout

@@ -9,6 +9,7 @@ import pytest
 from tests.kernel.guest import HOST, guest
 from tests.kernel.origin import BYTES, FILES, Counted, counting, make_tree
 from tests.servers.ganesha import ganesha
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -154,3 +155,37 @@ def test_a_hung_server_does_not_hold_a_worker(client, origin):
     report = json.loads(client.run(f"{name} status {job} {broker} --json").out)
     assert (report["state"], report["files"], report["bytes"]) == ("completed", FILES, BYTES)
     assert manager.result(120).code == 0
+
+
+def mounts(client):
+    return client.run("grep -c /mnt/cachewarmer /proc/mounts", check=False).out.strip()
+
+
+def test_what_a_killed_process_mounted_is_unmounted_by_the_next(client, origin):
+    """Two processes share one mount; after kill -9 of all of them it is still there, used, and let go of at the end."""
+    words = ["python3", "-m", "cachewarmer", "warm", target(origin), "--transport", "mount", "--max-bandwidth", "100k"]
+    begun = client.start(f"CACHEWARMER_CONFIG=/tmp/config.toml exec {shlex.join(words)} --processes 2 -q")
+    deadline = time.monotonic() + 60
+    while mounts(client) != "1":
+        assert time.monotonic() < deadline, "nothing was mounted"
+        time.sleep(0.2)
+    client.run("pkill -KILL -f -- '[c]achewarmer warm'; pkill -KILL -f '[m]ultiprocessing'", check=False)
+    assert begun.result(60).code != 0
+    assert mounts(client) == "1"
+    warm(client, origin, "mount")
+    assert mounts(client) == "0"
+
+
+def test_auto_mounts_where_only_nfsv4_is_spoken(client, tmp_path_factory):
+    """The direct reader has nothing to talk to; the kernel mounts the root of NFSv4."""
+    root = tmp_path_factory.mktemp("four")
+    root.chmod(0o755)
+    make_tree(root / "tree")
+    configure(client, "four", '[mount]\nvers = "4.2"\n')
+    with ganesha(root, protocols="4") as server, counting("127.0.0.1", server.nfs_port) as proxy:
+        url = f"nfs://{HOST}/warm/tree?nfsport={proxy.port}&mountport={free_port()}"
+        name = "CACHEWARMER_CONFIG=/tmp/four.toml python3 -m cachewarmer"
+        ran = client.run(f"{name} warm {shlex.quote(url)} --json", check=False)
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert (report["files"], report["bytes"]) == (FILES, BYTES)

@@ -101,6 +101,7 @@ def ganesha(
     )
     _start_rpcbind()
     nfs_port, mount_port = nfs_port or free_port(address), mount_port or free_port(address)
+    listening = mount_port if "3" in protocols else nfs_port
     with contextlib.ExitStack() as stack:
         place = Path(tempfile.mkdtemp(prefix="ganesha-"))
         log = place / "log"
@@ -127,7 +128,7 @@ LOG {{ Default_Log_Level = EVENT; }}
             )
             stack.callback(stop, child)
             wait_until(
-                lambda: log.exists() and b"NFS SERVER INITIALIZED" in log.read_bytes() and accepts(mount_port, address),
+                lambda: log.exists() and b"NFS SERVER INITIALIZED" in log.read_bytes() and accepts(listening, address),
                 child,
                 "NFS-Ganesha",
                 log,

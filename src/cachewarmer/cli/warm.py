@@ -70,9 +70,12 @@ def finish(chosen: argparse.Namespace, statuses: list[JobStatus], *, interrupted
     if chosen.json:
         print_json(combine(reports))
     elif not chosen.quiet:
-        print("\n".join(line for report in reports for line in job_lines(report)))
+        # Of a job that failed before it found anything there is nothing to report but why.
+        shown = [one for one in reports if one["state"] != JobState.FAILED or one["scanned_files"]]
+        if shown:
+            print("\n".join(line for report in shown for line in job_lines(report)))
     for status in statuses:
-        if status.state is JobState.FAILED and (chosen.json or chosen.quiet):
+        if status.state is JobState.FAILED:
             print(f"cachewarmer: {failure_line(status)}", file=sys.stderr)
     unfinished = [status for status in statuses if not status.state.final]
     if interrupted and unfinished and not chosen.quiet and hasattr(chosen, "resume"):
