@@ -17,6 +17,7 @@ from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
     HttpResponseError,
+    ResourceExistsError,
     ServiceRequestError,
     ServiceResponseError,
 )
@@ -36,6 +37,7 @@ CONNECT_SECONDS = 8.0
 READ_SECONDS = 20.0
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 TRANSIENT_CODES = frozenset({"QueueBeingDeleted", "TableBeingDeleted", "OperationTimedOut", "ServerBusy"})
+FORBIDDEN = 403
 ROLES = "Storage Queue Data Contributor and Storage Table Data Contributor"
 
 FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)
@@ -126,3 +128,19 @@ def _retry_after(error: BaseException) -> float:
         return max(0.0, min(30.0, float(headers.get("Retry-After", 0))))
     except (TypeError, ValueError):
         return 0.0
+
+
+async def create(what: str, make: Callable[[], Awaitable[object]], is_there: Callable[[], Awaitable[bool]]) -> None:
+    """Makes something unless it is there; an identity that may not make it may find it there.
+
+    Raises:
+        BrokerError: it is not there and we may not make it. BrokerUnavailable: see ``call``.
+    """
+    try:
+        await call(what, make)
+    except ResourceExistsError:
+        return
+    except FOREIGN as error:
+        if getattr(error, "status_code", None) == FORBIDDEN and await is_there():
+            return
+        raise translated(error, what) from error

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
-from cachewarmer.broker.azure_calls import FOREIGN, call, error_code, translated
+from cachewarmer.broker.azure_calls import FOREIGN, call, create, error_code, translated
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.wire import MAX_MESSAGE_BYTES
 
@@ -58,15 +58,7 @@ class Queue:
 
     async def create(self) -> None:
         """Makes the queue if it is missing. An identity that may not make queues finds it there."""
-        what = f"making the queue {self.name}"
-        try:
-            await call(what, self._client.create_queue)
-        except ResourceExistsError:
-            return
-        except FOREIGN as error:
-            if getattr(error, "status_code", None) == 403 and await self._is_there():  # noqa: PLR2004  # forbidden
-                return
-            raise translated(error, what) from error
+        await create(f"making the queue {self.name}", self._client.create_queue, self._is_there)
 
     async def _is_there(self) -> bool:
         try:

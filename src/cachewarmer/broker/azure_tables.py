@@ -14,7 +14,7 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from cachewarmer.broker import records
-from cachewarmer.broker.azure_calls import FOREIGN, call, translated
+from cachewarmer.broker.azure_calls import FOREIGN, call, create, translated
 from cachewarmer.broker.azure_names import job_partition, records_partition
 from cachewarmer.errors import BrokerError, BrokerUnavailable, UnknownJob
 from cachewarmer.model import JobState, ScanTotals, WarmJob
@@ -83,15 +83,7 @@ class Records:
 
     async def create_table(self) -> None:
         """Makes the table if it is missing. An identity that may not make tables finds it there."""
-        what = f"making the table {self._client.table_name}"
-        try:
-            await call(what, self._client.create_table)
-        except ResourceExistsError:
-            return
-        except FOREIGN as error:
-            if getattr(error, "status_code", None) == 403 and await self._is_there():  # noqa: PLR2004  # forbidden
-                return
-            raise translated(error, what) from error
+        await create(f"making the table {self._client.table_name}", self._client.create_table, self._is_there)
 
     async def _is_there(self) -> bool:
         try:
