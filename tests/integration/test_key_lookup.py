@@ -1,0 +1,91 @@
+"""An identity without a role on the data looks the account's key up, as the first CacheWarmer did."""
+
+import shutil
+import ssl
+import subprocess
+import time
+from types import SimpleNamespace
+
+import pytest
+from aiohttp import web
+from azure.core.credentials import AccessToken
+
+from cachewarmer.broker import azure_auth
+from cachewarmer.errors import BrokerError, ConfigError
+from tests.servers.need import need
+from tests.servers.ports import free_port
+
+PATH = "/subscriptions/sub/resourceGroups/render/providers/Microsoft.Storage/storageAccounts/account/listKeys"
+
+
+class Identity:
+    """One that may ask the resource manager."""
+
+    async def get_token(self, *scopes, **more):
+        return AccessToken("secret-token", int(time.time()) + 3600)
+
+    async def close(self):
+        pass
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *error):
+        pass
+
+
+@pytest.fixture
+async def manager(tmp_path, monkeypatch):
+    """A resource manager on loopback, over TLS as the SDK insists; ``answers`` and ``asked`` are its script."""
+    need(shutil.which("openssl"), "openssl is not installed")
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    files = ["-keyout", key, "-out", certificate, "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    server = web.Application()
+    script = SimpleNamespace(answers=[], asked=[])
+
+    async def answer(request):
+        script.asked.append((request.method, request.path, request.headers["Authorization"]))
+        status, body = script.answers.pop(0)
+        return web.json_response(body, status=status)
+
+    server.router.add_route("*", "/{path:.*}", answer)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    runner = web.AppRunner(server)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+    monkeypatch.setitem(azure_auth.MANAGEMENT, "core.windows.net", f"https://127.0.0.1:{port}")
+    monkeypatch.setattr(azure_auth, "NO_RETRIES", azure_auth.NO_RETRIES | {"connection_verify": str(certificate)})
+    monkeypatch.setattr(azure_auth, "default_credential", Identity)
+    monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "sub")
+    yield script
+    await runner.cleanup()
+
+
+async def test_the_key_is_asked_for_and_used(manager):
+    """By the REST call that lists an account's keys; ``repr`` does not show what came."""
+    manager.answers.append((200, {"keys": [{"keyName": "key1", "permissions": "FULL", "value": "c2VjcmV0"}]}))
+    sign_in = azure_auth.SignIn("account", resource_group="render")
+    await sign_in.look_up_key()
+    assert sign_in.key == "c2VjcmV0"
+    assert not sign_in.uses_identity
+    assert manager.asked == [("POST", PATH, "Bearer secret-token")]
+    assert "c2VjcmV0" not in repr(sign_in)
+
+
+async def test_who_may_not_is_told_the_role(manager):
+    """In one line, without the token."""
+    manager.answers.append((403, {"error": {"code": "AuthorizationFailed", "message": "secret-token may not"}}))
+    with pytest.raises(BrokerError, match="Storage Account Key Operator Service Role") as caught:
+        await azure_auth.SignIn("account", resource_group="render").look_up_key()
+    assert "secret-token" not in str(caught.value)
+
+
+async def test_the_subscription_must_be_named(monkeypatch):
+    """Nothing is asked without it."""
+    monkeypatch.delenv("AZURE_SUBSCRIPTION_ID", raising=False)
+    with pytest.raises(ConfigError, match="AZURE_SUBSCRIPTION_ID"):
+        await azure_auth.SignIn("account", resource_group="render").look_up_key()
