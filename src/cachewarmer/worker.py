@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 AHEAD_WINDOWS = 4
 """Claim more while fewer than this many windows of requests are waiting in this worker."""
+AHEAD_SECONDS = 4.0
+"""Where a pace bounds the reading: claim no more than is read in this time, and leave the rest to others."""
 MOST_ITEMS = 64
 """Items held at once, however small they are."""
 PAUSE_SECONDS = 3.0
@@ -150,7 +152,11 @@ class Worker:
         requests = sum(held.run.outstanding for held in self._held)
         waiting_bytes = sum(held.lease.item.byte_count - held.run.bytes for held in self._held)
         window = self.settings.nfs
-        enough = requests >= AHEAD_WINDOWS * window.window_calls or waiting_bytes >= AHEAD_WINDOWS * window.window_bytes
+        most_bytes: float = AHEAD_WINDOWS * window.window_bytes
+        if self._held and all(held.run.pace for held in self._held):
+            rates = {held.lease.item.job_id: held.run.pace.bytes_per_second for held in self._held if held.run.pace}
+            most_bytes = min(most_bytes, AHEAD_SECONDS * sum(rates.values()))
+        enough = requests >= AHEAD_WINDOWS * window.window_calls or waiting_bytes >= most_bytes
         if enough and len(self._held) >= 2:
             return 0
         return min(2 if not self._held or enough else 2 * len(self._held), MOST_ITEMS - len(self._held))
