@@ -108,6 +108,53 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSettings:
+    """When machines come and go, and what they are."""
+
+    workers: int = 0
+    """Most machines; 0: the fleet is never started."""
+    idle_seconds: float = 20.0
+    """The fleet is deleted this long after the last lease was settled."""
+    blind_seconds: float = 900.0
+    """When the queues could not be seen for this long, nothing is left running."""
+    look_seconds: float = 5.0
+    """Between two looks at the backlog and the fleet."""
+    local_seconds: float = 0.0
+    """Work that one worker beside the manager does within this time starts no machine; 0: always start."""
+    worker_bytes_per_second: int = 100 * MIB
+    worker_files_per_second: int = 1000
+    """What one worker is taken to read, to judge ``local_seconds``."""
+    items_per_worker: int = 1
+    """Items of the backlog for each machine that is started."""
+    # -- the scale set --
+    vm_sizes: str = "Standard_D2s_v5,Standard_D2as_v5,Standard_D2ds_v5"
+    """VM sizes, the preferred one first, separated by commas."""
+    max_price: float = -1.0
+    """Dollars an hour for one machine; -1: up to the price on demand."""
+    image: str = "Canonical:ubuntu-24_04-lts:server:latest"
+    """URN ``publisher:offer:sku:version``, or the id of an image."""
+    image_plan: str = ""
+    """Marketplace plan ``publisher:product:name`` of an image that has one."""
+    orchestration: str = "Flexible"
+    """``Flexible`` or ``Uniform``."""
+    location: str = ""
+    resource_group: str = ""
+    subnet_id: str = ""
+    """These three, where empty, are those of the manager's own VM."""
+    subnet_name: str = ""
+    """Another subnet of the same network."""
+    identity: str = ""
+    """Id of the user-assigned identity that the workers sign in with; empty: the manager VM's own."""
+    user_name: str = "azureuser"
+    ssh_public_key: str = ""
+    password: str = field(default="", repr=False)
+    worker_key: str = field(default="", repr=False)
+    """An account key that custom data carries to the workers; empty, as it should be: they use their identity."""
+    allow_internet: bool = False
+    """Whether cloud-init may fetch packages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of one process."""
 
@@ -116,6 +163,7 @@ class Settings:
     mount: MountSettings = field(default_factory=MountSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
+    fleet: FleetSettings = field(default_factory=FleetSettings)
 
 
 _KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool, "bool | None": bool}
@@ -142,6 +190,7 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         "mount": MountSettings,
         "plan": PlanSettings,
         "lease": LeaseSettings,
+        "fleet": FleetSettings,
     }
     made: dict[str, Any] = {}
     for name, table in tables.items():
@@ -153,7 +202,7 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
             if key not in known:
                 raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
             wanted = _KINDS[str(known[key])]
-            negative = not isinstance(value, str) and isinstance(value, wanted) and value < 0
+            negative = not isinstance(value, str) and isinstance(value, wanted) and value < 0 and key != "max_price"
             if negative or not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
                 raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {value!r}")
         made[name] = group(**table)
