@@ -26,12 +26,12 @@ def make_tree(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def counting(host: str, port: int, *, delay_seconds: float = 0.0) -> Iterator[CountingProxy]:
+def counting(host: str, port: int, *, delay_seconds: float = 0.0, listen_port: int = 0) -> Iterator[CountingProxy]:
     """A proxy whose loop runs in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    proxy = CountingProxy(host, port, delay_seconds=delay_seconds)
+    proxy = CountingProxy(host, port, delay_seconds=delay_seconds, listen_port=listen_port)
     asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result(30)
     try:
         yield proxy

@@ -121,9 +121,7 @@ def test_both_transports_serve_one_job(client, origin):
 
     running = [
         client.start(f"{name} manager {broker} --exit-when-idle 5"),
-        client.start(
-            f"{name} worker {broker} --name direct --transport nfs --max-bandwidth 100k --exit-when-idle 20"
-        ),
+        client.start(f"{name} worker {broker} --name direct --transport nfs --max-bandwidth 100k --exit-when-idle 20"),
     ]
     deadline = time.monotonic() + 100
     while not report()["workers"]:

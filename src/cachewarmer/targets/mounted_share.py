@@ -27,7 +27,9 @@ from cachewarmer.targets.base import Mount
 log = logging.getLogger(__name__)
 
 ATTEMPT_SECONDS = 60.0
-"""One run of mount(8): ``retry=30`` lets it try for half an hour without a word."""
+"""One run of mount(8): ``retry=30`` lets it try for half an hour without a word,"""
+SILENT_SECONDS = 5.0
+"""so that we have to say, after this long, that it waits."""
 UNMOUNT_SECONDS = 10.0
 FIRST_DELAY_SECONDS, MOST_DELAY_SECONDS = 1.0, 30.0
 _PERMANENT = (
@@ -156,11 +158,13 @@ class SharedMount:
             env={"LC_ALL": "C", "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"},
             start_new_session=True,
         )
+        waits = asyncio.get_running_loop().call_later(SILENT_SECONDS, log.warning, "mounting %s: no answer yet", what)
         try:
             _, said = await asyncio.wait_for(child.communicate(), seconds)
         except TimeoutError:
             raise ConnectFailed(f"mounting {what}: no answer for {seconds:.0f} s") from None
         finally:
+            waits.cancel()
             # mount(8) runs mount.nfs as a child of its own: both have to go.
             if child.returncode is None:
                 with contextlib.suppress(ProcessLookupError):

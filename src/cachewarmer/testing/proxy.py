@@ -57,14 +57,16 @@ class CountingProxy:
     """Listens on loopback in front of ``host``:``port`` as long as its ``async with`` block runs.
 
     Mount ports and NFS ports need a proxy each. ``delay_seconds`` is one way; ``bytes_per_second`` 0 is no limit, and
-    is shared by all connections.
+    is shared by all connections. ``listen_port`` 0 is any that is free; ``port`` then says which.
     """
 
-    def __init__(self, host: str, port: int, *, delay_seconds: float = 0.0, bytes_per_second: int = 0) -> None:
+    def __init__(
+        self, host: str, port: int, *, delay_seconds: float = 0.0, bytes_per_second: int = 0, listen_port: int = 0
+    ) -> None:
         self._behind = (host, port)
         self.delay_seconds = delay_seconds
         self.bytes_per_second = bytes_per_second
-        self.port = 0
+        self.port = listen_port
         self.calls: Counter[str] = Counter()
         """Calls that passed, by procedure."""
         self.read_asked = 0
@@ -76,7 +78,7 @@ class CountingProxy:
         self._free_at = 0.0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
