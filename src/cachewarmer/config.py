@@ -111,6 +111,8 @@ class LeaseSettings:
 class FleetSettings:
     """When machines come and go, and what they are."""
 
+    kind: str = "none"
+    """``none``; ``local``: worker processes on the manager's machine; ``vmss``: an Azure VM scale set of Spot VMs."""
     workers: int = 0
     """Most machines; 0: the fleet is never started."""
     idle_seconds: float = 20.0
@@ -219,6 +221,8 @@ class AzureEnvironment:
     """``AZURE_STORAGE_ENDPOINT_SUFFIX``: of a sovereign cloud."""
     subscription_id: str = ""
     """``AZURE_SUBSCRIPTION_ID``: where an account's key is looked up."""
+    imds_url: str = "http://169.254.169.254"
+    """``CACHEWARMER_IMDS_URL``: the instance metadata service, where it is not at Azure's own address."""
 
 
 def azure_environment(environment: dict[str, str] | None = None) -> AzureEnvironment:
@@ -228,7 +232,26 @@ def azure_environment(environment: dict[str, str] | None = None) -> AzureEnviron
         connection_string=values.get("AZURE_STORAGE_CONNECTION_STRING", ""),
         endpoint_suffix=values.get("AZURE_STORAGE_ENDPOINT_SUFFIX") or "core.windows.net",
         subscription_id=values.get("AZURE_SUBSCRIPTION_ID", ""),
+        imds_url=(values.get("CACHEWARMER_IMDS_URL") or "http://169.254.169.254").rstrip("/"),
     )
+
+
+def proxies(environment: dict[str, str] | None = None) -> dict[str, str]:
+    """The proxies that this process uses, by the variable of each (``http_proxy``, ``https_proxy``, ``no_proxy``).
+
+    Where only the upper-case variable is set, it counts; what is not set or empty is left out.
+    """
+    values = os.environ if environment is None else environment
+    found = {name: values.get(name) or values.get(name.upper(), "") for name in PROXY_VARIABLES}
+    return {name: value for name, value in found.items() if value}
+
+
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
+
+
+def vmss_password(environment: dict[str, str] | None = None) -> str:
+    """``VMSS_PASSWORD``: the fleet's password where no flag says it, so that it needs no command line."""
+    return (os.environ if environment is None else environment).get("VMSS_PASSWORD", "")
 
 
 def state_directory() -> Path:

@@ -136,6 +136,16 @@ class FleetError(CacheWarmerError):
     """The fleet of worker machines could not be changed."""
 
 
+class FleetUnavailable(FleetError):
+    """The provider of the machines could not be reached, is overloaded, or is busy with an earlier request."""
+
+    transient = True
+
+
+class MetadataAbsent(FleetError):
+    """No instance metadata service answers: this is no machine of the cloud, or it may not be reached from here."""
+
+
 class CapacityError(FleetError):
     """The cloud has no room for the machines that were asked for (size, zone or quota)."""
 

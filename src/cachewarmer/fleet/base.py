@@ -14,11 +14,11 @@ class FleetSize:
     exists: bool = False
     """The scale set (or whatever groups the machines) is there, even with no machine in it."""
     wanted: int = 0
-    """The capacity it was last asked for."""
+    """The capacity it was last asked for, by whichever manager."""
     running: int = 0
     """Machines that are there or on their way; those being deleted don't count."""
     evicted: int = 0
-    """Machines that were taken away and not by us, since the fleet was made."""
+    """Machines that went away and not by us, as far as this process saw; it never falls."""
 
 
 class Action(StrEnum):
@@ -38,6 +38,8 @@ class Decision:
     action: Action = Action.NOTHING
     workers: int = 0
     """The capacity to ask for, with CREATE, SCALE_OUT and SCALE_IN."""
+    beside: bool = False
+    """One worker reads beside the manager: there is work, and no machine for it (yet)."""
     reason: str = ""
     """One line for the log."""
 
@@ -52,36 +54,63 @@ class MachineTime:
     ended_at: float = 0.0
     """0: still there."""
     end: str = ""
-    """``evicted``, ``deleted`` or ``failed``."""
+    """``evicted``, ``deleted`` or ``failed`` (it went away by itself, with an error)."""
 
     def seconds(self, now: float) -> float:
         """How long it was there, until ``now``."""
         return max(0.0, (self.ended_at or now) - self.started_at)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLaunch:
+    """What a machine of the fleet needs to become a worker. It holds no secret."""
+
+    broker_url: str
+    """The broker that the workers serve, as ``open_broker`` takes it."""
+    storage_resource_group: str = ""
+    """Where the workers look the storage account's key up, if their identity has no role on its data."""
+    bootstrap_mount_address: str = ""
+    bootstrap_export_path: str = ""
+    """The NFS export with the bootstrap folder, for machines that start empty."""
+    bootstrap_script_path: str = ""
+    """The script that makes a machine a worker: its path below the export."""
+    local_options: tuple[str, ...] = ()
+    """Further options of ``cachewarmer worker``, for workers that are started on this machine."""
+
+
 class Fleet(ABC):
     """Machines that run workers. One fleet serves one broker prefix; the driver calls one method at a time.
 
-    Every method may be called again after it raised, or after another manager was killed in the middle of it: what is
-    there already is found and gone on with, and what this program did not make is never touched.
+    Every method may be called again after it raised or was cancelled, or after another manager was killed in the middle
+    of it: what is there already is found and gone on with, and what this program did not make is never touched.
 
-    Raises (every method): CapacityError: there is no room for the machines anywhere on the list. FleetError: the
-    provider refused, or can't be reached (``transient``).
+    Raises (every method): CapacityError: there is no room for the machines anywhere on the list. FleetUnavailable: the
+    provider can't be reached or is busy. FleetError: it refused, and will again until somebody does something about it.
     """
 
     name: str
+    """What it is called at its provider."""
+    outlives_manager: bool = True
+    """Whether the machines stay when this process ends."""
 
     @abstractmethod
     async def observe(self) -> FleetSize:
-        """How large the fleet is now; also notes machines that came or went since the last call."""
+        """How large the fleet is now; also notes machines that came or went since the last call.
+
+        A fleet that another process is making or deleting exists.
+        """
 
     @abstractmethod
     async def create(self, workers: int) -> None:
-        """Makes the fleet with that many machines; returns when the provider has accepted it."""
+        """Makes the fleet with that many machines; returns when the provider has accepted it. One that is there already is
+        resized.
+        """
 
     @abstractmethod
     async def resize(self, workers: int) -> None:
-        """Asks for another capacity: larger, or smaller where the machines taken away hold no work."""
+        """Asks that this many machines be there. The same number again replaces those that went away; a smaller one is
+        never below the machines that run, and gives up those that have not come.
+        """
 
     @abstractmethod
     async def delete(self) -> None:
@@ -89,7 +118,8 @@ class Fleet(ABC):
 
     @abstractmethod
     def ledger(self) -> list[MachineTime]:
-        """Every machine this process saw, in the order it saw them."""
+        """Every machine this process saw, in the order it saw them; also those of fleets that were deleted."""
 
+    @abstractmethod
     async def close(self) -> None:
-        """Lets go of connections; the machines stay."""
+        """Lets go of connections, and of machines that can't outlive this process. Idempotent."""
