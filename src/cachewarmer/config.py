@@ -249,6 +249,15 @@ def proxies(environment: dict[str, str] | None = None) -> dict[str, str]:
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
 
 
+def child_environment() -> dict[str, str]:
+    """What processes that we start see: all of ours but the lines to our own service manager."""
+    own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+    # Our single-file program shall unpack itself anew, since its files go away with us.
+    return {name: value for name, value in os.environ.items() if name not in own} | {
+        "PYINSTALLER_RESET_ENVIRONMENT": "1"
+    }
+
+
 def vmss_password(environment: dict[str, str] | None = None) -> str:
     """``VMSS_PASSWORD``: the fleet's password where no flag says it, so that it needs no command line."""
     return (os.environ if environment is None else environment).get("VMSS_PASSWORD", "")

@@ -76,16 +76,20 @@ async def test_a_message_as_long_as_a_message_can_be_still_fits_into_poison(azur
     "encode", [str, lambda text: base64.b64encode(text.encode()).decode()], ids=["plain", "base64"]
 )
 async def test_an_item_of_a_first_generation_manager_is_counted_once(azure, encode):
-    """It has neither job nor id: it is counted in a job made for such items."""
+    """It has neither job nor id: it is counted in a job made for such items, and is work until then."""
     broker = await azure.broker()
     await azure.post("work", encode(ITEM))
+    assert (await broker.backlog()).stray_items == 1
     (lease,) = await claim_some(broker, azure, 1)
+    backlog = await broker.backlog()
+    assert (backlog.unsettled_items, backlog.stray_items, backlog.scanning_jobs) == (1, 0, 0)
     assert (lease.item.path, lease.item.job_id) == ("/tools/bootstrap", "firstgen")
     assert await broker.state("firstgen") is JobState.WARMING
     await broker.abandon(lease, "")
     (lease,) = await claim_some(broker, azure, 1)
     assert await broker.complete("w", [(lease, receipt(lease, files=3, bytes=30))]) == [True]
     assert await broker.complete("w", [(lease, receipt(lease, files=3, bytes=30))]) == [False]
+    assert (await broker.backlog()).unsettled_items == 0
     status = await broker.status("firstgen")
     assert [(tally.files, tally.bytes) for tally in status.tallies] == [(3, 30)]
 

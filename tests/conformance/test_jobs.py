@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cachewarmer.broker.base import Backlog
 from cachewarmer.errors import BrokerError, InvalidTransition, LeaseLost, UnknownJob
 from cachewarmer.model import JobState, PathError, ScanTotals
-from tests.conformance.labs import a_job, claim_some, finish_scan, items_of, receipt, scanning_job
+from tests.conformance.labs import a_job, claim_all, claim_some, finish_scan, items_of, receipt, scanning_job
 
 
 async def test_a_submitted_job_is_queued_and_known(lab):
@@ -258,19 +259,64 @@ async def test_a_list_that_breaks_off_leaves_no_job(lab):
     assert [chunk async for chunk in broker.file_list("j1")] == [b"two\0"]
 
 
-async def test_the_backlog_counts_what_waits(lab):
-    """Items and bytes that nobody has read yet, and the jobs that are not over."""
+async def test_the_backlog_counts_what_is_not_settled(lab):
+    """Items, files and bytes without a receipt, leased ones too, and the jobs that are not over."""
     broker = await lab.broker()
-    assert (await broker.backlog()).active_jobs == 0
+    assert await broker.backlog() == Backlog()
     job_id, _ = await scanning_job(broker, lab, 4)
     await finish_scan(broker, job_id, 4)
     backlog = await broker.backlog()
-    assert backlog.active_jobs == 1
+    assert (backlog.active_jobs, backlog.scanning_jobs, backlog.stray_items) == (1, 0, 0)
     assert backlog.waiting_items + backlog.leased_items == 4
-    assert backlog.waiting_bytes == 8000
-    (lease,) = await claim_some(broker, lab, 1)
-    await broker.complete("w1", [(lease, receipt(lease))])
-    assert (await broker.backlog()).waiting_bytes == 6000
+    assert (backlog.unsettled_items, backlog.unsettled_files, backlog.unsettled_bytes) == (4, 8, 8000)
+    leases = await claim_all(broker, lab)
+    assert (await broker.backlog()).unsettled_items == 4
+    await broker.complete("w1", [(leases[0], receipt(leases[0]))])
+    backlog = await broker.backlog()
+    assert (backlog.unsettled_items, backlog.unsettled_files, backlog.unsettled_bytes) == (3, 6, 6000)
+    await broker.poison(leases[1], "it has never been seen")
+    await broker.abandon(leases[2], "")
+    assert (await broker.backlog()).unsettled_items == 2
+    for lease in await claim_all(broker, lab):
+        await broker.complete("w2", [(lease, receipt(lease))])
+    assert (await broker.backlog()).unsettled_items == 1
+    await broker.complete("w1", [(leases[3], receipt(leases[3]))])
+    backlog = await broker.backlog()
+    assert (backlog.unsettled_items, backlog.unsettled_bytes, backlog.active_jobs) == (0, 0, 0)
+
+
+async def test_an_item_is_in_the_backlog_before_its_scan_is_recorded(lab):
+    """A worker may hold what no total counts yet: it is work, until it is settled."""
+    broker = await lab.broker()
+    await broker.submit(a_job())
+    backlog = await broker.backlog()
+    assert (backlog.unsettled_items, backlog.scanning_jobs, backlog.active_jobs) == (0, 1, 1)
+    lease = await broker.claim_job("manager", lab.lease_seconds * 20)
+    await broker.set_state(lease.job.job_id, JobState.SCANNING)
+    await broker.publish(items_of(lease.job.job_id, 3))
+    assert (await broker.backlog()).unsettled_items == 3
+    leases = await claim_all(broker, lab)
+    assert len(leases) == 3
+    assert (await broker.backlog()).unsettled_items == 3
+    await broker.complete("w1", [(one, receipt(one)) for one in leases[:2]])
+    backlog = await broker.backlog()
+    assert (backlog.unsettled_items, backlog.scanning_jobs) == (1, 1)
+
+
+async def test_jobs_that_are_paused_or_over_are_no_work(lab):
+    """Their items don't count, whatever lies on the queue; those of another job still do."""
+    broker = await lab.broker()
+    paused, _ = await scanning_job(broker, lab, 3)
+    await finish_scan(broker, paused, 3)
+    await broker.set_state(paused, JobState.PAUSED)
+    backlog = await broker.backlog()
+    assert (backlog.unsettled_items, backlog.scanning_jobs, backlog.active_jobs) == (0, 0, 1)
+    other, _ = await scanning_job(broker, lab, 2)
+    assert (await broker.backlog()).unsettled_items == 2
+    await broker.set_state(other, JobState.CANCELLED)
+    assert (await broker.backlog()).unsettled_items == 0
+    await broker.set_state(paused, JobState.WARMING)
+    assert (await broker.backlog()).unsettled_items == 3
 
 
 async def test_a_closed_broker_says_so(lab):

@@ -334,13 +334,24 @@ class AzureBroker(Broker):
         await queue.delete(taken.token)
 
     async def backlog(self) -> Backlog:
-        waiting = await self._at.work.length()
-        found = [record for record in await self._at.records.all() if not record.state.final]
-        sums = await _all(self._at.ledger.sums(record.job.job_id) for record in found)
-        active = [_status(record, rows) for record, rows in zip(found, sums, strict=True)]
-        active = [status for status in active if not status.state.final]
-        left = sum(max(0, status.scan.bytes - sum(tally.bytes for tally in status.tallies)) for status in active)
-        return Backlog(waiting_items=waiting, waiting_bytes=left, active_jobs=len(active))
+        at = self._at
+        found = await at.records.active()
+        sums = await _all(at.ledger.sums(record.job.job_id) for record in found)
+        statuses = [_status(record, rows) for record, rows in zip(found, sums, strict=True)]
+        # Leased messages are still on the queue: its length is never less than the items that nobody has settled.
+        length = await at.work.length()
+        backlog = Backlog.of(statuses, waiting_items=length)
+        if not backlog.active_jobs:
+            return replace(backlog, stray_items=length)
+        if any(
+            status.state in (JobState.SCANNING, JobState.WARMING) and not status.scan.finished for status in statuses
+        ):
+            # The totals of a scan that goes on are a second old, those of one that began again are too small, and a
+            # first-generation job has none. So count the queue, less what rests there for paused jobs.
+            paused = [status for status in statuses if status.state is JobState.PAUSED]
+            resting = sum(max(0, status.scan.items - status.settled_items) for status in paused)
+            backlog = replace(backlog, unsettled_items=max(backlog.unsettled_items, length - resting))
+        return backlog
 
 
 class _Open:

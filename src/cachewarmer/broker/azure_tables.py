@@ -127,12 +127,18 @@ class Records:
 
     async def all(self) -> list[JobRecord]:
         """Every job of this prefix: one query of one partition."""
+        return await self._query("PartitionKey eq @partition")
+
+    async def active(self) -> list[JobRecord]:
+        """The jobs whose record is in no final state; the service leaves the others out."""
+        active = " or ".join(f"State eq '{state}'" for state in JobState if not state.final)
+        return await self._query(f"PartitionKey eq @partition and ({active})")
+
+    async def _query(self, condition: str) -> list[JobRecord]:
         what = f"listing the jobs in {self._client.table_name}"
 
         async def query() -> list[JobRecord]:
-            found = self._client.query_entities(
-                "PartitionKey eq @partition", parameters={"partition": records_partition(self._prefix)}
-            )
+            found = self._client.query_entities(condition, parameters={"partition": records_partition(self._prefix)})
             return [JobRecord.read(entity) async for entity in found]
 
         try:

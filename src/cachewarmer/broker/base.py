@@ -8,7 +8,7 @@ the retries of its own client, and translates foreign exceptions; callers do the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -47,13 +47,47 @@ class WorkLease(Lease):
 class Backlog:
     """How much work there is, for the fleet's policy; numbers may be a few seconds old."""
 
+    unsettled_items: int = 0
+    """Published and not settled, of jobs that are neither over nor paused: a leased item counts until its receipt is
+    written. While a scan goes on, this may be too many, but is 0 only if nothing is left that was published."""
+    unsettled_files: int = 0
+    unsettled_bytes: int = 0
+    """What those items hold, as far as the scans have recorded it."""
+    scanning_jobs: int = 0
+    """Jobs, not paused, whose scan is not finished: more work may come of them."""
+    active_jobs: int = 0
+    """Jobs that are not in a final state, paused ones too."""
     waiting_items: int = 0
     leased_items: int = 0
-    """Items some worker holds. Where the service counts only the sum, all of it is in ``waiting_items`` and this
-    counts what is known from tallies."""
-    waiting_bytes: int = 0
-    active_jobs: int = 0
-    """Jobs that are not in a final state."""
+    """Items on the queue of whatever job, and those that some worker holds. Where the service counts only the sum, all of
+    it is in ``waiting_items``."""
+    stray_items: int = 0
+    """Items on the queue though no job is active: of jobs that ended, or of a job that nobody has heard of yet."""
+
+    @classmethod
+    def of(cls, statuses: Iterable[JobStatus], *, waiting_items: int, leased_items: int = 0) -> Backlog:
+        """What jobs have left, from their status: published less settled, in O(workers)."""
+        active = [status for status in statuses if not status.state.final]
+        at_work = [status for status in active if status.state is not JobState.PAUSED]
+        left = [(status, max(0, status.scan.items - status.settled_items)) for status in at_work]
+        return cls(
+            unsettled_items=sum(items for _, items in left),
+            unsettled_files=sum(_files_left(status) for status, items in left if items),
+            unsettled_bytes=sum(_bytes_left(status) for status, items in left if items),
+            scanning_jobs=sum(status.state in (JobState.QUEUED, JobState.SCANNING) for status in active),
+            active_jobs=len(active),
+            waiting_items=waiting_items,
+            leased_items=leased_items,
+        )
+
+
+def _files_left(status: JobStatus) -> int:
+    done = sum(tally.files + tally.failed_files + tally.vanished_files for tally in status.tallies)
+    return max(0, status.scan.files - done - status.poisoned_files)
+
+
+def _bytes_left(status: JobStatus) -> int:
+    return max(0, status.scan.bytes - sum(tally.bytes for tally in status.tallies))
 
 
 class Broker(ABC):

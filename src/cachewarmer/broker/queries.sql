@@ -208,10 +208,9 @@ UPDATE jobs SET token = NULL, owner = NULL, lease_until = 0 WHERE owner = :owner
 -- name: backlog
 SELECT
   coalesce(sum(token IS NULL OR visible_at <= :now), 0) AS waiting,
-  coalesce(sum(token IS NOT NULL AND visible_at > :now), 0) AS leased,
-  coalesce(sum(CASE WHEN token IS NULL OR visible_at <= :now THEN bytes ELSE 0 END), 0) AS bytes
+  coalesce(sum(token IS NOT NULL AND visible_at > :now), 0) AS leased
 FROM items
 WHERE settled = 0 AND job_id IN (SELECT job_id FROM jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused'));
 
 -- name: active_jobs
-SELECT job_id FROM jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused');
+SELECT * FROM jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused');

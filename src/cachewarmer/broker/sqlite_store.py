@@ -367,10 +367,8 @@ class Store:
     def backlog(self, now: float) -> Backlog:
         with self._reading():
             row = self._run("backlog", now=now).fetchone()
-            active = len(self._run("active_jobs").fetchall())
-        return Backlog(
-            waiting_items=row["waiting"], leased_items=row["leased"], waiting_bytes=row["bytes"], active_jobs=active
-        )
+            active = [self._status(job) for job in self._run("active_jobs").fetchall()]
+        return Backlog.of(active, waiting_items=row["waiting"], leased_items=row["leased"])
 
 
 def _held(lease: WorkLease) -> dict[str, str]:
