@@ -119,6 +119,8 @@ class FleetSettings:
     """The fleet is deleted this long after the last lease was settled."""
     blind_seconds: float = 900.0
     """When the queues could not be seen for this long, nothing is left running."""
+    scan_seconds: float = 300.0
+    """While a scan goes on, machines without work are kept for this long: more may come of it."""
     look_seconds: float = 5.0
     """Between two looks at the backlog and the fleet."""
     local_seconds: float = 0.0
@@ -128,6 +130,10 @@ class FleetSettings:
     """What one worker is taken to read, to judge ``local_seconds``."""
     items_per_worker: int = 1
     """Items of the backlog for each machine that is started."""
+    bootstrap_address: str = ""
+    bootstrap_export: str = ""
+    bootstrap_script: str = ""
+    """The NFS export with the bootstrap folder, and the script below it that makes an empty VM a worker."""
     # -- the scale set --
     vm_sizes: str = "Standard_D2s_v5,Standard_D2as_v5,Standard_D2ds_v5"
     """VM sizes, the preferred one first, separated by commas."""

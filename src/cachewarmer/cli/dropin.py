@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from cachewarmer.errors import UsageError
@@ -30,8 +29,6 @@ MANAGER = (
     "vmssSshPublicKey",
     "vmssSubnetName",
 )
-FLEET = (*MANAGER[:4], *MANAGER[-4:])
-"""The manager's flags that describe a fleet."""
 WORKER = (*STORAGE, "storageKey")
 SWITCHES = ("enableDebugging",)
 
@@ -85,9 +82,15 @@ def jobsubmitter(arguments: Sequence[str]) -> int:
 
 
 def manager(arguments: Sequence[str]) -> int:
-    """``cachewarmer-manager``."""
+    """``cachewarmer-manager``. More than 0 workers: a VM scale set of them."""
     chosen = parse("cachewarmer-manager", MANAGER, SWITCHES, arguments)
-    whole_number(chosen, "workerCount")
+    chosen.workers = whole_number(chosen, "workerCount")
+    chosen.fleet = "vmss" if chosen.workers else "none"
+    chosen.bootstrap_address = chosen.bootstrapMountAddress
+    chosen.bootstrap_export = chosen.bootstrapExportPath
+    chosen.bootstrap_script = chosen.bootstrapScriptPath
+    chosen.vmss_user_name, chosen.vmss_password = chosen.vmssUserName, chosen.vmssPassword
+    chosen.vmss_ssh_public_key, chosen.vmss_subnet_name = chosen.vmssSshPublicKey, chosen.vmssSubnetName
     return _service("manager", chosen)
 
 
@@ -99,15 +102,10 @@ def worker(arguments: Sequence[str]) -> int:
 def _service(kind: str, chosen: argparse.Namespace) -> int:
     from cachewarmer.cli import service
 
-    unused = [flag for flag in FLEET if getattr(chosen, flag, "")]
-    if unused:
-        print(
-            f"cachewarmer-{kind}: starts no VMs; ignored: {', '.join(f'-{flag}' for flag in unused)}", file=sys.stderr
-        )
     chosen.broker = broker_url(chosen)
     chosen.resource_group = chosen.storageAccountResourceGroup
     chosen.account_key = getattr(chosen, "storageKey", "")
     chosen.verbose, chosen.quiet = chosen.enableDebugging, False
-    chosen.transport = ""
+    chosen.transport, chosen.window, chosen.connections, chosen.exit_on_eof = "", None, None, False
     chosen.name, chosen.exit_when_idle, chosen.jobs_at_once, chosen.max_bandwidth = "", None, 4, 0
     return service.run_manager(chosen) if kind == "manager" else service.run_worker(chosen)

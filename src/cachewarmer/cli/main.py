@@ -150,15 +150,19 @@ def build_parser() -> argparse.ArgumentParser:
         control.add_argument("job", metavar="JOB")
         options.add_broker(control)
 
-    manager = command("manager", "take jobs, scan them, publish their work")
+    manager = command("manager", "take jobs, scan them, publish their work, and run a fleet of workers for them")
     options.add_broker(manager)
+    options.add_storage(manager)
     options.add_service(manager)
     options.add_reading(manager)
+    options.add_fleet(manager)
     manager.add_argument("--jobs-at-once", type=int, default=4, metavar="N", help="jobs scanned at the same time (4)")
 
     worker = command("worker", "claim work items and read them")
     options.add_broker(worker)
+    options.add_storage(worker)
     options.add_service(worker)
+    worker.add_argument("--exit-on-eof", action="store_true", help="leave when standard input ends")
     options.add_reading(worker)
     worker.add_argument(
         "--transport",

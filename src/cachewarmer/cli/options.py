@@ -13,7 +13,8 @@ from cachewarmer.errors import CacheWarmerError, UsageError
 
 if TYPE_CHECKING:
     from cachewarmer.broker.base import Broker
-    from cachewarmer.config import Settings
+    from cachewarmer.config import FleetSettings, Settings
+    from cachewarmer.fleet.base import Fleet
     from cachewarmer.model import WarmJob
 
 
@@ -57,6 +58,60 @@ def add_broker(parser: argparse.ArgumentParser) -> None:
         "--broker",
         metavar="URL",
         help="sqlite:///FILE (default: in the user's state directory) or azure://ACCOUNT/PREFIX",
+    )
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """How manager and worker find an account's key where their identity has no role on its data."""
+    parser.add_argument(
+        "--storage-resource-group",
+        dest="resource_group",
+        default="",
+        metavar="NAME",
+        help="where the storage account's key is looked up, if there is no role on its data",
+    )
+
+
+def add_fleet(parser: argparse.ArgumentParser) -> None:
+    """Which machines the manager starts; the rest of it is in the settings file."""
+    group = parser.add_argument_group("the fleet of workers (docs/operations.md)")
+    group.add_argument(
+        "--fleet",
+        choices=("none", "local", "vmss"),
+        help="none; local: processes on this machine; vmss: Spot VMs of Azure (none)",
+    )
+    group.add_argument("--workers", type=positive, metavar="N", help="most workers")
+    group.add_argument("--bootstrap-address", metavar="ADDRESS", help="vmss: the NFS server with the bootstrap folder")
+    group.add_argument("--bootstrap-export", metavar="PATH", help="vmss: its export")
+    group.add_argument("--bootstrap-script", metavar="PATH", help="vmss: the script below it that installs a worker")
+
+
+def fleet(chosen: argparse.Namespace, settings: Settings) -> Fleet | None:
+    """The fleet that the command line and the settings describe, checked, with nothing started yet.
+
+    Raises:
+        UsageError: something is missing or makes no sense.
+    """
+    from cachewarmer.fleet import open_fleet
+    from cachewarmer.fleet.base import WorkerLaunch
+
+    kind = settings.fleet.kind
+    if kind != "none" and not settings.fleet.workers:
+        raise UsageError(f"a fleet of kind {kind} needs a number of workers")
+    if kind == "none" and chosen.workers:
+        raise UsageError(f"{chosen.workers} workers of which kind? Give --fleet local or --fleet vmss")
+    reading = [("--window", chosen.window), ("--connections", chosen.connections)]
+    return open_fleet(
+        kind,
+        settings.fleet,
+        WorkerLaunch(
+            broker_url=broker_url(chosen),
+            storage_resource_group=chosen.resource_group,
+            bootstrap_mount_address=chosen.bootstrap_address or settings.fleet.bootstrap_address,
+            bootstrap_export_path=chosen.bootstrap_export or settings.fleet.bootstrap_export,
+            bootstrap_script_path=chosen.bootstrap_script or settings.fleet.bootstrap_script,
+            local_options=tuple(text for flag, value in reading if value for text in (flag, str(value))),
+        ),
     )
 
 
@@ -111,7 +166,28 @@ def settings(chosen: argparse.Namespace) -> Settings:
         nfs = replace(nfs, window_calls=chosen.window)
     if getattr(chosen, "connections", None):
         nfs = replace(nfs, connections=chosen.connections)
-    return replace(loaded, nfs=nfs)
+    return replace(loaded, nfs=nfs, fleet=_fleet_settings(chosen, loaded.fleet))
+
+
+def _fleet_settings(chosen: argparse.Namespace, loaded: FleetSettings) -> FleetSettings:
+    """The fleet's settings, with what the command line says of it on top."""
+    from cachewarmer.config import vmss_password
+
+    said = {"kind": "fleet", "workers": "workers", **FLEET_FLAGS}
+    given = {name: getattr(chosen, option, None) for name, option in said.items()}
+    return replace(
+        loaded,
+        **{name: value for name, value in given.items() if value},
+        password=getattr(chosen, "vmss_password", "") or loaded.password or vmss_password(),
+    )
+
+
+FLEET_FLAGS = {
+    "user_name": "vmss_user_name",
+    "ssh_public_key": "vmss_ssh_public_key",
+    "subnet_name": "vmss_subnet_name",
+}
+"""Settings that the first CacheWarmer's flags say."""
 
 
 def broker_url(chosen: argparse.Namespace) -> str:

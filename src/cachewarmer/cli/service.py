@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 
 from cachewarmer import notify
+from cachewarmer.broker.base import Broker
 from cachewarmer.cli import options
 from cachewarmer.cli.main import WARM
 from cachewarmer.cli.run import log_to_stderr, run
+from cachewarmer.config import Settings, process_name
+from cachewarmer.errors import UsageError
+from cachewarmer.fleet.base import Fleet
+from cachewarmer.fleet.driver import FleetDriver
+from cachewarmer.fleet.notices import eviction_notices
 from cachewarmer.manager import Manager
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import Opener
 from cachewarmer.worker import Worker
+
+log = logging.getLogger(__name__)
 
 
 def run_manager(chosen: argparse.Namespace) -> int:
@@ -24,15 +37,23 @@ def run_manager(chosen: argparse.Namespace) -> int:
 
 async def _manage(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     settings = options.settings(chosen)
+    fleet = options.fleet(chosen, settings)
     async with options.broker(chosen) as broker, notify.service():
         await Manager(
             broker,
             settings,
             name=chosen.name,
+            fleet_driver=_driver(broker, fleet, settings) if fleet is not None else None,
             jobs_at_once=max(1, chosen.jobs_at_once),
             exit_when_idle=chosen.exit_when_idle,
         ).run(stop)
     return WARM
+
+
+def _driver(broker: Broker, fleet: Fleet, settings: Settings) -> FleetDriver:
+    """Drives ``fleet``, with a worker of this process for what needs no machine."""
+    beside = Worker(broker, settings, name=f"{process_name()}.beside")
+    return FleetDriver(broker, fleet, settings.fleet, beside=beside.run)
 
 
 def run_worker(chosen: argparse.Namespace) -> int:
@@ -53,12 +74,44 @@ def _opener(transport: str) -> Opener:
 async def _work(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     settings = options.settings(chosen)
     async with options.broker(chosen) as broker, notify.service():
-        await Worker(
+        worker = Worker(
             broker,
             settings,
             name=chosen.name,
             exit_when_idle=chosen.exit_when_idle,
             max_bandwidth=chosen.max_bandwidth,
             opener=_opener(chosen.transport),
-        ).run(stop)
+        )
+        async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
+            await worker.run(stop)
     return WARM
+
+
+def _notices(broker: Broker, worker: Worker) -> AbstractAsyncContextManager[None]:
+    """Hands back what the worker holds before its VM is taken away. A broker on this very machine goes with it."""
+    return eviction_notices(worker.evict) if broker.url.startswith("azure://") else nullcontext()
+
+
+@asynccontextmanager
+async def _stop_on_eof(stop: asyncio.Event, *, watched: bool) -> AsyncIterator[None]:
+    """Sets ``stop`` when standard input ends: whoever started us and held its other end is gone."""
+    if not watched:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+
+    def look() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            log.info("standard input has ended: leaving")
+            stop.set()
+
+    try:
+        loop.add_reader(descriptor, look)
+    except OSError as error:
+        raise UsageError("--exit-on-eof: standard input is no pipe, socket or terminal") from error
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,225 @@
+"""Looks at the backlog and the fleet, lets the policy decide, and carries it out: one call of the fleet at a time.
+
+It runs beside the manager's other work and never holds it up; what goes wrong here is one line of the log and is tried
+again. Two managers of one prefix do no harm: both see the same, and every call of a fleet may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from cachewarmer.broker.base import Backlog, Broker
+from cachewarmer.config import FleetSettings
+from cachewarmer.errors import BrokerError, FleetError, FleetUnavailable
+from cachewarmer.fleet.base import Action, Decision, Fleet, FleetSize, MachineTime
+from cachewarmer.fleet.policy import Policy
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CALL_SECONDS = 1800.0
+"""No call of a fleet takes longer; a provider that says nothing for so long is asked anew."""
+LEAVE_SECONDS = 60.0
+"""From the manager's stop until whatever goes on is left to the provider: systemd kills a service after 90 s."""
+
+
+class FleetDriver:
+    """Drives ``fleet``, which it closes at its end.
+
+    ``beside`` is one worker of this process, run until its event is set: it does what no machine is worth starting for.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        fleet: Fleet,
+        settings: FleetSettings,
+        *,
+        beside: Callable[[asyncio.Event], Awaitable[None]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        leave_seconds: float = LEAVE_SECONDS,
+    ) -> None:
+        self._broker = broker
+        self._fleet = fleet
+        self._policy = Policy(settings, clock())
+        self._clock = clock
+        self._leave_seconds = leave_seconds
+        self._leave_by = 0.0
+        self._beside = _Beside(beside)
+        self._complaints: dict[str, str] = {}
+        self._reported = 0
+
+    def __repr__(self) -> str:
+        return f"<FleetDriver {self._fleet!r}>"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keeps the fleet as large as the work needs until ``stop``; then leaves it or deletes it, as the policy says."""
+        watcher = asyncio.create_task(self._note_stop(stop))
+        try:
+            while not stop.is_set():
+                await self._turn(stop)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), self._policy.seconds_to_next_look(self._clock()))
+        finally:
+            stop.set()
+            await watcher
+            await self._leave(stop)
+
+    async def _note_stop(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._leave_by = time.monotonic() + self._leave_seconds
+
+    async def _turn(self, stop: asyncio.Event) -> None:
+        # The backlog last, so that a decision to delete is as fresh as can be.
+        size = await self._size(stop)
+        backlog = await self._backlog()
+        if stop.is_set():
+            return
+        decision = self._policy.decide(self._clock(), backlog, size)
+        self._beside.keep(decision.beside)
+        if decision.action is not Action.NOTHING:
+            await self._carry_out(decision, stop)
+
+    async def _backlog(self) -> Backlog | None:
+        try:
+            backlog = await self._broker.backlog()
+        except BrokerError as error:
+            self._complain("backlog", f"the backlog can't be seen: {error}")
+            return None
+        self._complain("backlog", "")
+        return backlog
+
+    async def _size(self, stop: asyncio.Event) -> FleetSize | None:
+        try:
+            size = await self._limited(self._fleet.observe(), stop)
+        except FleetError as error:
+            self._complain("size", f"fleet {self._fleet.name} can't be seen: {error}")
+            return None
+        self._complain("size", "")
+        if not size.exists:
+            self._report()
+        return size
+
+    async def _carry_out(self, decision: Decision, stop: asyncio.Event) -> bool:
+        """Whether it was done; a failure is one line, and the policy decides again."""
+        fleet, action = self._fleet, decision.action
+        what = str(action) if action is Action.DELETE else f"{action} to {decision.workers}"
+        log.info("fleet %s: %s: %s", fleet.name, what, decision.reason)
+        calls = {Action.CREATE: fleet.create, Action.SCALE_OUT: fleet.resize, Action.SCALE_IN: fleet.resize}
+        try:
+            if action is Action.DELETE:
+                await self._limited(fleet.delete(), stop)
+            else:
+                await self._limited(calls[action](decision.workers), stop)
+        except FleetError as error:
+            wait = self._policy.failed(self._clock(), decision, error)
+            log.warning("fleet %s: %s: %s; trying again in %.0f s", fleet.name, what, error, wait)
+            return False
+        self._policy.succeeded(decision)
+        if action is Action.DELETE:
+            self._report()
+        return True
+
+    async def _limited(self, call: Awaitable[T], stop: asyncio.Event) -> T:
+        """The result of a fleet's call; once the manager stops, only what comes until it has to be gone.
+
+        Raises:
+            FleetUnavailable: it took too long. What the provider has accepted goes on without us.
+        """
+        task = asyncio.ensure_future(call)
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, timeout=CALL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and stop.is_set():
+                await asyncio.wait({task}, timeout=max(0.0, self._leave_by - time.monotonic()))
+            if task.done():
+                return task.result()
+            raise FleetUnavailable("the provider has not finished; what it has accepted goes on")
+        finally:
+            for one in (task, stopped):
+                one.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    async def _leave(self, stop: asyncio.Event) -> None:
+        await self._beside.end()
+        try:
+            if self._fleet.outlives_manager:
+                await self._decide_to_leave(stop)
+        finally:
+            try:
+                await self._fleet.close()
+            except FleetError as error:
+                log.warning("fleet %s: %s", self._fleet.name, error)
+            self._report()
+
+    async def _decide_to_leave(self, stop: asyncio.Event) -> None:
+        size = await self._size(stop)
+        if size is not None and not size.exists:
+            return
+        decision = self._policy.leave(await self._backlog())
+        if decision.action is Action.NOTHING:
+            machines = f"{size.running} machines" if size is not None else "machines"
+            log.warning("fleet %s with %s: %s", self._fleet.name, machines, decision.reason)
+        elif not await self._carry_out(decision, stop):
+            log.warning("fleet %s may still be there: start a manager again, or delete it by hand", self._fleet.name)
+
+    def _report(self) -> None:
+        """The ledger of a fleet that has ended: what each machine took, and all of them."""
+        machines = self._fleet.ledger()[self._reported :]
+        if not machines:
+            return
+        self._reported += len(machines)
+        for line in ledger_lines(machines, time.time()):
+            log.info("fleet %s: %s", self._fleet.name, line)
+
+    def _complain(self, about: str, complaint: str) -> None:
+        """Logs what can't be seen once, not at every look, and when it can be seen again."""
+        before, self._complaints[about] = self._complaints.get(about, ""), complaint
+        if complaint and complaint != before:
+            log.warning("%s", complaint)
+        elif before and not complaint:
+            log.info("the %s can be seen again", "fleet" if about == "size" else about)
+
+
+class _Beside:
+    """The worker beside the manager: started and stopped as the decisions say."""
+
+    def __init__(self, work: Callable[[asyncio.Event], Awaitable[None]] | None) -> None:
+        self._work = work
+        self._task: asyncio.Future[Any] | None = None
+        self._stop = asyncio.Event()
+
+    def keep(self, wanted: bool) -> None:
+        """Starts it, or lets it finish what it holds; one that failed is started again."""
+        if self._task is not None and self._task.done():
+            if self._task.exception() is not None:
+                log.warning("the worker beside the manager ended: %s", self._task.exception())
+            self._task = None
+        if not wanted:
+            self._stop.set()
+        elif self._task is None and self._work is not None:
+            log.info("a worker beside the manager reads")
+            self._stop = asyncio.Event()
+            self._task = asyncio.ensure_future(self._work(self._stop))
+
+    async def end(self) -> None:
+        self.keep(wanted=False)
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+def ledger_lines(machines: list[MachineTime], now: float) -> list[str]:
+    """A line for each machine and one for all; ``now`` in Unix seconds."""
+    lines = [f"{one.name}: {one.seconds(now):.0f} s, {one.end or 'still there'}" for one in machines]
+    total = sum(one.seconds(now) for one in machines)
+    ends = [one.end or "still there" for one in machines]
+    counts = ", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends))
+    return [*lines, f"{len(machines)} machines took {total:.0f} VM-seconds ({counts})"]

@@ -1,0 +1,128 @@
+"""Eviction notices: a Spot VM is told some 30 s before it is taken away, by an event of its metadata service.
+
+REST reference: "Scheduled Events for Linux VMs". Azure asks to poll once a second for ``Preempt``; the events of all VMs
+of a scale set come to each of them, so ours are those that name us. Acknowledging one says that it may begin at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from cachewarmer.config import state_directory
+from cachewarmer.errors import FleetError
+from cachewarmer.fleet.imds import Imds, Schedule, ScheduledEvent
+
+log = logging.getLogger(__name__)
+
+ENDINGS = frozenset({"Preempt", "Terminate"})
+"""Events after which the VM does not come back; from a Freeze, a Reboot or a Redeploy it does."""
+POLL_SECONDS = 1.0
+MOST_POLL_SECONDS = 30.0
+"""Between polls that fail, at most."""
+ACKNOWLEDGE_SECONDS = 5.0
+
+
+def ending(schedule: Schedule, name: str) -> list[ScheduledEvent]:
+    """The events that end the VM called ``name``."""
+    own = name.casefold()
+    return [
+        event
+        for event in schedule.events
+        if event.event_type in ENDINGS and own in (resource.casefold() for resource in event.resources)
+    ]
+
+
+@asynccontextmanager
+async def eviction_notices(
+    evict: Callable[[], None], *, imds: Imds | None = None, poll_seconds: float = POLL_SECONDS
+) -> AsyncIterator[None]:
+    """While the body runs, calls ``evict`` when this VM is about to be taken away; afterwards acknowledges that.
+
+    Where no metadata service answers, nothing is watched. Nothing here delays the body, or makes it fail.
+    """
+    watch = _Watch(imds or Imds(), poll_seconds)
+    task = asyncio.create_task(watch.run(evict))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await watch.finish()
+
+
+class _Watch:
+    def __init__(self, imds: Imds, poll_seconds: float) -> None:
+        self._imds = imds
+        self._poll_seconds = poll_seconds
+        self._presence: _Presence | None = None
+        self._noticed: list[str] = []
+
+    async def run(self, evict: Callable[[], None]) -> None:
+        try:
+            name = (await self._imds.instance()).name
+            log.info("watching for eviction notices as %s", name)
+        except (FleetError, ImportError) as error:
+            log.debug("no eviction notices: %s", error)
+            return
+        self._presence = _Presence()
+        wait = self._poll_seconds
+        while True:
+            try:
+                events = ending(await self._imds.scheduled_events(), name)
+                wait = self._poll_seconds
+            except FleetError as error:
+                wait = min(MOST_POLL_SECONDS, wait * 2)
+                log.warning("asking for eviction notices: %s; again in %.0f s", error, wait)
+                events = []
+            if events:
+                what = ", ".join(f"{event.event_type} not before {event.not_before or 'now'}" for event in events)
+                log.warning("this VM is about to be taken away (%s): handing back what is held", what)
+                self._noticed = [event.event_id for event in events]
+                evict()
+                return
+            await asyncio.sleep(wait)
+
+    async def finish(self) -> None:
+        """Acknowledges what was noticed, if nobody else on this VM still has work to hand back."""
+        try:
+            alone = self._presence is None or self._presence.is_last()
+            if alone and self._noticed:
+                async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
+                    await self._imds.acknowledge(self._noticed)
+                log.info("acknowledged the eviction: nothing is held any more")
+        except (FleetError, TimeoutError) as error:
+            log.warning("acknowledging the eviction: %s; it comes anyway when its time is up", error or "no answer")
+        finally:
+            await self._imds.close()
+
+
+class _Presence:
+    """Tells the workers of one VM that there are others: each holds a shared lock, and the last one finds itself alone."""
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+        with suppress(OSError):
+            os.makedirs(state_directory(), exist_ok=True)
+            self._file = os.open(state_directory() / "workers.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def is_last(self) -> bool:
+        """Leaves; whether no other is left. Where there can be no lock: True, since then there is one worker as a rule."""
+        file, self._file = self._file, None
+        if file is None:
+            return True
+        try:
+            # Let go first: two that leave at the same moment must not each see the other.
+            fcntl.flock(file, fcntl.LOCK_UN)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return True
