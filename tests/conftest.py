@@ -11,6 +11,7 @@ import pytest
 from tests.servers.azurite import azurite
 from tests.servers.ganesha import GaneshaServer, ganesha
 from tests.servers.juicefs import JuiceFs, juicefs
+from tests.servers.ports import NO_IMDS
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in [name for name in os.environ if name.startswith("AZURE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("CACHEWARMER_IMDS_URL", "http://127.0.0.1:9")  # nobody listens at the port of discard
+    monkeypatch.setenv("CACHEWARMER_IMDS_URL", NO_IMDS)
     for name in ("CACHEWARMER_BROKER", "CACHEWARMER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 

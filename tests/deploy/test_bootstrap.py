@@ -11,6 +11,7 @@ import pytest
 
 from tests.deploy.bundle import bundle
 from tests.deploy.node import node
+from tests.servers.ports import NO_IMDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ODD = """it's "odd" \\ $HOME `id` /a b/"""
@@ -43,6 +44,7 @@ def environment(azurite_connection):
         "QUEUE_PREFIX": "boot",
         "AZURE_STORAGE_CONNECTION_STRING": azurite_connection,
         "BOOTSTRAP_PATH": "/bootstrap",
+        "CACHEWARMER_IMDS_URL": NO_IMDS,
     }
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.servers.ports import NO_IMDS
+
 LEASE_SECONDS = 4
 """Short, so that what a killed process held comes back soon."""
 
@@ -87,7 +89,11 @@ def fleet(connection: str, prefix: str, work: Path, *, workers: int = 3) -> Iter
     """One manager and three workers; or with ``workers=0`` nothing yet."""
     config = work / "config.toml"
     config.write_text(f"[lease]\nlease_seconds = {LEASE_SECONDS}\npoll_seconds = 0.5\n[nfs]\nwindow_calls = 8\n")
-    environment = os.environ | {"AZURE_STORAGE_CONNECTION_STRING": connection, "CACHEWARMER_CONFIG": str(config)}
+    environment = os.environ | {
+        "AZURE_STORAGE_CONNECTION_STRING": connection,
+        "CACHEWARMER_CONFIG": str(config),
+        "CACHEWARMER_IMDS_URL": NO_IMDS,
+    }
     account = connection.partition("AccountName=")[2].partition(";")[0]
     started = Fleet(environment, f"azure://{account}/{prefix}", work)
     try:

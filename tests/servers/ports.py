@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+NO_IMDS = "http://127.0.0.1:9"
+"""Where the workers of a test look for a metadata service: nobody listens at the port of discard."""
 
 
 def free_port(address: str = "127.0.0.1") -> int:

@@ -82,10 +82,10 @@ def jobsubmitter(arguments: Sequence[str]) -> int:
 
 
 def manager(arguments: Sequence[str]) -> int:
-    """``cachewarmer-manager``. More than 0 workers: a VM scale set of them."""
+    """``cachewarmer-manager``. A worker count above 0 means a VM scale set; 0 leaves it to the settings file."""
     chosen = parse("cachewarmer-manager", MANAGER, SWITCHES, arguments)
     chosen.workers = whole_number(chosen, "workerCount")
-    chosen.fleet = "vmss" if chosen.workers else "none"
+    chosen.fleet = "vmss" if chosen.workers else None
     chosen.bootstrap_address = chosen.bootstrapMountAddress
     chosen.bootstrap_export = chosen.bootstrapExportPath
     chosen.bootstrap_script = chosen.bootstrapScriptPath

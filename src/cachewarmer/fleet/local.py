@@ -91,10 +91,9 @@ class LocalFleet(Fleet):
     async def delete(self) -> None:
         self._reap("evicted")
         for machine in self._running():
-            machine.end = "deleted"
-            assert machine.process.stdin is not None
-            machine.process.stdin.close()
-            machine.process.terminate()
+            if not machine.end:  # a second SIGTERM would end it without handing anything back
+                machine.end = "deleted"
+                machine.process.terminate()
         deadline = time.monotonic() + self._stop_seconds
         while self._running() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
