@@ -1,0 +1,279 @@
+"""The driver carries out what the policy decides, one call at a time, and turns what goes wrong into one line each."""
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+
+from cachewarmer.broker.base import Backlog
+from cachewarmer.config import FleetSettings
+from cachewarmer.errors import BrokerUnavailable, CapacityError, FleetError, FleetUnavailable
+from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime
+from cachewarmer.fleet.driver import FleetDriver, ledger_lines
+
+SETTINGS = FleetSettings(workers=4, idle_seconds=0.05, look_seconds=0.01, blind_seconds=0.2)
+
+
+class Queues:
+    """A broker of which only the backlog is asked for."""
+
+    def __init__(self, items=0):
+        self.items = items
+        self.scanning = 0
+        self.error = None
+
+    async def backlog(self):
+        if self.error:
+            raise self.error
+        return Backlog(unsettled_items=self.items, scanning_jobs=self.scanning)
+
+
+class PaperFleet(Fleet):
+    """Machines on paper. ``errors`` are raised by the calls to come, one each; ``slow`` holds a call up."""
+
+    name = "paper"
+
+    def __init__(self, *, outlives_manager=True):
+        self.outlives_manager = outlives_manager
+        self.machines = []
+        self.size = FleetSize()
+        self.calls = []
+        self.errors = []
+        self.unseen = None
+        self.slow = None
+        self.busy = 0
+        self.most_busy = 0
+        self.closed = False
+
+    async def observe(self):
+        async with self._one_call():
+            if self.unseen:
+                raise self.unseen
+            return self.size
+
+    async def create(self, workers):
+        await self._set("create", workers)
+
+    async def resize(self, workers):
+        await self._set("resize", workers)
+
+    async def _set(self, call, workers):
+        async with self._one_call(call, workers):
+            started = time.time()
+            new = [MachineTime(name=f"m{n}", started_at=started) for n in range(self.size.running, workers)]
+            self.machines += new
+            self.size = FleetSize(exists=True, wanted=workers, running=workers)
+
+    async def delete(self):
+        async with self._one_call("delete", 0):
+            self.machines = [
+                MachineTime(name=one.name, started_at=one.started_at, ended_at=time.time(), end=one.end or "deleted")
+                for one in self.machines
+            ]
+            self.size = FleetSize()
+
+    @asynccontextmanager
+    async def _one_call(self, *call):
+        self.busy += 1
+        self.most_busy = max(self.busy, self.most_busy)
+        try:
+            if call:
+                self.calls.append(call)
+                if self.slow:
+                    await self.slow.wait()
+                if self.errors:
+                    raise self.errors.pop(0)
+            await asyncio.sleep(0)
+            yield
+        finally:
+            self.busy -= 1
+
+    def ledger(self):
+        return self.machines
+
+    async def close(self):
+        self.closed = True
+
+
+@asynccontextmanager
+async def driven(queues, fleet, settings=SETTINGS, **options):
+    """A running driver; stopped, and its end awaited, at the end."""
+    stop = asyncio.Event()
+    driver = FleetDriver(queues, fleet, settings, **options)
+    task = asyncio.create_task(driver.run(stop))
+    try:
+        yield driver
+        assert not task.done() or task.result() is None
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture(autouse=True)
+def lines(caplog):
+    """What is logged, line by line."""
+    caplog.set_level(logging.INFO)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+async def test_a_fleet_lives_as_long_as_its_work(lines):
+    """Made, enlarged and deleted; the ledger has each machine and the sum; one call at a time."""
+    queues, fleet = Queues(2), PaperFleet()
+    async with driven(queues, fleet):
+        await until(lambda: fleet.calls)
+        queues.items = 9
+        await until(lambda: len(fleet.calls) == 2)
+        queues.items = 0
+        await until(lambda: not fleet.size.exists)
+    assert fleet.calls == [("create", 2), ("resize", 4), ("delete", 0)]
+    assert fleet.most_busy == 1
+    assert fleet.closed
+    said = lines()
+    assert "fleet paper: create to 2: 2 items are left" in said
+    assert "fleet paper: scale out to 4: 9 items are left" in said
+    assert sum("deleted" in line and line.startswith("fleet paper: m") for line in said) == 4
+    assert [line for line in said if "4 machines took" in line and "VM-seconds (4 deleted)" in line]
+
+
+async def test_a_second_life_has_a_ledger_of_its_own(lines):
+    """What was reported once is not added again."""
+    queues, fleet = Queues(1), PaperFleet()
+    async with driven(queues, fleet):
+        for life in (1, 2):
+            queues.items = 1
+            await until(lambda: fleet.size.exists)
+            queues.items = 0
+            await until(lambda life=life: fleet.calls.count(("delete", 0)) == life)
+    assert len([line for line in lines() if "1 machines took" in line]) == 2
+
+
+async def test_no_room_and_a_busy_provider_are_one_line_each_and_tried_again(lines):
+    """With the reason and the wait; the manager's other work goes on."""
+    queues, fleet = Queues(2), PaperFleet()
+    now = [0.0]
+    fleet.errors = [CapacityError("no room for Standard_D2s_v5"), FleetUnavailable("busy")]
+    async with driven(queues, fleet, clock=lambda: now[0]):
+        await until(lambda: len(fleet.calls) == 1)
+        await asyncio.sleep(0.1)
+        assert len(fleet.calls) == 1, "not before its wait is over"
+        now[0] = 60
+        await until(lambda: len(fleet.calls) == 2)
+        now[0] = 80
+        await until(lambda: fleet.size.exists)
+    said = lines()
+    assert "fleet paper: create to 2: no room for Standard_D2s_v5; trying again in 60 s" in said
+    assert "fleet paper: create to 2: busy; trying again in 10 s" in said
+
+
+async def test_a_deletion_that_fails_is_repeated():
+    """Until it is done."""
+    queues, fleet = Queues(), PaperFleet()
+    await fleet.create(3)
+    now = [0.0]
+    fleet.errors = [FleetError("a lock is on it")]
+    async with driven(queues, fleet, clock=lambda: now[0]):
+        await asyncio.sleep(0.02)
+        now[0] = 1
+        await until(lambda: ("delete", 0) in fleet.calls)
+        now[0] = 10
+        await until(lambda: fleet.calls.count(("delete", 0)) == 2)
+        assert not fleet.size.exists
+
+
+async def test_what_can_not_be_seen_is_said_once(lines):
+    """And again when it can be seen; blind for long enough, the fleet goes."""
+    queues, fleet = Queues(1), PaperFleet()
+    async with driven(queues, fleet):
+        await until(lambda: fleet.size.exists)
+        queues.error = BrokerUnavailable("no way to the account")
+        await until(lambda: not fleet.size.exists)
+        fleet.unseen = FleetUnavailable("no way to Azure")
+        await asyncio.sleep(0.05)
+        fleet.unseen = queues.error = None
+        await until(lambda: fleet.size.exists)
+    said = lines()
+    assert said.count("the backlog can't be seen: no way to the account") == 1
+    assert said.count("fleet paper can't be seen: no way to Azure") == 1
+    assert {"the backlog can be seen again", "the fleet can be seen again"} <= set(said)
+    assert [line for line in said if "delete: the queues could not be seen for 0 s" in line]
+
+
+@pytest.mark.parametrize(("items", "scanning", "stays"), [(3, 0, True), (0, 1, True), (0, 0, False)])
+async def test_a_manager_that_stops_leaves_the_fleet_to_the_work_that_is_left(lines, items, scanning, stays):
+    """And deletes it at once if there is none."""
+    queues, fleet = Queues(3), PaperFleet()
+    slow = FleetSettings(workers=4, look_seconds=0.01)
+    async with driven(queues, fleet, slow):
+        await until(lambda: fleet.size.exists)
+        queues.items, queues.scanning = items, scanning
+    assert fleet.size.exists is stays
+    assert fleet.closed
+    assert [line for line in lines() if "stays for the next manager" in line] or not stays
+
+
+async def test_a_fleet_that_ends_with_the_manager_is_only_closed():
+    """Its machines are this process's own."""
+    queues, fleet = Queues(3), PaperFleet(outlives_manager=False)
+    async with driven(queues, fleet):
+        await until(lambda: fleet.size.exists)
+        queues.items = 0
+    assert ("delete", 0) not in fleet.calls
+    assert fleet.closed
+
+
+async def test_a_call_that_does_not_end_holds_up_neither_the_manager_nor_its_stop(lines):
+    """What the provider has accepted goes on without us."""
+    queues, fleet = Queues(3), PaperFleet()
+    fleet.slow = asyncio.Event()
+    began = time.monotonic()
+    async with driven(queues, fleet, leave_seconds=0.2):
+        await until(lambda: fleet.calls)
+        await asyncio.sleep(0.05)
+        assert fleet.calls == [("create", 3)]
+    assert time.monotonic() - began < 3
+    assert fleet.closed
+    assert [line for line in lines() if "create to 3: the provider has not finished" in line]
+
+
+async def test_a_worker_beside_the_manager_does_what_is_little(lines):
+    """It is stopped when nothing is left, and its failure is one line."""
+    queues, fleet = Queues(3), PaperFleet()
+    events = []
+
+    async def beside(stop):
+        events.append("started")
+        if len(events) == 1:
+            raise CapacityError("no thread")
+        await stop.wait()
+        events.append("stopped")
+
+    async with driven(queues, fleet, FleetSettings(workers=4, look_seconds=0.01, local_seconds=60), beside=beside):
+        await until(lambda: len(events) == 2)
+        queues.items = 0
+        await until(lambda: len(events) == 3)
+    assert events == ["started", "started", "stopped"]
+    assert fleet.calls == []
+    assert "the worker beside the manager ended: no thread" in lines()
+
+
+def test_the_ledger_counts_what_is_still_there():
+    """One line a machine, with how it ended, and the sum."""
+    machines = [
+        MachineTime(name="a", started_at=100, ended_at=160, end="evicted"),
+        MachineTime(name="b", started_at=100, ended_at=130, end="deleted"),
+        MachineTime(name="c", started_at=190),
+    ]
+    assert ledger_lines(machines, 200) == [
+        "a: 60 s, evicted",
+        "b: 30 s, deleted",
+        "c: 10 s, still there",
+        "3 machines took 100 VM-seconds (1 evicted, 1 deleted, 1 still there)",
+    ]

@@ -1,0 +1,114 @@
+"""A worker hears that its VM is about to go, is told to hand everything back, and only then lets it go."""
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from cachewarmer.fleet.imds import Imds, Schedule, ScheduledEvent
+from cachewarmer.fleet.notices import ending, eviction_notices
+from tests.servers.ports import NO_IMDS
+from tests.unit.fleet.metadata import metadata
+
+
+@pytest.fixture
+async def served():
+    async with metadata() as made:
+        yield made
+
+
+class Held:
+    """A worker that holds something until it is evicted."""
+
+    def __init__(self):
+        self.evicted = asyncio.Event()
+
+    async def run(self, served, seconds=0.05):
+        async with eviction_notices(self.evicted.set, imds=Imds(served.url), poll_seconds=0.01):
+            await asyncio.wait_for(self.evicted.wait(), 5)
+            await asyncio.sleep(seconds)
+            assert served.acknowledged == [], "not before everything is handed back"
+
+
+@pytest.mark.parametrize("kind", ["Preempt", "Terminate"])
+async def test_a_notice_for_this_vm_evicts_and_is_then_acknowledged(served, kind):
+    """In whatever case the name comes."""
+    served.announce(kind, "farm_4", "FARM_3")
+    await Held().run(served)
+    assert served.acknowledged == ["E1"]
+
+
+async def test_the_notice_may_come_at_any_time(served):
+    """It is asked for again and again, until the worker ends."""
+    held = Held()
+    running = asyncio.create_task(held.run(served))
+    while served.polls < 5:
+        await asyncio.sleep(0.005)
+    assert not held.evicted.is_set()
+    served.announce("Preempt", "farm_3")
+    await running
+    assert served.acknowledged == ["E1"]
+
+
+def test_only_what_ends_this_very_vm_counts():
+    """The events of all VMs of a scale set come to each of them; from a reboot a VM comes back."""
+    events = [("Reboot", ("a",)), ("Freeze", ("a",)), ("Redeploy", ("a",)), ("Preempt", ("b",)), ("Terminate", ())]
+    schedule = Schedule(
+        incarnation=1,
+        events=tuple(ScheduledEvent(event_id=kind, event_type=kind, resources=names) for kind, names in events),
+    )
+    assert ending(schedule, "a") == []
+    assert [event.event_id for event in ending(schedule, "B")] == ["Preempt"]
+
+
+async def test_without_a_metadata_service_nothing_is_watched_or_delayed(caplog):
+    """Elsewhere than on Azure: no word of it, either."""
+    caplog.set_level(logging.INFO)
+    began = time.monotonic()
+    async with eviction_notices(lambda: None, imds=Imds(NO_IMDS)):
+        await asyncio.sleep(0.1)
+    assert time.monotonic() - began < 1
+    assert caplog.records == []
+
+
+async def test_a_service_that_hangs_delays_neither_start_nor_end(served):
+    """The first answer on a VM may take two minutes."""
+    served.hangs = True
+    began = time.monotonic()
+    async with eviction_notices(lambda: None, imds=Imds(served.url)):
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - began < 2
+
+
+async def test_a_poll_that_fails_is_repeated(served):
+    """One answer is nothing to rely on."""
+    held = Held()
+    running = asyncio.create_task(held.run(served))
+    while not served.polls:
+        await asyncio.sleep(0.005)
+    served.statuses = [500, 410, 429]
+    served.announce("Preempt", "farm_3")
+    await running
+    assert served.acknowledged == ["E1"]
+
+
+async def test_an_acknowledgement_that_fails_is_one_line(served, caplog):
+    """The VM goes anyway when its time is up."""
+    served.announce("Preempt", "farm_3")
+    evicted = asyncio.Event()
+    async with eviction_notices(evicted.set, imds=Imds(served.url), poll_seconds=0.01):
+        await evicted.wait()
+        served.statuses = [500]
+    assert [record for record in caplog.records if "it comes anyway" in record.getMessage()]
+
+
+async def test_the_last_worker_of_a_vm_acknowledges(served):
+    """An event acknowledged by the first would take the VM from under the others."""
+    served.announce("Preempt", "farm_3")
+    slow = asyncio.create_task(Held().run(served, 0.5))
+    await asyncio.sleep(0.2)
+    await Held().run(served, 0)
+    assert served.acknowledged == []
+    await slow
+    assert served.acknowledged == ["E1"]
