@@ -1,6 +1,6 @@
 import pytest
 
-from cachewarmer.cli import dropin
+from cachewarmer.cli import dropin, options
 from cachewarmer.errors import UsageError
 
 COMMANDS = [
@@ -37,3 +37,64 @@ def test_a_switch_that_is_neither_true_nor_false_is_refused():
 def test_a_value_may_hold_an_equals_sign():
     chosen = dropin.parse("worker", dropin.WORKER, dropin.SWITCHES, ["-storageKey", "abc=="])
     assert chosen.storageKey == "abc=="
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Parses a manager's arguments and returns its fleet's kind, settings and launch, with no fleet opened."""
+
+    def ask(*arguments):
+        found = []
+
+        def run_manager(chosen):
+            settings = options.settings(chosen)
+            with monkeypatch.context() as patch:
+                patch.setattr("cachewarmer.fleet.open_fleet", lambda *of: found.append(of))
+                options.fleet(chosen, settings)
+            return 0
+
+        monkeypatch.setattr("cachewarmer.cli.service.run_manager", run_manager)
+        assert dropin.manager(["-storageAccountName=farm", "-queueNamePrefix=p", *arguments]) == 0
+        return found[0]
+
+    return ask
+
+
+def test_a_managers_flags_describe_a_scale_set(asked):
+    """Each flag reaches the setting that it names; the password also comes from the environment."""
+    kind, settings, launch = asked(
+        *("-storageAccountResourceGroup", "rg", "-workerCount=12", "-bootstrapMountAddress", "10.0.0.1"),
+        *("-bootstrapExportPath=/boot", "-bootstrapScriptPath=/b/x.sh", "-vmssUserName", "td"),
+        *("-vmssPassword=one two", "-vmssSshPublicKey=ssh-rsa AAAA td@host", "-vmssSubnetName", "farm"),
+    )
+    assert (kind, settings.workers, settings.user_name, settings.password) == ("vmss", 12, "td", "one two")
+    assert (settings.ssh_public_key, settings.subnet_name) == ("ssh-rsa AAAA td@host", "farm")
+    assert (launch.broker_url, launch.storage_resource_group) == ("azure://farm/p", "rg")
+    assert launch.bootstrap_mount_address == "10.0.0.1"
+    assert (launch.bootstrap_export_path, launch.bootstrap_script_path) == ("/boot", "/b/x.sh")
+
+
+def test_the_service_passes_empty_values_and_the_password_by_the_environment(asked, monkeypatch):
+    """As the unit's command line does: what is empty is not said, so that the defaults hold."""
+    monkeypatch.setenv("VMSS_PASSWORD", "p4ss")
+    empty = [f"-{flag}=" for flag in dropin.MANAGER if flag not in ("storageAccountName", "queueNamePrefix")]
+    assert asked(*empty)[0] == "none"
+    kind, settings, _ = asked(*empty, "-workerCount=3")
+    assert (kind, settings.workers, settings.user_name, settings.password) == ("vmss", 3, "azureuser", "p4ss")
+    assert "p4ss" not in repr(settings)
+
+
+def test_no_workers_leave_the_fleet_to_the_settings_file(asked, monkeypatch, tmp_path):
+    """A service that is installed as it is may still run workers on its own machine."""
+    config = tmp_path / "c.toml"
+    config.write_text('[fleet]\nkind = "local"\nworkers = 4\n')
+    monkeypatch.setenv("CACHEWARMER_CONFIG", str(config))
+    kind, settings, _ = asked("-workerCount=0")
+    assert (kind, settings.workers) == ("local", 4)
+
+
+@pytest.mark.parametrize("count", ["-1", "many", "1.5"])
+def test_a_worker_count_that_is_no_number_is_refused(count):
+    """Before anything is started."""
+    with pytest.raises(UsageError, match="-workerCount must be a whole number"):
+        dropin.manager(["-storageAccountName=farm", "-queueNamePrefix=p", f"-workerCount={count}"])
