@@ -36,11 +36,12 @@ window_calls = 2
 [lease]
 lease_seconds = 4.0
 poll_seconds = 0.1
+drain_seconds = 3.0
 """
 
 
 @contextlib.asynccontextmanager
-async def slow_server(read_delay=0.1):
+async def slow_server(read_delay=0.04):
     """Three workers need some seconds for its tree: 600 READs, 2 in flight for each."""
     async with ScriptedServer(TREE, Faults(read_delay=read_delay)) as server:
         yield server
