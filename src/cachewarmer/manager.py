@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 from cachewarmer.broker.base import Broker, JobLease
@@ -28,10 +28,16 @@ RECORD_SECONDS = 1.0
 """Between two writes of a scan's totals while it goes on."""
 SCAN_RETRY_SECONDS = 2.0
 """First wait before a scan is tried again after its addresses failed; doubles up to a minute."""
+MOST_OPEN_SECONDS = 60.0
+"""Between two attempts to open the broker, at most."""
 
 
 class FleetRunner(Protocol):
     """What the manager needs of a fleet: something that runs beside it until it stops."""
+
+    @property
+    def may_have_machines(self) -> bool:
+        """Whether machines may be running, as far as is known."""
 
     async def run(self, stop: asyncio.Event) -> None: ...
 
@@ -72,8 +78,9 @@ class Manager:
         fleet = asyncio.create_task(self.fleet_driver.run(stop)) if self.fleet_driver else None
         jobs: set[asyncio.Task[None]] = set()
         stopped = asyncio.create_task(stop.wait())
-        idle_since = time.monotonic()
         try:
+            await self._open_broker(stop)
+            idle_since = time.monotonic()
             while not stop.is_set():
                 if fleet is not None and fleet.done():
                     fleet.result()
@@ -100,6 +107,25 @@ class Manager:
             await asyncio.gather(*jobs, stopped, return_exceptions=True)
             if fleet is not None:
                 await fleet
+
+    async def _open_broker(self, stop: asyncio.Event) -> None:
+        """Opens the broker, if it is not open yet.
+
+        A manager that could not and ended would leave the machines of an earlier one running for ever. So as long as
+        there may be some it tries again, and the fleet's driver, which sees no queue meanwhile, deletes them in time.
+        """
+        wait = 1.0
+        while not stop.is_set():
+            try:
+                await self.broker.open()
+                return
+            except BrokerError as error:
+                if self.fleet_driver is None or not (error.transient or self.fleet_driver.may_have_machines):
+                    raise
+                log.warning("%s; trying again in %.0f s", error, wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), wait)
+            wait = min(MOST_OPEN_SECONDS, wait * 2)
 
     async def _claim(self) -> JobLease | None:
         try:

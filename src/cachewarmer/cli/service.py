@@ -38,15 +38,21 @@ def run_manager(chosen: argparse.Namespace) -> int:
 async def _manage(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     settings = options.settings(chosen)
     fleet = options.fleet(chosen, settings)
-    async with options.broker(chosen) as broker, notify.service():
-        await Manager(
-            broker,
-            settings,
-            name=chosen.name,
-            fleet_driver=_driver(broker, fleet, settings) if fleet is not None else None,
-            jobs_at_once=max(1, chosen.jobs_at_once),
-            exit_when_idle=chosen.exit_when_idle,
-        ).run(stop)
+    broker = options.broker(chosen)
+    try:
+        if fleet is None:
+            await broker.open()  # before we say that we are ready; with a fleet the manager has to wait for it
+        async with notify.service():
+            await Manager(
+                broker,
+                settings,
+                name=chosen.name,
+                fleet_driver=_driver(broker, fleet, settings) if fleet is not None else None,
+                jobs_at_once=max(1, chosen.jobs_at_once),
+                exit_when_idle=chosen.exit_when_idle,
+            ).run(stop)
+    finally:
+        await broker.close()
     return WARM
 
 

@@ -54,6 +54,8 @@ class FleetDriver:
         self._beside = _Beside(beside)
         self._complaints: dict[str, str] = {}
         self._reported = 0
+        self.may_have_machines = True
+        """Until the fleet was seen, and whenever it can't be, nobody knows."""
 
     def __repr__(self) -> str:
         return f"<FleetDriver {self._fleet!r}>"
@@ -100,8 +102,10 @@ class FleetDriver:
             size = await self._limited(self._fleet.observe(), stop)
         except FleetError as error:
             self._complain("size", f"fleet {self._fleet.name} can't be seen: {error}")
+            self.may_have_machines = True
             return None
         self._complain("size", "")
+        self.may_have_machines = size.exists
         if not size.exists:
             self._report()
         return size

@@ -1,0 +1,66 @@
+"""A manager with a fleet, whose broker can't be opened: it stays as long as machines may be running."""
+
+import asyncio
+
+import pytest
+
+from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.config import FleetSettings, Settings
+from cachewarmer.errors import BrokerError, BrokerUnavailable
+from cachewarmer.fleet.driver import FleetDriver
+from cachewarmer.manager import Manager
+from tests.unit.fleet.doubles import PaperFleet
+
+SETTINGS = Settings(fleet=FleetSettings(workers=3, look_seconds=0.01, blind_seconds=0.1, idle_seconds=0.05))
+
+
+class Closed(SqliteBroker):
+    """Opens only after ``errors`` are used up."""
+
+    def __init__(self, path, *errors):
+        super().__init__(str(path))
+        self.errors = list(errors)
+
+    async def open(self):
+        if self.errors:
+            raise self.errors.pop(0)
+        await super().open()
+
+
+def managing(broker, fleet):
+    """A manager that drives the fleet, as a task, and what stops it."""
+    stop = asyncio.Event()
+    manager = Manager(broker, SETTINGS, fleet_driver=FleetDriver(broker, fleet, SETTINGS.fleet))
+    return asyncio.create_task(manager.run(stop)), stop
+
+
+async def test_machines_of_an_earlier_manager_do_not_outlive_an_account_that_is_gone(tmp_path):
+    """They are deleted as soon as the queues could not be seen for long enough; then the error ends the manager."""
+    fleet = PaperFleet()
+    await fleet.create(2)
+    errors = [BrokerError("no such account")] * 5
+    task, _ = managing(Closed(tmp_path / "b.db", *errors), fleet)
+    with pytest.raises(BrokerError, match="no such account"):
+        await asyncio.wait_for(task, 20)
+    assert ("delete", 0) in fleet.calls
+    assert fleet.closed
+
+
+async def test_an_account_that_can_not_be_reached_for_a_while_is_waited_for(tmp_path):
+    """And then jobs are taken as ever."""
+    fleet = PaperFleet()
+    broker = Closed(tmp_path / "b.db", BrokerUnavailable("no way"))
+    task, stop = managing(broker, fleet)
+    async with asyncio.timeout(10):
+        while broker.errors or broker._store is None:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.wait_for(task, 10)
+    assert fleet.calls == []
+    await broker.close()
+
+
+async def test_without_a_fleet_the_error_ends_the_manager_at_once(tmp_path):
+    """Whoever started it sees why."""
+    with pytest.raises(BrokerUnavailable):
+        await Manager(Closed(tmp_path / "b.db", BrokerUnavailable("no way")), SETTINGS).run(asyncio.Event())
