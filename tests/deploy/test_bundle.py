@@ -63,3 +63,21 @@ def test_it_speaks_to_the_storage_service(bare_root, azurite_connection):
         *("cachewarmer", "status", "--broker", f"azure://{account}/bundle"),
     )
     assert (done.returncode, done.stdout) == (0, "no jobs\n"), done.stderr
+
+
+def test_it_runs_a_fleet_of_itself(bare_root):
+    """Its workers are the same file; they read everything, and are gone before it is."""
+    (bare_root / "fleet.toml").write_text("[fleet]\nidle_seconds = 1.0\nlook_seconds = 0.2\n")
+    broker = ("--broker", "sqlite:////fleet.db")
+    done = inside(bare_root, "cachewarmer", "submit", "/usr/share/perl5", *broker)
+    assert done.returncode == 0, done.stderr
+    done = inside(
+        bare_root,
+        *("env", "CACHEWARMER_CONFIG=/fleet.toml", "cachewarmer", "manager", *broker),
+        *("--fleet", "local", "--workers", "2", "--exit-when-idle", "4"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "is completed" in done.stderr
+    assert "VM-seconds" in done.stderr
+    assert "evicted" not in done.stderr
+    assert "failed" not in done.stderr
