@@ -20,6 +20,11 @@ class FleetSize:
     evicted: int = 0
     """Machines that went away and not by us, as far as this process saw; it never falls."""
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is something to enlarge or to delete: it exists, or is about to, since it was asked for."""
+        return self.exists or self.wanted > 0
+
 
 class Action(StrEnum):
     """What a decision asks of a fleet."""

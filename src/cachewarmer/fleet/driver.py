@@ -105,8 +105,8 @@ class FleetDriver:
             self.may_have_machines = True
             return None
         self._complain("size", "")
-        self.may_have_machines = size.exists
-        if not size.exists:
+        self.may_have_machines = size.is_there
+        if not size.is_there:
             self._report()
         return size
 
@@ -166,7 +166,7 @@ class FleetDriver:
 
     async def _decide_to_leave(self, stop: asyncio.Event) -> None:
         size = await self._size(stop)
-        if size is not None and not size.exists:
+        if size is not None and not size.is_there:
             return
         decision = self._policy.leave(await self._backlog())
         if decision.action is Action.NOTHING:

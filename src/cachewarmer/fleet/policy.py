@@ -108,7 +108,7 @@ class Policy:
         if now < due:
             self._wake_at = due
             return Decision(beside=self._beside, reason="the queues can't be seen")
-        if size.exists if size is not None else not self._deleted_blindly:
+        if size.is_there if size is not None else not self._deleted_blindly:
             return self._delete(now, f"the queues could not be seen for {self._settings.blind_seconds:.0f} s")
         return Decision(reason="the queues can't be seen, and no machine is left")
 
@@ -119,7 +119,7 @@ class Policy:
         beside = self._settings.local_seconds > 0 and not size.running
         if beside and self._beside_since is None:
             self._beside_since = now
-        if not size.exists:
+        if not size.is_there:
             if self._is_small(now, backlog):
                 return Decision(beside=True, reason=f"{_work(backlog)} left, too little to start a machine for")
             return self._grow(now, Action.CREATE, workers, size, beside, f"{_work(backlog)} left")
@@ -154,7 +154,7 @@ class Policy:
         """There is no work."""
         assert self._idle_since is not None
         beside = backlog.stray_items > 0 and not size.running
-        if not size.exists:
+        if not size.is_there:
             return Decision(beside=beside)
         patience = self._settings.idle_seconds
         if backlog.scanning_jobs:  # more may come any moment, and machines take minutes to come back

@@ -57,6 +57,17 @@ def test_it_grows_with_the_work_and_up_to_the_limit():
     assert policy.decide(20, backlog(500), size(10)).action is Action.NOTHING
 
 
+def test_a_fleet_that_is_being_made_is_not_made_again():
+    """Its provider may not list it yet; and it is deleted like any other when the work is gone."""
+    policy = Policy(SETTINGS, 0)
+    policy.decide(0, backlog(3), NONE)
+    coming = FleetSize(wanted=3)
+    assert policy.decide(5, backlog(3), coming).action is Action.NOTHING
+    assert does(policy.decide(10, backlog(5), coming)) == (Action.SCALE_OUT, 5)
+    policy.decide(15, backlog(), coming)
+    assert policy.decide(35, backlog(), coming).action is Action.DELETE
+
+
 def test_evicted_machines_are_replaced_at_once_while_there_is_work():
     """And only as many as there is work for."""
     policy = Policy(SETTINGS, 0)
