@@ -27,11 +27,11 @@ async def driven(queues, fleet, settings=SETTINGS, **options):
         assert not task.done() or task.result() is None
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -115,6 +115,7 @@ async def test_what_can_not_be_seen_is_said_once(lines):
         queues.error = BrokerUnavailable("no way to the account")
         await until(lambda: not fleet.size.exists)
         fleet.unseen = FleetUnavailable("no way to Azure")
+        await until(lambda: "fleet paper can't be seen: no way to Azure" in lines())
         await asyncio.sleep(0.05)
         fleet.unseen = queues.error = None
         await until(lambda: fleet.size.exists)
@@ -157,7 +158,7 @@ async def test_a_call_that_does_not_end_holds_up_neither_the_manager_nor_its_sto
         await until(lambda: fleet.calls)
         await asyncio.sleep(0.05)
         assert fleet.calls == [("create", 3)]
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert fleet.closed
     assert [line for line in lines() if "create to 3: the provider has not finished" in line]
 

@@ -56,7 +56,7 @@ async def test_no_service_is_one_clear_line_at_once():
     async with Imds(NO_IMDS) as imds:
         with pytest.raises(MetadataAbsent, match=r"no instance metadata service answers at http://127\.0\.0\.1:9"):
             await imds.instance()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 async def test_the_environment_says_where_it_is(monkeypatch, served):

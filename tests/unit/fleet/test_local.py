@@ -16,7 +16,7 @@ from cachewarmer.fleet.local import LocalFleet
 
 LAUNCH = WorkerLaunch(broker_url="sqlite:////nowhere/b.db", local_options=("--window", "3"))
 WAITS = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); sys.stdin.read()"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(60)"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def counts(size):
 
 
 async def gone(fleet, running):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await fleet.observe()).running != running:
             await asyncio.sleep(0.01)
 
@@ -96,14 +96,17 @@ async def test_a_worker_that_ends_at_once_with_an_error_is_not_started_for_ever(
     assert [one.end for one in fleet.ledger()] == ["failed", ""]
 
 
-async def test_one_that_does_not_heed_sigterm_is_killed(make):
+async def test_one_that_does_not_heed_sigterm_is_killed(make, monkeypatch, tmp_path):
     """After the time that draining may take."""
+    monkeypatch.chdir(tmp_path)
     fleet = make(STUBBORN, stop_seconds=0.3)
     await fleet.create(1)
-    await asyncio.sleep(0.2)
+    async with asyncio.timeout(30):
+        while not (tmp_path / "ready").exists():
+            await asyncio.sleep(0.01)
     began = time.monotonic()
     await fleet.delete()
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 30
     assert [one.end for one in fleet.ledger()] == ["deleted"]
 
 

@@ -24,10 +24,11 @@ class Held:
     def __init__(self):
         self.evicted = asyncio.Event()
 
-    async def run(self, served, seconds=0.05):
+    async def run(self, served, released=None):
         async with eviction_notices(self.evicted.set, imds=Imds(served.url), poll_seconds=0.01):
-            await asyncio.wait_for(self.evicted.wait(), 5)
-            await asyncio.sleep(seconds)
+            await asyncio.wait_for(self.evicted.wait(), 30)
+            if released is not None:
+                await released.wait()
             assert served.acknowledged == [], "not before everything is handed back"
 
 
@@ -68,7 +69,7 @@ async def test_without_a_metadata_service_nothing_is_watched_or_delayed(caplog):
     began = time.monotonic()
     async with eviction_notices(lambda: None, imds=Imds(NO_IMDS)):
         await asyncio.sleep(0.1)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert caplog.records == []
 
 
@@ -78,7 +79,7 @@ async def test_a_service_that_hangs_delays_neither_start_nor_end(served):
     began = time.monotonic()
     async with eviction_notices(lambda: None, imds=Imds(served.url)):
         await asyncio.sleep(0.05)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 async def test_a_poll_that_fails_is_repeated(served):
@@ -106,9 +107,11 @@ async def test_an_acknowledgement_that_fails_is_one_line(served, caplog):
 async def test_the_last_worker_of_a_vm_acknowledges(served):
     """An event acknowledged by the first would take the VM from under the others."""
     served.announce("Preempt", "farm_3")
-    slow = asyncio.create_task(Held().run(served, 0.5))
-    await asyncio.sleep(0.2)
-    await Held().run(served, 0)
+    slow, released = Held(), asyncio.Event()
+    working = asyncio.create_task(slow.run(served, released))
+    await asyncio.wait_for(slow.evicted.wait(), 30)
+    await Held().run(served)
     assert served.acknowledged == []
-    await slow
+    released.set()
+    await working
     assert served.acknowledged == ["E1"]
