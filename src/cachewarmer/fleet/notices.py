@@ -93,9 +93,9 @@ class _Watch:
         try:
             alone = self._presence is None or self._presence.is_last()
             if alone and self._noticed:
+                log.info("nothing is held any more: acknowledging the eviction")  # this may be our last word
                 async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
                     await self._imds.acknowledge(self._noticed)
-                log.info("acknowledged the eviction: nothing is held any more")
         except (FleetError, TimeoutError) as error:
             log.warning("acknowledging the eviction: %s; it comes anyway when its time is up", error or "no answer")
         finally:
