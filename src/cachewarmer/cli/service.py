@@ -58,8 +58,11 @@ async def _manage(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
 
 def _driver(broker: Broker, fleet: Fleet, settings: Settings) -> FleetDriver:
     """Drives ``fleet``, with a worker of this process for what needs no machine."""
-    beside = Worker(broker, settings, name=f"{process_name()}.beside")
-    return FleetDriver(broker, fleet, settings.fleet, beside=beside.run)
+
+    async def work_beside(stop: asyncio.Event) -> None:
+        await Worker(broker, settings, name=f"{process_name()}.beside").run(stop)
+
+    return FleetDriver(broker, fleet, settings.fleet, beside=work_beside)
 
 
 def run_worker(chosen: argparse.Namespace) -> int:

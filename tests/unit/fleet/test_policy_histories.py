@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from cachewarmer.config import FleetSettings
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 from cachewarmer.fleet.base import Action, Decision, FleetSize
 from cachewarmer.fleet.policy import REPLACE_SECONDS, SURPLUS_SECONDS, Policy
+
+pytestmark = pytest.mark.timeout(600)  # thousands of them, on a machine that may be busy
 
 STEP = 5.0
 
@@ -34,6 +37,9 @@ class World:
     """When the machines that were accepted will be there."""
     machines: list[float | None] = field(default_factory=list)
     """For each machine: when it will have settled what it holds; None: it holds nothing."""
+    beside: bool = False
+    own: float | None = None
+    """The worker beside the manager: whether it shall read, and when it will have settled what it holds."""
     evicted: int = 0
     settled_at: float = 0.0
     evictions: float = 0.0
@@ -49,7 +55,7 @@ class World:
 
     @property
     def unsettled(self) -> int:
-        return self.queued + self.leased
+        return self.queued + self.leased + (self.own is not None)
 
     def backlog(self) -> Backlog:
         return Backlog(
@@ -79,12 +85,22 @@ class World:
             if self.machines[number] is None and self.queued:
                 self.queued -= 1
                 self.machines[number] = self.now + self.chance.uniform(0.1, 2) * self.slowness
+        if self.own is not None and self.own <= self.now:
+            self.settled_at, self.own = self.own, None
+        if self.beside and self.own is None and self.queued:
+            self.queued -= 1
+            self.own = self.now + self.chance.uniform(0.1, 2) * self.slowness
         for number in reversed(range(len(self.machines))):
             if self.chance.random() < self.evictions:
                 self.queued += self.machines.pop(number) is not None
                 self.evicted += 1
                 if self.chance.random() < 0.5:
                     self.wanted -= 1  # some providers lower the capacity with the machine
+
+    def lose_own_worker(self) -> None:
+        """The manager ends, and the worker in its process with it."""
+        self.queued += self.own is not None
+        self.own, self.beside = None, False
 
     def carry_out(self, decision: Decision) -> None:
         self.calls.append((self.now, decision))
@@ -118,6 +134,7 @@ class Manager:
         backlog = world.backlog() if sees_queues else None
         size = world.size() if sees_fleet else None
         decision = self.policy.decide(world.now, backlog, size)
+        world.beside = decision.beside
         if decision.action is Action.NOTHING:
             return
         self.check(decision, backlog)
@@ -192,10 +209,12 @@ def run(history, seed: int, configuration: FleetSettings, **sight: bool) -> Worl
         elif kind == "slow":
             world.slowness = value
         elif kind == "restart":
+            world.lose_own_worker()
             managers = [Manager(world, configuration, Policy(configuration, world.now))]
         elif kind == "second manager":
             managers = [managers[0], Manager(world, configuration, Policy(configuration, world.now))]
         elif kind == "away":
+            world.lose_own_worker()
             world.pass_time(value)  # every manager is down; the machines read on
         else:
             go_on(value, **{"blind": {"sees_queues": False}, "blind to the fleet": {"sees_fleet": False}}.get(kind, {}))
@@ -217,7 +236,8 @@ def run(history, seed: int, configuration: FleetSettings, **sight: bool) -> Worl
         FleetSettings,
         workers=st.integers(1, 12),
         items_per_worker=st.sampled_from([1, 1, 5]),
-        local_seconds=st.just(0.0),
+        local_seconds=st.sampled_from([0.0, 0.0, 60.0]),
+        worker_bytes_per_second=st.just(100),  # an item is 1000 bytes
     ),
 )
 def test_whatever_happens_it_ends_at_zero_with_all_the_work_done(history, seed, configuration):
