@@ -9,7 +9,7 @@ import os
 import pytest
 
 from cachewarmer.errors import BrokerError
-from cachewarmer.model import FileEntry, JobState, WorkItem
+from cachewarmer.model import FileEntry, JobState, ScanTotals, WorkItem
 from tests.conformance.labs import AzuriteLab, claim_some, receipt, scanning_job
 
 JOB = (
@@ -123,3 +123,15 @@ async def test_an_item_too_long_for_a_message_is_refused(azure):
     item = WorkItem(job_id=job_id, path="/" + "x" * 70_000)
     with pytest.raises(BrokerError, match="at most"):
         await broker.publish([item])
+
+
+async def test_messages_that_were_cleared_by_hand_are_no_work(azure):
+    """The job will never end, but no machine waits for what nobody can read."""
+    broker = await azure.broker()
+    job_id, _ = await scanning_job(broker, azure, 3)
+    await broker.record_scan(job_id, ScanTotals(items=3, finished=True))
+    assert (await broker.backlog()).unsettled_items == 3
+    async with azure.queue("work") as queue:
+        await queue.clear_messages()
+    backlog = await broker.backlog()
+    assert (backlog.unsettled_items, backlog.active_jobs) == (0, 1)

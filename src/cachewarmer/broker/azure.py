@@ -338,11 +338,13 @@ class AzureBroker(Broker):
         found = await at.records.active()
         sums = await _all(at.ledger.sums(record.job.job_id) for record in found)
         statuses = [_status(record, rows) for record, rows in zip(found, sums, strict=True)]
-        # Leased messages are still on the queue: its length is never less than the items that nobody has settled.
+        # Leased messages are still on the queue, so its length is never less than the items that nobody has settled: where
+        # it is, messages were cleared by hand, and nobody can ever read them. Asked for last: what was published by then.
         length = await at.work.length()
         backlog = Backlog.of(statuses, waiting_items=length)
         if not backlog.active_jobs:
             return replace(backlog, stray_items=length)
+        unsettled = min(backlog.unsettled_items, length)
         if any(
             status.state in (JobState.SCANNING, JobState.WARMING) and not status.scan.finished for status in statuses
         ):
@@ -350,8 +352,8 @@ class AzureBroker(Broker):
             # first-generation job has none. So count the queue, less what rests there for paused jobs.
             paused = [status for status in statuses if status.state is JobState.PAUSED]
             resting = sum(max(0, status.scan.items - status.settled_items) for status in paused)
-            backlog = replace(backlog, unsettled_items=max(backlog.unsettled_items, length - resting))
-        return backlog
+            unsettled = max(unsettled, length - resting)
+        return replace(backlog, unsettled_items=unsettled)
 
 
 class _Open:

@@ -171,7 +171,7 @@ class FleetDriver:
         decision = self._policy.leave(await self._backlog())
         if decision.action is Action.NOTHING:
             machines = f"{size.running} machines" if size is not None else "machines"
-            log.warning("fleet %s with %s: %s", self._fleet.name, machines, decision.reason)
+            log.warning("fleet %s with %s: %s; only a manager deletes it", self._fleet.name, machines, decision.reason)
         elif not await self._carry_out(decision, stop):
             log.warning("fleet %s may still be there: start a manager again, or delete it by hand", self._fleet.name)
 
