@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from azure.storage.queue.aio import QueueClient
 
 from cachewarmer.broker import open_broker
 from cachewarmer.config import LeaseSettings
@@ -235,6 +237,35 @@ async def test_a_small_job_is_done_beside_the_manager(operator):
         assert await asyncio.wait_for(manager.wait(), 30) == 0
     assert "create to" not in operator.said
     assert "VM-seconds" not in operator.said
+
+
+async def test_items_that_a_first_generation_manager_posted_are_read(azure_operator):
+    """No job is known for them: the worker beside the manager takes them up, and then they are work like any other."""
+    operator = azure_operator
+    connection = operator.environment["AZURE_STORAGE_CONNECTION_STRING"]
+    prefix = operator.broker_url.rpartition("/")[2]
+    async with slow_server(0.0) as server, QueueClient.from_connection_string(connection, f"{prefix}work") as queue:
+        config = Path(operator.environment["CACHEWARMER_CONFIG"])
+        config.write_text(CONFIG.replace("[nfs]", f"[nfs]\nport = {server.port}\nmount_port = {server.port}"))
+        await queue.create_queue()
+        for number in range(24):
+            await queue.send_message(
+                json.dumps(
+                    {
+                        "WarmTargetMountAddresses": ["127.0.0.1"],
+                        "WarmTargetExportPath": "/export",
+                        "WarmTargetPath": f"/d{number}",
+                    }
+                )
+            )
+        await operator.start()
+        await until(lambda: "a worker beside the manager reads" in operator.said, operator)
+        async with open_broker(operator.broker_url, LeaseSettings(), connection_string=connection) as broker:
+            async with asyncio.timeout(60):
+                while await queue.peek_messages() or (await broker.backlog()).unsettled_items:
+                    await asyncio.sleep(0.1)
+            report = (await broker.status("firstgen")).report(time.time())
+        assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0), operator.said
 
 
 @pytest.mark.parametrize(
