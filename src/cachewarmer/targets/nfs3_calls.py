@@ -7,6 +7,7 @@ connection's events, and its ``on_done`` is called. Other calls give a Future.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
@@ -19,6 +20,10 @@ from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest
 from cachewarmer.targets.nfs3_connection import Channel
 
+log = logging.getLogger(__name__)
+
+REPLY_SLACK_BYTES = 64 * 1024
+"""How much longer than what was asked for a reply other than READ's may be, before the server counts as broken."""
 REFILL_SECONDS = 0.005
 """The window is filled again when half empty, or when this long has passed: a slow server is not to wait for us."""
 MOST_BACKOFF_SECONDS = 10.0
@@ -206,7 +211,12 @@ class CallWindow:
             channel = self._channel(now)
             channel.out.append(
                 channel.rpc.call(
-                    nfs3.PROGRAM, nfs3.VERSION, call.procedure, call.arguments, call, call.reply_bytes + (1 << 20)
+                    nfs3.PROGRAM,
+                    nfs3.VERSION,
+                    call.procedure,
+                    call.arguments,
+                    call,
+                    call.reply_bytes + REPLY_SLACK_BYTES,
                 )
             )
             channel.in_flight += 1
@@ -451,6 +461,8 @@ class CallWindow:
         self.in_flight -= len(contexts)
         most = max(1, self._settings.reconnect_attempts)
         failure = _about(self._where, error)
+        if isinstance(error, ReplyTimeout):
+            log.warning("%s: asking again on another connection", failure)
         for context in reversed(contexts):
             if type(context) is PendingCall:
                 self._meta_in_flight -= 1
