@@ -17,7 +17,7 @@ from typing import TypeVar
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, LeaseLost, UnknownJob
-from cachewarmer.model import JobState, Receipt
+from cachewarmer.model import JobState, Receipt, Tally
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import Opener, SessionPool
 from cachewarmer.warming.pace import Pace
@@ -84,6 +84,11 @@ class Worker:
     def __repr__(self) -> str:
         waiting = sum(held.run.outstanding for held in self._held)
         return f"<Worker {self.name} items={len(self._held)} requests={waiting}>"
+
+    def in_hand(self) -> Tally:
+        """What is read of items that have no receipt yet: for showing how it goes, never for the books."""
+        files = sum(held.run.files for held in self._held if held.lease.item.start <= 0)
+        return Tally(worker=self.name, files=files, bytes=sum(held.run.bytes for held in self._held))
 
     def evict(self) -> None:
         """The machine is about to go away: stop claiming and hand everything back at once."""
@@ -223,7 +228,9 @@ class Worker:
                 failure = reading.error or CacheWarmerError("the reading ended early")
             delay = min(MOST_RETRY_SECONDS, 2.0**lease.deliveries) if failure.transient else 0.0
             reason = str(failure)
-            log.warning("%s: %s (delivery %d)", lease.item.path, reason, lease.deliveries)
+            # A file that may not be read is in the report; an address that does not answer is news.
+            level = logging.WARNING if failure.transient else logging.INFO
+            log.log(level, "%s (delivery %d)", reason, lease.deliveries)
         await self._persist(lambda: self.broker.abandon(lease, reason, delay))
         self._drop(held)
 
