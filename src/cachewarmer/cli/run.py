@@ -10,6 +10,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from cachewarmer.cli.text import CLEAR_LINE
+
 
 def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Runs ``body(stop)``; SIGINT and SIGTERM set ``stop``, a second one ends the program at once. Returns its code."""
@@ -45,9 +47,10 @@ def print_json(document: Any) -> None:
 def log_to_stderr(verbose: bool, quiet: bool = False, service: bool = False) -> None:
     """Sets logging up: warnings for a command, the course of things for a service."""
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO if service else logging.WARNING
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s" if service else "%(message)s"
-    )
+    form = "%(levelname)s %(name)s: %(message)s" if service else "%(message)s"
+    if sys.stderr.isatty() and not service:
+        form = CLEAR_LINE + form  # the progress line stands there
+    logging.basicConfig(stream=sys.stderr, level=level, format=form)
     if not service and not verbose:
         # A job's failure is what the command itself ends with.
         logging.getLogger("cachewarmer.manager").setLevel(logging.CRITICAL)
