@@ -310,7 +310,7 @@ class Worker:
         for held in self._held:
             held.handed_back = "stopping"
             held.run.abort()
-        deadline = time.monotonic() + max(1.0, min(5.0, seconds / 4))
+        deadline = time.monotonic() + max(0.5, min(5.0, seconds / 4))
         while self._held and time.monotonic() < deadline and not any(task.done() for task in loops):
             await asyncio.sleep(0.02)
         for held in list(self._held):

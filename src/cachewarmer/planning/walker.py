@@ -273,8 +273,9 @@ class Walker:
         for name, kind, size, mtime, handle in entries:
             if kind is FileKind.REGULAR:
                 if size > MOST_FILE_BYTES or len(name) > most_name:
-                    what = f"a path of more than {MOST_PATH_BYTES} bytes" if len(name) > most_name else f"{size} bytes"
-                    counter.add_error(prefix + name, f"the server lists a file of {what}, which can't be")
+                    too_long = f"a path of more than {MOST_PATH_BYTES} bytes"
+                    what = too_long if len(name) > most_name else f"a file of {size} bytes"
+                    counter.add_error(prefix + name, f"the server lists {what}, which can't be")
                     continue
                 if not wanted.wants_size(size, mtime) or (
                     wanted.uses_names and not wanted.wants_name(self._below_root(prefix + name))

@@ -144,6 +144,8 @@ async def call_once(
         raise ReplyTimeout(f"{what} did not answer within {seconds:g} s") from error
     except OSError as error:
         raise ConnectionLost(f"{what}: {error.strerror or error}") from error
+    except RemoteProtocolError as error:
+        raise RemoteProtocolError(f"{what}: {error}") from error
 
 
 class Channel:
