@@ -73,19 +73,7 @@ class ItemReader:
         )
 
     async def _read_at(self, address: str, item: WorkItem, run: ItemRun) -> Reading:
-        session = await self._pool.session(
-            Mount(
-                address=address,
-                export=item.export_path,
-                path=item.path,
-                transport=item.transport,
-                nfs_port=item.nfs_port,
-                mount_port=item.mount_port,
-                uid=item.uid,
-                gid=item.gid,
-                gids=item.gids,
-            )
-        )
+        session = await self._pool.session(Mount.of(item, address, item.path))
         excluded = skipped = 0
         if item.files is None:
             item, excluded, skipped = await list_item(session, item)
