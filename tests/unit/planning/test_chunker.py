@@ -1,5 +1,6 @@
 import itertools
 
+import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,7 @@ def test_an_item_survives_its_json():
 
 
 @given(st.integers(1, (1 << 63) - 1), st.integers(1 << 20, 1 << 30))
+@hypothesis.settings(max_examples=20)
 def test_no_file_becomes_more_ranges_than_a_plan_can_hold(size, range_bytes):
     """However large a file says it is, its ranges tile it and are bounded in number."""
     items = chunk([(b"", b"f", size)], PlanSettings(range_bytes=range_bytes))
