@@ -48,6 +48,10 @@ class _Held:
     lost: bool = False
     handed_back: str | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    byte_count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.byte_count = self.lease.item.byte_count  # a sum over all its files: made once
 
 
 class Worker:
@@ -155,7 +159,7 @@ class Worker:
         if len(self._held) >= MOST_ITEMS:
             return 0
         requests = sum(held.run.outstanding for held in self._held)
-        waiting_bytes = sum(held.lease.item.byte_count - held.run.bytes for held in self._held)
+        waiting_bytes = sum(held.byte_count - held.run.bytes for held in self._held)
         window = self.settings.nfs
         most_bytes: float = AHEAD_WINDOWS * window.window_bytes
         if self._held and all(held.run.pace for held in self._held):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -11,6 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cachewarmer.cli.text import CLEAR_LINE
+
+
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Entries, items and requests come by the million, live briefly and form no cycles: to look for those among them less
+often than Python would saves a tenth of the time, and costs some megabytes."""
 
 
 def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
@@ -29,6 +35,8 @@ def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
             loop.add_signal_handler(number, ask)
         return await body(stop)
 
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         import uvloop
     except ImportError:

@@ -269,17 +269,18 @@ class CallWindow:
             if type(event) is ReadReply and event.status == 0:
                 count = event.length
                 request.bytes_read += count
-                if count == length and not event.eof:
-                    if offset + length >= request.stop and not (
-                        reading.in_flight or reading.redo or reading.waiting or reading.error
-                    ):
-                        request.seconds = now - reading.began
-                        reading.began = -1.0
-                        done.append(request)
-                        continue
-                elif event.eof:
+                if (
+                    count == length
+                    and offset + length >= request.stop
+                    and not (reading.in_flight or reading.redo or reading.waiting or reading.error)
+                ):
+                    request.seconds = now - reading.began
+                    reading.began = -1.0
+                    done.append(request)
+                    continue
+                if event.eof:
                     reading.end = min(reading.end, offset + count)
-                else:
+                elif count < length:
                     reading.redo.append((offset + count, length - count))
                     reading.empty = 0 if count else reading.empty + 1
                     if reading.empty > EMPTY_REPLIES:
