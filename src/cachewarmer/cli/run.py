@@ -13,7 +13,6 @@ from typing import Any
 
 from cachewarmer.cli.text import CLEAR_LINE
 
-
 GC_THRESHOLDS = (50_000, 20, 50)
 """Entries, items and requests come by the million, live briefly and form no cycles: to look for those among them less
 often than Python would saves a tenth of the time, and costs some megabytes."""
