@@ -23,6 +23,10 @@ class UsageError(CacheWarmerError):
     """A flag, an argument or a target does not make sense. Exit code 2."""
 
 
+class Interrupted(CacheWarmerError):
+    """The user ended the program before there was a job to report on. Exit code 130."""
+
+
 class ConfigError(CacheWarmerError):
     """A setting in the environment or in a configuration file does not make sense."""
 
@@ -82,6 +86,10 @@ class TransportError(CacheWarmerError):
 
 class ConnectFailed(TransportError):
     """No connection could be made."""
+
+
+class UnknownHost(ConnectFailed):
+    """The address is a name that could not be resolved."""
 
 
 class ReplyTimeout(TransportError):

@@ -18,7 +18,7 @@ from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, UsageError
 from cachewarmer.manager import Manager
-from cachewarmer.model import JobState, JobStatus, ScanTotals, WarmJob, WorkItem
+from cachewarmer.model import JobState, JobStatus, ScanTotals, Tally, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.submitter import submit, wait_until_warm
@@ -59,15 +59,18 @@ async def warm(
 ) -> JobStatus:
     """Warms one job with this machine alone and returns its status: final, or as far as it came when ``stop`` was set.
 
+    The statuses that ``on_status`` gets also count what is read of items that have no receipt yet.
+
     ``resume`` goes on with an earlier job instead (``""``: the latest unfinished one); ``job`` is then None.
 
     Raises:
         UsageError: there is nothing to resume, or another process is warming the job now.
+        Interrupted: ``stop`` was set before the job was posted.
         CacheWarmerError: the broker can't be used.
     """
     settings = replace(settings, lease=replace(settings.lease, drain_seconds=STOP_SECONDS, poll_seconds=STATUS_SECONDS))
     async with open_broker(broker_url, settings.lease) as broker:
-        job_id = await _begin(broker, job, resume, file_list)
+        job_id = await _begin(broker, job, resume, file_list, stop)
         lease = await broker.claim_job(process_name(), settings.lease.lease_seconds, job_id)
         if lease is None:
             status = await broker.status(job_id)
@@ -78,15 +81,21 @@ async def warm(
         ended = asyncio.Event()
         manager = Manager(broker, settings, scan_attempts=1)
         tasks = [asyncio.create_task(manager.manage(lease, ended))]
+        in_hand: dict[int, Tally] = {}
         try:
             if share == 1:
                 reader = Worker(broker, settings, job_id=job_id)
                 tasks.append(asyncio.create_task(reader.run(ended)))
             else:
-                tasks.append(
-                    asyncio.create_task(_run_readers(broker_url, with_share(settings, share), job_id, share, ended))
-                )
-            status = await _watch(broker, job_id, on_status, stop, tasks)
+                shared = with_share(settings, share)
+                tasks.append(asyncio.create_task(_run_readers(broker_url, shared, job_id, share, ended, in_hand)))
+
+            def show(status: JobStatus) -> None:
+                if share == 1:
+                    in_hand[0] = reader.in_hand()
+                on_status(replace(status, tallies=(*status.tallies, *in_hand.values())))
+
+            status = await _watch(broker, job_id, show, stop, tasks)
         finally:
             ended.set()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,11 +134,15 @@ async def _watch(
 
 
 async def _begin(
-    broker: Broker, job: WarmJob | None, resume: str | None, file_list: AsyncIterable[bytes] | None
+    broker: Broker,
+    job: WarmJob | None,
+    resume: str | None,
+    file_list: AsyncIterable[bytes] | None,
+    stop: asyncio.Event,
 ) -> str:
     if resume is None:
         assert job is not None
-        return await submit(broker, job, file_list)
+        return await submit(broker, job, file_list, stop)
     unfinished = [status for status in await broker.jobs() if not status.state.final]
     if not resume:
         if not unfinished:
@@ -146,8 +159,12 @@ async def _begin(
 # -- several reader processes --------------------------------------------------------------------------------------
 
 
-async def _run_readers(broker_url: str, settings: Settings, job_id: str, count: int, stop: asyncio.Event) -> None:
+async def _run_readers(
+    broker_url: str, settings: Settings, job_id: str, count: int, stop: asyncio.Event, in_hand: dict[int, Tally]
+) -> None:
     """Runs reader processes until ``stop``; replaces one that dies a few times, then gives up.
+
+    ``in_hand`` gets what each last said of its unfinished items, by process id.
 
     Raises:
         CacheWarmerError: readers keep dying.
@@ -160,6 +177,7 @@ async def _run_readers(broker_url: str, settings: Settings, job_id: str, count: 
             for reader, channel in [one for one in readers if not one[0].is_alive()]:
                 readers.remove((reader, channel))
                 channel.close()
+                in_hand.pop(reader.pid or 0, None)
                 deaths += 1
                 log.warning("a reader process ended with %s", reader.exitcode)
                 if deaths > READER_RESTARTS:
@@ -170,9 +188,14 @@ async def _run_readers(broker_url: str, settings: Settings, job_id: str, count: 
                 reader.start()
                 theirs.close()
                 readers.append((reader, ours))
+            for reader, channel in readers:
+                with contextlib.suppress(EOFError, OSError):  # it has just died: the next turn sees to that
+                    while channel.poll():
+                        in_hand[reader.pid or 0] = channel.recv()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), STATUS_SECONDS)
     finally:
+        in_hand.clear()
         for _, channel in readers:
             channel.close()
         deadline = time.monotonic() + 2 * STOP_SECONDS
@@ -195,7 +218,21 @@ async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, c
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(channel.fileno(), stop.set)
     async with open_broker(broker_url, settings.lease) as broker:
-        await Worker(broker, settings, job_id=job_id, sharers=count).run(stop)
+        worker = Worker(broker, settings, job_id=job_id, sharers=count)
+        telling = asyncio.create_task(_tell(worker, channel))
+        try:
+            await worker.run(stop)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _tell(worker: Worker, channel: Connection) -> None:
+    """Tells the parent how it goes, until that is gone."""
+    with contextlib.suppress(OSError):
+        while True:
+            await asyncio.sleep(STATUS_SECONDS)
+            channel.send(worker.in_hand())
 
 
 # -- scan only -----------------------------------------------------------------------------------------------------

@@ -9,21 +9,37 @@ from collections.abc import AsyncIterable, Callable
 from dataclasses import replace
 
 from cachewarmer.broker.base import Broker
-from cachewarmer.errors import BrokerError
+from cachewarmer.errors import BrokerError, Interrupted
 from cachewarmer.model import JobStatus, WarmJob, new_job_id
 
 log = logging.getLogger(__name__)
 
 
-async def submit(broker: Broker, job: WarmJob, file_list: AsyncIterable[bytes] | None = None) -> str:
-    """Posts a job and returns its id. The id is made here, so that repeating a lost call posts nothing twice."""
+async def submit(
+    broker: Broker, job: WarmJob, file_list: AsyncIterable[bytes] | None = None, stop: asyncio.Event | None = None
+) -> str:
+    """Posts a job and returns its id. The id is made here, so that repeating a lost call posts nothing twice.
+
+    Raises:
+        Interrupted: ``stop`` was set first; what had been posted of a list of files belongs to no job.
+    """
     job = replace(
         job,
         job_id=job.job_id or new_job_id(),
         submitted_at=job.submitted_at or time.time(),
         has_file_list=file_list is not None,
     )
-    return await broker.submit(job, file_list)
+    posting = asyncio.ensure_future(broker.submit(job, file_list))
+    stopping = asyncio.ensure_future((stop or asyncio.Event()).wait())
+    try:
+        await asyncio.wait([posting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not posting.done():
+            raise Interrupted("interrupted while the job was being posted")
+        return posting.result()
+    finally:
+        posting.cancel()
+        stopping.cancel()
+        await asyncio.gather(posting, stopping, return_exceptions=True)
 
 
 async def wait_until_warm(

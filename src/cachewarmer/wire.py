@@ -19,6 +19,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 """The largest message an Azure Storage Queue takes (REST reference, Put Message)."""
 MAX_INFLATED_BYTES = 16 * 1024 * 1024
 """The most a compressed file list may inflate to: a message is hostile until shown otherwise."""
+MAX_HANDLE_BYTES = 64
+"""NFS3_FHSIZE (RFC 1813 section 2.4): a longer handle is no server's."""
 SHORT_LIST = 8
 """A file list no longer than this is sent readable."""
 
@@ -149,7 +151,10 @@ def _check_files(rows: object) -> tuple[FileEntry, ...]:
             if not isinstance(path, str) or "\0" in path or type(size) is not int or not 0 <= size < 1 << 63:
                 raise ValueError(path)
             path.encode("utf-8", "surrogateescape")
-            entries.append(FileEntry(path, size, binascii.a2b_base64(handle, strict_mode=True) if handle else b""))
+            raw = binascii.a2b_base64(handle, strict_mode=True) if handle else b""
+            if len(raw) > MAX_HANDLE_BYTES:
+                raise ValueError(handle)
+            entries.append(FileEntry(path, size, raw))
         except (TypeError, ValueError, binascii.Error) as error:
-            raise InvalidMessage("Files must hold [path, size, handle in base64]") from error
+            raise InvalidMessage("Files must hold [path, size, handle in base64, at most 64 bytes]") from error
     return tuple(entries)

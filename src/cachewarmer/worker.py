@@ -17,7 +17,7 @@ from typing import TypeVar
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, LeaseLost, UnknownJob
-from cachewarmer.model import JobState, Receipt
+from cachewarmer.model import JobState, Receipt, Tally
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import Opener, SessionPool
 from cachewarmer.warming.pace import Pace
@@ -48,6 +48,10 @@ class _Held:
     lost: bool = False
     handed_back: str | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    byte_count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.byte_count = self.lease.item.byte_count  # a sum over all its files: made once
 
 
 class Worker:
@@ -84,6 +88,11 @@ class Worker:
     def __repr__(self) -> str:
         waiting = sum(held.run.outstanding for held in self._held)
         return f"<Worker {self.name} items={len(self._held)} requests={waiting}>"
+
+    def in_hand(self) -> Tally:
+        """What is read of items that have no receipt yet: for showing how it goes, never for the books."""
+        files = sum(held.run.files for held in self._held if held.lease.item.start <= 0)
+        return Tally(worker=self.name, files=files, bytes=sum(held.run.bytes for held in self._held))
 
     def evict(self) -> None:
         """The machine is about to go away: stop claiming and hand everything back at once."""
@@ -150,7 +159,7 @@ class Worker:
         if len(self._held) >= MOST_ITEMS:
             return 0
         requests = sum(held.run.outstanding for held in self._held)
-        waiting_bytes = sum(held.lease.item.byte_count - held.run.bytes for held in self._held)
+        waiting_bytes = sum(held.byte_count - held.run.bytes for held in self._held)
         window = self.settings.nfs
         most_bytes: float = AHEAD_WINDOWS * window.window_bytes
         if self._held and all(held.run.pace for held in self._held):
@@ -223,7 +232,9 @@ class Worker:
                 failure = reading.error or CacheWarmerError("the reading ended early")
             delay = min(MOST_RETRY_SECONDS, 2.0**lease.deliveries) if failure.transient else 0.0
             reason = str(failure)
-            log.warning("%s: %s (delivery %d)", lease.item.path, reason, lease.deliveries)
+            # A file that may not be read is in the report; an address that does not answer is news.
+            level = logging.WARNING if failure.transient else logging.INFO
+            log.log(level, "%s (delivery %d)", reason, lease.deliveries)
         await self._persist(lambda: self.broker.abandon(lease, reason, delay))
         self._drop(held)
 
@@ -303,7 +314,7 @@ class Worker:
         for held in self._held:
             held.handed_back = "stopping"
             held.run.abort()
-        deadline = time.monotonic() + max(1.0, min(5.0, seconds / 4))
+        deadline = time.monotonic() + max(0.5, min(5.0, seconds / 4))
         while self._held and time.monotonic() < deadline and not any(task.done() for task in loops):
             await asyncio.sleep(0.02)
         for held in list(self._held):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.servers.ports import free_port
+from tests.servers.ports import REPOSITORY, free_port
 
 
 def run(*arguments, stdin=b"", **more):
@@ -219,3 +219,51 @@ def test_all_jobs_can_be_watched(nfs_server, exported):
     done = run("status", "--watch")
     assert done.returncode == 0
     assert job.encode() in done.stdout
+
+
+@pytest.mark.parametrize("command", ["warm", "scan", "submit"])
+def test_an_interrupt_while_the_list_of_files_is_awaited_ends_at_once(command, tmp_path):
+    """Nobody writes to the pipe, and reading it can't be called off: the program ends all the same."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cachewarmer", command, str(tmp_path), "--files-from", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(1.5)
+    began = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    child.wait(20)
+    took = time.monotonic() - began
+    said = child.communicate()[1]
+    assert child.returncode == 130, said
+    assert took < 2
+    assert b"Traceback" not in said
+
+
+def test_a_name_that_is_not_known_is_told_once():
+    """One line, without a second way that could not work either."""
+    done = run("warm", "no-such-host.invalid:/x")
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"cachewarmer: no-such-host.invalid:/x: no such host")
+
+
+def test_a_file_that_may_not_be_read_is_in_the_report_and_not_on_stderr(nfs_server, exported):
+    """However often it is tried, the user reads of it once."""
+    (exported / "alone").mkdir()
+    (exported / "alone" / "locked").write_bytes(b"secret")
+    (exported / "alone" / "locked").chmod(0)
+    done = run("warm", nfs_server.target(f"/{exported.name}/alone", uid=12345, gid=12345))
+    assert done.returncode == 3
+    assert done.stderr == b""
+    assert done.stdout.count(b"/locked") == 1
+
+
+def test_the_demonstration_needs_no_test_tool(nfs_server):
+    """``make warm`` without TARGET runs where only what the command needs is installed."""
+    program = "import sys; sys.modules['pytest'] = None; from scripts.demo import main; raise SystemExit(main())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert b"nfs://" in done.stdout
+    assert b"2,020 files" in done.stdout

@@ -53,11 +53,12 @@ async def test_everything_is_warmed_nevertheless(tmp_path, faults):
 
 
 @pytest.mark.parametrize("trick", [Trick.SILENCE, Trick.EMPTY_FRAGMENTS])
-async def test_a_connection_that_goes_quiet_is_made_again(tmp_path, trick):
-    """A reply that does not come within the limit is asked for again on another connection."""
+async def test_a_connection_that_goes_quiet_is_made_again(tmp_path, trick, caplog):
+    """A reply that does not come within the limit is asked for again on another connection, and the user is told."""
     async with ScriptedServer(TREE, Faults(trick=trick, trick_after=25, trick_times=3)) as server:
         status = await warmed(server.url(), tmp_path, IMPATIENT)
     assert status.state is JobState.COMPLETED
+    assert ("no reply within 0.5 s" in caplog.text) == (trick is Trick.SILENCE)
     assert (status.report(0)["files"], status.report(0)["bytes"]) == (SMALL + 1, BYTES)
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.errors import CacheWarmerError, ConnectFailed, FlavorRefused, MountError
+from cachewarmer.errors import CacheWarmerError, ConnectFailed, FlavorRefused, MountError, ReplyTimeout, UnknownHost
 from cachewarmer.model import JobState
+from cachewarmer.targets import open_session
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.nfs3 import open_nfs3
-from cachewarmer.testing import Faults, ScriptedServer
+from cachewarmer.testing import Faults, ScriptedServer, Trick
 from tests.integration.scripted import BYTES, SETTINGS, SMALL, TREE, warmed
 
 UNPRIVILEGED = replace(SETTINGS.nfs, privileged_port=False)
@@ -141,3 +142,17 @@ async def test_a_root_handle_that_goes_stale_does_not_hang(tmp_path):
     else:
         assert status.state is JobState.FAILED
         assert "NFS3ERR_STALE" in status.reason
+
+
+async def test_a_server_that_answers_mount_but_not_nfs_is_told(monkeypatch):
+    """It is not waited for as a file server that is merely slow: the error says what is not answered."""
+    monkeypatch.setattr("cachewarmer.targets.nfs3.START_SECONDS", 0.3)
+    async with ScriptedServer({b"f": 1}, Faults(trick=Trick.SILENCE)) as server:
+        with pytest.raises(ReplyTimeout, match=r"127.0.0.1:/export: mounted, but FSINFO is not answered"):
+            await opened(server, "/export")
+
+
+async def test_a_name_that_does_not_resolve_is_not_mounted_instead():
+    """The kernel would not know it either."""
+    with pytest.raises(UnknownHost, match=r"^no-such-host.invalid: no such host"):
+        await open_session(Mount(address="no-such-host.invalid", export="", path="/x"), SETTINGS)

@@ -1,16 +1,22 @@
 """Trees far larger than memory should ever hold, and the proxy that counts from outside."""
 
+import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from cachewarmer.config import PlanSettings
 from cachewarmer.model import JobState
-from cachewarmer.testing import CountingProxy, ScriptedServer
+from cachewarmer.onemachine import warm
+from cachewarmer.target import make_job, parse_target
+from cachewarmer.testing import CountingProxy, Faults, ScriptedServer
 from cachewarmer.testing.synthetic import SyntheticTree
-from tests.integration.scripted import BYTES, NOT_EMPTY, SMALL, TREE, warmed
+from tests.integration.scripted import BYTES, NOT_EMPTY, SETTINGS, SMALL, TREE, warmed
 
+SETTINGS_OF_ONE_ITEM = replace(SETTINGS, plan=PlanSettings())
 MEASURED = """
 import json, resource, subprocess, sys
 done = subprocess.run([sys.executable, "-m", "cachewarmer", "scan", sys.argv[1], "--json"], capture_output=True, check=True)
@@ -46,6 +52,39 @@ def test_the_memory_of_a_scan_does_not_grow_with_the_tree(shape):
     small, large = scanned(shape, 50_000), scanned(shape, 200_000)
     assert large < 120 << 20
     assert large - small < 12 << 20
+
+
+async def test_the_first_part_of_a_directory_is_small_and_the_others_are_not(tmp_path):
+    """A scan holds many first parts at the same time, but only a few of those that follow."""
+    tree = {b"%0200d" % number: 0 for number in range(4000)}
+    async with ScriptedServer(tree, Faults(dtpref=1 << 20)) as server:
+        status = await warmed(server.url(), tmp_path)
+    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, 4000)
+    whole = 4000 * 352
+    assert server.calls["READDIRPLUS"] == 1 + -(-(whole - (128 << 10)) // (1 << 20))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_progress_counts_what_is_read_of_unfinished_items(tmp_path, processes):
+    """One item of 400 files: a user sees it grow, though it has one receipt, at its end."""
+    tree = {b"%03d" % number: 1000 for number in range(400)}
+    seen = set()
+
+    def show(status):
+        if not status.settled_items:
+            seen.add(sum(tally.files for tally in status.tallies))
+
+    async with asyncio.timeout(60), ScriptedServer(tree, Faults(read_delay=0.05)) as server:
+        status = await warm(
+            make_job(parse_target(server.url()), transport="nfs"),
+            broker_url=f"sqlite:///{tmp_path}/broker.db",
+            settings=SETTINGS_OF_ONE_ITEM,
+            processes=processes,
+            on_status=show,
+            stop=asyncio.Event(),
+        )
+    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, 400)
+    assert len([files for files in seen if 0 < files < 400]) >= 2
 
 
 async def test_a_synthetic_tree_is_warmed_with_the_totals_it_states(tmp_path):

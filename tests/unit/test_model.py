@@ -156,3 +156,13 @@ def test_a_job_is_done_when_the_scan_is_and_every_item_is_settled():
     assert report["errors"] == [{"path": "/b", "error": "no"}]
     empty = JobStatus(job=job, state=JobState.WARMING, scan=ScanTotals(finished=True)).settled()
     assert empty.state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_a_handle_longer_than_the_protocol_allows_is_refused(deflated):
+    """It would otherwise be found out only when the call is made."""
+    files = tuple(FileEntry(f"f{number}", 1, bytes(65)) for number in range(20 if deflated else 1))
+    text = WorkItem(path="/x", files=files).to_json()
+    assert ("FilesDeflated" in text) is deflated
+    with pytest.raises(InvalidMessage, match="64 bytes"):
+        WorkItem.from_json(text)

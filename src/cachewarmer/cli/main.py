@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from cachewarmer import __version__
 from cachewarmer.cli import options
-from cachewarmer.errors import CacheWarmerError, ConfigError, UsageError
+from cachewarmer.errors import CacheWarmerError, ConfigError, Interrupted, UsageError
 
 WARM, ERROR, USAGE, INCOMPLETE, CANCELLED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: all warm; an error; wrong usage; finished with files that could not be warmed; cancelled; interrupted."""
@@ -71,6 +71,9 @@ def guarded(run: Callable[[], int], *, verbose: bool = False) -> int:
     except (UsageError, ConfigError) as error:
         print(f"cachewarmer: {one_line(error)}", file=sys.stderr)
         return USAGE
+    except Interrupted as error:
+        print(f"cachewarmer: {one_line(error)}", file=sys.stderr)
+        return INTERRUPTED
     except CacheWarmerError as error:
         if verbose:
             traceback.print_exc()

@@ -231,12 +231,10 @@ async def file_list(chosen: argparse.Namespace) -> AsyncIterator[bytes]:
     """The chunks of ``--files-from``."""
     from cachewarmer.planning.filelist import list_chunks
 
-    if chosen.files_from == "-":
-        async for chunk in list_chunks(sys.stdin.buffer, nul_separated=chosen.null):
-            yield chunk
-        return
     try:
-        with open(chosen.files_from, "rb") as source:  # noqa: ASYNC230  # opening a list is quick
+        # Without a buffer of Python's: who reads that holds a lock that the end of the program would wait for.
+        place = sys.stdin.fileno() if chosen.files_from == "-" else chosen.files_from
+        with open(place, "rb", buffering=0, closefd=place is chosen.files_from) as source:  # noqa: ASYNC230  # opening a list is quick
             async for chunk in list_chunks(source, nul_separated=chosen.null):
                 yield chunk
     except OSError as error:

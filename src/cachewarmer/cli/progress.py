@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from cachewarmer.cli.text import duration, size
+from cachewarmer.cli.text import CLEAR_LINE, duration, size
 from cachewarmer.model import JobState, JobStatus, ScanTotals
 
 PLAIN_SECONDS = 10.0
 """Between two lines where stderr is no terminal."""
 RATE_SECONDS = 10.0
 """The time that rates are taken over."""
+
+
+class Part(NamedTuple):
+    """A part of the line."""
+
+    weight: int
+    """How much it matters: where the line is too long for the terminal, the lightest goes first."""
+    text: str
 
 
 class Progress:
@@ -31,53 +42,63 @@ class Progress:
         self._past.append((now, files, read))
         while len(self._past) > 2 and now - self._past[0][0] > RATE_SECONDS:
             self._past.popleft()
-        self._show(now, self.line(status, files, read))
+        self._show(now, self.parts(status, files, read))
 
-    def line(self, status: JobStatus, files: int, read: int) -> str:
+    def parts(self, status: JobStatus, files: int, read: int) -> list[Part]:
         """Files, bytes, rates, and once the scan is done what is left and for how long."""
         then, files_then, read_then = self._past[0]
         seconds = self._past[-1][0] - then
         file_rate = (files - files_then) / seconds if seconds else 0.0
         byte_rate = (read - read_then) / seconds if seconds else 0.0
-        parts = [f"{files:,} files", size(read), f"{file_rate:,.0f} files/s", f"{size(byte_rate)}/s"]
+        parts = [
+            Part(8, f"{files:,} files"),
+            Part(3, size(read)),
+            Part(4, f"{file_rate:,.0f} files/s"),
+            Part(5, f"{size(byte_rate)}/s"),
+        ]
         left_files, left_bytes = status.scan.files - files, status.scan.bytes - read
         if status.state is JobState.PAUSED:
-            parts.append("paused")
+            parts.append(Part(6, "paused"))
         elif not status.scan.finished:
-            parts.append(f"scanning: {status.scan.files:,} files in {status.scan.directories:,} directories")
+            parts.append(Part(6, f"scanning: {status.scan.files:,} files"))
+            parts.append(Part(1, f"{status.scan.directories:,} directories"))
         elif left_files > 0 or left_bytes > 0:
-            parts.append(f"left {max(0, left_files):,} files, {size(max(0, left_bytes))}")
+            parts.append(Part(2, f"{max(0, left_files):,} files left"))
+            parts.append(Part(6, f"{size(max(0, left_bytes))} left"))
             eta = (
                 left_bytes / byte_rate if byte_rate and left_bytes > 0 else left_files / file_rate if file_rate else 0.0
             )
             if eta:
-                parts.append(f"ETA {duration(eta)}")
+                parts.append(Part(7, f"ETA {duration(eta)}"))
         if status.failed_files:
-            parts.append(f"{status.failed_files:,} failed")
-        return ", ".join(parts)
+            parts.append(Part(9, f"{status.failed_files:,} failed"))
+        return parts
 
     def scanned(self, totals: ScanTotals) -> None:
         """The same while only counting."""
-        text = f"{totals.files:,} files, {size(totals.bytes)} in {totals.directories:,} directories"
-        self._show(time.monotonic(), text)
+        parts = [Part(3, f"{totals.files:,} files"), Part(2, size(totals.bytes))]
+        self._show(time.monotonic(), [*parts, Part(1, f"{totals.directories:,} directories")])
 
-    def _show(self, now: float, text: str) -> None:
+    def _show(self, now: float, parts: Sequence[Part]) -> None:
         if self.quiet:
             return
         if self.terminal:
-            sys.stderr.write(f"\r\x1b[K{text[: _columns() - 1]}")
+            columns = shutil.get_terminal_size().columns
+            sys.stderr.write(f"{CLEAR_LINE}{fit(parts, columns - 1)[: max(1, columns - 1)]}")
             sys.stderr.flush()
         elif now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
-            print(text, file=sys.stderr, flush=True)
+            print(", ".join(part.text for part in parts), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self.terminal and not self.quiet:
-            sys.stderr.write("\r\x1b[K")
+            sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()
 
 
-def _columns() -> int:
-    import shutil
-
-    return max(20, shutil.get_terminal_size().columns)
+def fit(parts: Sequence[Part], columns: int) -> str:
+    """The parts in one line of at most ``columns`` characters: what matters least is left out first."""
+    kept = list(parts)
+    while len(line := ", ".join(part.text for part in kept)) > columns and len(kept) > 1:
+        kept.remove(min(kept, key=lambda part: part.weight))
+    return line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cachewarmer.cli.text import duration, printable, shorten, size
+from cachewarmer.cli.text import columns, duration, printable, problem_line, shorten, size
 
 MOST_PATHS = 5
 BAR = 30
@@ -52,15 +52,22 @@ def job_lines(report: dict[str, Any]) -> list[str]:
     lines += histogram_lines(report["histogram"])
     if report["slowest"]:
         lines.append("  slowest:")
-        lines += [f"    {one['seconds']:7.3f} s  {shorten(one['path'], 64)}" for one in report["slowest"][:MOST_PATHS]]
+        room = columns() - 16
+        lines += [
+            f"    {one['seconds']:7.3f} s  {shorten(one['path'], room)}" for one in report["slowest"][:MOST_PATHS]
+        ]
     if report["errors"]:
         lines.append("  could not be warmed:")
-        lines += [
-            f"    {shorten(one['path'], 50)}: {shorten(one['error'], 90)}" for one in report["errors"][:MOST_PATHS]
-        ]
+        lines += problem_lines([(one["path"], one["error"]) for one in report["errors"]])
         if report["failed_files"] > MOST_PATHS:
             lines.append(f"    … {report['failed_files'] - MOST_PATHS:,} more; --json names up to 100")
     return lines
+
+
+def problem_lines(errors: Sequence[tuple[str, str]]) -> list[str]:
+    """The first of the paths that failed, each with its reason, a line each."""
+    room = columns() - 4
+    return [f"    {problem_line(path, error, room)}" for path, error in errors[:MOST_PATHS]]
 
 
 def histogram_lines(histogram: Sequence[dict[str, int]]) -> list[str]:

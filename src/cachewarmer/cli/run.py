@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from cachewarmer.cli.text import CLEAR_LINE
+
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Entries, items and requests come by the million, live briefly and form no cycles: to look for those among them less
+often than Python would saves a tenth of the time, and costs some megabytes."""
 
 
 def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
@@ -27,6 +34,8 @@ def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
             loop.add_signal_handler(number, ask)
         return await body(stop)
 
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         import uvloop
     except ImportError:
@@ -45,9 +54,10 @@ def print_json(document: Any) -> None:
 def log_to_stderr(verbose: bool, quiet: bool = False, service: bool = False) -> None:
     """Sets logging up: warnings for a command, the course of things for a service."""
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO if service else logging.WARNING
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s" if service else "%(message)s"
-    )
+    form = "%(levelname)s %(name)s: %(message)s" if service else "%(message)s"
+    if sys.stderr.isatty() and not service:
+        form = CLEAR_LINE + form  # the progress line stands there
+    logging.basicConfig(stream=sys.stderr, level=level, format=form)
     if not service and not verbose:
         # A job's failure is what the command itself ends with.
         logging.getLogger("cachewarmer.manager").setLevel(logging.CRITICAL)

@@ -9,9 +9,9 @@ from typing import Any
 from cachewarmer.cli import options
 from cachewarmer.cli.main import INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.progress import Progress
-from cachewarmer.cli.report import histogram_lines
+from cachewarmer.cli.report import histogram_lines, problem_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run
-from cachewarmer.cli.text import duration, printable, shorten, size
+from cachewarmer.cli.text import columns, duration, printable, shorten, size
 from cachewarmer.errors import UsageError
 from cachewarmer.model import ScanTotals, size_histogram
 from cachewarmer.onemachine import ScanReport, scan
@@ -93,6 +93,6 @@ def _lines(label: str, totals: ScanTotals, seconds: float, made: dict[str, Any])
     lines += histogram_lines(made["histogram"])
     if made["largest_files"]:
         lines.append("  largest:")
-        lines += [f"    {size(one['bytes']):>10}  {shorten(one['path'], 64)}" for one in made["largest_files"][:5]]
-    lines += [f"    {shorten(path, 50)}: {shorten(error, 90)}" for path, error in totals.errors[:5]]
-    return lines
+        room = columns() - 16
+        lines += [f"    {size(one['bytes']):>10}  {shorten(one['path'], room)}" for one in made["largest_files"][:5]]
+    return lines + problem_lines(totals.errors)

@@ -40,7 +40,7 @@ async def post(
     stop: asyncio.Event,
 ) -> int:
     """Posts jobs, prints their ids, and waits for them when told to."""
-    ids = [await submit(broker, job, files) for job in jobs]
+    ids = [await submit(broker, job, files, stop) for job in jobs]
     if not chosen.wait:
         if chosen.json:
             print_json({"job": ids[0], "jobs": ids})

@@ -12,6 +12,7 @@ from cachewarmer.cli.main import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import combine, job_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run
+from cachewarmer.cli.text import printable
 from cachewarmer.config import default_processes
 from cachewarmer.errors import UsageError
 from cachewarmer.model import JobState, JobStatus, WarmJob
@@ -85,7 +86,7 @@ def finish(chosen: argparse.Namespace, statuses: list[JobStatus], *, interrupted
 
 
 def failure_line(status: JobStatus) -> str:
-    """Why a job failed, in one printable line."""
-    from cachewarmer.cli.text import printable
-
-    return printable(f"{status.job.label}: {status.reason}")
+    """Why a job failed, in one printable line; an address that the target begins with is not named again."""
+    addresses = status.job.mount_addresses
+    reason = status.reason.removeprefix(f"{addresses[0]}: ") if len(addresses) == 1 else status.reason
+    return printable(f"{status.job.label}: {reason}")

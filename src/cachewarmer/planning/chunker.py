@@ -16,6 +16,8 @@ ROW_BYTES = 16
 """What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
 MESSAGE_HEAD_BYTES = 8 * 1024
 """Kept free in a message for all but the file list."""
+MOST_RANGES = 4096
+"""Ranges that one file is cut into: a sparse file may claim exabytes, and the plan must not."""
 
 
 class Chunker:
@@ -87,8 +89,10 @@ class Chunker:
 
     def _ranges(self, file_path: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
         path = "/" + file_path.decode("utf-8", "surrogateescape")
-        for start in range(0, size, self.settings.range_bytes):
-            stop = min(size, start + self.settings.range_bytes)
+        length = self.settings.range_bytes
+        length *= -(-size // (length * MOST_RANGES))
+        for start in range(0, size, length):
+            stop = min(size, start + length)
             yield replace(
                 self._template,
                 path=path,

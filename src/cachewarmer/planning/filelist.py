@@ -5,10 +5,10 @@ The stored form separates paths by NUL, whatever the list was written with, and 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import BinaryIO
 
+from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.errors import UsageError
 
 CHUNK_BYTES = 48 * 1024
@@ -25,7 +25,7 @@ async def list_chunks(source: BinaryIO, *, nul_separated: bool) -> AsyncIterator
     separator = b"\0" if nul_separated else b"\n"
     rest = b""
     while True:
-        block = await asyncio.to_thread(source.read, CHUNK_BYTES)
+        block = await in_daemon_thread(lambda: source.read(CHUNK_BYTES))
         lines = (rest + block).split(separator)
         rest = lines.pop() if block else b""
         if not nul_separated:

@@ -9,7 +9,18 @@ from __future__ import annotations
 import pickle
 import tempfile
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
+
+
+class Directory(NamedTuple):
+    """A directory that is to be listed."""
+
+    path: bytes
+    """Below the export."""
+    handle: bytes = b""
+    """Empty: resolve the path."""
+    above: tuple[int, ...] = ()
+    """Fingerprints of the handles of the directories it was found below, by which a loop is noticed."""
 
 
 @dataclass(slots=True)
@@ -18,8 +29,7 @@ class Batch:
     repeatable, since what comes of a batch depends on nothing but what is in its directories.
     """
 
-    directories: list[tuple[bytes, bytes]]
-    """(path below the export, handle); an empty handle: resolve the path."""
+    directories: list[Directory]
     session: int
     """Index of the session that the handles are good for; −1: none."""
 

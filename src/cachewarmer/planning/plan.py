@@ -26,7 +26,7 @@ async def open_sessions(job: WarmJob, pool: SessionPool) -> list[Session]:
     """
     addresses = job.mount_addresses or ("",)
     results = await asyncio.gather(
-        *(pool.session(mount_of(job, address)) for address in addresses), return_exceptions=True
+        *(pool.session(Mount.of(job, address, job.warm_path)) for address in addresses), return_exceptions=True
     )
     sessions: list[Session] = []
     first_error: BaseException | None = None
@@ -48,21 +48,6 @@ async def open_sessions(job: WarmJob, pool: SessionPool) -> list[Session]:
                 f"name the export with ?export="
             )
     return sessions
-
-
-def mount_of(job: WarmJob, address: str) -> Mount:
-    """What opens one address of a job."""
-    return Mount(
-        address=address,
-        export=job.export_path,
-        path=job.warm_path,
-        transport=job.transport,
-        nfs_port=job.nfs_port,
-        mount_port=job.mount_port,
-        uid=job.uid,
-        gid=job.gid,
-        gids=job.gids,
-    )
 
 
 async def scan_tree(

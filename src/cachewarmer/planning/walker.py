@@ -18,7 +18,7 @@ from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import grouped_lines
-from cachewarmer.planning.frontier import Batch, Frontier
+from cachewarmer.planning.frontier import Batch, Directory, Frontier
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
 
 BATCH_DIRECTORIES = 32
@@ -31,6 +31,10 @@ LIST_ATTEMPTS = 3
 """Tries of one listing, each on the next address, while the failure is transient."""
 LIST_RETRY_SECONDS = 1.0
 """Wait before a listing is tried again; grows with each try."""
+MOST_FILE_BYTES = (1 << 63) - 1
+"""No file system has larger files; a server that says so is wrong."""
+MOST_PATH_BYTES = 8 * 1024
+"""Longer than any client can open; what is deeper is a tree that loops, or was made up."""
 
 Emit = Callable[[Sequence[WorkItem]], Awaitable[None]]
 
@@ -88,7 +92,7 @@ class Walker:
             await self._emit(self._files(chunker, directory, [entry._replace(name=name)]))
             await self._emit(list(chunker.flush()))
         elif entry.kind is FileKind.DIRECTORY:
-            self._frontier.push(Batch([(self.root, entry.handle)], 0))
+            self._frontier.push(Batch([Directory(self.root, entry.handle)], 0))
             await self._drain()
         else:
             what = "a symbolic link: name what it points to" if entry.kind is FileKind.LINK else "no file or directory"
@@ -100,12 +104,12 @@ class Walker:
         async for lines in grouped_lines(chunks, LIST_LINES):
             looked_up = await asyncio.gather(*(self._lookup_listed(line) for line in lines))
             items: list[WorkItem] = []
-            directories: list[tuple[bytes, bytes]] = []
+            directories: list[Directory] = []
             for path, entry in looked_up:
                 if entry is None:
                     continue
                 if entry.kind is FileKind.DIRECTORY:
-                    directories.append((path, entry.handle))
+                    directories.append(Directory(path, entry.handle))
                 else:
                     directory, _, name = path.rpartition(b"/")
                     items += self._files(chunker, directory, [entry._replace(name=name)])
@@ -165,17 +169,15 @@ class Walker:
         number = self._choose_session()
         session = self.sessions[number]
         chunker = self._chunker(session)
-        below: list[tuple[bytes, bytes]] = []
-        handles_good = batch.session == number
+        below: list[Directory] = []
+        handles = [one.handle if batch.session == number else b"" for one in batch.directories]
         firsts = [
-            asyncio.create_task(self._first_page(session, path, handle if handles_good else b""))
-            for path, handle in batch.directories
+            asyncio.create_task(self._first_page(session, one.path, handle))
+            for one, handle in zip(batch.directories, handles, strict=True)
         ]
         try:
-            for (path, handle), first in zip(batch.directories, firsts, strict=True):
-                await self._scan_directory(
-                    session, chunker, number, path, handle if handles_good else b"", first, below
-                )
+            for directory, handle, first in zip(batch.directories, handles, firsts, strict=True):
+                await self._scan_directory(session, chunker, number, directory, handle, first, below)
         finally:
             for first in firsts:
                 first.cancel()
@@ -195,11 +197,13 @@ class Walker:
         session: Session,
         chunker: Chunker,
         number: int,
-        path: bytes,
+        directory: Directory,
         handle: bytes,
         first: asyncio.Task[Page],
-        below: list[tuple[bytes, bytes]],
+        below: list[Directory],
     ) -> None:
+        """Lists one directory; ``handle`` is the one that is good at this session, empty where that has none."""
+        path = directory.path
         listed = array("q")
         known: set[int] = set()
         restarts = 0
@@ -211,7 +215,8 @@ class Walker:
                 if known:
                     entries = [entry for entry in entries if hash(entry.name) not in known]
                     errors = [one for one in errors if hash(one.name) not in known]
-                items = self._files(chunker, path, entries, below)
+                items = self._files(chunker, path, entries)
+                self._directories(directory, entries, below)
                 for name, error in errors:
                     self.counter.add_error(path + b"/" + name if path else name, str(error))
                 if items:
@@ -251,7 +256,7 @@ class Walker:
                     await asyncio.sleep(LIST_RETRY_SECONDS * attempt)
         raise AssertionError("unreachable")
 
-    def _push(self, below: list[tuple[bytes, bytes]], number: int, *, keep: int) -> None:
+    def _push(self, below: list[Directory], number: int, *, keep: int) -> None:
         """Cuts whole batches off ``below``; with ``keep`` 0 the rest as well."""
         while len(below) > keep or (below and not keep):
             self._frontier.push(Batch(below[:BATCH_DIRECTORIES], number))
@@ -259,19 +264,19 @@ class Walker:
 
     # -- entries to items ------------------------------------------------------------------------------------------
 
-    def _files(
-        self,
-        chunker: Chunker,
-        directory: bytes,
-        entries: Sequence[DirectoryEntry],
-        below: list[tuple[bytes, bytes]] | None = None,
-    ) -> list[WorkItem]:
-        """Filters entries and packs the files that are wanted; subdirectories are added to ``below``."""
+    def _files(self, chunker: Chunker, directory: bytes, entries: Sequence[DirectoryEntry]) -> list[WorkItem]:
+        """Filters entries and packs the files that are wanted; counts what is neither file nor directory."""
         counter, wanted = self.counter, self.filter
         items: list[WorkItem] = []
         prefix = directory + b"/" if directory else b""
+        most_name = MOST_PATH_BYTES - len(prefix)
         for name, kind, size, mtime, handle in entries:
             if kind is FileKind.REGULAR:
+                if size > MOST_FILE_BYTES or len(name) > most_name:
+                    too_long = f"a path of more than {MOST_PATH_BYTES} bytes"
+                    what = too_long if len(name) > most_name else f"a file of {size} bytes"
+                    counter.add_error(prefix + name, f"the server lists {what}, which can't be")
+                    continue
                 if not wanted.wants_size(size, mtime) or (
                     wanted.uses_names and not wanted.wants_name(self._below_root(prefix + name))
                 ):
@@ -279,13 +284,27 @@ class Walker:
                     continue
                 counter.add_file(directory, name, size)
                 items.extend(chunker.add(directory, name, size, handle))
-            elif kind is FileKind.DIRECTORY:
-                path = prefix + name
-                if below is not None and not (wanted.uses_names and wanted.prunes(self._below_root(path))):
-                    below.append((path, handle))
-            else:
+            elif kind is not FileKind.DIRECTORY:
                 counter.skipped_files += 1
         return items
+
+    def _directories(self, parent: Directory, entries: Sequence[DirectoryEntry], below: list[Directory]) -> None:
+        """Adds the subdirectories that are to be listed to ``below``: not what is excluded whole, nor a loop."""
+        wanted = self.filter
+        prefix = parent.path + b"/" if parent.path else b""
+        above = (*parent.above, hash(parent.handle)) if parent.handle else parent.above
+        for name, kind, _, _, handle in entries:
+            if kind is not FileKind.DIRECTORY:
+                continue
+            path = prefix + name
+            if wanted.uses_names and wanted.prunes(self._below_root(path)):
+                continue
+            if handle and hash(handle) in above:
+                self.counter.add_error(path, "is one of the directories above it: the tree is a loop there")
+            elif len(path) > MOST_PATH_BYTES:
+                self.counter.add_error(path, f"is deeper than {MOST_PATH_BYTES} bytes of path: not listed")
+            else:
+                below.append(Directory(path, handle, above))
 
     def _below_root(self, path: bytes) -> str:
         return path[self._root_skip :].decode("utf-8", "surrogateescape")

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from cachewarmer.errors import RemoteProtocolError, RpcRefused
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.message import LAST_FRAGMENT, call_prefix, check_reply
+from cachewarmer.rpc.message import LAST_FRAGMENT, call_prefix, check_reply, encode_record
 from cachewarmer.rpc.xdr import Unpacker, padded
 
 MAX_EMPTY_FRAGMENTS = 64
@@ -113,7 +113,7 @@ class Connection:
             prefix = self._prefixes[key] = call_prefix(program, version, procedure, self._credential)
         xid = self._next_xid()
         self._calls[xid] = _Call(context, -1, reply_limit)
-        return _MARK.pack(LAST_FRAGMENT | (4 + len(prefix) + len(arguments))) + _MARK.pack(xid) + prefix + arguments
+        return encode_record(xid, prefix, arguments)
 
     def call_read(self, handle: bytes, offset: int, count: int, context: object) -> bytes:
         """The same for READ (RFC 1813 section 3.3.6), whose payload is then discarded."""

@@ -11,12 +11,11 @@ from cachewarmer.rpc.xdr import Unpacker, pack_opaque
 PROGRAM = 100003
 VERSION = 3
 PORT = 2049
-NULL, GETATTR, LOOKUP, ACCESS, READLINK, READ, READDIR, READDIRPLUS, FSINFO = 0, 1, 3, 4, 5, 6, 16, 17, 19
+NULL, GETATTR, LOOKUP, READLINK, READ, READDIR, READDIRPLUS, FSINFO = 0, 1, 3, 5, 6, 16, 17, 19
 PROCEDURES = {
     NULL: "NULL",
     GETATTR: "GETATTR",
     LOOKUP: "LOOKUP",
-    ACCESS: "ACCESS",
     READLINK: "READLINK",
     READ: "READ",
     READDIR: "READDIR",
@@ -66,7 +65,6 @@ STATUS_NAMES = {
 """``nfsstat3`` (RFC 1813 section 2.6)."""
 
 _FATTR = struct.Struct(">I16xQ40xII8x")
-_READ_ARGUMENTS = struct.Struct(">QI")
 
 
 class Attributes(NamedTuple):
@@ -111,16 +109,6 @@ def encode_lookup(directory: bytes, name: bytes) -> bytes:
     return pack_opaque(directory, MAX_HANDLE_BYTES) + pack_opaque(name, MAX_NAME_BYTES)
 
 
-def encode_access(handle: bytes, wanted: int) -> bytes:
-    """``ACCESS3args`` (RFC 1813 section 3.3.4); ``wanted`` is a mask: 1 read, 2 lookup, 32 execute."""
-    return pack_opaque(handle, MAX_HANDLE_BYTES) + wanted.to_bytes(4, "big")
-
-
-def encode_read(handle: bytes, offset: int, count: int) -> bytes:
-    """``READ3args`` (RFC 1813 section 3.3.6); offset and count in bytes."""
-    return pack_opaque(handle, MAX_HANDLE_BYTES) + _READ_ARGUMENTS.pack(offset, count)
-
-
 def decode_attributes(reply: Unpacker) -> Attributes:
     """``fattr3`` (RFC 1813 section 2.5).
 
@@ -154,12 +142,6 @@ def decode_lookup(reply: Unpacker) -> Lookup:
     """``LOOKUP3resok`` (RFC 1813 section 3.3.3), after the status."""
     handle = reply.opaque(MAX_HANDLE_BYTES)
     return Lookup(handle, decode_optional_attributes(reply))
-
-
-def decode_access(reply: Unpacker) -> int:
-    """``ACCESS3resok`` (RFC 1813 section 3.3.4), after the status: the mask of what is allowed."""
-    decode_optional_attributes(reply)
-    return reply.u32()
 
 
 def decode_readlink(reply: Unpacker) -> bytes:

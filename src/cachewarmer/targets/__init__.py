@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from dataclasses import replace
 
@@ -16,6 +14,7 @@ from cachewarmer.errors import (
     RemoteProtocolError,
     RpcRefused,
     TransportError,
+    UnknownHost,
 )
 from cachewarmer.targets.base import Mount, Session
 
@@ -47,7 +46,7 @@ async def open_session(mount: Mount, settings: Settings) -> Session:
     try:
         return await open_nfs3(mount, settings.nfs)
     except (TransportError, RpcRefused, RemoteProtocolError, FlavorRefused) as error:
-        if mount.transport != "auto":
+        if mount.transport != "auto" or isinstance(error, UnknownHost):
             raise
         return await _mounted_instead(mount, settings, error)
 
@@ -63,14 +62,9 @@ async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmer
         port = mount.nfs_port or NFS_PORT
         try:
             # Mounting is tried for minutes; where nothing listens, that is not worth the wait.
-            async with asyncio.timeout(settings.nfs.connect_seconds):
-                _, writer = await asyncio.open_connection(mount.address, port)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-        except OSError as error:
-            reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-            problem, cause = f"port {port} can't be reached ({reason})", error
+            await _reach(mount.address, port, settings.nfs.connect_seconds)
+        except ConnectFailed as error:
+            problem, cause = str(error), error
     if not problem:
         log.info("%s: the direct reader can't be used (%s): mounting", mount.address, direct)
         try:
@@ -78,4 +72,25 @@ async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmer
         except CacheWarmerError as error:
             problem, cause = str(error), error
     kind = ConnectFailed if direct.transient else MountError
-    raise kind(f"{mount.address}: direct reader: {direct}; kernel mount: {problem}") from cause
+    ways = (
+        f"{way}: {said.removeprefix(f'{mount.address}: ')}"
+        for way, said in (("direct reader", str(direct)), ("kernel mount", problem))
+    )
+    raise kind(f"{mount.address}: {'; '.join(ways)}") from cause
+
+
+async def _reach(address: str, port: int, seconds: float) -> None:
+    """Makes a connection and drops it. Raises ``ConnectFailed`` where no address of the name takes one."""
+    from cachewarmer.targets.nfs3_connection import connect, resolve  # noqa: PLC0415
+
+    failure: ConnectFailed | None = None
+    for family, place in await resolve(address):
+        try:
+            sock, _ = await connect(address, family, place, port, seconds=seconds, privileged=False, what="nfs")
+        except ConnectFailed as error:
+            failure = failure or error
+        else:
+            sock.close()
+            return
+    if failure is not None:
+        raise failure

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError
+from cachewarmer.model import WarmJob, WorkItem
 
 
 class FileKind(IntEnum):
@@ -146,3 +147,18 @@ class Mount:
     uid: int = -1
     gid: int = -1
     gids: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, work: WarmJob | WorkItem, address: str, path: str) -> Mount:
+        """What opens one address of a job, or of one of its items."""
+        return cls(
+            address=address,
+            export=work.export_path,
+            path=path,
+            transport=work.transport,
+            nfs_port=work.nfs_port,
+            mount_port=work.mount_port,
+            uid=work.uid,
+            gid=work.gid,
+            gids=work.gids,
+        )

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from cachewarmer.config import NfsSettings
@@ -17,6 +17,7 @@ from cachewarmer.errors import (
     MountError,
     NfsStatusError,
     RemoteProtocolError,
+    ReplyTimeout,
     StaleHandle,
     TransportError,
 )
@@ -45,7 +46,13 @@ KINDS = (
 """``FileKind`` of each ``ftype3`` (RFC 1813 section 2.5)."""
 SMALL_REPLY = 1024
 """Bytes that an answer to LOOKUP, GETATTR or FSINFO is booked with."""
-LEAST_LISTING, MOST_LISTING = 64 * 1024, 1024 * 1024
+LEAST_LISTING, FIRST_LISTING, MOST_LISTING = 64 * 1024, 128 * 1024, 1024 * 1024
+"""Bytes asked for in one listing call. A scan holds the first parts of many directories at the same time, and most
+directories end with it: the first part is small, those that follow are as large as the server likes (``dtpref``)."""
+LOOKED_UP_TOGETHER = 256
+"""Entries of one part of a directory that are asked about at the same time: each is a coroutine, and costs memory."""
+START_SECONDS = 30.0
+"""A server that takes longer for its first answer is told of, rather than waited for."""
 DIRECTORY_HANDLES = 4096
 """Directories whose handles are remembered for resolving paths."""
 
@@ -139,7 +146,12 @@ class Nfs3Session(Session):
         """Connects and asks for the server's limits (FSINFO)."""
         root = self._mounted.root
         try:
-            info = await self._ask(nfs3.FSINFO, nfs3.encode_handle(root), nfs3.decode_fsinfo, b"")
+            async with asyncio.timeout(START_SECONDS):
+                info = await self._ask(nfs3.FSINFO, nfs3.encode_handle(root), nfs3.decode_fsinfo, b"")
+        except TimeoutError as error:
+            raise ReplyTimeout(
+                f"{self._where}: mounted, but FSINFO is not answered within {START_SECONDS:g} s"
+            ) from error
         except NfsStatusError as error:
             if error.status not in (nfs3.PERM, nfs3.ACCES):
                 raise
@@ -295,7 +307,7 @@ class Nfs3Session(Session):
 
     async def _list(self, directory: bytes, path: bytes, at: ListCookie) -> Listing:
         """One READDIRPLUS, or READDIR where the server has no other."""
-        size, verifier = self._list_bytes, at.verifier
+        size, verifier = (self._list_bytes if at.cookie else min(FIRST_LISTING, self._list_bytes)), at.verifier
         while True:
             try:
                 if self._plus:
@@ -343,9 +355,9 @@ class Nfs3Session(Session):
         """Entries with all they need: what the server left out is asked for, all at once."""
         entries: list[DirectoryEntry | None] = []
         errors: list[EntryError] = []
-        missing: list[Awaitable[DirectoryEntry]] = []
-        places: list[tuple[int, bytes]] = []
-        for name, attributes, handle in listed:
+        missing: list[tuple[int, ListedEntry]] = []
+        for one in listed:
+            name, attributes, handle = one
             if name in (b".", b".."):
                 continue
             if not name or b"/" in name or b"\0" in name:
@@ -356,14 +368,14 @@ class Nfs3Session(Session):
             ):
                 entries.append(DirectoryEntry(name, KINDS[attributes.kind], attributes.size, attributes.mtime, handle))
                 continue
-            below = path + b"/" + name if path else name
-            places.append((len(entries), name))
+            missing.append((len(entries), one))
             entries.append(None)
-            missing.append(self._look_at(directory, name, handle, below))
-        if missing:
-            for (place, name), found in zip(
-                places, await asyncio.gather(*missing, return_exceptions=True), strict=True
-            ):
+        prefix = path + b"/" if path else b""
+        for start in range(0, len(missing), LOOKED_UP_TOGETHER):
+            some = missing[start : start + LOOKED_UP_TOGETHER]
+            looks = (self._look_at(directory, one.name, one.handle, prefix + one.name) for _, one in some)
+            answers = await asyncio.gather(*looks, return_exceptions=True)
+            for (place, (name, _, _)), found in zip(some, answers, strict=True):
                 if isinstance(found, DirectoryEntry):
                     entries[place] = found
                 elif isinstance(found, (TransportError, RemoteProtocolError)) or not isinstance(

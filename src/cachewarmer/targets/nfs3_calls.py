@@ -12,94 +12,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from cachewarmer.config import NfsSettings
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError, ReplyTimeout, TransportError
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.connection import Event, ReadReply, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest
+from cachewarmer.targets.nfs3_channels import Channels, about
 from cachewarmer.targets.nfs3_connection import Channel
+from cachewarmer.targets.nfs3_requests import PendingCall, Reading
 
+REPLY_SLACK_BYTES = 64 * 1024
+"""How much longer than what was asked for a reply other than READ's may be, before the server counts as broken."""
 REFILL_SECONDS = 0.005
 """The window is filled again when half empty, or when this long has passed: a slow server is not to wait for us."""
-MOST_BACKOFF_SECONDS = 10.0
-FIRST_BACKOFF_SECONDS = 0.1
 MOST_JUKEBOX_SECONDS = 30.0
 STALE_RETRIES = 2
 EMPTY_REPLIES = 3
 """READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
-
-
-class Reading:
-    """A request with the state of its READs."""
-
-    __slots__ = (
-        "began",
-        "empty",
-        "end",
-        "error",
-        "in_flight",
-        "jukebox_since",
-        "jukebox_wait",
-        "listed",
-        "lost",
-        "next",
-        "redo",
-        "request",
-        "resolved",
-        "waiting",
-    )
-
-    def __init__(self, request: ReadRequest) -> None:
-        self.request = request
-        self.next = request.start
-        self.end = request.stop
-        """Where the file turned out to end; lowered by eof."""
-        self.in_flight = 0
-        self.redo: list[tuple[int, int]] = []
-        """(offset, length) to be asked again: rest of a short reply, or lost with a connection."""
-        self.listed = False
-        """Stands in the deque of open readings."""
-        self.waiting = False
-        """Set aside: for the server's sake (JUKEBOX), or until its path is resolved."""
-        self.began = 0.0
-        self.lost = 0
-        self.resolved = 0
-        self.empty = 0
-        self.jukebox_wait = 0.0
-        self.jukebox_since = 0.0
-        self.error: CacheWarmerError | None = None
-
-    def take(self, most: int) -> tuple[int, int] | None:
-        """The next piece to ask for, as (offset, length) in bytes; None: there is none."""
-        stop = min(self.request.stop, self.end)
-        while self.redo:
-            offset, length = self.redo.pop(0)
-            length = min(length, stop - offset)
-            if length > 0:
-                return offset, length
-        offset = self.next
-        length = min(most, stop - offset)
-        if length <= 0:
-            return None
-        self.next = offset + length
-        return offset, length
-
-    @property
-    def unasked(self) -> bool:
-        return self.error is None and (bool(self.redo) or self.next < min(self.request.stop, self.end))
-
-
-class PendingCall:
-    """A call other than READ."""
-
-    __slots__ = ("arguments", "future", "lost", "procedure", "reply_bytes")
-
-    def __init__(self, procedure: int, arguments: bytes, reply_bytes: int, future: asyncio.Future[Unpacker]) -> None:
-        self.procedure = procedure
-        self.arguments = arguments
-        self.reply_bytes = reply_bytes
-        self.future = future
-        self.lost = 0
 
 
 class CallWindow:
@@ -136,16 +65,25 @@ class CallWindow:
         self._open: deque[Reading] = deque()
         self._aside: set[Reading] = set()
         self._done: list[ReadRequest] = []
-        self._channels: list[Channel] = []
+        self._channels = Channels(
+            settings,
+            where,
+            connect=self._connected,
+            wanted=self._wanted_connections,
+            on_ready=self._wake,
+            on_given_up=self._fail_everything,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connecting: asyncio.Task[None] | None = None
-        self._failures = 0
         self._pump_due = False
         self._pumped = 0.0
         self._bytes_full = False
         self._closed = False
-        self._check_seconds = max(0.02, settings.reply_seconds / 4)
-        self._timer = self._loop.call_later(self._check_seconds, self._check)
+
+    def __repr__(self) -> str:
+        return (
+            f"<CallWindow {self._where} in_flight={self.in_flight}/{self.window_calls} "
+            f"unfinished={self.unfinished} {self._channels!r}>"
+        )
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -182,16 +120,17 @@ class CallWindow:
         if self._closed:
             self._fail_everything(self._closing())
             return
-        if not self._channels or (self.unfinished and len(self._channels) < self._settings.connections):
+        channels = self._channels.open
+        if len(channels) < self._wanted_connections():
             if self._has_work or self.unfinished:
-                self._keep_connected()
-            if not self._channels:
+                self._channels.keep()
+            if not channels:
                 self._finish_done()
                 return
         now = self._pumped = self._loop.time()
         self._send_meta(now)
         self._send_reads(now)
-        for channel in list(self._channels):
+        for channel in list(channels):
             if channel.out:
                 channel.flush()
         self._finish_done()
@@ -206,7 +145,12 @@ class CallWindow:
             channel = self._channel(now)
             channel.out.append(
                 channel.rpc.call(
-                    nfs3.PROGRAM, nfs3.VERSION, call.procedure, call.arguments, call, call.reply_bytes + (1 << 20)
+                    nfs3.PROGRAM,
+                    nfs3.VERSION,
+                    call.procedure,
+                    call.arguments,
+                    call,
+                    call.reply_bytes + REPLY_SLACK_BYTES,
                 )
             )
             channel.in_flight += 1
@@ -217,7 +161,7 @@ class CallWindow:
 
     def _channel(self, now: float) -> Channel:
         """The connection with the fewest calls in flight."""
-        channels = self._channels
+        channels = self._channels.open
         channel = channels[0] if len(channels) == 1 else min(channels, key=_load)
         if not channel.in_flight:
             channel.heard = now
@@ -228,7 +172,7 @@ class CallWindow:
         most, window, window_bytes = self.read_bytes, self.window_calls, self.window_bytes
         sent = 0
         channel: Channel | None = None
-        share = max(1, window // len(self._channels))
+        share = max(1, window // len(self._channels.open))
         self._bytes_full = False
         while self.in_flight < window:
             if self._bytes >= window_bytes:
@@ -303,7 +247,7 @@ class CallWindow:
     def on_events(self, channel: Channel, events: Sequence[Event]) -> None:
         """What a connection received; called by the connection."""
         now = channel.heard
-        self._failures = 0
+        self._channels.answered()
         done = self._done
         channel.in_flight -= len(events)
         self.in_flight -= len(events)
@@ -325,17 +269,18 @@ class CallWindow:
             if type(event) is ReadReply and event.status == 0:
                 count = event.length
                 request.bytes_read += count
-                if count == length and not event.eof:
-                    if offset + length >= request.stop and not (
-                        reading.in_flight or reading.redo or reading.waiting or reading.error
-                    ):
-                        request.seconds = now - reading.began
-                        reading.began = -1.0
-                        done.append(request)
-                        continue
-                elif event.eof:
+                if (
+                    count == length
+                    and offset + length >= request.stop
+                    and not (reading.in_flight or reading.redo or reading.waiting or reading.error)
+                ):
+                    request.seconds = now - reading.began
+                    reading.began = -1.0
+                    done.append(request)
+                    continue
+                if event.eof:
                     reading.end = min(reading.end, offset + count)
-                else:
+                elif count < length:
                     reading.redo.append((offset + count, length - count))
                     reading.empty = 0 if count else reading.empty + 1
                     if reading.empty > EMPTY_REPLIES:
@@ -418,39 +363,20 @@ class CallWindow:
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _keep_connected(self) -> None:
-        if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.ensure_future(self._connect_all())
+    async def _connected(self) -> Channel:
+        return await self._connect(self)
 
-    async def _connect_all(self) -> None:
-        while not self._closed:
-            wanted = self._settings.connections if self.unfinished else 1
-            if len(self._channels) >= max(1, wanted):
-                return
-            if self._failures:
-                backoff = FIRST_BACKOFF_SECONDS * 2.0 ** (self._failures - 1)
-                await asyncio.sleep(min(MOST_BACKOFF_SECONDS, backoff))
-            try:
-                channel = await self._connect(self)
-            except CacheWarmerError as error:
-                self._failures += 1
-                if self._failures >= max(1, self._settings.reconnect_attempts):
-                    if not self._channels:
-                        self._give_up(error)
-                    return
-                continue
-            self._channels.append(channel)
-            self._wake()
+    def _wanted_connections(self) -> int:
+        return self._settings.connections if self.unfinished else 1
 
     def on_lost(self, channel: Channel, error: CacheWarmerError) -> None:
         """A connection ended; what was in flight on it goes back to the queues, to be asked again elsewhere."""
-        if channel not in self._channels:
+        if channel not in self._channels.open:
             return
-        self._channels.remove(channel)
         contexts = channel.rpc.abandon()
         self.in_flight -= len(contexts)
-        most = max(1, self._settings.reconnect_attempts)
-        failure = _about(self._where, error)
+        most = self._channels.most_failures
+        failure = about(self._where, error)
         for context in reversed(contexts):
             if type(context) is PendingCall:
                 self._meta_in_flight -= 1
@@ -470,17 +396,10 @@ class CallWindow:
                 reading.error = failure
             if not (reading.in_flight or reading.waiting):
                 self._ready.append(reading)
-        if contexts:
-            self._failures += 1
-        if not self._channels and self._failures >= most:
-            self._give_up(failure)
-        elif self._has_work or self.unfinished:
-            self._keep_connected()
+        self._channels.failed(channel, failure, in_flight=len(contexts))
+        if self._has_work or self.unfinished:
+            self._channels.keep()
             self._wake()
-
-    def _give_up(self, error: CacheWarmerError) -> None:
-        self._failures = 0
-        self._fail_everything(_about(self._where, error))
 
     def _fail_everything(self, error: CacheWarmerError) -> None:
         """Ends all that waits; nothing is in flight."""
@@ -499,45 +418,18 @@ class CallWindow:
                 self._settle(reading, now)
         self._finish_done()
 
-    def _check(self) -> None:
-        """Gives up connections whose server says nothing, or never answers its oldest call."""
-        now = self._loop.time()
-        patience = self._settings.reply_seconds
-        for channel in list(self._channels):
-            oldest = channel.rpc.oldest_xid
-            if oldest is None or oldest != channel.oldest[0]:
-                channel.oldest = (oldest, now)
-            if oldest is not None and (now - channel.heard > patience or now - channel.oldest[1] > 2 * patience):
-                channel.fail(ReplyTimeout(f"no reply within {patience:g} s"))
-        self._timer = self._loop.call_later(self._check_seconds, self._check)
-
     async def close(self) -> None:
         """Ends everything; idempotent."""
         if self._closed:
             return
         self._closed = True
-        self._timer.cancel()
-        tasks = [*self._tasks, *([self._connecting] if self._connecting else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         error = self._closing()
-        for channel in list(self._channels):
-            channel.fail(error)
+        await self._channels.close(error)
         self._fail_everything(error)
 
 
 def _load(channel: Channel) -> int:
     return channel.in_flight
-
-
-def _about(where: str, error: CacheWarmerError) -> CacheWarmerError:
-    """The error with the address in its text, and of a kind that says the address failed."""
-    if isinstance(error, TransportError):
-        text = str(error)
-        made: CacheWarmerError = error if where.partition(":")[0] in text else type(error)(f"{where}: {text}")
-    else:
-        made = ConnectionLost(f"{where}: {error}")
-    if made is not error:
-        made.__cause__ = error
-    return made

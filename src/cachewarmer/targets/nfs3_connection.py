@@ -13,7 +13,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from cachewarmer.errors import CacheWarmerError, ConnectFailed, ConnectionLost, RemoteProtocolError, ReplyTimeout
+from cachewarmer.blocking import in_daemon_thread
+from cachewarmer.errors import (
+    CacheWarmerError,
+    ConnectFailed,
+    ConnectionLost,
+    RemoteProtocolError,
+    ReplyTimeout,
+    UnknownHost,
+)
 from cachewarmer.rpc.connection import Connection, Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 
@@ -36,14 +44,13 @@ async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]
     """The addresses of a host name, in the order to be tried; their port is 0.
 
     Raises:
-        ConnectFailed: there is no such host.
+        UnknownHost: there is no such host.
     """
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        found = await in_daemon_thread(lambda: socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConnectFailed(f"{host}: no such host ({reason})") from error
+        raise UnknownHost(f"{host}: no such host ({reason})") from error
     return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
 
 
@@ -137,6 +144,8 @@ async def call_once(
         raise ReplyTimeout(f"{what} did not answer within {seconds:g} s") from error
     except OSError as error:
         raise ConnectionLost(f"{what}: {error.strerror or error}") from error
+    except RemoteProtocolError as error:
+        raise RemoteProtocolError(f"{what}: {error}") from error
 
 
 class Channel:

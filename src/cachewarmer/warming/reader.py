@@ -73,19 +73,7 @@ class ItemReader:
         )
 
     async def _read_at(self, address: str, item: WorkItem, run: ItemRun) -> Reading:
-        session = await self._pool.session(
-            Mount(
-                address=address,
-                export=item.export_path,
-                path=item.path,
-                transport=item.transport,
-                nfs_port=item.nfs_port,
-                mount_port=item.mount_port,
-                uid=item.uid,
-                gid=item.gid,
-                gids=item.gids,
-            )
-        )
+        session = await self._pool.session(Mount.of(item, address, item.path))
         excluded = skipped = 0
         if item.files is None:
             item, excluded, skipped = await list_item(session, item)
@@ -145,6 +133,8 @@ class ItemRun:
         self.outstanding = 0
         """Requests given to the session and not yet done."""
         self.bytes = 0
+        self.files = 0
+        """Files that need no more reading, whatever came of them."""
         self.aborted = False
         self._requests: list[ReadRequest] = []
         self._calls = 0
@@ -163,7 +153,7 @@ class ItemRun:
         if self.aborted:
             return
         self._requests, self._problems, self._slow = [], {}, []
-        self.bytes = self._calls = 0
+        self.bytes = self.files = self._calls = 0
         self._idle.clear()
         base = item.path.strip("/").encode("utf-8", "surrogateescape")
         prefix = base + b"/" if base else b""
@@ -173,14 +163,15 @@ class ItemRun:
             path = prefix + name.encode("utf-8", "surrogateescape") if name else base
             start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
             if pace is None:
-                self._ask(session, path, handle, start, stop, index)
+                self._ask(session, ReadRequest(path, handle, start, stop, self._done, index))
                 continue
             while start < stop and not self.aborted:
                 piece = min(stop, start + pace.piece_bytes)
                 wait = pace.take(piece - start, time.monotonic())
                 if wait:
                     await asyncio.sleep(wait)
-                self._ask(session, path, handle, start, piece, index)
+                done = self._done if piece == stop else self._piece_done
+                self._ask(session, ReadRequest(path, handle, start, piece, done, index))
                 start = piece
             if self.aborted:
                 break
@@ -188,13 +179,16 @@ class ItemRun:
         if self.outstanding:
             await self._idle.wait()
 
-    def _ask(self, session: Session, path: bytes, handle: bytes, start: int, stop: int, index: int) -> None:
-        request = ReadRequest(path, handle, start, stop, self._done, index)
+    def _ask(self, session: Session, request: ReadRequest) -> None:
         self._requests.append(request)
         self.outstanding += 1
         session.read(request)
 
     def _done(self, request: ReadRequest) -> None:
+        self.files += 1
+        self._piece_done(request)
+
+    def _piece_done(self, request: ReadRequest) -> None:
         self.outstanding -= 1
         self.bytes += request.bytes_read
         self._calls += request.calls

@@ -1,9 +1,12 @@
+import itertools
+
+import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.model import WarmJob, WorkItem
-from cachewarmer.planning.chunker import MESSAGE_HEAD_BYTES, Chunker
+from cachewarmer.planning.chunker import MESSAGE_HEAD_BYTES, MOST_RANGES, Chunker
 
 JOB = WarmJob(mount_addresses=("a",), job_id="j1", export_path="/e", warm_path="/")
 names = st.binary(min_size=1, max_size=12).filter(lambda raw: b"/" not in raw and b"\0" not in raw)
@@ -68,3 +71,14 @@ def test_an_item_fits_a_message_even_where_nothing_can_be_compressed(found):
 def test_an_item_survives_its_json():
     for item in chunk([(b"a", b"x\xff", 10), (b"a/b", b"y", 500)], PlanSettings(range_bytes=100)):
         assert WorkItem.from_json(item.to_json()) == item
+
+
+@given(st.integers(1, (1 << 63) - 1), st.integers(1 << 20, 1 << 30))
+@hypothesis.settings(max_examples=20)
+def test_no_file_becomes_more_ranges_than_a_plan_can_hold(size, range_bytes):
+    """However large a file says it is, its ranges tile it and are bounded in number."""
+    items = chunk([(b"", b"f", size)], PlanSettings(range_bytes=range_bytes))
+    assert len(items) <= MOST_RANGES
+    ((_, ranges),) = read_ranges(items).items()
+    assert (ranges[0][0], ranges[-1][1]) == (0, size)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(ranges))

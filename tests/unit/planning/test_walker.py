@@ -5,10 +5,11 @@ import pytest
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import CacheWarmerError, FileVanished, NfsStatusError
 from cachewarmer.model import WarmJob
+from cachewarmer.planning.chunker import MOST_RANGES
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import list_chunks
-from cachewarmer.planning.frontier import Batch, Frontier
-from cachewarmer.planning.walker import Walker
+from cachewarmer.planning.frontier import Batch, Directory, Frontier
+from cachewarmer.planning.walker import MOST_PATH_BYTES, Walker
 from cachewarmer.targets.base import FileKind
 from tests.memory import MemorySession
 
@@ -146,11 +147,54 @@ async def test_a_list_may_hold_newlines_when_nul_separated():
 def test_the_frontier_gives_back_what_it_spilled():
     frontier = Frontier(most_batches=4)
     for number in range(50):
-        frontier.push(Batch([(b"%d" % number, b"h")], number % 3))
+        frontier.push(Batch([Directory(b"%d" % number, b"h", (1, number))], number % 3))
     seen = []
     while len(frontier):
         batch = frontier.pop()
-        seen.append(int(batch.directories[0][0]))
+        assert batch.directories[0].above == (1, int(batch.directories[0].path))
+        seen.append(int(batch.directories[0].path))
     frontier.close()
     assert sorted(seen) == list(range(50))
     assert seen[0] == 49
+
+
+def looping(*names):
+    tree = {b"file": 7}
+    tree |= dict.fromkeys(names, tree)
+    return tree
+
+
+@pytest.mark.parametrize("addresses", [1, 2])
+@pytest.mark.parametrize("names", [(b"me",), (b"me", b"too")])
+async def test_a_tree_that_holds_itself_is_listed_to_an_end(names, addresses):
+    """A directory whose handle is that of one above it is counted as failed, and not gone into."""
+    tree = looping(*names)
+    sessions = [MemorySession(tree, address) for address in "ab"[:addresses]]
+    async with asyncio.timeout(20):
+        _, counter = await scan(tree, sessions=sessions)
+    assert counter.failed_files >= len(names)
+    assert all("loop" in error for _, error in counter.errors)
+    assert counter.files == counter.directories
+    if addresses == 1:
+        assert counter.failed_files == len(names) * counter.directories - (counter.directories - 1)
+
+
+async def test_a_path_has_an_end():
+    """Deeper, and longer, than any client could open: counted as failed, the rest goes on."""
+    long = MOST_PATH_BYTES // 3
+    deep = {b"file": 1}
+    for number in range(4):
+        deep = {b"%d" % number * long: deep, b"file": 1}
+    items, counter = await scan(deep | {b"f" * (MOST_PATH_BYTES + 1): 5})
+    assert (counter.files, counter.failed_files, counter.directories) == (3, 3, 4)
+    assert all(str(MOST_PATH_BYTES) in error for _, error in counter.errors)
+    assert len(paths(items)) == 3
+
+
+async def test_sizes_that_no_file_has_do_not_blow_up_the_plan():
+    """2**64-1 bytes are refused; what a sparse file may really claim is cut into a bounded number of ranges."""
+    items, counter = await scan({b"huge": (1 << 64) - 1, b"sparse": 1 << 62, b"small": 1})
+    assert (counter.files, counter.failed_files) == (2, 1)
+    assert counter.errors[0].path == "/huge"
+    assert len(items) <= MOST_RANGES + 1
+    assert sum(item.byte_count for item in items) == (1 << 62) + 1

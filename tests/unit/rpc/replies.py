@@ -40,7 +40,6 @@ def _fixtures():
         for name, procedure, arguments, decode in (
             ("getattr", nfs3.GETATTR, nfs3.encode_handle(root()), nfs3.decode_getattr),
             ("lookup", nfs3.LOOKUP, nfs3.encode_lookup(root(), b"file"), nfs3.decode_lookup),
-            ("access", nfs3.ACCESS, nfs3.encode_access(root(), 3), nfs3.decode_access),
             ("readlink", nfs3.READLINK, nfs3.encode_handle(handle(b"link")), nfs3.decode_readlink),
             ("fsinfo", nfs3.FSINFO, nfs3.encode_handle(root()), nfs3.decode_fsinfo),
             ("readdirplus", nfs3.READDIRPLUS, listing, nfs3_listing.decode_readdirplus),

@@ -1,4 +1,4 @@
-"""What travels between the stages: jobs, work items, receipts and status, with their JSON, and the job states.
+"""What travels on the queues: jobs and work items, with their JSON, and the table of job states.
 
 The JSON keys are a contract with scripts and with the first CacheWarmer: PascalCase, unknown keys ignored, a missing
 optional key takes its default. Paths are ``str`` decoded as UTF-8 with ``surrogateescape``, so that any bytes but NUL
@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from cachewarmer.errors import InvalidMessage, InvalidTransition
-from cachewarmer.wire import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES  # noqa: PLC0414  # part of the public model
-from cachewarmer.wire import FieldReader, dump_object, load_object, pack_files, unpack_files
-from cachewarmer.wire import FileEntry as FileEntry  # noqa: PLC0414  # part of the public model
-
-ERROR_SAMPLE = 100
-"""How many failed paths a status report names at most."""
-SLOWEST_SAMPLE = 10
-"""How many slow paths a status report names at most."""
-
+from cachewarmer.wire import FieldReader, FileEntry, dump_object, load_object, pack_files, unpack_files
 
 # -- states --------------------------------------------------------------------------------------------------------
 
@@ -351,194 +343,3 @@ class WorkItem:
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
         return item
-
-
-# -- results -------------------------------------------------------------------------------------------------------
-
-
-class PathError(NamedTuple):
-    """A path that could not be warmed, and why, in one line."""
-
-    path: str
-    error: str
-
-
-class SlowPath(NamedTuple):
-    """A path that took long."""
-
-    path: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What came of one work item; written exactly once, together with the worker's tally."""
-
-    item_id: str
-    files: int = 0
-    bytes: int = 0
-    failed_files: int = 0
-    vanished_files: int = 0
-    excluded_files: int = 0
-    skipped_files: int = 0
-    calls: int = 0
-    """READ calls, or read(2) calls, that it took."""
-    seconds: float = 0.0
-    errors: tuple[PathError, ...] = ()
-    slowest: tuple[SlowPath, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """The sum of one worker's receipts for one job."""
-
-    worker: str
-    items: int = 0
-    files: int = 0
-    bytes: int = 0
-    failed_files: int = 0
-    vanished_files: int = 0
-    excluded_files: int = 0
-    skipped_files: int = 0
-    calls: int = 0
-    errors: tuple[PathError, ...] = ()
-    slowest: tuple[SlowPath, ...] = ()
-
-    def add(self, receipt: Receipt) -> Tally:
-        """The tally with one more receipt in it."""
-        return replace(
-            self,
-            items=self.items + 1,
-            files=self.files + receipt.files,
-            bytes=self.bytes + receipt.bytes,
-            failed_files=self.failed_files + receipt.failed_files,
-            vanished_files=self.vanished_files + receipt.vanished_files,
-            excluded_files=self.excluded_files + receipt.excluded_files,
-            skipped_files=self.skipped_files + receipt.skipped_files,
-            calls=self.calls + receipt.calls,
-            errors=(self.errors + receipt.errors)[:ERROR_SAMPLE],
-            slowest=_slowest(self.slowest + receipt.slowest),
-        )
-
-
-def _slowest(paths: Sequence[SlowPath]) -> tuple[SlowPath, ...]:
-    return tuple(sorted(paths, key=lambda path: -path.seconds)[:SLOWEST_SAMPLE])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanTotals:
-    """What a scan has seen; the last write wins, a finished scan's totals are final."""
-
-    directories: int = 0
-    files: int = 0
-    """Files that the filters let through."""
-    bytes: int = 0
-    excluded_files: int = 0
-    skipped_files: int = 0
-    failed_files: int = 0
-    """Directories and names that could not be listed or looked up."""
-    items: int = 0
-    """Work items, each id once."""
-    errors: tuple[PathError, ...] = ()
-    histogram: tuple[int, ...] = ()
-    """Files by size: entry *n* counts sizes of *n* bits, that is 2**(n-1) ≤ size < 2**n; entry 0 is empty files."""
-    finished: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobStatus:
-    """A job as a broker sees it now: its record, its scan, and the sum of its workers' tallies."""
-
-    job: WarmJob
-    state: JobState
-    scan: ScanTotals = field(default_factory=ScanTotals)
-    tallies: tuple[Tally, ...] = ()
-    poisoned_items: int = 0
-    poisoned_files: int = 0
-    poison_errors: tuple[PathError, ...] = ()
-    submitted_at: float = 0.0
-    started_at: float = 0.0
-    finished_at: float = 0.0
-    reason: str = ""
-    """Why the job failed, in one line."""
-
-    @property
-    def settled_items(self) -> int:
-        """Items that need no more work: they have a receipt, or are in poison."""
-        return sum(tally.items for tally in self.tallies) + self.poisoned_items
-
-    @property
-    def all_settled(self) -> bool:
-        """Whether the scan is finished and every published item is settled: nothing is left to read."""
-        return self.scan.finished and self.settled_items >= self.scan.items
-
-    @property
-    def failed_files(self) -> int:
-        return sum(tally.failed_files for tally in self.tallies) + self.poisoned_files + self.scan.failed_files
-
-    @property
-    def errors(self) -> tuple[PathError, ...]:
-        """A sample of the failed paths."""
-        found = [*self.scan.errors, *self.poison_errors]
-        for tally in self.tallies:
-            found += tally.errors
-        return tuple(found[:ERROR_SAMPLE])
-
-    @property
-    def slowest(self) -> tuple[SlowPath, ...]:
-        return _slowest([path for tally in self.tallies for path in tally.slowest])
-
-    @property
-    def outcome(self) -> JobState:
-        """The final state that a job with nothing left to read deserves."""
-        return JobState.COMPLETED_WITH_ERRORS if self.failed_files or self.poisoned_items else JobState.COMPLETED
-
-    def settled(self) -> JobStatus:
-        """This status, in its final state if nothing is left to read: so no process has to be there to say so."""
-        if self.state in (JobState.SCANNING, JobState.WARMING) and self.all_settled:
-            return replace(self, state=self.outcome)
-        return self
-
-    def report(self, now: float) -> dict[str, Any]:
-        """The JSON object of ``warm``, ``status`` and ``submit --wait``; ``now`` in Unix seconds."""
-        files = sum(tally.files for tally in self.tallies)
-        read = sum(tally.bytes for tally in self.tallies)
-        seconds = max(0.0, (self.finished_at or now) - self.started_at) if self.started_at else 0.0
-        return {
-            "job": self.job.job_id,
-            "name": self.job.name,
-            "target": self.job.label,
-            "state": str(self.state),
-            "reason": self.reason,
-            "files": files,
-            "bytes": read,
-            "directories": self.scan.directories,
-            "failed_files": self.failed_files,
-            "vanished_files": sum(tally.vanished_files for tally in self.tallies),
-            "excluded_files": self.scan.excluded_files + sum(tally.excluded_files for tally in self.tallies),
-            "skipped_files": self.scan.skipped_files + sum(tally.skipped_files for tally in self.tallies),
-            "scanned_files": self.scan.files,
-            "scanned_bytes": self.scan.bytes,
-            "scan_finished": self.scan.finished,
-            "poisoned_items": self.poisoned_items,
-            "calls": sum(tally.calls for tally in self.tallies),
-            "seconds": round(seconds, 3),
-            "files_per_second": round(files / seconds, 3) if seconds else 0.0,
-            "bytes_per_second": round(read / seconds, 3) if seconds else 0.0,
-            "errors": [{"path": path, "error": error} for path, error in self.errors],
-            "slowest": [{"path": path, "seconds": round(took, 6)} for path, took in self.slowest],
-            "histogram": size_histogram(self.scan.histogram),
-            "workers": [
-                {"worker": tally.worker, "items": tally.items, "files": tally.files, "bytes": tally.bytes}
-                for tally in self.tallies
-            ],
-        }
-
-
-def size_histogram(counts: Sequence[int]) -> list[dict[str, int]]:
-    """The histogram in the form that reports use: files of ``from`` ≤ size < ``below`` bytes."""
-    return [
-        {"from": 1 << (bits - 1) if bits else 0, "below": 1 << bits, "files": count}
-        for bits, count in enumerate(counts)
-        if count
-    ]

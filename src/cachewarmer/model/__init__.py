@@ -1,0 +1,46 @@
+"""What travels between the stages: jobs and work items one way, receipts and status the other."""
+
+from __future__ import annotations
+
+from cachewarmer.model.jobs import (
+    TRANSITIONS,
+    JobState,
+    WarmJob,
+    WorkItem,
+    check_transition,
+    item_id,
+    new_job_id,
+)
+from cachewarmer.model.results import (
+    ERROR_SAMPLE,
+    SLOWEST_SAMPLE,
+    JobStatus,
+    PathError,
+    Receipt,
+    ScanTotals,
+    SlowPath,
+    Tally,
+    size_histogram,
+)
+from cachewarmer.wire import MAX_MESSAGE_BYTES, FileEntry
+
+__all__ = [
+    "ERROR_SAMPLE",
+    "MAX_MESSAGE_BYTES",
+    "SLOWEST_SAMPLE",
+    "TRANSITIONS",
+    "FileEntry",
+    "JobState",
+    "JobStatus",
+    "PathError",
+    "Receipt",
+    "ScanTotals",
+    "SlowPath",
+    "Tally",
+    "WarmJob",
+    "WorkItem",
+    "check_transition",
+    "item_id",
+    "new_job_id",
+    "size_histogram",
+]

@@ -1,0 +1,130 @@
+"""The connections of one mount address: made when there is work, given up when they say nothing, made again when lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from cachewarmer.config import NfsSettings
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout, TransportError
+from cachewarmer.targets.nfs3_connection import Channel
+
+log = logging.getLogger(__name__)
+
+FIRST_BACKOFF_SECONDS = 0.1
+MOST_BACKOFF_SECONDS = 10.0
+
+
+class Channels:
+    """Keeps ``wanted()`` connections up from ``keep`` on, and tells its owner what happens to them.
+
+    ``connect`` makes a connected channel. ``on_ready`` is called for each new one; ``on_given_up`` when as many attempts
+    in a row have failed as the settings allow and no connection is left: nothing is in flight then.
+    """
+
+    def __init__(
+        self,
+        settings: NfsSettings,
+        where: str,
+        *,
+        connect: Callable[[], Awaitable[Channel]],
+        wanted: Callable[[], int],
+        on_ready: Callable[[], None],
+        on_given_up: Callable[[CacheWarmerError], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._where = where
+        self._connect = connect
+        self._wanted = wanted
+        self._on_ready = on_ready
+        self._on_given_up = on_given_up
+        self.open: list[Channel] = []
+        self._connecting: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._closed = False
+        self._check_seconds = max(0.02, settings.reply_seconds / 4)
+        self._timer = self._loop.call_later(self._check_seconds, self._check)
+
+    def __repr__(self) -> str:
+        return f"<Channels {self._where} open={len(self.open)} failures={self._failures}>"
+
+    @property
+    def most_failures(self) -> int:
+        """Failures in a row after which a call, or the address, is given up."""
+        return max(1, self._settings.reconnect_attempts)
+
+    def keep(self) -> None:
+        """Makes the connections that are wanted and missing, unless that is going on."""
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.ensure_future(self._connect_all())
+
+    def answered(self) -> None:
+        """A connection brought an answer: what failed before it does not count any more."""
+        self._failures = 0
+
+    def failed(self, channel: Channel, error: CacheWarmerError, *, in_flight: int) -> None:
+        """A connection ended, with so many calls unanswered."""
+        self.open.remove(channel)
+        if isinstance(error, ReplyTimeout):
+            log.warning("%s: asking again on another connection", error)
+        if in_flight:
+            self._failures += 1
+        if not self.open and self._failures >= self.most_failures:
+            self._give_up(error)
+
+    async def _connect_all(self) -> None:
+        while not self._closed and len(self.open) < max(1, self._wanted()):
+            if self._failures:
+                backoff = FIRST_BACKOFF_SECONDS * 2.0 ** (self._failures - 1)
+                await asyncio.sleep(min(MOST_BACKOFF_SECONDS, backoff))
+            try:
+                channel = await self._connect()
+            except CacheWarmerError as error:
+                self._failures += 1
+                if self._failures >= self.most_failures:
+                    if not self.open:
+                        self._give_up(about(self._where, error))
+                    return
+                continue
+            self.open.append(channel)
+            self._on_ready()
+
+    def _give_up(self, error: CacheWarmerError) -> None:
+        self._failures = 0
+        self._on_given_up(error)
+
+    def _check(self) -> None:
+        """Gives up connections whose server says nothing, or never answers its oldest call."""
+        now = self._loop.time()
+        patience = self._settings.reply_seconds
+        for channel in list(self.open):
+            oldest = channel.rpc.oldest_xid
+            if oldest is None or oldest != channel.oldest[0]:
+                channel.oldest = (oldest, now)
+            if oldest is not None and (now - channel.heard > patience or now - channel.oldest[1] > 2 * patience):
+                channel.fail(ReplyTimeout(f"no reply within {patience:g} s"))
+        self._timer = self._loop.call_later(self._check_seconds, self._check)
+
+    async def close(self, error: CacheWarmerError) -> None:
+        """Ends all connections with ``error``."""
+        self._closed = True
+        self._timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        for channel in list(self.open):
+            channel.fail(error)
+
+
+def about(where: str, error: CacheWarmerError) -> CacheWarmerError:
+    """The error with the address in its text, and of a kind that says the address failed."""
+    if isinstance(error, TransportError):
+        text = str(error)
+        made: CacheWarmerError = error if where.partition(":")[0] in text else type(error)(f"{where}: {text}")
+    else:
+        made = ConnectionLost(f"{where}: {error}")
+    if made is not error:
+        made.__cause__ = error
+    return made

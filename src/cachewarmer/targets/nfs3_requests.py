@@ -1,0 +1,82 @@
+"""What waits for its turn at one mount address: READ requests with their state, and other calls."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cachewarmer.errors import CacheWarmerError
+from cachewarmer.rpc.xdr import Unpacker
+from cachewarmer.targets.base import ReadRequest
+
+
+class Reading:
+    """A request with the state of its READs."""
+
+    __slots__ = (
+        "began",
+        "empty",
+        "end",
+        "error",
+        "in_flight",
+        "jukebox_since",
+        "jukebox_wait",
+        "listed",
+        "lost",
+        "next",
+        "redo",
+        "request",
+        "resolved",
+        "waiting",
+    )
+
+    def __init__(self, request: ReadRequest) -> None:
+        self.request = request
+        self.next = request.start
+        self.end = request.stop
+        """Where the file turned out to end; lowered by eof."""
+        self.in_flight = 0
+        self.redo: list[tuple[int, int]] = []
+        """(offset, length) to be asked again: rest of a short reply, or lost with a connection."""
+        self.listed = False
+        """Stands in the deque of open readings."""
+        self.waiting = False
+        """Set aside: for the server's sake (JUKEBOX), or until its path is resolved."""
+        self.began = 0.0
+        self.lost = 0
+        self.resolved = 0
+        self.empty = 0
+        self.jukebox_wait = 0.0
+        self.jukebox_since = 0.0
+        self.error: CacheWarmerError | None = None
+
+    def take(self, most: int) -> tuple[int, int] | None:
+        """The next piece to ask for, as (offset, length) in bytes; None: there is none."""
+        stop = min(self.request.stop, self.end)
+        while self.redo:
+            offset, length = self.redo.pop(0)
+            length = min(length, stop - offset)
+            if length > 0:
+                return offset, length
+        offset = self.next
+        length = min(most, stop - offset)
+        if length <= 0:
+            return None
+        self.next = offset + length
+        return offset, length
+
+    @property
+    def unasked(self) -> bool:
+        return self.error is None and (bool(self.redo) or self.next < min(self.request.stop, self.end))
+
+
+class PendingCall:
+    """A call other than READ."""
+
+    __slots__ = ("arguments", "future", "lost", "procedure", "reply_bytes")
+
+    def __init__(self, procedure: int, arguments: bytes, reply_bytes: int, future: asyncio.Future[Unpacker]) -> None:
+        self.procedure = procedure
+        self.arguments = arguments
+        self.reply_bytes = reply_bytes
+        self.future = future
+        self.lost = 0

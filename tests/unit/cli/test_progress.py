@@ -1,0 +1,65 @@
+"""The progress line, and the lines of the report, fit the terminal."""
+
+import pytest
+
+from cachewarmer.cli.progress import Progress, fit
+from cachewarmer.cli.text import problem_line, shorten
+from cachewarmer.model import JobState, JobStatus, ScanTotals, Tally, WarmJob
+
+SCAN = ScanTotals(directories=1_234_567, files=98_765_432, bytes=7 << 50, failed_files=1_234, finished=True)
+STATUS = JobStatus(
+    job=WarmJob(mount_addresses=("a",)),
+    state=JobState.WARMING,
+    scan=SCAN,
+    tallies=(Tally(worker="w", files=12_345_678, bytes=3 << 50),),
+)
+
+
+def line(status, columns):
+    progress = Progress(quiet=True)
+    progress._past.append((0.0, 11_345_678, (3 << 50) - (11 << 30)))
+    progress._past.append((10.0, 12_345_678, 3 << 50))
+    return fit(progress.parts(status, 12_345_678, 3 << 50), columns)
+
+
+def test_with_room_everything_is_shown():
+    """Files, bytes, both rates, what is left and for how long, failures."""
+    assert line(STATUS, 200) == (
+        "12,345,678 files, 3.0 PiB, 100,000 files/s, 1.1 GiB/s, 86,419,754 files left, 4.0 PiB left, "
+        "ETA 1059 h 10 min, 1,234 failed"
+    )
+
+
+@pytest.mark.parametrize("columns", [40, 60, 79])
+def test_what_matters_most_stays_where_the_terminal_is_narrow(columns):
+    """Failures and how far it is are never what is cut off."""
+    shown = line(STATUS, columns)
+    assert len(shown) <= columns
+    assert "12,345,678 files" in shown
+    assert "1,234 failed" in shown
+    if columns > 60:
+        assert "ETA" in shown
+
+
+def test_a_failed_path_is_named_once():
+    """The error of a path repeats it: once is enough on a line that has to fit."""
+    assert (
+        problem_line("/e/d 1/f", "READ 10.0.0.7:/e/d 1/f: permission denied", 80) == "/e/d 1/f: READ: permission denied"
+    )
+    assert problem_line("/e/a", "list /e/a: Permission denied", 80) == "/e/a: list: Permission denied"
+    assert problem_line("/e/a", "READ x:/e/ab: I/O error", 80) == "/e/a: READ x:/e/ab: I/O error"
+
+
+@pytest.mark.parametrize("most", [40, 80, 120])
+def test_a_long_path_and_a_long_reason_share_the_line(most):
+    """Both are shortened in the middle, and nothing that acts on a terminal is left in them."""
+    made = problem_line("/" + "p\x1b" * 200, "because " * 50, most)
+    assert len(made) <= most
+    assert "\x1b" not in made
+    assert "…" in made.partition(": ")[0]
+
+
+@pytest.mark.parametrize("most", range(3, 12))
+def test_shortening_keeps_to_its_limit(most):
+    """However short it is."""
+    assert len(shorten("/a/b/c/d/e/f", most)) == min(most, 12)

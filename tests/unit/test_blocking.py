@@ -1,0 +1,43 @@
+"""Blocking calls beside the loop."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from cachewarmer.blocking import in_daemon_thread
+
+
+async def test_results_and_errors_come_back():
+    """What the call returns or raises is what the caller gets."""
+    assert await in_daemon_thread(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        await in_daemon_thread(lambda: 1 // 0)
+
+
+async def test_a_caller_that_was_cancelled_is_not_told():
+    """The call ends later, and nothing comes of it."""
+    go = threading.Event()
+    waiting = asyncio.create_task(in_daemon_thread(go.wait))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    go.set()
+    assert await in_daemon_thread(lambda: "still works") == "still works"
+
+
+def test_the_program_ends_though_a_call_still_blocks():
+    """Nobody joins the thread: not the loop, not the interpreter."""
+    program = """
+import asyncio, threading
+from cachewarmer.blocking import in_daemon_thread
+async def main():
+    waiting = asyncio.create_task(in_daemon_thread(threading.Event().wait))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+asyncio.run(main())
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=20).returncode == 0
