@@ -50,9 +50,29 @@ CAPACITY_CODES = frozenset(
 QUOTA_CODE = "OperationNotAllowed"
 """What exceeds a quota answers with this code, and so does much else; only its text tells (Azure's own error list)."""
 CONFLICT_CODES = frozenset(
-    {"Conflict", "OperationPreempted", "AnotherOperationInProgress", "CanceledAndSupersededDueToAnotherOperation"}
+    {
+        "AnotherOperationInProgress",
+        "CanceledAndSupersededDueToAnotherOperation",
+        "Conflict",
+        "OperationPreempted",
+        "PreconditionFailed",
+        "RetryableErrorDueToAnotherOperation",
+    }
 )
 """Another operation goes on with the same resource, or took the place of this one."""
+PASSING_CODES = frozenset(
+    {
+        "InternalExecutionError",
+        "InternalOperationError",
+        "InternalServerError",
+        "NetworkingInternalOperationError",
+        "OperationTimedOut",
+        "RetryableError",
+        "ServerTimeout",
+        "ServiceUnavailable",
+    }
+)
+"""A long operation that ended so was well understood; the reply that says it has no status of its own."""
 
 ADVICE = {
     "ResourceGroupNotFound": "name a resource group that exists in [fleet] resource_group",
@@ -80,7 +100,9 @@ ROLES = (
     ("microsoft.compute/", "Virtual Machine Contributor on the resource group"),
 )
 """The built-in role that holds an action, by the action's provider."""
-_ACTION = re.compile(r"Microsoft\.[A-Za-z]+(?:/[A-Za-z]+)+/action|Microsoft\.[A-Za-z]+(?:/[A-Za-z]+)*/(?:read|write|delete)")
+_ACTION = re.compile(
+    r"Microsoft\.[A-Za-z]+(?:/[A-Za-z]+)+/action|Microsoft\.[A-Za-z]+(?:/[A-Za-z]+)*/(?:read|write|delete)"
+)
 
 
 @dataclass(slots=True)
@@ -128,6 +150,7 @@ def detail(error: BaseException) -> tuple[str, str]:
     """The innermost code and message of an error: an operation's own code only says that it failed."""
     code, message = error_code(error), str(getattr(error, "message", "") or error)
     found = getattr(error, "error", None)
+    found = getattr(found, "error", None) or found  # a refusal has it one deeper than a failed operation
     while found is not None:
         code = str(getattr(found, "code", None) or code)
         message = str(getattr(found, "message", None) or message)
@@ -150,11 +173,12 @@ def translated(error: BaseException, what: str) -> FleetError:
         return FleetError(
             f"{what}: no way to sign in to Azure worked: give the manager's VM a managed identity, or run `az login`"
         )
-    if "AuthorizationFailed" in code or getattr(error, "status_code", None) in (401, 403) and code not in ADVICE:
+    refused = getattr(error, "status_code", None) in (401, 403)
+    if "AuthorizationFailed" in code or (refused and code not in ADVICE):
         return FleetError(f"{what}: not allowed ({code}): {_missing_role(message)}")
     if code in CONFLICT_CODES:
         return FleetUnavailable(f"{what}: another operation goes on there ({code}); asked again later")
-    if is_transient(error):
+    if is_transient(error) or code in PASSING_CODES:
         if isinstance(error, HttpResponseError):
             return FleetUnavailable(f"{what}: Azure is busy or out of order ({code}); asked again later")
         why = " ".join(str(error).split())[:200] or type(error).__name__

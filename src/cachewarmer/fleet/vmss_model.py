@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cachewarmer import __version__
@@ -42,15 +42,6 @@ class Place:
     """Resource id of the workers' user-assigned identity; empty with an account key."""
     client_id: str = ""
     """The client id of that identity."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignIn:
-    """How a person signs in to a worker: the user, and a key or a password."""
-
-    user_name: str
-    ssh_public_key: str = ""
-    password: str = field(default="", repr=False)
 
 
 def scale_set_name(account: str, prefix: str) -> str:
@@ -167,7 +158,7 @@ def resized(size: str, workers: int) -> dict[str, Any]:
 
 
 def scale_set(
-    settings: FleetSettings, place: Place, sign_in: SignIn, *, broker: str, size: str, workers: int, custom_data: str
+    settings: FleetSettings, place: Place, *, broker: str, size: str, workers: int, custom_data: str
 ) -> dict[str, Any]:
     """The body of Create Or Update: Spot machines that are deleted on eviction and have nothing but our custom data.
 
@@ -179,7 +170,7 @@ def scale_set(
         "priority": "Spot",
         "evictionPolicy": "Delete",
         "billingProfile": {"maxPrice": settings.max_price},
-        "osProfile": _os_profile(sign_in, custom_data),
+        "osProfile": _os_profile(settings, custom_data),
         "storageProfile": {
             "imageReference": image_reference(settings.image),
             "osDisk": {
@@ -211,21 +202,21 @@ def scale_set(
     return body
 
 
-def _os_profile(sign_in: SignIn, custom_data: str) -> dict[str, Any]:
+def _os_profile(settings: FleetSettings, custom_data: str) -> dict[str, Any]:
     raw = custom_data.encode()
     if len(raw) > MOST_CUSTOM_DATA_BYTES:
         raise ConfigError(f"the workers' custom data has {len(raw)} bytes, Azure takes {MOST_CUSTOM_DATA_BYTES}")
     profile: dict[str, Any] = {
         "computerNamePrefix": "cachewarmer",
-        "adminUsername": sign_in.user_name,
+        "adminUsername": settings.user_name,
         "customData": base64.b64encode(raw).decode(),
-        "linuxConfiguration": {"disablePasswordAuthentication": not sign_in.password},
+        "linuxConfiguration": {"disablePasswordAuthentication": not settings.password},
     }
-    if sign_in.password:
-        profile["adminPassword"] = sign_in.password
-    if sign_in.ssh_public_key:
-        path = f"/home/{sign_in.user_name}/.ssh/authorized_keys"
-        profile["linuxConfiguration"]["ssh"] = {"publicKeys": [{"path": path, "keyData": sign_in.ssh_public_key}]}
+    if settings.password:
+        profile["adminPassword"] = settings.password
+    if settings.ssh_public_key:
+        path = f"/home/{settings.user_name}/.ssh/authorized_keys"
+        profile["linuxConfiguration"]["ssh"] = {"publicKeys": [{"path": path, "keyData": settings.ssh_public_key}]}
     return profile
 
 
