@@ -23,10 +23,12 @@ from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 
 log = logging.getLogger(__name__)
 
-READ_SECONDS = 60.0
-RETRIES = 6
-POLL_SECONDS = 5.0
-"""Between two looks at a long operation, where the service does not say ``Retry-After``."""
+CLIENT_OPTIONS: dict[str, Any] = {
+    "retry_total": 6,
+    "connection_timeout": CONNECT_SECONDS,
+    "read_timeout": 60.0,
+    "polling_interval": 5.0,  # between two looks at a long operation, where the service does not say ``Retry-After``
+}
 
 FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)
 """What may come out of an SDK call."""
@@ -122,11 +124,8 @@ class Clients:
         options: dict[str, Any] = {
             "base_url": endpoint,
             "credential_scopes": [f"{endpoint}/.default"],
-            "retry_total": RETRIES,
-            "connection_timeout": CONNECT_SECONDS,
-            "read_timeout": READ_SECONDS,
-            "polling_interval": POLL_SECONDS,
             "raw_response_hook": _say_throttled,
+            **CLIENT_OPTIONS,
         }
         return cls(
             ComputeManagementClient(credential, subscription_id, **options),
