@@ -123,7 +123,8 @@ class ResourceManager:
     def _authorize(self, request: web.Request) -> None:
         kind = request.path.rpartition("/providers/")[2].split("/")
         if "operations" in kind:
-            return  # who may start an operation may follow it
+            self._allow("Microsoft.Compute/locations/operations/read", request.path)
+            return
         if request.method == "POST":
             action = f"{kind[0]}/{kind[1]}/{kind[3]}/action"
         elif len(kind) == 4:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
-import datetime
+import datetime as dt
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ VMS = "Microsoft.Compute/virtualMachines"
 
 
 def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat()
+    return dt.datetime.now(dt.UTC).isoformat()
 
 
 @dataclass
@@ -105,6 +105,8 @@ class ScaleSets:
         self.refused: dict[str, tuple[str, str]] = {}
         """Sizes that are refused at once, with this code and message."""
         self.failing_deletions = 0
+        self.keeps_machines = False
+        """Whether a scale set that has machines refuses to be deleted."""
         self.capacity_follows_evictions = True
         self.operation_seconds = 0.05
         self.leave_failed = False
@@ -127,7 +129,7 @@ class ScaleSets:
             found = self.sets[set_id.lower()] = ScaleSet(set_id, {})
         found.record = copy.deepcopy(body)
         found.record["properties"] |= {"uniqueId": str(uuid.uuid4()), "timeCreated": now()}
-        self._start(found, "Creating" if status == 201 else "Updating", self._settle(found))
+        self._start(found, "Creating" if status == 201 else "Updating", lambda: self._settle(found))
         return status, found
 
     def patch(self, set_id: str, body: dict[str, Any]) -> ScaleSet:
@@ -137,12 +139,14 @@ class ScaleSets:
             self._refuse(wanted["name"])
         found.record["sku"] = wanted
         found.record["tags"] = found.record.get("tags", {}) | body.get("tags", {})
-        self._start(found, "Updating", self._settle(found))
+        self._start(found, "Updating", lambda: self._settle(found))
         return found
 
     def delete(self, set_id: str) -> Operation:
         found = self.find(set_id)
-        return self._start(found, "Deleting", self._delete(found))
+        if self.keeps_machines and found.vms:
+            raise ArmError(409, "OperationNotAllowed", "The scale set has virtual machines and cannot be deleted.")
+        return self._start(found, "Deleting", lambda: self._delete(found))
 
     def delete_vm(self, found: ScaleSet, vms: list[Vm]) -> Operation:
         async def go() -> None:
@@ -150,13 +154,13 @@ class ScaleSets:
                 await self._end(found, vm)
                 found.record["sku"]["capacity"] = max(0, found.capacity - 1)
 
-        return self._start(found, "Updating", go())
+        return self._start(found, "Updating", go)
 
     def _refuse(self, size: str) -> None:
         if size in self.refused:
             raise ArmError(409, *self.refused[size])
 
-    def _start(self, found: ScaleSet, state: str, work: Any) -> Operation:
+    def _start(self, found: ScaleSet, state: str, work: Callable[[], Awaitable[None]]) -> Operation:
         if found.running and not found.running.done():
             found.running.cancel()
             if found.operation and found.operation.status == "InProgress":
@@ -170,10 +174,10 @@ class ScaleSets:
         found.running = asyncio.create_task(self._run(found, operation, work))
         return operation
 
-    async def _run(self, found: ScaleSet, operation: Operation, work: Any) -> None:
+    async def _run(self, found: ScaleSet, operation: Operation, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(self.operation_seconds)
         try:
-            await work
+            await work()
         except ArmError as error:
             operation.error, operation.status = error, "Failed"
             found.record["properties"]["provisioningState"] = "Failed"

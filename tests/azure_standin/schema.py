@@ -6,7 +6,7 @@ the service may set. Stricter than Azure itself, which ignores some of what it d
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 import types
 import typing
@@ -47,7 +47,7 @@ def _look(value: Any, hint: Any, where: str) -> None:
         _want(isinstance(value, int | float) and not isinstance(value, bool), where, f"a number, not {value!r}")
     elif hint is int:
         _want(isinstance(value, int) and not isinstance(value, bool), where, f"a whole number, not {value!r}")
-    elif hint in (datetime.datetime, datetime.timedelta, datetime.date, bytes):
+    elif hint in (dt.datetime, dt.timedelta, dt.date, bytes):
         _want(isinstance(value, str), where, f"a string, not {value!r}")
     else:
         _want(isinstance(value, hint), where, f"{hint.__name__}, not {value!r}")

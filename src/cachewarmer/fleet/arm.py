@@ -149,7 +149,6 @@ def detail(error: BaseException) -> tuple[str, str]:
     """The innermost code and message of an error: an operation's own code only says that it failed."""
     code, message = error_code(error), str(getattr(error, "message", "") or error)
     found = getattr(error, "error", None)
-    found = getattr(found, "error", None) or found  # a refusal has it one deeper than a failed operation
     while found is not None:
         code = str(getattr(found, "code", None) or code)
         message = str(getattr(found, "message", None) or message)

@@ -1,8 +1,8 @@
 """A scale set of Spot VMs: one for each broker, found again by its name and tags.
 
 ``create`` and ``resize`` return when Azure has accepted a request, and the operation is followed beside: a VM size that
-turns out to have no room, at once or only when the operation ends, is replaced by the next one on the list. What comes
-of it in the end, if it is a failure, the next ``observe`` raises, once.
+turns out to have no room, at once or only when the operation ends, is replaced by the next one on the list. A failure
+after the acceptance is one line of the log: what is missing is asked for again by whoever looks at the size.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class VmssFleet(Fleet):
         self._size = 0
         """The size to ask for; the one that had room stays until the fleet is deleted."""
         self._wanted = 0
+        self._evicted_when_asked = 0
         self._ledger = MachineLedger()
         self._clients: Clients | None = None
         self._place: model.Place | None = None
         self._growing: asyncio.Task[None] | None = None
-        self._failure: FleetError | None = None
 
     def __repr__(self) -> str:
         return f"<VmssFleet {self.name} wanted={self._wanted} size={self._sizes[self._size]}>"
@@ -82,12 +82,12 @@ class VmssFleet(Fleet):
         found = await self._find()
         if found is None:
             self._ledger.all_gone(self._clock())
-            self._raise_failure()
             return FleetSize(wanted=self._wanted if self._is_growing else 0, evicted=self._ledger.evicted)
         machines = await self._machines(found)
+        if _state(found) == "deleting":
+            self._ledger.going([one.name for one in machines])
         for gone in self._ledger.note(machines, self._clock()):
             log.info("%s: machine %s %s after %.0f s", self.name, gone.name, gone.end, gone.seconds(gone.ended_at))
-        self._raise_failure()
         return FleetSize(
             exists=True,
             wanted=self._wanted or _capacity(found),
@@ -102,17 +102,19 @@ class VmssFleet(Fleet):
             await self._grow(workers, fresh=True)
 
     async def resize(self, workers: int) -> None:
-        if self._is_growing and workers == self._wanted:
-            return
+        if self._is_growing and workers == self._wanted and self._ledger.evicted == self._evicted_when_asked:
+            return  # what was asked for is still on its way
         found = await self._find()
         if found is None:
             await self._grow(workers, fresh=True)
             return
+        if _state(found) == "deleting":
+            raise FleetUnavailable(f"scale set {self.name} is being deleted: made anew when it is gone")
         await self._stop_following()
         machines = await self._machines(found)
         alive = sum(one.alive for one in machines)
         target = max(workers, alive)  # which machines hold work is not known here, so none is taken away
-        capacity, state = _capacity(found), str(found["properties"].get("provisioningState", "")).lower()
+        capacity, state = _capacity(found), _state(found)
         if state in ("creating", "updating") and capacity == target:
             self._wanted = target  # an earlier manager has asked for it, and Azure is at it
             return
@@ -126,7 +128,6 @@ class VmssFleet(Fleet):
 
     async def delete(self) -> None:
         await self._stop_following()
-        self._failure = None
         found = await self._find()
         if found is not None:
             self._ledger.note(machines := await self._machines(found), self._clock())
@@ -170,8 +171,6 @@ class VmssFleet(Fleet):
             CapacityError: no size has room. FleetError: see ``arm.translated``.
         """
         await self._stop_following()
-        self._failure = None
-        self._wanted = workers
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._growing = asyncio.create_task(self._try_sizes(workers, fresh, accepted))
         try:
@@ -188,6 +187,7 @@ class VmssFleet(Fleet):
                 result = await (self._put(size, workers) if fresh else self._patch_size(size, workers))
                 if not accepted.done():
                     accepted.set_result(None)
+                    self._wanted, self._evicted_when_asked = workers, self._ledger.evicted
                     log.info("scale set %s: asked for %d of %s", self.name, workers, size)
                 await result
             except CapacityError as error:
@@ -214,15 +214,10 @@ class VmssFleet(Fleet):
         if not isinstance(error, FleetError | ConfigError):
             log.error("scale set %s", self.name, exc_info=error)
             error = FleetError(f"scale set {self.name}: {type(error).__name__}: {error}")
-        if not accepted.done():
-            accepted.set_exception(error)
+        if accepted.done():
+            log.warning("%s", error)
         else:
-            self._failure = error if isinstance(error, FleetError) else FleetError(str(error))
-
-    def _raise_failure(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+            accepted.set_exception(error)
 
     async def _still_absent(self, fresh: bool) -> bool:
         """Whether a refused creation left nothing behind; what it left is gone on with, without the failed machines."""
@@ -364,6 +359,10 @@ async def _asked(what: str, answer: Awaitable[T]) -> T:
 
 def _capacity(found: dict[str, Any]) -> int:
     return int((found.get("sku") or {}).get("capacity") or 0)
+
+
+def _state(found: dict[str, Any]) -> str:
+    return str(found["properties"].get("provisioningState") or "").lower()
 
 
 def _size_of(found: dict[str, Any]) -> str:
