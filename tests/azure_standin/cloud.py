@@ -105,7 +105,7 @@ class Cloud:
         vm_id = f"{PROVIDERS}/{VMS}/{vm.name}"
         self.metadata.machines[vm.name] = Metadata(_about(vm.name, vm_id, found.name), identities)
         environment = self.vm_environment | self._metadata_of(vm.name)
-        machine = Machine(vm.name, custom_data, environment=environment, exports=self.exports)
+        machine = Machine(vm.computer, custom_data, environment=environment, exports=self.exports)
         machine.start()
         return machine
 

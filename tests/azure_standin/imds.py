@@ -51,13 +51,12 @@ class Metadata:
 
 
 class MetadataService:
-    """The service of all VMs; ``absent`` makes it answer nobody."""
+    """The service of all VMs; at any other address nobody is answered."""
 
     def __init__(self) -> None:
         self.machines: dict[str, Metadata] = {}
         self.tokens: dict[str, str] = {}
         """Every token handed out, and the client id it is for."""
-        self.absent = False
 
     def routes(self, app: web.Application) -> None:
         app.router.add_get("/vm/{name}/metadata/instance", self._instance)
@@ -66,10 +65,8 @@ class MetadataService:
         app.router.add_post("/vm/{name}/metadata/scheduledevents", self._start)
 
     def _machine(self, request: web.Request, versions: set[str]) -> Metadata:
-        if self.absent or request.match_info["name"] not in self.machines:
-            assert request.transport is not None
-            request.transport.abort()
-            raise web.HTTPServiceUnavailable
+        if request.match_info["name"] not in self.machines:
+            raise _refused(404, "Not found")
         if request.headers.get("Metadata", "").lower() != "true" or "X-Forwarded-For" in request.headers:
             raise _refused(400, "Bad request. Required metadata header not specified")
         if request.query.get("api-version") not in versions:
@@ -124,5 +121,5 @@ class MetadataService:
 
 
 def _refused(status: int, why: str) -> web.HTTPException:
-    kind = {400: web.HTTPBadRequest}[status]
+    kind = {400: web.HTTPBadRequest, 404: web.HTTPNotFound}[status]
     return kind(text=json.dumps({"error": why}), content_type="application/json")

@@ -47,6 +47,8 @@ class Vm:
     name: str
     size: str
     instance_id: str
+    computer: str
+    """Its host name."""
     created: str = field(default_factory=now)
     state: str = "Creating"
     machine: Machine | None = None
@@ -193,7 +195,9 @@ class ScaleSets:
             size = found.record["sku"]["name"]
             number = str(len(self.all_vms))
             name = f"{found.name}_{secrets.token_hex(4)}" if found.flexible else f"{found.name}_{number}"
-            vm = Vm(name, size, name if found.flexible else number)
+            os = found.record["properties"]["virtualMachineProfile"]["osProfile"]
+            computer = f"{os['computerNamePrefix']}{secrets.token_hex(3)}"
+            vm = Vm(name, size, name if found.flexible else number, computer)
             if self.room.get(size, 1) <= 0:
                 if self.leave_failed:
                     vm.state = "Failed"
@@ -204,8 +208,7 @@ class ScaleSets:
             found.vms[name] = vm
             self.all_vms.append(vm)
             if self.boot is not None:
-                custom = found.record["properties"]["virtualMachineProfile"]["osProfile"].get("customData", "")
-                vm.machine = self.boot(vm, found, base64.b64decode(custom))
+                vm.machine = self.boot(vm, found, base64.b64decode(os.get("customData", "")))
             await asyncio.sleep(0)
             vm.state = "Succeeded"
 
