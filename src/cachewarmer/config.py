@@ -134,6 +134,8 @@ class FleetSettings:
     bootstrap_export: str = ""
     bootstrap_script: str = ""
     """The NFS export with the bootstrap folder, and the script below it that makes an empty VM a worker."""
+    bootstrap_options: str = ""
+    """Further options for mount(8) of that export, separated by commas, such as ``vers=4.1``."""
     # -- the scale set --
     vm_sizes: str = "Standard_D2s_v5,Standard_D2as_v5,Standard_D2ds_v5"
     """VM sizes, the preferred one first, separated by commas."""

@@ -135,10 +135,11 @@ def test_secrets_are_never_readable_by_others(tmp_path):
 def test_an_image_without_an_nfs_client(tmp_path):
     """Nothing is fetched unless it may be, and the log says what to do."""
     with machine(tmp_path, custom_data(launch(), FleetSettings(), proxy={}), nfs_client=False) as made:
+        made.write("usr/sbin/modprobe", "#!/bin/sh\nexit 1\n", 0o755)
         made.write("usr/bin/apt-get", "#!/bin/sh\ntouch /root/fetched\n", 0o755)
         made.start()
         made.wait(lambda: "failed: " in bootstrap_log(made))
-        assert "this image has no mount.nfs, and nothing may be fetched: use an image with nfs-common" in bootstrap_log(
+        assert "its kernel knows no NFS, and nothing may be fetched: use an image with nfs-common" in bootstrap_log(
             made
         )
         assert not made.upper("root/fetched").exists()

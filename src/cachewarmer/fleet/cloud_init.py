@@ -36,7 +36,7 @@ def custom_data(
 
     Args:
         launch: the broker and the bootstrap folder.
-        settings: ``worker_key`` and ``allow_internet`` of it.
+        settings: ``worker_key``, ``bootstrap_options`` and ``allow_internet`` of it.
         client_id: of the identity that the workers sign in with.
         proxy: ``http_proxy``, ``https_proxy`` and ``no_proxy``, those that are set; None: this process's own.
 
@@ -76,7 +76,8 @@ def launch_values(
         "STORAGE_ACCOUNT": account,
         "STORAGE_ACCOUNT_RESOURCE_GROUP": launch.storage_resource_group,
         "QUEUE_PREFIX": prefix,
-        "BOOTSTRAP_MOUNT_ADDRESS": launch.bootstrap_mount_address,
+        "BOOTSTRAP_MOUNT_ADDRESS": launch.bootstrap_mount_address.strip("[]"),
+        "BOOTSTRAP_MOUNT_OPTIONS": settings.bootstrap_options,
         "BOOTSTRAP_EXPORT_PATH": launch.bootstrap_export_path,
         "BOOTSTRAP_SCRIPT": launch.bootstrap_script_path.lstrip("/"),
         "STORAGE_KEY": settings.worker_key,

@@ -30,7 +30,7 @@ again() {
   done
 }
 
-can_mount() { command -v mount.nfs >/dev/null 2>&1 || [ -x /sbin/mount.nfs ] || [ -x /usr/sbin/mount.nfs ]; }
+has_mount_nfs() { command -v mount.nfs >/dev/null 2>&1 || [ -x /sbin/mount.nfs ] || [ -x /usr/sbin/mount.nfs ]; }
 
 install_nfs() {
   if command -v apt-get >/dev/null; then
@@ -42,11 +42,19 @@ install_nfs() {
   fi
 }
 
+kernel_knows_nfs() { modprobe -q nfs 2>/dev/null || grep -qw nfs /proc/filesystems; }
+
+# Without mount.nfs the kernel mounts by itself; it asks the server's portmapper too, but looks up no names.
 mount_export() {
-  mount -t nfs -o ro,hard,proto=tcp,retry=0 "$BOOTSTRAP_MOUNT_ADDRESS:$BOOTSTRAP_EXPORT_PATH" "$BOOTSTRAP_PATH"
+  options=ro,hard,nolock,proto=tcp
+  if has_mount_nfs; then
+    mount -t nfs -o "$options,retry=0${more:+,$more}" "$from" "$BOOTSTRAP_PATH"
+  else
+    address=$(getent ahosts "$BOOTSTRAP_MOUNT_ADDRESS" | head -n 1 | cut -d ' ' -f 1)
+    mount -i -t nfs -o "$options,vers=3,mountproto=tcp,addr=$address${more:+,$more}" "$from" "$BOOTSTRAP_PATH"
+  fi
 }
 
-# An export may be mounted at several levels of the cache's name space; what is there is what counts.
 script_is_there() { [ -s "$BOOTSTRAP_PATH/$BOOTSTRAP_SCRIPT" ]; }
 
 run_script() {
@@ -68,15 +76,24 @@ set +a
 export BOOTSTRAP_PATH
 say "becoming a worker of $STORAGE_ACCOUNT/$QUEUE_PREFIX"
 
-if ! can_mount; then
-  [ -n "${CACHEWARMER_ALLOW_INTERNET-}" ] ||
-    fail "this image has no mount.nfs, and nothing may be fetched: use an image with nfs-common, or allow_internet"
-  again "$wait_seconds" "installing the NFS client" install_nfs || fail "the NFS client could not be installed"
+if ! has_mount_nfs; then
+  if [ -n "${CACHEWARMER_ALLOW_INTERNET-}" ]; then
+    again "$wait_seconds" "installing the NFS client" install_nfs || fail "the NFS client could not be installed"
+  elif kernel_knows_nfs; then
+    say "this image has no mount.nfs, and nothing may be fetched: the kernel mounts by itself, with NFSv3"
+  else
+    fail "this image has no mount.nfs, its kernel knows no NFS, and nothing may be fetched:" \
+      "use an image with nfs-common, or set allow_internet"
+  fi
 fi
 
 mkdir -p "$BOOTSTRAP_PATH" || fail "no directory to mount at"
 trap unmount EXIT
-from=$BOOTSTRAP_MOUNT_ADDRESS:$BOOTSTRAP_EXPORT_PATH
+more=${BOOTSTRAP_MOUNT_OPTIONS-}
+case $BOOTSTRAP_MOUNT_ADDRESS in
+*:*) from=[$BOOTSTRAP_MOUNT_ADDRESS]:$BOOTSTRAP_EXPORT_PATH ;;
+*) from=$BOOTSTRAP_MOUNT_ADDRESS:$BOOTSTRAP_EXPORT_PATH ;;
+esac
 again "$wait_seconds" "mounting $from" mount_export || fail "$from can't be mounted"
 mounted=yes
 again "$wait_seconds" "waiting for $BOOTSTRAP_SCRIPT" script_is_there || fail "there is no $BOOTSTRAP_SCRIPT in $from"
