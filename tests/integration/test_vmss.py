@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
+import json
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from tests.azure_standin.cloud import CLIENT_ID, GROUP, IDENTITY, OTHER_SUBNET, 
 from tests.azure_standin.fixtures import LAUNCH, SIZES, opened, run, seen, settings, trust
 from tests.servers.ports import free_port
 
+ROOT = Path(__file__).parents[2]
 QUOTA = (
     "OperationNotAllowed",
     "Operation could not be completed as it results in exceeding approved LowPriorityCores quota.",
@@ -372,6 +376,19 @@ async def test_a_missing_role_is_named(cloud, action):
             await fleet.create(1)
     assert f"lacks the action {action}; give it {ROLES[action]}" in str(caught.value)
     assert not caught.value.transient
+
+
+async def test_the_documented_role_is_what_is_asked_for(cloud):
+    """Every action of a fleet's life in both modes, failed machines and evictions included, and not one more."""
+    cloud.sets.leave_failed = True
+    for orchestration in ("Flexible", "Uniform"):
+        cloud.sets.room = {SIZES[0]: 1}
+        async with opened(orchestration=orchestration, identity=IDENTITY) as fleet:
+            await fleet.create(2)
+            await seen(fleet, lambda size: size.running == 2)
+            await fleet.delete()
+    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL).group(1)
+    assert json.loads(documented)["Actions"] == sorted(cloud.arm.used)
 
 
 REFUSALS = {
