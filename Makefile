@@ -19,7 +19,7 @@ endif
 
 # What is missing is said; its tests are skipped with their reason, but in CI they fail.
 test: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node fuse kernel deploy bundle || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
+	@bash scripts/packages.sh nfs node fuse kernel deploy bundle cloud || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
 	$(PYTHON) -m pytest $(PYTEST)
 
 check: $(VENV)/.dev

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# packages.sh GROUP…: installs the Debian packages of each group (nfs, node, fuse, kernel, bundle, deploy) that are missing,
+# packages.sh GROUP…: installs the Debian packages of each group (nfs, node, fuse, kernel, bundle, deploy, cloud) that are missing,
 # where it may. Exit code 1, with what is missing, where it may not.
 set -uo pipefail
 missing=()
@@ -14,6 +14,7 @@ for group in "$@"; do
       compgen -G '/usr/lib/*/libpython3.*.so.1.0' >/dev/null || missing+=(python3-dev) ;;
     deploy) want debootstrap debootstrap; want systemd-nspawn systemd-container; want ssh openssh-client
       want shellcheck shellcheck; want systemd-analyze systemd ;;
+    cloud) want cloud-init cloud-init; want unshare util-linux; want openssl openssl; want shellcheck shellcheck ;;
     fuse) want fusermount3 fuse3 ;;
     kernel) want qemu-system-x86_64 qemu-system-x86; want debootstrap debootstrap; want mke2fs e2fsprogs ;;
     *) echo "packages.sh: unknown group $group" >&2; exit 2 ;;
@@ -25,5 +26,9 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   exit 1
 fi
 echo "installing ${missing[*]}" >&2
+case " ${missing[*]} " in
+*" cloud-init "*) # for the tests' own machines; it must not take this one for new when it boots again
+  mkdir -p /etc/cloud && touch /etc/cloud/cloud-init.disabled ;;
+esac
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

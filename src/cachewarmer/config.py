@@ -134,6 +134,8 @@ class FleetSettings:
     bootstrap_export: str = ""
     bootstrap_script: str = ""
     """The NFS export with the bootstrap folder, and the script below it that makes an empty VM a worker."""
+    bootstrap_options: str = ""
+    """Further options for mount(8) of that export, separated by commas, such as ``vers=4.1``."""
     # -- the scale set --
     vm_sizes: str = "Standard_D2s_v5,Standard_D2as_v5,Standard_D2ds_v5"
     """VM sizes, the preferred one first, separated by commas."""
@@ -226,7 +228,11 @@ class AzureEnvironment:
     endpoint_suffix: str = "core.windows.net"
     """``AZURE_STORAGE_ENDPOINT_SUFFIX``: of a sovereign cloud."""
     subscription_id: str = ""
-    """``AZURE_SUBSCRIPTION_ID``: where an account's key is looked up."""
+    """``AZURE_SUBSCRIPTION_ID``: where an account's key is looked up, and machines are started."""
+    resource_manager: str = ""
+    """``AZURE_RESOURCE_MANAGER_ENDPOINT``, of a cloud that is none of the known ones; empty: by the storage suffix."""
+    client_id: str = ""
+    """``AZURE_CLIENT_ID``: which of several managed identities this process signs in with."""
     imds_url: str = "http://169.254.169.254"
     """``CACHEWARMER_IMDS_URL``: the instance metadata service, where it is not at Azure's own address."""
 
@@ -238,6 +244,8 @@ def azure_environment(environment: dict[str, str] | None = None) -> AzureEnviron
         connection_string=values.get("AZURE_STORAGE_CONNECTION_STRING", ""),
         endpoint_suffix=values.get("AZURE_STORAGE_ENDPOINT_SUFFIX") or "core.windows.net",
         subscription_id=values.get("AZURE_SUBSCRIPTION_ID", ""),
+        resource_manager=values.get("AZURE_RESOURCE_MANAGER_ENDPOINT", "").rstrip("/"),
+        client_id=values.get("AZURE_CLIENT_ID", ""),
         imds_url=(values.get("CACHEWARMER_IMDS_URL") or "http://169.254.169.254").rstrip("/"),
     )
 

@@ -21,7 +21,8 @@ def bundle() -> Path:
     """``cachewarmer``; builds it when there is none of these sources, which takes about a minute."""
     need(sys.platform == "linux" and os.uname().machine == "x86_64", "the bundle is for Linux on x86-64")
     need(shutil.which("objdump"), "binutils is not installed")
-    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.sql"), *(ROOT / "deploy/bundle").iterdir()]
+    kinds = ("*.py", "*.sql", "*.sh")
+    sources = [*(path for kind in kinds for path in (ROOT / "src").rglob(kind)), *(ROOT / "deploy/bundle").iterdir()]
     digest = hashlib.sha256()
     for path in sorted([*sources, ROOT / "pyproject.toml", ROOT / "constraints.txt"]):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())

@@ -5,10 +5,14 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from cachewarmer.config import FleetSettings
+from cachewarmer.fleet.base import WorkerLaunch
+from cachewarmer.fleet.cloud_init import assignments, launch_values
 from tests.deploy.bundle import bundle
 from tests.deploy.node import node
 from tests.servers.ports import NO_IMDS
@@ -128,6 +132,44 @@ def test_manager_and_worker_from_the_folder_to_their_removal(machine, environmen
     assert [active(machine, f"cachewarmer-worker{one}") for one in ("@1", "@2", "")] == ["active", "active", "inactive"]
 
     machine.run("/usr/local/lib/cachewarmer/remove worker && sh /bootstrap/remove.sh manager", seconds=150)
+    assert listing(machine) == before
+
+
+@pytest.mark.timeout(200)
+def test_a_new_vm_makes_itself_a_worker(machine, environment):
+    """What cloud-init runs on it: the folder's own script, from a mount, with the identity's name and no key; under systemd
+    the worker runs, and of the launch nothing is left but its log.
+    """
+    values = launch_values(
+        WorkerLaunch(
+            broker_url=f"azure://{environment['STORAGE_ACCOUNT']}/boot",
+            bootstrap_mount_address="127.0.0.1",
+            bootstrap_export_path="/bootstrap",
+            bootstrap_script_path="/bootstrap.cachewarmer-worker.sh",
+        ),
+        FleetSettings(),
+        client_id="me",
+        proxy={"no_proxy": ODD},
+    )
+    script = resources.files("cachewarmer.fleet").joinpath("launch.sh").read_text()
+    before = listing(machine)
+    machine.run("mkdir -p /root/launch && cat >/root/launch/launch", stdin=script)
+    machine.run("cat >/root/launch/launch.env", stdin=assignments(values))
+    machine.run(
+        "cat >/sbin/mount.nfs; chmod 755 /sbin/mount.nfs",
+        stdin='#!/bin/sh\n[ "$1" = 127.0.0.1:/bootstrap ] && exec mount --bind /bootstrap "$2"',
+    )
+    name = "AZURE_STORAGE_CONNECTION_STRING"  # an image of one's own may set it; Azurite knows no identities
+    done = machine.run("sh /root/launch/launch", environment={name: environment[name]}, check=False)
+    log = machine.run("cat /var/log/cachewarmer-bootstrap.log; rm /sbin/mount.nfs", check=False).stdout
+    assert done.returncode == 0, log
+    assert active(machine, "cachewarmer-worker") == "active"
+    held = variables(machine, "cachewarmer-worker")
+    assert (held["STORAGE_ACCOUNT"], held["QUEUE_PREFIX"]) == (environment["STORAGE_ACCOUNT"], "boot")
+    assert (held["AZURE_CLIENT_ID"], held["no_proxy"]) == ("me", ODD)
+    assert "worker installed from /mnt/cachewarmer-bootstrap" in log
+    assert machine.run("ls /root/launch; grep -c bootstrap /proc/mounts; ls /mnt", check=False).stdout == "launch\n1\n"
+    machine.run("/usr/local/lib/cachewarmer/remove worker; rm -r /root/launch /var/log/cachewarmer-bootstrap.log")
     assert listing(machine) == before
 
 

@@ -119,7 +119,7 @@ class SignIn:
         from azure.mgmt.storage.aio import StorageManagementClient  # noqa: PLC0415  # slow to import, seldom needed
 
         options: dict[str, Any] = dict(NO_RETRIES)
-        manager = MANAGEMENT.get(self.endpoint_suffix, MANAGEMENT["core.windows.net"])
+        manager = management_endpoint(self.endpoint_suffix)
         async with (
             default_credential() as identity,
             StorageManagementClient(
@@ -154,6 +154,13 @@ class Clients:
         await self.tables.close()
         if self.identity is not None:
             await self.identity.close()
+
+
+def management_endpoint(endpoint_suffix: str = "") -> str:
+    """The resource manager: the one that the environment names, or that of the cloud with this storage suffix."""
+    environment = azure_environment()
+    suffix = endpoint_suffix or environment.endpoint_suffix
+    return environment.resource_manager or MANAGEMENT.get(suffix, MANAGEMENT["core.windows.net"])
 
 
 def default_credential() -> DefaultAzureCredential:

@@ -1,0 +1,203 @@
+"""The boundary to Azure Resource Manager: its clients, its retries, and its errors turned into ours.
+
+Repeating is left to the SDK's policy, which waits as long as ``Retry-After`` says (429, 503). An error's text is one
+line with the service's code and what to do; the service's own words stay in the cause.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+from azure.mgmt.compute.aio import ComputeManagementClient
+from azure.mgmt.network.aio import NetworkManagementClient
+
+from cachewarmer.broker.azure_auth import default_credential, management_endpoint
+from cachewarmer.broker.azure_calls import CONNECT_SECONDS, error_code, is_transient
+from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
+
+log = logging.getLogger(__name__)
+
+CLIENT_OPTIONS: dict[str, Any] = {
+    "retry_total": 6,
+    "connection_timeout": CONNECT_SECONDS,
+    "read_timeout": 60.0,
+    "polling_interval": 5.0,  # between two looks at a long operation, where the service does not say ``Retry-After``
+}
+
+FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)
+"""What may come out of an SDK call."""
+
+CAPACITY_CODES = frozenset(
+    {
+        "SkuNotAvailable",
+        "AllocationFailed",
+        "ZonalAllocationFailed",
+        "OverconstrainedAllocationRequest",
+        "OverconstrainedZonalAllocationRequest",
+        "AllocationTimeout",
+        "QuotaExceeded",
+        "ResourceQuotaExceeded",
+        "SpotQuotaExceeded",
+        "VMSizeIsNotPermittedToEnableAcceleratedNetworking",
+        "VMSizeNotSupported",
+    }
+)
+"""There is no room for this VM size, or the size does not fit the machine: the next size on the list may."""
+QUOTA_CODE = "OperationNotAllowed"
+"""What exceeds a quota answers with this code, and so does much else; only its text tells (Azure's own error list)."""
+CONFLICT_CODES = frozenset(
+    {
+        "AnotherOperationInProgress",
+        "CanceledAndSupersededDueToAnotherOperation",
+        "Conflict",
+        "OperationPreempted",
+        "PreconditionFailed",
+        "RetryableErrorDueToAnotherOperation",
+    }
+)
+"""Another operation goes on with the same resource, or took the place of this one."""
+PASSING_CODES = frozenset(
+    {
+        "InternalExecutionError",
+        "InternalOperationError",
+        "InternalServerError",
+        "NetworkingInternalOperationError",
+        "OperationTimedOut",
+        "RetryableError",
+        "ServerTimeout",
+        "ServiceUnavailable",
+    }
+)
+"""A long operation that ended so was well understood; the reply that says it has no status of its own."""
+
+ADVICE = {
+    "ResourceGroupNotFound": "name a resource group that exists in [fleet] resource_group",
+    "SubscriptionNotFound": "set AZURE_SUBSCRIPTION_ID to a subscription that this identity may see",
+    "InvalidResourceReference": "look at [fleet] subnet_id, subnet_name, image and identity: one of them is not there",
+    "SubnetNotFound": "look at [fleet] subnet_id and subnet_name",
+    "SubnetIsFull": "the subnet has too few free addresses: use a larger one, or fewer workers",
+    "PlatformImageNotFound": "look at [fleet] image",
+    "ImageNotFound": "look at [fleet] image",
+    "GalleryImageNotFound": "look at [fleet] image",
+    "MarketplacePurchaseEligibilityFailed": "accept the image's terms once: az vm image terms accept --urn URN",
+    "ResourcePurchaseValidationFailed": "accept the image's terms once: az vm image terms accept --urn URN",
+    "VMMarketplaceInvalidInput": "the image has a marketplace plan: set [fleet] image_plan",
+    "RequestDisallowedByPolicy": "a policy of the subscription forbids it: ask who keeps it",
+    "ScopeLocked": "a lock on the resource group forbids it",
+    "FailedIdentityOperation": "look at [fleet] identity: it must be the resource id of a user-assigned identity",
+    "MissingSubscriptionRegistration": "register the provider once: az provider register --namespace Microsoft.Compute",
+    "InvalidAuthenticationTokenTenant": "sign in to the tenant of the subscription",
+}
+"""What to do, by the service's code."""
+
+ROLES = (
+    ("microsoft.network/", "Network Contributor on the subnet, or a role with its join action"),
+    ("microsoft.managedidentity/", "Managed Identity Operator on the workers' identity"),
+    ("microsoft.compute/", "Virtual Machine Contributor on the resource group"),
+)
+"""The built-in role that holds an action, by the action's provider."""
+_ACTION = re.compile(
+    r"Microsoft\.[A-Za-z]+(?:/[A-Za-z]+)+/action|Microsoft\.[A-Za-z]+(?:/[A-Za-z]+)*/(?:read|write|delete)"
+)
+
+
+@dataclass(slots=True)
+class Clients:
+    """The two clients that the fleet asks, signed in as the manager."""
+
+    compute: ComputeManagementClient
+    network: NetworkManagementClient
+    credential: Any
+
+    @classmethod
+    def open(cls, subscription_id: str) -> Clients:
+        """New clients; nothing is sent yet."""
+        logging.getLogger("azure").setLevel(logging.WARNING)
+        endpoint = management_endpoint()
+        credential: Any = default_credential()
+        options: dict[str, Any] = {
+            "base_url": endpoint,
+            "credential_scopes": [f"{endpoint}/.default"],
+            "raw_response_hook": _say_throttled,
+            **CLIENT_OPTIONS,
+        }
+        return cls(
+            ComputeManagementClient(credential, subscription_id, **options),
+            NetworkManagementClient(credential, subscription_id, **options),
+            credential,
+        )
+
+    async def close(self) -> None:
+        await self.compute.close()
+        await self.network.close()
+        await self.credential.close()
+
+
+def _say_throttled(response: Any) -> None:
+    if response.http_response.status_code == 429:
+        seconds = response.http_response.headers.get("Retry-After", "some")
+        log.warning("Azure Resource Manager has had too many requests: asking again in %s s", seconds)
+
+
+def detail(error: BaseException) -> tuple[str, str]:
+    """The innermost code and message of an error: an operation's own code only says that it failed."""
+    code, message = error_code(error), str(getattr(error, "message", "") or error)
+    found = getattr(error, "error", None)
+    while found is not None:
+        code = str(getattr(found, "code", None) or code)
+        message = str(getattr(found, "message", None) or message)
+        inner = getattr(found, "details", None) or []
+        found = inner[0] if inner else None
+    return code, message
+
+
+def is_capacity(code: str, message: str) -> bool:
+    """Whether another VM size may do."""
+    return code in CAPACITY_CODES or (code == QUOTA_CODE and "quota" in message.lower())
+
+
+def translated(error: BaseException, what: str) -> FleetError:
+    """Our exception for a foreign one; ``what`` says what was being done, to what."""
+    code, message = detail(error)
+    if is_capacity(code, message):
+        return CapacityError(f"{what}: no room ({code})")
+    if isinstance(error, ClientAuthenticationError) and not getattr(error, "status_code", None):
+        return FleetError(
+            f"{what}: no way to sign in to Azure worked: give the manager's VM a managed identity, or run `az login`"
+        )
+    refused = getattr(error, "status_code", None) in (401, 403)
+    if "AuthorizationFailed" in code or (refused and code not in ADVICE):
+        return FleetError(f"{what}: not allowed ({code}): {_missing_role(message)}")
+    if code in CONFLICT_CODES:
+        return FleetUnavailable(f"{what}: another operation goes on there ({code}); asked again later")
+    if is_transient(error) or code in PASSING_CODES:
+        if isinstance(error, HttpResponseError):
+            return FleetUnavailable(f"{what}: Azure is busy or out of order ({code}); asked again later")
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        return FleetUnavailable(f"{what}: Azure can't be reached ({why}); check the network and proxies")
+    advice = ADVICE.get(code) or " ".join(message.split())[:300]
+    return FleetError(f"{what}: refused ({code}): {advice}")
+
+
+def _missing_role(message: str) -> str:
+    found = _ACTION.search(message)
+    if found is None:
+        return "the manager's identity needs Virtual Machine Contributor on the resource group; see docs/operations.md"
+    action = found.group(0)
+    role = next((name for start, name in ROLES if action.lower().startswith(start)), "a role that holds it")
+    return f"the manager's identity lacks the action {action}; give it {role}"
+
+
+def plain(model: Any) -> dict[str, Any]:
+    """A reply as plain JSON: attributes are called otherwise in other versions of the SDK, the API's names are not."""
+    found: dict[str, Any] = dict(model) if isinstance(model, Mapping) else model.as_dict()
+    return found
+
+
+__all__ = ["FOREIGN", "Clients", "ResourceNotFoundError", "detail", "is_capacity", "plain", "translated"]

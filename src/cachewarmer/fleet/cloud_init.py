@@ -1,0 +1,108 @@
+"""What a new machine runs first: the custom data that makes it a worker, as ``#cloud-config``.
+
+Two files and one command. ``launch.env`` holds the values, each quoted for the shell and all of it in base64, so that
+no value can break the document; only root may read it, and it is removed when the worker is installed. ``launch`` is
+the script beside this module, as it is: it mounts the bootstrap export, waits for the bootstrap script, runs it and
+unmounts.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Mapping
+from importlib import resources
+
+from cachewarmer.config import FleetSettings, azure_environment, proxies
+from cachewarmer.errors import ConfigError
+from cachewarmer.fleet.base import WorkerLaunch
+
+DIRECTORY = "/etc/cachewarmer"
+SCRIPT_PATH = f"{DIRECTORY}/launch"
+VALUES_PATH = f"{DIRECTORY}/launch.env"
+LOG_PATH = "/var/log/cachewarmer-bootstrap.log"
+METADATA_ADDRESS = "169.254.169.254"
+"""Link-local: a proxy would ask its own machine's metadata service, if any."""
+
+
+def custom_data(
+    launch: WorkerLaunch,
+    settings: FleetSettings,
+    *,
+    client_id: str = "",
+    proxy: Mapping[str, str] | None = None,
+) -> str:
+    """The ``#cloud-config`` document for the machines of a scale set.
+
+    Args:
+        launch: the broker and the bootstrap folder.
+        settings: ``worker_key``, ``bootstrap_options`` and ``allow_internet`` of it.
+        client_id: of the identity that the workers sign in with.
+        proxy: ``http_proxy``, ``https_proxy`` and ``no_proxy``, those that are set; None: this process's own.
+
+    Raises:
+        ConfigError: a value can't be passed on, or the bootstrap folder is not named.
+    """
+    values = launch_values(launch, settings, client_id=client_id, proxy=proxies() if proxy is None else proxy)
+    script = resources.files("cachewarmer.fleet").joinpath("launch.sh").read_text(encoding="ascii")
+    return "\n".join(
+        [
+            "#cloud-config",
+            "write_files:",
+            f"  - path: {SCRIPT_PATH}",
+            "    owner: root:root",
+            "    permissions: '0700'",
+            "    content: |",
+            *(f"      {line}" if line else "" for line in script.splitlines()),
+            f"  - path: {VALUES_PATH}",
+            "    owner: root:root",
+            "    permissions: '0600'",
+            "    encoding: b64",
+            f"    content: {base64.b64encode(assignments(values).encode()).decode()}",
+            "runcmd:",
+            f"  - [{SCRIPT_PATH}]",
+            "",
+        ]
+    )
+
+
+def launch_values(
+    launch: WorkerLaunch, settings: FleetSettings, *, client_id: str, proxy: Mapping[str, str]
+) -> dict[str, str]:
+    """The variables of ``launch.sh`` and of the bootstrap script, under the first CacheWarmer's names."""
+    account, _, prefix = launch.broker_url.removeprefix("azure://").partition("/")
+    environment = azure_environment()
+    values = {
+        "STORAGE_ACCOUNT": account,
+        "STORAGE_ACCOUNT_RESOURCE_GROUP": launch.storage_resource_group,
+        "QUEUE_PREFIX": prefix,
+        "BOOTSTRAP_MOUNT_ADDRESS": launch.bootstrap_mount_address.strip("[]"),
+        "BOOTSTRAP_MOUNT_OPTIONS": settings.bootstrap_options,
+        "BOOTSTRAP_EXPORT_PATH": launch.bootstrap_export_path,
+        "BOOTSTRAP_SCRIPT": launch.bootstrap_script_path.lstrip("/"),
+        "STORAGE_KEY": settings.worker_key,
+        "AZURE_CLIENT_ID": client_id,
+        "AZURE_STORAGE_ENDPOINT_SUFFIX": environment.endpoint_suffix,
+        "CACHEWARMER_ALLOW_INTERNET": "1" if settings.allow_internet else "",
+        **proxy,
+    }
+    if launch.storage_resource_group:  # where the key is looked up
+        values["AZURE_SUBSCRIPTION_ID"] = environment.subscription_id
+    if values.get("http_proxy") or values.get("https_proxy"):
+        values["no_proxy"] = ",".join(one for one in (values.get("no_proxy"), METADATA_ADDRESS) if one)
+    for name in ("BOOTSTRAP_MOUNT_ADDRESS", "BOOTSTRAP_EXPORT_PATH", "BOOTSTRAP_SCRIPT"):
+        if not values[name]:
+            raise ConfigError(f"the workers of a scale set need {name}: where their bootstrap script is")
+    return {name: value for name, value in values.items() if value}
+
+
+def assignments(values: Mapping[str, str]) -> str:
+    """Lines for a shell to read: each value comes out of it as it went in, whatever characters it holds.
+
+    Raises:
+        ConfigError: a value holds a NUL character, which no variable can.
+    """
+    for name, value in values.items():
+        if "\0" in value:
+            raise ConfigError(f"{name} can't hold a NUL character")
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

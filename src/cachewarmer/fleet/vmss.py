@@ -1,0 +1,378 @@
+"""A scale set of Spot VMs: one for each broker, found again by its name and tags.
+
+``create`` and ``resize`` return when Azure has accepted a request, and the operation is followed beside: a VM size that
+turns out to have no room, at once or only when the operation ends, is replaced by the next one on the list. A failure
+after the acceptance is one line of the log: what is missing is asked for again by whoever looks at the size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+from azure.core import MatchConditions
+from azure.core.polling import AsyncLROPoller
+from azure.mgmt.compute.models import (
+    VirtualMachineScaleSet,
+    VirtualMachineScaleSetUpdate,
+    VirtualMachineScaleSetVMInstanceRequiredIDs,
+)
+
+from cachewarmer.config import FleetSettings
+from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
+from cachewarmer.fleet import vmss_model as model
+from cachewarmer.fleet.arm import FOREIGN, Clients, ResourceNotFoundError, detail, plain, translated
+from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
+from cachewarmer.fleet.cloud_init import custom_data
+from cachewarmer.fleet.imds import Imds
+from cachewarmer.fleet.vmss_ledger import FAILED, Machine, MachineLedger
+from cachewarmer.fleet.vmss_place import find_place, subscription
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class VmssFleet(Fleet):
+    """The scale set of the broker that ``launch`` names.
+
+    Raises:
+        ConfigError: a setting makes no sense.
+    """
+
+    outlives_manager = True
+
+    def __init__(
+        self,
+        settings: FleetSettings,
+        launch: WorkerLaunch,
+        *,
+        imds: Imds | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        model.check(settings)
+        account, _, prefix = launch.broker_url.removeprefix("azure://").partition("/")
+        if not launch.broker_url.startswith("azure://") or not account or not prefix:
+            raise ConfigError(f"a scale set's workers need a broker azure://ACCOUNT/PREFIX, not {launch.broker_url}")
+        self.name = model.scale_set_name(account, prefix)
+        self._settings = settings
+        self._launch = launch
+        self._imds = imds or Imds()
+        self._clock = clock
+        self._sizes = model.vm_sizes(settings)
+        self._size = 0
+        """The size to ask for; the one that had room stays until the fleet is deleted."""
+        self._wanted = 0
+        self._evicted_when_asked = 0
+        self._ledger = MachineLedger()
+        self._clients: Clients | None = None
+        self._place: model.Place | None = None
+        self._growing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<VmssFleet {self.name} wanted={self._wanted} size={self._sizes[self._size]}>"
+
+    # -- the contract ----------------------------------------------------------------------------------------------
+
+    async def observe(self) -> FleetSize:
+        found = await self._find()
+        if found is None:
+            self._ledger.all_gone(self._clock())
+            return FleetSize(wanted=self._wanted if self._is_growing else 0, evicted=self._ledger.evicted)
+        machines = await self._machines(found)
+        if _state(found) == "deleting":
+            self._ledger.going([one.name for one in machines])
+        for gone in self._ledger.note(machines, self._clock()):
+            log.info("%s: machine %s %s after %.0f s", self.name, gone.name, gone.end, gone.seconds(gone.ended_at))
+        return FleetSize(
+            exists=True,
+            wanted=self._wanted or _capacity(found),
+            running=sum(one.alive for one in machines),
+            evicted=self._ledger.evicted,
+        )
+
+    async def create(self, workers: int) -> None:
+        if await self._find() is not None:
+            await self.resize(workers)
+        else:
+            await self._grow(workers, fresh=True)
+
+    async def resize(self, workers: int) -> None:
+        if self._is_growing and workers == self._wanted and self._ledger.evicted == self._evicted_when_asked:
+            return  # what was asked for is still on its way
+        found = await self._find()
+        if found is None:
+            await self._grow(workers, fresh=True)
+            return
+        if _state(found) == "deleting":
+            raise FleetUnavailable(f"scale set {self.name} is being deleted: made anew when it is gone")
+        await self._stop_following()
+        machines = await self._machines(found)
+        alive = sum(one.alive for one in machines)
+        target = max(workers, alive)  # which machines hold work is not known here, so none is taken away
+        capacity, state = _capacity(found), _state(found)
+        if state in ("creating", "updating") and capacity == target:
+            self._wanted = target  # an earlier manager has asked for it, and Azure is at it
+            return
+        await self._remove_failed(found, machines)
+        if state == "succeeded" and capacity >= target > alive:
+            # Azure's own count did not follow the evictions: asked for the same again, it would do nothing.
+            await self._patch(found, alive)
+        if target != alive or capacity != target:
+            self._size = self._sizes.index(size) if (size := _size_of(found)) in self._sizes else self._size
+            await self._grow(target, fresh=False)
+
+    async def delete(self) -> None:
+        await self._stop_following()
+        found = await self._find()
+        if found is not None:
+            self._ledger.note(machines := await self._machines(found), self._clock())
+            self._ledger.going([one.name for one in machines])
+            what = f"deleting scale set {self.name}"
+            try:
+                await self._delete_set(what)
+            except FleetUnavailable:
+                raise
+            except FleetError as error:
+                # A flexible set may refuse to go while it holds machines: it is emptied first.
+                log.warning("%s; emptying it first", error)
+                await self._patch(found, 0)
+                await self._delete_set(what)
+            if await self._find() is not None:
+                raise FleetUnavailable(f"{what}: Azure said it is done, and it is still there; asked again later")
+            log.info("scale set %s is deleted", self.name)
+        self._ledger.all_gone(self._clock())
+        self._wanted, self._size = 0, 0
+
+    def ledger(self) -> list[MachineTime]:
+        return self._ledger.times()
+
+    async def close(self) -> None:
+        await self._stop_following()
+        clients, self._clients = self._clients, None
+        if clients is not None:
+            await clients.close()
+        await self._imds.close()
+
+    # -- growing ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_growing(self) -> bool:
+        return self._growing is not None and not self._growing.done()
+
+    async def _grow(self, workers: int, *, fresh: bool) -> None:
+        """Asks for a capacity, size by size; returns when one is accepted, and follows it from then on beside.
+
+        Raises:
+            CapacityError: no size has room. FleetError: see ``arm.translated``.
+        """
+        await self._stop_following()
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._growing = asyncio.create_task(self._try_sizes(workers, fresh, accepted))
+        try:
+            await accepted
+        except BaseException:
+            await self._stop_following()
+            raise
+
+    async def _try_sizes(self, workers: int, fresh: bool, accepted: asyncio.Future[None]) -> None:
+        refusals: list[str] = []
+        for _ in self._sizes:
+            size = self._sizes[self._size]
+            try:
+                result = await (self._put(size, workers) if fresh else self._patch_size(size, workers))
+                if not accepted.done():
+                    accepted.set_result(None)
+                    self._wanted, self._evicted_when_asked = workers, self._ledger.evicted
+                    log.info("scale set %s: asked for %d of %s", self.name, workers, size)
+                await result
+            except CapacityError as error:
+                refusals.append(f"{size}: {_code_of(error)}")
+                self._size = (self._size + 1) % len(self._sizes)
+                if len(refusals) < len(self._sizes):
+                    log.warning("%s; trying %s instead", error, self._sizes[self._size])
+                fresh = await self._still_absent(fresh)
+            except Exception as error:
+                self._fail(error, accepted)
+                return
+            else:
+                return
+        self._size = 0
+        self._fail(
+            CapacityError(
+                f"no room for {workers} Spot machines in any VM size of the list ({', '.join(refusals)}): "
+                f"add sizes to [fleet] vm_sizes, ask for more Spot quota, or wait"
+            ),
+            accepted,
+        )
+
+    def _fail(self, error: Exception, accepted: asyncio.Future[None]) -> None:
+        if not isinstance(error, FleetError | ConfigError):
+            log.error("scale set %s", self.name, exc_info=error)
+            error = FleetError(f"scale set {self.name}: {type(error).__name__}: {error}")
+        if accepted.done():
+            log.warning("%s", error)
+        else:
+            accepted.set_exception(error)
+
+    async def _still_absent(self, fresh: bool) -> bool:
+        """Whether a refused creation left nothing behind; what it left is gone on with, without the failed machines."""
+        with contextlib.suppress(FleetError):
+            found = await self._find()
+            if found is None:
+                return True
+            await self._remove_failed(found, await self._machines(found))
+            return False
+        return fresh
+
+    async def _put(self, size: str, workers: int) -> Awaitable[Any]:
+        what = f"making scale set {self.name} of {size}"
+        clients, place = await self._open()
+        settings = self._settings
+        data = custom_data(self._launch, settings, client_id=place.client_id)
+        body = model.scale_set(
+            settings, place, broker=self._launch.broker_url, size=size, workers=workers, custom_data=data
+        )
+        # Only where there is none of that name: two managers may be at it, and the name may be somebody else's.
+        poller = await _asked(
+            what,
+            clients.compute.virtual_machine_scale_sets.begin_create_or_update(
+                place.resource_group,
+                self.name,
+                VirtualMachineScaleSet(body),
+                match_condition=MatchConditions.IfMissing,
+            ),
+        )
+        return _asked(what, poller.result())
+
+    async def _patch_size(self, size: str, workers: int) -> Awaitable[Any]:
+        what = f"resizing scale set {self.name} to {workers} of {size}"
+        clients, place = await self._open()
+        body = VirtualMachineScaleSetUpdate(model.resized(size, workers))
+        sets = clients.compute.virtual_machine_scale_sets
+        poller = await _asked(what, sets.begin_update(place.resource_group, self.name, body))
+        return _asked(what, poller.result())
+
+    async def _patch(self, found: dict[str, Any], workers: int) -> None:
+        await (await self._patch_size(_size_of(found), workers))
+
+    async def _delete_set(self, what: str) -> None:
+        clients, place = await self._open()
+        sets = clients.compute.virtual_machine_scale_sets
+        await _done(what, sets.begin_delete(place.resource_group, self.name, force_deletion=True))
+
+    async def _stop_following(self) -> None:
+        """Stops looking at what Azure was asked for; Azure goes on with it."""
+        task, self._growing = self._growing, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> tuple[Clients, model.Place]:
+        if self._clients is None or self._place is None:
+            subscription_id, own = await subscription(self._settings, self._imds)
+            clients = self._clients or Clients.open(subscription_id)
+            self._clients = clients
+            self._place = await find_place(self._settings, clients, subscription_id, own)
+            log.info("the workers go to %s, subnet %s", self._place.location, self._place.subnet_id)
+        return self._clients, self._place
+
+    async def _find(self) -> dict[str, Any] | None:
+        """The scale set as Azure has it; None where there is none.
+
+        Raises:
+            FleetError: there is one of that name which is not ours.
+        """
+        what = f"looking at scale set {self.name}"
+        clients, place = await self._open()
+        try:
+            found = plain(await clients.compute.virtual_machine_scale_sets.get(place.resource_group, self.name))
+        except ResourceNotFoundError as error:
+            if getattr(getattr(error, "error", None), "code", "") == "ResourceGroupNotFound":
+                raise translated(error, what) from error
+            return None
+        except FOREIGN as error:
+            raise translated(error, what) from error
+        if not model.is_ours(found, self._launch.broker_url):
+            self._raise_foreign(place)
+        return found
+
+    def _raise_foreign(self, place: model.Place) -> NoReturn:
+        raise FleetError(
+            f"the scale set {self.name} in {place.resource_group} was not made by cachewarmer for "
+            f"{self._launch.broker_url} (its tags say so) and is left alone: rename or delete it, or use another prefix"
+        )
+
+    async def _machines(self, found: dict[str, Any]) -> list[Machine]:
+        """The machines of a flexible set are VMs of their own; those of a uniform one are instances in it."""
+        clients, place = await self._open()
+        what = f"listing the machines of scale set {self.name}"
+        listing: AsyncIterable[Any]
+        if _is_flexible(found):
+            only = f"'virtualMachineScaleSet/id' eq '{found['id']}'"
+            listing = clients.compute.virtual_machines.list(place.resource_group, filter=only)
+        else:
+            listing = clients.compute.virtual_machine_scale_set_vms.list(place.resource_group, self.name)
+        try:
+            return [Machine.from_json(plain(one)) async for one in listing]
+        except ResourceNotFoundError:
+            return []  # deleted since it was found
+        except FOREIGN as error:
+            raise translated(error, what) from error
+
+    async def _remove_failed(self, found: dict[str, Any], machines: list[Machine]) -> None:
+        """Machines that never came up cost money and count towards the capacity."""
+        failed = [one for one in machines if one.state == FAILED]
+        if not failed:
+            return
+        clients, place = await self._open()
+        what = f"deleting {len(failed)} failed machines of scale set {self.name}"
+        group, compute = place.resource_group, clients.compute
+        if not _is_flexible(found):
+            ids = VirtualMachineScaleSetVMInstanceRequiredIDs({"instanceIds": [one.instance_id for one in failed]})
+            sets = compute.virtual_machine_scale_sets
+            await _done(what, sets.begin_delete_instances(group, self.name, ids, force_deletion=True))
+            return
+        for one in failed:
+            await _done(what, compute.virtual_machines.begin_delete(group, one.name, force_deletion=True))
+
+
+async def _done(what: str, begin: Awaitable[AsyncLROPoller[Any]]) -> None:
+    """Returns at the end of a long operation."""
+    poller = await _asked(what, begin)
+    await _asked(what, poller.result())
+
+
+async def _asked(what: str, answer: Awaitable[T]) -> T:
+    """The answer, or our exception for the SDK's."""
+    try:
+        return await answer
+    except FOREIGN as error:
+        raise translated(error, what) from error
+
+
+def _capacity(found: dict[str, Any]) -> int:
+    return int((found.get("sku") or {}).get("capacity") or 0)
+
+
+def _state(found: dict[str, Any]) -> str:
+    return str(found["properties"].get("provisioningState") or "").lower()
+
+
+def _size_of(found: dict[str, Any]) -> str:
+    return str((found.get("sku") or {}).get("name") or "")
+
+
+def _is_flexible(found: dict[str, Any]) -> bool:
+    return bool(found["properties"].get("orchestrationMode") == "Flexible")
+
+
+def _code_of(error: CapacityError) -> str:
+    """The service's own word for it."""
+    return detail(error.__cause__)[0] if error.__cause__ else "no room"

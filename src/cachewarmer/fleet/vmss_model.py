@@ -1,0 +1,234 @@
+"""What a scale set of workers is, as Azure's REST API writes it (pure: names, tags, bodies).
+
+Reference: Microsoft.Compute/virtualMachineScaleSets, operations Create Or Update and Update. Bodies are plain JSON in
+the API's own names, so that they can be held against the reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cachewarmer import __version__
+from cachewarmer.config import FleetSettings
+from cachewarmer.errors import ConfigError
+
+MADE_BY_TAG = "made-by"
+MADE_BY = "cachewarmer"
+BROKER_TAG = "cachewarmer-broker"
+VERSION_TAG = "cachewarmer-version"
+"""A scale set with the first two tags, and our broker in the second, is ours; any other is somebody else's."""
+
+NETWORK_API_VERSION = "2022-11-01"
+"""Of the network interfaces that a flexible scale set makes; the reference knows this one and an older one."""
+MOST_CUSTOM_DATA_BYTES = 65535
+"""Before base64 (reference: osProfile.customData)."""
+ORCHESTRATIONS = ("Flexible", "Uniform")
+_PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the machines go, and who they are there."""
+
+    subscription_id: str
+    resource_group: str
+    location: str
+    subnet_id: str
+    identity_id: str = ""
+    """Resource id of the workers' user-assigned identity; empty with an account key."""
+    client_id: str = ""
+    """The client id of that identity."""
+
+
+def scale_set_name(account: str, prefix: str) -> str:
+    """The name of the scale set of one broker: the same in every process, and another one for every broker.
+
+    At most 64 characters of letters, digits and hyphens, as the reference wants it.
+    """
+    digest = hashlib.sha256(f"{account}/{prefix}".encode()).hexdigest()[:6]
+    return f"cachewarmer-{prefix[:40].strip('-')}-{digest}"
+
+
+def tags(broker: str) -> dict[str, str]:
+    """Who made it, for which broker, and in which version."""
+    return {MADE_BY_TAG: MADE_BY, BROKER_TAG: broker, VERSION_TAG: __version__}
+
+
+def is_ours(found: dict[str, Any], broker: str) -> bool:
+    """Whether a scale set was made by this program for this broker."""
+    held = found.get("tags") or {}
+    return held.get(MADE_BY_TAG) == MADE_BY and held.get(BROKER_TAG) == broker
+
+
+def vm_sizes(settings: FleetSettings) -> list[str]:
+    """The VM sizes to try, the preferred one first.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    sizes = [one.strip() for one in settings.vm_sizes.split(",") if one.strip()]
+    if not sizes:
+        raise ConfigError("[fleet] vm_sizes names no VM size: give one or more, separated by commas")
+    return sizes
+
+
+def check(settings: FleetSettings) -> None:
+    """Looks at what can be wrong in the settings before anything is asked of Azure.
+
+    Raises:
+        ConfigError: what is wrong, and what would be right.
+    """
+    vm_sizes(settings)
+    image_reference(settings.image)
+    plan(settings.image_plan)
+    if settings.orchestration not in ORCHESTRATIONS:
+        raise ConfigError(f"[fleet] orchestration is {settings.orchestration!r}: must be Flexible or Uniform")
+    if settings.max_price != -1 and settings.max_price <= 0:
+        raise ConfigError(f"[fleet] max_price is {settings.max_price}: must be above 0, or -1 for the price on demand")
+    if not settings.user_name:
+        raise ConfigError("[fleet] user_name is empty: name the user of the workers")
+    if settings.password:
+        _check_password(settings.password)
+    if settings.subnet_id and "/subnets/" not in settings.subnet_id:
+        raise ConfigError(f"[fleet] subnet_id is {settings.subnet_id!r}: must be the resource id of a subnet")
+
+
+def _check_password(password: str) -> None:
+    # Reference: osProfile.adminPassword, for Linux.
+    classes = sum(bool(re.search(one, password)) for one in _PASSWORD_CLASSES)
+    if not 6 <= len(password) <= 72 or classes < 3:
+        raise ConfigError(
+            "the workers' password must have 6 to 72 characters of three kinds among lower case, upper case, digits "
+            "and others: Azure takes no other; or give an SSH key"
+        )
+
+
+def image_reference(image: str) -> dict[str, str]:
+    """The image of a URN ``publisher:offer:sku:version``, or of the id of a managed, gallery or shared image.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if image.startswith("/"):
+        kind = image.lower()
+        if kind.startswith("/communitygalleries/"):
+            return {"communityGalleryImageId": image}
+        if kind.startswith("/sharedgalleries/"):
+            return {"sharedGalleryImageId": image}
+        if kind.startswith("/subscriptions/"):
+            return {"id": image}
+    parts = image.split(":")
+    if len(parts) != 4 or not all(parts):
+        raise ConfigError(f"[fleet] image is {image!r}: must be publisher:offer:sku:version, or the id of an image")
+    return dict(zip(("publisher", "offer", "sku", "version"), parts, strict=True))
+
+
+def plan(text: str) -> dict[str, str] | None:
+    """The marketplace plan ``publisher:product:name``; None where the image has none.
+
+    Raises:
+        ConfigError: it has not three parts.
+    """
+    if not text:
+        return None
+    parts = text.split(":")
+    if len(parts) != 3 or not all(parts):
+        raise ConfigError(f"[fleet] image_plan is {text!r}: must be publisher:product:name")
+    publisher, product, name = parts
+    return {"name": name, "publisher": publisher, "product": product}
+
+
+def with_subnet(subnet_id: str, name: str) -> str:
+    """The subnet ``name`` of the same network; the subnet itself where no name is given."""
+    return f"{subnet_id.rpartition('/')[0]}/{name}" if name else subnet_id
+
+
+def sku(size: str, workers: int) -> dict[str, Any]:
+    """A VM size and a capacity."""
+    return {"name": size, "tier": "Standard", "capacity": workers}
+
+
+def resized(size: str, workers: int) -> dict[str, Any]:
+    """The body of Update for another capacity, or another VM size for the machines to come."""
+    return {"sku": sku(size, workers)}
+
+
+def scale_set(
+    settings: FleetSettings, place: Place, *, broker: str, size: str, workers: int, custom_data: str
+) -> dict[str, Any]:
+    """The body of Create Or Update: Spot machines that are deleted on eviction and have nothing but our custom data.
+
+    Raises:
+        ConfigError: a setting makes no sense, or the custom data is too long.
+    """
+    flexible = settings.orchestration == "Flexible"
+    profile: dict[str, Any] = {
+        "priority": "Spot",
+        "evictionPolicy": "Delete",
+        "billingProfile": {"maxPrice": settings.max_price},
+        "osProfile": _os_profile(settings, custom_data),
+        "storageProfile": {
+            "imageReference": image_reference(settings.image),
+            "osDisk": {
+                "createOption": "FromImage",
+                "caching": "ReadOnly",
+                "managedDisk": {"storageAccountType": "StandardSSD_LRS"},
+                **({"deleteOption": "Delete"} if flexible else {}),
+            },
+        },
+        "networkProfile": _network_profile(place.subnet_id, flexible),
+        "diagnosticsProfile": {"bootDiagnostics": {"enabled": False}},
+    }
+    # A flexible set has no over-provisioning and needs no upgrade policy; a uniform one over-provisions unless told.
+    properties: dict[str, Any] = {"singlePlacementGroup": False, "virtualMachineProfile": profile}
+    if flexible:
+        properties |= {"orchestrationMode": "Flexible", "platformFaultDomainCount": 1}
+    else:
+        properties |= {"orchestrationMode": "Uniform", "overprovision": False, "upgradePolicy": {"mode": "Manual"}}
+    body: dict[str, Any] = {
+        "location": place.location,
+        "tags": tags(broker),
+        "sku": sku(size, workers),
+        "properties": properties,
+    }
+    if place.identity_id:
+        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {place.identity_id: {}}}
+    if bought := plan(settings.image_plan):
+        body["plan"] = bought
+    return body
+
+
+def _os_profile(settings: FleetSettings, custom_data: str) -> dict[str, Any]:
+    raw = custom_data.encode()
+    if len(raw) > MOST_CUSTOM_DATA_BYTES:
+        raise ConfigError(f"the workers' custom data has {len(raw)} bytes, Azure takes {MOST_CUSTOM_DATA_BYTES}")
+    profile: dict[str, Any] = {
+        "computerNamePrefix": "cachewarmer",
+        "adminUsername": settings.user_name,
+        "customData": base64.b64encode(raw).decode(),
+        "linuxConfiguration": {"disablePasswordAuthentication": not settings.password},
+    }
+    if settings.password:
+        profile["adminPassword"] = settings.password
+    if settings.ssh_public_key:
+        path = f"/home/{settings.user_name}/.ssh/authorized_keys"
+        profile["linuxConfiguration"]["ssh"] = {"publicKeys": [{"path": path, "keyData": settings.ssh_public_key}]}
+    return profile
+
+
+def _network_profile(subnet_id: str, flexible: bool) -> dict[str, Any]:
+    interface: dict[str, Any] = {
+        "primary": True,
+        "enableAcceleratedNetworking": True,
+        "ipConfigurations": [{"name": "worker", "properties": {"primary": True, "subnet": {"id": subnet_id}}}],
+    }
+    if flexible:
+        interface["deleteOption"] = "Delete"
+    profile: dict[str, Any] = {"networkInterfaceConfigurations": [{"name": "worker", "properties": interface}]}
+    if flexible:
+        profile["networkApiVersion"] = NETWORK_API_VERSION
+    return profile
