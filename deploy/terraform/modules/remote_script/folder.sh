@@ -1,0 +1,42 @@
+# Reaches the bootstrap folder: the export is mounted as long as the script runs, at
+# $root, which is $mounted then; a plain directory is $root itself.
+# Needs BOOTSTRAP_MOUNT_ADDRESS, BOOTSTRAP_EXPORT_PATH, BOOTSTRAP_MOUNT_OPTIONS and INSTALL_NFS_CLIENT.
+PATH=$PATH:/usr/sbin:/sbin
+root=$BOOTSTRAP_EXPORT_PATH
+mounted=
+
+fail() {
+  echo "cachewarmer: $*" >&2
+  exit 1
+}
+
+install_nfs_client() {
+  [ "${INSTALL_NFS_CLIENT-}" = true ] ||
+    fail "$(hostname) has no NFS client (mount.nfs): install nfs-common or nfs-utils, or set install_nfs_client = true"
+  if command -v apt-get >/dev/null; then
+    DEBIAN_FRONTEND=noninteractive
+    export DEBIAN_FRONTEND
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends nfs-common
+  elif command -v dnf >/dev/null; then
+    dnf install -y -q nfs-utils
+  else
+    yum install -y -q nfs-utils
+  fi >&2 || fail "the NFS client could not be installed on $(hostname)"
+}
+
+close_folder() {
+  umount "$root" || umount --lazy "$root"
+  rmdir "$root"
+}
+
+open_folder() {
+  [ -n "${BOOTSTRAP_MOUNT_ADDRESS-}" ] || return 0
+  command -v mount.nfs >/dev/null || install_nfs_client
+  root=$(mktemp -d /run/cachewarmer.XXXXXX)
+  if ! mount -t nfs -o "$BOOTSTRAP_MOUNT_OPTIONS" "$BOOTSTRAP_MOUNT_ADDRESS:$BOOTSTRAP_EXPORT_PATH" "$root"; then
+    rmdir "$root"
+    fail "$(hostname) could not mount $BOOTSTRAP_MOUNT_ADDRESS:$BOOTSTRAP_EXPORT_PATH with the options $BOOTSTRAP_MOUNT_OPTIONS"
+  fi
+  mounted=$root
+  trap close_folder EXIT
+}
