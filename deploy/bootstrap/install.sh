@@ -68,7 +68,12 @@ fi
 # The environment of a first CacheWarmer may name the folder; what lies beside this script is what counts.
 (cd "$here" && sha256sum --check --quiet --strict SHA256SUMS) || fail "$here: a file differs from SHA256SUMS; prepare the folder again"
 
-mkdir -p "$bin" "$lib" "$etc" "$units"
+# One at a time: a manager and a worker may come onto the same host at the same moment.
+mkdir -p "$bin"
+exec 9<"$bin"
+flock 9
+
+mkdir -p "$lib" "$etc" "$units"
 chmod 755 "$bin" "$lib" "$etc" "$units"
 put 755 "$here/cachewarmer" "$bin/cachewarmer"
 for name in cachewarmer-manager cachewarmer-worker cachewarmer-jobsubmitter; do
@@ -86,6 +91,15 @@ fi
 put 755 "$here/backoff" "$lib/backoff"
 
 fresh=$etc/$role.fresh
+if [ -n "${CACHEWARMER_SETTINGS-}" ]; then
+  printf '%s\n' "$CACHEWARMER_SETTINGS" >"$fresh"
+  put 640 "$fresh" "$etc/$role.toml"
+  [ -n "$root" ] || chgrp cachewarmer "$etc/$role.toml"
+  CACHEWARMER_CONFIG=/etc/cachewarmer/$role.toml
+elif [ -f "$etc/$role.toml" ]; then
+  rm -f -- "$etc/$role.toml"
+  changed=yes
+fi
 {
   echo "# Written by bootstrap.cachewarmer-$role.sh; run it again to change it."
   lines STORAGE_ACCOUNT STORAGE_ACCOUNT_RESOURCE_GROUP QUEUE_PREFIX

@@ -19,11 +19,17 @@ remove_role() {
     systemctl_here disable --now --quiet "${link##*/}" || true
     rm -f -- "$link"
   done
-  rm -rf -- "$units/cachewarmer-$1.service" "$units/cachewarmer-$1.service.d" "$etc/$1.env" "$etc/$1.secret.env"
+  rm -rf -- "$units/cachewarmer-$1.service" "$units/cachewarmer-$1.service.d" "$etc/$1.env" "$etc/$1.secret.env" "$etc/$1.toml"
   if [ "$1" = worker ]; then rm -rf -- "$units/cachewarmer-worker@.service" "$units/cachewarmer-worker@.service.d"; fi
   systemctl_here daemon-reload
   systemctl_here reset-failed "cachewarmer-$1*" 2>/dev/null || true
 }
+
+# One at a time, as in install.sh.
+if [ -d "$root/usr/local/bin" ]; then
+  exec 9<"$root/usr/local/bin"
+  flock 9
+fi
 
 case $role in
 manager | worker) remove_role "$role" ;;

@@ -1,6 +1,4 @@
 locals {
-  scripts = "${path.module}/../remote_script"
-
   environment = {
     ROLE_SCRIPT                     = var.bootstrap_manager_script_path
     BOOTSTRAP_MOUNT_ADDRESS         = var.bootstrap_mount_address
@@ -38,9 +36,9 @@ module "installation" {
   # Only a hash of the settings goes into the state, since there are secrets among them.
   triggers    = [sha256(jsonencode(local.environment)), var.bootstrap_version]
   environment = local.environment
-  script      = "${file("${local.scripts}/folder.sh")}${file("${local.scripts}/install.sh")}"
+  scripts     = ["folder.sh", "install_role.sh"]
 
-  removal_script      = file("${local.scripts}/remove.sh")
+  removal_scripts     = ["remove_role.sh"]
   removal_environment = { ROLE = "manager" }
 
   module_depends_on = var.module_depends_on

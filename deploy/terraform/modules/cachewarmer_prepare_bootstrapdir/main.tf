@@ -1,11 +1,10 @@
 locals {
-  scripts = "${path.module}/../remote_script"
-  deploy  = "${path.module}/../../.."
-  files   = concat([for directory in ["bootstrap", "systemd", "logging"] : [for name in sort(fileset("${local.deploy}/${directory}", "*")) : "${directory}/${name}"]]...)
-  sums    = { for name in local.files : name => filesha256("${local.deploy}/${name}") }
+  deploy = "${path.module}/../../.."
+  files  = concat([for directory in ["bootstrap", "systemd", "logging"] : [for name in sort(fileset("${local.deploy}/${directory}", "*")) : "${directory}/${name}"]]...)
+  sums   = { for name in local.files : name => filesha256("${local.deploy}/${name}") }
 
   # The folder's scripts and units are small texts, so they go along within the script.
-  unpack = join("", [for name in local.files : "cat >\"$1/deploy/${name}\" <<'${local.sums[name]}'\n${file("${local.deploy}/${name}")}${local.sums[name]}\n"])
+  unpack = [for name in local.files : "cat >\"$1/${name}\" <<'${local.sums[name]}'\n${file("${local.deploy}/${name}")}${local.sums[name]}\n"]
 
   program = var.cachewarmer_path != null ? filesha256(var.cachewarmer_path) : join(" ", compact([var.cachewarmer_node_path, var.cachewarmer_url, var.cachewarmer_sha256]))
   version = sha256(jsonencode([local.sums, local.program]))
@@ -28,12 +27,8 @@ module "folder" {
   triggers   = [local.place, local.version]
   place      = [var.bootstrap_mount_address, var.bootstrap_export_path, var.bootstrap_subdir]
 
-  script = join("", [
-    "mkdir \"$1/deploy\" \"$1/deploy/bootstrap\" \"$1/deploy/systemd\" \"$1/deploy/logging\"\n",
-    local.unpack,
-    file("${local.scripts}/folder.sh"),
-    file("${path.module}/prepare.sh"),
-  ])
+  preamble = "unpack() {\nmkdir \"$1/bootstrap\" \"$1/systemd\" \"$1/logging\"\n${join("", local.unpack)}}\n"
+  scripts  = ["folder.sh", "prepare_folder.sh"]
   environment = merge(local.place, {
     CACHEWARMER_NODE_PATH = var.cachewarmer_node_path
     CACHEWARMER_URL       = var.cachewarmer_url
@@ -43,7 +38,7 @@ module "folder" {
     no_proxy              = var.proxy == null ? null : var.no_proxy
   })
 
-  removal_script      = "${file("${local.scripts}/folder.sh")}${file("${path.module}/remove.sh")}"
+  removal_scripts     = ["folder.sh", "remove_folder.sh"]
   removal_environment = local.place
 
   module_depends_on = var.module_depends_on

@@ -187,7 +187,7 @@ locals {
   # try(): coalesce() is an error where nothing is left. An empty string counts as not given.
   password = try(coalesce(var.jumpbox_password, var.admin_password), null)
   key_data = try(coalesce(var.jumpbox_ssh_key_data, var.ssh_key_data), null)
-  by_key   = var.ssh_private_key != null || local.key_data != null || local.password == null
+  by_key   = nonsensitive(var.ssh_private_key != null || local.key_data != null || local.password == null)
 
   connection = {
     host             = try(coalesce(var.jumpbox_address, var.node_address), "")

@@ -30,7 +30,7 @@ module "job" {
   as_root    = false
   triggers   = [local.request, each.key, var.block_until_warm, var.warm_trigger]
 
-  script = file("${path.module}/submit.sh")
+  scripts = ["submit_job.sh"]
   environment = merge(local.request, {
     WARM_EXPORT_PATH                = each.value.export
     WARM_PATH                       = each.value.path

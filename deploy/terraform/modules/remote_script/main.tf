@@ -4,54 +4,24 @@
 locals {
   directory = ".cachewarmer-${var.name}"
 
-  prologue = <<-EOT
-    set -eu
-    give() { if [ -n "$2" ]; then export "$1=$2"; else unset "$1"; fi; }
-  EOT
-
   # Within single quotes a shell takes every character as it is but the single quote itself.
-  quoted  = { for name, value in var.environment : name => "'${replace(value == null ? "" : value, "'", "'\\''")}'" }
-  script  = "${local.prologue}${join("", [for name, value in local.quoted : "give ${name} ${value}\n"])}${var.script}"
-  removal = "${local.prologue}${join("", [for name, value in var.removal_environment : "give ${name} '${replace(value == null ? "" : value, "'", "'\\''")}'\n"])}${var.removal_script == null ? "" : var.removal_script}"
-
-  prepare = <<-EOT
-    umask 077
-    rm -rf -- '${local.directory}'
-    mkdir -- '${local.directory}'
-  EOT
-
-  # The password for sudo comes from a file, since a command line can be seen by everyone.
-  run = <<-EOT
-    set -eu
-    directory=$PWD/${local.directory}
-    trap 'rm -rf -- "$directory"' EXIT
-    if [ "$(id -u)" -eq 0 ] || [ ${var.as_root} = false ]; then
-      sh "$directory/script" "$directory"
-    elif sudo -n true 2>/dev/null; then
-      sudo -n sh "$directory/script" "$directory"
-    elif sudo -S -p '' true <"$directory/password" 2>/dev/null; then
-      sudo -S -p '' sh "$directory/script" "$directory" <"$directory/password"
-    else
-      echo "cachewarmer: $(id -un) can't become root on $(hostname): sudo takes neither no password nor the one given" >&2
-      exit 1
-    fi
-  EOT
+  settings = [for name, value in var.environment : "give ${name} '${replace(value == null ? "" : value, "'", "'\\''")}'\n"]
+  script   = join("", concat([file("${path.module}/scripts/prologue.sh")], local.settings, [var.preamble], [for name in var.scripts : file("${path.module}/scripts/${name}")]))
 }
 
 # Comes first and goes last. It does nothing when it is made, so it never fails half done: Terraform does not run the
 # destroy-time provisioners of what failed, and what a failed installation left behind must go away too. Whoever signs in
 # differently, or has another version of these modules, changes it in place.
 resource "terraform_data" "removal" {
-  count = var.removal_script == null ? 0 : 1
+  count = length(var.removal_scripts) == 0 ? 0 : 1
 
   triggers_replace = [var.connection.host, var.connection.port, var.place]
 
   input = {
     connection = var.connection
-    prepare    = local.prepare
     directory  = local.directory
-    script     = local.removal
-    run        = local.run
+    settings   = [for name, value in var.removal_environment : "give ${name} '${replace(value, "'", "'\\''")}'\n"]
+    scripts    = var.removal_scripts
   }
 
   connection {
@@ -73,12 +43,12 @@ resource "terraform_data" "removal" {
 
   provisioner "remote-exec" {
     when   = destroy
-    inline = [self.input.prepare]
+    inline = ["umask 077", "rm -rf -- '${self.input.directory}'", "mkdir -- '${self.input.directory}'"]
   }
 
   provisioner "file" {
     when        = destroy
-    content     = self.input.script
+    content     = join("", concat([file("${path.module}/scripts/prologue.sh")], self.input.settings, [for name in self.input.scripts : file("${path.module}/scripts/${name}")]))
     destination = "${self.input.directory}/script"
   }
 
@@ -90,7 +60,7 @@ resource "terraform_data" "removal" {
 
   provisioner "remote-exec" {
     when   = destroy
-    inline = [self.input.run]
+    inline = ["directory=$PWD/${self.input.directory}", file("${path.module}/scripts/as_root.sh")]
   }
 
   depends_on = [var.module_depends_on]
@@ -124,7 +94,7 @@ resource "terraform_data" "run" {
   }
 
   provisioner "remote-exec" {
-    inline = [local.prepare]
+    inline = ["umask 077", "rm -rf -- '${local.directory}'", "mkdir -- '${local.directory}'"]
   }
 
   # Secrets travel in this file and the next, in a directory that only the user can read. Terraform shows neither.
@@ -145,7 +115,7 @@ resource "terraform_data" "run" {
   }
 
   provisioner "remote-exec" {
-    inline = [local.run]
+    inline = ["directory=$PWD/${local.directory}", file("${path.module}/scripts/${var.as_root ? "as_root" : "as_user"}.sh")]
   }
 
   depends_on = [terraform_data.removal, var.module_depends_on]

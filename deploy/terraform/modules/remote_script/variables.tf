@@ -28,48 +28,54 @@ variable "connection" {
   })
 }
 
-variable "script" {
-  description = "Shell script (POSIX) to run on the node. Its $1 is the private directory, which is deleted afterwards."
+variable "scripts" {
+  description = "Files of the directory scripts, to run one after the other on the node as one script of the POSIX shell. Its $1 is the private directory, which is deleted afterwards."
+  type        = list(string)
+}
+
+variable "preamble" {
+  description = "Shell text that comes before them."
   type        = string
+  default     = ""
 }
 
 variable "environment" {
-  description = "Environment of the script: any text, also secrets. What is empty or null is not set."
+  description = "Environment of the scripts: any text, also secrets. What is empty or null is not set."
   type        = map(string)
   default     = {}
 }
 
 variable "upload" {
-  description = "A file of the machine where Terraform runs, which the script finds as $1/upload; null: none."
+  description = "A file of the machine where Terraform runs, which the scripts find as $1/upload; null: none."
   type        = string
   default     = null
 }
 
 variable "as_root" {
-  description = "Whether the script runs as root, through sudo where the user isn't."
+  description = "Whether the scripts run as root, through sudo where the user isn't."
   type        = bool
   default     = true
 }
 
 variable "triggers" {
-  description = "The script runs again when this changes."
+  description = "The scripts run again when this changes."
   type        = any
 }
 
 variable "place" {
-  description = "Where on the node it is, if that can be chosen: when this changes, the removal script runs for the old place first."
+  description = "Where on the node it is, if that can be chosen: when this changes, the removal scripts run for the old place first."
   type        = any
   default     = null
 }
 
-variable "removal_script" {
-  description = "Shell script to run when this is destroyed, as root; null: nothing, and the node is not asked."
-  type        = string
-  default     = null
+variable "removal_scripts" {
+  description = "Files of the directory scripts, to run as root when this is destroyed; empty: nothing is done, and the node is not asked."
+  type        = list(string)
+  default     = []
 }
 
 variable "removal_environment" {
-  description = "Environment of that script. It is kept in the state, so no secrets."
+  description = "Environment of those. It is kept in the state, so no secrets."
   type        = map(string)
   default     = {}
 }

@@ -1,5 +1,4 @@
 # Takes away what is in the folder's list of checksums, and the directories that were made for it; comes after folder.sh.
-open_folder
 folder=$root$BOOTSTRAP_SUBDIR
 [ -d "$folder" ] || exit 0
 if [ -f "$folder/SHA256SUMS" ]; then

@@ -1,9 +1,10 @@
-# Reaches the bootstrap folder: the export is mounted as long as the script runs, at
-# $root, which is $mounted then; a plain directory is $root itself.
-# Needs BOOTSTRAP_MOUNT_ADDRESS, BOOTSTRAP_EXPORT_PATH, BOOTSTRAP_MOUNT_OPTIONS and INSTALL_NFS_CLIENT.
+# Reaches the bootstrap folder: the export is mounted for as long as the script runs, at $mounted, which is $root then; a plain
+# directory is $root itself. Needs BOOTSTRAP_MOUNT_ADDRESS, BOOTSTRAP_EXPORT_PATH, BOOTSTRAP_MOUNT_OPTIONS and
+# INSTALL_NFS_CLIENT. $scratch is for what else must be gone at the end.
 PATH=$PATH:/usr/sbin:/sbin
 root=$BOOTSTRAP_EXPORT_PATH
 mounted=
+scratch=
 
 fail() {
   echo "cachewarmer: $*" >&2
@@ -25,11 +26,15 @@ install_nfs_client() {
 }
 
 close_folder() {
-  umount "$root" || umount --lazy "$root"
-  rmdir "$root"
+  [ -z "$scratch" ] || rm -rf -- "$scratch"
+  if [ -n "$mounted" ]; then
+    umount "$mounted" || umount --lazy "$mounted"
+    rmdir "$mounted"
+  fi
 }
 
 open_folder() {
+  trap close_folder EXIT
   [ -n "${BOOTSTRAP_MOUNT_ADDRESS-}" ] || return 0
   command -v mount.nfs >/dev/null || install_nfs_client
   root=$(mktemp -d /run/cachewarmer.XXXXXX)
@@ -38,5 +43,6 @@ open_folder() {
     fail "$(hostname) could not mount $BOOTSTRAP_MOUNT_ADDRESS:$BOOTSTRAP_EXPORT_PATH with the options $BOOTSTRAP_MOUNT_OPTIONS"
   fi
   mounted=$root
-  trap close_folder EXIT
 }
+
+open_folder

@@ -1,5 +1,4 @@
 # Installs a role from the bootstrap folder; comes after folder.sh. ROLE_SCRIPT is its script, below the export.
-open_folder
 BOOTSTRAP_PATH=$root
 export BOOTSTRAP_PATH
 [ -f "$root$ROLE_SCRIPT" ] ||

@@ -1,6 +1,6 @@
-# Fills the bootstrap folder; comes after folder.sh. The sources of the folder are in $1/deploy, an uploaded program is $1/upload.
+# Fills the bootstrap folder; comes after folder.sh. unpack() puts the folder's sources into the directory it is given; an
+# uploaded program is $1/upload.
 umask 022
-open_folder
 folder=$root$BOOTSTRAP_SUBDIR
 
 # Which directories are made here, the innermost first, so that those and no others can be taken away again.
@@ -15,11 +15,11 @@ mkdir -p "$folder"
 if [ -n "$made" ] && [ ! -e "$folder/.made" ]; then printf '%s' "$made" >"$folder/.made"; fi
 
 if [ -n "${CACHEWARMER_URL-}" ]; then
-  set -- "$1" --download "$CACHEWARMER_URL"
+  set -- --download "$CACHEWARMER_URL"
 else
-  set -- "$1" --executable "${CACHEWARMER_NODE_PATH:-$1/upload}"
+  set -- --executable "${CACHEWARMER_NODE_PATH:-$1/upload}"
 fi
 if [ -n "${CACHEWARMER_SHA256-}" ]; then set -- "$@" --sha256 "$CACHEWARMER_SHA256"; fi
-sources=$1
-shift
-sh "$sources/deploy/bootstrap/prepare.sh" --to "$folder" "$@"
+scratch=$(mktemp -d)
+unpack "$scratch"
+sh "$scratch/bootstrap/prepare.sh" --to "$folder" "$@"
