@@ -79,11 +79,12 @@ class Configuration:
         (self.directory / "main.tf.json").write_text(json.dumps(document, indent=1))
         (self.directory / "terraform.tfvars.json").write_text(json.dumps(values, indent=1))
 
-    def run(self, *arguments: str, seconds: float = 240) -> Done:
+    def run(self, *arguments: str, seconds: float = 240, data: Path | None = None) -> Done:
         """One command. It asks nothing, and asks nobody for a newer version of itself."""
         need(shutil.which(self._program), f"{self._program} is not installed: put its executable on the PATH")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "SSH_"))}
         environment |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "HOME": str(self.directory)}
+        environment |= {"TF_DATA_DIR": str(data)} if data else {}
         done = subprocess.run(
             [self._program, *arguments],
             cwd=self.directory,

@@ -26,6 +26,11 @@ output "bootstrap_version" {
   description = "Changes when the program or a script in the folder does. Pass it to the install modules, so that they upgrade."
   value       = local.version
   depends_on  = [module.folder]
+
+  precondition {
+    condition     = length(compact([var.cachewarmer_path, var.cachewarmer_node_path, var.cachewarmer_url])) == 1
+    error_message = "Give the program as exactly one of cachewarmer_path, cachewarmer_node_path and cachewarmer_url."
+  }
 }
 
 output "module_depends_on_id" {
