@@ -183,9 +183,18 @@ if [ "$role" = worker ]; then
     esac
   done
 fi
+# Whether a service still runs the program that was here before: the installation of the other role may have replaced it.
+outdated() {
+  pid=$(systemctl_here show -P MainPID "$1")
+  case $(readlink "/proc/${pid:-0}/exe" || true) in
+  *' (deleted)') return 0 ;;
+  *) return 1 ;;
+  esac
+}
+
 for unit in $wanted; do
   systemctl_here enable --quiet "$unit"
-  if [ -n "$changed" ]; then action=restart; else action=start; fi
+  if [ -n "$changed" ] || outdated "$unit"; then action=restart; else action=start; fi
   systemctl_here "$action" "$unit" || {
     systemctl_here status --no-pager --lines=20 "$unit" >&2 || true
     fail "$unit did not start"

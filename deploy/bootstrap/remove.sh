@@ -50,10 +50,13 @@ for name in cachewarmer-manager cachewarmer-worker cachewarmer-jobsubmitter cach
   rm -f -- "$root/usr/local/bin/$name"
 done
 rm -rf -- "$lib" "$root/var/lib/cachewarmer" "$root/etc/rsyslog.d/40-cachewarmer.conf" "$root/etc/logrotate.d/cachewarmer"
-rm -f -- "$root"/var/log/cachewarmer.log*
 if [ -d "$etc" ]; then rmdir --ignore-fail-on-non-empty "$etc"; fi
 if [ -d "$root/mnt/cachewarmer" ]; then rmdir --ignore-fail-on-non-empty "$root/mnt/cachewarmer"; fi
 if [ -z "$root" ]; then
+  # Until it is told that there is no such log any more, it would write what it has still to write.
   systemctl_here try-restart rsyslog.service || true
+fi
+rm -f -- "$root"/var/log/cachewarmer.log*
+if [ -z "$root" ]; then
   if id cachewarmer >/dev/null 2>&1; then userdel cachewarmer; fi
 fi

@@ -99,9 +99,8 @@ COMBINED = [
 @pytest.mark.parametrize("names", COMBINED, ids=" ".join)
 def test_shellcheck_finds_nothing_in_what_runs_on_a_node(names):
     """Put together as it is there."""
-    text = "".join((MODULES / "remote_script/scripts" / name).read_text() for name in ("prologue.sh", *names))
-    if "prepare_folder.sh" in names:
-        text = 'unpack() { echo "$1"; }\n' + text
+    prologue, *rest = ((MODULES / "remote_script/scripts" / name).read_text() for name in ("prologue.sh", *names))
+    text = prologue + "give NAME 'value'\n" + 'unpack() { echo "$1"; }\n' * ("prepare_folder.sh" in names) + "".join(rest)
     done = subprocess.run(
         # SC2034: mounted is used by some that come after.
         ["shellcheck", "--shell=sh", "--exclude=SC2034", "-"],

@@ -39,7 +39,7 @@ module "folder" {
   })
 
   removal_scripts     = ["folder.sh", "remove_folder.sh"]
-  removal_environment = local.place
+  removal_environment = merge(local.place, { REMOVING = "1" })
 
   module_depends_on = var.module_depends_on
 }

@@ -9,6 +9,9 @@ locals {
   script   = join("", concat([file("${path.module}/scripts/prologue.sh")], local.settings, [var.preamble], [for name in var.scripts : file("${path.module}/scripts/${name}")]))
 }
 
+# Terraform ends a script by writing an empty file in its place. In /tmp that would stay there, and /tmp may be on a file system
+# that runs nothing. The first script's is taken away by the second; where the second's was, there is no directory any more.
+
 # Comes first and goes last. It does nothing when it is made, so it never fails half done: Terraform does not run the
 # destroy-time provisioners of what failed, and what a failed installation left behind must go away too. Whoever signs in
 # differently, or has another version of these modules, changes it in place.
@@ -34,6 +37,7 @@ resource "terraform_data" "removal" {
     agent            = self.input.connection.by_key ? null : false
     host_key         = self.input.connection.host_key
     timeout          = self.input.connection.timeout
+    script_path      = "./${self.input.directory}/start/script.sh"
     bastion_host     = self.input.connection.bastion_host
     bastion_port     = self.input.connection.bastion_port
     bastion_user     = self.input.connection.bastion_user
@@ -42,8 +46,11 @@ resource "terraform_data" "removal" {
   }
 
   provisioner "remote-exec" {
-    when   = destroy
-    inline = ["umask 077", "rm -rf -- '${self.input.directory}'", "mkdir -- '${self.input.directory}'"]
+    when = destroy
+    connection {
+      script_path = "./${self.input.directory}.sh"
+    }
+    inline = ["umask 077", "rm -rf -- '${self.input.directory}'", "mkdir -p -- '${self.input.directory}/start'"]
   }
 
   provisioner "file" {
@@ -86,6 +93,7 @@ resource "terraform_data" "run" {
     agent            = var.connection.by_key ? null : false
     host_key         = var.connection.host_key
     timeout          = var.connection.timeout
+    script_path      = "./${local.directory}/start/script.sh"
     bastion_host     = var.connection.bastion_host
     bastion_port     = var.connection.bastion_port
     bastion_user     = var.connection.bastion_user
@@ -94,7 +102,10 @@ resource "terraform_data" "run" {
   }
 
   provisioner "remote-exec" {
-    inline = ["umask 077", "rm -rf -- '${local.directory}'", "mkdir -- '${local.directory}'"]
+    connection {
+      script_path = "./${local.directory}.sh"
+    }
+    inline = ["umask 077", "rm -rf -- '${local.directory}'", "mkdir -p -- '${local.directory}/start'"]
   }
 
   # Secrets travel in this file and the next, in a directory that only the user can read. Terraform shows neither.

@@ -1,7 +1,8 @@
 # Runs $directory/script as root, through sudo where need be, and takes the directory away. The password for sudo comes from a
 # file, since everyone can see a command line.
 set -eu
-trap 'rm -rf -- "$directory"' EXIT
+trap 'rm -rf -- "$directory" "$directory.sh"' EXIT
+# shellcheck disable=SC2024  # the user's own file, which the user may read
 if [ "$(id -u)" -eq 0 ]; then
   sh "$directory/script" "$directory"
 elif sudo -n true 2>/dev/null; then
