@@ -195,8 +195,10 @@ outdated() {
 for unit in $wanted; do
   systemctl_here enable --quiet "$unit"
   if [ -n "$changed" ] || outdated "$unit"; then action=restart; else action=start; fi
-  systemctl_here "$action" "$unit" || {
-    systemctl_here status --no-pager --lines=20 "$unit" >&2 || true
+  begun=$(date +%s)
+  SYSTEMD_COLORS=0 systemctl_here "$action" "$unit" || {
+    # What the service itself said. "systemctl status" would cut it to the width of a terminal.
+    journalctl --quiet --no-pager --output=cat --since="@$begun" --unit="$unit" >&2 || true
     fail "$unit did not start"
   }
 done

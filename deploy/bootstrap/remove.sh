@@ -20,6 +20,8 @@ remove_role() {
     rm -f -- "$link"
   done
   rm -rf -- "$units/cachewarmer-$1.service" "$units/cachewarmer-$1.service.d" "$etc/$1.env" "$etc/$1.secret.env" "$etc/$1.toml"
+  # systemd keeps this one where a service was waiting for its next start.
+  rm -rf -- "$root/run/cachewarmer-$1" "$root/run/cachewarmer-$1"-*
   if [ "$1" = worker ]; then rm -rf -- "$units/cachewarmer-worker@.service" "$units/cachewarmer-worker@.service.d"; fi
   systemctl_here daemon-reload
   systemctl_here reset-failed "cachewarmer-$1*" 2>/dev/null || true

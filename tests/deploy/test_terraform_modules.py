@@ -100,7 +100,9 @@ COMBINED = [
 def test_shellcheck_finds_nothing_in_what_runs_on_a_node(names):
     """Put together as it is there."""
     prologue, *rest = ((MODULES / "remote_script/scripts" / name).read_text() for name in ("prologue.sh", *names))
-    text = prologue + "give NAME 'value'\n" + 'unpack() { echo "$1"; }\n' * ("prepare_folder.sh" in names) + "".join(rest)
+    text = (
+        prologue + "give NAME 'value'\n" + 'unpack() { echo "$1"; }\n' * ("prepare_folder.sh" in names) + "".join(rest)
+    )
     done = subprocess.run(
         # SC2034: mounted is used by some that come after.
         ["shellcheck", "--shell=sh", "--exclude=SC2034", "-"],
@@ -116,9 +118,7 @@ def test_shellcheck_finds_nothing_in_what_runs_on_a_node(names):
 def test_shellcheck_finds_nothing_in_what_starts_it(name):
     """These two run as they are."""
     text = "directory=$PWD/x\n" + (MODULES / "remote_script/scripts" / name).read_text()
-    done = subprocess.run(
-        ["shellcheck", "--shell=sh", "-"], input=text, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["shellcheck", "--shell=sh", "-"], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
@@ -188,8 +188,11 @@ def test_the_names_of_earlier_versions_are_taken(configuration):
     assert '"/data:/island"' in output
     code, output = plan(
         configuration,
-        {"cachewarmer_manager_install": GIVEN["cachewarmer_manager_install"] | {"jumpbox_username": None}
-         | {key: older[key] for key in ("admin_username", "admin_password", "ssh_key_data", "ssh_port")}},
+        {
+            "cachewarmer_manager_install": GIVEN["cachewarmer_manager_install"]
+            | {"jumpbox_username": None}
+            | {key: older[key] for key in ("admin_username", "admin_password", "ssh_key_data", "ssh_port")}
+        },
     )
     assert code == 0, output
     assert re.search(r"user += \"o'brien\"", output)
