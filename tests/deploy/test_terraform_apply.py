@@ -2,21 +2,27 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-from contextlib import contextmanager
 
 import pytest
 
 from tests.deploy.bundle import bundle
+from tests.deploy.chain import (
+    MANAGER,
+    PREPARE,
+    SUBMIT,
+    by_key,
+    chained,
+    listing,
+    make_tree,
+    nothing_left,
+    status,
+    storage,
+)
 from tests.deploy.node import node, quoted
 from tests.deploy.terraform import Configuration, Expression, programs
 
-PREPARE, MANAGER, WORKER, SUBMIT = (
-    f"cachewarmer_{name}" for name in ("prepare_bootstrapdir", "manager_install", "worker_install", "submitjobs")
-)
+FOLDER = {"bootstrap_export_path": "/srv/share"}
 ODD = """it's "odd" \\ $HOME `id` ${x} %{y} /a b/"""
 ODD_PASSWORD = """p"w$'`\\ x"""
 
@@ -36,8 +42,7 @@ def machine():
 @pytest.fixture
 def account(azurite_connection):
     """The arguments that name the storage account and sign in to it."""
-    name = azurite_connection.partition("AccountName=")[2].partition(";")[0]
-    return {"storage_account": name, "storage_connection_string": azurite_connection, "queue_name_prefix": "tf"}
+    return storage(azurite_connection, "tf")
 
 
 @pytest.fixture(params=programs())
@@ -45,107 +50,13 @@ def configuration(request, tmp_path):
     return Configuration(tmp_path, request.param)
 
 
-def by_key(machine, user="ops"):
-    """The arguments that sign in with the node's key."""
-    return {
-        "jumpbox_address": machine.address,
-        "jumpbox_ssh_port": machine.ssh_port,
-        "jumpbox_username": user,
-        "ssh_private_key_path": str(machine.key_path),
-    }
-
-
 def by_password(machine, user, password):
     """The arguments that sign in with a password."""
     return by_key(machine, user) | {"jumpbox_password": password, "ssh_private_key_path": "/no/such/key"}
 
 
-@contextmanager
-def nothing_left(machine, configuration):
-    """Destroys what the block applied, whatever came of it, and compares the machine with what it was."""
-    before = listing(machine)
-    yield
-    done = configuration.destroy()
-    assert done.code == 0, done.output
-    assert listing(machine) == before
-
-
-def listing(machine):
-    """Users, services that ran, and every file but logs and caches of the system's own."""
-    return machine.run(
-        "cut -d: -f1 /etc/passwd /etc/group; systemctl list-units --all --plain --no-legend 'cachewarmer*'\n"
-        "find / -xdev \\( -path /proc -o -path /sys -o -path /run/systemd -o -path /run/log -o -path /run/udev -o -path"
-        " /run/user -o -path /run/sudo -o -path /var/log -o -path /var/cache -o -path /tmp/systemd-private'*' -o -path"
-        " /var/tmp/systemd-private'*' -o -path /var/lib/systemd -o -path /dev \\) -prune -o -print | sort\n"
-        "find /run /tmp -maxdepth 1 | grep -v -e systemd -e user -e sudo | sort; find /var/log -name 'cachewarmer*'"
-    ).stdout.splitlines()
-
-
-def service(toml_server):
-    """Settings that lead to a server without its portmapper."""
-    return {"settings_toml": f"[nfs]\nport = {toml_server.nfs_port}\nmount_port = {toml_server.mount_port}\n"}
-
-
 def pids(machine):
     return machine.run("systemctl show -P MainPID cachewarmer-manager cachewarmer-worker").stdout.split()
-
-
-def make_tree(root, files):
-    root.mkdir()
-    for number in range(files):
-        (root / f"f{number}").write_bytes(bytes(1000))
-
-
-def status(account, *arguments):
-    """What the broker says."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "cachewarmer", "status", *arguments, "--json", "--broker"),
-            f"azure://{account['storage_account']}/{account['queue_name_prefix']}",
-        ],
-        env={"PATH": os.environ["PATH"], "AZURE_STORAGE_CONNECTION_STRING": account["storage_connection_string"]},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return json.loads(done.stdout)
-
-
-def chained(machine, account, server, **more):
-    """The four modules, one after the other."""
-    ssh = by_key(machine)
-    folder = f"module.{PREPARE}"
-    from_folder = {
-        "bootstrap_export_path": Expression(f"{folder}.bootstrap_export_path"),
-        "bootstrap_version": Expression(f"{folder}.bootstrap_version"),
-    }
-    modules = {
-        PREPARE: {**ssh, "bootstrap_export_path": "/srv/share", "bootstrap_subdir": "/tools/bootstrap"},
-        MANAGER: {
-            **ssh,
-            **account,
-            **from_folder,
-            **service(server),
-            "bootstrap_manager_script_path": Expression(f"{folder}.cachewarmer_manager_bootstrap_script_path"),
-        },
-        WORKER: {
-            **ssh,
-            **account,
-            **from_folder,
-            **service(server),
-            "bootstrap_worker_script_path": Expression(f"{folder}.cachewarmer_worker_bootstrap_script_path"),
-        },
-        SUBMIT: {
-            **ssh,
-            **account,
-            "warm_mount_addresses": server.address,
-            "depends_on": [f"module.{MANAGER}", f"module.{WORKER}"],
-        },
-    }
-    for name, values in more.items():
-        modules[f"cachewarmer_{name}"] |= values
-    return modules
 
 
 @pytest.mark.timeout(300)
@@ -162,7 +73,14 @@ def test_the_four_modules_from_nothing_to_warm_and_back(
 
     with nothing_left(machine, configuration):
         configuration.write(
-            chained(machine, account, nfs_server, **given, submitjobs={"warm_paths": paths, "exclusion_csv": "f29"})
+            chained(
+                machine,
+                account,
+                nfs_server,
+                folder=FOLDER,
+                **given,
+                submitjobs={"warm_paths": paths, "exclusion_csv": "f29"},
+            )
         )
         done = configuration.apply()
         assert done.code == 0, done.output
@@ -186,12 +104,12 @@ def test_the_four_modules_from_nothing_to_warm_and_back(
         # One more path is one more job; a module's own settings concern that module.
         paths[nfs_server.export].append("/second")
         wanted = given | {"submitjobs": {"warm_paths": paths, "exclusion_csv": "f29"}}
-        configuration.write(chained(machine, account, nfs_server, **wanted))
+        configuration.write(chained(machine, account, nfs_server, folder=FOLDER, **wanted))
         assert configuration.apply().counts == (1, 0, 0)
         assert sorted(job["files"] for job in status(account)["jobs"]) == [7, 29]
         assert pids(machine) == first
         wanted["worker_install"] = {"workers_per_host": 2}
-        configuration.write(chained(machine, account, nfs_server, **wanted))
+        configuration.write(chained(machine, account, nfs_server, folder=FOLDER, **wanted))
         assert configuration.apply().counts == (1, 0, 1)
         services = machine.run(
             "systemctl is-active cachewarmer-worker@1 cachewarmer-worker@2 cachewarmer-worker", check=False
@@ -210,7 +128,7 @@ def test_the_four_modules_from_nothing_to_warm_and_back(
 
         # Asked for, the same is warmed again.
         wanted["submitjobs"] = wanted["submitjobs"] | {"warm_trigger": "monday"}
-        configuration.write(chained(machine, account, nfs_server, **wanted))
+        configuration.write(chained(machine, account, nfs_server, folder=FOLDER, **wanted))
         assert configuration.apply().counts == (2, 0, 2)
         assert len(status(account)["jobs"]) == 4
 
@@ -335,7 +253,7 @@ def test_a_job_that_ends_with_errors_fails_the_apply_with_its_reason(
     account = account | {"queue_name_prefix": "tf-errors"}
     job = {"warm_target_export_path": nfs_server.export, "warm_target_path": "/locked"}
     with nothing_left(machine, configuration):
-        configuration.write(chained(machine, account, nfs_server, **given, submitjobs=job))
+        configuration.write(chained(machine, account, nfs_server, folder=FOLDER, **given, submitjobs=job))
         done = configuration.apply()
         assert done.code == 1
         assert "completed with errors" in done.output
@@ -343,7 +261,7 @@ def test_a_job_that_ends_with_errors_fails_the_apply_with_its_reason(
         assert "locked/f1: " in done.output
         assert "NFS3ERR_ACCES" in done.output
         configuration.write(
-            chained(machine, account, nfs_server, **given, submitjobs=job | {"block_until_warm": False})
+            chained(machine, account, nfs_server, folder=FOLDER, **given, submitjobs=job | {"block_until_warm": False})
         )
         assert configuration.apply().counts == (1, 0, 1)
         assert [job["state"] for job in status(account)["jobs"]].count("completed_with_errors") >= 1
