@@ -52,13 +52,20 @@ def machine(memory_mib: int = 1024) -> Iterator[Node]:
             env={"PATH": "/usr/bin:/bin", "TMPDIR": str(place)},
         )
         stack.callback(stop, child)
-        wait_until(lambda: made.run("true", check=False, seconds=30).returncode == 0, child, "it", made.log, 150)
-        state = made.run("systemctl is-system-running --wait", check=False).stdout.strip()
+        wait_until(lambda: _answers(made), child, "the machine", made.log, 240)
+        state = made.run("systemctl is-system-running --wait", check=False, seconds=240).stdout.strip()
         if state != "running":
             raise RuntimeError(
                 f"the machine is {state}: {made.run('systemctl --failed --no-pager', check=False).stdout}"
             )
         yield made
+
+
+def _answers(made: Node) -> bool:
+    # Connections are taken before there is an sshd in the machine, and then lead nowhere.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return made.run("true", check=False, seconds=20).returncode == 0
+    return False
 
 
 def _pack_own(path: Path, public_key: bytes) -> None:

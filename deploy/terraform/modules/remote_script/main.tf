@@ -74,7 +74,8 @@ resource "terraform_data" "removal" {
 }
 
 resource "terraform_data" "run" {
-  triggers_replace = [var.connection.host, var.connection.port, var.triggers]
+  # What stays on a node is there again when the node is another; what leaves nothing behind need not be.
+  triggers_replace = [length(var.removal_scripts) == 0 ? null : [var.connection.host, tostring(var.connection.port)], var.triggers]
 
   lifecycle {
     precondition {
