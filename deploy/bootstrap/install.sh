@@ -68,7 +68,12 @@ fi
 # The environment of a first CacheWarmer may name the folder; what lies beside this script is what counts.
 (cd "$here" && sha256sum --check --quiet --strict SHA256SUMS) || fail "$here: a file differs from SHA256SUMS; prepare the folder again"
 
-mkdir -p "$bin" "$lib" "$etc" "$units"
+# One at a time: a manager and a worker may come onto the same host at the same moment.
+mkdir -p "$bin"
+exec 9<"$bin"
+flock 9
+
+mkdir -p "$lib" "$etc" "$units"
 chmod 755 "$bin" "$lib" "$etc" "$units"
 put 755 "$here/cachewarmer" "$bin/cachewarmer"
 for name in cachewarmer-manager cachewarmer-worker cachewarmer-jobsubmitter; do
@@ -86,6 +91,15 @@ fi
 put 755 "$here/backoff" "$lib/backoff"
 
 fresh=$etc/$role.fresh
+if [ -n "${CACHEWARMER_SETTINGS-}" ]; then
+  printf '%s\n' "$CACHEWARMER_SETTINGS" >"$fresh"
+  put 640 "$fresh" "$etc/$role.toml"
+  [ -n "$root" ] || chgrp cachewarmer "$etc/$role.toml"
+  CACHEWARMER_CONFIG=/etc/cachewarmer/$role.toml
+elif [ -f "$etc/$role.toml" ]; then
+  rm -f -- "$etc/$role.toml"
+  changed=yes
+fi
 {
   echo "# Written by bootstrap.cachewarmer-$role.sh; run it again to change it."
   lines STORAGE_ACCOUNT STORAGE_ACCOUNT_RESOURCE_GROUP QUEUE_PREFIX
@@ -170,11 +184,22 @@ if [ "$role" = worker ]; then
     esac
   done
 fi
+# Whether a service still runs the program that was here before: the installation of the other role may have replaced it.
+outdated() {
+  pid=$(systemctl_here show -P MainPID "$1")
+  case $(readlink "/proc/${pid:-0}/exe" || true) in
+  *' (deleted)') return 0 ;;
+  *) return 1 ;;
+  esac
+}
+
 for unit in $wanted; do
   systemctl_here enable --quiet "$unit"
-  if [ -n "$changed" ]; then action=restart; else action=start; fi
-  systemctl_here "$action" "$unit" || {
-    systemctl_here status --no-pager --lines=20 "$unit" >&2 || true
+  if [ -n "$changed" ] || outdated "$unit"; then action=restart; else action=start; fi
+  begun=$(date +%s)
+  SYSTEMD_COLORS=0 systemctl_here "$action" "$unit" || {
+    # What the service itself said. "systemctl status" would cut it to the width of a terminal.
+    journalctl --quiet --no-pager --output=cat --since="@$begun" --unit="$unit" >&2 || true
     fail "$unit did not start"
   }
 done

@@ -1,4 +1,4 @@
-"""Two Debian root directories, made once by debootstrap and kept in the cache directory: a minimal one, and a node's."""
+"""Debian root directories, made once by debootstrap and kept in the cache directory: a minimal one, a node's, a machine's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.kernel.image import image
 from tests.servers.need import need
 from tests.servers.ports import cache_directory, locked
 
@@ -14,6 +15,22 @@ VERSION = "2"
 """Counts up when what is built changes."""
 SUITE = "bookworm"
 NODE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "rsyslog", "logrotate")
+MACHINE_PACKAGES = ("nfs-common", "netbase", "kmod", "iproute2")
+MACHINE_UNWANTED_UNITS = ("getty@tty1.service", "serial-getty@ttyS0.service", "e2scrub_reap.service")
+"""Two would wait for udev to announce a terminal; the third costs seconds."""
+MACHINE_INIT = """#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+modprobe virtio_net
+ip link set lo up
+ip link set eth0 up
+ip addr add 10.0.2.15/24 dev eth0
+ip route add default via 10.0.2.2
+tar -C / -xf /dev/vdb
+exec /sbin/init
+"""
+"""Runs before systemd: the network, and what is this machine's own, from its second disk."""
 UNWANTED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt/archives", "var/lib/apt/lists")
 UNWANTED_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer")
 
@@ -35,11 +52,40 @@ def node_root() -> Path:
     with locked("node-image"):
         if not root.exists():
             tree = _debootstrap("node", *NODE_PACKAGES)
-            _run("chroot", tree, "useradd", "--create-home", "--shell", "/bin/bash", "ops")
-            (tree / "etc/sudoers.d/ops").write_text("ops ALL=(ALL) NOPASSWD: ALL\n")
-            _run("chroot", tree, "systemctl", "mask", *UNWANTED_UNITS)
+            _furnish_node(tree)
             _finish(tree, root)
     return root
+
+
+def _furnish_node(tree: Path) -> None:
+    _run("chroot", tree, "useradd", "--create-home", "--shell", "/bin/bash", "ops")
+    (tree / "etc/sudoers.d/ops").write_text("ops ALL=(ALL) NOPASSWD: ALL\n")
+    _run("chroot", tree, "systemctl", "mask", *UNWANTED_UNITS)
+
+
+def machine_root() -> Path:
+    """A disk with a node's file system that can also mount NFS, for a machine with a kernel of its own. Never write into it.
+
+    The kernel's modules come out of the disk of the guests in tests/kernel; that kernel and initramfs boot this one too.
+    """
+    _need_tools()
+    disk = _directory() / "machine.ext4"
+    guest = image()
+    with locked("node-image"):
+        if not disk.exists():
+            tree = _debootstrap("machine", *NODE_PACKAGES, *MACHINE_PACKAGES)
+            _furnish_node(tree)
+            _run("chroot", tree, "systemctl", "mask", *MACHINE_UNWANTED_UNITS)
+            _run("debugfs", "-R", f"rdump /lib/modules {tree}/lib", guest.root)
+            (tree / "guest-init").write_text(MACHINE_INIT)
+            (tree / "guest-init").chmod(0o755)
+            _empty(tree)
+            _run(
+                "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", tree, f"{disk}.unfinished", "1500M"
+            )
+            shutil.rmtree(tree)
+            Path(f"{disk}.unfinished").rename(disk)
+    return disk
 
 
 def _directory() -> Path:
@@ -62,10 +108,14 @@ def _debootstrap(name: str, *packages: str) -> Path:
 
 
 def _finish(tree: Path, root: Path) -> None:
+    _empty(tree)
+    tree.rename(root)
+
+
+def _empty(tree: Path) -> None:
     for name in UNWANTED:
         shutil.rmtree(tree / name, ignore_errors=True)
         (tree / name).mkdir(parents=True)
-    tree.rename(root)
 
 
 def _run(*command: str | Path) -> None:

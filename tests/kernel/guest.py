@@ -112,18 +112,13 @@ def guest(name: str, *, memory_mib: int = 512, forward: tuple[int, ...] = ()) ->
         stack.callback(here.close)
         child = subprocess.Popen(
             [
-                "qemu-system-x86_64",
-                *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory_mib)),
-                *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"),
-                *("-kernel", made.kernel, "-initrd", made.initramfs),
-                *("-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0"),
+                *virtual_machine(made.kernel, made.initramfs, memory_mib),
                 *("-drive", f"if=virtio,format=raw,file={made.root},snapshot=on"),
                 *("-drive", f"if=virtio,format=raw,file={program},readonly=on"),
                 *("-serial", f"file:{console}"),
                 *("-device", "virtio-serial-pci", "-chardev", f"socket,id=control,fd={there.fileno()}"),
                 *("-device", "virtserialport,chardev=control,name=control"),
-                *("-device", "virtio-net-pci,netdev=net,romfile="),
-                *("-netdev", ",".join(["user,id=net", *_forwards(ports)])),
+                *user_network(ports),
             ],
             pass_fds=[there.fileno()],
             stdin=subprocess.DEVNULL,
@@ -141,5 +136,18 @@ def guest(name: str, *, memory_mib: int = 512, forward: tuple[int, ...] = ()) ->
         yield machine
 
 
-def _forwards(ports: Mapping[int, int]) -> list[str]:
-    return [f"hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for inside, outside in ports.items()]
+def virtual_machine(kernel: Path, initramfs: Path, memory_mib: int) -> list[str | Path]:
+    """The command for a machine of two emulated cores that boots this kernel; disks and all else are still to be given."""
+    return [
+        "qemu-system-x86_64",
+        *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory_mib)),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"),
+        *("-kernel", kernel, "-initrd", initramfs),
+        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0"),
+    ]
+
+
+def user_network(ports: Mapping[int, int]) -> list[str]:
+    """The flags for a network that knows only the host's loopback interface, as ``HOST``, and leads these ports in."""
+    forwards = [f"hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for inside, outside in ports.items()]
+    return ["-device", "virtio-net-pci,netdev=net,romfile=", "-netdev", ",".join(["user,id=net", *forwards])]

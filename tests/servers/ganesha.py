@@ -27,6 +27,7 @@ class GaneshaExport:
     """Whether clients must use a source port below 1024."""
     clients: str = ""
     """The only clients allowed; empty: all."""
+    writable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def _block(number: int, export: GaneshaExport, max_read: int) -> str:
     client = f"Access_Type = None; CLIENT {{ Clients = {export.clients}; Access_Type = RO; }}" if export.clients else ""
     return f"""EXPORT {{
   Export_Id = {number}; Path = {export.path}; Pseudo = {export.pseudo or f"/export{number}"};
-  {client or "Access_Type = RO;"} Squash = {export.squash}; SecType = sys;
+  {client or f"Access_Type = {'RW' if export.writable else 'RO'};"} Squash = {export.squash}; SecType = sys;
   PrivilegedPort = {str(export.privileged_port).lower()};
   MaxRead = {max_read}; PrefRead = {max_read}; MaxWrite = 65536; PrefWrite = 65536;
   FSAL {{ Name = VFS; }}

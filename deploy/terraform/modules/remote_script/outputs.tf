@@ -1,0 +1,4 @@
+output "id" {
+  description = "Changes each time the script has run."
+  value       = terraform_data.run.id
+}
