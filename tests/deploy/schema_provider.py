@@ -1,0 +1,92 @@
+"""A Terraform provider that knows a schema and nothing else: enough for ``validate``, and for ``test`` with mocks.
+
+It speaks version 5 of Terraform's plugin protocol (tfplugin5.proto) on a Unix socket. Only the schema is ever encoded;
+every other answer is empty or repeats the question, which is what an encoder of messages is not needed for.
+
+    schema_provider.py SCHEMA.json SOCKET
+"""
+
+import json
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+
+NESTING = {"single": 1, "list": 2, "set": 3, "map": 4}
+
+
+def field(number, value):
+    """One field of a protocol buffer: a message, a text or a number; 0 is left out, as proto3 does."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value) if value else b""
+    raw = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(raw)) + raw
+
+
+def varint(value):
+    """Seven bits a byte, the lowest first."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def block(schema):
+    """``Schema.Block``, from the form of ``terraform providers schema -json``."""
+    out = b""
+    for name, about in sorted(schema["attributes"].items()):
+        flags = ((4, "required"), (5, "optional"), (6, "computed"))
+        flags = b"".join(field(number, int(about.get(flag, False))) for number, flag in flags)
+        out += field(2, field(1, name) + field(2, json.dumps(about["type"])) + flags)
+    for name, about in sorted(schema["block_types"].items()):
+        nested = field(1, name) + field(2, block(about["block"])) + field(3, NESTING[about["nesting_mode"]])
+        out += field(3, nested + field(4, about["min_items"]) + field(5, about["max_items"]))
+    return out
+
+
+def response(schemas):
+    """``GetProviderSchema.Response``."""
+    out = field(1, field(2, block(schemas["provider"]["block"])))
+    for number, kind in ((2, "resource_schemas"), (3, "data_source_schemas")):
+        for name, schema in sorted(schemas[kind].items()):
+            out += field(number, field(1, name) + field(2, field(2, block(schema["block"]))))
+    return out
+
+
+class Provider(grpc.GenericRpcHandler):
+    """Answers without decoding: a prepared configuration has the same encoding as the one asked about."""
+
+    def __init__(self, schemas):
+        schema = response(schemas)
+        self._answers = {
+            "GetSchema": lambda _asked: schema,
+            "PrepareProviderConfig": lambda asked: asked,
+            "ValidateResourceTypeConfig": lambda _asked: b"",
+            "ValidateDataSourceConfig": lambda _asked: b"",
+            "Stop": lambda _asked: b"",
+        }
+
+    def service(self, call):
+        """None, which is "unimplemented", for all that needs a real provider."""
+        _, service, method = call.method.split("/")
+        answer = self._answers.get(method) if service == "tfplugin5.Provider" else None
+        if answer is None:
+            return None
+        return grpc.unary_unary_rpc_method_handler(lambda asked, _context: answer(asked))
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        schemas = json.load(file)
+    server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_send_message_length", -1)])
+    server.add_generic_rpc_handlers([Provider(schemas)])
+    server.add_insecure_port(f"unix:{sys.argv[2]}")
+    server.start()
+    print("ready", flush=True)
+    threading.Event().wait()
+
+
+main()
