@@ -1,0 +1,98 @@
+# Who may do what. docs/operations.md has the same roles, with what each is needed for.
+
+resource "azurerm_user_assigned_identity" "manager" {
+  name                = "${var.identity_name_prefix}-manager"
+  resource_group_name = var.resource_group_name
+  location            = var.location
+  tags                = var.tags
+}
+
+resource "azurerm_user_assigned_identity" "worker" {
+  name                = "${var.identity_name_prefix}-worker"
+  resource_group_name = var.resource_group_name
+  location            = var.location
+  tags                = var.tags
+}
+
+locals {
+  manager = azurerm_user_assigned_identity.manager.principal_id
+  worker  = azurerm_user_assigned_identity.worker.principal_id
+
+  data_roles = {
+    manager-queues = { who = local.manager, role = "Storage Queue Data Contributor", scope = azurerm_storage_account.broker.id }
+    manager-table  = { who = local.manager, role = "Storage Table Data Contributor", scope = azurerm_storage_account.broker.id }
+    worker-work    = { who = local.worker, role = "Storage Queue Data Contributor", scope = azurerm_storage_queue.queue["work"].id }
+    worker-poison  = { who = local.worker, role = "Storage Queue Data Contributor", scope = azurerm_storage_queue.queue["poison"].id }
+    worker-look    = { who = local.worker, role = "Storage Queue Data Reader", scope = azurerm_storage_account.broker.id }
+    worker-table   = { who = local.worker, role = "Storage Table Data Contributor", scope = azurerm_storage_account.broker.id }
+  }
+}
+
+resource "azurerm_role_assignment" "data" {
+  for_each = local.data_roles
+
+  principal_id         = each.value.who
+  principal_type       = "ServicePrincipal"
+  role_definition_name = each.value.role
+  scope                = each.value.scope
+}
+
+# What the manager needs to start and delete workers, in this resource group and no other.
+resource "azurerm_role_definition" "fleet" {
+  name        = "cachewarmer fleet ${var.account_name}"
+  description = "Makes, resizes and deletes the scale set of cachewarmer's workers."
+  scope       = var.resource_group_id
+
+  permissions {
+    actions = [
+      "Microsoft.Compute/virtualMachineScaleSets/*",
+      "Microsoft.Compute/virtualMachines/read",
+      "Microsoft.Compute/virtualMachines/write",
+      "Microsoft.Compute/virtualMachines/delete",
+      "Microsoft.Compute/locations/*/read",
+      "Microsoft.Network/networkInterfaces/read",
+      "Microsoft.Network/networkInterfaces/write",
+      "Microsoft.Network/networkInterfaces/delete",
+      "Microsoft.Network/networkInterfaces/join/action",
+    ]
+  }
+
+  assignable_scopes = [var.resource_group_id]
+}
+
+resource "azurerm_role_assignment" "fleet" {
+  principal_id       = local.manager
+  principal_type     = "ServicePrincipal"
+  role_definition_id = azurerm_role_definition.fleet.role_definition_resource_id
+  scope              = var.resource_group_id
+}
+
+resource "azurerm_role_definition" "join" {
+  name        = "cachewarmer join ${var.account_name}"
+  description = "Puts cachewarmer's workers into a subnet."
+  scope       = var.network_join_scope_id
+
+  permissions {
+    actions = [
+      "Microsoft.Network/virtualNetworks/subnets/read",
+      "Microsoft.Network/virtualNetworks/subnets/join/action",
+    ]
+  }
+
+  assignable_scopes = [var.network_join_scope_id]
+}
+
+resource "azurerm_role_assignment" "join" {
+  principal_id       = local.manager
+  principal_type     = "ServicePrincipal"
+  role_definition_id = azurerm_role_definition.join.role_definition_resource_id
+  scope              = var.network_join_scope_id
+}
+
+# To give the workers their identity.
+resource "azurerm_role_assignment" "assign_identity" {
+  principal_id         = local.manager
+  principal_type       = "ServicePrincipal"
+  role_definition_name = "Managed Identity Operator"
+  scope                = azurerm_user_assigned_identity.worker.id
+}
