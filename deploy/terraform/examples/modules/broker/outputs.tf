@@ -12,7 +12,7 @@ output "manager_identity" {
     id        = azurerm_user_assigned_identity.manager.id
     client_id = azurerm_user_assigned_identity.manager.client_id
   }
-  depends_on = [azurerm_role_assignment.data, azurerm_role_assignment.fleet, azurerm_role_assignment.join, azurerm_role_assignment.assign_identity]
+  depends_on = [azurerm_role_assignment.data, azurerm_role_assignment.fleet, azurerm_role_assignment.assign_identity]
 }
 
 output "worker_identity" {

@@ -37,7 +37,7 @@ resource "azurerm_role_assignment" "data" {
   scope                = each.value.scope
 }
 
-# What the manager needs to start and delete workers, in this resource group and no other.
+# What the manager needs to start and delete workers, in this resource group and no other; the network is in it too.
 resource "azurerm_role_definition" "fleet" {
   name        = "cachewarmer fleet ${var.account_name}"
   description = "Makes, resizes and deletes the scale set of cachewarmer's workers."
@@ -54,6 +54,8 @@ resource "azurerm_role_definition" "fleet" {
       "Microsoft.Network/networkInterfaces/write",
       "Microsoft.Network/networkInterfaces/delete",
       "Microsoft.Network/networkInterfaces/join/action",
+      "Microsoft.Network/virtualNetworks/subnets/read",
+      "Microsoft.Network/virtualNetworks/subnets/join/action",
     ]
   }
 
@@ -65,28 +67,6 @@ resource "azurerm_role_assignment" "fleet" {
   principal_type     = "ServicePrincipal"
   role_definition_id = azurerm_role_definition.fleet.role_definition_resource_id
   scope              = var.resource_group_id
-}
-
-resource "azurerm_role_definition" "join" {
-  name        = "cachewarmer join ${var.account_name}"
-  description = "Puts cachewarmer's workers into a subnet."
-  scope       = var.network_join_scope_id
-
-  permissions {
-    actions = [
-      "Microsoft.Network/virtualNetworks/subnets/read",
-      "Microsoft.Network/virtualNetworks/subnets/join/action",
-    ]
-  }
-
-  assignable_scopes = [var.network_join_scope_id]
-}
-
-resource "azurerm_role_assignment" "join" {
-  principal_id       = local.manager
-  principal_type     = "ServicePrincipal"
-  role_definition_id = azurerm_role_definition.join.role_definition_resource_id
-  scope              = var.network_join_scope_id
 }
 
 # To give the workers their identity.

@@ -24,7 +24,7 @@ variable "resource_group_name" {
 }
 
 variable "resource_group_id" {
-  description = "Id of that resource group: where the manager may make its scale set."
+  description = "Id of that resource group: where the manager may make its scale set. The workers' network must be in it too."
   type        = string
 }
 
@@ -47,11 +47,6 @@ variable "endpoint_subnet_id" {
 variable "virtual_network_ids" {
   description = "Networks in which the account's names lead to the private endpoints, by a name of their own."
   type        = map(string)
-}
-
-variable "network_join_scope_id" {
-  description = "Id of the network, or of the subnet, that the manager may put its workers in."
-  type        = string
 }
 
 variable "identity_name_prefix" {
