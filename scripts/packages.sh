@@ -13,7 +13,7 @@ for group in "$@"; do
       /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
       compgen -G '/usr/lib/*/libpython3.*.so.1.0' >/dev/null || missing+=(python3-dev) ;;
     deploy) want debootstrap debootstrap; want systemd-nspawn systemd-container; want ssh openssh-client
-      want shellcheck shellcheck; want systemd-analyze systemd ;;
+      want shellcheck shellcheck; want systemd-analyze systemd; want cloud-init cloud-init ;;
     fuse) want fusermount3 fuse3 ;;
     kernel) want qemu-system-x86_64 qemu-system-x86; want debootstrap debootstrap; want mke2fs e2fsprogs ;;
     *) echo "packages.sh: unknown group $group" >&2; exit 2 ;;

@@ -110,7 +110,9 @@ class _Bindings:
         )
         self._functions = {
             name.lower(): text
-            for name, text in re.findall(r"^function (\w+)ToHclTerraform\(.*?\n(.*?)^\}", code, re.MULTILINE | re.DOTALL)
+            for name, text in re.findall(
+                r"^function (\w+)ToHclTerraform\(.*?\n(.*?)^\}", code, re.MULTILINE | re.DOTALL
+            )
         }
         self._classes = dict(
             re.findall(r"^(?:export )?class (\w+) extends \S+ \{\n(.*?)^\}", code, re.MULTILINE | re.DOTALL)

@@ -1,7 +1,8 @@
 """A Terraform provider that knows a schema and nothing else: enough for ``validate``, and for ``test`` with mocks.
 
-It speaks version 5 of Terraform's plugin protocol (tfplugin5.proto) on a Unix socket. Only the schema is ever encoded;
-every other answer is empty or repeats the question, which is what an encoder of messages is not needed for.
+It speaks version 5 of Terraform's plugin protocol (tfplugin5.proto) on a Unix socket. That a value is of the right type,
+and that nothing needed is missing, Terraform finds itself; that what only the provider sets is left alone, it leaves to
+providers, and so it is looked at here.
 
     schema_provider.py SCHEMA.json SOCKET
 """
@@ -12,6 +13,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import msgpack
 
 NESTING = {"single": 1, "list": 2, "set": 3, "map": 4}
 
@@ -56,16 +58,53 @@ def response(schemas):
     return out
 
 
+def unconfigurable(schemas, asked):
+    """``ValidateResourceTypeConfig.Response``: an error for each value that only the provider sets."""
+    asked = fields(asked)
+    schema = schemas[asked[1].decode()]["block"]["attributes"]
+    values = msgpack.unpackb(fields(asked[2])[1], ext_hook=lambda _code, _raw: "unknown")
+    out = b""
+    for name, value in values.items():
+        about = schema.get(name)
+        if about is not None and value is not None and not (about.get("required") or about.get("optional")):
+            detail = f"{name} can't be given: it is decided by the provider."
+            out += field(1, field(1, 1) + field(2, "Value for unconfigurable attribute") + field(3, detail))
+    return out
+
+
+def fields(message):
+    """The fields of a message that holds nothing but messages and texts, by number."""
+    found, at = {}, 0
+    while at < len(message):
+        tag, at = read_varint(message, at)
+        length, at = read_varint(message, at)
+        found[tag >> 3] = message[at : at + length]
+        at += length
+    return found
+
+
+def read_varint(message, at):
+    """The number at ``at``, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+
+
 class Provider(grpc.GenericRpcHandler):
-    """Answers without decoding: a prepared configuration has the same encoding as the one asked about."""
+    """Answers what ``validate`` asks. A prepared configuration has the same encoding as the one asked about."""
 
     def __init__(self, schemas):
         schema = response(schemas)
         self._answers = {
             "GetSchema": lambda _asked: schema,
             "PrepareProviderConfig": lambda asked: asked,
-            "ValidateResourceTypeConfig": lambda _asked: b"",
-            "ValidateDataSourceConfig": lambda _asked: b"",
+            "ValidateResourceTypeConfig": lambda asked: unconfigurable(schemas["resource_schemas"], asked),
+            "ValidateDataSourceConfig": lambda asked: unconfigurable(schemas["data_source_schemas"], asked),
             "Stop": lambda _asked: b"",
         }
 

@@ -41,7 +41,6 @@ resource "azurerm_virtual_network_peering" "main" {
 }
 
 resource "azurerm_subnet" "main" {
-  # checkov:skip=CKV2_AZURE_31:Each has a security group, below; the check does not follow for_each.
   for_each = local.subnets
 
   name                 = each.key

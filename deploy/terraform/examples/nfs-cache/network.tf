@@ -29,7 +29,6 @@ locals {
 }
 
 resource "azurerm_subnet" "main" {
-  # checkov:skip=CKV2_AZURE_31:Each has a security group, below; the check does not follow for_each.
   for_each = local.prefixes
 
   name                            = each.key

@@ -23,8 +23,9 @@ locals {
     WantedBy=multi-user.target
   EOT
 
-  # Within double quotes an EnvironmentFile takes \ " ` and $ after a backslash (systemd.exec(5)).
-  lines = [for name, value in var.environment : "${name}=\"${replace(value, "/([\\\\\"`$])/", "\\$1")}\"\n"]
+  # Within double quotes an EnvironmentFile takes \ and " after a backslash, and all else as it is (systemd.exec(5)).
+  escaped = { for name, value in var.environment : name => replace(replace(value, "\\", "\\\\"), "\"", "\\\"") }
+  lines   = [for name, value in local.escaped : "${name}=\"${value}\"\n"]
 
   files = merge(
     { for script in var.scripts : "${local.directory}/${script}" => { mode = "0755", text = file("${path.module}/../../scripts/${script}") } },
