@@ -24,7 +24,7 @@ def terraform(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(terraform, request):
+def copy(terraform):
     """A further copy of the nfs-cache example and its modules, to be spoilt; beside the first, so that its paths hold."""
     root = terraform.root.with_name("spoilt")
     shutil.copytree(terraform.root, root)
@@ -82,10 +82,8 @@ SPOILT = {
     ),
     "a block left out that azurerm needs": (
         "modules/broker/account.tf",
-        "  private_service_connection {\n    name                           = each.key\n    private_connection_resource_id"
-        " = azurerm_storage_account.broker.id\n    subresource_names              = [each.key]\n"
-        "    is_manual_connection           = false\n  }\n",
-        "",
+        "  private_service_connection {\n",
+        "  ip_configuration {\n",
         "Insufficient private_service_connection blocks",
     ),
     "an argument within a block that azurerm does not have": (
@@ -176,7 +174,8 @@ def _scanner():
     checkov()
 
 
-def test_the_scanner_finds_nothing(_scanner, tmp_path):
+@pytest.mark.usefixtures("_scanner")
+def test_the_scanner_finds_nothing(tmp_path):
     """In any module or example; what is allowed all the same says why, where it stands."""
     found = scan(EXAMPLES.parent)
     failed = [f"{one['check_id']} {one['check_name']}: {one['resource']}" for one in found["results"]["failed_checks"]]
