@@ -124,7 +124,8 @@ def main():
     server.add_generic_rpc_handlers([Provider(schemas)])
     server.add_insecure_port(f"unix:{sys.argv[2]}")
     server.start()
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     threading.Event().wait()
 
 

@@ -130,7 +130,7 @@ SPOILT = {
     ),
     "an argument left out that our module needs": (
         "nfs-cache/warm.tf",
-        "  warm_mount_addresses = module.cache.private_ip_address\n",
+        "  warm_mount_addresses = module.cache_ready.address\n",
         "",
         "Missing required argument",
     ),

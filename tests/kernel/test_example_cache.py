@@ -69,6 +69,7 @@ def test_the_cache_keeps_what_was_warmed_on_its_disks(machine, origin):
     }
     run_script(machine, "cache.sh", cache)
     run_script(machine, "serve.sh", serve)
+    run_script(machine, "wait_for_export.sh", {"EXPORT_ADDRESS": "127.0.0.1", "EXPORT_PATH": "/data", "TRIES": "1"})
     assert machine.run("cat /proc/fs/nfsd/threads").out.strip() == "24"
     assert machine.run("cat /sys/class/bdi/$(mountpoint -d /data)/read_ahead_kb").out.strip() == "4096"
     assert "raid0" in machine.run("cat /proc/mdstat").out
@@ -103,6 +104,14 @@ def test_the_cache_keeps_what_was_warmed_on_its_disks(machine, origin):
         read = subprocess.run(["nfs-cat", url], capture_output=True, timeout=60, check=False)
         assert len(read.stdout) == size, read.stderr
     assert warm.reads == 0, "what its disks hold is not read again"
+
+
+def test_who_waits_in_vain_is_told(machine):
+    """A part of an export's name is not that export."""
+    for address, path in (("127.0.0.1", "/dat"), ("10.0.2.15", "/nothing")):
+        waiting = {"EXPORT_ADDRESS": address, "EXPORT_PATH": path, "TRIES": "1"}
+        done = run_script(machine, "wait_for_export.sh", waiting, check=False)
+        assert (done.code, f"{address} does not export {path}" in done.err) == (1, True), done.err
 
 
 def test_the_cache_says_what_it_lacks(machine):

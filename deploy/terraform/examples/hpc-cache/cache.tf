@@ -61,7 +61,7 @@ resource "azurerm_hpc_cache_nfs_target" "filer" {
   name                = "filer"
   resource_group_name = azurerm_resource_group.main.name
   cache_name          = azurerm_hpc_cache.cache.name
-  target_host_name    = module.filer.private_ip_address
+  target_host_name    = module.filer_ready.address
   usage_model         = var.usage_model
 
   namespace_junction {
@@ -69,7 +69,6 @@ resource "azurerm_hpc_cache_nfs_target" "filer" {
     nfs_export     = "/data"
   }
 
-  # The cache looks at the export when it gets the target: the peering must stand, and the filer's setup be done, for which
-  # the bootstrap folder is a proof.
-  depends_on = [azurerm_virtual_network_peering.main, module.bootstrap]
+  # The cache looks at the export when it gets the target.
+  depends_on = [azurerm_virtual_network_peering.main]
 }

@@ -28,6 +28,7 @@ module "controller" {
   image               = var.image
   admin_username      = var.admin_username
   ssh_public_key      = file(pathexpand(var.ssh_public_key_path))
+  cloud_config        = "#cloud-config\n${yamlencode({ package_update = true, packages = ["nfs-common"] })}"
   identity_ids        = [module.broker.manager_identity.id]
   tags                = var.tags
 

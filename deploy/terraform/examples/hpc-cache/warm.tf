@@ -1,5 +1,19 @@
 # The four modules, one after the other. All of them work over SSH on the controller.
 
+module "filer_ready" {
+  source = "../modules/wait_for_export"
+
+  host                 = module.controller.public_ip_address
+  username             = var.admin_username
+  ssh_private_key_path = var.ssh_private_key_path
+
+  server_id      = module.filer.id
+  export_address = module.filer.private_ip_address
+  export_path    = "/data"
+
+  depends_on = [azurerm_virtual_network_peering.main]
+}
+
 module "bootstrap" {
   source = "../../modules/cachewarmer_prepare_bootstrapdir"
 
@@ -7,14 +21,9 @@ module "bootstrap" {
   jumpbox_username     = var.admin_username
   ssh_private_key_path = var.ssh_private_key_path
 
-  bootstrap_mount_address = module.filer.private_ip_address
+  bootstrap_mount_address = module.filer_ready.address
   bootstrap_export_path   = "/data"
-  # The filer may still be at its setup: mount tries for so many minutes.
-  bootstrap_mount_options = "hard,proto=tcp,mountproto=tcp,vers=3,nolock,retry=15"
-  install_nfs_client      = true
   cachewarmer_path        = var.cachewarmer_path
-
-  depends_on = [azurerm_virtual_network_peering.main]
 }
 
 module "manager" {

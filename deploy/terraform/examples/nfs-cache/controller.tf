@@ -29,6 +29,7 @@ module "controller" {
   image_id            = var.controller_image_id
   admin_username      = var.admin_username
   ssh_public_key      = file(pathexpand(var.ssh_public_key_path))
+  cloud_config        = var.allow_internet ? "#cloud-config\n${yamlencode({ package_update = true, packages = ["nfs-common"] })}" : null
   identity_ids        = [module.broker.manager_identity.id]
   encryption_at_host  = var.encryption_at_host
   tags                = var.tags

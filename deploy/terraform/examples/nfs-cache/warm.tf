@@ -16,6 +16,19 @@ locals {
   settings_toml = "[fleet]\n${join("", [for key, value in local.worker_settings : "${key} = ${jsonencode(value)}\n"])}"
 }
 
+module "filer_ready" {
+  source = "../modules/wait_for_export"
+
+  host                 = local.controller_address
+  username             = var.admin_username
+  ssh_private_key_path = var.ssh_private_key_path
+  bastion_address      = var.bastion_address
+
+  server_id      = module.filer.id
+  export_address = module.filer.private_ip_address
+  export_path    = "/data"
+}
+
 module "bootstrap" {
   source = "../../modules/cachewarmer_prepare_bootstrapdir"
 
@@ -24,11 +37,8 @@ module "bootstrap" {
   ssh_private_key_path = var.ssh_private_key_path
   bastion_address      = var.bastion_address
 
-  bootstrap_mount_address = module.filer.private_ip_address
+  bootstrap_mount_address = module.filer_ready.address
   bootstrap_export_path   = "/data"
-  # The filer may still be at its setup: mount tries for so many minutes.
-  bootstrap_mount_options = "hard,proto=tcp,mountproto=tcp,vers=3,nolock,retry=15"
-  install_nfs_client      = var.allow_internet
   cachewarmer_path        = var.cachewarmer_path
 }
 
@@ -80,25 +90,17 @@ module "worker" {
 }
 
 # The cache sets itself up meanwhile; it exports nothing before it has mounted the filer.
-resource "terraform_data" "cache_ready" {
-  triggers_replace = [module.cache.id]
+module "cache_ready" {
+  source = "../modules/wait_for_export"
 
-  connection {
-    type         = "ssh"
-    host         = local.controller_address
-    user         = var.admin_username
-    private_key  = fileexists(pathexpand(var.ssh_private_key_path)) ? file(pathexpand(var.ssh_private_key_path)) : null
-    bastion_host = var.bastion_address == "" ? null : var.bastion_address
-  }
+  host                 = local.controller_address
+  username             = var.admin_username
+  ssh_private_key_path = var.ssh_private_key_path
+  bastion_address      = var.bastion_address
 
-  provisioner "remote-exec" {
-    inline = [
-      "for try in $(seq 180); do /usr/sbin/showmount --no-headers -e ${local.addresses.cache} 2>/dev/null | grep -q '^/data ' && exit 0; sleep 5; done",
-      "echo 'the cache exports nothing after 15 minutes: look at journalctl -u nfs-cache there' >&2; exit 1",
-    ]
-  }
-
-  depends_on = [module.bootstrap]
+  server_id      = module.cache.id
+  export_address = module.cache.private_ip_address
+  export_path    = "/data"
 }
 
 module "jobs" {
@@ -113,12 +115,12 @@ module "jobs" {
   queue_name_prefix = var.queue_name_prefix
   azure_client_id   = module.broker.manager_identity.client_id
 
-  warm_mount_addresses = module.cache.private_ip_address
+  warm_mount_addresses = module.cache_ready.address
   warm_paths           = { "/data" = var.warm_paths }
   inclusion_csv        = var.inclusion_csv
   exclusion_csv        = var.exclusion_csv
   maxFileSizeBytes     = var.max_file_size_bytes
   block_until_warm     = var.block_until_warm
 
-  depends_on = [module.manager, module.worker, terraform_data.cache_ready]
+  depends_on = [module.manager, module.worker]
 }
