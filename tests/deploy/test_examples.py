@@ -1,6 +1,7 @@
 """The Terraform examples, judged by Terraform itself against azurerm's published schema, by a scanner and by cloud-init."""
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 
 import pytest
 
+from cachewarmer.config import FleetSettings
 from tests.deploy.azurerm_schema import provider_schema
 from tests.deploy.scanner import checkov, scan
 from tests.deploy.terraform_offline import EXAMPLES, offline
@@ -188,25 +190,35 @@ def test_the_scanner_finds_nothing(tmp_path):
     assert "CKV_AZURE_44" in {one["check_id"] for one in spoilt["results"]["failed_checks"]}, "it can fail"
 
 
-def cloud_config(terraform, **variables):
-    """The text that a VM gets, rendered by the module."""
-    directory = terraform.examples / "modules/cloud_config"
+def value(terraform, directory, expression, variables):
+    """What Terraform computes for an expression that gives a text."""
     values = directory / "test.tfvars.json"
     values.write_text(json.dumps(variables))
-    expression = 'base64encode("#cloud-config\\n${yamlencode(local.config)}")\n'
-    done = terraform.run(directory, "console", f"-var-file={values}", stdin=expression)
+    done = terraform.run(directory, "console", f"-var-file={values}", stdin=f"base64encode({expression})\n")
     values.unlink()
     assert done.returncode == 0, done.stderr
     return base64.b64decode(done.stdout.strip().strip('"')).decode()
 
 
-@pytest.mark.parametrize("packages", [[], ["nfs-kernel-server", "mdadm"]])
-def test_cloud_init_takes_what_it_is_given(terraform, tmp_path, packages):
+@pytest.mark.parametrize(
+    ("name", "module", "allow_internet"),
+    [
+        ("nfs-cache", "cache_config", True),
+        ("nfs-cache", "cache_config", False),
+        ("nfs-cache", "filer_config", True),
+        ("hpc-cache", "filer_config", True),
+    ],
+)
+def test_cloud_init_takes_what_the_vms_are_given(terraform, tmp_path, name, module, allow_internet):
     """By its own schema; and it says so of something that is wrong."""
     need(shutil.which("cloud-init"), "cloud-init is not installed")
-    text = cloud_config(
-        terraform, name="nfs-cache", scripts=["cache.sh", "serve.sh"], environment={"ORIGIN": "a:/b"}, packages=packages
-    )
+    directory = terraform.examples / name
+    assert terraform.validate(directory) == ""
+    given = {"ssh_public_key_path": "tests/key.pub", "cachewarmer_path": "versions.tf"}
+    if name == "nfs-cache":
+        given["allow_internet"] = allow_internet
+    text = value(terraform, directory, f"module.{module}.text", given)
+    assert ("nfs-kernel-server" in text) == allow_internet
     for wrong, config in ((False, text), (True, text.replace('"b64"', '"base32"'))):
         path = tmp_path / f"{wrong}.yaml"
         path.write_text(config)
@@ -216,10 +228,26 @@ def test_cloud_init_takes_what_it_is_given(terraform, tmp_path, packages):
         assert ("Valid" in done.stdout, done.returncode == 0) == (not wrong, not wrong), done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", ["nfs-cache", "hpc-cache"])
+def test_the_manager_knows_the_settings_that_it_is_given(name):
+    """Each key of the table [fleet] that an example writes is one of the program's settings."""
+    text = (EXAMPLES / name / "warm.tf").read_text()
+    table = re.search(r"worker_settings = \{\n(.*?)\n  \}|\[fleet\]\n(.*?)\n +EOT", text, re.DOTALL)
+    keys = set(re.findall(r"^ +(\w+) +=", table[1] or table[2], re.MULTILINE))
+    assert (
+        {"identity", "image", "allow_internet"} <= keys <= {field.name for field in dataclasses.fields(FleetSettings)}
+    )
+
+
 def test_the_unit_gets_odd_values_as_they_are(terraform):
     """Quotes, dollars and backslashes, through the file from which systemd reads the environment."""
-    value = 'a "b" $HOME \\c `d` e\'f 100%'
-    text = cloud_config(terraform, name="odd", scripts=["serve.sh"], environment={"VALUE": value})
+    odd = 'a "b" $HOME \\c `d` e\'f 100%'
+    text = value(
+        terraform,
+        terraform.examples / "modules/cloud_config",
+        '"#cloud-config\\n${yamlencode(local.config)}"',
+        {"name": "odd", "scripts": ["serve.sh"], "environment": {"VALUE": odd}},
+    )
     files = {
         path: base64.b64decode(content).decode()
         for content, path in re.findall(r'"content": "([^"]*)"\n.*\n  "path": "([^"]*)"', text)
@@ -229,7 +257,7 @@ def test_the_unit_gets_odd_values_as_they_are(terraform):
     # A shell reads this one line of such a file as systemd does, but for the dollar and the backquote.
     line = files["/etc/odd.env"].replace("$", "\\$").replace("`", "\\`")
     done = subprocess.run(["sh", "-c", f'{line}printf %s "$VALUE"'], capture_output=True, text=True, check=True)
-    assert done.stdout == value
+    assert done.stdout == odd
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

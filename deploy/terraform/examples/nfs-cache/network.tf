@@ -25,7 +25,8 @@ locals {
     filer      = cidrhost(local.prefixes.servers, 4)
     cache      = cidrhost(local.prefixes.servers, 5)
   }
-  with_internet = var.allow_internet ? ["controller", "servers", "workers"] : []
+  # Without the Internet the manager still asks Azure Resource Manager for workers, and that has no address within.
+  with_way_out = toset(var.allow_internet ? ["controller", "servers", "workers"] : var.worker_count > 0 ? ["controller"] : [])
 }
 
 resource "azurerm_subnet" "main" {
@@ -70,9 +71,43 @@ resource "azurerm_subnet_network_security_group_association" "main" {
   network_security_group_id = azurerm_network_security_group.main[each.key].id
 }
 
-# The way out, for packages and for signing in; without it only what is in the network can be reached.
+# Of the ways out, all are closed but that to Azure Resource Manager. The storage account has an address within, and so has
+# the service that signs identities in.
+resource "azurerm_network_security_rule" "resource_manager" {
+  count = var.allow_internet ? 0 : 1
+
+  name                        = "resource-manager"
+  resource_group_name         = azurerm_resource_group.main.name
+  network_security_group_name = azurerm_network_security_group.main["controller"].name
+  priority                    = 100
+  direction                   = "Outbound"
+  access                      = "Allow"
+  protocol                    = "Tcp"
+  source_address_prefix       = local.addresses.controller
+  source_port_range           = "*"
+  destination_address_prefix  = "AzureResourceManager"
+  destination_port_range      = "443"
+}
+
+resource "azurerm_network_security_rule" "no_internet" {
+  for_each = { for name, prefix in local.prefixes : name => prefix if !var.allow_internet }
+
+  name                        = "no-internet"
+  resource_group_name         = azurerm_resource_group.main.name
+  network_security_group_name = azurerm_network_security_group.main[each.key].name
+  priority                    = 200
+  direction                   = "Outbound"
+  access                      = "Deny"
+  protocol                    = "*"
+  source_address_prefix       = "*"
+  source_port_range           = "*"
+  destination_address_prefix  = "Internet"
+  destination_port_range      = "*"
+}
+
+# The way out itself: subnets have none of their own.
 resource "azurerm_public_ip" "nat" {
-  count = var.allow_internet ? 1 : 0
+  count = length(local.with_way_out) > 0 ? 1 : 0
 
   name                = "${var.name_prefix}-nat"
   resource_group_name = azurerm_resource_group.main.name
@@ -83,7 +118,7 @@ resource "azurerm_public_ip" "nat" {
 }
 
 resource "azurerm_nat_gateway" "main" {
-  count = var.allow_internet ? 1 : 0
+  count = length(local.with_way_out) > 0 ? 1 : 0
 
   name                = "${var.name_prefix}-nat"
   resource_group_name = azurerm_resource_group.main.name
@@ -93,14 +128,14 @@ resource "azurerm_nat_gateway" "main" {
 }
 
 resource "azurerm_nat_gateway_public_ip_association" "main" {
-  count = var.allow_internet ? 1 : 0
+  count = length(local.with_way_out) > 0 ? 1 : 0
 
   nat_gateway_id       = azurerm_nat_gateway.main[0].id
   public_ip_address_id = azurerm_public_ip.nat[0].id
 }
 
 resource "azurerm_subnet_nat_gateway_association" "main" {
-  for_each = toset(local.with_internet)
+  for_each = local.with_way_out
 
   subnet_id      = azurerm_subnet.main[each.key].id
   nat_gateway_id = azurerm_nat_gateway.main[0].id

@@ -84,7 +84,7 @@ variable "address_space" {
 }
 
 variable "allow_internet" {
-  description = "Whether VMs may fetch packages from the Internet, through a NAT gateway. false: their images must have what they need (README.md)."
+  description = "Whether VMs reach the Internet, through a NAT gateway, and fetch packages. false: their images must have what they need (README.md)."
   type        = bool
   default     = true
 }

@@ -44,12 +44,30 @@ run "without_internet" {
   }
 
   assert {
-    condition     = length(azurerm_nat_gateway.main) + length(azurerm_public_ip.nat) + length(azurerm_subnet_nat_gateway_association.main) == 0
-    error_message = "Nothing leads out."
+    condition     = keys(azurerm_subnet_nat_gateway_association.main) == ["controller"] && azurerm_network_security_rule.resource_manager[0].destination_address_prefix == "AzureResourceManager"
+    error_message = "The manager alone gets out, and to Azure Resource Manager alone."
+  }
+  assert {
+    condition     = alltrue([for rule in azurerm_network_security_rule.no_internet : rule.access == "Deny" && rule.priority > azurerm_network_security_rule.resource_manager[0].priority]) && length(azurerm_network_security_rule.no_internet) == 4
+    error_message = "All else is refused, on every subnet."
   }
   assert {
     condition     = !strcontains(module.cache_config.text, "packages") && !strcontains(module.filer_config.text, "packages")
     error_message = "No package is fetched."
+  }
+}
+
+run "without_internet_or_fleet" {
+  command = plan
+
+  variables {
+    allow_internet = false
+    worker_count   = 0
+  }
+
+  assert {
+    condition     = length(azurerm_nat_gateway.main) + length(azurerm_public_ip.nat) + length(azurerm_subnet_nat_gateway_association.main) == 0
+    error_message = "Nothing leads out."
   }
 }
 
