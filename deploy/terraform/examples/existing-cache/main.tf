@@ -32,6 +32,7 @@ module "manager" {
   bootstrap_export_path         = module.bootstrap[var.manager_address].bootstrap_export_path
   bootstrap_manager_script_path = module.bootstrap[var.manager_address].cachewarmer_manager_bootstrap_script_path
   bootstrap_version             = module.bootstrap[var.manager_address].bootstrap_version
+  settings_toml                 = var.settings_toml
 
   storage_account           = var.storage_account
   queue_name_prefix         = var.queue_name_prefix
@@ -55,6 +56,7 @@ module "worker" {
   bootstrap_worker_script_path = module.bootstrap[each.key].cachewarmer_worker_bootstrap_script_path
   bootstrap_version            = module.bootstrap[each.key].bootstrap_version
   workers_per_host             = var.workers_per_host
+  settings_toml                = var.settings_toml
 
   storage_account           = var.storage_account
   queue_name_prefix         = var.queue_name_prefix

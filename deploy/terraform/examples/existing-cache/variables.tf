@@ -119,6 +119,13 @@ variable "bootstrap_directory" {
   default     = "/var/lib/cachewarmer-bootstrap"
 }
 
+variable "settings_toml" {
+  description = "Settings of manager and workers beyond these variables, as the text of a TOML file (docs/operations.md); empty: none."
+  type        = string
+  default     = ""
+  sensitive   = true
+}
+
 # -- the broker --
 
 variable "storage_account" {
