@@ -48,21 +48,24 @@ class Done:
 class Root:
     """A directory with a root module, and the commands on it."""
 
-    def __init__(self, directory: Path, program: str = "terraform") -> None:
+    def __init__(
+        self, directory: Path, program: str = "terraform", environment: Mapping[str, str] | None = None
+    ) -> None:
         self.directory = directory
         self._program = program
+        self._environment = dict(environment or {})
 
-    def run(self, *arguments: str, seconds: float = 240, data: Path | None = None) -> Done:
+    def run(self, *arguments: str, seconds: float = 240, data: Path | None = None, stdin: str = "") -> Done:
         """One command. It asks nothing, and asks nobody for a newer version of itself."""
         need(shutil.which(self._program), f"{self._program} is not installed: put its executable on the PATH")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "SSH_"))}
         environment |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "HOME": str(self.directory)}
-        environment |= {"TF_DATA_DIR": str(data)} if data else {}
+        environment |= self._environment | ({"TF_DATA_DIR": str(data)} if data else {})
         done = subprocess.run(
             [self._program, *arguments],
             cwd=self.directory,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -4,71 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.deploy.azurerm_schema import provider_schema
-from tests.servers.need import need
-from tests.servers.ports import REPOSITORY, stop
+from tests.deploy.terraform import DEPLOY, Root
+from tests.servers.ports import stop
 
-TERRAFORM = REPOSITORY / "deploy/terraform"
-EXAMPLES = TERRAFORM / "examples"
+EXAMPLES = DEPLOY / "terraform/examples"
 DECLARED = re.compile(r'^\s*(resource|data)\s+"(azurerm_\w+)"', re.MULTILINE)
+REGISTRIES = ("registry.terraform.io", "registry.opentofu.org")
+"""What a provider's name begins with where nothing else is said: in Terraform, and in OpenTofu."""
 
 
-@dataclass(frozen=True)
 class Offline:
-    """A copy of ``deploy/terraform`` to be looked at, and changed, at will."""
+    """A copy of ``deploy``, to be looked at and changed at will."""
 
-    root: Path
-    environment: dict[str, str]
+    def __init__(self, copy: Path, program: str, environment: dict[str, str]) -> None:
+        self.terraform = copy / "terraform"
+        self.examples = self.terraform / "examples"
+        self._program = program
+        self._environment = environment
 
-    @property
-    def examples(self) -> Path:
-        return self.root / "examples"
-
-    def run(self, directory: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """One Terraform command in ``directory``, without colours."""
-        return subprocess.run(
-            ["terraform", *arguments],
-            cwd=directory,
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+    def root(self, directory: Path) -> Root:
+        """The commands on one directory."""
+        return Root(directory, self._program, self._environment)
 
     def validate(self, directory: Path) -> str:
         """What Terraform finds wrong; empty if nothing."""
-        ready = self.run(directory, "init", "-backend=false", "-input=false", "-no-color")
-        if ready.returncode:
-            return ready.stdout + ready.stderr
-        found = json.loads(self.run(directory, "validate", "-json", "-no-color").stdout)
+        root = self.root(directory)
+        ready = root.run("init", "-backend=false", "-input=false", "-no-color")
+        if ready.code:
+            return ready.output
+        found = json.loads(root.run("validate", "-json", "-no-color").output)
         return "\n".join(f"{one['severity']}: {one['summary']}: {one['detail']}" for one in found["diagnostics"])
 
 
-def declared(root: Path) -> tuple[set[str], set[str]]:
-    """The azurerm resources and data sources that are used below ``root``."""
-    found = [pair for path in root.rglob("*.tf") for pair in DECLARED.findall(path.read_text())]
+def declared(directory: Path) -> tuple[set[str], set[str]]:
+    """The azurerm resources and data sources that are used below ``directory``."""
+    found = [pair for path in directory.rglob("*.tf") for pair in DECLARED.findall(path.read_text())]
     return {name for kind, name in found if kind == "resource"}, {name for kind, name in found if kind == "data"}
 
 
 @contextlib.contextmanager
-def offline(place: Path) -> Iterator[Offline]:
-    """Copies the examples and the modules to ``place`` and runs the provider."""
-    need(shutil.which("terraform"), "terraform is not installed")
-    root = place / "terraform"
-    shutil.copytree(TERRAFORM, root, ignore=shutil.ignore_patterns(".terraform*"))
+def offline(place: Path, program: str) -> Iterator[Offline]:
+    """Copies ``deploy`` into ``place`` and runs the provider."""
+    copy = place / "deploy"
+    shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns(".terraform*"))
     schema, socket = place / "schema.json", place / "provider.sock"
-    schema.write_text(json.dumps(provider_schema(*declared(root))))
+    schema.write_text(json.dumps(provider_schema(*declared(copy))))
     child = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("schema_provider.py"), schema, socket],
         stdin=subprocess.DEVNULL,
@@ -87,15 +75,5 @@ def offline(place: Path) -> Iterator[Offline]:
             "Test": True,
             "Addr": {"Network": "unix", "String": str(socket)},
         }
-        settings = place / "terraformrc"
-        settings.touch()
-        yield Offline(
-            root,
-            os.environ
-            | {
-                "TF_REATTACH_PROVIDERS": json.dumps({"registry.terraform.io/hashicorp/azurerm": attach}),
-                "TF_CLI_CONFIG_FILE": str(settings),
-                "TF_IN_AUTOMATION": "1",
-                "CHECKPOINT_DISABLE": "1",
-            },
-        )
+        providers = {f"{registry}/hashicorp/azurerm": attach for registry in REGISTRIES}
+        yield Offline(copy, program, {"TF_REATTACH_PROVIDERS": json.dumps(providers)})

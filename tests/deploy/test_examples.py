@@ -12,6 +12,7 @@ import pytest
 from cachewarmer.config import FleetSettings
 from tests.deploy.azurerm_schema import provider_schema
 from tests.deploy.scanner import checkov, scan
+from tests.deploy.terraform import programs
 from tests.deploy.terraform_offline import EXAMPLES, offline
 from tests.servers.need import need
 
@@ -19,17 +20,17 @@ NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/config.auto.tfvars"
 SCRIPTS = sorted((EXAMPLES / "scripts").glob("*.sh"))
 
 
-@pytest.fixture(scope="module")
-def terraform(tmp_path_factory):
-    with offline(tmp_path_factory.mktemp("examples")) as found:
+@pytest.fixture(scope="module", params=programs())
+def terraform(request, tmp_path_factory):
+    with offline(tmp_path_factory.mktemp("examples"), request.param) as found:
         yield found
 
 
 @pytest.fixture
 def copy(terraform):
     """A further copy of the nfs-cache example and its modules, to be spoilt; beside the first, so that its paths hold."""
-    root = terraform.root.with_name("spoilt")
-    shutil.copytree(terraform.root, root)
+    root = terraform.terraform.with_name("spoilt")
+    shutil.copytree(terraform.terraform, root)
     yield root / "examples"
     shutil.rmtree(root)
 
@@ -44,8 +45,8 @@ def test_they_are_what_the_documentation_says():
 
 def test_they_are_formatted(terraform):
     """As ``terraform fmt`` writes them."""
-    done = terraform.run(EXAMPLES, "fmt", "-check", "-recursive", "-diff", "-no-color")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = terraform.root(EXAMPLES).run("fmt", "-check", "-recursive", "-diff", "-no-color")
+    assert done.code == 0, done.output
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,10 +58,10 @@ def test_terraform_finds_them_valid(terraform, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_their_plans_are_as_stated(terraform, name):
     """All expressions can be computed with the values of ``config.auto.tfvars``, and what each plan states holds."""
-    done = terraform.run(terraform.examples / name, "test", "-no-color")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"[1-9]\d* passed, 0 failed", done.stdout)
-    assert "Warning" not in done.stdout, "such as a value for a variable that is not declared"
+    done = terraform.root(terraform.examples / name).run("test", "-no-color")
+    assert done.code == 0, done.output
+    assert re.search(r"[1-9]\d* passed, 0 failed", done.output)
+    assert "Warning" not in done.output, "such as a value for a variable that is not declared"
 
 
 SPOILT = {
@@ -194,10 +195,10 @@ def value(terraform, directory, expression, variables):
     """What Terraform computes for an expression that gives a text."""
     values = directory / "test.tfvars.json"
     values.write_text(json.dumps(variables))
-    done = terraform.run(directory, "console", f"-var-file={values}", stdin=f"base64encode({expression})\n")
+    done = terraform.root(directory).run("console", f"-var-file={values}", stdin=f"base64encode({expression})\n")
     values.unlink()
-    assert done.returncode == 0, done.stderr
-    return base64.b64decode(done.stdout.strip().strip('"')).decode()
+    assert done.code == 0, done.output
+    return base64.b64decode(done.output.strip().strip('"')).decode()
 
 
 @pytest.mark.parametrize(
