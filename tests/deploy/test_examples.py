@@ -17,7 +17,6 @@ from tests.deploy.terraform_offline import EXAMPLES, offline
 from tests.servers.need import need
 
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/config.auto.tfvars"))
-SCRIPTS = sorted((EXAMPLES / "scripts").glob("*.sh"))
 
 
 @pytest.fixture(scope="module", params=programs())
@@ -259,11 +258,3 @@ def test_the_unit_gets_odd_values_as_they_are(terraform):
     line = files["/etc/odd.env"].replace("$", "\\$").replace("`", "\\`")
     done = subprocess.run(["sh", "-c", f'{line}printf %s "$VALUE"'], capture_output=True, text=True, check=True)
     assert done.stdout == odd
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_shellcheck_finds_nothing_in_what_a_vm_runs(script):
-    """Of the scripts that cloud-init brings."""
-    need(shutil.which("shellcheck"), "shellcheck is not installed")
-    done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout

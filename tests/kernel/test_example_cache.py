@@ -1,17 +1,13 @@
 """The scripts that make the example's cache and filer VMs, run for real: does what was warmed lie on the cache's disks?"""
 
-import json
 import shlex
-import shutil
-import subprocess
-import sys
 
 import pytest
 
+from tests.kernel.clients import read_tree, warm_through
 from tests.kernel.guest import HOST, guest
-from tests.kernel.origin import BYTES, FILES, LARGE_BYTES, SMALL_FILES, Counted, counting, make_tree
+from tests.kernel.origin import BYTES, FILES, Counted, counting, make_tree
 from tests.servers.ganesha import ganesha
-from tests.servers.need import need
 from tests.servers.ports import REPOSITORY
 
 pytestmark = pytest.mark.timeout(400)
@@ -51,7 +47,6 @@ def origin(tmp_path_factory):
 
 def test_the_cache_keeps_what_was_warmed_on_its_disks(machine, origin):
     """Set up, warmed, its memory emptied, set up once more: all is read again, and the origin sees no READ."""
-    need(shutil.which("nfs-cat"), "libnfs-utils is not installed")
     server, far = origin
     cache = {
         "ORIGIN": f"{HOST}:{server.export}",
@@ -77,18 +72,7 @@ def test_the_cache_keeps_what_was_warmed_on_its_disks(machine, origin):
     nfs, mountd = machine.ports[NFS], machine.ports[MOUNTD]
     empty = stored(machine)
     cold = Counted(far)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "cachewarmer", "warm", "--transport", "nfs", "--json"),
-            f"nfs://127.0.0.1/data/tree?nfsport={nfs}&mountport={mountd}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + machine.log()
-    report = json.loads(done.stdout)
+    report = warm_through("/data/tree", nfs, mountd)
     assert (report["files"], report["bytes"]) == (FILES, BYTES)
     assert cold.read_bytes >= BYTES, "it was cold"
 
@@ -98,11 +82,7 @@ def test_the_cache_keeps_what_was_warmed_on_its_disks(machine, origin):
     run_script(machine, "cache.sh", cache)
     run_script(machine, "serve.sh", serve)
     warm = Counted(far)
-    names = [(f"d{number % 3}/f{number}", 13_000) for number in range(SMALL_FILES)]
-    for name, size in [*names, ("large", LARGE_BYTES)]:
-        url = f"nfs://127.0.0.1/data/tree/{name}?version=3&nfsport={nfs}&mountport={mountd}"
-        read = subprocess.run(["nfs-cat", url], capture_output=True, timeout=60, check=False)
-        assert len(read.stdout) == size, read.stderr
+    read_tree("/data/tree", nfs, mountd)
     assert warm.reads == 0, "what its disks hold is not read again"
 
 
