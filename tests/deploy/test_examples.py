@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,20 @@ def test_their_plans_are_as_stated(terraform, name):
     assert done.code == 0, done.output
     assert re.search(r"[1-9]\d* passed, 0 failed", done.output)
     assert "Warning" not in done.output, "such as a value for a variable that is not declared"
+
+
+def test_what_is_made_is_wired_as_stated(terraform):
+    """With every value known: outputs, the manager's settings, and who gets which role where."""
+    example = terraform.examples / "nfs-cache"
+    tests = example / "made"
+    tests.mkdir()
+    shutil.copy(Path(__file__).with_name("nfs_cache_made.tftest.hcl"), tests / "made.tftest.hcl")
+    root = terraform.root(example)
+    assert root.run("init", "-backend=false", "-input=false", "-no-color", "-test-directory=made").code == 0
+    done = root.run("test", "-no-color", "-test-directory=made")
+    shutil.rmtree(tests)
+    assert done.code == 0, done.output
+    assert "1 passed, 0 failed" in done.output
 
 
 SPOILT = {

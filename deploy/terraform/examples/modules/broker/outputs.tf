@@ -23,3 +23,8 @@ output "worker_identity" {
   }
   depends_on = [azurerm_role_assignment.data]
 }
+
+output "data_roles" {
+  description = "Who may do what with the account: principal, role and scope."
+  value       = [for one in azurerm_role_assignment.data : { who = one.principal_id, role = one.role_definition_name, scope = one.scope }]
+}
