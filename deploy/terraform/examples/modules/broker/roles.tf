@@ -37,24 +37,24 @@ resource "azurerm_role_assignment" "data" {
   scope                = each.value.scope
 }
 
-# What the manager needs to start and delete workers, in this resource group and no other; the network is in it too.
+# What the manager asks for when it starts and deletes workers, in this resource group and no other; the network is in it
+# too. Which identity it may give them is said below, since a role here would let it give any.
 resource "azurerm_role_definition" "fleet" {
   name        = "cachewarmer fleet ${var.account_name}"
-  description = "Makes, resizes and deletes the scale set of cachewarmer's workers."
+  description = "Starts and deletes the scale set of cachewarmer's workers."
   scope       = var.resource_group_id
 
   permissions {
     actions = [
-      "Microsoft.Compute/virtualMachineScaleSets/*",
-      "Microsoft.Compute/virtualMachines/read",
-      "Microsoft.Compute/virtualMachines/write",
+      "Microsoft.Compute/locations/operations/read",
+      "Microsoft.Compute/virtualMachineScaleSets/delete",
+      "Microsoft.Compute/virtualMachineScaleSets/delete/action",
+      "Microsoft.Compute/virtualMachineScaleSets/read",
+      "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
+      "Microsoft.Compute/virtualMachineScaleSets/write",
       "Microsoft.Compute/virtualMachines/delete",
-      "Microsoft.Compute/locations/*/read",
+      "Microsoft.Compute/virtualMachines/read",
       "Microsoft.Network/networkInterfaces/read",
-      "Microsoft.Network/networkInterfaces/write",
-      "Microsoft.Network/networkInterfaces/delete",
-      "Microsoft.Network/networkInterfaces/join/action",
-      "Microsoft.Network/virtualNetworks/subnets/read",
       "Microsoft.Network/virtualNetworks/subnets/join/action",
     ]
   }
@@ -69,7 +69,7 @@ resource "azurerm_role_assignment" "fleet" {
   scope              = var.resource_group_id
 }
 
-# To give the workers their identity.
+# To look at the workers' identity and give it to them.
 resource "azurerm_role_assignment" "assign_identity" {
   principal_id         = local.manager
   principal_type       = "ServicePrincipal"
