@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +80,16 @@ class Root:
         """``init``, without a provider."""
         done = self.run("init", "-backend=false", "-input=false", "-no-color")
         assert done.code == 0, done.output
+
+    def text(self, expression: str, variables: Mapping[str, object]) -> str:
+        """The text that an expression gives, with these values for the root module's variables."""
+        values = json.dumps(variables)
+        with tempfile.NamedTemporaryFile("w", suffix=".tfvars.json") as file:
+            file.write(values)
+            file.flush()
+            done = self.run("console", f"-var-file={file.name}", stdin=f"base64encode({expression})\n")
+        assert done.code == 0, done.output
+        return base64.b64decode(done.output.strip().strip('"')).decode()
 
     def apply(self, *arguments: str, seconds: float = 240) -> Done:
         """``apply`` without asking."""

@@ -1,6 +1,8 @@
-"""The example existing-cache, applied as it is to a machine with systemd: addresses in, warm out, nothing left behind."""
+"""On a machine with systemd: the example existing-cache, applied as it is, and what cloud-init brings to a VM of the others."""
 
+import base64
 import json
+import re
 import shutil
 
 import pytest
@@ -72,3 +74,27 @@ def test_it_installs_warms_and_goes_away(machine, azurite_connection, nfs_server
         gone = example.destroy()
     assert gone.code == 0, gone.output
     assert left(machine) == []
+
+
+def test_systemd_takes_a_vms_unit_and_gives_its_values_as_they_are(machine):
+    """The unit that runs a VM's scripts is valid; quotes, dollars and backslashes survive the file of its environment."""
+    odd = 'a "b" $HOME ${x} \\c `d` e\'f 100% \\'
+    text = Root(DEPLOY / "terraform/examples/modules/cloud_config").text(
+        '"#cloud-config\\n${yamlencode(local.config)}"',
+        {"name": "odd", "scripts": ["cache.sh", "serve.sh"], "environment": {"VALUE": odd, "LAST": "last"}},
+    )
+    files = {
+        path: base64.b64decode(content).decode()
+        for content, path in re.findall(r'"content": "([^"]*)"\n.*\n  "path": "([^"]*)"', text)
+    }
+    scripts = {f"/usr/local/lib/odd/{name}.sh" for name in ("cache", "serve")}
+    assert set(files) == {"/etc/odd.env", "/etc/systemd/system/odd.service"} | scripts
+    for path, content in files.items():
+        machine.run(f"mkdir -p $(dirname {path}); cat >{path}; chmod 755 {path}", stdin=content.removesuffix("\n"))
+    valid = machine.run("chmod 644 /etc/systemd/system/odd.service; systemd-analyze verify --man=no odd.service")
+    assert valid.stdout + valid.stderr == ""
+    shown = machine.run("systemctl daemon-reload; systemctl show -P ExecStart odd.service").stdout
+    assert re.findall(r"path=(\S+)", shown) == ["/usr/local/lib/odd/cache.sh", "/usr/local/lib/odd/serve.sh"]
+    run = "systemd-run --quiet --wait --pipe -p EnvironmentFile=/etc/odd.env printenv VALUE LAST"
+    assert machine.run(run).stdout == f"{odd}\nlast\n"
+    machine.run(f"rm -r /usr/local/lib/odd {' '.join(set(files) - scripts)}; systemctl daemon-reload")

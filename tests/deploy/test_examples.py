@@ -1,8 +1,6 @@
 """The Terraform examples, judged by Terraform itself against azurerm's published schema, by a scanner and by cloud-init."""
 
-import base64
 import dataclasses
-import json
 import re
 import shutil
 import subprocess
@@ -191,6 +189,7 @@ def _scanner():
     checkov()
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.usefixtures("_scanner")
 def test_the_scanner_finds_nothing(tmp_path):
     """In any module or example; what is allowed all the same says why, where it stands."""
@@ -203,16 +202,6 @@ def test_the_scanner_finds_nothing(tmp_path):
     (tmp_path / "main.tf").write_text((EXAMPLES / "modules/broker/account.tf").read_text().replace("TLS1_2", "TLS1_0"))
     spoilt = scan(tmp_path)
     assert "CKV_AZURE_44" in {one["check_id"] for one in spoilt["results"]["failed_checks"]}, "it can fail"
-
-
-def value(terraform, directory, expression, variables):
-    """What Terraform computes for an expression that gives a text."""
-    values = directory / "test.tfvars.json"
-    values.write_text(json.dumps(variables))
-    done = terraform.root(directory).run("console", f"-var-file={values}", stdin=f"base64encode({expression})\n")
-    values.unlink()
-    assert done.code == 0, done.output
-    return base64.b64decode(done.output.strip().strip('"')).decode()
 
 
 @pytest.mark.parametrize(
@@ -232,7 +221,7 @@ def test_cloud_init_takes_what_the_vms_are_given(terraform, tmp_path, name, modu
     given = {"ssh_public_key_path": "tests/key.pub", "cachewarmer_path": "versions.tf"}
     if name == "nfs-cache":
         given["allow_internet"] = allow_internet
-    text = value(terraform, directory, f"module.{module}.text", given)
+    text = terraform.root(directory).text(f"module.{module}.text", given)
     assert ("nfs-kernel-server" in text) == allow_internet
     for wrong, config in ((False, text), (True, text.replace('"b64"', '"base32"'))):
         path = tmp_path / f"{wrong}.yaml"
@@ -252,24 +241,3 @@ def test_the_manager_knows_the_settings_that_it_is_given(name):
     assert (
         {"identity", "image", "allow_internet"} <= keys <= {field.name for field in dataclasses.fields(FleetSettings)}
     )
-
-
-def test_the_unit_gets_odd_values_as_they_are(terraform):
-    """Quotes, dollars and backslashes, through the file from which systemd reads the environment."""
-    odd = 'a "b" $HOME \\c `d` e\'f 100%'
-    text = value(
-        terraform,
-        terraform.examples / "modules/cloud_config",
-        '"#cloud-config\\n${yamlencode(local.config)}"',
-        {"name": "odd", "scripts": ["serve.sh"], "environment": {"VALUE": odd}},
-    )
-    files = {
-        path: base64.b64decode(content).decode()
-        for content, path in re.findall(r'"content": "([^"]*)"\n.*\n  "path": "([^"]*)"', text)
-    }
-    assert set(files) == {"/etc/odd.env", "/etc/systemd/system/odd.service", "/usr/local/lib/odd/serve.sh"}
-    assert "ExecStart=/usr/local/lib/odd/serve.sh\n" in files["/etc/systemd/system/odd.service"]
-    # A shell reads this one line of such a file as systemd does, but for the dollar and the backquote.
-    line = files["/etc/odd.env"].replace("$", "\\$").replace("`", "\\`")
-    done = subprocess.run(["sh", "-c", f'{line}printf %s "$VALUE"'], capture_output=True, text=True, check=True)
-    assert done.stdout == odd
