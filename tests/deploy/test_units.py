@@ -10,7 +10,14 @@ from tests.servers.need import need
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-SCRIPTS = sorted([*(DEPLOY / "bootstrap").glob("*.sh"), DEPLOY / "bundle/build", DEPLOY / "systemd/backoff"])
+SCRIPTS = sorted(
+    [
+        *(DEPLOY / "bootstrap").glob("*.sh"),
+        *(DEPLOY / "terraform/examples/scripts").glob("*.sh"),
+        DEPLOY / "bundle/build",
+        DEPLOY / "systemd/backoff",
+    ]
+)
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)

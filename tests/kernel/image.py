@@ -20,10 +20,10 @@ from pathlib import Path
 from tests.servers.need import need
 from tests.servers.ports import cache_directory, locked
 
-VERSION = "5"
+VERSION = "6"
 """Counts up when what is built changes."""
 SUITE = "bookworm"
-PACKAGES = "nfs-common,nfs-kernel-server,python3,kmod,iproute2,procps,busybox-static"
+PACKAGES = "nfs-common,nfs-kernel-server,python3,kmod,iproute2,procps,busybox-static,mdadm,cachefilesd"
 FIRST_MODULES = ("virtio_pci", "virtio_blk", "ext4")
 """What the kernel needs to find its root; those they depend on come along."""
 INIT = """#!/bin/busybox sh

@@ -1,16 +1,11 @@
 """The cache that most people run: a Linux knfsd that re-exports a far NFS server. Is it warm afterwards?"""
 
-import json
-import shutil
-import subprocess
-import sys
-
 import pytest
 
+from tests.kernel.clients import read_tree, warm_through
 from tests.kernel.guest import HOST, guest
 from tests.kernel.origin import BYTES, FILES, SMALL_FILES, Counted, counting, make_tree
 from tests.servers.ganesha import ganesha
-from tests.servers.need import need
 
 pytestmark = pytest.mark.timeout(400)
 NFS, MOUNTD = 2049, 20048
@@ -42,23 +37,11 @@ def cache(origin):
 
 def test_one_warm_up_leaves_no_read_for_the_origin(cache, origin, capsys):
     """The direct reader warms through the cache; then two other clients read all of it, and the origin sees no READ."""
-    need(shutil.which("nfs-cat"), "libnfs-utils is not installed")
     _, far = origin
     nfs, mountd = cache.ports[NFS], cache.ports[MOUNTD]
     with counting("127.0.0.1", nfs) as near:
         cold, asked = Counted(far), Counted(near)
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "cachewarmer", "warm", "--transport", "nfs", "--json"),
-                f"nfs://127.0.0.1/srv/cache/tree?nfsport={near.port}&mountport={mountd}",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr + cache.log()
-        report = json.loads(done.stdout)
+        report = warm_through("/srv/cache/tree", near.port, mountd)
         assert (report["files"], report["bytes"]) == (FILES, BYTES)
         assert cold.read_bytes >= BYTES, "it was cold"
         assert asked.read_bytes == BYTES
@@ -67,10 +50,7 @@ def test_one_warm_up_leaves_no_read_for_the_origin(cache, origin, capsys):
         assert asked.calls - asked.reads < 1.4 * FILES, "about one GETATTR a file beside its READs"
 
     warm = Counted(far)
-    for number in range(SMALL_FILES):
-        url = f"nfs://127.0.0.1/srv/cache/tree/d{number % 3}/f{number}?version=3&nfsport={nfs}&mountport={mountd}"
-        read = subprocess.run(["nfs-cat", url], capture_output=True, timeout=60, check=False)
-        assert len(read.stdout) == 13_000, read.stderr
+    read_tree("/srv/cache/tree", nfs, mountd)
     assert warm.reads == 0
 
     with guest("client", memory_mib=384) as client:

@@ -1,0 +1,4 @@
+output "text" {
+  description = "A #cloud-config document."
+  value       = "#cloud-config\n${yamlencode(local.config)}"
+}

@@ -1,0 +1,79 @@
+"""Terraform on a copy of the examples, with a provider that knows azurerm's schema: no network, no account, no download."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.deploy.azurerm_schema import provider_schema
+from tests.deploy.terraform import DEPLOY, Root
+from tests.servers.ports import stop
+
+EXAMPLES = DEPLOY / "terraform/examples"
+DECLARED = re.compile(r'^\s*(resource|data)\s+"(azurerm_\w+)"', re.MULTILINE)
+REGISTRIES = ("registry.terraform.io", "registry.opentofu.org")
+"""What a provider's name begins with where nothing else is said: in Terraform, and in OpenTofu."""
+
+
+class Offline:
+    """A copy of ``deploy``, to be looked at and changed at will."""
+
+    def __init__(self, copy: Path, program: str, environment: dict[str, str]) -> None:
+        self.terraform = copy / "terraform"
+        self.examples = self.terraform / "examples"
+        self._program = program
+        self._environment = environment
+
+    def root(self, directory: Path) -> Root:
+        """The commands on one directory."""
+        return Root(directory, self._program, self._environment)
+
+    def validate(self, directory: Path) -> str:
+        """What Terraform finds wrong; empty if nothing."""
+        root = self.root(directory)
+        ready = root.run("init", "-backend=false", "-input=false", "-no-color")
+        if ready.code:
+            return ready.output
+        found = json.loads(root.run("validate", "-json", "-no-color").output)
+        return "\n".join(f"{one['severity']}: {one['summary']}: {one['detail']}" for one in found["diagnostics"])
+
+
+def declared(directory: Path) -> tuple[set[str], set[str]]:
+    """The azurerm resources and data sources that are used below ``directory``."""
+    found = [pair for path in directory.rglob("*.tf") for pair in DECLARED.findall(path.read_text())]
+    return {name for kind, name in found if kind == "resource"}, {name for kind, name in found if kind == "data"}
+
+
+@contextlib.contextmanager
+def offline(place: Path, program: str) -> Iterator[Offline]:
+    """Copies ``deploy`` into ``place`` and runs the provider."""
+    copy = place / "deploy"
+    shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns(".terraform*"))
+    schema, socket = place / "schema.json", place / "provider.sock"
+    schema.write_text(json.dumps(provider_schema(*declared(copy))))
+    child = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("schema_provider.py"), schema, socket],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(stop, child)
+        assert child.stdout
+        stack.callback(child.stdout.close)
+        if child.stdout.readline() != b"ready\n":
+            raise RuntimeError("the provider did not start")
+        attach = {
+            "Protocol": "grpc",
+            "ProtocolVersion": 5,
+            "Pid": child.pid,
+            "Test": True,
+            "Addr": {"Network": "unix", "String": str(socket)},
+        }
+        providers = {f"{registry}/hashicorp/azurerm": attach for registry in REGISTRIES}
+        yield Offline(copy, program, {"TF_REATTACH_PROVIDERS": json.dumps(providers)})
