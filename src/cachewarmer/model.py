@@ -15,14 +15,16 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from cachewarmer.errors import InvalidMessage, InvalidTransition
+from cachewarmer.wire import MAX_ID, MAX_PORT, FieldReader, dump_object, load_object, pack_files, unpack_files
 from cachewarmer.wire import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES  # noqa: PLC0414  # part of the public model
-from cachewarmer.wire import FieldReader, dump_object, load_object, pack_files, unpack_files
 from cachewarmer.wire import FileEntry as FileEntry  # noqa: PLC0414  # part of the public model
 
 ERROR_SAMPLE = 100
 """How many failed paths a status report names at most."""
 SLOWEST_SAMPLE = 10
 """How many slow paths a status report names at most."""
+TRANSPORTS = ("auto", "nfs", "mount", "local")
+"""How a job or an item may ask to be read."""
 
 
 # -- states --------------------------------------------------------------------------------------------------------
@@ -166,9 +168,9 @@ class WarmJob:
             raise InvalidMessage("WarmTargetPath is missing")
         read = FieldReader(loaded)
         job = cls(
-            mount_addresses=read.texts("WarmTargetMountAddresses"),
-            export_path=read.text("WarmTargetExportPath"),
-            warm_path=read.text("WarmTargetPath"),
+            mount_addresses=read.addresses("WarmTargetMountAddresses"),
+            export_path=read.path("WarmTargetExportPath"),
+            warm_path=read.path("WarmTargetPath"),
             inclusion=read.texts("InclusionList"),
             exclusion=read.texts("ExclusionList"),
             max_file_bytes=read.number("MaxFileSizeBytes"),
@@ -178,22 +180,20 @@ class WarmJob:
             name=read.text("Name"),
             transport=read.text("Transport", "auto"),
             max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
-            nfs_port=read.number("NfsPort"),
-            mount_port=read.number("MountPort"),
-            uid=read.number("Uid", -1, least=-1),
-            gid=read.number("Gid", -1, least=-1),
+            nfs_port=read.number("NfsPort", most=MAX_PORT),
+            mount_port=read.number("MountPort", most=MAX_PORT),
+            uid=read.number("Uid", -1, least=-1, most=MAX_ID),
+            gid=read.number("Gid", -1, least=-1, most=MAX_ID),
             gids=read.ids("Gids"),
             has_file_list=read.flag("HasFileList"),
             submitted_at=read.real("SubmittedAt"),
         )
-        if job.transport not in ("auto", "nfs", "mount", "local"):
-            raise InvalidMessage(f"Transport must be auto, nfs, mount or local, not {job.transport!r}")
+        if job.transport not in TRANSPORTS:
+            raise InvalidMessage(f"Transport must be one of {', '.join(TRANSPORTS)}, not {job.transport!r}")
         if not job.mount_addresses and job.transport != "local":
             raise InvalidMessage("WarmTargetMountAddresses is empty")
         if job.job_id and not (job.job_id.isascii() and job.job_id.isalnum() and len(job.job_id) <= 64):
             raise InvalidMessage("JobId must be at most 64 letters and digits")
-        if job.nfs_port > 65535 or job.mount_port > 65535:
-            raise InvalidMessage("NfsPort and MountPort must be below 65536")
         return job
 
     @property
@@ -320,9 +320,9 @@ class WorkItem:
             raise InvalidMessage("WarmTargetPath is missing")
         read = FieldReader(loaded)
         item = cls(
-            mount_addresses=read.texts("WarmTargetMountAddresses"),
-            export_path=read.text("WarmTargetExportPath"),
-            path=read.text("WarmTargetPath"),
+            mount_addresses=read.addresses("WarmTargetMountAddresses"),
+            export_path=read.path("WarmTargetExportPath"),
+            path=read.path("WarmTargetPath"),
             start=read.number("StartByte", -1, least=-1),
             stop=read.number("StopByte", -1, least=-1),
             apply_filter=read.flag("ApplyFilter"),
@@ -336,10 +336,10 @@ class WorkItem:
             address=read.text("Address"),
             files=unpack_files(loaded),
             transport=read.text("Transport", "auto"),
-            nfs_port=read.number("NfsPort"),
-            mount_port=read.number("MountPort"),
-            uid=read.number("Uid", -1, least=-1),
-            gid=read.number("Gid", -1, least=-1),
+            nfs_port=read.number("NfsPort", most=MAX_PORT),
+            mount_port=read.number("MountPort", most=MAX_PORT),
+            uid=read.number("Uid", -1, least=-1, most=MAX_ID),
+            gid=read.number("Gid", -1, least=-1, most=MAX_ID),
             gids=read.ids("Gids"),
             max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
             failed_deliveries=read.number("FailedDeliveries"),
@@ -350,6 +350,8 @@ class WorkItem:
             raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are no range")
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
+        if item.transport not in TRANSPORTS:
+            raise InvalidMessage(f"Transport must be one of {', '.join(TRANSPORTS)}, not {item.transport!r}")
         return item
 
 
