@@ -145,6 +145,8 @@ class ItemRun:
         self.outstanding = 0
         """Requests given to the session and not yet done."""
         self.bytes = 0
+        self.begun = False
+        """Whether its files are known and were given to a session."""
         self.aborted = False
         self._requests: list[ReadRequest] = []
         self._calls = 0
@@ -169,6 +171,7 @@ class ItemRun:
         prefix = base + b"/" if base else b""
         pace = self.pace
         self.outstanding = 1
+        self.begun = True
         for index, (name, size, handle) in enumerate(item.files or ()):
             path = prefix + name.encode("utf-8", "surrogateescape") if name else base
             start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
