@@ -14,6 +14,7 @@ from cachewarmer.broker.azure_auth import Clients, SignIn
 from cachewarmer.broker.azure_ledger import Ledger, Settlement, Sums
 from cachewarmer.broker.azure_messages import (
     MOST_PUBLISHED_BYTES,
+    failed_deliveries,
     first_generation_job,
     handed_back_text,
     item_of,
@@ -221,7 +222,8 @@ class AzureBroker(Broker):
 
     async def publish(self, items: Sequence[WorkItem]) -> None:
         work = self._at.work
-        await _all(work.send(text) for text in [published_text(item) for item in items])
+        texts = [published_text(item) for item in items]  # all of them can be posted, or none is
+        await _all(work.send(text) for text in texts)
 
     async def claim(self, worker: str, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:  # noqa: ARG002
         if job_id:
@@ -245,8 +247,7 @@ class AzureBroker(Broker):
             record = JobRecord(job=first_generation_job(item), state=JobState.WARMING, submitted_at=now, started_at=now)
             await self._at.records.add(record)
             self._ready_jobs.add(item.job_id)
-        # The service counts every delivery; those handed back without fault are written in the message.
-        deliveries = max(1, taken.deliveries - item.forgiven_deliveries)
+        item, deliveries = failed_deliveries(item, taken.deliveries)
         lease = WorkLease(str(taken.token), taken.expires_at, deliveries, item)
         if deliveries > self.settings.max_deliveries:
             await self._poison_item(lease, given_up(deliveries - 1, item.last_error))
@@ -297,19 +298,17 @@ class AzureBroker(Broker):
     async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
         if reason and lease.deliveries >= self.settings.max_deliveries:
             return await self._poison_item(lease, given_up(lease.deliveries, reason))
-        if not reason and await self._has_ended(lease.item.job_id):
-            await self._at.work.delete(Token.parse(lease.token))
-            return False
+        if not reason:
+            try:
+                ended = (await self.state(lease.item.job_id)).final
+            except UnknownJob as error:
+                return await self._poison_stray(lease, str(error))
+            if ended:
+                await self._at.work.delete(Token.parse(lease.token))
+                return False
         with contextlib.suppress(LeaseLost):
             await self._at.work.change(Token.parse(lease.token), delay_seconds, handed_back_text(lease.item, reason))
         return False
-
-    async def _has_ended(self, job_id: str) -> bool:
-        """Whether nothing of the job is to be read any more: it is in a final state, or nobody knows it."""
-        try:
-            return (await self.state(job_id)).final
-        except UnknownJob:
-            return True
 
     async def poison(self, lease: WorkLease, reason: str) -> None:
         await self._poison_item(lease, reason)
@@ -326,6 +325,13 @@ class AzureBroker(Broker):
             await self._at.poison.send(poison_text(self._at.work.name, item.to_json(), reason))
         await self._let_go(lease)
         return before != "receipt"
+
+    async def _poison_stray(self, lease: WorkLease, reason: str) -> bool:
+        """Moves an item to the poison queue that no job can count."""
+        log.warning("an item goes to poison: %s", reason)
+        await self._at.poison.send(poison_text(self._at.work.name, lease.item.to_json(), reason))
+        await self._let_go(lease)
+        return True
 
     async def _poison_message(self, queue: Queue, taken: Taken, reason: str) -> None:
         """Moves a message that can't be understood to the poison queue."""
@@ -385,14 +391,18 @@ def _status(record: JobRecord, sums: Sequence[Sums]) -> JobStatus:
 
 async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
     """The results of calls, some at a time; when one fails the others still end, and then its error is raised."""
-    few = asyncio.Semaphore(CALLS_IN_FLIGHT)
+    numbered = enumerate(calls)
+    results: dict[int, T] = {}
+    errors: list[Exception] = []
 
-    async def limited(one: Awaitable[T]) -> T:
-        async with few:
-            return await one
+    async def one_after_the_other() -> None:
+        for place, one in numbered:
+            try:
+                results[place] = await one
+            except Exception as error:
+                errors.append(error)
 
-    results = await asyncio.gather(*(limited(one) for one in calls), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]
+    await asyncio.gather(*(one_after_the_other() for _ in range(CALLS_IN_FLIGHT)))
+    if errors:
+        raise errors[0]
+    return [results[place] for place in range(len(results))]
