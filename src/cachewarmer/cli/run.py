@@ -10,6 +10,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from cachewarmer.cli.text import printable
+
 
 def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Runs ``body(stop)``; SIGINT and SIGTERM set ``stop``, a second one ends the program at once. Returns its code."""
@@ -42,12 +44,19 @@ def print_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+class _OneLine(logging.Formatter):
+    """One line an event, whatever the path or the message in it holds; a traceback follows on lines of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
+        return printable(super().formatMessage(record))
+
+
 def log_to_stderr(verbose: bool, quiet: bool = False, service: bool = False) -> None:
     """Sets logging up: warnings for a command, the course of things for a service."""
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO if service else logging.WARNING
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s" if service else "%(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s" if service else "%(message)s"))
+    logging.basicConfig(handlers=[handler], level=level)
     if not service and not verbose:
         # A job's failure is what the command itself ends with.
         logging.getLogger("cachewarmer.manager").setLevel(logging.CRITICAL)
