@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -170,10 +171,13 @@ class Worker:
         if self._held and all(held.run.pace for held in self._held):
             rates = {held.lease.item.job_id: held.run.pace.bytes_per_second for held in self._held if held.run.pace}
             most_bytes = min(most_bytes, AHEAD_SECONDS * sum(rates.values()))
-        enough = requests >= AHEAD_WINDOWS * window.window_calls or waiting_bytes >= most_bytes
-        if enough and len(self._held) >= 2:
-            return 0
-        return min(2 if not self._held or enough else 2 * len(self._held), MOST_ITEMS - len(self._held))
+        filled = max(requests / (AHEAD_WINDOWS * window.window_calls), waiting_bytes / most_bytes)
+        count = len(self._held)
+        if count < 2:  # one to read and one to go on with, however large they are
+            return 1 if count and filled >= 1 else 2
+        # No more than it takes to fill what is ahead with items like those that are held, and that step by step.
+        lacking = math.ceil(count * (1 - filled) / filled) if filled else count
+        return max(0, min(lacking, 2 * count, MOST_ITEMS - count))
 
     async def _claim_and_take(self, reader: ItemReader, most: int) -> int:
         """Claims up to ``most`` items and begins to read them; how many were delivered."""
