@@ -250,6 +250,8 @@ class WorkItem:
     forgiven_deliveries: int = 0
     """How often it was handed back without fault: pause, shutdown, eviction notice."""
     last_error: str = ""
+    scan: int = 0
+    """Which scan of its job published it, counted from 0, where a broker counts each scan by itself."""
 
     @property
     def byte_count(self) -> int:
@@ -294,6 +296,7 @@ class WorkItem:
             ("FailedDeliveries", self.failed_deliveries, 0),
             ("ForgivenDeliveries", self.forgiven_deliveries, 0),
             ("LastError", self.last_error, ""),
+            ("Scan", self.scan, 0),
         ):
             if value != default:
                 values[key] = value
@@ -345,6 +348,7 @@ class WorkItem:
             failed_deliveries=read.number("FailedDeliveries"),
             forgiven_deliveries=read.number("ForgivenDeliveries"),
             last_error=read.text("LastError"),
+            scan=read.number("Scan", most=MAX_ID),
         )
         if (item.start < 0) != (item.stop < 0) or item.stop < item.start:
             raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are no range")

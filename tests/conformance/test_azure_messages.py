@@ -11,7 +11,7 @@ import pytest
 
 from cachewarmer.errors import BrokerError
 from cachewarmer.model import FileEntry, JobState, WorkItem
-from tests.conformance.labs import AzuriteLab, a_job, claim_some, items_of, receipt, scanning_job
+from tests.conformance.labs import AzuriteLab, a_job, claim_some, finish_scan, items_of, receipt, scanning_job
 
 JOB = (
     '{"WarmTargetMountAddresses":["10.0.1.7","10.0.1.8","10.0.1.9"],"WarmTargetExportPath":"/data",'
@@ -226,3 +226,42 @@ async def test_messages_never_run_out_of_time(azure):
         async with azure.queue(kind) as queue:
             messages = [one for one in await queue.peek_messages(8) if one.content != "garbage"]
         assert [one.expires_on.year for one in messages] == [9999] * (count - (kind == "job"))
+
+
+async def scanned_anew(azure):
+    """A job whose first manager published two items, and whose second one published the same two again."""
+    old, new = await azure.broker(), await azure.broker()
+    job_id = await old.submit(a_job())
+    await old.claim_job("m1", azure.lease_seconds)
+    await old.set_state(job_id, JobState.SCANNING)
+    await old.publish(items_of(job_id, 2))
+    early = await claim_some(old, azure, 1)
+    await azure.expire()
+    assert (await new.claim_job("m2", 60)).job.job_id == job_id
+    await new.publish(items_of(job_id, 2))
+    return old, new, job_id, early
+
+
+async def test_items_of_a_scan_that_was_begun_anew_are_dropped(azure):
+    """Once a worker has seen the job's state, it reads nothing that a killed manager published."""
+    _, new, job_id, _ = await scanned_anew(azure)
+    await new.state(job_id)
+    leases = await claim_some(new, azure, 2)
+    assert [lease.item.scan for lease in leases] == [1, 1]
+    assert await new.claim("w", 8, 1) == []
+    assert await azure.texts("work") == []
+
+
+async def test_what_is_read_for_a_scan_that_was_begun_anew_does_not_count(azure):
+    """Neither a worker that read an item of it, nor the manager that believes to be at it, changes the totals."""
+    old, new, job_id, early = await scanned_anew(azure)
+    await old.complete("w", [(lease, receipt(lease)) for lease in early])
+    await finish_scan(old, job_id, 1)
+    status = await new.status(job_id)
+    assert (status.settled_items, status.scan.finished, status.state) == (0, False, JobState.SCANNING)
+    await finish_scan(new, job_id, 2)
+    await new.state(job_id)
+    leases = await claim_some(new, azure, 2)
+    await new.complete("w", [(lease, receipt(lease)) for lease in leases])
+    status = await new.status(job_id)
+    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, 4)

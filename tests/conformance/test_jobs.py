@@ -280,3 +280,29 @@ async def test_a_closed_broker_says_so(lab):
     await broker.close()
     with pytest.raises(BrokerError):
         await broker.publish(items_of("j1", 1))
+
+
+async def test_a_tree_that_changed_between_two_scans_is_done_when_the_second_is(lab):
+    """What a killed manager published counts for nothing that the next one found: no item of its is left out."""
+    first, second = await lab.broker(), await lab.broker()
+    job_id = await first.submit(a_job())
+    assert await first.claim_job("m1", lab.lease_seconds)
+    await first.set_state(job_id, JobState.SCANNING)
+    await first.publish(items_of(job_id, 4))
+    read = await claim_some(first, lab, 3)
+    await first.complete("w", [(lease, receipt(lease)) for lease in read])
+    await lab.expire()
+    assert await second.claim_job("m2", lab.lease_seconds * 20)
+    found = items_of(job_id, 4, start=3)
+    await second.publish(found)
+    await finish_scan(second, job_id, 4)
+    left = {item.item_id for item in found}
+    for _ in range(40):
+        assert not (await second.status(job_id)).state.final, left
+        for lease in await second.claim("w", 1, lab.lease_seconds):
+            await second.complete("w", [(lease, receipt(lease))])
+            left.discard(lease.item.item_id)
+        if not left and (await second.status(job_id)).state.final:
+            break
+    assert not left
+    assert (await second.status(job_id)).state is JobState.COMPLETED
