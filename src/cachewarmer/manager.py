@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -30,6 +31,8 @@ MOST_JOBS = 64
 """Jobs that one manager looks after, scanned or not: each costs some calls a second."""
 RECORD_SECONDS = 1.0
 """Between two writes of a scan's totals while it goes on."""
+TIDY_SECONDS = 3600.0
+"""Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
 SCAN_RETRY_SECONDS = 2.0
 """First wait before a scan is tried again after its addresses failed; doubles up to a minute."""
 
@@ -81,6 +84,7 @@ class Manager:
         fleet = asyncio.create_task(self.fleet_driver.run(stop)) if self.fleet_driver else None
         jobs: set[asyncio.Task[None]] = set()
         stopped = asyncio.create_task(stop.wait())
+        tidying = asyncio.create_task(self._tidy())
         idle_since = time.monotonic()
         try:
             while not stop.is_set():
@@ -111,9 +115,19 @@ class Manager:
         finally:
             stop.set()
             stopped.cancel()
+            await _end(tidying)
             await asyncio.gather(*jobs, stopped, return_exceptions=True)
             if fleet is not None:
                 await fleet
+
+    async def _tidy(self) -> None:
+        """Lets the broker forget what is old, at the start and every hour or so."""
+        while True:
+            try:
+                await self.broker.tidy(self.settings.lease.keep_seconds)
+            except BrokerError as error:
+                log.warning("%s; left for the next time", error)
+            await asyncio.sleep(TIDY_SECONDS * random.uniform(0.5, 1.5))
 
     async def _claim(self) -> JobLease | None:
         try:

@@ -306,3 +306,28 @@ async def test_a_tree_that_changed_between_two_scans_is_done_when_the_second_is(
             break
     assert not left
     assert (await second.status(job_id)).state is JobState.COMPLETED
+
+
+async def test_jobs_that_are_old_are_forgotten(lab):
+    """Those that ended; one that goes on is kept, however old, and a new one of the same id may be posted."""
+    broker = await lab.broker()
+    over, lease = await scanning_job(broker, lab, 2)
+    leases = await claim_some(broker, lab, 2)
+    await broker.complete("w", [(leases[0], receipt(leases[0]))])
+    await broker.poison(leases[1], "no good")
+    await finish_scan(broker, over, 2)
+    await broker.set_state(over, JobState.COMPLETED_WITH_ERRORS)
+    await broker.settle_job(lease)
+    going_on, _ = await scanning_job(broker, lab, 1)
+    await broker.tidy(3600.0)
+    assert {status.job.job_id for status in await broker.jobs()} == {over, going_on}
+    report = (await broker.status(over)).report(0)
+    assert (report["files"], report["failed_files"], report["state"]) == (2, 2, "completed_with_errors")
+    await lab.advance(0.1)
+    await broker.tidy(0.0)
+    assert [status.job.job_id for status in await broker.jobs()] == [going_on]
+    with pytest.raises(UnknownJob):
+        await broker.status(over)
+    assert len(await claim_some(broker, lab, 1)) == 1
+    assert await broker.submit(a_job(job_id=over)) == over
+    assert not (await broker.status(over)).tallies

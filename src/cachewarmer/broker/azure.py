@@ -25,6 +25,7 @@ from cachewarmer.broker.azure_messages import (
 from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, JobScan, check_prefix, queue_name, table_name
 from cachewarmer.broker.azure_queues import Queue, Taken, Token
 from cachewarmer.broker.azure_tables import ROUNDS, JobRecord, Records
+from cachewarmer.broker.azure_tidy import Tidier
 from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
 from cachewarmer.broker.records import given_up, poison_sample
 from cachewarmer.config import LeaseSettings
@@ -224,6 +225,9 @@ class AzureBroker(Broker):
         statuses = [_status(record, rows) for record, rows in zip(found, sums, strict=True)]
         return sorted(statuses, key=lambda status: status.submitted_at, reverse=True)
 
+    async def tidy(self, keep_seconds: float) -> None:
+        await self._at.tidier.tidy(keep_seconds, time.time())
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     async def publish(self, items: Sequence[WorkItem]) -> None:
@@ -370,6 +374,7 @@ class _Open:
         table = clients.tables.get_table_client(table_name(prefix))
         self.records = Records(table, prefix)
         self.ledger = Ledger(table, prefix)
+        self.tidier = Tidier(table, prefix, self.records)
 
 
 def _in_state(record: JobRecord, state: JobState, reason: str) -> JobRecord:

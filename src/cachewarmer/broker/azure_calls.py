@@ -38,6 +38,7 @@ READ_SECONDS = 20.0
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 TRANSIENT_CODES = frozenset({"QueueBeingDeleted", "TableBeingDeleted", "OperationTimedOut", "ServerBusy"})
 FORBIDDEN = 403
+NOT_FOUND = 404
 ROLES = "Storage Queue Data Contributor and Storage Table Data Contributor"
 
 FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)

@@ -44,6 +44,8 @@ class JobRecord:
     """The message that a manager first took the job by; another message of the same job is a repeat."""
     scan_number: int = 0
     """Which scan counts: a manager that has to scan anew what another left unfinished begins the next one."""
+    tidied: bool = False
+    """Whether the receipts and the file list of the job were dropped, some time after its end."""
     etag: str = ""
 
     @property
@@ -76,6 +78,7 @@ class JobRecord:
             "Scan": records.dump_scan(scan).encode("ascii"),
             "MessageId": self.message_id,
             "ScanNumber": self.scan_number,
+            "Tidied": self.tidied,
         }
 
     @classmethod
@@ -90,6 +93,7 @@ class JobRecord:
             scan=records.load_scan(bytes(entity["Scan"]).decode("ascii")),
             message_id=entity["MessageId"],
             scan_number=entity["ScanNumber"],
+            tidied=entity["Tidied"],
             etag=entity.metadata["etag"],
         )
 
@@ -205,6 +209,14 @@ class Records:
             if changed is record or await self.replace(changed):
                 return changed
         raise BrokerUnavailable(f"job {job_id} is changed by others all the time")
+
+    async def remove(self, job_id: str) -> None:
+        """Deletes a record; no error if there is none."""
+        what = f"forgetting job {job_id}"
+        try:
+            await call(what, lambda: self._client.delete_entity(records_partition(self._prefix), job_id))
+        except FOREIGN as error:
+            raise translated(error, what) from error
 
     # -- file lists ------------------------------------------------------------------------------------------------
 
