@@ -193,7 +193,7 @@ class AzureBroker(Broker):
             status = _status(record, await at.ledger.sums(record.counted_scan))
             if not check_transition(job_id, status.state, state) and record.state is state:
                 return status
-            changed = _in_state(record, state, reason)
+            changed = record.moved_to(state, reason, time.time())
             if await at.records.replace(changed):
                 return _status(changed, await at.ledger.sums(record.counted_scan))
         raise BrokerUnavailable(f"job {job_id} is changed by others all the time")
@@ -206,7 +206,7 @@ class AzureBroker(Broker):
                 return record
             record = replace(record, scan=totals)
             if totals.finished and record.state is JobState.SCANNING:
-                return _in_state(record, JobState.WARMING, "")
+                return record.moved_to(JobState.WARMING, "", time.time())
             return record
 
         await self._at.records.change(job_id, change)
@@ -375,17 +375,6 @@ class _Open:
         self.records = Records(table, prefix)
         self.ledger = Ledger(table, prefix)
         self.tidier = Tidier(table, prefix, self.records)
-
-
-def _in_state(record: JobRecord, state: JobState, reason: str) -> JobRecord:
-    now = time.time()
-    return replace(
-        record,
-        state=state,
-        reason=reason or record.reason,
-        started_at=record.started_at or (now if state is JobState.SCANNING else 0.0),
-        finished_at=now if state.final else 0.0,
-    )
 
 
 def _status(record: JobRecord, sums: Sequence[Sums]) -> JobStatus:

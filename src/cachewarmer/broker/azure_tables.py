@@ -64,6 +64,16 @@ class JobRecord:
             record = replace(record, scan_number=self.scan_number + 1, scan=ScanTotals())
         return record
 
+    def moved_to(self, state: JobState, reason: str, now: float) -> JobRecord:
+        """The record in another state, with its times."""
+        return replace(
+            self,
+            state=state,
+            reason=reason or self.reason,
+            started_at=self.started_at or (now if state is JobState.SCANNING else 0.0),
+            finished_at=now if state.final else 0.0,
+        )
+
     def entity(self, prefix: str) -> dict[str, Any]:
         scan = replace(self.scan, errors=records.sample_within(self.scan.errors, SAMPLE_BYTES))
         return {

@@ -80,8 +80,8 @@ def split_csv(text: str) -> list[str]:
 def whole_number(chosen: argparse.Namespace, flag: str) -> int:
     """A flag's number; 0 where it is not given."""
     text = getattr(chosen, flag) or "0"
-    if not text.isdecimal():
-        raise UsageError(f"-{flag} must be a whole number, not {text!r}")
+    if not text.isdecimal() or len(text) > 18:  # noqa: PLR2004  # what a message's number may hold
+        raise UsageError(f"-{flag} must be a whole number below 10^18, not {text!r}")
     return int(text)
 
 
