@@ -1,8 +1,6 @@
 """An identity without a role on the data looks the account's key up, as the first CacheWarmer did."""
 
-import shutil
 import ssl
-import subprocess
 import time
 from types import SimpleNamespace
 
@@ -12,7 +10,7 @@ from azure.core.credentials import AccessToken
 
 from cachewarmer.broker import azure_auth
 from cachewarmer.errors import BrokerError, ConfigError
-from tests.servers.need import need
+from tests.servers.certificate import self_signed
 from tests.servers.ports import free_port
 
 PATH = "/subscriptions/sub/resourceGroups/render/providers/Microsoft.Storage/storageAccounts/account/listKeys"
@@ -37,11 +35,7 @@ class Identity:
 @pytest.fixture
 async def manager(tmp_path, monkeypatch):
     """A resource manager on loopback, over TLS as the SDK insists; ``answers`` and ``asked`` are its script."""
-    need(shutil.which("openssl"), "openssl is not installed")
-    key, certificate = tmp_path / "key", tmp_path / "certificate"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    files = ["-keyout", key, "-out", certificate, "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, *files], check=True, capture_output=True)
+    certificate, key = self_signed(tmp_path)
     server = web.Application()
     script = SimpleNamespace(answers=[], asked=[])
 
