@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import socket
-import ssl
 import time
 
 import aiohttp
@@ -20,8 +19,7 @@ from cachewarmer.errors import BrokerError
 from cachewarmer.model import JobState, ScanTotals
 from tests.conformance.labs import a_job, items_of, receipt
 from tests.servers.azurite import azurite
-from tests.servers.certificate import self_signed
-from tests.servers.ports import free_port
+from tests.servers.certificate import self_signed, tls_server
 
 DROPPED = {"host", "transfer-encoding", "content-length", "connection"}
 
@@ -81,17 +79,8 @@ async def cloud(tmp_path, monkeypatch):
                 kept = {name: value for name, value in answer.headers.items() if name.lower() not in DROPPED}
                 return web.Response(status=answer.status, headers=kept, body=await answer.read())
 
-        server = web.Application(client_max_size=1 << 23)
-        server.router.add_route("*", "/{path:.*}", forward)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        runner = web.AppRunner(server)
-        await runner.setup()
-        port = free_port()
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
-        yield f"cloud.test:{port}"
-        await client.close()
-        await runner.cleanup()
+        async with client, tls_server(forward, certificate, key) as port:
+            yield f"cloud.test:{port}"
 
 
 async def test_a_job_is_done_with_tokens_alone(cloud, monkeypatch):

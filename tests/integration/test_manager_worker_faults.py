@@ -15,6 +15,9 @@ from cachewarmer.worker import PAUSE_SECONDS, PAUSED_EVERY_SECONDS, Worker
 from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
 from tests.memory import MemorySession, opener
 
+SHORT = replace(SETTINGS, lease=replace(SETTINGS.lease, lease_seconds=0.5))
+"""What nobody renews comes back soon."""
+
 
 def failing(broker, name, error, times):
     """The broker's call ``name`` fails so many times."""
@@ -34,6 +37,18 @@ async def wait_for(true, seconds=5.0):
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.01)
+
+
+async def ends_warm(broker, running, settings):
+    """A manager and a worker do a whole job, with exact totals."""
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, settings, opener=opener(session)))
+    running.start(Worker(broker, settings, name="x", opener=opener(session)))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)
 
 
 async def work_of(broker, count, *, files=10, first_generation=False):
@@ -61,15 +76,9 @@ async def work_of(broker, count, *, files=10, first_generation=False):
 
 async def test_what_can_not_be_reported_comes_back_when_its_lease_runs_out(broker, running):
     """A broker that refuses a receipt once: the worker lets the item go, and does not renew it for ever."""
-    settings = replace(SETTINGS, lease=replace(SETTINGS.lease, lease_seconds=0.5))
-    session = MemorySession(TREE, "a")
-    job_id = await submit(broker, job())
     left = failing(broker, "complete", BrokerError("refused"), 1)
-    running.start(Manager(broker, settings, opener=opener(session)))
-    running.start(Worker(broker, settings, name="x", opener=opener(session)))
-    status = await finish(broker, job_id)
+    await ends_warm(broker, running, SHORT)
     assert not left
-    assert (status.state, status.report(0)["files"], status.report(0)["bytes"]) == (JobState.COMPLETED, FILES, BYTES)
 
 
 @pytest.mark.parametrize("first_generation", [False, True])
@@ -181,28 +190,16 @@ async def test_a_worker_with_nothing_but_paused_work_is_idle(broker):
 
 async def test_a_queue_that_fails_in_mid_scan_costs_neither_items_nor_directories(broker, running):
     """What could not be posted is posted again; it is not the fault of the directory that it came from."""
-    session = MemorySession(TREE, "a")
-    job_id = await submit(broker, job())
     left = failing(broker, "publish", BrokerUnavailable("the queue is out of order"), 3)
-    running.start(Manager(broker, SETTINGS, opener=opener(session)))
-    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session)))
-    status = await finish(broker, job_id)
+    await ends_warm(broker, running, SETTINGS)
     assert not left
-    report = status.report(0)
-    assert (status.state, report["files"], report["scanned_files"]) == (JobState.COMPLETED, FILES, FILES)
 
 
 async def test_a_queue_that_refuses_in_mid_scan_ends_no_job(broker, running):
     """The job's lease runs out, and it is scanned again: no item is counted that was never posted."""
-    settings = replace(SETTINGS, lease=replace(SETTINGS.lease, lease_seconds=0.5))
-    session = MemorySession(TREE, "a")
-    job_id = await submit(broker, job())
     left = failing(broker, "publish", BrokerError("the queue is not there"), 1)
-    running.start(Manager(broker, settings, opener=opener(session)))
-    running.start(Worker(broker, settings, name="x", opener=opener(session)))
-    status = await finish(broker, job_id)
+    await ends_warm(broker, running, SHORT)
     assert not left
-    assert (status.state, status.report(0)["files"], status.scan.files) == (JobState.COMPLETED, FILES, FILES)
 
 
 async def test_a_cancelled_scan_ends_though_it_publishes_nothing(broker, running):
