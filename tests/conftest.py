@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.servers.azurite import azurite
 from tests.servers.ganesha import GaneshaServer, ganesha
 from tests.servers.juicefs import JuiceFs, juicefs
+
+settings.register_profile("any machine", deadline=None)  # a busy one is slow, and the timeout of a test bounds all
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

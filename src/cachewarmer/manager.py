@@ -187,9 +187,9 @@ class Manager:
                 await self._scan_with_retries(job)
         except _Ended:
             pass
-        except BrokerError:
-            raise
         except CacheWarmerError as error:
+            if isinstance(error, BrokerError) and error.transient:
+                raise  # the lease runs out, and a manager to whom the broker answers goes on
             log.error("job %s failed: %s", job.job_id, error)  # noqa: TRY400  # one line is what an operator wants
             await self._set_state(job.job_id, JobState.FAILED, str(error))
         except Exception as error:

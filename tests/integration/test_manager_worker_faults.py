@@ -195,9 +195,18 @@ async def test_a_queue_that_fails_in_mid_scan_costs_neither_items_nor_directorie
     assert not left
 
 
-async def test_a_queue_that_refuses_in_mid_scan_ends_no_job(broker, running):
+async def test_a_queue_that_refuses_for_good_fails_the_job_with_its_reason(broker, running):
+    """It would refuse the next manager too; whoever waits for the job hears of it."""
+    job_id = await submit(broker, job())
+    failing(broker, "publish", BrokerError("posting to the queue: not allowed"), 1)
+    running.start(Manager(broker, SETTINGS, opener=opener(MemorySession(TREE, "a"))))
+    status = await finish(broker, job_id)
+    assert (status.state, status.reason) == (JobState.FAILED, "posting to the queue: not allowed")
+
+
+async def test_a_queue_that_is_away_for_longer_than_a_lease_ends_no_job(broker, running):
     """The job's lease runs out, and it is scanned again: no item is counted that was never posted."""
-    left = failing(broker, "publish", BrokerError("the queue is not there"), 1)
+    left = failing(broker, "publish", BrokerUnavailable("the queue is out of order"), 4)
     await ends_warm(broker, running, SHORT)
     assert not left
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cachewarmer.broker import records
 from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, is_key, job_id_of_message
-from cachewarmer.errors import BrokerError, InvalidMessage
+from cachewarmer.errors import InvalidMessage
 from cachewarmer.model import WarmJob, WorkItem, item_id
 from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
 
@@ -59,7 +59,7 @@ def published_text(item: WorkItem) -> str:
     """The message of an item. Handles are left out of as many files as it takes: a worker finds those by their path.
 
     Raises:
-        BrokerError: the names alone are too long for a message.
+        InvalidMessage: the names alone are too long for a message.
     """
     item = records.with_id(item)
     text = item.to_json()
@@ -71,7 +71,9 @@ def published_text(item: WorkItem) -> str:
         bare = tuple(entry._replace(handle=b"") for entry in files[keep:])
         text = replace(item, files=files[:keep] + bare if item.files is not None else None).to_json()
     if len(text) > MOST_PUBLISHED_BYTES:
-        raise BrokerError(f"the work item {item.path} takes {len(text)} bytes: at most {MOST_PUBLISHED_BYTES} go")
+        raise InvalidMessage(
+            f"the work item {item.path[:200]} takes {len(text)} bytes: at most {MOST_PUBLISHED_BYTES} go"
+        )
     return text
 
 

@@ -68,3 +68,16 @@ def test_an_item_fits_a_message_even_where_nothing_can_be_compressed(found):
 def test_an_item_survives_its_json():
     for item in chunk([(b"a", b"x\xff", 10), (b"a/b", b"y", 500)], PlanSettings(range_bytes=100)):
         assert WorkItem.from_json(item.to_json()) == item
+
+
+def test_an_item_fits_a_message_with_the_longest_paths_and_many_addresses():
+    """A path may have 4,096 bytes, each of them six letters in JSON; the addresses take their room in every message."""
+    most = 62 * 1024
+    job = WarmJob(mount_addresses=tuple(f"{number:03}.{'a' * 60}" for number in range(256)), job_id="j1")
+    chunker = Chunker(job, PlanSettings(message_bytes=most), export="/data", address="a")
+    deep = b"/".join([b"\xff" * 250] * 15)
+    items = [item for n in range(20) for item in chunker.add(deep, b"\xfe" * 200 + b"%d" % n, 5, b"")]
+    items += chunker.add(deep, b"large", 1 << 30, b"h" * 64)
+    items += chunker.flush()
+    assert all(len(item.to_json()) <= most for item in items)
+    assert sum(item.file_count for item in items) == 21
