@@ -31,7 +31,10 @@ BATCH = 32
 
 def items_of(job_id, count):
     files = tuple(FileEntry(f"frame.{number:05}.exr", 13_000, os.urandom(32)) for number in range(100))
-    return [WorkItem(path=f"/d{n}", job_id=job_id, item_id=item_id(job_id, n), files=files) for n in range(count)]
+    return [
+        WorkItem(mount_addresses=("a",), path=f"/d{n}", job_id=job_id, item_id=item_id(job_id, n), files=files)
+        for n in range(count)
+    ]
 
 
 async def rates_of(broker, count):

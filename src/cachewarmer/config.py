@@ -104,7 +104,9 @@ class LeaseSettings:
     poll_seconds: float = 1.0
     """Between two looks at an empty queue, and at the state of jobs."""
     drain_seconds: float = 20.0
-    """On SIGTERM, time to finish what is held before it is handed back."""
+    """On SIGTERM, time to finish what is held and to hand the rest back."""
+    keep_seconds: float = 30 * 24 * 3600.0
+    """How long a job that is over is remembered: its line in ``status``, its report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,8 +22,17 @@ MAX_INFLATED_BYTES = 16 * 1024 * 1024
 """The most a compressed file list may inflate to: a message is hostile until shown otherwise."""
 MAX_HANDLE_BYTES = 64
 """NFS3_FHSIZE (RFC 1813 section 2.4): a longer handle is no server's."""
+MOST_FILES = 100_000
+"""In one message."""
+MOST_ADDRESSES = 256
+"""In one message: each that is dead costs whoever tries it its time."""
+MAX_ID = (1 << 32) - 1
+"""The largest user or group id (AUTH_SYS, RFC 5531 appendix A)."""
+MAX_PORT = (1 << 16) - 1
 SHORT_LIST = 8
 """A file list no longer than this is sent readable."""
+_ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,254}", re.ASCII)
+"""A host's name, or an IPv4 or IPv6 address, this one without brackets."""
 
 
 class FileEntry(NamedTuple):
@@ -42,7 +52,7 @@ def load_object(text: str | bytes) -> dict[str, Any]:
         raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
         if raw.lstrip()[:1] != b"{":
             try:
-                raw = base64.b64decode(raw, validate=True)
+                raw = base64.b64decode(b"".join(raw.split()), validate=True)  # base64(1) breaks its lines
             except (binascii.Error, ValueError):
                 raise InvalidMessage("neither a JSON object nor base64 of one") from None
         loaded = json.loads(raw.decode("utf-8", "strict"))
@@ -77,10 +87,26 @@ class FieldReader:
             raise InvalidMessage(f"{key} holds a character that no file name can hold") from None
         return value
 
-    def number(self, key: str, default: int = 0, *, least: int = 0) -> int:
+    def path(self, key: str) -> str:
+        """A path below something else, that can't lead out of it."""
+        value = self.text(key)
+        if climbs(value):
+            raise InvalidMessage(f"{key} holds ..")
+        return value
+
+    def addresses(self, key: str) -> tuple[str, ...]:
+        found = self.texts(key)
+        if len(found) > MOST_ADDRESSES:
+            raise InvalidMessage(f"{key} holds {len(found)} addresses: at most {MOST_ADDRESSES}")
+        for one in found:
+            if not _ADDRESS.fullmatch(one):
+                raise InvalidMessage(f"{key}: {one[:100]!r} can't be an address")
+        return found
+
+    def number(self, key: str, default: int = 0, *, least: int = 0, most: int = (1 << 63) - 1) -> int:
         value: int = self.take(key, int, default)
-        if not least <= value < 1 << 63:
-            raise InvalidMessage(f"{key} is out of range: {value}")
+        if not least <= value <= most:
+            raise InvalidMessage(f"{key} is out of range")
         return value
 
     def real(self, key: str, default: float = 0.0) -> float:
@@ -100,9 +126,14 @@ class FieldReader:
 
     def ids(self, key: str) -> tuple[int, ...]:
         found = self.take(key, list, [])
-        if len(found) > 16 or not all(type(one) is int and 0 <= one < 1 << 32 for one in found):
+        if len(found) > 16 or not all(type(one) is int and 0 <= one <= MAX_ID for one in found):
             raise InvalidMessage(f"{key} must be a list of at most 16 group ids")
         return tuple(found)
+
+
+def climbs(path: str) -> bool:
+    """Whether a path has a part ``..``."""
+    return ".." in path and ".." in path.split("/")
 
 
 def dump_object(values: Mapping[str, Any]) -> str:
@@ -142,14 +173,16 @@ def _inflate_files(text: str) -> tuple[FileEntry, ...]:
 
 
 def _check_files(rows: object) -> tuple[FileEntry, ...]:
-    if not isinstance(rows, list):
-        raise InvalidMessage("Files must be a list")
+    if not isinstance(rows, list) or len(rows) > MOST_FILES:
+        raise InvalidMessage(f"Files must be a list of at most {MOST_FILES}")
     entries = []
     for row in rows:
         try:
             path, size, handle = row
             if not isinstance(path, str) or "\0" in path or type(size) is not int or not 0 <= size < 1 << 63:
                 raise ValueError(path)
+            if climbs(path):
+                raise InvalidMessage("Files holds a path with ..")
             path.encode("utf-8", "surrogateescape")
             raw = binascii.a2b_base64(handle, strict_mode=True) if handle else b""
             if len(raw) > MAX_HANDLE_BYTES:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from cachewarmer.broker.base import Broker, WorkLease
+from cachewarmer.broker.patience import persist
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, LeaseLost, UnknownJob
 from cachewarmer.model import JobState, Receipt, Tally
@@ -35,6 +37,13 @@ MOST_ITEMS = 64
 """Items held at once, however small they are."""
 PAUSE_SECONDS = 3.0
 """An item of a paused job is out of sight for this long, where the queue itself can't hold it back."""
+PAUSED_EVERY_SECONDS = 0.1
+"""Where there are many such items, they come back into sight one by one, so far apart: others are waiting behind them."""
+MOST_PAUSE_SECONDS = 600.0
+HAND_BACK_SHARE = 0.25
+"""Of ``LeaseSettings.drain_seconds``: kept for handing back what was not finished in the rest."""
+CLAIM_GRACE_SECONDS = 2.0
+"""How long a claim that is under way when the worker shall stop is waited for."""
 MOST_RETRY_SECONDS = 30.0
 FIRST_POLL_SECONDS = 0.02
 """The first wait at an empty queue; doubles up to ``LeaseSettings.poll_seconds``."""
@@ -84,6 +93,7 @@ class Worker:
         self._states: dict[str, tuple[float, JobState]] = {}
         self._paces: dict[str, Pace] = {}
         self._notice = asyncio.Event()
+        self._hidden_until = 0.0
 
     def __repr__(self) -> str:
         waiting = sum(held.run.outstanding for held in self._held)
@@ -103,7 +113,7 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop``, an eviction notice, or ``exit_when_idle`` seconds without work.
 
-        After ``stop`` it finishes what it holds within ``LeaseSettings.drain_seconds`` and hands the rest back.
+        Within ``LeaseSettings.drain_seconds`` after ``stop`` it has finished what it holds or handed it back.
         """
         async with SessionPool(self.settings, self._opener) as pool:
             reader = ItemReader(pool)
@@ -132,18 +142,23 @@ class Worker:
                 if task.done():
                     task.result()
             most = self._wanted()
-            leases = await self._claim(most) if most else []
+            claiming = asyncio.create_task(self._claim_and_take(reader, most))
+            await asyncio.wait([claiming, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if not claiming.done():
+                await asyncio.wait([claiming], timeout=CLAIM_GRACE_SECONDS)
+            if not claiming.done():
+                await _cancelled(claiming)
+                return
+            leases = claiming.result()
             now = time.monotonic()
-            for lease in leases:
-                await self._take(reader, lease, now)
             if leases:
                 wait = FIRST_POLL_SECONDS
-            if self._held or leases:
+            if self._held:
                 idle_since = now
             elif self.exit_when_idle is not None and now - idle_since >= self.exit_when_idle:
                 log.info("nothing to do for %.0f s: leaving", self.exit_when_idle)
                 return
-            if leases and len(leases) == most:
+            if leases and leases == most:
                 continue
             self._room.clear()
             room = asyncio.create_task(self._room.wait())
@@ -158,17 +173,28 @@ class Worker:
         """How many items to claim now: none while enough requests are waiting."""
         if len(self._held) >= MOST_ITEMS:
             return 0
-        requests = sum(held.run.outstanding for held in self._held)
-        waiting_bytes = sum(held.byte_count - held.run.bytes for held in self._held)
         window = self.settings.nfs
+        requests = sum(_requests(held, AHEAD_WINDOWS * window.window_calls) for held in self._held)
+        waiting_bytes = sum(held.byte_count - held.run.bytes for held in self._held)
         most_bytes: float = AHEAD_WINDOWS * window.window_bytes
         if self._held and all(held.run.pace for held in self._held):
             rates = {held.lease.item.job_id: held.run.pace.bytes_per_second for held in self._held if held.run.pace}
             most_bytes = min(most_bytes, AHEAD_SECONDS * sum(rates.values()))
-        enough = requests >= AHEAD_WINDOWS * window.window_calls or waiting_bytes >= most_bytes
-        if enough and len(self._held) >= 2:
-            return 0
-        return min(2 if not self._held or enough else 2 * len(self._held), MOST_ITEMS - len(self._held))
+        filled = max(requests / (AHEAD_WINDOWS * window.window_calls), waiting_bytes / most_bytes)
+        count = len(self._held)
+        if count < 2:  # one to read and one to go on with, however large they are
+            return 1 if count and filled >= 1 else 2
+        # No more than it takes to fill what is ahead with items like those that are held, and that step by step.
+        lacking = math.ceil(count * (1 - filled) / filled) if filled else count
+        return max(0, min(lacking, 2 * count, MOST_ITEMS - count))
+
+    async def _claim_and_take(self, reader: ItemReader, most: int) -> int:
+        """Claims up to ``most`` items and begins to read them; how many were delivered."""
+        leases = await self._claim(most) if most else []
+        now = time.monotonic()
+        for lease in leases:
+            await self._take(reader, lease, now)
+        return len(leases)
 
     async def _claim(self, most: int) -> list[WorkLease]:
         try:
@@ -182,11 +208,17 @@ class Worker:
     async def _take(self, reader: ItemReader, lease: WorkLease, now: float) -> None:
         state = await self._state(lease.item.job_id)
         if state is JobState.PAUSED or state.final:
-            await self._persist(lambda: self.broker.abandon(lease, "", PAUSE_SECONDS))
+            delay = self._hiding_seconds(now) if state is JobState.PAUSED else 0.0
+            await self._persist(lambda: self.broker.abandon(lease, "", delay))
             return
         held = _Held(lease, ItemRun(self._pace(lease)), now)
         self._held.add(held)
         held.tasks.append(asyncio.create_task(self._read(reader, held)))
+
+    def _hiding_seconds(self, now: float) -> float:
+        """For how long the next item of a paused job goes out of sight."""
+        self._hidden_until = max(now + PAUSE_SECONDS, self._hidden_until + PAUSED_EVERY_SECONDS)
+        return min(MOST_PAUSE_SECONDS, self._hidden_until - now)
 
     def _pace(self, lease: WorkLease) -> Pace | None:
         """The pace of a job in this worker: its share of the job's bandwidth, and no more than the worker's own."""
@@ -226,7 +258,7 @@ class Worker:
             self._room.set()
             return
         if held.handed_back is not None:
-            delay, reason = PAUSE_SECONDS if held.handed_back == "paused" else 0.0, ""
+            delay, reason = self._hiding_seconds(time.monotonic()) if held.handed_back == "paused" else 0.0, ""
         else:
             if reading is not None:
                 failure = reading.error or CacheWarmerError("the reading ended early")
@@ -252,10 +284,10 @@ class Worker:
                 continue
             results = [(held.lease, receipt) for held, receipt in finished]
             counted = await self._persist(lambda results=results: self.broker.complete(self.name, results))  # type: ignore[misc]
-            for (held, receipt), was_counted in zip(finished, counted or [], strict=False):
-                if not was_counted:
+            for place, (held, receipt) in enumerate(finished):
+                if counted is not None and not counted[place]:
                     log.info("item %s was counted before, or its lease was lost", receipt.item_id)
-                self._drop(held)
+                self._drop(held)  # not counted at all: when its lease has run out it is delivered again
 
     async def _renew_loop(self) -> None:
         seconds = self.settings.lease.lease_seconds
@@ -307,37 +339,49 @@ class Worker:
         return state
 
     async def _drain(self, seconds: float, loops: list[asyncio.Task[None]]) -> None:
-        """Lets what is held finish; hands back what does not in time."""
-        deadline = time.monotonic() + seconds
+        """Lets what is held finish; hands back what does not in time. Takes no longer than ``seconds``, or 3 s."""
+        end = time.monotonic() + max(3.0, seconds)
+        deadline = time.monotonic() + seconds * (1 - HAND_BACK_SHARE)
         while self._held and time.monotonic() < deadline and not self._notice.is_set():
             await asyncio.sleep(0.05)
         for held in self._held:
             held.handed_back = "stopping"
             held.run.abort()
-        deadline = time.monotonic() + max(0.5, min(5.0, seconds / 4))
+        deadline = time.monotonic() + max(0.5, seconds * HAND_BACK_SHARE / 2)
         while self._held and time.monotonic() < deadline and not any(task.done() for task in loops):
             await asyncio.sleep(0.02)
-        for held in list(self._held):
+        left = [held for held in self._held if not held.lost]
+        for held in left:
             for task in held.tasks:
                 task.cancel()
-            with contextlib.suppress(BrokerError):
-                await self.broker.abandon(held.lease, "")
-            self._held.discard(held)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(1.0, end - time.monotonic())):
+                await asyncio.gather(*(self._give_up(held) for held in left))
+        self._held.clear()
+
+    async def _give_up(self, held: _Held) -> None:
+        with contextlib.suppress(BrokerError):
+            await self.broker.abandon(held.lease, "")
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """Repeats a broker call while its failure is transient, for as long as a lease lasts; then None."""
-        deadline = time.monotonic() + self.settings.lease.lease_seconds
-        wait = 0.2
-        while True:
-            try:
-                return await call()
-            except BrokerError as error:
-                if not error.transient or time.monotonic() > deadline:
-                    log.error("%s", error)  # noqa: TRY400  # one line; the broker's own log has the cause
-                    return None
-                log.warning("%s; trying again", error)
-            await asyncio.sleep(wait)
-            wait = min(5.0, wait * 2)
+        try:
+            return await persist(call, self.settings.lease.lease_seconds)
+        except BrokerError as error:
+            log.error("%s", error)  # noqa: TRY400  # one line; the broker's own log has the cause
+            return None
+
+
+def _requests(held: _Held, enough: int) -> int:
+    """Requests that wait in this worker for an item: before its reading has begun, one for each file, as far as known."""
+    if held.run.begun:
+        return held.run.outstanding
+    return max(1, held.lease.item.file_count) if held.lease.item.files is not None else enough
+
+
+async def _cancelled(task: asyncio.Task[int]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _first(*events: asyncio.Event) -> None:

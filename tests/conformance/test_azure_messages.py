@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import zlib
 
 import pytest
 
 from cachewarmer.errors import BrokerError
-from cachewarmer.model import FileEntry, JobState, ScanTotals, WorkItem
-from tests.conformance.labs import AzuriteLab, claim_some, receipt, scanning_job
+from cachewarmer.model import FileEntry, JobState, WorkItem
+from tests.conformance.labs import AzuriteLab, a_job, claim_some, finish_scan, items_of, receipt, scanning_job
 
 JOB = (
     '{"WarmTargetMountAddresses":["10.0.1.7","10.0.1.8","10.0.1.9"],"WarmTargetExportPath":"/data",'
@@ -110,7 +111,7 @@ async def test_handles_are_left_out_where_a_message_would_grow_too_long(azure):
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
     files = tuple(FileEntry(f"file{number:05}", 10, os.urandom(60)) for number in range(1500))
-    await broker.publish([WorkItem(job_id=job_id, path="/x", files=files)])
+    await broker.publish([WorkItem(mount_addresses=("a",), job_id=job_id, path="/x", files=files)])
     (lease,) = await claim_some(broker, azure, 1)
     assert [entry.path for entry in lease.item.files] == [entry.path for entry in files]
     assert 0 < sum(1 for entry in lease.item.files if entry.handle) < 1500
@@ -129,9 +130,154 @@ async def test_messages_that_were_cleared_by_hand_are_no_work(azure):
     """The job will never end, but no machine waits for what nobody can read."""
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure, 3)
-    await broker.record_scan(job_id, ScanTotals(items=3, finished=True))
+    await finish_scan(broker, job_id, 3)
     assert (await broker.backlog()).unsettled_items == 3
     async with azure.queue("work") as queue:
         await queue.clear_messages()
     backlog = await broker.backlog()
     assert (backlog.unsettled_items, backlog.active_jobs) == (0, 1)
+
+
+HOSTILE_JOBS = {
+    "one that grows past a table's row": json.dumps(
+        {**json.loads(JOB), "InclusionList": ["é" * 300] * 60}, ensure_ascii=False
+    ),
+    "one that calls itself the job of items without a job": json.dumps({**json.loads(JOB), "JobId": "firstgen"}),
+    "one with a user that AUTH_SYS can't hold": json.dumps({**json.loads(JOB), "Uid": 1 << 40}),
+    "one that climbs out of its export": json.dumps({**json.loads(JOB), "WarmTargetPath": "/../../etc"}),
+    "64 KiB of brackets": "[" * 65_536,
+    "a control character": '{"a":"\t"}',
+    "base64 of nothing": "====",
+}
+
+
+async def test_hostile_jobs_go_to_poison_and_the_manager_goes_on(azure):
+    """None of them stops a manager, and none is delivered twice."""
+    broker = await azure.broker()
+    for text in HOSTILE_JOBS.values():
+        await azure.post("job", text)
+    await azure.post("job", JOB)
+    assert (await broker.claim_job("m", 60)).job.warm_path == "/tools"
+    assert len(await azure.poison_reasons()) == len(HOSTILE_JOBS)
+
+
+async def test_hostile_items_go_to_poison_and_the_worker_goes_on(azure):
+    """At once, with the reason; what comes behind them is delivered."""
+    broker = await azure.broker()
+    job_id, _ = await scanning_job(broker, azure)
+    good = {**json.loads(ITEM), "JobId": job_id, "ItemId": "good"}
+    bad = [
+        {**good, "WarmTargetMountAddresses": []},
+        {**good, "JobId": "../x"},
+        {**good, "JobId": "a#b?c"},
+        {**good, "NfsPort": 1 << 20},
+        {**good, "FilesDeflated": base64.b64encode(zlib.compress(b" " * (1 << 25))).decode()},
+    ]
+    for one in [*bad, good]:
+        await azure.post("work", json.dumps(one))
+    (lease,) = await claim_some(broker, azure, 1)
+    assert lease.item.item_id == "good"
+    assert len(await azure.poison_reasons()) == len(bad)
+
+
+@pytest.mark.parametrize("odd", ["a/b", "a\\b", "a#b", "a?b", "a\tb", "ü", "x" * 3000, " "])
+async def test_an_item_id_of_any_letters_is_counted_once(azure, odd):
+    """A row's key may not hold them, so another id is made of it, the same one each time."""
+    broker = await azure.broker()
+    job_id, _ = await scanning_job(broker, azure)
+    for _ in range(2):
+        await azure.post("work", json.dumps({**json.loads(ITEM), "JobId": job_id, "ItemId": odd}))
+    first, second = await claim_some(broker, azure, 2)
+    assert await broker.complete("w", [(first, receipt(first, files=1))]) == [True]
+    assert await broker.complete("w", [(second, receipt(second, files=1))]) == [False]
+
+
+async def test_an_item_of_a_job_that_nobody_knows_is_kept_for_people(azure):
+    """It is not dropped without a word: whoever posted it finds it in poison."""
+    broker = await azure.broker()
+    await azure.post("work", json.dumps({**json.loads(ITEM), "JobId": "nobody"}))
+    (lease,) = await claim_some(broker, azure, 1)
+    assert await broker.abandon(lease, "") is True
+    (reason,) = await azure.poison_reasons()
+    assert "nobody" in reason
+    assert await azure.texts("work") == []
+
+
+async def test_an_item_that_claims_to_be_forgiven_is_given_up_all_the_same(azure):
+    """As a copy from the poison queue may: it is not tried for ever."""
+    broker = await azure.broker(max_deliveries=2)
+    job_id, _ = await scanning_job(broker, azure)
+    item = {**json.loads(ITEM), "JobId": job_id, "ItemId": "i", "ForgivenDeliveries": 1 << 40}
+    await azure.post("work", json.dumps(item))
+    (lease,) = await claim_some(broker, azure, 1)
+    assert lease.deliveries == 1
+    assert await broker.abandon(lease, "it fails") is False
+    (lease,) = await claim_some(broker, azure, 1)
+    assert await broker.abandon(lease, "it fails") is True
+    assert (await broker.status(job_id)).poisoned_items == 1
+
+
+async def test_an_item_without_room_for_its_history_is_handed_back_as_it_is(azure):
+    """Somebody else's message may be as long as a message can be."""
+    broker = await azure.broker()
+    job_id, _ = await scanning_job(broker, azure)
+    item = {**json.loads(ITEM), "JobId": job_id, "ItemId": "i", "InclusionList": ["é" * 20_000]}
+    await azure.post("work", json.dumps(item, ensure_ascii=False, separators=(",", ":")))
+    for reason in ("it fails", ""):
+        (lease,) = await claim_some(broker, azure, 1)
+        assert await broker.abandon(lease, reason) is False
+    assert await claim_some(broker, azure, 1)
+
+
+async def test_messages_never_run_out_of_time(azure):
+    """The service's default is 7 days, after which a paused job would have lost its work."""
+    broker = await azure.broker()
+    await broker.submit(a_job(job_id="waits"))
+    await broker.publish(items_of("waits", 1))
+    await azure.post("job", "garbage")
+    for kind, count in (("job", 2), ("work", 1), ("poison", 1)):
+        if kind == "poison":
+            assert (await broker.claim_job("m", 60)).job.job_id == "waits"
+            assert await broker.claim_job("m", 60) is None
+        async with azure.queue(kind) as queue:
+            messages = [one for one in await queue.peek_messages(8) if one.content != "garbage"]
+        assert [one.expires_on.year for one in messages] == [9999] * (count - (kind == "job"))
+
+
+async def scanned_anew(azure):
+    """A job whose first manager published two items, and whose second one published the same two again."""
+    old, new = await azure.broker(), await azure.broker()
+    job_id = await old.submit(a_job())
+    await old.claim_job("m1", azure.lease_seconds)
+    await old.set_state(job_id, JobState.SCANNING)
+    await old.publish(items_of(job_id, 2))
+    early = await claim_some(old, azure, 1)
+    await azure.expire()
+    assert (await new.claim_job("m2", 60)).job.job_id == job_id
+    await new.publish(items_of(job_id, 2))
+    return old, new, job_id, early
+
+
+async def test_items_of_a_scan_that_was_begun_anew_are_dropped(azure):
+    """Once a worker has seen the job's state, it reads nothing that a killed manager published."""
+    _, new, job_id, _ = await scanned_anew(azure)
+    await new.state(job_id)
+    leases = await claim_some(new, azure, 2)
+    assert [lease.item.scan for lease in leases] == [1, 1]
+    assert await new.claim("w", 8, 1) == []
+    assert await azure.texts("work") == []
+
+
+async def test_what_is_read_for_a_scan_that_was_begun_anew_does_not_count(azure):
+    """Neither a worker that read an item of it, nor the manager that believes to be at it, changes the totals."""
+    old, new, job_id, early = await scanned_anew(azure)
+    await old.complete("w", [(lease, receipt(lease)) for lease in early])
+    await finish_scan(old, job_id, 1)
+    status = await new.status(job_id)
+    assert (status.settled_items, status.scan.finished, status.state) == (0, False, JobState.SCANNING)
+    await finish_scan(new, job_id, 2)
+    await new.state(job_id)
+    leases = await claim_some(new, azure, 2)
+    await new.complete("w", [(lease, receipt(lease)) for lease in leases])
+    status = await new.status(job_id)
+    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, 4)

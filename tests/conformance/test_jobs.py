@@ -326,3 +326,54 @@ async def test_a_closed_broker_says_so(lab):
     await broker.close()
     with pytest.raises(BrokerError):
         await broker.publish(items_of("j1", 1))
+
+
+async def test_a_tree_that_changed_between_two_scans_is_done_when_the_second_is(lab):
+    """What a killed manager published counts for nothing that the next one found: no item of its is left out."""
+    first, second = await lab.broker(), await lab.broker()
+    job_id = await first.submit(a_job())
+    assert await first.claim_job("m1", lab.lease_seconds)
+    await first.set_state(job_id, JobState.SCANNING)
+    await first.publish(items_of(job_id, 4))
+    read = await claim_some(first, lab, 3)
+    await first.complete("w", [(lease, receipt(lease)) for lease in read])
+    await lab.expire()
+    assert await second.claim_job("m2", lab.lease_seconds * 20)
+    found = items_of(job_id, 4, start=3)
+    await second.publish(found)
+    await finish_scan(second, job_id, 4)
+    left = {item.item_id for item in found}
+    for _ in range(40):
+        assert not (await second.status(job_id)).state.final, left
+        for lease in await second.claim("w", 1, lab.lease_seconds):
+            await second.complete("w", [(lease, receipt(lease))])
+            left.discard(lease.item.item_id)
+        if not left and (await second.status(job_id)).state.final:
+            break
+    assert not left
+    assert (await second.status(job_id)).state is JobState.COMPLETED
+
+
+async def test_jobs_that_are_old_are_forgotten(lab):
+    """Those that ended; one that goes on is kept, however old, and a new one of the same id may be posted."""
+    broker = await lab.broker()
+    over, lease = await scanning_job(broker, lab, 2)
+    leases = await claim_some(broker, lab, 2)
+    await broker.complete("w", [(leases[0], receipt(leases[0]))])
+    await broker.poison(leases[1], "no good")
+    await finish_scan(broker, over, 2)
+    await broker.set_state(over, JobState.COMPLETED_WITH_ERRORS)
+    await broker.settle_job(lease)
+    going_on, _ = await scanning_job(broker, lab, 1)
+    await broker.tidy(3600.0)
+    assert {status.job.job_id for status in await broker.jobs()} == {over, going_on}
+    report = (await broker.status(over)).report(0)
+    assert (report["files"], report["failed_files"], report["state"]) == (2, 2, "completed_with_errors")
+    await lab.advance(0.1)
+    await broker.tidy(0.0)
+    assert [status.job.job_id for status in await broker.jobs()] == [going_on]
+    with pytest.raises(UnknownJob):
+        await broker.status(over)
+    assert len(await claim_some(broker, lab, 1)) == 1
+    assert await broker.submit(a_job(job_id=over)) == over
+    assert not (await broker.status(over)).tallies

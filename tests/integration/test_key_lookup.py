@@ -1,8 +1,5 @@
 """An identity without a role on the data looks the account's key up, as the first CacheWarmer did."""
 
-import shutil
-import ssl
-import subprocess
 import time
 from types import SimpleNamespace
 
@@ -12,8 +9,7 @@ from azure.core.credentials import AccessToken
 
 from cachewarmer.broker import azure_auth
 from cachewarmer.errors import BrokerError, ConfigError
-from tests.servers.need import need
-from tests.servers.ports import free_port
+from tests.servers.certificate import self_signed, tls_server
 
 PATH = "/subscriptions/sub/resourceGroups/render/providers/Microsoft.Storage/storageAccounts/account/listKeys"
 
@@ -37,12 +33,7 @@ class Identity:
 @pytest.fixture
 async def manager(tmp_path, monkeypatch):
     """A resource manager on loopback, over TLS as the SDK insists; ``answers`` and ``asked`` are its script."""
-    need(shutil.which("openssl"), "openssl is not installed")
-    key, certificate = tmp_path / "key", tmp_path / "certificate"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    files = ["-keyout", key, "-out", certificate, "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, *files], check=True, capture_output=True)
-    server = web.Application()
+    certificate, key = self_signed(tmp_path)
     script = SimpleNamespace(answers=[], asked=[])
 
     async def answer(request):
@@ -50,19 +41,12 @@ async def manager(tmp_path, monkeypatch):
         status, body = script.answers.pop(0)
         return web.json_response(body, status=status)
 
-    server.router.add_route("*", "/{path:.*}", answer)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    runner = web.AppRunner(server)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
-    monkeypatch.setitem(azure_auth.MANAGEMENT, "core.windows.net", f"https://127.0.0.1:{port}")
     monkeypatch.setattr(azure_auth, "NO_RETRIES", azure_auth.NO_RETRIES | {"connection_verify": str(certificate)})
     monkeypatch.setattr(azure_auth, "default_credential", Identity)
     monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "sub")
-    yield script
-    await runner.cleanup()
+    async with tls_server(answer, certificate, key) as port:
+        monkeypatch.setitem(azure_auth.MANAGEMENT, "core.windows.net", f"https://127.0.0.1:{port}")
+        yield script
 
 
 async def test_the_key_is_asked_for_and_used(manager):

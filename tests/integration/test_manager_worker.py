@@ -3,64 +3,14 @@
 import asyncio
 from dataclasses import replace
 
-import pytest
-
-from cachewarmer.broker import open_broker
-from cachewarmer.config import LeaseSettings, PlanSettings, Settings
+from cachewarmer.config import PlanSettings
 from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError
 from cachewarmer.manager import Manager
 from cachewarmer.model import JobState, WarmJob
-from cachewarmer.submitter import submit, wait_until_warm
+from cachewarmer.submitter import submit
 from cachewarmer.worker import Worker
+from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
 from tests.memory import MemorySession, opener
-
-SETTINGS = Settings(
-    plan=PlanSettings(item_files=7, item_bytes=10_000, range_bytes=3000),
-    lease=LeaseSettings(poll_seconds=0.02, lease_seconds=5.0, drain_seconds=0.3),
-)
-TREE = {b"d%02d" % d: {b"f%02d" % f: 100 + f for f in range(20)} for d in range(40)} | {b"big": 10_001, b"none": 0}
-FILES = 40 * 20 + 2
-BYTES = 40 * sum(100 + f for f in range(20)) + 10_001
-
-
-@pytest.fixture
-async def broker(tmp_path):
-    async with open_broker(f"sqlite:///{tmp_path}/broker.db", SETTINGS.lease) as opened:
-        yield opened
-
-
-class Running:
-    """Managers and workers as tasks, each with its own stop."""
-
-    def __init__(self, broker):
-        self.broker = broker
-        self.parts = []
-
-    def start(self, part):
-        stop = asyncio.Event()
-        task = asyncio.create_task(part.run(stop))
-        self.parts.append((task, stop))
-        return task, stop
-
-    async def end(self):
-        for _, stop in self.parts:
-            stop.set()
-        await asyncio.gather(*(task for task, _ in self.parts))
-
-
-@pytest.fixture
-async def running(broker):
-    parts = Running(broker)
-    yield parts
-    await parts.end()
-
-
-def job(**more):
-    return WarmJob(mount_addresses=("a",), warm_path="/", **more)
-
-
-async def finish(broker, job_id, seconds=20):
-    return await asyncio.wait_for(wait_until_warm(broker, job_id, lambda _: None, asyncio.Event(), 0.02), seconds)
 
 
 async def test_a_job_ends_with_exact_totals(broker, running):

@@ -37,8 +37,11 @@ def azurite_program() -> Path:
 
 
 @contextlib.contextmanager
-def azurite(account: str = "warmtest") -> Iterator[str]:
-    """Runs an empty storage account and yields its connection string; keeps the log on failure."""
+def azurite(account: str = "warmtest", certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Runs an empty storage account and yields its connection string; keeps the log on failure.
+
+    With a certificate and its key it speaks TLS, and takes tokens as well.
+    """
     program = azurite_program()
     key = base64.b64encode(secrets.token_bytes(48)).decode()
     ports = {service: free_port() for service in ("blob", "queue", "table")}
@@ -49,6 +52,10 @@ def azurite(account: str = "warmtest") -> Iterator[str]:
         for service, port in ports.items()
         for part in (f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port))
     ]
+    scheme = "http"
+    if certificate:
+        scheme = "https"
+        flags += ["--oauth", "basic", "--cert", str(certificate[0]), "--key", str(certificate[1])]
     with contextlib.ExitStack() as stack, log.open("wb") as output:
         child = subprocess.Popen(
             [
@@ -70,8 +77,8 @@ def azurite(account: str = "warmtest") -> Iterator[str]:
         stack.callback(stop, child)
         wait_until(lambda: all(accepts(port) for port in ports.values()), child, "Azurite", log)
         endpoints = "".join(
-            f"{service.capitalize()}Endpoint=http://127.0.0.1:{port}/{account};" for service, port in ports.items()
+            f"{service.capitalize()}Endpoint={scheme}://127.0.0.1:{port}/{account};" for service, port in ports.items()
         )
-        yield f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};{endpoints}"
+        yield f"DefaultEndpointsProtocol={scheme};AccountName={account};AccountKey={key};{endpoints}"
         stack.close()
         shutil.rmtree(place, ignore_errors=True)

@@ -98,3 +98,36 @@ def test_a_worker_count_that_is_no_number_is_refused(count):
     """Before anything is started."""
     with pytest.raises(UsageError, match="-workerCount must be a whole number"):
         dropin.manager(["-storageAccountName=farm", "-queueNamePrefix=p", f"-workerCount={count}"])
+
+
+@pytest.mark.parametrize("value", ["-x", "--", "-storageKey", "-enableDebugging=maybe", "", "a b", "=", "--x=y"])
+def test_a_value_may_look_like_a_flag(value):
+    """As Go takes it: a password may begin with a dash."""
+    for arguments in (["-vmssPassword", value], [f"--vmssPassword={value}"]):
+        chosen = dropin.parse("manager", dropin.MANAGER, dropin.SWITCHES, [*arguments, "-queueNamePrefix", "p"])
+        assert (chosen.vmssPassword, chosen.queueNamePrefix) == (value, "p")
+
+
+def test_a_flag_without_its_value_is_refused():
+    with pytest.raises(UsageError, match="-storageKey needs a value"):
+        dropin.parse("worker", dropin.WORKER, dropin.SWITCHES, ["-storageKey"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["-h"], 0, "-storageKey"),
+        (["--help"], 0, "-storageKey"),
+        (["-noSuchFlag", "x"], 2, "-noSuchFlag"),
+        (["-storagekey=x"], 2, "-storagekey"),
+        (["stray"], 2, "stray"),
+        (["-enableDebugging", "true"], 2, "true"),
+    ],
+)
+def test_what_is_no_flag_is_refused_and_help_is_given(arguments, code, said, capsys):
+    """A stray word ends Go's parsing without a word; here it is an error, since the flags behind it would be lost."""
+    with pytest.raises(SystemExit) as ended:
+        dropin.parse("worker", dropin.WORKER, dropin.SWITCHES, arguments)
+    assert ended.value.code == code
+    output = capsys.readouterr()
+    assert said in (output.err if code else output.out)

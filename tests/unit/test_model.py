@@ -27,7 +27,11 @@ ITEM_SAMPLE = """{"WarmTargetMountAddresses":["10.0.1.7","10.0.1.8","10.0.1.9"],
  "WarmTargetPath":"/tools/bootstrap","StartByte":-1,"StopByte":-1,"ApplyFilter":false,"StartFileFilter":"",
  "EndFileFilter":"","InclusionList":[],"ExclusionList":[],"MaxFileSizeBytes":0}"""
 
-paths = st.binary(max_size=40).map(lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
+paths = (
+    st.binary(max_size=40)
+    .map(lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
+    .filter(lambda path: ".." not in path.split("/"))
+)
 files = st.lists(st.builds(FileEntry, paths, st.integers(0, 1 << 62), st.binary(max_size=64)), max_size=30).map(tuple)
 
 

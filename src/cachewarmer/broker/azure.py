@@ -14,6 +14,7 @@ from cachewarmer.broker.azure_auth import Clients, SignIn
 from cachewarmer.broker.azure_ledger import Ledger, Settlement, Sums
 from cachewarmer.broker.azure_messages import (
     MOST_PUBLISHED_BYTES,
+    failed_deliveries,
     first_generation_job,
     handed_back_text,
     item_of,
@@ -21,9 +22,10 @@ from cachewarmer.broker.azure_messages import (
     poison_text,
     published_text,
 )
-from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, check_prefix, queue_name, table_name
+from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, JobScan, check_prefix, queue_name, table_name
 from cachewarmer.broker.azure_queues import Queue, Taken, Token
 from cachewarmer.broker.azure_tables import ROUNDS, JobRecord, Records
+from cachewarmer.broker.azure_tidy import Tidier
 from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
 from cachewarmer.broker.records import given_up, poison_sample
 from cachewarmer.config import LeaseSettings
@@ -75,7 +77,11 @@ class AzureBroker(Broker):
         self.settings = settings or LeaseSettings()
         self._sign_in = SignIn(account, storage_key, resource_group, connection_string, endpoint_suffix)
         self._open: _Open | None = None
-        self._ready_jobs: set[str] = set()
+        self._first_generation_ready = False
+        self._managed_scans: dict[str, int] = {}
+        """The scan of each job that this process last took to manage."""
+        self._latest_scans: dict[str, int] = {}
+        """The scan that counts, of jobs whose state was asked for."""
 
     def __repr__(self) -> str:
         return f"<AzureBroker {self.url} {'open' if self._open else 'closed'}>"
@@ -160,12 +166,11 @@ class AzureBroker(Broker):
         submitted = job.submitted_at or time.time()
         await at.records.add(JobRecord(job=job, state=JobState.QUEUED, submitted_at=submitted))
         message_id = taken.token.message_id
-        record = await at.records.change(
-            job.job_id, lambda record: record if record.message_id else replace(record, message_id=message_id)
-        )
+        record = await at.records.change(job.job_id, lambda record: record.taken_by(message_id))
         if record.state.final or record.message_id != message_id:
             await at.jobs.delete(taken.token)
             return None
+        self._managed_scans[job.job_id] = record.scan_number
         return JobLease(str(taken.token), taken.expires_at, taken.deliveries, record.job)
 
     async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
@@ -185,43 +190,51 @@ class AzureBroker(Broker):
         at = self._at
         for _ in range(ROUNDS):
             record = await at.records.get(job_id)
-            status = _status(record, await at.ledger.sums(job_id))
+            status = _status(record, await at.ledger.sums(record.counted_scan))
             if not check_transition(job_id, status.state, state) and record.state is state:
                 return status
-            changed = _in_state(record, state, reason)
+            changed = record.moved_to(state, reason, time.time())
             if await at.records.replace(changed):
-                return _status(changed, await at.ledger.sums(job_id))
+                return _status(changed, await at.ledger.sums(record.counted_scan))
         raise BrokerUnavailable(f"job {job_id} is changed by others all the time")
 
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
         def change(record: JobRecord) -> JobRecord:
-            if record.scan.finished and not totals.finished:
+            # Not of a scan that another manager has begun anew, nor behind one that is finished.
+            late = self._managed_scans.get(job_id, record.scan_number) != record.scan_number
+            if late or (record.scan.finished and not totals.finished):
                 return record
             record = replace(record, scan=totals)
             if totals.finished and record.state is JobState.SCANNING:
-                return _in_state(record, JobState.WARMING, "")
+                return record.moved_to(JobState.WARMING, "", time.time())
             return record
 
         await self._at.records.change(job_id, change)
 
     async def state(self, job_id: str) -> JobState:
-        return await self._at.records.state(job_id)
+        state, self._latest_scans[job_id] = await self._at.records.state(job_id)
+        return state
 
     async def status(self, job_id: str) -> JobStatus:
-        record, sums = await asyncio.gather(self._at.records.get(job_id), self._at.ledger.sums(job_id))
-        return _status(record, sums)
+        record = await self._at.records.get(job_id)
+        return _status(record, await self._at.ledger.sums(record.counted_scan))
 
     async def jobs(self) -> list[JobStatus]:
         found = await self._at.records.all()
-        sums = await _all(self._at.ledger.sums(record.job.job_id) for record in found)
+        sums = await _all(self._at.ledger.sums(record.counted_scan) for record in found)
         statuses = [_status(record, rows) for record, rows in zip(found, sums, strict=True)]
         return sorted(statuses, key=lambda status: status.submitted_at, reverse=True)
+
+    async def tidy(self, keep_seconds: float) -> None:
+        await self._at.tidier.tidy(keep_seconds, time.time())
 
     # -- work ------------------------------------------------------------------------------------------------------
 
     async def publish(self, items: Sequence[WorkItem]) -> None:
         work = self._at.work
-        await _all(work.send(text) for text in [published_text(item) for item in items])
+        numbered = [replace(item, scan=self._managed_scans.get(item.job_id, 0)) for item in items]
+        texts = [published_text(item) for item in numbered]  # all of them can be posted, or none is
+        await _all(work.send(text) for text in texts)
 
     async def claim(self, worker: str, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:  # noqa: ARG002
         if job_id:
@@ -240,13 +253,15 @@ class AzureBroker(Broker):
         except InvalidMessage as error:
             await self._poison_message(self._at.work, taken, str(error))
             return None
-        if item.job_id == FIRST_GENERATION_JOB and item.job_id not in self._ready_jobs:
+        if item.scan < self._latest_scans.get(item.job_id, 0):
+            await self._at.work.delete(taken.token)  # its job is scanned anew, and counts only what that publishes
+            return None
+        if item.job_id == FIRST_GENERATION_JOB and not self._first_generation_ready:
             now = time.time()
             record = JobRecord(job=first_generation_job(item), state=JobState.WARMING, submitted_at=now, started_at=now)
             await self._at.records.add(record)
-            self._ready_jobs.add(item.job_id)
-        # The service counts every delivery; those handed back without fault are written in the message.
-        deliveries = max(1, taken.deliveries - item.forgiven_deliveries)
+            self._first_generation_ready = True
+        item, deliveries = failed_deliveries(item, taken.deliveries)
         lease = WorkLease(str(taken.token), taken.expires_at, deliveries, item)
         if deliveries > self.settings.max_deliveries:
             await self._poison_item(lease, given_up(deliveries - 1, item.last_error))
@@ -259,19 +274,19 @@ class AzureBroker(Broker):
 
     async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
         held = await _all(self._still_held(lease) for lease, _ in results)
-        by_job: dict[str, list[int]] = {}
+        by_scan: dict[JobScan, list[int]] = {}
         for place, (lease, _) in enumerate(results):
             if held[place]:
-                by_job.setdefault(lease.item.job_id, []).append(place)
+                by_scan.setdefault(JobScan(lease.item.job_id, lease.item.scan), []).append(place)
         counted = [False] * len(results)
 
-        async def settle(job_id: str, places: list[int]) -> None:
+        async def settle(scan: JobScan, places: list[int]) -> None:
             rows = [Settlement(results[place][0].item.item_id, results[place][1]) for place in places]
-            outcomes = await self._at.ledger.settle(job_id, worker, rows)
+            outcomes = await self._at.ledger.settle(scan, worker, rows)
             for place, before in zip(places, outcomes, strict=True):
                 counted[place] = not before
 
-        await _all(settle(job_id, places) for job_id, places in by_job.items())
+        await _all(settle(scan, places) for scan, places in by_scan.items())
         await _all(self._let_go(lease) for (lease, _), ours in zip(results, held, strict=True) if ours)
         return counted
 
@@ -297,19 +312,17 @@ class AzureBroker(Broker):
     async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
         if reason and lease.deliveries >= self.settings.max_deliveries:
             return await self._poison_item(lease, given_up(lease.deliveries, reason))
-        if not reason and await self._has_ended(lease.item.job_id):
-            await self._at.work.delete(Token.parse(lease.token))
-            return False
+        if not reason:
+            try:
+                ended = (await self.state(lease.item.job_id)).final
+            except UnknownJob as error:
+                return await self._poison_stray(lease, str(error))
+            if ended:
+                await self._at.work.delete(Token.parse(lease.token))
+                return False
         with contextlib.suppress(LeaseLost):
             await self._at.work.change(Token.parse(lease.token), delay_seconds, handed_back_text(lease.item, reason))
         return False
-
-    async def _has_ended(self, job_id: str) -> bool:
-        """Whether nothing of the job is to be read any more: it is in a final state, or nobody knows it."""
-        try:
-            return (await self.state(job_id)).final
-        except UnknownJob:
-            return True
 
     async def poison(self, lease: WorkLease, reason: str) -> None:
         await self._poison_item(lease, reason)
@@ -320,12 +333,19 @@ class AzureBroker(Broker):
         if not await self._still_held(lease):
             return False
         settlement = Settlement(item.item_id, poisoned_files=item.file_count, poison_errors=poison_sample(item, reason))
-        (before,) = await self._at.ledger.settle(item.job_id, BROKER_NAME, [settlement])
+        (before,) = await self._at.ledger.settle(JobScan(item.job_id, item.scan), BROKER_NAME, [settlement])
         if before != "receipt":
             # Again if we ended between the two steps once: rather two messages for people than none.
             await self._at.poison.send(poison_text(self._at.work.name, item.to_json(), reason))
         await self._let_go(lease)
         return before != "receipt"
+
+    async def _poison_stray(self, lease: WorkLease, reason: str) -> bool:
+        """Moves an item to the poison queue that no job can count."""
+        log.warning("an item goes to poison: %s", reason)
+        await self._at.poison.send(poison_text(self._at.work.name, lease.item.to_json(), reason))
+        await self._let_go(lease)
+        return True
 
     async def _poison_message(self, queue: Queue, taken: Taken, reason: str) -> None:
         """Moves a message that can't be understood to the poison queue."""
@@ -336,7 +356,7 @@ class AzureBroker(Broker):
     async def backlog(self) -> Backlog:
         at = self._at
         found = await at.records.active()
-        sums = await _all(at.ledger.sums(record.job.job_id) for record in found)
+        sums = await _all(at.ledger.sums(record.counted_scan) for record in found)
         statuses = [_status(record, rows) for record, rows in zip(found, sums, strict=True)]
         # Leased messages are still on the queue, so its length is never less than the items that nobody has settled: where
         # it is, messages were cleared by hand, and nobody can ever read them. Asked for last: what was published by then.
@@ -367,17 +387,7 @@ class _Open:
         table = clients.tables.get_table_client(table_name(prefix))
         self.records = Records(table, prefix)
         self.ledger = Ledger(table, prefix)
-
-
-def _in_state(record: JobRecord, state: JobState, reason: str) -> JobRecord:
-    now = time.time()
-    return replace(
-        record,
-        state=state,
-        reason=reason or record.reason,
-        started_at=record.started_at or (now if state is JobState.SCANNING else 0.0),
-        finished_at=now if state.final else 0.0,
-    )
+        self.tidier = Tidier(table, prefix, self.records)
 
 
 def _status(record: JobRecord, sums: Sequence[Sums]) -> JobStatus:
@@ -398,14 +408,18 @@ def _status(record: JobRecord, sums: Sequence[Sums]) -> JobStatus:
 
 async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
     """The results of calls, some at a time; when one fails the others still end, and then its error is raised."""
-    few = asyncio.Semaphore(CALLS_IN_FLIGHT)
+    numbered = enumerate(calls)
+    results: dict[int, T] = {}
+    errors: list[Exception] = []
 
-    async def limited(one: Awaitable[T]) -> T:
-        async with few:
-            return await one
+    async def one_after_the_other() -> None:
+        for place, one in numbered:
+            try:
+                results[place] = await one
+            except Exception as error:
+                errors.append(error)
 
-    results = await asyncio.gather(*(limited(one) for one in calls), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]
+    await asyncio.gather(*(one_after_the_other() for _ in range(CALLS_IN_FLIGHT)))
+    if errors:
+        raise errors[0]
+    return [results[place] for place in range(len(results))]

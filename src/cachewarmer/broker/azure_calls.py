@@ -21,8 +21,6 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.core.pipeline.policies import AsyncRetryPolicy
-from azure.storage.queue import ExponentialRetry
 
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 
@@ -38,6 +36,7 @@ READ_SECONDS = 20.0
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 TRANSIENT_CODES = frozenset({"QueueBeingDeleted", "TableBeingDeleted", "OperationTimedOut", "ServerBusy"})
 FORBIDDEN = 403
+NOT_FOUND = 404
 ROLES = "Storage Queue Data Contributor and Storage Table Data Contributor"
 
 FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)
@@ -45,17 +44,6 @@ FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)
 
 NO_RETRIES = {"retry_total": 0, "connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
 """Options of every client: one attempt a call, with a limit of time."""
-
-__all__ = [
-    "ATTEMPTS",
-    "FOREIGN",
-    "NO_RETRIES",
-    "AsyncRetryPolicy",
-    "ExponentialRetry",
-    "call",
-    "error_code",
-    "translated",
-]
 
 
 def error_code(error: BaseException) -> str:

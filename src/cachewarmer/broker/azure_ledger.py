@@ -22,7 +22,7 @@ from azure.data.tables.aio import TableClient
 
 from cachewarmer.broker import records
 from cachewarmer.broker.azure_calls import FOREIGN, call, translated
-from cachewarmer.broker.azure_names import job_partition, receipt_row, tally_row
+from cachewarmer.broker.azure_names import JobScan, receipt_row, scan_partition, tally_row
 from cachewarmer.broker.azure_tables import SAMPLE_BYTES, load_json
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.model import ERROR_SAMPLE, PathError, Receipt, SlowPath, Tally
@@ -114,22 +114,22 @@ class Ledger:
         self._client = client
         self._prefix = prefix
         self._nonce = secrets.token_hex(6)
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
-        self._known: dict[tuple[str, str], Sums] = {}
+        self._locks: dict[tuple[JobScan, str], asyncio.Lock] = {}
+        self._known: dict[tuple[JobScan, str], Sums] = {}
 
-    async def settle(self, job_id: str, worker: str, settlements: Sequence[Settlement]) -> list[str]:
-        """Settles items of one job. For each: empty if it was settled now, else how it was settled before.
+    async def settle(self, scan: JobScan, worker: str, settlements: Sequence[Settlement]) -> list[str]:
+        """Settles items of one scan. For each: empty if it was settled now, else how it was settled before.
 
         After an exception the same call may be made again: nothing is counted twice.
         """
         # One writer a row: the sums are absolute.
-        async with self._locks.setdefault((job_id, worker), asyncio.Lock()):
+        async with self._locks.setdefault((scan, worker), asyncio.Lock()):
             outcomes: list[str] = []
             for start in range(0, len(settlements), MOST_RECEIPTS):
-                outcomes += await self._settle_batch(job_id, worker, settlements[start : start + MOST_RECEIPTS])
+                outcomes += await self._settle_batch(scan, worker, settlements[start : start + MOST_RECEIPTS])
             return outcomes
 
-    async def _settle_batch(self, job_id: str, worker: str, settlements: Sequence[Settlement]) -> list[str]:
+    async def _settle_batch(self, scan: JobScan, worker: str, settlements: Sequence[Settlement]) -> list[str]:
         batch = secrets.token_hex(8)
         outcomes: dict[int, str] = {}
         pending: dict[str, int] = {}
@@ -138,17 +138,17 @@ class Ledger:
                 outcomes[place] = settlements[pending[one.item_id]].kind
             else:
                 pending[one.item_id] = place
-        what = f"settling items of job {job_id}"
+        what = f"settling items of job {scan.job_id}"
         for _ in range(ROUNDS):
             if not pending:
                 break
             chosen = [settlements[place] for place in pending.values()]
             try:
-                await self._write(what, job_id, worker, batch, chosen)
+                await self._write(what, scan, worker, batch, chosen)
             except HttpResponseError as error:
                 if error.status_code not in CONFLICT:
                     raise translated(error, what) from error
-                found = await self._receipts(job_id, list(pending))
+                found = await self._receipts(scan, list(pending))
                 if any(receipt["Batch"] == batch for receipt in found.values()):
                     pending.clear()  # an attempt of this very call went through, and its answer was lost
                     break
@@ -162,10 +162,12 @@ class Ledger:
             raise BrokerUnavailable(f"{what}: the rows change all the time")
         return [outcomes.get(place, "") for place in range(len(settlements))]
 
-    async def _write(self, what: str, job_id: str, worker: str, batch: str, settlements: Sequence[Settlement]) -> None:
-        partition = job_partition(self._prefix, job_id)
+    async def _write(
+        self, what: str, scan: JobScan, worker: str, batch: str, settlements: Sequence[Settlement]
+    ) -> None:
+        partition = scan_partition(self._prefix, scan)
         row = tally_row(worker, self._nonce)
-        before = await self._own_sums(job_id, worker, partition, row)
+        before = await self._own_sums(scan, worker, partition, row)
         after = before.add(settlements)
         operations: list[tuple[Any, ...]] = [
             (
@@ -191,14 +193,14 @@ class Ledger:
         else:
             operations.append(("create", entity))
         answers = await call(what, partial(self._client.submit_transaction, operations))
-        self._known[job_id, worker] = replace(after, etag=answers[-1]["etag"])
+        self._known[scan, worker] = replace(after, etag=answers[-1]["etag"])
 
-    async def _own_sums(self, job_id: str, worker: str, partition: str, row: str) -> Sums:
+    async def _own_sums(self, scan: JobScan, worker: str, partition: str, row: str) -> Sums:
         """Our row as it is: what we last wrote, or what the table says where we don't know how that went."""
-        known = self._known.pop((job_id, worker), None)  # not known again until the next answer
+        known = self._known.pop((scan, worker), None)  # not known again until the next answer
         if known is not None:
             return known
-        what = f"reading the tally of job {job_id}"
+        what = f"reading the tally of job {scan.job_id}"
         try:
             return Sums.read(await call(what, partial(self._client.get_entity, partition, row)))
         except ResourceNotFoundError:
@@ -206,10 +208,10 @@ class Ledger:
         except FOREIGN as error:
             raise translated(error, what) from error
 
-    async def _receipts(self, job_id: str, item_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    async def _receipts(self, scan: JobScan, item_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """The receipts that exist among ``item_ids``."""
-        partition = job_partition(self._prefix, job_id)
-        what = f"reading receipts of job {job_id}"
+        partition = scan_partition(self._prefix, scan)
+        what = f"reading receipts of job {scan.job_id}"
         few = asyncio.Semaphore(16)
 
         async def one(item_id: str) -> Mapping[str, Any] | None:
@@ -227,14 +229,14 @@ class Ledger:
         found = await asyncio.gather(*(one(item_id) for item_id in item_ids))
         return {item_id: receipt for item_id, receipt in zip(item_ids, found, strict=True) if receipt is not None}
 
-    async def sums(self, job_id: str) -> list[Sums]:
-        """The sums of every worker that settled something of the job: one query, O(workers)."""
-        what = f"reading the tallies of job {job_id}"
+    async def sums(self, scan: JobScan) -> list[Sums]:
+        """The sums of every worker that settled something of the scan: one query, O(workers)."""
+        what = f"reading the tallies of job {scan.job_id}"
 
         async def query() -> list[Sums]:
             found = self._client.query_entities(
                 "PartitionKey eq @partition and RowKey ge 't-' and RowKey lt 't.'",
-                parameters={"partition": job_partition(self._prefix, job_id)},
+                parameters={"partition": scan_partition(self._prefix, scan)},
             )
             return [Sums.read(entity) async for entity in found]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cachewarmer.broker import records
 from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, is_key, job_id_of_message
-from cachewarmer.errors import BrokerError, InvalidMessage
+from cachewarmer.errors import InvalidMessage
 from cachewarmer.model import WarmJob, WorkItem, item_id
 from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
 
@@ -16,17 +16,27 @@ ROOM_FOR_HISTORY = 2 * 1024
 """Kept free in a message as it is published, for what its deliveries write into it."""
 MOST_PUBLISHED_BYTES = MAX_MESSAGE_BYTES - ROOM_FOR_HISTORY
 REASON_BYTES = 4 * 1024
+MOST_JOB_BYTES = 64 * 1024
+"""Of a job as it stands in its record: what a binary property of a table row holds at most."""
 
 
 def job_of(text: str, message_id: str) -> WarmJob:
     """The job of a message; one without ``JobId`` gets an id made from the message's. Raises ``InvalidMessage``."""
     job = WarmJob.from_json(text)
-    return job if job.job_id else replace(job, job_id=job_id_of_message(message_id))
+    job = job if job.job_id else replace(job, job_id=job_id_of_message(message_id))
+    if job.job_id == FIRST_GENERATION_JOB:
+        raise InvalidMessage(f"JobId {FIRST_GENERATION_JOB} is kept for work items without a job")
+    length = len(job.to_json())  # letters that are not ASCII take more room there than in the message
+    if length > MOST_JOB_BYTES:
+        raise InvalidMessage(f"the job takes {length} bytes as ASCII: at most {MOST_JOB_BYTES} go")
+    return job
 
 
 def item_of(text: str, message_id: str) -> WorkItem:
     """The work item of a message; one of a first-generation manager gets ids. Raises ``InvalidMessage``."""
     item = WorkItem.from_json(text)
+    if not item.mount_addresses and item.transport != "local":
+        raise InvalidMessage("WarmTargetMountAddresses is empty")
     if not item.job_id:
         return replace(item, job_id=FIRST_GENERATION_JOB, item_id=item.item_id or job_id_of_message(message_id))
     if not (item.job_id.isascii() and item.job_id.isalnum() and len(item.job_id) <= 64):  # noqa: PLR2004  # as WarmJob
@@ -49,7 +59,7 @@ def published_text(item: WorkItem) -> str:
     """The message of an item. Handles are left out of as many files as it takes: a worker finds those by their path.
 
     Raises:
-        BrokerError: the names alone are too long for a message.
+        InvalidMessage: the names alone are too long for a message.
     """
     item = records.with_id(item)
     text = item.to_json()
@@ -61,15 +71,33 @@ def published_text(item: WorkItem) -> str:
         bare = tuple(entry._replace(handle=b"") for entry in files[keep:])
         text = replace(item, files=files[:keep] + bare if item.files is not None else None).to_json()
     if len(text) > MOST_PUBLISHED_BYTES:
-        raise BrokerError(f"the work item {item.path} takes {len(text)} bytes: at most {MOST_PUBLISHED_BYTES} go")
+        raise InvalidMessage(
+            f"the work item {item.path[:200]} takes {len(text)} bytes: at most {MOST_PUBLISHED_BYTES} go"
+        )
     return text
 
 
-def handed_back_text(item: WorkItem, reason: str) -> str:
-    """The message of an item that is handed back: with its error, or with one more delivery forgiven."""
+def handed_back_text(item: WorkItem, reason: str) -> str | None:
+    """The message of an item that is handed back: with its error, or with one more delivery forgiven.
+
+    None: there is no room for that in somebody else's message; it goes back as it is.
+    """
     if reason:
-        return replace(item, last_error=_cut(reason, LAST_ERROR_BYTES)).to_json()
-    return replace(item, forgiven_deliveries=item.forgiven_deliveries + 1).to_json()
+        text = replace(item, last_error=_cut(reason, LAST_ERROR_BYTES)).to_json()
+    else:
+        text = replace(item, forgiven_deliveries=item.forgiven_deliveries + 1).to_json()
+    return text if len(text) <= MAX_MESSAGE_BYTES else None
+
+
+def failed_deliveries(item: WorkItem, delivered: int) -> tuple[WorkItem, int]:
+    """How often an item was delivered and not handed back without fault, this time included.
+
+    The service counts every delivery (``delivered``); those that were forgiven are written in the message. One that
+    claims more of them than it can have had, such as a copy that somebody took from the poison queue, has had none.
+    """
+    if item.forgiven_deliveries >= delivered:
+        item = replace(item, forgiven_deliveries=0)
+    return item, delivered - item.forgiven_deliveries
 
 
 def poison_text(queue: str, text: str, reason: str) -> str:

@@ -2,13 +2,15 @@
 
 Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``; the table: ``<prefix>status`` without what a table name
 can't hold. Rows: the records of all jobs of a prefix share one partition, so that listing them is one query; what
-belongs to one job has a partition of its own, in which ``t-…`` are tallies, ``r-…`` receipts, ``f-…`` file lists.
+belongs to one scan of a job has a partition of its own, in which ``t-…`` are tallies and ``r-…`` receipts; ``f-…`` in the
+first one's is the job's file list.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from typing import NamedTuple
 
 from cachewarmer.errors import UsageError
 
@@ -17,6 +19,13 @@ LONGEST_QUEUE_NAME = 63
 KINDS = ("job", "work", "poison")
 FIRST_GENERATION_JOB = "firstgen"
 """The job that work items without ``JobId`` are counted in."""
+
+
+class JobScan(NamedTuple):
+    """One scan of a job, whose items are counted together: when a manager begins anew, so does the count."""
+
+    job_id: str
+    number: int = 0
 
 
 def check_prefix(prefix: str) -> str:
@@ -50,9 +59,9 @@ def records_partition(prefix: str) -> str:
     return f"{prefix}.jobs"
 
 
-def job_partition(prefix: str, job_id: str) -> str:
-    """Where a job's tallies, receipts and file list are."""
-    return f"{prefix}.job.{job_id}"
+def scan_partition(prefix: str, scan: JobScan) -> str:
+    """Where a scan's tallies and receipts are, and of the first one the job's file list."""
+    return f"{prefix}.job.{scan.job_id}" + (f".{scan.number}" if scan.number else "")
 
 
 def tally_row(worker: str, nonce: str) -> str:

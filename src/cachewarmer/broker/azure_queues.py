@@ -82,12 +82,13 @@ class Queue:
         """Up to ``most`` messages (32 at the most), each out of others' sight for ``lease_seconds``."""
         most = min(most, MOST_AT_ONCE)
         what = f"taking from the queue {self.name}"
+        visible_in = max(1, _whole(lease_seconds))  # Get Messages takes no 0
 
         async def first_page() -> tuple[float, list[Taken]]:
             # Asked before the call, so that our idea of the end is never later than the service's.
-            expires = time.time() + _whole(lease_seconds)
+            expires = time.time() + visible_in
             pager = self._client.receive_messages(
-                messages_per_page=most, max_messages=most, visibility_timeout=_whole(lease_seconds)
+                messages_per_page=most, max_messages=most, visibility_timeout=visible_in
             )
             async for page in pager.by_page():
                 return expires, [

@@ -15,7 +15,7 @@ from azure.data.tables.aio import TableClient
 
 from cachewarmer.broker import records
 from cachewarmer.broker.azure_calls import FOREIGN, call, create, translated
-from cachewarmer.broker.azure_names import job_partition, records_partition
+from cachewarmer.broker.azure_names import JobScan, records_partition, scan_partition
 from cachewarmer.errors import BrokerError, BrokerUnavailable, UnknownJob
 from cachewarmer.model import JobState, ScanTotals, WarmJob
 
@@ -42,7 +42,37 @@ class JobRecord:
     scan: ScanTotals = field(default_factory=ScanTotals)
     message_id: str = ""
     """The message that a manager first took the job by; another message of the same job is a repeat."""
+    scan_number: int = 0
+    """Which scan counts: a manager that has to scan anew what another left unfinished begins the next one."""
+    tidied: bool = False
+    """Whether the receipts and the file list of the job were dropped, some time after its end."""
     etag: str = ""
+
+    @property
+    def counted_scan(self) -> JobScan:
+        return JobScan(self.job.job_id, self.scan_number)
+
+    def taken_by(self, message_id: str) -> JobRecord:
+        """The record once a manager has taken the job by this message; the same one where nothing has to be changed.
+
+        A scan that another manager began and did not finish is left behind with all that was counted of it: what it
+        published may be more than the next scan finds, for a tree may change, and nobody could tell when all is done.
+        """
+        record = self if self.message_id else replace(self, message_id=message_id)
+        begun = not (self.state is JobState.QUEUED or self.state.final or self.scan.finished)
+        if begun and record.message_id == message_id:
+            record = replace(record, scan_number=self.scan_number + 1, scan=ScanTotals())
+        return record
+
+    def moved_to(self, state: JobState, reason: str, now: float) -> JobRecord:
+        """The record in another state, with its times."""
+        return replace(
+            self,
+            state=state,
+            reason=reason or self.reason,
+            started_at=self.started_at or (now if state is JobState.SCANNING else 0.0),
+            finished_at=now if state.final else 0.0,
+        )
 
     def entity(self, prefix: str) -> dict[str, Any]:
         scan = replace(self.scan, errors=records.sample_within(self.scan.errors, SAMPLE_BYTES))
@@ -57,6 +87,8 @@ class JobRecord:
             "FinishedAt": float(self.finished_at),
             "Scan": records.dump_scan(scan).encode("ascii"),
             "MessageId": self.message_id,
+            "ScanNumber": self.scan_number,
+            "Tidied": self.tidied,
         }
 
     @classmethod
@@ -70,6 +102,8 @@ class JobRecord:
             finished_at=float(entity["FinishedAt"]),
             scan=records.load_scan(bytes(entity["Scan"]).decode("ascii")),
             message_id=entity["MessageId"],
+            scan_number=entity["ScanNumber"],
+            tidied=entity["Tidied"],
             etag=entity.metadata["etag"],
         )
 
@@ -112,18 +146,21 @@ class Records:
             raise UnknownJob(f"there is no job {job_id}")
         return record
 
-    async def state(self, job_id: str) -> JobState:
-        """The state alone: one point read of one property. Raises ``UnknownJob``."""
+    async def state(self, job_id: str) -> tuple[JobState, int]:
+        """The state and the number of the scan that counts: one point read of two properties. Raises ``UnknownJob``."""
         what = f"reading the state of job {job_id}"
         try:
             entity = await call(
-                what, lambda: self._client.get_entity(records_partition(self._prefix), job_id, select=["State"])
+                what,
+                lambda: self._client.get_entity(
+                    records_partition(self._prefix), job_id, select=["State", "ScanNumber"]
+                ),
             )
         except ResourceNotFoundError:
             raise UnknownJob(f"there is no job {job_id}") from None
         except FOREIGN as error:
             raise translated(error, what) from error
-        return JobState(entity["State"])
+        return JobState(entity["State"]), entity["ScanNumber"]
 
     async def all(self) -> list[JobRecord]:
         """Every job of this prefix: one query of one partition."""
@@ -189,6 +226,14 @@ class Records:
                 return changed
         raise BrokerUnavailable(f"job {job_id} is changed by others all the time")
 
+    async def remove(self, job_id: str) -> None:
+        """Deletes a record; no error if there is none."""
+        what = f"forgetting job {job_id}"
+        try:
+            await call(what, lambda: self._client.delete_entity(records_partition(self._prefix), job_id))
+        except FOREIGN as error:
+            raise translated(error, what) from error
+
     # -- file lists ------------------------------------------------------------------------------------------------
 
     async def put_list(self, job_id: str, chunks: AsyncIterable[bytes]) -> None:
@@ -209,7 +254,7 @@ class Records:
         await self._put_row(job_id, "f-rows", {"Rows": number})
 
     async def _put_row(self, job_id: str, row: str, properties: dict[str, Any]) -> None:
-        entity = {"PartitionKey": job_partition(self._prefix, job_id), "RowKey": row, **properties}
+        entity = {"PartitionKey": scan_partition(self._prefix, JobScan(job_id)), "RowKey": row, **properties}
         what = f"storing the file list of job {job_id}"
         try:
             await call(what, partial(self._client.upsert_entity, entity, mode=UpdateMode.REPLACE))
@@ -230,7 +275,9 @@ class Records:
     async def _get_row(self, job_id: str, row: str) -> Any:
         what = f"reading the file list of job {job_id}"
         try:
-            return await call(what, partial(self._client.get_entity, job_partition(self._prefix, job_id), row))
+            return await call(
+                what, partial(self._client.get_entity, scan_partition(self._prefix, JobScan(job_id)), row)
+            )
         except ResourceNotFoundError:
             return None
         except FOREIGN as error:

@@ -181,6 +181,13 @@ class Broker(ABC):
     async def jobs(self) -> list[JobStatus]:
         """The status of every job the broker remembers, newest first."""
 
+    @abstractmethod
+    async def tidy(self, keep_seconds: float) -> None:
+        """Forgets jobs that ended ``keep_seconds`` ago or earlier, and drops what served only while others ran.
+
+        For managers to call now and then; any number of them may do so at once.
+        """
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -123,6 +123,21 @@ WHERE job_id = :job_id AND (token = :token OR :token = '');
 -- still reads stays, that its result may count.
 DELETE FROM items WHERE job_id = :job_id AND NOT (settled = 0 AND token IS NOT NULL AND visible_at > :now);
 
+-- name: old_jobs
+SELECT job_id FROM jobs WHERE finished_at > 0 AND finished_at <= :before;
+
+-- name: drop_items
+DELETE FROM items WHERE job_id = :job_id;
+
+-- name: drop_tallies
+DELETE FROM tallies WHERE job_id = :job_id;
+
+-- name: drop_poison
+DELETE FROM poison WHERE job_id = :job_id;
+
+-- name: drop_job
+DELETE FROM jobs WHERE job_id = :job_id;
+
 -- name: set_state
 UPDATE jobs SET state = :state, reason = :reason, started_at = :started_at, finished_at = :finished_at
 WHERE job_id = :job_id;

@@ -166,6 +166,9 @@ class SqliteBroker(Broker):
     async def jobs(self) -> list[JobStatus]:
         return await self._call(self._opened().jobs)
 
+    async def tidy(self, keep_seconds: float) -> None:
+        await self._call(self._opened().tidy, self._clock() - keep_seconds)
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     async def publish(self, items: Sequence[WorkItem]) -> None:

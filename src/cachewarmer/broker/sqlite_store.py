@@ -219,6 +219,13 @@ class Store:
         with self._reading():
             return [self._status(row) for row in self._run("all_jobs").fetchall()]
 
+    def tidy(self, before: float) -> None:
+        """Forgets jobs that ended before then. What else a job leaves behind is dropped as it is settled."""
+        with self._transaction():
+            for row in self._run("old_jobs", before=before).fetchall():
+                for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
+                    self._run(name, job_id=row["job_id"])
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """One snapshot for several SELECTs; in WAL mode it waits for nobody."""

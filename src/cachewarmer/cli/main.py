@@ -87,12 +87,16 @@ def guarded(run: Callable[[], int], *, verbose: bool = False) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """An error and its causes in one line, with nothing that could act on a terminal."""
+    """An error and its causes in one line, with nothing that could act on a terminal.
+
+    Our own causes and the system's: what a library says is put into our words where it is caught, and may quote what
+    was signed, or a whole document.
+    """
     from cachewarmer.cli.text import printable
 
     parts = [str(error)]
     cause = error.__cause__
-    while cause is not None and str(cause) and str(cause) not in parts[-1]:
+    while isinstance(cause, CacheWarmerError | OSError) and str(cause) and str(cause) not in parts[-1]:
         parts.append(str(cause))
         cause = cause.__cause__
     return printable(": ".join(parts))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from cachewarmer.cli.text import CLEAR_LINE
+from cachewarmer.cli.text import CLEAR_LINE, printable
 
 GC_THRESHOLDS = (50_000, 20, 50)
 """Entries, items and requests come by the million, live briefly and form no cycles: to look for those among them less
@@ -51,13 +51,28 @@ def print_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+class _OneLine(logging.Formatter):
+    """One line an event, whatever the path or the message in it holds; a traceback follows on lines of its own.
+
+    ``before`` is written first: what makes room on a terminal.
+    """
+
+    def __init__(self, form: str, before: str) -> None:
+        super().__init__(form)
+        self._before = before
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
+        return self._before + printable(super().formatMessage(record))
+
+
 def log_to_stderr(verbose: bool, quiet: bool = False, service: bool = False) -> None:
     """Sets logging up: warnings for a command, the course of things for a service."""
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO if service else logging.WARNING
     form = "%(levelname)s %(name)s: %(message)s" if service else "%(message)s"
-    if sys.stderr.isatty() and not service:
-        form = CLEAR_LINE + form  # the progress line stands there
-    logging.basicConfig(stream=sys.stderr, level=level, format=form)
+    handler = logging.StreamHandler(sys.stderr)
+    # On a terminal the progress line stands there.
+    handler.setFormatter(_OneLine(form, before=CLEAR_LINE if sys.stderr.isatty() and not service else ""))
+    logging.basicConfig(handlers=[handler], level=level)
     if not service and not verbose:
         # A job's failure is what the command itself ends with.
         logging.getLogger("cachewarmer.manager").setLevel(logging.CRITICAL)

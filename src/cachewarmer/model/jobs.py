@@ -15,7 +15,20 @@ from enum import StrEnum
 from typing import Any
 
 from cachewarmer.errors import InvalidMessage, InvalidTransition
-from cachewarmer.wire import FieldReader, FileEntry, dump_object, load_object, pack_files, unpack_files
+from cachewarmer.wire import (
+    MAX_ID,
+    MAX_PORT,
+    FieldReader,
+    FileEntry,
+    dump_object,
+    load_object,
+    pack_files,
+    unpack_files,
+)
+
+TRANSPORTS = ("auto", "nfs", "mount", "local")
+"""How a job or an item may ask to be read."""
+
 
 # -- states --------------------------------------------------------------------------------------------------------
 
@@ -158,9 +171,9 @@ class WarmJob:
             raise InvalidMessage("WarmTargetPath is missing")
         read = FieldReader(loaded)
         job = cls(
-            mount_addresses=read.texts("WarmTargetMountAddresses"),
-            export_path=read.text("WarmTargetExportPath"),
-            warm_path=read.text("WarmTargetPath"),
+            mount_addresses=read.addresses("WarmTargetMountAddresses"),
+            export_path=read.path("WarmTargetExportPath"),
+            warm_path=read.path("WarmTargetPath"),
             inclusion=read.texts("InclusionList"),
             exclusion=read.texts("ExclusionList"),
             max_file_bytes=read.number("MaxFileSizeBytes"),
@@ -170,22 +183,20 @@ class WarmJob:
             name=read.text("Name"),
             transport=read.text("Transport", "auto"),
             max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
-            nfs_port=read.number("NfsPort"),
-            mount_port=read.number("MountPort"),
-            uid=read.number("Uid", -1, least=-1),
-            gid=read.number("Gid", -1, least=-1),
+            nfs_port=read.number("NfsPort", most=MAX_PORT),
+            mount_port=read.number("MountPort", most=MAX_PORT),
+            uid=read.number("Uid", -1, least=-1, most=MAX_ID),
+            gid=read.number("Gid", -1, least=-1, most=MAX_ID),
             gids=read.ids("Gids"),
             has_file_list=read.flag("HasFileList"),
             submitted_at=read.real("SubmittedAt"),
         )
-        if job.transport not in ("auto", "nfs", "mount", "local"):
-            raise InvalidMessage(f"Transport must be auto, nfs, mount or local, not {job.transport!r}")
+        if job.transport not in TRANSPORTS:
+            raise InvalidMessage(f"Transport must be one of {', '.join(TRANSPORTS)}, not {job.transport!r}")
         if not job.mount_addresses and job.transport != "local":
             raise InvalidMessage("WarmTargetMountAddresses is empty")
         if job.job_id and not (job.job_id.isascii() and job.job_id.isalnum() and len(job.job_id) <= 64):
             raise InvalidMessage("JobId must be at most 64 letters and digits")
-        if job.nfs_port > 65535 or job.mount_port > 65535:
-            raise InvalidMessage("NfsPort and MountPort must be below 65536")
         return job
 
     @property
@@ -242,6 +253,8 @@ class WorkItem:
     forgiven_deliveries: int = 0
     """How often it was handed back without fault: pause, shutdown, eviction notice."""
     last_error: str = ""
+    scan: int = 0
+    """Which scan of its job published it, counted from 0, where a broker counts each scan by itself."""
 
     @property
     def byte_count(self) -> int:
@@ -286,6 +299,7 @@ class WorkItem:
             ("FailedDeliveries", self.failed_deliveries, 0),
             ("ForgivenDeliveries", self.forgiven_deliveries, 0),
             ("LastError", self.last_error, ""),
+            ("Scan", self.scan, 0),
         ):
             if value != default:
                 values[key] = value
@@ -312,9 +326,9 @@ class WorkItem:
             raise InvalidMessage("WarmTargetPath is missing")
         read = FieldReader(loaded)
         item = cls(
-            mount_addresses=read.texts("WarmTargetMountAddresses"),
-            export_path=read.text("WarmTargetExportPath"),
-            path=read.text("WarmTargetPath"),
+            mount_addresses=read.addresses("WarmTargetMountAddresses"),
+            export_path=read.path("WarmTargetExportPath"),
+            path=read.path("WarmTargetPath"),
             start=read.number("StartByte", -1, least=-1),
             stop=read.number("StopByte", -1, least=-1),
             apply_filter=read.flag("ApplyFilter"),
@@ -328,18 +342,21 @@ class WorkItem:
             address=read.text("Address"),
             files=unpack_files(loaded),
             transport=read.text("Transport", "auto"),
-            nfs_port=read.number("NfsPort"),
-            mount_port=read.number("MountPort"),
-            uid=read.number("Uid", -1, least=-1),
-            gid=read.number("Gid", -1, least=-1),
+            nfs_port=read.number("NfsPort", most=MAX_PORT),
+            mount_port=read.number("MountPort", most=MAX_PORT),
+            uid=read.number("Uid", -1, least=-1, most=MAX_ID),
+            gid=read.number("Gid", -1, least=-1, most=MAX_ID),
             gids=read.ids("Gids"),
             max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
             failed_deliveries=read.number("FailedDeliveries"),
             forgiven_deliveries=read.number("ForgivenDeliveries"),
             last_error=read.text("LastError"),
+            scan=read.number("Scan", most=MAX_ID),
         )
         if (item.start < 0) != (item.stop < 0) or item.stop < item.start:
             raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are no range")
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
+        if item.transport not in TRANSPORTS:
+            raise InvalidMessage(f"Transport must be one of {', '.join(TRANSPORTS)}, not {item.transport!r}")
         return item

@@ -14,8 +14,8 @@ from cachewarmer.model import FileEntry, WarmJob, WorkItem, item_id
 
 ROW_BYTES = 16
 """What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
-MESSAGE_HEAD_BYTES = 8 * 1024
-"""Kept free in a message for all but the file list."""
+MESSAGE_HEAD_BYTES = 4 * 1024
+"""Kept free in a message for ids and whatever else comes to what an item of no files holds."""
 MOST_RANGES = 4096
 """Ranges that one file is cut into: a sparse file may claim exabytes, and the plan must not."""
 
@@ -41,7 +41,7 @@ class Chunker:
             gids=job.gids,
             max_bandwidth=job.max_bandwidth,
         )
-        room = settings.message_bytes - MESSAGE_HEAD_BYTES
+        room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())
         self._most_name_bytes = room if settings.message_bytes else 1 << 62
         self._files: list[tuple[bytes, bytes, int, bytes]] = []
         self._bytes = 0

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import CacheWarmerError, FileVanished, NfsStatusError, TransportError
+from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, NfsStatusError, TransportError
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.planning.chunker import Chunker
@@ -42,7 +42,8 @@ Emit = Callable[[Sequence[WorkItem]], Awaitable[None]]
 class Walker:
     """One scan. ``sessions`` are the job's mount addresses, opened, all with the same export (``export``).
 
-    ``root`` is the target below the export. ``emit`` receives the items in batches; while it waits, the scan waits.
+    ``root`` is the target below the export. ``emit`` receives the items in batches; while it waits, the scan waits, and
+    a ``BrokerError`` of it ends the scan.
     """
 
     def __init__(
@@ -236,6 +237,8 @@ class Walker:
                         raise
                     known = set(listed)
                     page = await self._first_page(session, path, handle)
+        except BrokerError:
+            raise  # ``emit`` failed: the directory has no fault, and its items are not published
         except FileVanished as error:
             if path == self.root:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import time
 from collections.abc import Sequence
@@ -135,16 +136,21 @@ class ItemRun:
         self.bytes = 0
         self.files = 0
         """Files that need no more reading, whatever came of them."""
+        self.begun = False
+        """Whether its files are known and were given to a session."""
         self.aborted = False
         self._requests: list[ReadRequest] = []
         self._calls = 0
         self._problems: dict[int, CacheWarmerError] = {}
         self._slow: list[tuple[float, bytes]] = []
+        self._ended: set[int] = set()
         self._idle = asyncio.Event()
+        self._aborting = asyncio.Event()
 
     def abort(self) -> None:
         """Ends the reading soon: no further call is made for it."""
         self.aborted = True
+        self._aborting.set()
         for request in self._requests:
             request.stop = request.start
 
@@ -152,24 +158,26 @@ class ItemRun:
         """Gives all of the item's files to the session and waits until every request is done."""
         if self.aborted:
             return
-        self._requests, self._problems, self._slow = [], {}, []
+        self._requests, self._problems, self._slow, self._ended = [], {}, [], set()
         self.bytes = self.files = self._calls = 0
         self._idle.clear()
         base = item.path.strip("/").encode("utf-8", "surrogateescape")
         prefix = base + b"/" if base else b""
         pace = self.pace
         self.outstanding = 1
+        self.begun = True
         for index, (name, size, handle) in enumerate(item.files or ()):
             path = prefix + name.encode("utf-8", "surrogateescape") if name else base
             start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
             if pace is None:
                 self._ask(session, ReadRequest(path, handle, start, stop, self._done, index))
                 continue
-            while start < stop and not self.aborted:
+            while start < stop and not self.aborted and index not in self._ended:
                 piece = min(stop, start + pace.piece_bytes)
                 wait = pace.take(piece - start, time.monotonic())
                 if wait:
-                    await asyncio.sleep(wait)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._aborting.wait(), wait)
                 done = self._done if piece == stop else self._piece_done
                 self._ask(session, ReadRequest(path, handle, start, piece, done, index))
                 start = piece
@@ -192,6 +200,8 @@ class ItemRun:
         self.outstanding -= 1
         self.bytes += request.bytes_read
         self._calls += request.calls
+        if request.bytes_read < request.stop - request.start:
+            self._ended.add(request.context)  # type: ignore[arg-type]  # the file is shorter than it was, or can't be read
         if request.error is not None:
             self._problems[request.context] = request.error  # type: ignore[index]
         slow = self._slow

@@ -82,3 +82,16 @@ def test_no_file_becomes_more_ranges_than_a_plan_can_hold(size, range_bytes):
     ((_, ranges),) = read_ranges(items).items()
     assert (ranges[0][0], ranges[-1][1]) == (0, size)
     assert all(before[1] == after[0] for before, after in itertools.pairwise(ranges))
+
+
+def test_an_item_fits_a_message_with_the_longest_paths_and_many_addresses():
+    """A path may have 4,096 bytes, each of them six letters in JSON; the addresses take their room in every message."""
+    most = 62 * 1024
+    job = WarmJob(mount_addresses=tuple(f"{number:03}.{'a' * 60}" for number in range(256)), job_id="j1")
+    chunker = Chunker(job, PlanSettings(message_bytes=most), export="/data", address="a")
+    deep = b"/".join([b"\xff" * 250] * 15)
+    items = [item for n in range(20) for item in chunker.add(deep, b"\xfe" * 200 + b"%d" % n, 5, b"")]
+    items += chunker.add(deep, b"large", 1 << 30, b"h" * 64)
+    items += chunker.flush()
+    assert all(len(item.to_json()) <= most for item in items)
+    assert sum(item.file_count for item in items) == 21

@@ -136,3 +136,29 @@ def test_a_pace_lets_through_no_more_than_its_rate():
     waits = [pace.take(500, 0.0) for _ in range(4)]
     assert waits == [0.0, 0.5, 1.0, 1.5]
     assert pace.take(500, 100.0) == 0.0
+
+
+async def test_a_paced_file_that_has_ended_is_asked_for_no_further(sessions):
+    """A message may claim any size, and a file may have been cut since: there is nothing behind its end."""
+
+    class Short(MemorySession):
+        def finish(self, request):
+            self.reads.append((request.path, request.start, request.stop))
+            request.bytes_read = max(0, min(request.stop, 100_000) - request.start)
+            request.on_done(request)
+
+    session = Short(TREE, "a")
+    reading = await asyncio.wait_for(read(item(("", 1 << 62), path="/big"), session, pace=Pace(2e6, 0.0)), 10)
+    assert reading.receipt.bytes == 100_000
+    assert len(session.reads) < 10
+
+
+async def test_a_paced_item_ends_at_once_when_it_is_aborted(sessions):
+    """However long its pace would have it wait."""
+    run = ItemRun(Pace(1.0, 0.0))
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(item(("", 1 << 40), path="/big"), run))
+        while not sessions[0].reads:
+            await asyncio.sleep(0.01)
+        run.abort()
+        assert (await asyncio.wait_for(reading, 5)).aborted

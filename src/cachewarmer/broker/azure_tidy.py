@@ -1,0 +1,80 @@
+"""Takes away what no longer serves in the status table: receipts of jobs that are over, and jobs that are old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError
+from azure.data.tables.aio import TableClient
+
+from cachewarmer.broker.azure_calls import FOREIGN, NOT_FOUND, call, translated
+from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, JobScan, scan_partition
+from cachewarmer.broker.azure_tables import JobRecord, Records
+
+RECEIPT_SECONDS = 3600.0
+"""Receipts of a job that is over are kept for so long: by then no worker reads for it, or has not yet noticed."""
+STRAY_RECEIPT_SECONDS = 8 * 24 * 3600.0
+"""Receipts of items without a job, which is never over: longer than the 7 days that their messages may live."""
+DELETES = 100
+"""Rows of one entity-group transaction (REST reference, Performing Entity Group Transactions)."""
+OF_USE_WHILE_IT_RUNS = (
+    "PartitionKey eq @partition and ((RowKey ge 'r-' and RowKey lt 'r.') or (RowKey ge 'f-' and RowKey lt 'f.'))"
+)
+"""Receipts and the file list, not the tallies."""
+EVERYTHING = "PartitionKey eq @partition"
+
+
+class Tidier:
+    """Of one prefix. Errors as ``Broker`` says; what is left undone is done the next time."""
+
+    def __init__(self, client: TableClient, prefix: str, records: Records) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._records = records
+
+    async def tidy(self, keep_seconds: float, now: float) -> None:
+        """Forgets jobs that ended ``keep_seconds`` ago, and drops the receipts and lists of those that ended lately."""
+        for record in await self._records.all():
+            if record.finished_at and now - record.finished_at >= keep_seconds:
+                for scan in _scans(record):
+                    await self._drop(EVERYTHING, scan)
+                await self._records.remove(record.job.job_id)
+            elif record.finished_at and now - record.finished_at >= RECEIPT_SECONDS and not record.tidied:
+                for scan in _scans(record):
+                    await self._drop(OF_USE_WHILE_IT_RUNS if scan == record.counted_scan else EVERYTHING, scan)
+                await self._records.change(record.job.job_id, lambda one: replace(one, tidied=True))
+            elif record.job.job_id == FIRST_GENERATION_JOB:
+                before = datetime.fromtimestamp(now - STRAY_RECEIPT_SECONDS, UTC)
+                await self._drop(f"{OF_USE_WHILE_IT_RUNS} and Timestamp lt @before", record.counted_scan, before=before)
+
+    async def _drop(self, condition: str, scan: JobScan, **parameters: object) -> None:
+        """Deletes the rows of a scan's partition that a condition chooses."""
+        what = f"tidying up after job {scan.job_id}"
+        chosen = {"partition": scan_partition(self._prefix, scan), **parameters}
+        rows: list[tuple[str, Mapping[str, Any]]] = []
+        try:
+            found = self._client.query_entities(condition, parameters=chosen, select=["PartitionKey", "RowKey"])
+            async for entity in found:
+                rows.append(("delete", entity))
+                if len(rows) == DELETES:
+                    await self._delete(what, rows)
+                    rows = []
+            if rows:
+                await self._delete(what, rows)
+        except FOREIGN as error:
+            raise translated(error, what) from error
+
+    async def _delete(self, what: str, rows: list[tuple[str, Mapping[str, Any]]]) -> None:
+        try:
+            await call(what, partial(self._client.submit_transaction, rows))
+        except HttpResponseError as error:
+            if error.status_code != NOT_FOUND:  # another manager is at it, or did it before our answer was lost
+                raise
+
+
+def _scans(record: JobRecord) -> list[JobScan]:
+    return [JobScan(record.job.job_id, number) for number in range(record.scan_number + 1)]

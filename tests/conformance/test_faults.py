@@ -1,0 +1,274 @@
+"""A small job from its submission to its end, with a fault at every single call: are the totals exact each time?
+
+What can go wrong with a call: it fails; it is done and its answer is lost; it is done twice; or the process that makes
+it is killed just before it, or just after. Manager and workers are the real ones, on a tree in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+
+from cachewarmer.broker.azure import AzureBroker
+from cachewarmer.broker.base import Broker
+from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.config import LeaseSettings, PlanSettings, Settings
+from cachewarmer.errors import BrokerUnavailable
+from cachewarmer.manager import Manager
+from cachewarmer.model import JobState, WarmJob, new_job_id
+from cachewarmer.submitter import submit
+from cachewarmer.worker import Worker
+from tests.conformance.labs import AzuriteLab
+from tests.memory import MemorySession, opener
+
+SETTINGS = Settings(
+    plan=PlanSettings(item_files=4, item_bytes=10_000, range_bytes=3000),
+    # A slow machine may let a lease run out by itself: that must not end in poison, which is not what is tested here.
+    lease=LeaseSettings(poll_seconds=0.1, lease_seconds=2.0, drain_seconds=0.2, max_deliveries=100),
+)
+TREE = {b"d%d" % d: {b"f%d" % f: 100 + f for f in range(5)} for d in range(4)} | {b"big": 10_001, b"none": 0}
+FILES = 4 * 5 + 2
+BYTES = 4 * sum(100 + f for f in range(5)) + 10_001
+
+FATES = ("fails", "is lost", "is done twice", "kills before", "kills after")
+CALLS = (
+    "submit", "claim_job", "renew_job", "settle_job", "set_state", "record_scan", "state", "status",
+    "publish", "claim", "renew", "complete",
+)  # fmt: skip
+STEPS = {
+    "jobs": ("send", "receive", "change", "delete"),
+    "work": ("send", "receive", "change", "delete"),
+    "records": ("find", "add", "replace", "state"),
+    "ledger": ("_write", "sums"),
+}
+"""What the calls of the Azure broker are made of: each is one request, or one that is repeated until it is answered."""
+TIMES = {"sqlite": 4, "azurite": 2}
+"""Each call that is made so often, or oftener, has its fault at the first, the second, … of them."""
+AT_ONCE = {"sqlite": 12, "azurite": 6}
+HANG_SECONDS = 60
+
+
+@dataclass
+class Fault:
+    """What becomes of the ``number``-th call of a kind, whoever makes it."""
+
+    call: str
+    number: int
+    fate: str
+    seen: Counter[str] = field(default_factory=Counter)
+    struck: bool = False
+
+    def strikes(self, call: str) -> bool:
+        self.seen[call] += 1
+        if call != self.call or self.seen[call] != self.number:
+            return False
+        self.struck = True
+        return True
+
+
+class SlowSession(MemorySession):
+    """Its large file takes long enough for leases to be renewed."""
+
+    def read(self, request):
+        if request.path == b"big" and request.start == 0:
+            asyncio.get_running_loop().call_later(1.2, super().read, request)
+        else:
+            super().read(request)
+
+
+class Killed(BaseException):
+    """What every call of a dead process ends with, so that nothing it still does reaches the broker."""
+
+
+class Faulty:
+    """One process's handle on a broker."""
+
+    def __init__(self, broker: Broker, fault: Fault) -> None:
+        self.broker = broker
+        self.fault = fault
+        self.dead = asyncio.Event()
+        if isinstance(broker, AzureBroker) and broker._open is not None:
+            for part, steps in STEPS.items():
+                owner = getattr(broker._open, part)
+                for step in steps:
+                    setattr(owner, step, self.struck(f"{part}.{step}", getattr(owner, step)))
+
+    def __getattr__(self, name):
+        found = getattr(self.broker, name)
+        return self.struck(name, found) if name in CALLS else found
+
+    def struck(self, name, call):
+        """The call with its fault."""
+
+        async def with_fault(*arguments, **more):
+            if self.dead.is_set():
+                raise Killed
+            if not self.fault.strikes(name):
+                return await call(*arguments, **more)
+            fate = self.fault.fate
+            if fate == "fails":
+                raise BrokerUnavailable(f"{name}: as the test wants it")
+            if fate != "kills before":
+                result = await call(*arguments, **more)
+            if fate == "is done twice":
+                # Where the first time gave something that the second can't, as a claim does, it is lost.
+                return await call(*arguments, **more)
+            if fate == "is lost":
+                raise BrokerUnavailable(f"{name}: its answer {result!r} is lost")
+            self.dead.set()
+            raise Killed
+
+        return with_fault
+
+
+async def persistently(make_part, make_handle, fault, stop):
+    """Runs a manager or worker, and another one in its place when it was killed or gave up."""
+    stopped = asyncio.create_task(stop.wait())
+    while not stop.is_set():
+        handle = Faulty(await make_handle(), fault)
+        own_stop = asyncio.Event()
+        part = asyncio.create_task(make_part(handle).run(own_stop))
+        died = asyncio.create_task(handle.dead.wait())
+        await asyncio.wait([part, died, stopped], return_when=asyncio.FIRST_COMPLETED)
+        own_stop.set()
+        if handle.dead.is_set():
+            part.cancel()
+        died.cancel()
+        await asyncio.gather(part, died, return_exceptions=True)
+    await stopped
+
+
+async def messages_left(broker):
+    """Whether a job or an item is still on a queue, in sight or not."""
+    if isinstance(broker, SqliteBroker):
+        with contextlib.closing(sqlite3.connect(broker.path)) as file:
+            return file.execute(
+                "SELECT (SELECT count(*) FROM items) + count(*) FROM jobs WHERE NOT off_queue"
+            ).fetchone()[0]
+    return await broker._at.jobs.length() + await broker._at.work.length()
+
+
+async def warm_with(make_handle, fault):
+    """One job under one fault; returns its status, the paths read, and the broker that saw no fault."""
+    session = SlowSession(TREE, "a", delay=0.01)
+    eye = await make_handle()
+    stop = asyncio.Event()
+    job = WarmJob(mount_addresses=("a",), warm_path="/", job_id=new_job_id())
+    running = [
+        asyncio.create_task(
+            persistently(
+                lambda broker: Manager(broker, SETTINGS, opener=opener(session), jobs_at_once=2),
+                make_handle,
+                fault,
+                stop,
+            )
+        )
+    ]
+    for _ in range(2):
+        make = lambda broker: Worker(broker, SETTINGS, name=new_job_id(), opener=opener(session))  # noqa: E731
+        running.append(asyncio.create_task(persistently(make, make_handle, fault, stop)))
+    try:
+        async with asyncio.timeout(HANG_SECONDS):
+            while True:  # whoever got no answer posts the job again, under its id
+                with contextlib.suppress(BrokerUnavailable, Killed):
+                    await submit(Faulty(await make_handle(), fault), job)
+                    break
+            while not (status := await eye.status(job.job_id)).state.final:
+                await asyncio.sleep(0.05)
+            # Its record says so too, and nothing of it stays to be read or managed.
+            while (await eye.state(job.job_id)) is not status.state or await messages_left(eye):
+                await asyncio.sleep(0.05)
+    finally:
+        stop.set()
+        await asyncio.gather(*running)
+    return status, session
+
+
+def said(status, session):
+    report = status.report(0)
+    read = {path for path, _, _ in session.reads} | {b"none"}
+    return {
+        "state": report["state"],
+        "files": report["files"],
+        "bytes": report["bytes"],
+        "failed": report["failed_files"],
+        "scanned": (report["scanned_files"], report["scanned_bytes"]),
+        "read": len(read),
+    }
+
+
+EXACT = {
+    "state": JobState.COMPLETED,
+    "files": FILES,
+    "bytes": BYTES,
+    "failed": 0,
+    "scanned": (FILES, BYTES),
+    "read": FILES,
+}
+
+
+async def check_all(kind, make_store, fate, calls=CALLS):
+    """Every fault on a store of its own, some at a time; each kind of call meets one at least."""
+    # A job that nobody posted is no job: killing the submitter at its first step proves nothing.
+    left_out = {"submit", "jobs.send"} if fate.startswith("kills") else set()
+    faults = [
+        Fault(call, number, fate) for call in calls if call not in left_out for number in range(1, TIMES[kind] + 1)
+    ]
+    few = asyncio.Semaphore(AT_ONCE[kind])
+    wrong, unmet = [], []
+
+    async def one(number, fault):
+        async with few, contextlib.AsyncExitStack() as handles:
+            make = make_store(number)
+            try:
+                status, session = await warm_with(lambda: handles.enter_async_context(make()), fault)
+            except TimeoutError:
+                wrong.append((fault, "hangs"))
+                return
+            if said(status, session) != EXACT:
+                wrong.append((fault, said(status, session)))
+            if not fault.struck:
+                unmet.append(fault)
+
+    await asyncio.gather(*(one(number, fault) for number, fault in enumerate(faults)))
+    assert not wrong
+    assert {fault.call for fault in unmet if fault.number == 1} == set()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fate", FATES)
+async def test_a_call_that_goes_wrong_over_sqlite(tmp_path, fate):
+    """Whichever call it is."""
+    await check_all("sqlite", lambda number: lambda: SqliteBroker(str(tmp_path / f"{number}.db"), SETTINGS.lease), fate)
+
+
+def account(storage_account):
+    """A store of its own for each fault."""
+
+    def store(_number):
+        lab = AzuriteLab(storage_account)
+        return lambda: lab.make(SETTINGS.lease)
+
+    return store
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fate", FATES)
+async def test_a_call_that_goes_wrong_over_azurite(storage_account, fate):
+    """Whichever call it is."""
+    await check_all("azurite", account(storage_account), fate)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fate", FATES)
+async def test_a_step_that_goes_wrong_over_azurite(storage_account, fate):
+    """Whichever step of a call it is."""
+    steps = [f"{part}.{step}" for part, steps in STEPS.items() for step in steps]
+    await check_all("azurite", account(storage_account), fate, steps)

@@ -1,0 +1,309 @@
+"""What manager and worker do when their broker, their targets or they themselves misbehave."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+
+from cachewarmer.config import NfsSettings, PlanSettings
+from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidTransition
+from cachewarmer.manager import Manager
+from cachewarmer.model import FileEntry, JobState, WarmJob, WorkItem, item_id
+from cachewarmer.submitter import submit
+from cachewarmer.worker import PAUSE_SECONDS, PAUSED_EVERY_SECONDS, Worker
+from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
+from tests.memory import MemorySession, opener
+
+SHORT = replace(SETTINGS, lease=replace(SETTINGS.lease, lease_seconds=0.5))
+"""What nobody renews comes back soon."""
+
+
+def failing(broker, name, error, times):
+    """The broker's call ``name`` fails so many times."""
+    real = getattr(broker, name)
+    left = [error] * times
+
+    async def call(*arguments, **more):
+        if left:
+            raise left.pop()
+        return await real(*arguments, **more)
+
+    setattr(broker, name, call)
+    return left
+
+
+async def wait_for(true, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def ends_warm(broker, running, settings):
+    """A manager and a worker do a whole job, with exact totals."""
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, settings, opener=opener(session)))
+    running.start(Worker(broker, settings, name="x", opener=opener(session)))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)
+
+
+async def work_of(broker, count, *, files=10, first_generation=False):
+    """A job with items that nobody has published otherwise."""
+    job_id = await submit(broker, job())
+    await broker.set_state(job_id, JobState.SCANNING)
+    entries = tuple(FileEntry(f"f{number}", 100) for number in range(files))
+    await broker.publish(
+        [
+            WorkItem(
+                mount_addresses=("a",),
+                path=f"/d{number}",
+                job_id=job_id,
+                item_id=item_id(job_id, number),
+                files=None if first_generation else entries,
+            )
+            for number in range(count)
+        ]
+    )
+    return job_id
+
+
+# -- the worker ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_can_not_be_reported_comes_back_when_its_lease_runs_out(broker, running):
+    """A broker that refuses a receipt once: the worker lets the item go, and does not renew it for ever."""
+    left = failing(broker, "complete", BrokerError("refused"), 1)
+    await ends_warm(broker, running, SHORT)
+    assert not left
+
+
+@pytest.mark.parametrize("first_generation", [False, True])
+async def test_a_worker_that_still_connects_leaves_the_work_to_others(broker, running, first_generation):
+    """It takes what fills its window and no more, though none of its requests is under way yet."""
+    window = 8
+    settings = replace(SETTINGS, nfs=NfsSettings(window_calls=window))
+    await work_of(broker, 100, first_generation=first_generation)
+    connecting = asyncio.Event()
+
+    async def never(mount, settings):
+        connecting.set()
+        await asyncio.Event().wait()
+
+    running.start(Worker(broker, settings, name="slow", opener=never))
+    await connecting.wait()
+    await asyncio.sleep(0.3)
+    held = (await broker.backlog()).leased_items
+    assert held <= (2 if first_generation else 2 * 4 * window // 10)
+
+
+async def test_the_tail_of_a_job_is_shared(broker, running):
+    """Of two workers that read equally fast, none ends with much more than the other."""
+    settings = replace(SETTINGS, nfs=NfsSettings(window_calls=4))
+    tree = {b"d%d" % d: {b"f%d" % f: 100 for f in range(10)} for d in range(60)}
+
+    class Slow(MemorySession):
+        """Each file takes 5 ms, one after the other."""
+
+        due = 0.0
+
+        def read(self, request):
+            loop = asyncio.get_running_loop()
+            self.due = max(self.due, loop.time()) + 0.005
+            loop.call_at(self.due, super().read, request)
+
+    job_id = await work_of(broker, 60)
+    ended = {}
+
+    async def watch():
+        while True:
+            for tally in (await broker.status(job_id)).tallies:
+                if tally.items != ended.get(tally.worker, (0, 0))[0]:
+                    ended[tally.worker] = (tally.items, time.monotonic())
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    for name in "xy":
+        running.start(Worker(broker, settings, name=name, opener=opener(Slow(tree, "a"))))
+    async with asyncio.timeout(20):
+        while (await broker.status(job_id)).settled_items < 60:
+            await asyncio.sleep(0.01)
+    watching.cancel()
+    last = sorted(moment for _, moment in ended.values())
+    assert len(last) == 2
+    assert last[1] - last[0] < 0.5, "an item takes 0.05 s, and each holds few"
+
+
+async def test_a_stopped_worker_is_gone_in_time_though_its_broker_is_not_there(broker, running):
+    """Nothing it does on its way out takes longer than it is given."""
+    settings = replace(SETTINGS, lease=replace(SETTINGS.lease, drain_seconds=3.0))
+    stuck = MemorySession(TREE, "a")
+    stuck.held = []
+    await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, opener=opener(MemorySession(TREE, "a"))))
+    task, stop = running.start(Worker(broker, settings, opener=opener(stuck)))
+    await wait_for(lambda: stuck.held)
+
+    async def hang(*arguments, **more):
+        await asyncio.Event().wait()
+
+    theirs = {name: getattr(broker, name) for name in ("abandon", "claim", "complete")}
+    for name in theirs:
+        setattr(broker, name, hang)
+    began = time.monotonic()
+    stop.set()
+    await asyncio.wait_for(task, 10)
+    assert time.monotonic() - began < settings.lease.drain_seconds + 2.5
+    for name, real in theirs.items():
+        setattr(broker, name, real)
+
+
+async def test_many_items_of_a_paused_job_come_back_one_by_one(broker):
+    """Where the queue hands out what is paused, each look at it costs calls that others' items are waiting for."""
+    worker = Worker(broker, SETTINGS)
+    now = 1000.0
+    assert worker._hiding_seconds(now) == PAUSE_SECONDS, "one item is back soon: resuming acts within seconds"
+    hidden = [worker._hiding_seconds(now) for _ in range(1000)]
+    assert hidden == sorted(hidden)
+    assert hidden[99] == pytest.approx(PAUSE_SECONDS + 100 * PAUSED_EVERY_SECONDS)
+    assert worker._hiding_seconds(now + 500.0) == PAUSE_SECONDS
+
+
+async def test_a_worker_with_nothing_but_paused_work_is_idle(broker):
+    """Where the queue hands out what is paused, that is no work."""
+    job_id = await work_of(broker, 3)
+
+    async def paused(_job_id):
+        return JobState.PAUSED
+
+    broker.state = paused
+    worker = Worker(broker, SETTINGS, exit_when_idle=0.2, opener=opener())
+    await asyncio.wait_for(worker.run(asyncio.Event()), 5)
+    assert (await broker.status(job_id)).settled_items == 0
+
+
+# -- the manager ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_queue_that_fails_in_mid_scan_costs_neither_items_nor_directories(broker, running):
+    """What could not be posted is posted again; it is not the fault of the directory that it came from."""
+    left = failing(broker, "publish", BrokerUnavailable("the queue is out of order"), 3)
+    await ends_warm(broker, running, SETTINGS)
+    assert not left
+
+
+async def test_a_queue_that_refuses_for_good_fails_the_job_with_its_reason(broker, running):
+    """It would refuse the next manager too; whoever waits for the job hears of it."""
+    job_id = await submit(broker, job())
+    failing(broker, "publish", BrokerError("posting to the queue: not allowed"), 1)
+    running.start(Manager(broker, SETTINGS, opener=opener(MemorySession(TREE, "a"))))
+    status = await finish(broker, job_id)
+    assert (status.state, status.reason) == (JobState.FAILED, "posting to the queue: not allowed")
+
+
+async def test_a_queue_that_is_away_for_longer_than_a_lease_ends_no_job(broker, running):
+    """The job's lease runs out, and it is scanned again: no item is counted that was never posted."""
+    left = failing(broker, "publish", BrokerUnavailable("the queue is out of order"), 4)
+    await ends_warm(broker, running, SHORT)
+    assert not left
+
+
+async def test_a_cancelled_scan_ends_though_it_publishes_nothing(broker, running):
+    """All that it finds is excluded, and its listing goes on and on: still it ends within a poll."""
+
+    class Endless(MemorySession):
+        """Each directory holds another one."""
+
+        listed = 0
+
+        async def list_page(self, path, handle, cookie=None):
+            await asyncio.sleep(0.001)
+            self.listed += 1
+            return await super().list_page(b"", b"", None)
+
+    session = Endless({b"d": {}}, "a")
+    job_id = await submit(broker, job(exclusion=("*",)))
+    task, _ = running.start(Manager(broker, SETTINGS, opener=opener(session), exit_when_idle=0.1))
+    await wait_for(lambda: session.listed > 10)
+    await broker.set_state(job_id, JobState.CANCELLED)
+    await asyncio.wait_for(task, 5)
+    assert session.closed
+
+
+async def test_paused_jobs_take_no_other_jobs_place(broker, running):
+    """A manager that scans one job at a time takes the next while the first one rests."""
+    session = MemorySession(TREE, "a", delay=0.002)
+    first = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, opener=opener(session), jobs_at_once=1))
+    while (await broker.state(first)) is not JobState.SCANNING:
+        await asyncio.sleep(0.005)
+    await broker.set_state(first, JobState.PAUSED)
+    second = await submit(broker, job())
+    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session)))
+    assert (await finish(broker, second)).report(0)["files"] == FILES
+    assert (await broker.state(first)) is JobState.PAUSED
+    await broker.set_state(first, JobState.SCANNING)
+    assert (await finish(broker, first)).report(0)["files"] == FILES
+
+
+async def test_a_job_that_is_only_read_takes_no_other_jobs_place(broker, running):
+    """What counts is how many are scanned at the same time."""
+    session = MemorySession(TREE, "a")
+    jobs = [await submit(broker, job()) for _ in range(3)]
+    running.start(Manager(broker, SETTINGS, opener=opener(session), jobs_at_once=1))
+    async with asyncio.timeout(10):
+        while {await broker.state(one) for one in jobs} != {JobState.WARMING}:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_fault_of_the_program_fails_the_job_and_not_the_next_manager(broker, running):
+    """Else the job would go from manager to manager for ever."""
+
+    async def broken(mount, settings):
+        raise ZeroDivisionError("a bug")
+
+    job_id = await submit(broker, job())
+    other = await submit(broker, WarmJob(mount_addresses=("a",), warm_path="/d00"))
+    running.start(Manager(broker, SETTINGS, opener=broken))
+    status = await finish(broker, job_id)
+    assert (status.state, status.reason) == (JobState.FAILED, "ZeroDivisionError: a bug")
+    assert (await finish(broker, other)).state is JobState.FAILED
+
+
+async def test_a_job_cancelled_just_before_its_scan_is_let_go(broker, running):
+    """The manager finds that it may not begin, and goes on with others."""
+    job_id = await submit(broker, job())
+    real = broker.set_state
+
+    async def cancelled_first(one, state, reason=""):
+        if state is JobState.SCANNING:
+            await real(one, JobState.CANCELLED)
+        return await real(one, state, reason)
+
+    broker.set_state = cancelled_first
+    task, _ = running.start(Manager(broker, SETTINGS, opener=opener(), exit_when_idle=0.1))
+    await asyncio.wait_for(task, 5)
+    with pytest.raises(InvalidTransition):
+        await real(job_id, JobState.SCANNING)
+    assert await broker.claim_job("another", 1.0) is None, "it is off the queue"
+
+
+async def test_small_files_do_not_make_a_plan_that_nobody_can_share(broker, running):
+    """Items of one file each: a worker claims many, yet no more than fill its window."""
+    settings = replace(SETTINGS, plan=PlanSettings(item_files=1), nfs=NfsSettings(window_calls=2))
+    session = MemorySession(TREE, "a")
+    session.held = []
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, settings, opener=opener(MemorySession(TREE, "a"))))
+    running.start(Worker(broker, settings, name="x", opener=opener(session)))
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert len(session.held) <= 2 * 4 * 2, "twice what it keeps ahead"
+    session.held, held = None, session.held
+    for request in held:
+        session.finish(request)
+    assert (await finish(broker, job_id)).report(0)["files"] == FILES

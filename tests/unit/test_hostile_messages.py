@@ -1,0 +1,150 @@
+"""Messages from anyone who can post to a queue: whatever they hold, they are read or refused, in bounded time and memory."""
+
+import base64
+import json
+import textwrap
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewarmer.errors import InvalidMessage
+from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES
+
+BASE = {"WarmTargetMountAddresses": ["10.0.1.7"], "WarmTargetExportPath": "/data", "WarmTargetPath": "/tools"}
+
+
+def deflated(raw: bytes) -> str:
+    return base64.b64encode(zlib.compress(raw, 9)).decode()
+
+
+BAD_ITEMS = {
+    "a zip bomb": {"FilesDeflated": deflated(b" " * (MAX_INFLATED_BYTES + 1))},
+    "a list cut short": {"FilesDeflated": deflated(b"[]" * 5000)[:20] + "=="},
+    "no deflated data": {"FilesDeflated": base64.b64encode(b"hello").decode()},
+    "no base64": {"FilesDeflated": "!"},
+    "a deep list": {"FilesDeflated": deflated(b"[" * 1_000_000)},
+    "too many files": {"FilesDeflated": deflated(b"[" + b'["",0,""],' * MOST_FILES + b'["",0,""]]')},
+    "a size that is no number": {"Files": [["a", "7", ""]]},
+    "a negative size": {"Files": [["a", -1, ""]]},
+    "a size that is true": {"Files": [["a", True, ""]]},
+    "an endless size": {"Files": [["a", 1 << 63, ""]]},
+    "a handle that is no base64": {"Files": [["a", 1, "%"]]},
+    "a name with NUL": {"Files": [["a\0b", 1, ""]]},
+    "a name that climbs": {"Files": [["../../etc/shadow", 1, ""]]},
+    "rows of two": {"Files": [["a", 1]]},
+    "an object for rows": {"Files": {"a": 1}},
+    "half a range": {"StartByte": 5},
+    "a range backwards": {"StartByte": 5, "StopByte": 4},
+    "a range of two files": {"StartByte": 0, "StopByte": 4, "Files": [["a", 1, ""], ["b", 1, ""]]},
+    "another transport": {"Transport": "smb"},
+}
+BAD_BOTH = {
+    "a path that climbs": {"WarmTargetPath": "/a/../../etc"},
+    "an export that climbs": {"WarmTargetExportPath": "/data/.."},
+    "a path with NUL": {"WarmTargetPath": "/a\0b"},
+    "a path with half a character": {"WarmTargetPath": "/a\ud800"},
+    "a path that is a number": {"WarmTargetPath": 7},
+    "an address that is an option": {"WarmTargetMountAddresses": ["-oremount"]},
+    "an address that is a path": {"WarmTargetMountAddresses": ["../../etc"]},
+    "an address that is a list": {"WarmTargetMountAddresses": [["10.0.0.1"]]},
+    "an address with a line break": {"WarmTargetMountAddresses": ["10.0.0.1\n10.0.0.2"]},
+    "an empty address": {"WarmTargetMountAddresses": [""]},
+    "a thousand addresses": {"WarmTargetMountAddresses": ["10.0.0.1"] * 1000},
+    "a user that AUTH_SYS can't hold": {"Uid": 1 << 32},
+    "a group that AUTH_SYS can't hold": {"Gid": 1 << 32},
+    "a port that TCP can't hold": {"NfsPort": 65536},
+    "a mount port that TCP can't hold": {"MountPort": 1 << 40},
+    "a size limit that is true": {"MaxFileSizeBytes": True},
+    "a size limit that is huge": {"MaxFileSizeBytes": 1 << 70},
+    "a size limit with a fraction": {"MaxFileSizeBytes": 1.5},
+    "a filter that is a string": {"InclusionList": "*.exr"},
+}
+BAD_JOBS = {
+    "not a number": {"NewerThan": float("nan")},
+    "infinity": {"NewerThan": float("inf")},
+    "an id with a slash": {"JobId": "a/b"},
+    "an id with a hash": {"JobId": "a#b"},
+    "an id with a question mark": {"JobId": "a?b"},
+    "an id with a backslash": {"JobId": "a\\b"},
+    "an id with a control character": {"JobId": "a\x7fb"},
+    "an id in other letters": {"JobId": "jöb"},
+    "an endless id": {"JobId": "j" * 65},
+}
+
+
+def cases():
+    for kind, groups in ((WarmJob, (BAD_BOTH, BAD_JOBS)), (WorkItem, (BAD_BOTH, BAD_ITEMS))):
+        for group in groups:
+            for name, values in group.items():
+                yield pytest.param(kind, values, id=f"{kind.__name__}: {name}")
+
+
+@pytest.mark.parametrize(("kind", "values"), list(cases()))
+def test_a_value_that_can_not_be_is_refused_with_its_reason(kind, values):
+    with pytest.raises(InvalidMessage) as caught:
+        kind.from_json(json.dumps({**BASE, **values}))
+    assert len(str(caught.value)) < 300, "the reason does not repeat what may be 64 KiB"
+
+
+@pytest.mark.parametrize("kind", [WarmJob, WorkItem])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 65_536,
+        b'{"a":' * 13_000,
+        b'{"WarmTargetPath":"/a","MaxFileSizeBytes":' + b"9" * 60_000 + b"}",
+        b'{"WarmTargetPath":"\xff\xfe"}',
+        bytes(range(256)) * 256,
+        base64.b64encode(b"\xff" * 40_000),
+        base64.b64encode(base64.b64encode(b'{"WarmTargetPath":"/a"}')),
+        b'{"WarmTargetPath":"/a"} {"WarmTargetPath":"/b"}',
+        b'"{}"',
+        b"null",
+        b"",
+    ],
+)
+def test_garbage_is_refused(kind, raw):
+    with pytest.raises(InvalidMessage):
+        kind.from_json(raw)
+
+
+A_JOB = {"mount_addresses": ("a",), "job_id": "j", "name": "n", "uid": 1, "gid": 1, "gids": (1,), "newer_than": 1.0}
+AN_ITEM = {
+    "mount_addresses": ("a",),
+    "job_id": "j",
+    "item_id": "i",
+    "address": "a",
+    "files": (),
+    "uid": 1,
+    "last_error": "e",
+}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda one: st.lists(one, max_size=3)
+    )
+)
+def test_no_value_of_any_key_gets_past_the_reader(value):
+    """Each key in turn holds something of any type: the message is understood, or refused as one."""
+    for kind, sample in ((WarmJob, WarmJob(**A_JOB)), (WorkItem, WorkItem(**AN_ITEM))):
+        whole = {**json.loads(sample.to_json()), "FilesDeflated": None} | BASE
+        for key in whole:
+            try:
+                kind.from_json(json.dumps({**whole, key: value}))
+            except InvalidMessage:
+                continue
+
+
+def test_base64_with_line_breaks_is_read():
+    """As base64(1) writes it."""
+    broken = "\n".join(textwrap.wrap(base64.b64encode(json.dumps(BASE).encode()).decode(), 76)) + "\n"
+    assert WarmJob.from_json(broken).warm_path == "/tools"
+
+
+def test_names_with_dots_that_do_not_climb_are_names():
+    item = WorkItem.from_json(json.dumps({**BASE, "Files": [["..a/b..", 1, ""], ["...", 1, ""]]}))
+    assert [entry.path for entry in item.files or ()] == ["..a/b..", "..."]
