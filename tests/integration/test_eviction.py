@@ -14,7 +14,7 @@ from cachewarmer.manager import Manager
 from cachewarmer.submitter import submit
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.testing import Faults, ScriptedServer
-from tests.unit.fleet.metadata import metadata
+from tests.azure_standin.one_vm import one_vm
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -28,7 +28,7 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
     config = tmp_path / "config.toml"
     config.write_text("[lease]\nlease_seconds = 60.0\npoll_seconds = 0.2\n")
     async with (
-        metadata() as served,
+        one_vm() as served,
         ScriptedServer(TREE, Faults(read_delay=3600)) as server,
         open_broker(url, LeaseSettings(), connection_string=azurite_connection) as broker,
     ):
@@ -44,12 +44,12 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
         worker = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
         try:
             async with asyncio.timeout(30):
-                while not server.calls["READ"] or not served.polls:
+                while not server.calls["READ"] or not served.asked:
                     await asyncio.sleep(0.05)
             assert await broker.claim("other", 1, 60) == []
             began = time.monotonic()
-            served.announce("Preempt", "somebody_else", event_id="theirs")
-            served.announce("Preempt", "farm_3", event_id="ours")
+            served.announce("Preempt", "somebody_else", 30)
+            ours = served.announce("Preempt", "farm_3", 30)
             _, said = await asyncio.wait_for(worker.communicate(), 20)
         finally:
             if worker.returncode is None:
@@ -58,7 +58,7 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
             stop.set()
             await managing
         assert time.monotonic() - began < 10, "a notice is 30 s"
-        assert (worker.returncode, served.acknowledged) == (0, ["ours"]), said.decode()
+        assert (worker.returncode, served.started) == (0, [ours["EventId"]]), said.decode()
         (found,) = await broker.claim("other", 1, 60)
         assert (found.deliveries, len(found.item.files)) == (1, 8)
         assert "this VM is about to be taken away (Preempt" in said.decode()

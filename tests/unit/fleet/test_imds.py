@@ -6,13 +6,13 @@ import pytest
 
 from cachewarmer.errors import FleetError, FleetUnavailable, MetadataAbsent
 from cachewarmer.fleet.imds import Imds
+from tests.azure_standin.one_vm import one_vm
 from tests.servers.ports import NO_IMDS
-from tests.unit.fleet.metadata import metadata
 
 
 @pytest.fixture
 async def served():
-    async with metadata() as made:
+    async with one_vm() as made:
         yield made
 
 
@@ -34,20 +34,22 @@ async def test_it_says_where_the_vm_is(imds):
 
 async def test_what_it_leaves_out_is_empty(served, imds):
     """A VM without tags, without a scale set, with no interface described."""
-    served.instance = {"compute": {"name": "lonely", "resourceId": "/x"}}
+    served.about = {"compute": {"name": "lonely", "resourceId": "/x"}}
     instance = await imds.instance()
     assert (instance.name, instance.scale_set, instance.tags, instance.private_addresses) == ("lonely", "", {}, ())
 
 
 async def test_it_says_what_is_about_to_happen_and_takes_the_acknowledgement(served, imds):
     """The events as they are, for whichever VM."""
-    served.announce("Preempt", "farm_3", "farm_4")
+    announced = served.announce("Preempt", "farm_3", 30)
+    announced["Resources"].append("farm_4")
     schedule = await imds.scheduled_events()
     (event,) = schedule.events
-    assert (schedule.incarnation, event.event_id, event.event_type) == (2, "E1", "Preempt")
+    assert (schedule.incarnation, event.event_id, event.event_type) == (2, announced["EventId"], "Preempt")
     assert (event.resources, event.status) == (("farm_3", "farm_4"), "Scheduled")
-    await imds.acknowledge(["E1", "E2"])
-    assert served.acknowledged == ["E1", "E2"]
+    await imds.acknowledge([event.event_id])
+    (event,) = (await imds.scheduled_events()).events
+    assert (event.status, event.not_before) == ("Started", "")
 
 
 async def test_no_service_is_one_clear_line_at_once():
@@ -89,9 +91,9 @@ async def test_a_refusal_and_nonsense_are_not(served, imds):
     with pytest.raises(FleetError, match="403") as refused:
         await imds.instance()
     assert not refused.value.transient
-    served.instance = ["no", "object"]
+    served.about = ["no", "object"]
     with pytest.raises(FleetError, match="no JSON object"):
         await imds.instance()
-    served.instance = {"network": {}}
+    served.about = {"network": {}}
     with pytest.raises(FleetError, match="'compute'"):
         await imds.instance()

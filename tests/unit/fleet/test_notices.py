@@ -8,13 +8,13 @@ import pytest
 
 from cachewarmer.fleet.imds import Imds, Schedule, ScheduledEvent
 from cachewarmer.fleet.notices import ending, eviction_notices
+from tests.azure_standin.one_vm import one_vm
 from tests.servers.ports import NO_IMDS
-from tests.unit.fleet.metadata import metadata
 
 
 @pytest.fixture
 async def served():
-    async with metadata() as made:
+    async with one_vm() as made:
         yield made
 
 
@@ -29,27 +29,28 @@ class Held:
             await asyncio.wait_for(self.evicted.wait(), 30)
             if released is not None:
                 await released.wait()
-            assert served.acknowledged == [], "not before everything is handed back"
+            assert served.started == [], "not before everything is handed back"
 
 
 @pytest.mark.parametrize("kind", ["Preempt", "Terminate"])
 async def test_a_notice_for_this_vm_evicts_and_is_then_acknowledged(served, kind):
     """In whatever case the name comes."""
-    served.announce(kind, "farm_4", "FARM_3")
+    event = served.announce(kind, "farm_4", 30)
+    event["Resources"].append("FARM_3")
     await Held().run(served)
-    assert served.acknowledged == ["E1"]
+    assert served.started == [event["EventId"]]
 
 
 async def test_the_notice_may_come_at_any_time(served):
     """It is asked for again and again, until the worker ends."""
     held = Held()
     running = asyncio.create_task(held.run(served))
-    while served.polls < 5:
+    while served.asked < 5:
         await asyncio.sleep(0.005)
     assert not held.evicted.is_set()
-    served.announce("Preempt", "farm_3")
+    event = served.announce("Preempt", "farm_3", 30)
     await running
-    assert served.acknowledged == ["E1"]
+    assert served.started == [event["EventId"]]
 
 
 def test_only_what_ends_this_very_vm_counts():
@@ -86,17 +87,17 @@ async def test_a_poll_that_fails_is_repeated(served):
     """One answer is nothing to rely on."""
     held = Held()
     running = asyncio.create_task(held.run(served))
-    while not served.polls:
+    while not served.asked:
         await asyncio.sleep(0.005)
     served.statuses = [500, 410, 429]
-    served.announce("Preempt", "farm_3")
+    event = served.announce("Preempt", "farm_3", 30)
     await running
-    assert served.acknowledged == ["E1"]
+    assert served.started == [event["EventId"]]
 
 
 async def test_an_acknowledgement_that_fails_is_one_line(served, caplog):
     """The VM goes anyway when its time is up."""
-    served.announce("Preempt", "farm_3")
+    served.announce("Preempt", "farm_3", 30)
     evicted = asyncio.Event()
     async with eviction_notices(evicted.set, imds=Imds(served.url), poll_seconds=0.01):
         await evicted.wait()
@@ -106,12 +107,12 @@ async def test_an_acknowledgement_that_fails_is_one_line(served, caplog):
 
 async def test_the_last_worker_of_a_vm_acknowledges(served):
     """An event acknowledged by the first would take the VM from under the others."""
-    served.announce("Preempt", "farm_3")
+    event = served.announce("Preempt", "farm_3", 30)
     slow, released = Held(), asyncio.Event()
     working = asyncio.create_task(slow.run(served, released))
     await asyncio.wait_for(slow.evicted.wait(), 30)
     await Held().run(served)
-    assert served.acknowledged == []
+    assert served.started == []
     released.set()
     await working
-    assert served.acknowledged == ["E1"]
+    assert served.started == [event["EventId"]]
