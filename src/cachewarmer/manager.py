@@ -142,12 +142,16 @@ class Manager:
                 await self.broker.open()
                 return
             except BrokerError as error:
-                if self.fleet_driver is None or not (error.transient or self.fleet_driver.may_have_machines):
+                if self.fleet_driver is None or not (error.transient or self._may_have_machines):
                     raise
                 log.warning("%s; trying again in %.0f s", error, wait)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), wait)
             wait = min(MOST_OPEN_SECONDS, wait * 2)
+
+    @property
+    def _may_have_machines(self) -> bool:
+        return self.fleet_driver is not None and self.fleet_driver.may_have_machines
 
     async def _tidy(self) -> None:
         """Lets the broker forget what is old, at the start and every hour or so."""
@@ -162,7 +166,7 @@ class Manager:
         try:
             return await self.broker.claim_job(self.name, self.settings.lease.lease_seconds)
         except BrokerError as error:
-            if not error.transient:
+            if not error.transient and not self._may_have_machines:
                 raise
             log.warning("claiming a job: %s", error)
             return None

@@ -60,6 +60,23 @@ async def test_an_account_that_can_not_be_reached_for_a_while_is_waited_for(tmp_
     await broker.close()
 
 
+async def test_a_manager_that_may_not_take_jobs_ends_only_when_no_machine_is_left(tmp_path):
+    """One that is started again and again would otherwise never be there long enough to delete them."""
+    fleet = PaperFleet()
+    await fleet.create(2)
+    broker = Closed(tmp_path / "b.db")
+
+    async def refuse(*_, **__):
+        raise BrokerError("no role on the job queue")
+
+    broker.claim_job = refuse
+    task, _ = managing(broker, fleet)
+    with pytest.raises(BrokerError, match="no role on the job queue"):
+        await asyncio.wait_for(task, 30)
+    assert ("delete", 0) in fleet.calls
+    await broker.close()
+
+
 async def test_without_a_fleet_the_error_ends_the_manager_at_once(tmp_path):
     """Whoever started it sees why."""
     with pytest.raises(BrokerUnavailable):
