@@ -205,10 +205,10 @@ class ScaleSets:
                 raise ArmError(409, *self.no_room)
             if size in self.room:
                 self.room[size] -= 1
-            found.vms[name] = vm
-            self.all_vms.append(vm)
             if self.boot is not None:
                 vm.machine = self.boot(vm, found, base64.b64decode(os.get("customData", "")))
+            found.vms[name] = vm
+            self.all_vms.append(vm)
             await asyncio.sleep(0)
             vm.state = "Succeeded"
 

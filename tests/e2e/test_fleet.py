@@ -30,7 +30,7 @@ cp "$BOOTSTRAP_PATH/worker.toml" /etc/cachewarmer/worker.toml
 . "$BOOTSTRAP_PATH/account"
 export AZURE_STORAGE_CONNECTION_STRING CACHEWARMER_CONFIG=/etc/cachewarmer/worker.toml
 setsid {python} -m cachewarmer worker --broker "azure://$STORAGE_ACCOUNT/$QUEUE_PREFIX" --name "$(hostname)" \\
-  --max-bandwidth 600k >/var/log/worker.log 2>&1 </dev/null &
+  --max-bandwidth 300k >/var/log/worker.log 2>&1 </dev/null &
 """
 
 
@@ -70,7 +70,7 @@ class Farm:
             command, env=self.running.environment, capture_output=True, text=True, timeout=60, check=False
         )
 
-    def until(self, true, seconds=60):
+    def until(self, true, seconds=100):
         """What ``true`` returns once it is something; fails with everything that was said."""
         deadline = time.monotonic() + seconds
         while not (found := true()):
@@ -80,7 +80,7 @@ class Farm:
             time.sleep(0.1)
         return found
 
-    def says(self, pattern, seconds=60):
+    def says(self, pattern, seconds=100):
         """The line of a manager's log that matches."""
         return self.until(lambda: re.search(f"^.*{pattern}.*$", self.log, re.MULTILINE), seconds).group(0)
 
@@ -123,7 +123,7 @@ def tree(nfs_root, nfs_server):
     return nfs_server.target("/" + root.name), 300, 30_000_000
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("farm", ["boot"], indirect=True)
 def test_a_fleet_comes_with_the_work_survives_evictions_and_goes(farm, tree):
     """Two of its VMs are evicted in mid-read, one with notice and one without; replacements come, the totals are exact,
@@ -142,7 +142,6 @@ def test_a_fleet_comes_with_the_work_survives_evictions_and_goes(farm, tree):
     farm.cloud.notice_seconds = 10.0
     assert farm.cloud.do(farm.cloud.evict(told)) is True, "it acknowledged the notice before its time was up"
     assert "handing back what is held" in worker_log(told)
-    assert "acknowledged the eviction" in worker_log(told)
     farm.cloud.notice_seconds = 0.0
     assert farm.cloud.do(farm.cloud.evict(surprised)) is False
     assert farm.report(job)["state"] == "warming"
@@ -157,6 +156,9 @@ def test_a_fleet_comes_with_the_work_survives_evictions_and_goes(farm, tree):
         farm.says(rf"{vm.name}: \d+ s, (evicted|deleted)$")
     assert "Traceback" not in farm.log
 
+    asked = [body["sku"]["capacity"] for method, _, body in farm.cloud.arm.requests if method in ("PUT", "PATCH")]
+    assert max(asked) == WORKERS, "never above the limit"
+
     # No key went to a VM but by the site's own hands.
     (body,) = [body for method, _, body in farm.cloud.arm.requests if method == "PUT"]
     custom = body["properties"]["virtualMachineProfile"]["osProfile"]["customData"]
@@ -167,7 +169,7 @@ def test_a_fleet_comes_with_the_work_survives_evictions_and_goes(farm, tree):
     assert key not in farm.log
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("farm", ["boot"], indirect=True)
 def test_a_manager_that_is_killed_is_followed_by_one_that_goes_on(farm, tree):
     """It finds the scale set again, makes no second one, and deletes it when the work is done."""
@@ -233,6 +235,7 @@ SAID = {
 }
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("befall", "line", "comes"), SAID.values(), ids=SAID)
 def test_what_goes_wrong_is_one_line(farm, tree, befall, line, comes):
     """Said by the manager, which goes on; the fleet comes where it can."""
@@ -249,6 +252,7 @@ def test_what_goes_wrong_is_one_line(farm, tree, befall, line, comes):
     farm.cancel(job)
 
 
+@pytest.mark.timeout(240)
 def test_somebody_elses_scale_set_is_left_alone(farm, tree):
     """One of the same name: said in one line, and not touched, whatever work there is."""
     farm.start_manager()
@@ -267,6 +271,7 @@ def test_somebody_elses_scale_set_is_left_alone(farm, tree):
     assert len(farm.cloud.vms) == WORKERS
 
 
+@pytest.mark.timeout(240)
 def test_a_deletion_that_fails_is_tried_again(farm, tree):
     """Until the fleet is gone; each failure is one line."""
     farm.cloud.sets.failing_deletions = 1
@@ -281,6 +286,7 @@ def test_a_deletion_that_fails_is_tried_again(farm, tree):
     farm.says(rf"{WORKERS} machines took \d+ VM-seconds \({WORKERS} deleted\)")
 
 
+@pytest.mark.timeout(240)
 def test_a_manager_that_stops_without_work_leaves_nothing(farm, tree):
     """SIGTERM before the fleet's time is up: it deletes it and is gone."""
     farm.start_manager()
