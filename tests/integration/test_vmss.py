@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
+from cachewarmer.fleet import arm
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.imds import Imds
 from cachewarmer.fleet.vmss import VmssFleet
@@ -355,6 +356,71 @@ async def test_no_metadata_service(cloud):
     assert "\n" not in line
     assert "no instance metadata service answers" in line
     assert line.endswith("else set AZURE_SUBSCRIPTION_ID, [fleet] location, resource_group, subnet_id, identity")
+
+
+async def test_nobody_to_sign_in_as(cloud):
+    """The manager's VM has two identities, and none of them is chosen."""
+    cloud.metadata.machines["manager"].identities.append({"clientId": "other"})
+    async with opened() as fleet:
+        with pytest.raises(FleetError) as caught:
+            await fleet.observe()
+    assert str(caught.value) == (
+        "looking at the manager's own VM manager: no way to sign in to Azure worked: give the manager's VM a managed "
+        "identity (AZURE_CLIENT_ID names one of several), or run `az login`"
+    )
+
+
+async def test_the_identity_that_the_environment_names_is_the_workers_too(cloud, monkeypatch):
+    """Where the manager's VM has several."""
+    cloud.arm.identities[IDENTITY + "2"] = {"clientId": "other"}
+    cloud.metadata.machines["manager"].identities.append({"clientId": "other"})
+    held = cloud.arm.others[f"{PROVIDERS}/Microsoft.Compute/virtualMachines/manager"]["identity"]
+    held["userAssignedIdentities"][IDENTITY + "2"] = {"clientId": "other"}
+    monkeypatch.setenv("AZURE_CLIENT_ID", "other")
+    async with opened() as fleet:
+        await fleet.create(1)
+    assert list(asked(cloud, "PUT")[0]["identity"]["userAssignedIdentities"]) == [IDENTITY + "2"]
+    monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT_ID)
+    held["userAssignedIdentities"] = {IDENTITY + "2": {"clientId": "2"}, IDENTITY + "3": {"clientId": "3"}}
+    async with opened() as fleet:
+        with pytest.raises(
+            FleetError, match=r"the manager's VM has 2 user-assigned identities; set \[fleet\] identity"
+        ):
+            await fleet.observe()
+
+
+async def test_azure_cannot_be_reached(cloud, monkeypatch):
+    """It may pass, so it is tried again by whoever drives the fleet."""
+    monkeypatch.setenv("AZURE_RESOURCE_MANAGER_ENDPOINT", f"https://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(arm, "CLIENT_OPTIONS", arm.CLIENT_OPTIONS | {"retry_total": 0})
+    async with opened() as fleet:
+        with pytest.raises(
+            FleetUnavailable, match=r"Azure can't be reached \(.*\); check the network and proxies"
+        ) as caught:
+            await fleet.observe()
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_scale_set_that_is_being_deleted(cloud):
+    """It is there until it is gone; nothing is asked of it meanwhile, and its machines were not evicted."""
+    cloud.sets.operation_seconds = 1.0
+    async with opened() as one, opened() as other:
+        await one.create(2)
+        await seen(one, lambda size: size.running == 2)
+        await other.observe()
+        deleting = asyncio.create_task(one.delete())
+        await run(cloud, until(lambda: the_set(cloud).record["properties"]["provisioningState"] == "Deleting"))
+        assert (await other.observe()).exists is True
+        with pytest.raises(FleetUnavailable, match="is being deleted: made anew when it is gone"):
+            await other.create(2)
+        await deleting
+        assert (await other.observe()).exists is False
+        assert [one.end for one in other.ledger()] == ["deleted"] * 2
+
+
+async def until(true):
+    while not true():
+        await asyncio.sleep(0.01)
 
 
 ROLES = {

@@ -24,7 +24,7 @@ from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 log = logging.getLogger(__name__)
 
 CLIENT_OPTIONS: dict[str, Any] = {
-    "retry_total": 6,
+    "retry_total": 4,
     "connection_timeout": CONNECT_SECONDS,
     "read_timeout": 60.0,
     "polling_interval": 5.0,  # between two looks at a long operation, where the service does not say ``Retry-After``
@@ -169,7 +169,8 @@ def translated(error: BaseException, what: str) -> FleetError:
         return CapacityError(f"{what}: no room ({code})")
     if isinstance(error, ClientAuthenticationError) and not getattr(error, "status_code", None):
         return FleetError(
-            f"{what}: no way to sign in to Azure worked: give the manager's VM a managed identity, or run `az login`"
+            f"{what}: no way to sign in to Azure worked: give the manager's VM a managed identity (AZURE_CLIENT_ID names "
+            f"one of several), or run `az login`"
         )
     refused = getattr(error, "status_code", None) in (401, 403)
     if "AuthorizationFailed" in code or (refused and code not in ADVICE):
