@@ -243,8 +243,19 @@ async def test_evicted_machines_are_replaced_where_azure_goes_on_counting_them(c
 # -- no room -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("refusal", [("SkuNotAvailable", "The requested size is not available."), QUOTA])
-async def test_a_size_that_is_refused_at_once(cloud, caplog, refusal):
+PRICE = (
+    "OperationNotAllowed",
+    "Unable to perform operation since the provided max price '0.01 USD' is lower than the current spot price '0.02 USD'.",
+)
+NO_ROOM = {
+    "size": (("SkuNotAvailable", "The requested size is not available."), "no room (SkuNotAvailable)"),
+    "quota": (QUOTA, "the quota is used up (OperationNotAllowed)"),
+    "price": (PRICE, "Spot costs more than [fleet] max_price now (OperationNotAllowed)"),
+}
+
+
+@pytest.mark.parametrize(("refusal", "reason"), NO_ROOM.values(), ids=NO_ROOM)
+async def test_a_size_that_is_refused_at_once(cloud, caplog, refusal, reason):
     """The next one on the list is asked for, and it is said."""
     cloud.sets.refused[SIZES[0]] = refusal
     async with opened() as fleet:
@@ -252,9 +263,7 @@ async def test_a_size_that_is_refused_at_once(cloud, caplog, refusal):
         await seen(fleet, lambda size: size.running == 2)
     assert {vm.size for vm in cloud.vms} == {SIZES[1]}
     (line,) = warnings(caplog)
-    assert line.endswith(
-        f"making scale set {fleet.name} of {SIZES[0]}: no room ({refusal[0]}); trying {SIZES[1]} instead"
-    )
+    assert line == f"making scale set {fleet.name} of {SIZES[0]}: {reason}; trying {SIZES[1]} instead"
 
 
 @pytest.mark.parametrize("leave_failed", [False, True])
@@ -280,9 +289,9 @@ async def test_no_room_in_any_size_at_once(cloud):
             await fleet.create(4)
         assert (await fleet.observe()).exists is False
     assert str(caught.value) == (
-        "no room for 4 Spot machines in any VM size of the list (Standard_D2s_v5: OperationNotAllowed, "
-        "Standard_D2as_v5: OperationNotAllowed, Standard_D2ds_v5: OperationNotAllowed): add sizes to [fleet] vm_sizes, "
-        "ask for more Spot quota, or wait"
+        "no room for 4 Spot machines in any VM size of the list (Standard_D2s_v5: the quota is used up (OperationNotAllowed), "
+        "Standard_D2as_v5: the quota is used up (OperationNotAllowed), Standard_D2ds_v5: the quota is used up "
+        "(OperationNotAllowed)): add sizes to [fleet] vm_sizes, ask for more Spot quota, or wait"
     )
     assert not cloud.sets.sets
 
@@ -328,7 +337,7 @@ async def test_a_deletion_that_fails_once(cloud):
         with pytest.raises(FleetUnavailable) as caught:
             await fleet.delete()
         assert str(caught.value) == (
-            f"deleting scale set {fleet.name}: Azure is busy or out of order (InternalExecutionError); asked again later"
+            f"deleting scale set {fleet.name}: Azure is busy or out of order (InternalExecutionError)"
         )
         await fleet.delete()
         assert [one.end for one in fleet.ledger()] == ["deleted"] * 2
