@@ -124,7 +124,7 @@ class Cloud:
         """Those there are now."""
         return [vm for found in list(self.sets.sets.values()) for vm in list(found.vms.values())]
 
-    async def evict(self, vm: Vm, kind: str = "Preempt") -> bool:
+    async def evict(self, vm: Vm) -> bool:
         """Announces the end of a VM, and is the end of it after the notice, or as soon as it says that it is ready.
 
         Returns whether it said so.
@@ -132,7 +132,7 @@ class Cloud:
         found = next(one for one in self.sets.sets.values() if vm.name in one.vms)
         metadata = self.metadata.machines.get(vm.name)
         if metadata is not None:
-            metadata.announce(kind, vm.name, self.notice_seconds)
+            metadata.announce("Preempt", vm.name, self.notice_seconds)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(metadata.acknowledged.wait(), self.notice_seconds)
         await self.sets.evicted(found, vm)

@@ -1,12 +1,16 @@
 """The single-file program on a machine that has nothing."""
 
+import base64
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
 from cachewarmer import __version__
+from tests.azure_standin.cloud import azure
+from tests.azure_standin.fixtures import KEY
 from tests.deploy.bundle import bundle
 from tests.deploy.node_image import minimal_root
 from tests.servers.need import need
@@ -81,3 +85,37 @@ def test_it_runs_a_fleet_of_itself(bare_root):
     assert "VM-seconds" in done.stderr
     assert "evicted" not in done.stderr
     assert "failed" not in done.stderr
+
+
+@pytest.mark.timeout(200)
+def test_it_starts_a_scale_set(bare_root, azurite_connection):
+    """The clients of the resource manager are in it, and the script that custom data carries."""
+    (bare_root / "vmss.toml").write_text(f'[fleet]\nlook_seconds = 0.2\nssh_public_key = "{KEY}"\n')
+    account = azurite_connection.partition("AccountName=")[2].partition(";")[0]
+    broker = ("--broker", f"azure://{account}/bundled")
+    bootstrap = ("--bootstrap-address", "10.0.1.7", "--bootstrap-export", "/b", "--bootstrap-script", "/b.sh")
+    with azure() as cloud:
+        shutil.copy(cloud.certificate, bare_root / "certificate")
+        environment = cloud.environment | {
+            "AZURE_STORAGE_CONNECTION_STRING": azurite_connection,
+            "SSL_CERT_FILE": "/certificate",
+            "CACHEWARMER_CONFIG": "/vmss.toml",
+        }
+        command = ("env", *(f"{name}={value}" for name, value in environment.items()), "cachewarmer")
+        done = inside(bare_root, *command, "submit", "/usr/share/perl5", *broker)
+        assert done.returncode == 0, done.stderr
+        flags = ("--fleet", "vmss", "--workers", "2", "--exit-when-idle", "20")
+        with subprocess.Popen(
+            ["chroot", bare_root, *command, "manager", *broker, *bootstrap, *flags],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as manager:
+            deadline = time.monotonic() + 60
+            while len(cloud.vms) < 2 and manager.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.1)
+            manager.terminate()
+            _, said = manager.communicate(timeout=60)
+        (body,) = [body for method, _, body in cloud.arm.requests if method == "PUT"] or [said]
+    custom = body["properties"]["virtualMachineProfile"]["osProfile"]["customData"]
+    assert "mount_export" in base64.b64decode(custom).decode()

@@ -218,7 +218,7 @@ SAID = {
     ),
     "no quota for any": (
         no_quota,
-        r"create to 5: no room for 5 .* in any VM size of the list \(.*OperationNotAllowed.*\): add sizes .*again in 60 s",
+        r"create to 5: no room for 5 .* in any VM size of the list \(.*the quota is used up \(OperationNotAllowed\)\): add sizes .*again in 60 s",
         False,
     ),
     "throttling": (throttled, r"Azure Resource Manager has had too many requests: asking again in 1 s", True),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
+from cachewarmer.fleet import arm
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.imds import Imds
 from cachewarmer.fleet.vmss import VmssFleet
@@ -242,8 +243,19 @@ async def test_evicted_machines_are_replaced_where_azure_goes_on_counting_them(c
 # -- no room -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("refusal", [("SkuNotAvailable", "The requested size is not available."), QUOTA])
-async def test_a_size_that_is_refused_at_once(cloud, caplog, refusal):
+PRICE = (
+    "OperationNotAllowed",
+    "Unable to perform operation since the provided max price '0.01 USD' is lower than the current spot price '0.02 USD'.",
+)
+NO_ROOM = {
+    "size": (("SkuNotAvailable", "The requested size is not available."), "no room (SkuNotAvailable)"),
+    "quota": (QUOTA, "the quota is used up (OperationNotAllowed)"),
+    "price": (PRICE, "Spot costs more than [fleet] max_price now (OperationNotAllowed)"),
+}
+
+
+@pytest.mark.parametrize(("refusal", "reason"), NO_ROOM.values(), ids=NO_ROOM)
+async def test_a_size_that_is_refused_at_once(cloud, caplog, refusal, reason):
     """The next one on the list is asked for, and it is said."""
     cloud.sets.refused[SIZES[0]] = refusal
     async with opened() as fleet:
@@ -251,9 +263,7 @@ async def test_a_size_that_is_refused_at_once(cloud, caplog, refusal):
         await seen(fleet, lambda size: size.running == 2)
     assert {vm.size for vm in cloud.vms} == {SIZES[1]}
     (line,) = warnings(caplog)
-    assert line.endswith(
-        f"making scale set {fleet.name} of {SIZES[0]}: no room ({refusal[0]}); trying {SIZES[1]} instead"
-    )
+    assert line == f"making scale set {fleet.name} of {SIZES[0]}: {reason}; trying {SIZES[1]} instead"
 
 
 @pytest.mark.parametrize("leave_failed", [False, True])
@@ -279,9 +289,9 @@ async def test_no_room_in_any_size_at_once(cloud):
             await fleet.create(4)
         assert (await fleet.observe()).exists is False
     assert str(caught.value) == (
-        "no room for 4 Spot machines in any VM size of the list (Standard_D2s_v5: OperationNotAllowed, "
-        "Standard_D2as_v5: OperationNotAllowed, Standard_D2ds_v5: OperationNotAllowed): add sizes to [fleet] vm_sizes, "
-        "ask for more Spot quota, or wait"
+        "no room for 4 Spot machines in any VM size of the list (Standard_D2s_v5: the quota is used up (OperationNotAllowed), "
+        "Standard_D2as_v5: the quota is used up (OperationNotAllowed), Standard_D2ds_v5: the quota is used up "
+        "(OperationNotAllowed)): add sizes to [fleet] vm_sizes, ask for more Spot quota, or wait"
     )
     assert not cloud.sets.sets
 
@@ -327,7 +337,7 @@ async def test_a_deletion_that_fails_once(cloud):
         with pytest.raises(FleetUnavailable) as caught:
             await fleet.delete()
         assert str(caught.value) == (
-            f"deleting scale set {fleet.name}: Azure is busy or out of order (InternalExecutionError); asked again later"
+            f"deleting scale set {fleet.name}: Azure is busy or out of order (InternalExecutionError)"
         )
         await fleet.delete()
         assert [one.end for one in fleet.ledger()] == ["deleted"] * 2
@@ -355,6 +365,71 @@ async def test_no_metadata_service(cloud):
     assert "\n" not in line
     assert "no instance metadata service answers" in line
     assert line.endswith("else set AZURE_SUBSCRIPTION_ID, [fleet] location, resource_group, subnet_id, identity")
+
+
+async def test_nobody_to_sign_in_as(cloud):
+    """The manager's VM has two identities, and none of them is chosen."""
+    cloud.metadata.machines["manager"].identities.append({"clientId": "other"})
+    async with opened() as fleet:
+        with pytest.raises(FleetError) as caught:
+            await fleet.observe()
+    assert str(caught.value) == (
+        "looking at the manager's own VM manager: no way to sign in to Azure worked: give the manager's VM a managed "
+        "identity (AZURE_CLIENT_ID names one of several), or run `az login`"
+    )
+
+
+async def test_the_identity_that_the_environment_names_is_the_workers_too(cloud, monkeypatch):
+    """Where the manager's VM has several."""
+    cloud.arm.identities[IDENTITY + "2"] = {"clientId": "other"}
+    cloud.metadata.machines["manager"].identities.append({"clientId": "other"})
+    held = cloud.arm.others[f"{PROVIDERS}/Microsoft.Compute/virtualMachines/manager"]["identity"]
+    held["userAssignedIdentities"][IDENTITY + "2"] = {"clientId": "other"}
+    monkeypatch.setenv("AZURE_CLIENT_ID", "other")
+    async with opened() as fleet:
+        await fleet.create(1)
+    assert list(asked(cloud, "PUT")[0]["identity"]["userAssignedIdentities"]) == [IDENTITY + "2"]
+    monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT_ID)
+    held["userAssignedIdentities"] = {IDENTITY + "2": {"clientId": "2"}, IDENTITY + "3": {"clientId": "3"}}
+    async with opened() as fleet:
+        with pytest.raises(
+            FleetError, match=r"the manager's VM has 2 user-assigned identities; set \[fleet\] identity"
+        ):
+            await fleet.observe()
+
+
+async def test_azure_cannot_be_reached(cloud, monkeypatch):
+    """It may pass, so it is tried again by whoever drives the fleet."""
+    monkeypatch.setenv("AZURE_RESOURCE_MANAGER_ENDPOINT", f"https://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(arm, "CLIENT_OPTIONS", arm.CLIENT_OPTIONS | {"retry_total": 0})
+    async with opened() as fleet:
+        with pytest.raises(
+            FleetUnavailable, match=r"Azure can't be reached \(.*\); check the network and proxies"
+        ) as caught:
+            await fleet.observe()
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_scale_set_that_is_being_deleted(cloud):
+    """It is there until it is gone; nothing is asked of it meanwhile, and its machines were not evicted."""
+    cloud.sets.operation_seconds = 1.0
+    async with opened() as one, opened() as other:
+        await one.create(2)
+        await seen(one, lambda size: size.running == 2)
+        await other.observe()
+        deleting = asyncio.create_task(one.delete())
+        await run(cloud, until(lambda: the_set(cloud).record["properties"]["provisioningState"] == "Deleting"))
+        assert (await other.observe()).exists is True
+        with pytest.raises(FleetUnavailable, match="is being deleted: made anew when it is gone"):
+            await other.create(2)
+        await deleting
+        assert (await other.observe()).exists is False
+        assert [one.end for one in other.ledger()] == ["deleted"] * 2
+
+
+async def until(true):
+    while not true():
+        await asyncio.sleep(0.01)
 
 
 ROLES = {

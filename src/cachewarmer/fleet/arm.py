@@ -24,7 +24,7 @@ from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 log = logging.getLogger(__name__)
 
 CLIENT_OPTIONS: dict[str, Any] = {
-    "retry_total": 6,
+    "retry_total": 4,
     "connection_timeout": CONNECT_SECONDS,
     "read_timeout": 60.0,
     "polling_interval": 5.0,  # between two looks at a long operation, where the service does not say ``Retry-After``
@@ -49,8 +49,8 @@ CAPACITY_CODES = frozenset(
     }
 )
 """There is no room for this VM size, or the size does not fit the machine: the next size on the list may."""
-QUOTA_CODE = "OperationNotAllowed"
-"""What exceeds a quota answers with this code, and so does much else; only its text tells (Azure's own error list)."""
+OTHER_CODE = "OperationNotAllowed"
+"""What exceeds a quota, or the price that was set, answers with this code, and so does much else; only the text tells."""
 CONFLICT_CODES = frozenset(
     {
         "AnotherOperationInProgress",
@@ -157,28 +157,34 @@ def detail(error: BaseException) -> tuple[str, str]:
     return code, message
 
 
-def is_capacity(code: str, message: str) -> bool:
-    """Whether another VM size may do."""
-    return code in CAPACITY_CODES or (code == QUOTA_CODE and "quota" in message.lower())
+def capacity_reason(code: str, message: str) -> str:
+    """Why there are no machines of this VM size though another one may do; empty where the error is of another kind."""
+    text = message.lower()
+    if code == OTHER_CODE and "quota" in text:
+        return f"the quota is used up ({code})"
+    if code == OTHER_CODE and "max price" in text:
+        return f"Spot costs more than [fleet] max_price now ({code})"
+    return f"no room ({code})" if code in CAPACITY_CODES else ""
 
 
 def translated(error: BaseException, what: str) -> FleetError:
     """Our exception for a foreign one; ``what`` says what was being done, to what."""
     code, message = detail(error)
-    if is_capacity(code, message):
-        return CapacityError(f"{what}: no room ({code})")
+    if reason := capacity_reason(code, message):
+        return CapacityError(f"{what}: {reason}")
     if isinstance(error, ClientAuthenticationError) and not getattr(error, "status_code", None):
         return FleetError(
-            f"{what}: no way to sign in to Azure worked: give the manager's VM a managed identity, or run `az login`"
+            f"{what}: no way to sign in to Azure worked: give the manager's VM a managed identity (AZURE_CLIENT_ID names "
+            f"one of several), or run `az login`"
         )
     refused = getattr(error, "status_code", None) in (401, 403)
     if "AuthorizationFailed" in code or (refused and code not in ADVICE):
         return FleetError(f"{what}: not allowed ({code}): {_missing_role(message)}")
     if code in CONFLICT_CODES:
-        return FleetUnavailable(f"{what}: another operation goes on there ({code}); asked again later")
+        return FleetUnavailable(f"{what}: another operation goes on there ({code})")
     if is_transient(error) or code in PASSING_CODES:
         if isinstance(error, HttpResponseError):
-            return FleetUnavailable(f"{what}: Azure is busy or out of order ({code}); asked again later")
+            return FleetUnavailable(f"{what}: Azure is busy or out of order ({code})")
         why = " ".join(str(error).split())[:200] or type(error).__name__
         return FleetUnavailable(f"{what}: Azure can't be reached ({why}); check the network and proxies")
     advice = ADVICE.get(code) or " ".join(message.split())[:300]
@@ -200,4 +206,4 @@ def plain(model: Any) -> dict[str, Any]:
     return found
 
 
-__all__ = ["FOREIGN", "Clients", "ResourceNotFoundError", "detail", "is_capacity", "plain", "translated"]
+__all__ = ["FOREIGN", "Clients", "ResourceNotFoundError", "capacity_reason", "detail", "plain", "translated"]

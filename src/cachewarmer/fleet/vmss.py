@@ -25,7 +25,7 @@ from azure.mgmt.compute.models import (
 from cachewarmer.config import FleetSettings
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
 from cachewarmer.fleet import vmss_model as model
-from cachewarmer.fleet.arm import FOREIGN, Clients, ResourceNotFoundError, detail, plain, translated
+from cachewarmer.fleet.arm import FOREIGN, Clients, ResourceNotFoundError, capacity_reason, detail, plain, translated
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
 from cachewarmer.fleet.cloud_init import custom_data
 from cachewarmer.fleet.imds import Imds
@@ -143,7 +143,7 @@ class VmssFleet(Fleet):
                 await self._patch(found, 0)
                 await self._delete_set(what)
             if await self._find() is not None:
-                raise FleetUnavailable(f"{what}: Azure said it is done, and it is still there; asked again later")
+                raise FleetUnavailable(f"{what}: Azure said it is done, and it is still there")
             log.info("scale set %s is deleted", self.name)
         self._ledger.all_gone(self._clock())
         self._wanted, self._size = 0, 0
@@ -191,7 +191,7 @@ class VmssFleet(Fleet):
                     log.info("scale set %s: asked for %d of %s", self.name, workers, size)
                 await result
             except CapacityError as error:
-                refusals.append(f"{size}: {_code_of(error)}")
+                refusals.append(f"{size}: {_reason_of(error)}")
                 self._size = (self._size + 1) % len(self._sizes)
                 if len(refusals) < len(self._sizes):
                     log.warning("%s; trying %s instead", error, self._sizes[self._size])
@@ -373,6 +373,6 @@ def _is_flexible(found: dict[str, Any]) -> bool:
     return bool(found["properties"].get("orchestrationMode") == "Flexible")
 
 
-def _code_of(error: CapacityError) -> str:
-    """The service's own word for it."""
-    return detail(error.__cause__)[0] if error.__cause__ else "no room"
+def _reason_of(error: CapacityError) -> str:
+    """Why there is no room, without what was being done."""
+    return capacity_reason(*detail(error.__cause__)) if error.__cause__ else str(error)

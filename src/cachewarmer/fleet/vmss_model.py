@@ -216,7 +216,9 @@ def _os_profile(settings: FleetSettings, custom_data: str) -> dict[str, Any]:
         profile["adminPassword"] = settings.password
     if settings.ssh_public_key:
         path = f"/home/{settings.user_name}/.ssh/authorized_keys"
-        profile["linuxConfiguration"]["ssh"] = {"publicKeys": [{"path": path, "keyData": settings.ssh_public_key}]}
+        profile["linuxConfiguration"]["ssh"] = {
+            "publicKeys": [{"path": path, "keyData": settings.ssh_public_key.strip()}]
+        }
     return profile
 
 
