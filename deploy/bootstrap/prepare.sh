@@ -40,6 +40,7 @@ if [ -n "$url" ]; then
   if command -v curl >/dev/null; then
     curl --fail --location --silent --show-error --retry 3 --output "$stage/cachewarmer" "$url"
   else
+    command -v wget >/dev/null || fail "$(hostname) has neither curl nor wget to download $url with"
     wget --quiet --tries=3 --output-document="$stage/cachewarmer" "$url"
   fi
 else

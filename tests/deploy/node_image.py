@@ -69,8 +69,8 @@ def machine_root() -> Path:
     The kernel's modules come out of the disk of the guests in tests/kernel; that kernel and initramfs boot this one too.
     """
     _need_tools()
-    disk = _directory() / "machine.ext4"
     guest = image()
+    disk = _directory() / f"machine-of-{guest.root.parent.name}.ext4"
     with locked("node-image"):
         if not disk.exists():
             tree = _debootstrap("machine", *NODE_PACKAGES, *MACHINE_PACKAGES)

@@ -213,6 +213,21 @@ def test_it_goes_through_a_bastion(machine, configuration):
         assert "prepared /srv/far/bootstrap" in done.output
 
 
+def test_a_key_goes_before_a_password(machine, configuration):
+    """Where the public key is named, as with the first CacheWarmer, the one in ~/.ssh/id_rsa signs in; a download says its source."""
+    home = configuration.directory / ".ssh"
+    home.mkdir()
+    shutil.copy(machine.key_path, home / "id_rsa")
+    ssh = {name: value for name, value in by_key(machine).items() if name != "ssh_private_key_path"}
+    ssh |= {"jumpbox_ssh_key_data": machine.key_path.with_suffix(".pub").read_text(), "jumpbox_password": "wrong"}
+    with nothing_left(machine, configuration):
+        source = "https://releases.invalid/cachewarmer"
+        configuration.write({PREPARE: {**ssh, "bootstrap_export_path": "/srv/got", "cachewarmer_url": source}})
+        done = configuration.apply()
+        assert done.code == 1
+        assert f"node has neither curl nor wget to download {source} with" in done.output
+
+
 def test_a_host_that_is_another_is_refused(machine, configuration):
     """When the host key is given, it must be the node's."""
     ssh = by_key(machine) | {"ssh_timeout": "3s"}

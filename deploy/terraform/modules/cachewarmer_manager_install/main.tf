@@ -1,30 +1,13 @@
 locals {
-  environment = {
-    ROLE_SCRIPT                     = var.bootstrap_manager_script_path
-    BOOTSTRAP_MOUNT_ADDRESS         = var.bootstrap_mount_address
-    BOOTSTRAP_EXPORT_PATH           = var.bootstrap_export_path
-    BOOTSTRAP_MOUNT_OPTIONS         = var.bootstrap_mount_options
-    BOOTSTRAP_SCRIPT                = var.bootstrap_worker_script_path
-    INSTALL_NFS_CLIENT              = tostring(var.install_nfs_client)
-    STORAGE_ACCOUNT                 = var.storage_account
-    STORAGE_ACCOUNT_RESOURCE_GROUP  = var.storage_account_rg
-    STORAGE_KEY                     = var.storage_key
-    AZURE_STORAGE_CONNECTION_STRING = var.storage_connection_string
-    AZURE_STORAGE_ENDPOINT_SUFFIX   = var.storage_endpoint_suffix
-    AZURE_CLIENT_ID                 = var.azure_client_id
-    AZURE_SUBSCRIPTION_ID           = var.azure_subscription_id
-    QUEUE_PREFIX                    = var.queue_name_prefix
-    VMSS_WORKER_COUNT               = tostring(var.vmss_worker_count)
-    VMSS_USERNAME                   = var.vmss_user_name
-    VMSS_PASSWORD                   = var.vmss_password
-    VMSS_SSHPUBLICKEY               = var.vmss_ssh_public_key
-    VMSS_SUBNET                     = var.vmss_subnet_name
-    CACHEWARMER_SETTINGS            = var.settings_toml
-    CACHEWARMER_KERNEL_MOUNTS       = var.kernel_mounts ? "1" : ""
-    http_proxy                      = var.proxy
-    https_proxy                     = var.proxy
-    no_proxy                        = var.proxy == null ? null : var.no_proxy
-  }
+  environment = merge(local.service, {
+    ROLE_SCRIPT       = var.bootstrap_manager_script_path
+    BOOTSTRAP_SCRIPT  = var.bootstrap_worker_script_path
+    VMSS_WORKER_COUNT = tostring(var.vmss_worker_count)
+    VMSS_USERNAME     = var.vmss_user_name
+    VMSS_PASSWORD     = var.vmss_password
+    VMSS_SSHPUBLICKEY = var.vmss_ssh_public_key
+    VMSS_SUBNET       = var.vmss_subnet_name
+  })
 }
 
 module "installation" {

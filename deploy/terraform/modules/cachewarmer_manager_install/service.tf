@@ -21,3 +21,16 @@ variable "kernel_mounts" {
   default     = false
   nullable    = false
 }
+
+locals {
+  service = merge(local.account, {
+    STORAGE_KEY                     = var.storage_key
+    AZURE_STORAGE_CONNECTION_STRING = var.storage_connection_string
+    BOOTSTRAP_MOUNT_ADDRESS         = var.bootstrap_mount_address
+    BOOTSTRAP_EXPORT_PATH           = var.bootstrap_export_path
+    BOOTSTRAP_MOUNT_OPTIONS         = var.bootstrap_mount_options
+    INSTALL_NFS_CLIENT              = tostring(var.install_nfs_client)
+    CACHEWARMER_SETTINGS            = var.settings_toml
+    CACHEWARMER_KERNEL_MOUNTS       = var.kernel_mounts ? "1" : ""
+  })
+}

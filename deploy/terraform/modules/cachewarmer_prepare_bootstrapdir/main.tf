@@ -29,13 +29,10 @@ module "folder" {
 
   preamble = "unpack() {\nmkdir \"$1/bootstrap\" \"$1/systemd\" \"$1/logging\"\n${join("", local.unpack)}}\n"
   scripts  = ["folder.sh", "prepare_folder.sh"]
-  environment = merge(local.place, {
+  environment = merge(local.proxies, local.place, {
     CACHEWARMER_NODE_PATH = var.cachewarmer_node_path
     CACHEWARMER_URL       = var.cachewarmer_url
     CACHEWARMER_SHA256    = var.cachewarmer_sha256
-    http_proxy            = var.proxy
-    https_proxy           = var.proxy
-    no_proxy              = var.proxy == null ? null : var.no_proxy
   })
 
   removal_scripts     = ["folder.sh", "remove_folder.sh"]

@@ -206,3 +206,11 @@ locals {
     bastion_host_key = var.bastion_host_key
   }
 }
+
+locals {
+  proxies = {
+    http_proxy  = var.proxy
+    https_proxy = var.proxy
+    no_proxy    = var.proxy == null ? null : var.no_proxy
+  }
+}

@@ -31,18 +31,11 @@ module "job" {
   triggers   = [local.request, each.key, var.block_until_warm, var.warm_trigger]
 
   scripts = ["submit_job.sh"]
-  environment = merge(local.request, {
+  environment = merge(local.account, local.request, {
     WARM_EXPORT_PATH                = each.value.export
     WARM_PATH                       = each.value.path
     BLOCK_UNTIL_WARM                = tostring(var.block_until_warm)
-    STORAGE_ACCOUNT_RESOURCE_GROUP  = var.storage_account_rg
     AZURE_STORAGE_CONNECTION_STRING = local.connection_string
-    AZURE_STORAGE_ENDPOINT_SUFFIX   = var.storage_endpoint_suffix
-    AZURE_CLIENT_ID                 = var.azure_client_id
-    AZURE_SUBSCRIPTION_ID           = var.azure_subscription_id
-    http_proxy                      = var.proxy
-    https_proxy                     = var.proxy
-    no_proxy                        = var.proxy == null ? null : var.no_proxy
   })
 
   module_depends_on = var.module_depends_on

@@ -64,3 +64,15 @@ variable "azure_subscription_id" {
   type        = string
   default     = null
 }
+
+locals {
+  # As the scripts of the bootstrap folder and the commands know it.
+  account = merge(local.proxies, {
+    STORAGE_ACCOUNT                = var.storage_account
+    STORAGE_ACCOUNT_RESOURCE_GROUP = var.storage_account_rg
+    QUEUE_PREFIX                   = var.queue_name_prefix
+    AZURE_STORAGE_ENDPOINT_SUFFIX  = var.storage_endpoint_suffix
+    AZURE_CLIENT_ID                = var.azure_client_id
+    AZURE_SUBSCRIPTION_ID          = var.azure_subscription_id
+  })
+}
