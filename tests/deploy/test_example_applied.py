@@ -98,3 +98,20 @@ def test_systemd_takes_a_vms_unit_and_gives_its_values_as_they_are(machine):
     run = "systemd-run --quiet --wait --pipe -p EnvironmentFile=/etc/odd.env printenv VALUE LAST"
     assert machine.run(run).stdout == f"{odd}\nlast\n"
     machine.run(f"rm -r /usr/local/lib/odd {' '.join(set(files) - scripts)}; systemctl daemon-reload")
+
+
+def test_where_there_is_systemd_its_service_exports(machine):
+    """``serve.sh`` writes what the service reads and starts it anew. The service here is a stand-in: the kernel has no nfsd."""
+    unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'cat /etc/exports.d/* >>/run/served'"
+    machine.run("cat >/etc/systemd/system/nfs-server.service", stdin=unit)
+    machine.run("systemctl daemon-reload; systemctl start nfs-server", check=False)
+    export = {"EXPORT_DIRECTORY": "/data", "EXPORT_TO": "10.0.0.0/8(ro,mp,fsid=1)", "NFSD_THREADS": "99"}
+    script = (DEPLOY / "terraform/examples/scripts/serve.sh").read_text()
+    for _ in range(2):
+        machine.run(script, environment=export)
+    assert machine.run("cat /run/served").stdout == 2 * "/data 10.0.0.0/8(ro,mp,fsid=1)\n"
+    assert "threads = 99\n" in machine.run("cat /etc/nfs.conf.d/cachewarmer.conf").stdout
+    machine.run(
+        "systemctl stop nfs-server; rm -r /etc/systemd/system/nfs-server.service /etc/exports.d /etc/nfs.conf.d\n"
+        "systemctl daemon-reload"
+    )

@@ -1,20 +1,23 @@
 """The Terraform examples, judged by Terraform itself against azurerm's published schema, by a scanner and by cloud-init."""
 
 import dataclasses
+import json
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import FleetSettings, load_settings
 from tests.deploy.azurerm_schema import provider_schema
 from tests.deploy.scanner import checkov, scan
-from tests.deploy.terraform import programs
+from tests.deploy.terraform import DEPLOY, programs
 from tests.deploy.terraform_offline import EXAMPLES, offline
 from tests.servers.need import need
 
+MADE = Path(__file__).with_name("nfs_cache_made.tftest.hcl")
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/config.auto.tfvars"))
 
 
@@ -67,7 +70,7 @@ def test_what_is_made_is_wired_as_stated(terraform):
     example = terraform.examples / "nfs-cache"
     tests = example / "made"
     tests.mkdir()
-    shutil.copy(Path(__file__).with_name("nfs_cache_made.tftest.hcl"), tests / "made.tftest.hcl")
+    shutil.copy(MADE, tests)
     root = terraform.root(example)
     assert root.run("init", "-backend=false", "-input=false", "-no-color", "-test-directory=made").code == 0
     done = root.run("test", "-no-color", "-test-directory=made")
@@ -232,12 +235,26 @@ def test_cloud_init_takes_what_the_vms_are_given(terraform, tmp_path, name, modu
         assert ("Valid" in done.stdout, done.returncode == 0) == (not wrong, not wrong), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["nfs-cache", "hpc-cache"])
-def test_the_manager_knows_the_settings_that_it_is_given(name):
-    """Each key of the table [fleet] that an example writes is one of the program's settings."""
-    text = (EXAMPLES / name / "warm.tf").read_text()
-    table = re.search(r"worker_settings = \{\n(.*?)\n  \}|\[fleet\]\n(.*?)\n +EOT", text, re.DOTALL)
-    keys = set(re.findall(r"^ +(\w+) +=", table[1] or table[2], re.MULTILINE))
-    assert (
-        {"identity", "image", "allow_internet"} <= keys <= {field.name for field in dataclasses.fields(FleetSettings)}
+def test_the_manager_takes_the_settings_that_it_is_given(tmp_path):
+    """The text that the test above compares with what is made is a file of settings; the other example has no other keys."""
+    stated = re.search(r"settings_toml == <<-EOT\n(.*?)\n +EOT", MADE.read_text(), re.DOTALL)
+    file = tmp_path / "manager.toml"
+    file.write_text(
+        textwrap.dedent(stated[1]).replace('trimspace(file("tests/key.pub"))', "").replace("${}", "ssh-rsa A")
     )
+    fleet = load_settings({"CACHEWARMER_CONFIG": str(file)}).fleet
+    assert (fleet.identity, fleet.subnet_name, fleet.allow_internet) == ("/workers", "workers", True)
+    assert fleet.vm_sizes.count(",") == 2
+
+    other = re.search(r"\[fleet\]\n(.*?)\n +EOT", (EXAMPLES / "hpc-cache/warm.tf").read_text(), re.DOTALL)
+    keys = set(re.findall(r"^ +(\w+) =", other[1], re.MULTILINE))
+    assert {"identity", "image"} < keys <= {field.name for field in dataclasses.fields(FleetSettings)}
+
+
+def test_the_manager_may_do_what_the_documentation_says():
+    """The role of its own has the actions that docs/operations.md lists; which identity it may give away is a role on that one."""
+    documented = re.search(r'"Actions": (\[.*?\])', (DEPLOY.parent / "docs/operations.md").read_text(), re.DOTALL)
+    roles = (EXAMPLES / "modules/broker/roles.tf").read_text()
+    given = json.loads(re.sub(r",\s*\]", "]", re.search(r"actions = (\[.*?\])", roles, re.DOTALL)[1]))
+    assert given == [one for one in json.loads(documented[1]) if not one.startswith("Microsoft.ManagedIdentity/")]
+    assert 'role_definition_name = "Managed Identity Operator"' in roles

@@ -32,5 +32,6 @@ module "controller" {
   identity_ids        = [module.broker.manager_identity.id]
   tags                = var.tags
 
-  depends_on = [azurerm_subnet_network_security_group_association.main]
+  # Also so that they go last: what the modules installed is removed over SSH.
+  depends_on = [azurerm_subnet_network_security_group_association.main, azurerm_network_security_rule.ssh]
 }

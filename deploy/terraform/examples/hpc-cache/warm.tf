@@ -1,5 +1,9 @@
 # The four modules, one after the other. All of them work over SSH on the controller.
 
+locals {
+  bootstrap_mount_options = "vers=3,nolock,hard,proto=tcp,mountproto=tcp,retry=2"
+}
+
 module "filer_ready" {
   source = "../modules/wait_for_export"
 
@@ -23,6 +27,7 @@ module "bootstrap" {
 
   bootstrap_mount_address = module.filer_ready.address
   bootstrap_export_path   = "/data"
+  bootstrap_mount_options = local.bootstrap_mount_options
   cachewarmer_path        = var.cachewarmer_path
 }
 
@@ -35,6 +40,7 @@ module "manager" {
 
   bootstrap_mount_address       = module.bootstrap.bootstrap_mount_address
   bootstrap_export_path         = module.bootstrap.bootstrap_export_path
+  bootstrap_mount_options       = local.bootstrap_mount_options
   bootstrap_manager_script_path = module.bootstrap.cachewarmer_manager_bootstrap_script_path
   bootstrap_worker_script_path  = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version             = module.bootstrap.bootstrap_version
@@ -65,6 +71,7 @@ module "worker" {
 
   bootstrap_mount_address      = module.bootstrap.bootstrap_mount_address
   bootstrap_export_path        = module.bootstrap.bootstrap_export_path
+  bootstrap_mount_options      = local.bootstrap_mount_options
   bootstrap_worker_script_path = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version            = module.bootstrap.bootstrap_version
 

@@ -34,5 +34,11 @@ module "controller" {
   encryption_at_host  = var.encryption_at_host
   tags                = var.tags
 
-  depends_on = [azurerm_subnet_nat_gateway_association.main, azurerm_subnet_network_security_group_association.main]
+  # Also so that they go last: what the modules installed is removed over SSH, and the manager deletes its workers.
+  depends_on = [
+    azurerm_subnet_nat_gateway_association.main,
+    azurerm_subnet_network_security_group_association.main,
+    azurerm_network_security_rule.ssh,
+    azurerm_network_security_rule.resource_manager,
+  ]
 }

@@ -145,7 +145,7 @@ variable "cache_image_id" {
 }
 
 variable "cache_nfsd_threads" {
-  description = "Threads of the cache's NFS server. Each cold read holds one until the filer has answered: more than all workers have in flight together (16 each)."
+  description = "Threads of the cache's NFS server. Each cold read holds one until the filer has answered: more than manager and workers have in flight together (16 each)."
   type        = number
 
   validation {

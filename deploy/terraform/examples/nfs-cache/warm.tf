@@ -1,6 +1,8 @@
 # The four modules, one after the other. All of them work over SSH on the controller.
 
 locals {
+  bootstrap_mount_options = "vers=3,nolock,hard,proto=tcp,mountproto=tcp,retry=2"
+
   controller_address = var.controller_public_ip ? module.controller.public_ip_address : module.controller.private_ip_address
 
   worker_settings = {
@@ -39,6 +41,7 @@ module "bootstrap" {
 
   bootstrap_mount_address = module.filer_ready.address
   bootstrap_export_path   = "/data"
+  bootstrap_mount_options = local.bootstrap_mount_options
   cachewarmer_path        = var.cachewarmer_path
 }
 
@@ -52,6 +55,7 @@ module "manager" {
 
   bootstrap_mount_address       = module.bootstrap.bootstrap_mount_address
   bootstrap_export_path         = module.bootstrap.bootstrap_export_path
+  bootstrap_mount_options       = local.bootstrap_mount_options
   bootstrap_manager_script_path = module.bootstrap.cachewarmer_manager_bootstrap_script_path
   bootstrap_worker_script_path  = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version             = module.bootstrap.bootstrap_version
@@ -78,6 +82,7 @@ module "worker" {
 
   bootstrap_mount_address      = module.bootstrap.bootstrap_mount_address
   bootstrap_export_path        = module.bootstrap.bootstrap_export_path
+  bootstrap_mount_options      = local.bootstrap_mount_options
   bootstrap_worker_script_path = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version            = module.bootstrap.bootstrap_version
 
