@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
+from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.config import Settings, process_name
@@ -56,11 +57,13 @@ async def warm(
     stop: asyncio.Event,
     resume: str | None = None,
     file_list: AsyncIterable[bytes] | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> JobStatus:
     """Warms one job with this machine alone and returns its status: final, or as far as it came when ``stop`` was set.
 
     The statuses that ``on_status`` gets also count what is read of items that have no receipt yet.
 
+    ``prepare`` is called first in each further process (it must pickle): the place to set up logging.
     ``resume`` goes on with an earlier job instead (``""``: the latest unfinished one); ``job`` is then None.
 
     Raises:
@@ -88,7 +91,9 @@ async def warm(
                 tasks.append(asyncio.create_task(reader.run(ended)))
             else:
                 shared = with_share(settings, share)
-                tasks.append(asyncio.create_task(_run_readers(broker_url, shared, job_id, share, ended, in_hand)))
+                tasks.append(
+                    asyncio.create_task(_run_readers(broker_url, shared, job_id, share, ended, in_hand, prepare))
+                )
 
             def show(status: JobStatus) -> None:
                 if share == 1:
@@ -160,7 +165,13 @@ async def _begin(
 
 
 async def _run_readers(
-    broker_url: str, settings: Settings, job_id: str, count: int, stop: asyncio.Event, in_hand: dict[int, Tally]
+    broker_url: str,
+    settings: Settings,
+    job_id: str,
+    count: int,
+    stop: asyncio.Event,
+    in_hand: dict[int, Tally],
+    prepare: Callable[[], None] | None,
 ) -> None:
     """Runs reader processes until ``stop``; replaces one that dies a few times, then gives up.
 
@@ -184,7 +195,9 @@ async def _run_readers(
                     raise CacheWarmerError(f"the reader processes keep ending (last: {reader.exitcode})")
             while len(readers) < count:
                 ours, theirs = context.Pipe()
-                reader = context.Process(target=_reader_process, args=(broker_url, settings, job_id, count, theirs))
+                reader = context.Process(
+                    target=_reader_process, args=(broker_url, settings, job_id, count, theirs, prepare)
+                )
                 reader.start()
                 theirs.close()
                 readers.append((reader, ours))
@@ -206,12 +219,20 @@ async def _run_readers(
             reader.join()
 
 
-def _reader_process(broker_url: str, settings: Settings, job_id: str, count: int, channel: Connection) -> None:
+def _reader_process(
+    broker_url: str,
+    settings: Settings,
+    job_id: str,
+    count: int,
+    channel: Connection,
+    prepare: Callable[[], None] | None,
+) -> None:
     """The body of a reader process: works until the parent closes its end of the channel, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING)
+    if prepare is not None:
+        prepare()
     with contextlib.suppress(BrokerError, KeyboardInterrupt):
-        asyncio.run(_read_until_closed(broker_url, settings, job_id, count, channel))
+        eventloop.run(_read_until_closed(broker_url, settings, job_id, count, channel))
 
 
 async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, count: int, channel: Connection) -> None:

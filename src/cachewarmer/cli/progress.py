@@ -48,8 +48,9 @@ class Progress:
         """Files, bytes, rates, and once the scan is done what is left and for how long."""
         then, files_then, read_then = self._past[0]
         seconds = self._past[-1][0] - then
-        file_rate = (files - files_then) / seconds if seconds else 0.0
-        byte_rate = (read - read_then) / seconds if seconds else 0.0
+        # What is read of an item that is then given back is read again: the counts may fall, a rate may not.
+        file_rate = max(0, files - files_then) / seconds if seconds else 0.0
+        byte_rate = max(0, read - read_then) / seconds if seconds else 0.0
         parts = [
             Part(8, f"{files:,} files"),
             Part(3, size(read)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import signal
@@ -11,11 +10,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from cachewarmer import eventloop
 from cachewarmer.cli.text import CLEAR_LINE, printable
-
-GC_THRESHOLDS = (50_000, 20, 50)
-"""Entries, items and requests come by the million, live briefly and form no cycles: to look for those among them less
-often than Python would saves a tenth of the time, and costs some megabytes."""
 
 
 def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
@@ -34,14 +30,7 @@ def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:
             loop.add_signal_handler(number, ask)
         return await body(stop)
 
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(with_signals())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(with_signals())
+    return eventloop.run(with_signals())
 
 
 def print_json(document: Any) -> None:

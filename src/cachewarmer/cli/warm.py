@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
+from functools import partial
 
 from cachewarmer.cli import options
 from cachewarmer.cli.main import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
@@ -58,6 +59,7 @@ async def _warm(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
                     stop=stop,
                     resume=chosen.resume,
                     file_list=options.file_list(chosen) if chosen.files_from is not None else None,
+                    prepare=partial(log_to_stderr, chosen.verbose, chosen.quiet),
                 )
             )
     finally:

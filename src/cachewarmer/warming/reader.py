@@ -186,6 +186,7 @@ class ItemRun:
         self.outstanding -= 1
         if self.outstanding:
             await self._idle.wait()
+        self._requests = []  # each of them holds this run: together they would wait for the garbage collector
 
     def _ask(self, session: Session, request: ReadRequest) -> None:
         self._requests.append(request)

@@ -63,3 +63,14 @@ def test_a_long_path_and_a_long_reason_share_the_line(most):
 def test_shortening_keeps_to_its_limit(most):
     """However short it is."""
     assert len(shorten("/a/b/c/d/e/f", most)) == min(most, 12)
+
+
+def test_counts_that_fall_give_no_negative_rate():
+    """An item that was given back is read again: what was shown of it is not, until then."""
+    progress = Progress(quiet=True)
+    progress._past.append((0.0, 500, 5000))
+    progress._past.append((10.0, 100, 1000))
+    shown = fit(progress.parts(STATUS, 100, 1000), 200)
+    assert "0 files/s, 0 B/s" in shown
+    assert "-" not in shown
+    assert "ETA" not in shown

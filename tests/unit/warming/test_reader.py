@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -162,3 +164,18 @@ async def test_a_paced_item_ends_at_once_when_it_is_aborted(sessions):
             await asyncio.sleep(0.01)
         run.abort()
         assert (await asyncio.wait_for(reading, 5)).aborted
+
+
+async def test_what_was_read_leaves_nothing_to_the_garbage_collector(sessions):
+    """Thousands of requests an item would pile up until it runs, and memory with the size of the tree."""
+    run = ItemRun()
+    gone = weakref.ref(run)
+    gc.disable()
+    try:
+        async with SessionPool(Settings(), opener(*sessions)) as pool:
+            reading = await ItemReader(pool).read(item(("one", 10), ("two", 20)), run)
+        del run
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert reading.receipt.files == 2

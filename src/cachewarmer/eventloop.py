@@ -1,0 +1,26 @@
+"""Runs the program's coroutines, as fast as this machine can."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+GC_THRESHOLDS = (50_000, 10, 10)
+"""Entries, items and requests come by the million, live briefly and form no cycles: to look for those among them less
+often than Python would saves a tenth of the time."""
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine to its end, on uvloop where that is installed; once in a process."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
