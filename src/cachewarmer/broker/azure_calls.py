@@ -35,6 +35,8 @@ CONNECT_SECONDS = 8.0
 READ_SECONDS = 20.0
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 TRANSIENT_CODES = frozenset({"QueueBeingDeleted", "TableBeingDeleted", "OperationTimedOut", "ServerBusy"})
+UNAUTHENTICATED = frozenset({"AuthenticationFailed", "InvalidAuthenticationInfo"})
+"""The codes of a signature or a token that the service can't make out."""
 FORBIDDEN = 403
 NOT_FOUND = 404
 ROLES = "Storage Queue Data Contributor and Storage Table Data Contributor"
@@ -73,8 +75,10 @@ def translated(error: BaseException, what: str) -> BrokerError:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         return BrokerUnavailable(f"{what}: can't be reached ({why}); check the account's name, the network and proxies")
     status = getattr(error, "status_code", None)
-    if status in (401, 403):
-        return BrokerError(f"{what}: not allowed ({error_code(error)}): this identity needs the roles {ROLES}")
+    if status in (401, 403) or (status and isinstance(error, ClientAuthenticationError)):
+        code = error_code(error)
+        who = "check the key and this machine's clock; an identity" if code in UNAUTHENTICATED else "this identity"
+        return BrokerError(f"{what}: not allowed ({code}): {who} needs the roles {ROLES}")
     if isinstance(error, ClientAuthenticationError):
         return BrokerError(
             f"{what}: no way to sign in to Azure worked: run `az login`, use a managed identity, or give a key or "
