@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import aiohttp
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ATTEMPTS = 5
+CALLS_IN_FLIGHT = 32
+"""Of one publish, or of the deletes after one complete."""
 FIRST_WAIT_SECONDS = 0.25
 MOST_WAIT_SECONDS = 6.0
 CONNECT_SECONDS = 8.0
@@ -136,3 +138,22 @@ async def create(what: str, make: Callable[[], Awaitable[object]], is_there: Cal
         if getattr(error, "status_code", None) == FORBIDDEN and await is_there():
             return
         raise translated(error, what) from error
+
+
+async def all_of(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of calls, some at a time; when one fails the others still end, and then its error is raised."""
+    numbered = enumerate(calls)
+    results: dict[int, T] = {}
+    errors: list[Exception] = []
+
+    async def one_after_the_other() -> None:
+        for place, one in numbered:
+            try:
+                results[place] = await one
+            except Exception as error:
+                errors.append(error)
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(CALLS_IN_FLIGHT)))
+    if errors:
+        raise errors[0]
+    return [results[place] for place in range(len(results))]
