@@ -1,4 +1,4 @@
-"""An identity signs in to both services with tokens, at the hosts of a cloud of one's own."""
+"""An identity signs in to both services with tokens, a key with signatures, at the hosts of a cloud of one's own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import time
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -15,7 +16,7 @@ from azure.core.credentials import AccessToken
 from yarl import URL
 
 from cachewarmer.broker import azure_auth, open_broker
-from cachewarmer.errors import BrokerError
+from cachewarmer.errors import BrokerError, ConfigError
 from cachewarmer.model import JobState, ScanTotals
 from tests.conformance.labs import a_job, items_of, receipt
 from tests.servers.azurite import azurite
@@ -51,7 +52,7 @@ class Identity:
 
 @pytest.fixture
 async def cloud(tmp_path, monkeypatch):
-    """The endpoint suffix of a cloud whose hosts are on loopback: ``warmtest.queue.SUFFIX``, ``warmtest.table.SUFFIX``."""
+    """A cloud whose hosts are on loopback, ``warmtest.queue.SUFFIX`` and ``warmtest.table.SUFFIX``, and the account's key."""
     certificate, key = self_signed(tmp_path, "warmtest.queue.cloud.test", "warmtest.table.cloud.test")
     real = socket.getaddrinfo
     monkeypatch.setattr(
@@ -70,24 +71,34 @@ async def cloud(tmp_path, monkeypatch):
         async def forward(request):
             """To where Azurite has the account: in the path, also of what stands in a transaction."""
             service = request.host.split(".")[1]
-            account = f"https://127.0.0.1:{ports[service]}/warmtest"
-            body = (await request.read()).replace(b"https://" + request.host.encode(), account.encode())
-            headers = {name: value for name, value in request.headers.items() if name.lower() not in DROPPED}
+            account, body, dropped = f"https://127.0.0.1:{ports[service]}", await request.read(), DROPPED
+            if request.headers["Authorization"].startswith("Bearer"):
+                account += "/warmtest"
+                body = body.replace(b"https://" + request.host.encode(), account.encode())
+            else:
+                dropped = DROPPED - {"host"}  # what a key signed can't be changed
+            headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
             async with client.request(
-                request.method, URL(account + request.raw_path, encoded=True), headers=headers, data=body, ssl=False
+                request.method,
+                URL(account + request.raw_path, encoded=True),
+                headers=headers,
+                data=body or None,
+                ssl=False,
+                skip_auto_headers=("Content-Type",),
             ) as answer:
                 kept = {name: value for name, value in answer.headers.items() if name.lower() not in DROPPED}
                 return web.Response(status=answer.status, headers=kept, body=await answer.read())
 
         async with client, tls_server(forward, certificate, key) as port:
-            yield f"cloud.test:{port}"
+            key = re.search(r"AccountKey=([^;]+)", connection)[1]
+            yield SimpleNamespace(suffix=f"cloud.test:{port}", key=key)
 
 
 async def test_a_job_is_done_with_tokens_alone(cloud, monkeypatch):
     """Queues and table are made, used and read with the token of ``DefaultAzureCredential``; no key is anywhere."""
     identity = Identity()
     monkeypatch.setattr(azure_auth, "default_credential", lambda: identity)
-    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT_SUFFIX", cloud)
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT_SUFFIX", cloud.suffix)
     async with open_broker("azure://warmtest/tokens") as broker:
         job_id = await broker.submit(a_job())
         lease = await broker.claim_job("m", 60)
@@ -105,5 +116,24 @@ async def test_an_identity_of_nobody_is_told_what_it_needs(cloud, monkeypatch):
     """In one line, without the token."""
     monkeypatch.setattr(azure_auth, "default_credential", lambda: Identity(issuer="https://elsewhere/"))
     with pytest.raises(BrokerError, match="Storage Queue Data Contributor") as caught:
-        await open_broker("azure://warmtest/tokens", endpoint_suffix=cloud).open()
+        await open_broker("azure://warmtest/tokens", endpoint_suffix=cloud.suffix).open()
     assert "c2lnbmF0dXJl" not in str(caught.value)
+
+
+async def test_a_key_signs_in_and_a_wrong_one_is_not_shown(cloud):
+    """As the worker's ``-storageKey`` gives it."""
+    async with open_broker("azure://warmtest/keys", storage_key=cloud.key, endpoint_suffix=cloud.suffix) as broker:
+        job_id = await broker.submit(a_job())
+        assert (await broker.claim_job("m", 60)).job.job_id == job_id
+        assert cloud.key not in repr(broker) + repr(broker._sign_in)
+    wrong = base64.b64encode(b"secret-secret").decode()
+    with pytest.raises(BrokerError, match="not allowed") as caught:
+        await open_broker("azure://warmtest/keys", storage_key=wrong, endpoint_suffix=cloud.suffix).open()
+    assert wrong not in str(caught.value)
+
+
+async def test_a_key_that_is_none_is_a_wrong_setting_and_not_shown(cloud):
+    """It is refused before it is used."""
+    with pytest.raises(ConfigError) as caught:
+        await open_broker("azure://warmtest/keys", storage_key="no base64!", endpoint_suffix=cloud.suffix).open()
+    assert "no base64" not in str(caught.value)

@@ -11,6 +11,7 @@ from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidTransition
 from cachewarmer.manager import Manager
 from cachewarmer.model import FileEntry, JobState, WarmJob, WorkItem, item_id
 from cachewarmer.submitter import submit
+from cachewarmer.targets.base import DirectoryEntry, FileKind, Page
 from cachewarmer.worker import PAUSE_SECONDS, PAUSED_EVERY_SECONDS, Worker
 from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
 from tests.memory import MemorySession, opener
@@ -212,20 +213,21 @@ async def test_a_queue_that_is_away_for_longer_than_a_lease_ends_no_job(broker, 
 
 
 async def test_a_cancelled_scan_ends_though_it_publishes_nothing(broker, running):
-    """All that it finds is excluded, and its listing goes on and on: still it ends within a poll."""
+    """It finds nothing but directories, on and on: still it ends within a poll."""
 
     class Endless(MemorySession):
-        """Each directory holds another one."""
+        """Each directory holds two others."""
 
         listed = 0
 
         async def list_page(self, path, handle, cookie=None):
             await asyncio.sleep(0.001)
             self.listed += 1
-            return await super().list_page(b"", b"", None)
+            entry = DirectoryEntry(b"d", FileKind.DIRECTORY, 0, 0.0, b"%d" % self.listed)
+            return Page([entry, entry._replace(name=b"e", handle=b"e%d" % self.listed)], [], None)
 
     session = Endless({b"d": {}}, "a")
-    job_id = await submit(broker, job(exclusion=("*",)))
+    job_id = await submit(broker, job())
     task, _ = running.start(Manager(broker, SETTINGS, opener=opener(session), exit_when_idle=0.1))
     await wait_for(lambda: session.listed > 10)
     await broker.set_state(job_id, JobState.CANCELLED)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from cachewarmer.broker.azure_auth import Clients, SignIn
+from cachewarmer.broker.azure_calls import all_of
 from cachewarmer.broker.azure_ledger import Ledger, Settlement, Sums
 from cachewarmer.broker.azure_messages import (
     MOST_PUBLISHED_BYTES,
@@ -43,10 +42,6 @@ from cachewarmer.model import (
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-CALLS_IN_FLIGHT = 32
-"""Of one publish, or of the deletes after one complete."""
 BROKER_NAME = "broker"
 """Under this name a claim settles what it finds to be poison."""
 
@@ -221,7 +216,7 @@ class AzureBroker(Broker):
 
     async def jobs(self) -> list[JobStatus]:
         found = await self._at.records.all()
-        sums = await _all(self._at.ledger.sums(record.counted_scan) for record in found)
+        sums = await all_of(self._at.ledger.sums(record.counted_scan) for record in found)
         statuses = [_status(record, rows) for record, rows in zip(found, sums, strict=True)]
         return sorted(statuses, key=lambda status: status.submitted_at, reverse=True)
 
@@ -234,13 +229,13 @@ class AzureBroker(Broker):
         work = self._at.work
         numbered = [replace(item, scan=self._managed_scans.get(item.job_id, 0)) for item in items]
         texts = [published_text(item) for item in numbered]  # all of them can be posted, or none is
-        await _all(work.send(text) for text in texts)
+        await all_of(work.send(text) for text in texts)
 
     async def claim(self, worker: str, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:  # noqa: ARG002
         if job_id:
             raise BrokerError(f"{self.url}: a queue gives the next item, not those of one job")
         while taken := await self._at.work.receive(most, lease_seconds):
-            found = await _all(self._leased(one) for one in taken)
+            found = await all_of(self._leased(one) for one in taken)
             leases = [lease for lease in found if lease is not None]
             if leases:
                 return leases
@@ -273,7 +268,7 @@ class AzureBroker(Broker):
         lease.token = str(token)
 
     async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
-        held = await _all(self._still_held(lease) for lease, _ in results)
+        held = await all_of(self._still_held(lease) for lease, _ in results)
         by_scan: dict[JobScan, list[int]] = {}
         for place, (lease, _) in enumerate(results):
             if held[place]:
@@ -286,8 +281,8 @@ class AzureBroker(Broker):
             for place, before in zip(places, outcomes, strict=True):
                 counted[place] = not before
 
-        await _all(settle(scan, places) for scan, places in by_scan.items())
-        await _all(self._let_go(lease) for (lease, _), ours in zip(results, held, strict=True) if ours)
+        await all_of(settle(scan, places) for scan, places in by_scan.items())
+        await all_of(self._let_go(lease) for (lease, _), ours in zip(results, held, strict=True) if ours)
         return counted
 
     async def _still_held(self, lease: WorkLease) -> bool:
@@ -356,7 +351,7 @@ class AzureBroker(Broker):
     async def backlog(self) -> Backlog:
         at = self._at
         found = await at.records.active()
-        sums = await _all(at.ledger.sums(record.counted_scan) for record in found)
+        sums = await all_of(at.ledger.sums(record.counted_scan) for record in found)
         statuses = [_status(record, rows) for record, rows in zip(found, sums, strict=True)]
         # Leased messages are still on the queue, so its length is never less than the items that nobody has settled: where
         # it is, messages were cleared by hand, and nobody can ever read them. Asked for last: what was published by then.
@@ -404,22 +399,3 @@ def _status(record: JobRecord, sums: Sequence[Sums]) -> JobStatus:
         finished_at=record.finished_at,
         reason=record.reason,
     ).settled()
-
-
-async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results of calls, some at a time; when one fails the others still end, and then its error is raised."""
-    numbered = enumerate(calls)
-    results: dict[int, T] = {}
-    errors: list[Exception] = []
-
-    async def one_after_the_other() -> None:
-        for place, one in numbered:
-            try:
-                results[place] = await one
-            except Exception as error:
-                errors.append(error)
-
-    await asyncio.gather(*(one_after_the_other() for _ in range(CALLS_IN_FLIGHT)))
-    if errors:
-        raise errors[0]
-    return [results[place] for place in range(len(results))]

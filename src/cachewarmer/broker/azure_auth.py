@@ -53,6 +53,8 @@ class SignIn:
             self.connection_string = environment.connection_string
         if self.connection_string:
             self._check_connection_string()
+        elif not _is_base64(self.key):
+            raise ConfigError(f"the key of the storage account {self.account} is not base64")
 
     def __repr__(self) -> str:
         return f"<SignIn {self.account}.{self.endpoint_suffix}>"
@@ -62,10 +64,8 @@ class SignIn:
         named = parts.get("AccountName") or ("devstoreaccount1" if "UseDevelopmentStorage" in parts else "")
         if named and named != self.account:
             raise ConfigError(f"the connection string is for the account {named}, the broker URL names {self.account}")
-        try:
-            base64.b64decode(parts.get("AccountKey", ""), validate=True)
-        except binascii.Error:
-            raise ConfigError("the connection string's AccountKey is not base64") from None
+        if not _is_base64(parts.get("AccountKey", "")):
+            raise ConfigError("the connection string's AccountKey is not base64")
 
     @property
     def uses_identity(self) -> bool:
@@ -161,6 +161,14 @@ def management_endpoint(endpoint_suffix: str = "") -> str:
     environment = azure_environment()
     suffix = endpoint_suffix or environment.endpoint_suffix
     return environment.resource_manager or MANAGEMENT.get(suffix, MANAGEMENT["core.windows.net"])
+
+
+def _is_base64(key: str) -> bool:
+    try:
+        base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
 
 
 def default_credential() -> DefaultAzureCredential:

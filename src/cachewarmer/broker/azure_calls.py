@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import aiohttp
@@ -29,12 +29,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ATTEMPTS = 5
+CALLS_IN_FLIGHT = 32
+"""Of one publish, or of the deletes after one complete."""
 FIRST_WAIT_SECONDS = 0.25
 MOST_WAIT_SECONDS = 6.0
 CONNECT_SECONDS = 8.0
 READ_SECONDS = 20.0
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 TRANSIENT_CODES = frozenset({"QueueBeingDeleted", "TableBeingDeleted", "OperationTimedOut", "ServerBusy"})
+UNAUTHENTICATED = frozenset({"AuthenticationFailed", "InvalidAuthenticationInfo"})
+"""The codes of a signature or a token that the service can't make out."""
 FORBIDDEN = 403
 NOT_FOUND = 404
 ROLES = "Storage Queue Data Contributor and Storage Table Data Contributor"
@@ -73,8 +77,10 @@ def translated(error: BaseException, what: str) -> BrokerError:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         return BrokerUnavailable(f"{what}: can't be reached ({why}); check the account's name, the network and proxies")
     status = getattr(error, "status_code", None)
-    if status in (401, 403):
-        return BrokerError(f"{what}: not allowed ({error_code(error)}): this identity needs the roles {ROLES}")
+    if status in (401, 403) or (status and isinstance(error, ClientAuthenticationError)):
+        code = error_code(error)
+        who = "check the key and this machine's clock; an identity" if code in UNAUTHENTICATED else "this identity"
+        return BrokerError(f"{what}: not allowed ({code}): {who} needs the roles {ROLES}")
     if isinstance(error, ClientAuthenticationError):
         return BrokerError(
             f"{what}: no way to sign in to Azure worked: run `az login`, use a managed identity, or give a key or "
@@ -132,3 +138,22 @@ async def create(what: str, make: Callable[[], Awaitable[object]], is_there: Cal
         if getattr(error, "status_code", None) == FORBIDDEN and await is_there():
             return
         raise translated(error, what) from error
+
+
+async def all_of(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of calls, some at a time; when one fails the others still end, and then its error is raised."""
+    numbered = enumerate(calls)
+    results: dict[int, T] = {}
+    errors: list[Exception] = []
+
+    async def one_after_the_other() -> None:
+        for place, one in numbered:
+            try:
+                results[place] = await one
+            except Exception as error:
+                errors.append(error)
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(CALLS_IN_FLIGHT)))
+    if errors:
+        raise errors[0]
+    return [results[place] for place in range(len(results))]
