@@ -1,12 +1,12 @@
 import pytest
 
-from cachewarmer.cli import dropin, options
+from cachewarmer.cli import dropin, dropin_flags, options
 from cachewarmer.errors import UsageError
 
 COMMANDS = [
-    ("jobsubmitter", dropin.JOBSUBMITTER, dropin.JOBSUBMITTER_SWITCHES),
-    ("manager", dropin.MANAGER, dropin.SWITCHES),
-    ("worker", dropin.WORKER, dropin.SWITCHES),
+    ("jobsubmitter", dropin_flags.JOBSUBMITTER, dropin_flags.JOBSUBMITTER_SWITCHES),
+    ("manager", dropin_flags.MANAGER, dropin_flags.SWITCHES),
+    ("worker", dropin_flags.WORKER, dropin_flags.SWITCHES),
 ]
 SPELLED = {
     "jobsubmitter": "enableDebugging warmTargetMountAddresses warmTargetExportPath warmTargetPath inclusionCsv exclusionCsv "
@@ -23,19 +23,19 @@ def test_every_flag_is_spelled_as_the_first_cachewarmer_spelled_it(name, flags, 
     for dash in ("-", "--"):
         for flag in flags:
             for arguments in ([f"{dash}{flag}", "x"], [f"{dash}{flag}=x"]):
-                assert getattr(dropin.parse(name, flags, switches, arguments), flag) == "x"
+                assert getattr(dropin_flags.parse(name, flags, switches, arguments), flag) == "x"
         for switch in switches:
             for argument, value in ((switch, True), (f"{switch}=true", True), (f"{switch}=false", False)):
-                assert getattr(dropin.parse(name, flags, switches, [dash + argument]), switch) is value
+                assert getattr(dropin_flags.parse(name, flags, switches, [dash + argument]), switch) is value
 
 
 def test_a_switch_that_is_neither_true_nor_false_is_refused():
     with pytest.raises(UsageError):
-        dropin.parse("worker", dropin.WORKER, dropin.SWITCHES, ["-enableDebugging=maybe"])
+        dropin_flags.parse("worker", dropin_flags.WORKER, dropin_flags.SWITCHES, ["-enableDebugging=maybe"])
 
 
 def test_a_value_may_hold_an_equals_sign():
-    chosen = dropin.parse("worker", dropin.WORKER, dropin.SWITCHES, ["-storageKey", "abc=="])
+    chosen = dropin_flags.parse("worker", dropin_flags.WORKER, dropin_flags.SWITCHES, ["-storageKey", "abc=="])
     assert chosen.storageKey == "abc=="
 
 
@@ -77,7 +77,7 @@ def test_a_managers_flags_describe_a_scale_set(asked):
 def test_the_service_passes_empty_values_and_the_password_by_the_environment(asked, monkeypatch):
     """As the unit's command line does: what is empty is not said, so that the defaults hold."""
     monkeypatch.setenv("VMSS_PASSWORD", "p4ss")
-    empty = [f"-{flag}=" for flag in dropin.MANAGER if flag not in ("storageAccountName", "queueNamePrefix")]
+    empty = [f"-{flag}=" for flag in dropin_flags.MANAGER if flag not in ("storageAccountName", "queueNamePrefix")]
     assert asked(*empty)[0] == "none"
     kind, settings, _ = asked(*empty, "-workerCount=3")
     assert (kind, settings.workers, settings.user_name, settings.password) == ("vmss", 3, "azureuser", "p4ss")
@@ -104,13 +104,15 @@ def test_a_worker_count_that_is_no_number_is_refused(count):
 def test_a_value_may_look_like_a_flag(value):
     """As Go takes it: a password may begin with a dash."""
     for arguments in (["-vmssPassword", value], [f"--vmssPassword={value}"]):
-        chosen = dropin.parse("manager", dropin.MANAGER, dropin.SWITCHES, [*arguments, "-queueNamePrefix", "p"])
+        chosen = dropin_flags.parse(
+            "manager", dropin_flags.MANAGER, dropin_flags.SWITCHES, [*arguments, "-queueNamePrefix", "p"]
+        )
         assert (chosen.vmssPassword, chosen.queueNamePrefix) == (value, "p")
 
 
 def test_a_flag_without_its_value_is_refused():
     with pytest.raises(UsageError, match="-storageKey needs a value"):
-        dropin.parse("worker", dropin.WORKER, dropin.SWITCHES, ["-storageKey"])
+        dropin_flags.parse("worker", dropin_flags.WORKER, dropin_flags.SWITCHES, ["-storageKey"])
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_a_flag_without_its_value_is_refused():
 def test_what_is_no_flag_is_refused_and_help_is_given(arguments, code, said, capsys):
     """A stray word ends Go's parsing without a word; here it is an error, since the flags behind it would be lost."""
     with pytest.raises(SystemExit) as ended:
-        dropin.parse("worker", dropin.WORKER, dropin.SWITCHES, arguments)
+        dropin_flags.parse("worker", dropin_flags.WORKER, dropin_flags.SWITCHES, arguments)
     assert ended.value.code == code
     output = capsys.readouterr()
     assert said in (output.err if code else output.out)

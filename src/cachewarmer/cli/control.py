@@ -7,7 +7,7 @@ import asyncio
 import time
 
 from cachewarmer.cli import options
-from cachewarmer.cli.main import WARM
+from cachewarmer.cli.exit_codes import WARM
 from cachewarmer.cli.run import log_to_stderr, print_json, run
 from cachewarmer.model import JobState
 

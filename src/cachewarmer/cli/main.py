@@ -1,4 +1,4 @@
-"""The command ``cachewarmer`` and its exit codes; ``dropin`` has the first CacheWarmer's three commands."""
+"""The command ``cachewarmer``; ``dropin`` has the first CacheWarmer's three commands."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from collections.abc import Callable, Sequence
 
 from cachewarmer import __version__
 from cachewarmer.cli import options
+from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, USAGE
 from cachewarmer.errors import CacheWarmerError, ConfigError, Interrupted, UsageError
-
-WARM, ERROR, USAGE, INCOMPLETE, CANCELLED, INTERRUPTED = 0, 1, 2, 3, 4, 130
-"""Exit codes: all warm; an error; wrong usage; finished with files that could not be warmed; cancelled; interrupted."""
 
 EPILOG = """exit codes: 0 warm, 1 error, 2 usage, 3 finished with files that could not be warmed, 4 cancelled, 130 interrupted
 

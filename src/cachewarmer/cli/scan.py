@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 from cachewarmer.cli import options
-from cachewarmer.cli.main import INCOMPLETE, INTERRUPTED, WARM
+from cachewarmer.cli.exit_codes import INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import histogram_lines, problem_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run

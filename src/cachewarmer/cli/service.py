@@ -14,7 +14,7 @@ from dataclasses import replace
 from cachewarmer import notify
 from cachewarmer.broker.base import Broker
 from cachewarmer.cli import options
-from cachewarmer.cli.main import WARM
+from cachewarmer.cli.exit_codes import WARM
 from cachewarmer.cli.run import log_to_stderr, run
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import UsageError

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.cli import options
-from cachewarmer.cli.main import INTERRUPTED, WARM
+from cachewarmer.cli.exit_codes import INTERRUPTED, WARM
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import job_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.cli import options
-from cachewarmer.cli.main import WARM
+from cachewarmer.cli.exit_codes import WARM
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.run import log_to_stderr, print_json, run
 from cachewarmer.cli.warm import finish

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 
 from cachewarmer.cli import options
-from cachewarmer.cli.dropin import broker_url, split_csv, whole_number
+from cachewarmer.cli.dropin_flags import broker_url, split_csv, whole_number
 from cachewarmer.cli.run import log_to_stderr, run
 from cachewarmer.cli.submit import post
 from cachewarmer.errors import UsageError

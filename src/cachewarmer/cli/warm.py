@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 from cachewarmer.cli import options
-from cachewarmer.cli.main import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
+from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import combine, job_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run
