@@ -17,8 +17,6 @@ from tests.servers.ports import stop
 
 EXAMPLES = DEPLOY / "terraform/examples"
 DECLARED = re.compile(r'^\s*(resource|data)\s+"(azurerm_\w+)"', re.MULTILINE)
-REGISTRIES = ("registry.terraform.io", "registry.opentofu.org")
-"""What a provider's name begins with where nothing else is said: in Terraform, and in OpenTofu."""
 
 
 class Offline:
@@ -75,5 +73,4 @@ def offline(place: Path, program: str) -> Iterator[Offline]:
             "Test": True,
             "Addr": {"Network": "unix", "String": str(socket)},
         }
-        providers = {f"{registry}/hashicorp/azurerm": attach for registry in REGISTRIES}
-        yield Offline(copy, program, {"TF_REATTACH_PROVIDERS": json.dumps(providers)})
+        yield Offline(copy, program, {"TF_REATTACH_PROVIDERS": json.dumps({"hashicorp/azurerm": attach})})

@@ -20,6 +20,12 @@ def machine():
         yield started
 
 
+@pytest.fixture(scope="module")
+def program():
+    """Built, which is not a test's time."""
+    return bundle()
+
+
 def left(machine):
     """Users, units and files of this project on the machine."""
     return machine.run(
@@ -30,7 +36,7 @@ def left(machine):
 
 
 @pytest.mark.timeout(240)
-def test_it_installs_warms_and_goes_away(machine, azurite_connection, nfs_server, nfs_root, tmp_path):
+def test_it_installs_warms_and_goes_away(machine, program, azurite_connection, nfs_server, nfs_root, tmp_path):
     """``apply`` returns when the two paths are warm, and says how much that was; a second one does nothing."""
     for name in ("tools", "shot42"):
         (nfs_root / "existing" / name).mkdir(parents=True)
@@ -46,7 +52,7 @@ def test_it_installs_warms_and_goes_away(machine, azurite_connection, nfs_server
         "ssh_port": machine.ssh_port,
         "admin_username": "ops",
         "ssh_private_key_path": str(machine.key_path),
-        "cachewarmer_path": str(bundle()),
+        "cachewarmer_path": str(program),
         "storage_account": azurite_connection.partition("AccountName=")[2].partition(";")[0],
         "storage_connection_string": azurite_connection,
         "queue_name_prefix": "existing",
