@@ -5,13 +5,13 @@ import base64
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
 from cachewarmer.fleet import arm
-from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.imds import Imds
 from cachewarmer.fleet.vmss import VmssFleet
 from tests.azure_standin.cloud import CLIENT_ID, GROUP, IDENTITY, OTHER_SUBNET, PROVIDERS, SUBNET, SUBSCRIPTION, azure
@@ -510,12 +510,28 @@ def test_a_setting_that_makes_no_sense(given, line):
     assert "secret" not in str(caught.value)
 
 
+def test_what_no_machine_could_use_is_refused():
+    """A broker that VMs can't reach, and a bootstrap folder that is not named."""
+    with pytest.raises(ConfigError, match="azure://ACCOUNT/PREFIX, not sqlite:///x"):
+        VmssFleet(settings(), replace(LAUNCH, broker_url="sqlite:///x"))
+    with pytest.raises(ConfigError, match="BOOTSTRAP_SCRIPT"):
+        VmssFleet(settings(), replace(LAUNCH, bootstrap_script_path=""))
+
+
+async def test_custom_data_that_is_too_long(cloud):
+    """Azure takes 64 KiB; nothing is made."""
+    async with opened(worker_key="x" * 60_000) as fleet:
+        with pytest.raises(FleetError, match=r"custom data has \d+ bytes, Azure takes 65535"):
+            await fleet.create(1)
+    assert asked(cloud, "PUT") == []
+
+
 def test_each_broker_has_a_name_of_its_own():
     """The same every time, within what Azure lets a scale set be called."""
     long = "a" * 56
     urls = [f"azure://{account}/{prefix}" for account in ("one", "two") for prefix in ("p", "q", long, long[:-1])]
-    names = [VmssFleet(settings(), WorkerLaunch(broker_url=url)).name for url in urls]
+    names = [VmssFleet(settings(), replace(LAUNCH, broker_url=url)).name for url in urls]
     assert len(set(names)) == len(names)
-    assert names == [VmssFleet(settings(), WorkerLaunch(broker_url=url)).name for url in urls]
+    assert names == [VmssFleet(settings(), replace(LAUNCH, broker_url=url)).name for url in urls]
     assert all(len(name) <= 64 for name in names)
     assert GROUP not in names[0]

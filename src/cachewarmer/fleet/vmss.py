@@ -58,6 +58,7 @@ class VmssFleet(Fleet):
         account, _, prefix = launch.broker_url.removeprefix("azure://").partition("/")
         if not launch.broker_url.startswith("azure://") or not account or not prefix:
             raise ConfigError(f"a scale set's workers need a broker azure://ACCOUNT/PREFIX, not {launch.broker_url}")
+        custom_data(launch, settings)  # what can't be passed on is said now, not when there is work
         self.name = model.scale_set_name(account, prefix)
         self._settings = settings
         self._launch = launch
@@ -211,7 +212,9 @@ class VmssFleet(Fleet):
         )
 
     def _fail(self, error: Exception, accepted: asyncio.Future[None]) -> None:
-        if not isinstance(error, FleetError | ConfigError):
+        if isinstance(error, ConfigError):
+            error = FleetError(f"making scale set {self.name}: {error}")
+        elif not isinstance(error, FleetError):
             log.error("scale set %s", self.name, exc_info=error)
             error = FleetError(f"scale set {self.name}: {type(error).__name__}: {error}")
         if accepted.done():
