@@ -59,7 +59,7 @@ def pids(machine):
     return machine.run("systemctl show -P MainPID cachewarmer-manager cachewarmer-worker").stdout.split()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_four_modules_from_nothing_to_warm_and_back(
     machine, configuration, account, nfs_server, nfs_root, tmp_path
 ):
@@ -137,7 +137,7 @@ def sha256(path):
     return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  -\n"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_odd_values_arrive_as_they_are_and_secrets_where_nobody_looks(machine, configuration, account):
     """For a user who must give a password to sudo. Not in the output, the process list, a readable file, or left behind."""
     # What was written to files of systemd is what the process gets; the script runs in /opt/odd's folder.
@@ -257,7 +257,7 @@ def test_only_what_was_put_into_a_folder_is_taken_out_of_it(machine, configurati
     machine.run("rm -r /srv/used")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_job_that_ends_with_errors_fails_the_apply_with_its_reason(
     machine, configuration, account, nfs_server, nfs_root
 ):

@@ -150,6 +150,7 @@ WRONG = [
     ("cachewarmer_manager_install", {"queue_name_prefix": "a--b"}, "1 to 57"),
     ("cachewarmer_manager_install", {"storage_connection_string": "a\nb"}, "must be one line"),
     ("cachewarmer_manager_install", {"vmss_worker_count": 1.5}, "whole number from 0 to 1000"),
+    ("cachewarmer_manager_install", {"vmss_worker_count": 4}, "above 0 needs bootstrap_mount_address"),
     ("cachewarmer_manager_install", {"bootstrap_manager_script_path": "x.sh"}, "begin with a slash"),
     ("cachewarmer_worker_install", {"workers_per_host": 0}, "whole number from 1 to 256"),
     ("cachewarmer_submitjobs", {"warm_mount_addresses": "a,,b"}, "separated by commas"),
