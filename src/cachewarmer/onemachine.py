@@ -130,8 +130,11 @@ async def _watch(
         for task in others:
             if task.done() and not waiting.done():
                 task.result()
-        if manager.done():
+        if manager.done() and not waiting.done():
             manager.result()
+            status = await broker.status(job_id)
+            if status.state.final:  # no need to wait for the next look
+                return status
         return await waiting
     finally:
         waiting.cancel()

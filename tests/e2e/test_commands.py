@@ -141,10 +141,21 @@ def start(*arguments):
     )
 
 
+def wait_until_a_job_goes_on():
+    """However long the machine takes to start the command that runs it."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        said = run("status", "--json")
+        if any(job["state"] in ("scanning", "warming") for job in json.loads(said.stdout or b'{"jobs": []}')["jobs"]):
+            return
+        time.sleep(0.1)
+    pytest.fail("no job was begun")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_with_the_report_so_far_and_resume_goes_on(nfs_server, exported, number):
-    child = start("warm", target_of(nfs_server, exported), "--json", "--max-bandwidth", "2M")
-    time.sleep(1.2)
+    child = start("warm", target_of(nfs_server, exported), "--json", "--max-bandwidth", "1M")
+    wait_until_a_job_goes_on()
     child.send_signal(number)
     output, errors = child.communicate(timeout=10)
     assert child.returncode == 130, errors
@@ -158,8 +169,8 @@ def test_an_interrupt_ends_with_the_report_so_far_and_resume_goes_on(nfs_server,
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_warm_is_resumed_without_waiting_for_its_leases(nfs_server, exported, processes):
-    child = start("warm", target_of(nfs_server, exported), "--processes", processes, "--max-bandwidth", "2M", "--json")
-    time.sleep(1.5)
+    child = start("warm", target_of(nfs_server, exported), "--processes", processes, "--max-bandwidth", "1M", "--json")
+    wait_until_a_job_goes_on()
     child.kill()
     child.communicate()
     began = time.monotonic()
@@ -230,7 +241,8 @@ def test_an_interrupt_while_the_list_of_files_is_awaited_ends_at_once(command, t
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(1.5)
+    child.stdin.write(b"not there\n" * 20_000)  # more than a pipe takes: when this is through, the list is being read
+    child.stdin.flush()
     began = time.monotonic()
     child.send_signal(signal.SIGINT)
     child.wait(20)

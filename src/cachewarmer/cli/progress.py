@@ -34,10 +34,12 @@ class Progress:
         self.terminal = sys.stderr.isatty()
         self._last_line = time.monotonic()
         self._past: deque[tuple[float, int, int]] = deque()
+        self.files = 0
+        """Of the last status, with those of items that are being read."""
 
     def __call__(self, status: JobStatus) -> None:
         now = time.monotonic()
-        files = sum(tally.files for tally in status.tallies)
+        files = self.files = sum(tally.files for tally in status.tallies)
         read = sum(tally.bytes for tally in status.tallies)
         self._past.append((now, files, read))
         while len(self._past) > 2 and now - self._past[0][0] > RATE_SECONDS:

@@ -42,7 +42,7 @@ async def _status(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
                 status = await wait_until_warm(broker, chosen.job, progress, stop)
             finally:
                 progress.close()
-            return finish(chosen, [status], interrupted=stop.is_set()) if status.state.final else INTERRUPTED
+            return finish(chosen, [status]) if status.state.final else INTERRUPTED
         statuses = [await broker.status(chosen.job)] if chosen.job else await broker.jobs()
     reports = [status.report(time.time()) for status in statuses]
     if chosen.json:

@@ -56,4 +56,4 @@ async def post(
             statuses.append(await wait_until_warm(broker, job_id, progress, stop))
     finally:
         progress.close()
-    return finish(chosen, statuses, interrupted=stop.is_set())
+    return finish(chosen, statuses)

@@ -64,10 +64,19 @@ async def _warm(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
             )
     finally:
         progress.close()
-    return finish(chosen, statuses, interrupted=stop.is_set())
+    if stop.is_set() and statuses and not statuses[-1].state.final and not chosen.quiet:
+        print(interrupted_line(statuses[-1], progress.files), file=sys.stderr)
+    return finish(chosen, statuses)
 
 
-def finish(chosen: argparse.Namespace, statuses: list[JobStatus], *, interrupted: bool) -> int:
+def interrupted_line(status: JobStatus, shown_files: int) -> str:
+    """How to go on; and why fewer files are reported than were shown, which only counts whole items."""
+    again = shown_files - sum(tally.files for tally in status.tallies)
+    read_again = f"; {again:,} files of unfinished items will be read again" if again > 0 else ""
+    return f"interrupted{read_again}; go on with: cachewarmer warm --resume {status.job.job_id}"
+
+
+def finish(chosen: argparse.Namespace, statuses: list[JobStatus]) -> int:
     """Prints what came of the jobs, and gives the exit code: that of the worst."""
     reports = [status.report(time.time()) for status in statuses]
     if chosen.json:
@@ -80,9 +89,6 @@ def finish(chosen: argparse.Namespace, statuses: list[JobStatus], *, interrupted
     for status in statuses:
         if status.state is JobState.FAILED:
             print(f"cachewarmer: {failure_line(status)}", file=sys.stderr)
-    unfinished = [status for status in statuses if not status.state.final]
-    if interrupted and unfinished and not chosen.quiet and hasattr(chosen, "resume"):
-        print(f"interrupted; go on with: cachewarmer warm --resume {unfinished[0].job.job_id}", file=sys.stderr)
     codes = [CODES.get(status.state, INTERRUPTED) for status in statuses]
     return next((code for code in (INTERRUPTED, ERROR, CANCELLED, INCOMPLETE) if code in codes), WARM)
 
