@@ -9,7 +9,9 @@ from azure.core.credentials import AccessToken
 
 from cachewarmer.broker import azure_auth
 from cachewarmer.errors import BrokerError, ConfigError
+from tests.azure_standin.one_vm import one_vm
 from tests.servers.certificate import self_signed, tls_server
+from tests.servers.ports import NO_IMDS
 
 PATH = "/subscriptions/sub/resourceGroups/render/providers/Microsoft.Storage/storageAccounts/account/listKeys"
 
@@ -68,8 +70,20 @@ async def test_who_may_not_is_told_the_role(manager):
     assert "secret-token" not in str(caught.value)
 
 
-async def test_the_subscription_must_be_named(monkeypatch):
-    """Nothing is asked without it."""
+async def test_the_subscription_is_that_of_the_vm_where_none_is_named(manager, monkeypatch):
+    """As the metadata service tells it."""
+    monkeypatch.delenv("AZURE_SUBSCRIPTION_ID")
+    manager.answers.append((200, {"keys": [{"keyName": "key1", "permissions": "FULL", "value": "c2VjcmV0"}]}))
+    async with one_vm() as served:
+        monkeypatch.setenv("CACHEWARMER_IMDS_URL", served.url)
+        await azure_auth.SignIn("account", resource_group="render").look_up_key()
+    ((_, path, _),) = manager.asked
+    assert path.startswith("/subscriptions/s1/")
+
+
+async def test_the_subscription_must_be_named_elsewhere(monkeypatch):
+    """Nothing is asked of the resource manager without it."""
     monkeypatch.delenv("AZURE_SUBSCRIPTION_ID", raising=False)
+    monkeypatch.setenv("CACHEWARMER_IMDS_URL", NO_IMDS)
     with pytest.raises(ConfigError, match="AZURE_SUBSCRIPTION_ID"):
         await azure_auth.SignIn("account", resource_group="render").look_up_key()

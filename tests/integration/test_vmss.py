@@ -12,8 +12,8 @@ import pytest
 
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
 from cachewarmer.fleet import arm
-from cachewarmer.fleet.imds import Imds
 from cachewarmer.fleet.vmss import VmssFleet
+from cachewarmer.imds import Imds
 from tests.azure_standin.cloud import CLIENT_ID, GROUP, IDENTITY, OTHER_SUBNET, PROVIDERS, SUBNET, SUBSCRIPTION, azure
 from tests.azure_standin.fixtures import LAUNCH, SIZES, opened, run, seen, settings, trust
 from tests.servers.ports import free_port

@@ -21,7 +21,8 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from cachewarmer.broker.azure_calls import FOREIGN, NO_RETRIES, call, translated
 from cachewarmer.config import azure_environment
-from cachewarmer.errors import BrokerError, ConfigError
+from cachewarmer.errors import BrokerError, ConfigError, FleetError
+from cachewarmer.imds import Imds
 
 if TYPE_CHECKING:
     from azure.identity.aio import DefaultAzureCredential
@@ -105,16 +106,26 @@ class SignIn:
             identity,
         )
 
+    async def _own_subscription(self) -> str:
+        """The subscription of the VM that we run on."""
+        advice = f"to look up the key of {self.account}, set AZURE_SUBSCRIPTION_ID"
+        try:
+            async with Imds() as imds:
+                subscription = (await imds.instance()).subscription_id
+        except FleetError as error:
+            raise ConfigError(f"{advice} ({error})") from error
+        if not subscription:
+            raise ConfigError(f"{advice} (the metadata service does not tell it)")
+        return subscription
+
     async def look_up_key(self) -> None:
         """Fetches the account's key from the resource manager and signs in with it from now on.
 
         Raises:
             BrokerError: not allowed, or no such account in that resource group.
-            ConfigError: no subscription is named.
+            ConfigError: no subscription is named, and this is no VM of Azure, whose own it could be.
         """
-        subscription = azure_environment().subscription_id
-        if not subscription:
-            raise ConfigError(f"to look up the key of {self.account}, set AZURE_SUBSCRIPTION_ID")
+        subscription = azure_environment().subscription_id or await self._own_subscription()
         what = f"looking up the key of {self.account} in resource group {self.resource_group}"
         from azure.mgmt.storage.aio import StorageManagementClient  # noqa: PLC0415  # slow to import, seldom needed
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 
 from cachewarmer.config import state_directory
 from cachewarmer.errors import FleetError
-from cachewarmer.fleet.imds import Imds, Schedule, ScheduledEvent
+from cachewarmer.imds import Imds, Schedule, ScheduledEvent
 
 log = logging.getLogger(__name__)
 

@@ -28,9 +28,9 @@ from cachewarmer.fleet import vmss_model as model
 from cachewarmer.fleet.arm import FOREIGN, Clients, ResourceNotFoundError, capacity_reason, detail, plain, translated
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
 from cachewarmer.fleet.cloud_init import custom_data
-from cachewarmer.fleet.imds import Imds
 from cachewarmer.fleet.vmss_ledger import FAILED, Machine, MachineLedger
 from cachewarmer.fleet.vmss_place import find_place, subscription
+from cachewarmer.imds import Imds
 
 log = logging.getLogger(__name__)
 

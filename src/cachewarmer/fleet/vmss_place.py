@@ -9,8 +9,8 @@ from azure.core.rest import HttpRequest
 from cachewarmer.config import FleetSettings, azure_environment
 from cachewarmer.errors import FleetError, MetadataAbsent
 from cachewarmer.fleet.arm import FOREIGN, Clients, plain, translated
-from cachewarmer.fleet.imds import Imds, Instance
 from cachewarmer.fleet.vmss_model import Place, with_subnet
+from cachewarmer.imds import Imds, Instance
 
 IDENTITY_API_VERSION = "2023-01-31"
 """Of Microsoft.ManagedIdentity/userAssignedIdentities, Get."""

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from cachewarmer.errors import FleetError, FleetUnavailable, MetadataAbsent
-from cachewarmer.fleet.imds import Imds
+from cachewarmer.imds import Imds
 from tests.azure_standin.one_vm import one_vm
 from tests.servers.ports import NO_IMDS
 
