@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -95,26 +95,20 @@ def item_id(job_id: str, *parts: str | int) -> str:
     return digest.hexdigest()
 
 
-# -- jobs ----------------------------------------------------------------------------------------------------------
+# -- what jobs and items share -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WarmJob:
-    """A tree to warm. ``mount_addresses`` is empty for a directory of this machine (transport ``local``)."""
+class Message:
+    """How the cache is reached and which files are meant. ``mount_addresses`` is empty for this machine's own files."""
 
     mount_addresses: tuple[str, ...] = ()
     export_path: str = ""
-    """The export to mount; empty: found from the server's export list, and ``warm_path`` is the whole path."""
-    warm_path: str = "/"
-    """Below ``export_path``; a directory or a file."""
+    """The export to mount; empty: found from the server's export list, by the whole path."""
     inclusion: tuple[str, ...] = ()
     exclusion: tuple[str, ...] = ()
     max_file_bytes: int = 0
-    min_file_bytes: int = 0
-    newer_than: float = 0.0
-    """Unix seconds; only files modified at or after it. 0: all."""
     job_id: str = ""
-    name: str = ""
     transport: str = "auto"
     """``auto``, ``nfs``, ``mount`` or ``local``."""
     max_bandwidth: int = 0
@@ -126,25 +120,22 @@ class WarmJob:
     """AUTH_SYS user id; −1: of the process that reads."""
     gid: int = -1
     gids: tuple[int, ...] = ()
-    has_file_list: bool = False
-    """The files are those of the list stored with the job (``--files-from``), not of a walk."""
-    submitted_at: float = 0.0
 
-    def to_json(self) -> str:
-        """The message text; only the keys of the first CacheWarmer and what differs from the default."""
+    def _json(self, path: str, own: Mapping[str, Any], optional: Sequence[tuple[str, Any, Any]]) -> dict[str, Any]:
+        """The first CacheWarmer's keys, those it has for this kind of message alone (``own``), and of all others
+        (key, value, default) what differs from the default.
+        """
         values: dict[str, Any] = {
             "WarmTargetMountAddresses": list(self.mount_addresses),
             "WarmTargetExportPath": self.export_path,
-            "WarmTargetPath": self.warm_path,
+            "WarmTargetPath": path,
+            **own,
             "InclusionList": list(self.inclusion),
             "ExclusionList": list(self.exclusion),
             "MaxFileSizeBytes": self.max_file_bytes,
         }
         for key, value, default in (
-            ("MinFileSizeBytes", self.min_file_bytes, 0),
-            ("NewerThan", self.newer_than, 0.0),
             ("JobId", self.job_id, ""),
-            ("Name", self.name, ""),
             ("Transport", self.transport, "auto"),
             ("MaxBandwidthBytesPerSecond", self.max_bandwidth, 0),
             ("NfsPort", self.nfs_port, 0),
@@ -152,12 +143,70 @@ class WarmJob:
             ("Uid", self.uid, -1),
             ("Gid", self.gid, -1),
             ("Gids", list(self.gids), []),
-            ("HasFileList", self.has_file_list, False),
-            ("SubmittedAt", self.submitted_at, 0.0),
+            *optional,
         ):
             if value != default:
                 values[key] = value
-        return dump_object(values)
+        return values
+
+
+def _open(text: str | bytes) -> tuple[FieldReader, str, dict[str, Any]]:
+    """A message opened: its reader, its path, and the values of the fields of ``Message``. Raises ``InvalidMessage``."""
+    loaded = load_object(text)
+    if "WarmTargetPath" not in loaded:
+        raise InvalidMessage("WarmTargetPath is missing")
+    read = FieldReader(loaded)
+    transport = read.text("Transport", "auto")
+    if transport not in TRANSPORTS:
+        raise InvalidMessage(f"Transport must be one of {', '.join(TRANSPORTS)}, not {transport!r}")
+    return (
+        read,
+        read.path("WarmTargetPath"),
+        {
+            "mount_addresses": read.addresses("WarmTargetMountAddresses"),
+            "export_path": read.path("WarmTargetExportPath"),
+            "inclusion": read.texts("InclusionList"),
+            "exclusion": read.texts("ExclusionList"),
+            "max_file_bytes": read.number("MaxFileSizeBytes"),
+            "job_id": read.text("JobId"),
+            "transport": transport,
+            "max_bandwidth": read.number("MaxBandwidthBytesPerSecond"),
+            "nfs_port": read.number("NfsPort", most=MAX_PORT),
+            "mount_port": read.number("MountPort", most=MAX_PORT),
+            "uid": read.number("Uid", -1, least=-1, most=MAX_ID),
+            "gid": read.number("Gid", -1, least=-1, most=MAX_ID),
+            "gids": read.ids("Gids"),
+        },
+    )
+
+
+# -- jobs ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmJob(Message):
+    """A tree to warm."""
+
+    warm_path: str = "/"
+    """Below ``export_path``; a directory or a file."""
+    min_file_bytes: int = 0
+    newer_than: float = 0.0
+    """Unix seconds; only files modified at or after it. 0: all."""
+    name: str = ""
+    has_file_list: bool = False
+    """The files are those of the list stored with the job (``--files-from``), not of a walk."""
+    submitted_at: float = 0.0
+
+    def to_json(self) -> str:
+        """The message text; only the keys of the first CacheWarmer and what differs from the default."""
+        optional = (
+            ("MinFileSizeBytes", self.min_file_bytes, 0),
+            ("NewerThan", self.newer_than, 0.0),
+            ("Name", self.name, ""),
+            ("HasFileList", self.has_file_list, False),
+            ("SubmittedAt", self.submitted_at, 0.0),
+        )
+        return dump_object(self._json(self.warm_path, {}, optional))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> WarmJob:
@@ -166,33 +215,16 @@ class WarmJob:
         Raises:
             InvalidMessage: says which key is wrong.
         """
-        loaded = load_object(text)
-        if "WarmTargetPath" not in loaded:
-            raise InvalidMessage("WarmTargetPath is missing")
-        read = FieldReader(loaded)
+        read, path, shared = _open(text)
         job = cls(
-            mount_addresses=read.addresses("WarmTargetMountAddresses"),
-            export_path=read.path("WarmTargetExportPath"),
-            warm_path=read.path("WarmTargetPath"),
-            inclusion=read.texts("InclusionList"),
-            exclusion=read.texts("ExclusionList"),
-            max_file_bytes=read.number("MaxFileSizeBytes"),
+            **shared,
+            warm_path=path,
             min_file_bytes=read.number("MinFileSizeBytes"),
             newer_than=read.real("NewerThan"),
-            job_id=read.text("JobId"),
             name=read.text("Name"),
-            transport=read.text("Transport", "auto"),
-            max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
-            nfs_port=read.number("NfsPort", most=MAX_PORT),
-            mount_port=read.number("MountPort", most=MAX_PORT),
-            uid=read.number("Uid", -1, least=-1, most=MAX_ID),
-            gid=read.number("Gid", -1, least=-1, most=MAX_ID),
-            gids=read.ids("Gids"),
             has_file_list=read.flag("HasFileList"),
             submitted_at=read.real("SubmittedAt"),
         )
-        if job.transport not in TRANSPORTS:
-            raise InvalidMessage(f"Transport must be one of {', '.join(TRANSPORTS)}, not {job.transport!r}")
         if not job.mount_addresses and job.transport != "local":
             raise InvalidMessage("WarmTargetMountAddresses is empty")
         if job.job_id and not (job.job_id.isascii() and job.job_id.isalnum() and len(job.job_id) <= 64):
@@ -216,15 +248,13 @@ class WarmJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkItem:
+class WorkItem(Message):
     """What one worker reads under one lease.
 
     With ``files`` the item is those files, each whole unless ``start``/``stop`` cut the one there is. Without, it is
     a first-generation item: ``path`` is a file, or a directory whose direct files are meant, with the filters here.
     """
 
-    mount_addresses: tuple[str, ...] = ()
-    export_path: str = ""
     path: str = "/"
     """Below ``export_path``."""
     start: int = -1
@@ -233,21 +263,10 @@ class WorkItem:
     apply_filter: bool = False
     start_file_filter: str = ""
     end_file_filter: str = ""
-    inclusion: tuple[str, ...] = ()
-    exclusion: tuple[str, ...] = ()
-    max_file_bytes: int = 0
-    job_id: str = ""
     item_id: str = ""
     address: str = ""
     """The mount address whose handles ``files`` carries: read there first."""
     files: tuple[FileEntry, ...] | None = None
-    transport: str = "auto"
-    nfs_port: int = 0
-    mount_port: int = 0
-    uid: int = -1
-    gid: int = -1
-    gids: tuple[int, ...] = ()
-    max_bandwidth: int = 0
     failed_deliveries: int = 0
     """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
     forgiven_deliveries: int = 0
@@ -272,47 +291,25 @@ class WorkItem:
 
     def to_json(self) -> str:
         """The message text. ``Files`` is a list while it is small, else deflated and base64 (``FilesDeflated``)."""
-        values: dict[str, Any] = {
-            "WarmTargetMountAddresses": list(self.mount_addresses),
-            "WarmTargetExportPath": self.export_path,
-            "WarmTargetPath": self.path,
+        own = {
             "StartByte": self.start,
             "StopByte": self.stop,
             "ApplyFilter": self.apply_filter,
             "StartFileFilter": self.start_file_filter,
             "EndFileFilter": self.end_file_filter,
-            "InclusionList": list(self.inclusion),
-            "ExclusionList": list(self.exclusion),
-            "MaxFileSizeBytes": self.max_file_bytes,
         }
-        for key, value, default in (
-            ("JobId", self.job_id, ""),
+        optional = (
             ("ItemId", self.item_id, ""),
             ("Address", self.address, ""),
-            ("Transport", self.transport, "auto"),
-            ("NfsPort", self.nfs_port, 0),
-            ("MountPort", self.mount_port, 0),
-            ("Uid", self.uid, -1),
-            ("Gid", self.gid, -1),
-            ("Gids", list(self.gids), []),
-            ("MaxBandwidthBytesPerSecond", self.max_bandwidth, 0),
             ("FailedDeliveries", self.failed_deliveries, 0),
             ("ForgivenDeliveries", self.forgiven_deliveries, 0),
             ("LastError", self.last_error, ""),
             ("Scan", self.scan, 0),
-        ):
-            if value != default:
-                values[key] = value
+        )
+        values = self._json(self.path, own, optional)
         if self.files is not None:
             values.update(pack_files(self.files))
         return dump_object(values)
-
-    def to_message(self, most_bytes: int) -> str:
-        """The message text, without the handles where they would make it longer than ``most_bytes`` (0: no limit)."""
-        text = self.to_json()
-        if not most_bytes or len(text) <= most_bytes or not self.files:
-            return text
-        return replace(self, files=tuple(entry._replace(handle=b"") for entry in self.files)).to_json()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> WorkItem:
@@ -321,33 +318,18 @@ class WorkItem:
         Raises:
             InvalidMessage: says which key is wrong.
         """
-        loaded = load_object(text)
-        if "WarmTargetPath" not in loaded:
-            raise InvalidMessage("WarmTargetPath is missing")
-        read = FieldReader(loaded)
+        read, path, shared = _open(text)
         item = cls(
-            mount_addresses=read.addresses("WarmTargetMountAddresses"),
-            export_path=read.path("WarmTargetExportPath"),
-            path=read.path("WarmTargetPath"),
+            **shared,
+            path=path,
             start=read.number("StartByte", -1, least=-1),
             stop=read.number("StopByte", -1, least=-1),
             apply_filter=read.flag("ApplyFilter"),
             start_file_filter=read.text("StartFileFilter"),
             end_file_filter=read.text("EndFileFilter"),
-            inclusion=read.texts("InclusionList"),
-            exclusion=read.texts("ExclusionList"),
-            max_file_bytes=read.number("MaxFileSizeBytes"),
-            job_id=read.text("JobId"),
             item_id=read.text("ItemId"),
             address=read.text("Address"),
-            files=unpack_files(loaded),
-            transport=read.text("Transport", "auto"),
-            nfs_port=read.number("NfsPort", most=MAX_PORT),
-            mount_port=read.number("MountPort", most=MAX_PORT),
-            uid=read.number("Uid", -1, least=-1, most=MAX_ID),
-            gid=read.number("Gid", -1, least=-1, most=MAX_ID),
-            gids=read.ids("Gids"),
-            max_bandwidth=read.number("MaxBandwidthBytesPerSecond"),
+            files=unpack_files(read.values),
             failed_deliveries=read.number("FailedDeliveries"),
             forgiven_deliveries=read.number("ForgivenDeliveries"),
             last_error=read.text("LastError"),
@@ -357,6 +339,4 @@ class WorkItem:
             raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are no range")
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
-        if item.transport not in TRANSPORTS:
-            raise InvalidMessage(f"Transport must be one of {', '.join(TRANSPORTS)}, not {item.transport!r}")
         return item
