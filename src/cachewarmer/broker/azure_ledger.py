@@ -25,7 +25,7 @@ from cachewarmer.broker.azure_calls import FOREIGN, call, translated
 from cachewarmer.broker.azure_names import JobScan, receipt_row, scan_partition, tally_row
 from cachewarmer.broker.azure_tables import SAMPLE_BYTES, load_json
 from cachewarmer.errors import BrokerUnavailable
-from cachewarmer.model import ERROR_SAMPLE, PathError, Receipt, SlowPath, Tally
+from cachewarmer.model import ERROR_SAMPLE, TALLY_COUNTS, PathError, Receipt, SlowPath, Tally
 
 MOST_RECEIPTS = 99
 """In one transaction, with the tally: it holds at most 100 operations."""
@@ -33,9 +33,6 @@ ROUNDS = 8
 """How often a transaction is put together again because some of its rows were there already."""
 CONFLICT = frozenset({404, 409, 412})
 """A row is there that should not be, is gone, or is not as we last saw it."""
-COUNTS = (
-    "items", "files", "bytes", "failed_files", "vanished_files", "excluded_files", "skipped_files", "calls",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class Sums:
 
     def entity(self, partition: str, row: str) -> dict[str, Any]:
         """The row; samples are cut to what a property holds, the counts never."""
-        counts = {name: getattr(self.tally, name) for name in COUNTS}
+        counts = {name: getattr(self.tally, name) for name in TALLY_COUNTS}
         slowest = [SlowPath(one.path[-400:], one.seconds) for one in self.tally.slowest]
         return {
             "PartitionKey": partition,
@@ -98,7 +95,7 @@ class Sums:
                 worker=entity["Worker"],
                 errors=records.load_errors(load_json(entity["Errors"])),
                 slowest=records.load_slowest(load_json(entity["Slowest"])),
-                **{name: counts[name] for name in COUNTS},
+                **{name: counts[name] for name in TALLY_COUNTS},
             ),
             counts["poisoned_items"],
             counts["poisoned_files"],
@@ -255,16 +252,8 @@ def _by_worker(rows: Sequence[Sums]) -> list[Sums]:
         if other is None:
             merged[row.tally.worker] = row
             continue
-        tally = other.tally.add(
-            Receipt(
-                item_id="",
-                errors=row.tally.errors,
-                slowest=row.tally.slowest,
-                **{name: getattr(row.tally, name) for name in COUNTS if name != "items"},
-            )
-        )
         merged[row.tally.worker] = Sums(
-            replace(tally, items=other.tally.items + row.tally.items),
+            other.tally.add(row.tally, row.tally.items),
             other.poisoned_items + row.poisoned_items,
             other.poisoned_files + row.poisoned_files,
             (other.poison_errors + row.poison_errors)[:ERROR_SAMPLE],

@@ -23,6 +23,7 @@ from cachewarmer.broker.processes import is_gone, own_name
 from cachewarmer.errors import BrokerError, InvalidMessage, LeaseLost, UnknownJob
 from cachewarmer.model import (
     ERROR_SAMPLE,
+    TALLY_COUNTS,
     JobState,
     JobStatus,
     Receipt,
@@ -34,9 +35,6 @@ from cachewarmer.model import (
 )
 
 SCHEMA_VERSION = 1
-TALLY_COUNTS = (
-    "items", "files", "bytes", "failed_files", "vanished_files", "excluded_files", "skipped_files", "calls",
-)  # fmt: skip
 
 
 @cache

@@ -14,6 +14,7 @@ from cachewarmer.model.jobs import (
 from cachewarmer.model.results import (
     ERROR_SAMPLE,
     SLOWEST_SAMPLE,
+    TALLY_COUNTS,
     JobStatus,
     PathError,
     Receipt,
@@ -28,6 +29,7 @@ __all__ = [
     "ERROR_SAMPLE",
     "MAX_MESSAGE_BYTES",
     "SLOWEST_SAMPLE",
+    "TALLY_COUNTS",
     "TRANSITIONS",
     "FileEntry",
     "JobState",

@@ -28,11 +28,16 @@ class SlowPath(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What came of one work item; written exactly once, together with the worker's tally."""
+COUNTS = ("files", "bytes", "failed_files", "vanished_files", "excluded_files", "skipped_files", "calls")
+"""The numbers of ``Counts``,"""
+TALLY_COUNTS = ("items", *COUNTS)
+"""and those of a tally, as brokers keep them."""
 
-    item_id: str
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What came of the files of one item, or of many."""
+
     files: int = 0
     bytes: int = 0
     failed_files: int = 0
@@ -41,41 +46,33 @@ class Receipt:
     skipped_files: int = 0
     calls: int = 0
     """READ calls, or read(2) calls, that it took."""
-    seconds: float = 0.0
     errors: tuple[PathError, ...] = ()
     slowest: tuple[SlowPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class Receipt(Counts):
+    """What came of one work item; written exactly once, together with the worker's tally."""
+
+    item_id: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally(Counts):
     """The sum of one worker's receipts for one job."""
 
     worker: str
     items: int = 0
-    files: int = 0
-    bytes: int = 0
-    failed_files: int = 0
-    vanished_files: int = 0
-    excluded_files: int = 0
-    skipped_files: int = 0
-    calls: int = 0
-    errors: tuple[PathError, ...] = ()
-    slowest: tuple[SlowPath, ...] = ()
 
-    def add(self, receipt: Receipt) -> Tally:
-        """The tally with one more receipt in it."""
+    def add(self, more: Counts, items: int = 1) -> Tally:
+        """The tally with one more receipt in it, or with the sum of ``items`` of them."""
         return replace(
             self,
-            items=self.items + 1,
-            files=self.files + receipt.files,
-            bytes=self.bytes + receipt.bytes,
-            failed_files=self.failed_files + receipt.failed_files,
-            vanished_files=self.vanished_files + receipt.vanished_files,
-            excluded_files=self.excluded_files + receipt.excluded_files,
-            skipped_files=self.skipped_files + receipt.skipped_files,
-            calls=self.calls + receipt.calls,
-            errors=(self.errors + receipt.errors)[:ERROR_SAMPLE],
-            slowest=_slowest(self.slowest + receipt.slowest),
+            items=self.items + items,
+            errors=(self.errors + more.errors)[:ERROR_SAMPLE],
+            slowest=_slowest(self.slowest + more.slowest),
+            **{name: getattr(self, name) + getattr(more, name) for name in COUNTS},
         )
 
 
