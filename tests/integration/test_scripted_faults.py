@@ -149,6 +149,16 @@ async def test_jukebox_that_does_not_end_fails_the_file_alone(tmp_path):
     assert "NFS3ERR_JUKEBOX" in report["errors"][0]["error"]
 
 
+async def test_jukebox_now_and_then_is_waited_for_each_time(tmp_path):
+    """The limit is for one wait: a large file that tapes bring piece by piece may take as long as it takes."""
+    settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, window_calls=1, jukebox_limit_seconds=0.1))
+    async with ScriptedServer({b"tape": 60_000}, Faults(rtmax=4096, jukebox_every=3)) as server:
+        status = await warmed(server.url(), tmp_path, settings)
+    report = status.report(0)
+    assert (report["files"], report["failed_files"], report["bytes"]) == (1, 0, 60_000)
+    assert report["calls"] > 15 + 5, "it was told to wait several times"
+
+
 async def test_a_listing_in_circles_is_noticed(tmp_path):
     """A directory without end is an error, not a scan without end."""
     async with ScriptedServer(TREE, Faults(page_entries=2, circling=True)) as server:

@@ -278,6 +278,7 @@ class CallWindow:
                     reading.began = -1.0
                     done.append(request)
                     continue
+                reading.jukebox_since = reading.jukebox_wait = 0.0  # what was away is there: the next wait is another
                 if event.eof:
                     reading.end = min(reading.end, offset + count)
                 elif count < length:

@@ -169,6 +169,10 @@ class Procedures:
         times = faults.jukebox.get(procedure, 0)
         if times and self._once("jukebox", procedure, node, times):
             return node, wire.JUKEBOX
+        if faults.jukebox_every and procedure == "READ":
+            self._given["reads", "", node.fileid] += 1
+            if not self._given["reads", "", node.fileid] % faults.jukebox_every:
+                return node, wire.JUKEBOX
         return node, 0
 
     def _once(self, fault: str, procedure: str, node: Node, times: int) -> bool:
