@@ -141,6 +141,8 @@ class Worker:
             for task in loops:
                 if task.done():
                     task.result()
+            # First, so that what ends from here on is noticed below, whatever is awaited meanwhile.
+            self._room.clear()
             most = self._wanted()
             claiming = asyncio.create_task(self._claim_and_take(reader, most))
             await asyncio.wait([claiming, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -160,7 +162,6 @@ class Worker:
                 return
             if leases and leases == most:
                 continue
-            self._room.clear()
             room = asyncio.create_task(self._room.wait())
             await asyncio.wait(
                 [room, stopping], timeout=None if not most else wait, return_when=asyncio.FIRST_COMPLETED
