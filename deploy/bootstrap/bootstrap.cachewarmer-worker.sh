@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs or upgrades a worker from the bootstrap folder; README.md lists the environment variables.
+# Installs or upgrades a worker from the bootstrap folder; docs/deploy.md lists the environment variables.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 exec sh "$here/install.sh" worker "$@"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the manager or a worker on this machine, from the folder that holds this script. Run again: upgrades.
-#   install.sh manager|worker      (settings come in environment variables, see README.md)
+#   install.sh manager|worker      (settings come in environment variables, see docs/deploy.md)
 #   install.sh programs            only the commands: for a machine that only submits jobs
 # shellcheck disable=SC2016,SC2034  # single quotes are meant; some names are read through eval
 set -eu

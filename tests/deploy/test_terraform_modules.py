@@ -1,12 +1,14 @@
 """The Terraform modules as they are written: nothing here signs in anywhere."""
 
 import re
+import shutil
 import subprocess
 from functools import cache
 
 import pytest
 
 from tests.deploy.terraform import DEPLOY, MODULES, Configuration, programs
+from tests.servers.need import need
 
 PUBLIC = sorted(path.name for path in MODULES.glob("cachewarmer_*"))
 NAMES = [*PUBLIC, "remote_script"]
@@ -87,6 +89,12 @@ def test_each_variable_is_typed_described_and_in_the_readme(module):
         assert f"`{output}`" in readme, output
 
 
+def shellcheck(text, *flags):
+    need(shutil.which("shellcheck"), "shellcheck is not installed")
+    command = ["shellcheck", "--shell=sh", *flags, "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False).stdout
+
+
 COMBINED = [
     ("folder.sh", "prepare_folder.sh"),
     ("folder.sh", "remove_folder.sh"),
@@ -103,23 +111,15 @@ def test_shellcheck_finds_nothing_in_what_runs_on_a_node(names):
     text = (
         prologue + "give NAME 'value'\n" + 'unpack() { echo "$1"; }\n' * ("prepare_folder.sh" in names) + "".join(rest)
     )
-    done = subprocess.run(
-        # SC2034: mounted is used by some that come after.
-        ["shellcheck", "--shell=sh", "--exclude=SC2034", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    # SC2034: mounted is used by some that come after.
+    assert shellcheck(text, "--exclude=SC2034") == ""
 
 
 @pytest.mark.parametrize("name", ["as_root.sh", "as_user.sh"])
 def test_shellcheck_finds_nothing_in_what_starts_it(name):
     """These two run as they are."""
     text = "directory=$PWD/x\n" + (MODULES / "remote_script/scripts" / name).read_text()
-    done = subprocess.run(["shellcheck", "--shell=sh", "-"], input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    assert shellcheck(text) == ""
 
 
 def test_the_least_that_must_be_given_is_enough(configuration):
