@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TARGET ?=
+JOBS ?= 2
 
 .PHONY: warm test check bench bundle clean
 
@@ -20,7 +21,7 @@ endif
 # What is missing is said; its tests are skipped with their reason, but in CI they fail.
 test: $(VENV)/.dev
 	@bash scripts/packages.sh nfs node fuse kernel deploy bundle cloud || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
-	$(PYTHON) -m pytest $(PYTEST)
+	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile $(PYTEST)
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,8 +18,23 @@ from tests.servers.ports import NO_IMDS
 settings.register_profile("any machine", deadline=None)  # how busy the machine is proves nothing
 settings.load_profile("any machine")
 
-settings.register_profile("any machine", deadline=None)  # a busy one is slow, and the timeout of a test bounds all
-settings.load_profile("any machine")
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Shows what tests measured, however many processes ran them."""
+    reports = [
+        report for some in terminalreporter.stats.values() for report in some if hasattr(report, "user_properties")
+    ]
+    lines = [
+        text
+        for report in reports
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == "measured"
+    ]
+    if lines:
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)
