@@ -1,4 +1,4 @@
-"""Runs the program's coroutines, as fast as this machine can."""
+"""Runs the program's coroutines, as fast as this machine can, and ends tasks that nobody needs any more."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
+
+
+async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
+    """Cancels tasks, and returns when all of them have ended, whatever they end with."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,12 +12,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.broker.patience import persist
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, InvalidTransition, LeaseLost, TransportError
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import JobState, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
@@ -125,7 +126,7 @@ class Manager:
             stop.set()
             stopped.cancel()
             if tidying is not None:
-                await _end(tidying)
+                await end_tasks(tidying)
             await asyncio.gather(*jobs, stopped, return_exceptions=True)
             if fleet is not None:
                 await fleet
@@ -186,12 +187,12 @@ class Manager:
             elif renewer.done():
                 log.warning("job %s: lost its lease; another manager goes on", lease.job.job_id)
             else:
-                await _end(work)
+                await end_tasks(work)
                 await self.broker.release_job(lease)
         finally:
             self._scanning.discard(lease.job.job_id)
             for task in (work, renewer, stopped):
-                await _end(task)
+                await end_tasks(task)
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a broker call while its failure is transient, for as long as a lease lasts."""
@@ -276,8 +277,8 @@ class Manager:
                 raise _Ended
             scan.result()
         finally:
-            await _end(scan)
-            await _end(watcher)
+            await end_tasks(scan)
+            await end_tasks(watcher)
         await self._persist(lambda: self.broker.record_scan(job.job_id, counter.totals(finished=True)))
 
     async def _publish_all(self, job: WarmJob, counter: ScanCounter, gate: _Gate) -> None:
@@ -334,8 +335,3 @@ class _Gate:
     async def pass_through(self) -> None:
         """Waits while the job is paused."""
         await self._open.wait()
-
-
-async def _end(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -137,8 +137,7 @@ async def _watch(
                 return status
         return await waiting
     finally:
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
+        await eventloop.end_tasks(waiting)
 
 
 async def _begin(
@@ -247,8 +246,7 @@ async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, c
         try:
             await worker.run(stop)
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            await eventloop.end_tasks(telling)
 
 
 async def _tell(worker: Worker, channel: Connection) -> None:
@@ -295,7 +293,5 @@ async def scan(
             counting.result()
     finally:
         finished = counting.done()
-        for task in (counting, stopping):
-            task.cancel()
-        await asyncio.gather(counting, stopping, return_exceptions=True)
+        await eventloop.end_tasks(counting, stopping)
     return ScanReport(counter.totals(finished=finished), counter.largest(), time.monotonic() - began)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.errors import BrokerError, Interrupted
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import JobStatus, WarmJob, new_job_id
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,7 @@ async def submit(
             raise Interrupted("interrupted while the job was being posted")
         return posting.result()
     finally:
-        posting.cancel()
-        stopping.cancel()
-        await asyncio.gather(posting, stopping, return_exceptions=True)
+        await end_tasks(posting, stopping)
 
 
 async def wait_until_warm(

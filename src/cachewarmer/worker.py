@@ -19,6 +19,7 @@ from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import persist
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, LeaseLost, UnknownJob
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import JobState, Receipt, Tally
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import Opener, SessionPool
@@ -128,9 +129,7 @@ class Worker:
                 drain = 0.0 if self._notice.is_set() else self.settings.lease.drain_seconds
                 await self._drain(drain, loops)
             finally:
-                for task in [*loops, stopping]:
-                    task.cancel()
-                await asyncio.gather(*loops, stopping, return_exceptions=True)
+                await end_tasks(*loops, stopping)
 
     async def _claim_loop(
         self, reader: ItemReader, stopping: asyncio.Task[None], loops: list[asyncio.Task[None]]
@@ -149,7 +148,7 @@ class Worker:
             if not claiming.done():
                 await asyncio.wait([claiming], timeout=CLAIM_GRACE_SECONDS)
             if not claiming.done():
-                await _cancelled(claiming)
+                await end_tasks(claiming)
                 return
             leases = claiming.result()
             now = time.monotonic()
@@ -378,11 +377,6 @@ def _requests(held: _Held, enough: int) -> int:
     if held.run.begun:
         return held.run.outstanding
     return max(1, held.lease.item.file_count) if held.lease.item.files is not None else enough
-
-
-async def _cancelled(task: asyncio.Task[int]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _first(*events: asyncio.Event) -> None:

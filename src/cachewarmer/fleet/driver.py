@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from cachewarmer.broker.base import Backlog, Broker
 from cachewarmer.config import FleetSettings
 from cachewarmer.errors import BrokerError, FleetError, FleetUnavailable
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.fleet.base import Action, Decision, Fleet, FleetSize, MachineTime
 from cachewarmer.fleet.policy import Policy
 
@@ -146,9 +147,7 @@ class FleetDriver:
                 return task.result()
             raise FleetUnavailable("the provider has not finished; what it has accepted goes on")
         finally:
-            for one in (task, stopped):
-                one.cancel()
-            await asyncio.gather(task, stopped, return_exceptions=True)
+            await end_tasks(task, stopped)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from azure.mgmt.compute.models import (
 
 from cachewarmer.config import FleetSettings
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.fleet import vmss_model as model
 from cachewarmer.fleet.arm import FOREIGN, Clients, ResourceNotFoundError, capacity_reason, detail, plain, translated
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
@@ -272,8 +273,7 @@ class VmssFleet(Fleet):
         """Stops looking at what Azure was asked for; Azure goes on with it."""
         task, self._growing = self._growing, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_tasks(task)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

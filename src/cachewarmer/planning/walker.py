@@ -13,6 +13,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, NfsStatusError, TransportError
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.planning.chunker import Chunker
@@ -160,9 +161,7 @@ class Walker:
                 for task in done:
                     task.result()
         finally:
-            for task in self._active:
-                task.cancel()
-            await asyncio.gather(*self._active, return_exceptions=True)
+            await end_tasks(*self._active)
             self._active = set()
             self._frontier.close()
 
@@ -180,9 +179,7 @@ class Walker:
             for directory, handle, first in zip(batch.directories, handles, firsts, strict=True):
                 await self._scan_directory(session, chunker, number, directory, handle, first, below)
         finally:
-            for first in firsts:
-                first.cancel()
-            await asyncio.gather(*firsts, return_exceptions=True)
+            await end_tasks(*firsts)
         await self._emit(list(chunker.flush()))
         self._push(below, number, keep=0)
 
