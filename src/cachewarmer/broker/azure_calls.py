@@ -140,8 +140,8 @@ async def create(what: str, make: Callable[[], Awaitable[object]], is_there: Cal
         raise translated(error, what) from error
 
 
-async def all_of(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results of calls, some at a time; when one fails the others still end, and then its error is raised."""
+async def all_of(calls: Iterable[Awaitable[T]], at_once: int = CALLS_IN_FLIGHT) -> list[T]:
+    """The results of calls, ``at_once`` of them at a time; when one fails the others still end, and then its error is raised."""
     numbered = enumerate(calls)
     results: dict[int, T] = {}
     errors: list[Exception] = []
@@ -153,7 +153,7 @@ async def all_of(calls: Iterable[Awaitable[T]]) -> list[T]:
             except Exception as error:
                 errors.append(error)
 
-    await asyncio.gather(*(one_after_the_other() for _ in range(CALLS_IN_FLIGHT)))
+    await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
     if errors:
         raise errors[0]
     return [results[place] for place in range(len(results))]

@@ -21,7 +21,7 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from cachewarmer.broker import records
-from cachewarmer.broker.azure_calls import FOREIGN, call, translated
+from cachewarmer.broker.azure_calls import FOREIGN, all_of, call, translated
 from cachewarmer.broker.azure_names import JobScan, receipt_row, scan_partition, tally_row
 from cachewarmer.broker.azure_tables import SAMPLE_BYTES, load_json
 from cachewarmer.errors import BrokerUnavailable
@@ -29,6 +29,8 @@ from cachewarmer.model import ERROR_SAMPLE, TALLY_COUNTS, PathError, Receipt, Sl
 
 MOST_RECEIPTS = 99
 """In one transaction, with the tally: it holds at most 100 operations."""
+LOOKS_IN_FLIGHT = 16
+"""At receipts that may be there."""
 ROUNDS = 8
 """How often a transaction is put together again because some of its rows were there already."""
 CONFLICT = frozenset({404, 409, 412})
@@ -209,21 +211,18 @@ class Ledger:
         """The receipts that exist among ``item_ids``."""
         partition = scan_partition(self._prefix, scan)
         what = f"reading receipts of job {scan.job_id}"
-        few = asyncio.Semaphore(16)
 
         async def one(item_id: str) -> Mapping[str, Any] | None:
-            async with few:
-                try:
-                    found: Mapping[str, Any] = await call(
-                        what, partial(self._client.get_entity, partition, receipt_row(item_id))
-                    )
-                except ResourceNotFoundError:
-                    return None
-                except FOREIGN as error:
-                    raise translated(error, what) from error
-                return found
+            row = partial(self._client.get_entity, partition, receipt_row(item_id))
+            try:
+                found: Mapping[str, Any] = await call(what, row)
+            except ResourceNotFoundError:
+                return None
+            except FOREIGN as error:
+                raise translated(error, what) from error
+            return found
 
-        found = await asyncio.gather(*(one(item_id) for item_id in item_ids))
+        found = await all_of((one(item_id) for item_id in item_ids), LOOKS_IN_FLIGHT)
         return {item_id: receipt for item_id, receipt in zip(item_ids, found, strict=True) if receipt is not None}
 
     async def sums(self, scan: JobScan) -> list[Sums]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from cachewarmer.broker import records
 from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, is_key, job_id_of_message
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model import WarmJob, WorkItem, item_id
+from cachewarmer.model import WarmJob, WorkItem, check_job_id, item_id
 from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
 
 LAST_ERROR_BYTES = 1024
@@ -39,8 +39,7 @@ def item_of(text: str, message_id: str) -> WorkItem:
         raise InvalidMessage("WarmTargetMountAddresses is empty")
     if not item.job_id:
         return replace(item, job_id=FIRST_GENERATION_JOB, item_id=item.item_id or job_id_of_message(message_id))
-    if not (item.job_id.isascii() and item.job_id.isalnum() and len(item.job_id) <= 64):  # noqa: PLR2004  # as WarmJob
-        raise InvalidMessage("JobId must be at most 64 letters and digits")
+    check_job_id(item.job_id)
     item = records.with_id(item)
     return item if is_key(item.item_id) else replace(item, item_id=item_id(item.job_id, "id", item.item_id))
 

@@ -86,6 +86,12 @@ def new_job_id() -> str:
     return "j" + secrets.token_hex(8)
 
 
+def check_job_id(job_id: str) -> None:
+    """Raises ``InvalidMessage`` for an id that not every broker can use as a key."""
+    if not (job_id.isascii() and job_id.isalnum() and len(job_id) <= 64):
+        raise InvalidMessage("JobId must be at most 64 letters and digits")
+
+
 def item_id(job_id: str, *parts: str | int) -> str:
     """The id of a work item: the same job, path and range always give the same id (32 hexadecimal digits)."""
     digest = hashlib.blake2b(digest_size=16)
@@ -227,8 +233,8 @@ class WarmJob(Message):
         )
         if not job.mount_addresses and job.transport != "local":
             raise InvalidMessage("WarmTargetMountAddresses is empty")
-        if job.job_id and not (job.job_id.isascii() and job.job_id.isalnum() and len(job.job_id) <= 64):
-            raise InvalidMessage("JobId must be at most 64 letters and digits")
+        if job.job_id:
+            check_job_id(job.job_id)
         return job
 
     @property
