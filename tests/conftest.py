@@ -21,9 +21,7 @@ settings.load_profile("any machine")
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Shows what tests measured, however many processes ran them."""
-    reports = [
-        report for some in terminalreporter.stats.values() for report in some if hasattr(report, "user_properties")
-    ]
+    reports = [one for some in terminalreporter.stats.values() for one in some if isinstance(one, pytest.TestReport)]
     lines = [
         text
         for report in reports
