@@ -9,7 +9,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from cachewarmer.testing.proxy import CountingProxy
+from tests.servers.ganesha import GaneshaServer, ganesha
 
 SMALL_FILES, SMALL_BYTES, LARGE_BYTES = 60, 13_000, 3_000_000
 BYTES = SMALL_FILES * SMALL_BYTES + LARGE_BYTES
@@ -40,6 +43,24 @@ def counting(host: str, port: int, *, delay_seconds: float = 0.0, listen_port: i
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)
         loop.close()
+
+
+def exported_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory to export, which everyone may look into, with the tree at ``tree``."""
+    root = tmp_path_factory.mktemp("origin")
+    root.chmod(0o755)
+    make_tree(root / "tree")
+    return root
+
+
+@contextlib.contextmanager
+def far_server(
+    tmp_path_factory: pytest.TempPathFactory, *, delay_seconds: float = 0.0
+) -> Iterator[tuple[GaneshaServer, CountingProxy]]:
+    """NFS-Ganesha with the tree, and the proxy before its NFS port."""
+    root = exported_tree(tmp_path_factory)
+    with ganesha(root) as server, counting("127.0.0.1", server.nfs_port, delay_seconds=delay_seconds) as proxy:
+        yield server, proxy
 
 
 class Counted:

@@ -4,8 +4,7 @@ import pytest
 
 from tests.kernel.clients import read_tree, warm_through
 from tests.kernel.guest import HOST, guest
-from tests.kernel.origin import BYTES, FILES, SMALL_FILES, Counted, counting, make_tree
-from tests.servers.ganesha import ganesha
+from tests.kernel.origin import BYTES, FILES, SMALL_FILES, Counted, counting, far_server
 
 pytestmark = pytest.mark.timeout(400)
 NFS, MOUNTD = 2049, 20048
@@ -13,11 +12,8 @@ NFS, MOUNTD = 2049, 20048
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
-    root = tmp_path_factory.mktemp("origin")
-    root.chmod(0o755)
-    make_tree(root / "tree")
-    with ganesha(root) as server, counting("127.0.0.1", server.nfs_port, delay_seconds=0.005) as proxy:
-        yield server, proxy
+    with far_server(tmp_path_factory, delay_seconds=0.005) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

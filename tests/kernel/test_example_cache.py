@@ -6,8 +6,7 @@ import pytest
 
 from tests.kernel.clients import read_tree, warm_through
 from tests.kernel.guest import HOST, guest
-from tests.kernel.origin import BYTES, FILES, Counted, counting, make_tree
-from tests.servers.ganesha import ganesha
+from tests.kernel.origin import BYTES, FILES, Counted, far_server
 from tests.servers.ports import REPOSITORY
 
 pytestmark = pytest.mark.timeout(400)
@@ -38,11 +37,8 @@ def machine():
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
-    root = tmp_path_factory.mktemp("origin")
-    root.chmod(0o755)
-    make_tree(root / "tree")
-    with ganesha(root) as server, counting("127.0.0.1", server.nfs_port, delay_seconds=0.005) as proxy:
-        yield server, proxy
+    with far_server(tmp_path_factory, delay_seconds=0.005) as served:
+        yield served
 
 
 def test_the_cache_keeps_what_was_warmed_on_its_disks(machine, origin):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.kernel.guest import HOST, guest
-from tests.kernel.origin import BYTES, FILES, counting, make_tree
+from tests.kernel.origin import BYTES, FILES, counting, exported_tree
 from tests.servers.ganesha import ganesha
 from tests.servers.ports import free_port
 
@@ -25,10 +25,7 @@ poll_seconds = 0.2
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    root = tmp_path_factory.mktemp("origin")
-    root.chmod(0o755)
-    make_tree(root / "tree")
-    with ganesha(root) as started:
+    with ganesha(exported_tree(tmp_path_factory)) as started:
         yield started
 
 
