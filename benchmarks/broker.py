@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from cachewarmer.broker.azure import AzureBroker
-from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.broker.azure.broker import AzureBroker
+from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.model import FileEntry, JobState, Receipt, WarmJob, WorkItem, item_id, new_job_id
 from tests.servers.azurite import azurite
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.targets.base import FileKind, Mount, ReadRequest, Session
-from cachewarmer.targets.nfs3 import open_nfs3
+from cachewarmer.targets.nfs3.session import open_nfs3
 
 if TYPE_CHECKING:
     import nfs_rs

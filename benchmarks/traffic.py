@@ -26,7 +26,7 @@ from cachewarmer.manager import Manager
 from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.testing import CountingProxy
-from cachewarmer.worker import Worker
+from cachewarmer.worker.worker import Worker
 from tests.servers.azurite import azurite
 from tests.servers.ganesha import GaneshaServer, ganesha
 

@@ -25,7 +25,7 @@ from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import SessionPool
-from cachewarmer.worker import Worker, with_share
+from cachewarmer.worker.worker import Worker, with_share
 
 log = logging.getLogger(__name__)
 

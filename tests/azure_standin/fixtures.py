@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cachewarmer.config import FleetSettings
-from cachewarmer.fleet import arm
 from cachewarmer.fleet.base import FleetSize, WorkerLaunch
-from cachewarmer.fleet.vmss import VmssFleet
+from cachewarmer.fleet.vmss import arm
+from cachewarmer.fleet.vmss.fleet import VmssFleet
 from tests.azure_standin.cloud import Cloud
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDA farm@render"

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from cachewarmer.broker.base import Broker, JobLease, WorkLease
-from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
 from cachewarmer.model import FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
 
@@ -78,7 +78,7 @@ class AzuriteLab(Lab):
         self.prefix = "t" + secrets.token_hex(6)
 
     def make(self, settings):
-        from cachewarmer.broker.azure import AzureBroker
+        from cachewarmer.broker.azure.broker import AzureBroker
 
         return AzureBroker("warmtest", self.prefix, settings, connection_string=self.connection_string)
 

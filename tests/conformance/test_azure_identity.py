@@ -15,7 +15,8 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 from yarl import URL
 
-from cachewarmer.broker import azure_auth, open_broker
+from cachewarmer.azure import open_broker
+from cachewarmer.azure import sign_in as azure_auth
 from cachewarmer.errors import BrokerError, ConfigError
 from cachewarmer.model import JobState, ScanTotals
 from tests.conformance.labs import a_job, items_of, receipt

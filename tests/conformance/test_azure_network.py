@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from cachewarmer.broker import azure_calls
-from cachewarmer.broker.azure import AzureBroker
+from cachewarmer.azure import calls as azure_calls
+from cachewarmer.broker.azure.broker import AzureBroker
 from cachewarmer.errors import BrokerError, BrokerUnavailable, ConfigError
 from cachewarmer.model import JobState
 from tests.conformance.labs import AzuriteLab, a_job, claim_some, finish_scan, receipt, scanning_job

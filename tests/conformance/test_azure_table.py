@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.broker import azure_tidy
+from cachewarmer.broker.azure import tidy as azure_tidy
 from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, SlowPath
 from tests.conformance.labs import (
     AzuriteLab,

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cachewarmer.broker.azure import AzureBroker
+from cachewarmer.broker.azure.broker import AzureBroker
 from cachewarmer.broker.base import Broker
-from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.manager import Manager
 from cachewarmer.model import JobState, WarmJob, new_job_id
 from cachewarmer.submitter import submit
-from cachewarmer.worker import Worker
+from cachewarmer.worker.worker import Worker
 from tests.conformance.labs import AzuriteLab
 from tests.memory import MemorySession, opener
 

@@ -12,7 +12,7 @@ import pytest
 
 from cachewarmer.config import FleetSettings
 from cachewarmer.fleet.base import WorkerLaunch
-from cachewarmer.fleet.cloud_init import assignments, launch_values
+from cachewarmer.fleet.vmss.cloud_init import assignments, launch_values
 from tests.deploy.bundle import bundle
 from tests.deploy.node import node
 from tests.servers.ports import NO_IMDS
@@ -151,7 +151,7 @@ def test_a_new_vm_makes_itself_a_worker(machine, environment):
         client_id="me",
         proxy={"no_proxy": ODD},
     )
-    script = resources.files("cachewarmer.fleet").joinpath("launch.sh").read_text()
+    script = resources.files("cachewarmer.fleet.vmss").joinpath("launch.sh").read_text()
     before = listing(machine)
     machine.run("mkdir -p /root/launch && cat >/root/launch/launch", stdin=script)
     machine.run("cat >/root/launch/launch.env", stdin=assignments(values))

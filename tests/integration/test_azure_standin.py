@@ -6,7 +6,7 @@ import time
 import aiohttp
 import pytest
 
-from cachewarmer.fleet import vmss_model
+from cachewarmer.fleet.vmss import model as vmss_model
 from tests.azure_standin.cloud import CLIENT_ID, IDENTITY, SUBNET, SUBSCRIPTION, azure
 from tests.azure_standin.fixtures import SIZES, settings
 from tests.azure_standin.rules import ArmError, check_scale_set, check_update

@@ -9,7 +9,7 @@ import pytest
 
 from cachewarmer.config import FleetSettings
 from cachewarmer.fleet.base import WorkerLaunch
-from cachewarmer.fleet.cloud_init import custom_data
+from cachewarmer.fleet.vmss.cloud_init import custom_data
 from tests.azure_standin.machine import Machine, need_machines
 from tests.servers.need import need
 
@@ -65,7 +65,7 @@ def test_it_is_valid_by_cloud_inits_own_schema(tmp_path, worker_key):
 def test_the_script_is_clean():
     """By shellcheck, as the shell that every image has."""
     need(shutil.which("shellcheck"), "shellcheck is not installed")
-    script = resources.files("cachewarmer.fleet").joinpath("launch.sh").read_text()
+    script = resources.files("cachewarmer.fleet.vmss").joinpath("launch.sh").read_text()
     done = subprocess.run(["shellcheck", "--shell=sh", "-"], input=script, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
 

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from azure.core.credentials import AccessToken
 
-from cachewarmer.broker import azure_auth
+from cachewarmer.azure import sign_in as azure_auth
 from cachewarmer.errors import BrokerError, ConfigError
 from tests.azure_standin.one_vm import one_vm
 from tests.servers.certificate import self_signed, tls_server

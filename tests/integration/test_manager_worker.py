@@ -8,7 +8,7 @@ from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError
 from cachewarmer.manager import Manager
 from cachewarmer.model import JobState, WarmJob
 from cachewarmer.submitter import submit
-from cachewarmer.worker import Worker
+from cachewarmer.worker.worker import Worker
 from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
 from tests.memory import MemorySession, opener
 

@@ -12,7 +12,7 @@ from cachewarmer.manager import Manager
 from cachewarmer.model import FileEntry, JobState, WarmJob, WorkItem, item_id
 from cachewarmer.submitter import submit
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page
-from cachewarmer.worker import PAUSE_SECONDS, PAUSED_EVERY_SECONDS, Worker
+from cachewarmer.worker.worker import PAUSE_SECONDS, PAUSED_EVERY_SECONDS, Worker
 from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
 from tests.memory import MemorySession, opener
 

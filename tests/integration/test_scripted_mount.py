@@ -10,7 +10,7 @@ from cachewarmer.errors import CacheWarmerError, ConnectFailed, FlavorRefused, M
 from cachewarmer.model import JobState
 from cachewarmer.targets import open_session
 from cachewarmer.targets.base import Mount
-from cachewarmer.targets.nfs3 import open_nfs3
+from cachewarmer.targets.nfs3.session import open_nfs3
 from cachewarmer.testing import Faults, ScriptedServer, Trick
 from tests.integration.scripted import BYTES, SETTINGS, SMALL, TREE, warmed
 
@@ -146,7 +146,7 @@ async def test_a_root_handle_that_goes_stale_does_not_hang(tmp_path):
 
 async def test_a_server_that_answers_mount_but_not_nfs_is_told(monkeypatch):
     """It is not waited for as a file server that is merely slow: the error says what is not answered."""
-    monkeypatch.setattr("cachewarmer.targets.nfs3.START_SECONDS", 0.3)
+    monkeypatch.setattr("cachewarmer.targets.nfs3.session.START_SECONDS", 0.3)
     async with ScriptedServer({b"f": 1}, Faults(trick=Trick.SILENCE)) as server:
         with pytest.raises(ReplyTimeout, match=r"127.0.0.1:/export: mounted, but FSINFO is not answered"):
             await opened(server, "/export")

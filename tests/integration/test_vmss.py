@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cachewarmer.azure.metadata import Imds
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
-from cachewarmer.fleet import arm
-from cachewarmer.fleet.vmss import VmssFleet
-from cachewarmer.imds import Imds
+from cachewarmer.fleet.vmss import arm
+from cachewarmer.fleet.vmss.fleet import VmssFleet
 from tests.azure_standin.cloud import CLIENT_ID, GROUP, IDENTITY, OTHER_SUBNET, PROVIDERS, SUBNET, SUBSCRIPTION, azure
 from tests.azure_standin.fixtures import LAUNCH, SIZES, opened, run, seen, settings, trust
 from tests.servers.ports import free_port

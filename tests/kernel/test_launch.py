@@ -5,7 +5,7 @@ from importlib import resources
 
 import pytest
 
-from cachewarmer.fleet.cloud_init import assignments
+from cachewarmer.fleet.vmss.cloud_init import assignments
 from tests.kernel.guest import HOST, guest
 from tests.servers.ganesha import ganesha
 
@@ -40,7 +40,7 @@ def test_the_bootstrap_export_is_mounted_and_let_go_of(client, export, helper):
         "BOOTSTRAP_SCRIPT": "boot strap.sh",
         "BOOTSTRAP_MOUNT_OPTIONS": f"port={export.nfs_port},mountport={export.mount_port},vers=3",
     }
-    script = resources.files("cachewarmer.fleet").joinpath("launch.sh").read_text()
+    script = resources.files("cachewarmer.fleet.vmss").joinpath("launch.sh").read_text()
     client.run(
         "mkdir -p /tmp/launch && cd /tmp/launch && rm -f /tmp/seen && : >" + LOG + " && "
         f"printf %s {shlex.quote(script)} >launch && printf %s {shlex.quote(assignments(values))} >launch.env"

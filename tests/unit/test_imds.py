@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from cachewarmer.azure.metadata import Imds
 from cachewarmer.errors import FleetError, FleetUnavailable, MetadataAbsent
-from cachewarmer.imds import Imds
 from tests.azure_standin.one_vm import one_vm
 from tests.servers.ports import NO_IMDS
 

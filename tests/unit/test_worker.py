@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
 from cachewarmer.model import FileEntry, JobState, WarmJob, WorkItem
-from cachewarmer.worker import Worker
+from cachewarmer.worker.worker import Worker
 from tests.memory import MemorySession, opener
 
 SETTINGS = Settings(lease=LeaseSettings(poll_seconds=0.05), nfs=NfsSettings(window_calls=2))

@@ -38,7 +38,7 @@ def open_broker(
         if not re.fullmatch(r"[a-z0-9]{3,24}", account):
             raise UsageError(f"{url}: an Azure storage account is 3 to 24 lower-case letters and digits ({FORMS})")
         try:
-            from cachewarmer.broker.azure import AzureBroker  # noqa: PLC0415  # slow to import, and optional
+            from cachewarmer.broker.azure.broker import AzureBroker  # noqa: PLC0415  # slow to import, and optional
         except ImportError as error:
             raise ConfigError(f"{url}: install cachewarmer[azure] for this ({error})") from error
         return AzureBroker(
@@ -54,7 +54,7 @@ def open_broker(
 
 
 def _sqlite(url: str, rest: str, settings: LeaseSettings | None) -> Broker:
-    from cachewarmer.broker.sqlite import SqliteBroker  # noqa: PLC0415  # only one of the brokers is ever needed
+    from cachewarmer.broker.sqlite.broker import SqliteBroker  # noqa: PLC0415  # only one of the brokers is ever needed
 
     if not rest.startswith("/") or len(rest) < 2:  # noqa: PLR2004  # the slash and at least one letter
         raise UsageError(f"{url}: name a file, with three slashes: sqlite:///FILE")

@@ -20,11 +20,11 @@ from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import UsageError
 from cachewarmer.fleet.base import Fleet
 from cachewarmer.fleet.driver import FleetDriver
-from cachewarmer.fleet.notices import eviction_notices
+from cachewarmer.fleet.vmss.notices import eviction_notices
 from cachewarmer.manager import Manager
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import Opener
-from cachewarmer.worker import Worker
+from cachewarmer.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ def open_fleet(kind: str, settings: FleetSettings, launch: WorkerLaunch) -> Flee
         return LocalFleet(launch)
     _check_scale_set(settings, launch)
     try:
-        from cachewarmer.fleet.vmss import VmssFleet  # noqa: PLC0415  # slow to import, and optional
+        from cachewarmer.fleet.vmss.fleet import VmssFleet  # noqa: PLC0415  # slow to import, and optional
     except ImportError as error:
         raise ConfigError(f"a VM scale set: install cachewarmer[azure] for this ({error})") from error
     return VmssFleet(settings, launch)

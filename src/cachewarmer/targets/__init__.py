@@ -32,16 +32,16 @@ async def open_session(mount: Mount, settings: Settings) -> Session:
         CacheWarmerError: it can't be opened; for ``auto`` the message says how each of the two failed.
     """
     if not mount.address:
-        from cachewarmer.targets.local import open_local  # noqa: PLC0415 -- only what is used is loaded
+        from cachewarmer.targets.local.session import open_local  # noqa: PLC0415 -- only what is used is loaded
 
         return await open_local("/", settings.local)
     nfs = settings.nfs
     mount = replace(mount, nfs_port=mount.nfs_port or nfs.port, mount_port=mount.mount_port or nfs.mount_port)
     if mount.transport == "mount":
-        from cachewarmer.targets.mounted import open_mounted  # noqa: PLC0415
+        from cachewarmer.targets.mount.session import open_mounted  # noqa: PLC0415
 
         return await open_mounted(mount, settings)
-    from cachewarmer.targets.nfs3 import open_nfs3  # noqa: PLC0415
+    from cachewarmer.targets.nfs3.session import open_nfs3  # noqa: PLC0415
 
     try:
         return await open_nfs3(mount, settings.nfs)
@@ -53,8 +53,8 @@ async def open_session(mount: Mount, settings: Settings) -> Session:
 
 async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmerError) -> Session:
     """A kernel mount where NFSv3 did not answer."""
-    from cachewarmer.targets.mounted import open_mounted  # noqa: PLC0415
-    from cachewarmer.targets.mounted_table import why_not  # noqa: PLC0415
+    from cachewarmer.targets.mount.session import open_mounted  # noqa: PLC0415
+    from cachewarmer.targets.mount.table import why_not  # noqa: PLC0415
 
     problem = why_not()
     cause: BaseException = direct
@@ -81,7 +81,7 @@ async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmer
 
 async def _reach(address: str, port: int, seconds: float) -> None:
     """Makes a connection and drops it. Raises ``ConnectFailed`` where no address of the name takes one."""
-    from cachewarmer.targets.nfs3_connection import connect, resolve  # noqa: PLC0415
+    from cachewarmer.targets.nfs3.connection import connect, resolve  # noqa: PLC0415
 
     failure: ConnectFailed | None = None
     for family, place in await resolve(address):

@@ -2,7 +2,7 @@
 
 import os
 
-from cachewarmer.broker.azure_messages import MOST_PUBLISHED_BYTES, published_text
+from cachewarmer.broker.azure.messages import MOST_PUBLISHED_BYTES, published_text
 from cachewarmer.model import FileEntry, WorkItem
 
 

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
 

@@ -10,14 +10,14 @@ import textwrap
 
 import pytest
 
-from cachewarmer.broker import processes
-from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.broker.sqlite import processes
+from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
 from cachewarmer.model import JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
 
 HEAD = """
 import asyncio, sys, os, signal
-from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.model import *
 async def main():
     async with SqliteBroker(sys.argv[1]) as broker:

@@ -34,7 +34,7 @@ def test_a_path_can_not_forge_a_line_of_the_log(monkeypatch, capsys):
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
     log_to_stderr(verbose=False, service=True)
-    logging.getLogger("cachewarmer.worker").warning("%s: it fails", "/a\nERROR root: all is lost\x1b[31m\udcff")
+    logging.getLogger("cachewarmer.worker.worker").warning("%s: it fails", "/a\nERROR root: all is lost\x1b[31m\udcff")
     assert capsys.readouterr().err == (
-        "WARNING cachewarmer.worker: /a\\nERROR root: all is lost\\x1b[31m\\xff: it fails\n"
+        "WARNING cachewarmer.worker.worker: /a\\nERROR root: all is lost\\x1b[31m\\xff: it fails\n"
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cachewarmer.config import FleetSettings
 from cachewarmer.errors import ConfigError
 from cachewarmer.fleet.base import WorkerLaunch
-from cachewarmer.fleet.cloud_init import assignments, custom_data, launch_values
+from cachewarmer.fleet.vmss.cloud_init import assignments, custom_data, launch_values
 
 LAUNCH = WorkerLaunch(
     broker_url="azure://account/prefix",

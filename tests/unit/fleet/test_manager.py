@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from cachewarmer.broker.sqlite import SqliteBroker
+from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import FleetSettings, Settings
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 from cachewarmer.fleet.driver import FleetDriver

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from cachewarmer.fleet.notices import ending, eviction_notices
-from cachewarmer.imds import Imds, Schedule, ScheduledEvent
+from cachewarmer.azure.metadata import Imds, Schedule, ScheduledEvent
+from cachewarmer.fleet.vmss.notices import ending, eviction_notices
 from tests.azure_standin.one_vm import one_vm
 from tests.servers.ports import NO_IMDS
 

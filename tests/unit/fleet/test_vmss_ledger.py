@@ -1,6 +1,6 @@
 """What the listings of a scale set say about its machines."""
 
-from cachewarmer.fleet.vmss_ledger import Machine, MachineLedger
+from cachewarmer.fleet.vmss.ledger import Machine, MachineLedger
 
 
 def machines(*names, state="succeeded", created_at=0.0):

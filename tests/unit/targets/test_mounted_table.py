@@ -4,8 +4,8 @@ import pytest
 
 from cachewarmer.config import MountSettings
 from cachewarmer.errors import UsageError
-from cachewarmer.targets import mounted_table as table
 from cachewarmer.targets.base import Mount
+from cachewarmer.targets.mount import table
 
 LINE = rb"36 35 0:42 / /mnt/a\040b rw,nosuid shared:1 - nfs 10.0.0.1:/data\134x rw,vers=3,port=2050"
 

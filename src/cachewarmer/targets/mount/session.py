@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from cachewarmer.config import MountSettings, NfsSettings, Settings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, MountError, TransportError
-from cachewarmer.targets import mounted_table as table
 from cachewarmer.targets.base import DirectoryEntry, Mount, Page, ReadRequest, Session
-from cachewarmer.targets.local import LocalSession
-from cachewarmer.targets.mounted_share import SharedMount
+from cachewarmer.targets.local.session import LocalSession
+from cachewarmer.targets.mount import table
+from cachewarmer.targets.mount.share import SharedMount
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ async def _find_export(mount: Mount, settings: NfsSettings, kernel: MountSetting
     if kernel.vers.startswith("4"):
         return "/"
     from cachewarmer.rpc.message import auth_sys  # noqa: PLC0415
-    from cachewarmer.targets.nfs3_mount import MountClient  # noqa: PLC0415 -- only where no export was named
+    from cachewarmer.targets.nfs3.mount import MountClient  # noqa: PLC0415 -- only where no export was named
 
     try:
         client = MountClient(mount, settings, auth_sys(os.geteuid(), os.getegid(), (), ""))

@@ -17,9 +17,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from cachewarmer.broker import records
+from cachewarmer.broker import record
 from cachewarmer.broker.base import Backlog, JobLease, WorkLease
-from cachewarmer.broker.processes import is_gone, own_name
+from cachewarmer.broker.sqlite.processes import is_gone, own_name
 from cachewarmer.errors import BrokerError, InvalidMessage, LeaseLost, UnknownJob
 from cachewarmer.model import (
     ERROR_SAMPLE,
@@ -40,7 +40,7 @@ SCHEMA_VERSION = 1
 @cache
 def queries() -> dict[str, str]:
     """The statements of ``queries.sql`` by name."""
-    text = resources.files("cachewarmer.broker").joinpath("queries.sql").read_text("utf-8")
+    text = resources.files("cachewarmer.broker.sqlite").joinpath("queries.sql").read_text("utf-8")
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -186,7 +186,7 @@ class Store:
             "set_state",
             job_id=row["job_id"],
             state=state,
-            reason=records.printable(reason) or row["reason"],
+            reason=record.printable(reason) or row["reason"],
             started_at=row["started_at"] or (now if state is JobState.SCANNING else 0.0),
             finished_at=now if state.final else 0.0,
         )
@@ -201,7 +201,7 @@ class Store:
     def record_scan(self, job_id: str, totals: ScanTotals, now: float) -> None:
         with self._transaction():
             row = self._job(job_id)
-            self._run("set_scan", job_id=job_id, scan=records.dump_scan(totals), finished=int(totals.finished))
+            self._run("set_scan", job_id=job_id, scan=record.dump_scan(totals), finished=int(totals.finished))
             if totals.finished and row["state"] == JobState.SCANNING:
                 self._set_state(row, JobState.WARMING, "", now)
                 self._finish_if_settled(job_id, now)
@@ -234,7 +234,7 @@ class Store:
             self._connection.execute("ROLLBACK")
 
     def _status(self, row: sqlite3.Row) -> JobStatus:
-        scan = records.load_scan(row["scan"])
+        scan = record.load_scan(row["scan"])
         return JobStatus(
             job=WarmJob.from_json(row["message"]),
             state=JobState(row["state"]),
@@ -242,7 +242,7 @@ class Store:
             tallies=tuple(_tally(one) for one in self._run("tallies", job_id=row["job_id"])),
             poisoned_items=row["poisoned_items"],
             poisoned_files=row["poisoned_files"],
-            poison_errors=records.load_errors(json.loads(row["poison_errors"])),
+            poison_errors=record.load_errors(json.loads(row["poison_errors"])),
             submitted_at=row["submitted_at"],
             started_at=row["started_at"],
             finished_at=row["finished_at"],
@@ -253,7 +253,7 @@ class Store:
 
     def publish(self, items: Sequence[WorkItem]) -> None:
         by_job: dict[str, list[tuple[str, str, str, int]]] = {}
-        for item in map(records.with_id, items):
+        for item in map(record.with_id, items):
             by_job.setdefault(item.job_id, []).append((item.job_id, item.item_id, item.to_json(), item.byte_count))
         with self._transaction():
             for job_id, rows in by_job.items():
@@ -288,12 +288,12 @@ class Store:
             self._poison(row, WorkItem(job_id=row["job_id"], item_id=row["item_id"]), str(error), now)
             return None
         if row["deliveries"] >= self._max_deliveries:
-            self._poison(row, item, records.given_up(row["deliveries"], row["last_error"]), now)
+            self._poison(row, item, record.given_up(row["deliveries"], row["last_error"]), now)
             return None
         token = secrets.token_hex(8)
         until = now + lease_seconds
         self._run("lease_item", seq=row["seq"], token=token, owner=self._owner, until=until)
-        item = replace(records.with_id(item), failed_deliveries=row["deliveries"], last_error=row["last_error"])
+        item = replace(record.with_id(item), failed_deliveries=row["deliveries"], last_error=row["last_error"])
         return WorkLease(token, until, row["deliveries"] + 1, item)
 
     def renew(self, lease: WorkLease, lease_seconds: float, now: float) -> float:
@@ -304,7 +304,7 @@ class Store:
             return until
 
     def complete(self, worker: str, results: Iterable[tuple[WorkLease, Receipt]], now: float) -> list[bool]:
-        worker = records.printable(worker)
+        worker = record.printable(worker)
         counted: list[bool] = []
         by_job: dict[str, list[Receipt]] = {}
         with self._transaction():
@@ -315,13 +315,13 @@ class Store:
                     by_job.setdefault(lease.item.job_id, []).append(receipt)
             for job_id, receipts in by_job.items():
                 row = self._run("tally", job_id=job_id, worker=worker).fetchone()
-                tally = records.add_all(Tally(worker=worker) if row is None else _tally(row), receipts)
+                tally = record.add_all(Tally(worker=worker) if row is None else _tally(row), receipts)
                 self._run(
                     "put_tally",
                     job_id=job_id,
                     worker=worker,
-                    errors=records.dump(tally.errors),
-                    slowest=records.dump(tally.slowest),
+                    errors=record.dump(tally.errors),
+                    slowest=record.dump(tally.slowest),
                     **{name: getattr(tally, name) for name in TALLY_COUNTS},
                 )
                 self._finish_if_settled(job_id, now)
@@ -333,13 +333,13 @@ class Store:
             if row is None:
                 return False
             if reason and row["deliveries"] >= self._max_deliveries:
-                self._poison(row, lease.item, records.given_up(row["deliveries"], reason), now)
+                self._poison(row, lease.item, record.given_up(row["deliveries"], reason), now)
                 return True
             self._run(
                 "hand_back",
                 until=now + delay_seconds if delay_seconds else 0.0,
                 forgiven=int(not reason),
-                reason=records.printable(reason),
+                reason=record.printable(reason),
                 **_held(lease),
             )
             return False
@@ -353,11 +353,11 @@ class Store:
     def _poison(self, row: sqlite3.Row, item: WorkItem, reason: str, now: float) -> None:
         job = self._job(item.job_id)
         ids = {"job_id": item.job_id, "item_id": item.item_id}
-        reason = records.printable(reason)
+        reason = record.printable(reason)
         self._run("add_poison", reason=reason, message=row["message"], now=now, **ids)
         self._run("poison_item", seq=row["seq"], reason=reason)
-        errors = (*records.load_errors(json.loads(job["poison_errors"])), *records.poison_sample(item, reason))
-        self._run("count_poison", job_id=item.job_id, files=item.file_count, errors=records.dump(errors[:ERROR_SAMPLE]))
+        errors = (*record.load_errors(json.loads(job["poison_errors"])), *record.poison_sample(item, reason))
+        self._run("count_poison", job_id=item.job_id, files=item.file_count, errors=record.dump(errors[:ERROR_SAMPLE]))
         self._finish_if_settled(item.job_id, now)
 
     def release_dead_owners(self) -> None:
@@ -383,7 +383,7 @@ def _held(lease: WorkLease) -> dict[str, str]:
 def _tally(row: sqlite3.Row) -> Tally:
     return Tally(
         worker=row["worker"],
-        errors=records.load_errors(json.loads(row["errors"])),
-        slowest=records.load_slowest(json.loads(row["slowest"])),
+        errors=record.load_errors(json.loads(row["errors"])),
+        slowest=record.load_slowest(json.loads(row["slowest"])),
         **{name: row[name] for name in TALLY_COUNTS},
     )

@@ -44,7 +44,7 @@ def custom_data(
         ConfigError: a value can't be passed on, or the bootstrap folder is not named.
     """
     values = launch_values(launch, settings, client_id=client_id, proxy=proxies() if proxy is None else proxy)
-    script = resources.files("cachewarmer.fleet").joinpath("launch.sh").read_text(encoding="ascii")
+    script = resources.files("cachewarmer.fleet.vmss").joinpath("launch.sh").read_text(encoding="ascii")
     return "\n".join(
         [
             "#cloud-config",

@@ -17,9 +17,9 @@ from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.connection import Event, ReadReply, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest
-from cachewarmer.targets.nfs3_channels import Channels, about
-from cachewarmer.targets.nfs3_connection import Channel
-from cachewarmer.targets.nfs3_requests import PendingCall, Reading
+from cachewarmer.targets.nfs3.channels import Channels, about
+from cachewarmer.targets.nfs3.connection import Channel
+from cachewarmer.targets.nfs3.requests import PendingCall, Reading
 
 REPLY_SLACK_BYTES = 64 * 1024
 """How much longer than what was asked for a reply other than READ's may be, before the server counts as broken."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
-from cachewarmer.broker.azure_calls import FOREIGN, call, create, error_code, translated
+from cachewarmer.azure.calls import FOREIGN, call, create, error_code, translated
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.wire import MAX_MESSAGE_BYTES
 

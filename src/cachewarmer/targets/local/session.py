@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 from cachewarmer.config import LocalSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError
 from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session
-from cachewarmer.targets.local_discards import LATE_SECONDS, TRIES, DiscardCounts, Discards, gave_up
-from cachewarmer.targets.local_files import (
+from cachewarmer.targets.local.discards import LATE_SECONDS, TRIES, DiscardCounts, Discards, gave_up
+from cachewarmer.targets.local.files import (
     Bypasses,
     Listing,
     Tree,
@@ -29,7 +29,7 @@ from cachewarmer.targets.local_files import (
     split,
     translate,
 )
-from cachewarmer.targets.local_pool import Operation, ThreadPool
+from cachewarmer.targets.local.threads import Operation, ThreadPool
 
 Result = TypeVar("Result")
 

@@ -22,16 +22,24 @@ from azure.mgmt.compute.models import (
     VirtualMachineScaleSetVMInstanceRequiredIDs,
 )
 
+from cachewarmer.azure.metadata import Imds
 from cachewarmer.config import FleetSettings
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.fleet import vmss_model as model
-from cachewarmer.fleet.arm import FOREIGN, Clients, ResourceNotFoundError, capacity_reason, detail, plain, translated
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
-from cachewarmer.fleet.cloud_init import custom_data
-from cachewarmer.fleet.vmss_ledger import FAILED, Machine, MachineLedger
-from cachewarmer.fleet.vmss_place import find_place, subscription
-from cachewarmer.imds import Imds
+from cachewarmer.fleet.vmss import model
+from cachewarmer.fleet.vmss.arm import (
+    FOREIGN,
+    Clients,
+    ResourceNotFoundError,
+    capacity_reason,
+    detail,
+    plain,
+    translated,
+)
+from cachewarmer.fleet.vmss.cloud_init import custom_data
+from cachewarmer.fleet.vmss.ledger import FAILED, Machine, MachineLedger
+from cachewarmer.fleet.vmss.place import find_place, subscription
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from cachewarmer.azure.metadata import Imds, Schedule, ScheduledEvent
 from cachewarmer.config import state_directory
 from cachewarmer.errors import FleetError
-from cachewarmer.imds import Imds, Schedule, ScheduledEvent
 
 log = logging.getLogger(__name__)
 

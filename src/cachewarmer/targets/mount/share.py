@@ -21,8 +21,8 @@ from dataclasses import replace
 
 from cachewarmer.config import MountSettings
 from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError
-from cachewarmer.targets import mounted_table as table
 from cachewarmer.targets.base import Mount
+from cachewarmer.targets.mount import table
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
 
-from cachewarmer.broker.azure_auth import Clients, SignIn
-from cachewarmer.broker.azure_calls import all_of
-from cachewarmer.broker.azure_ledger import Ledger, Settlement, Sums
-from cachewarmer.broker.azure_messages import (
+from cachewarmer.azure.calls import all_of
+from cachewarmer.azure.sign_in import Clients, SignIn
+from cachewarmer.broker.azure.ledger import Ledger, Settlement, Sums
+from cachewarmer.broker.azure.messages import (
     MOST_PUBLISHED_BYTES,
     failed_deliveries,
     first_generation_job,
@@ -21,12 +21,12 @@ from cachewarmer.broker.azure_messages import (
     poison_text,
     published_text,
 )
-from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, JobScan, check_prefix, queue_name, table_name
-from cachewarmer.broker.azure_queues import Queue, Taken, Token
-from cachewarmer.broker.azure_tables import ROUNDS, JobRecord, Records
-from cachewarmer.broker.azure_tidy import Tidier
+from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, JobScan, check_prefix, queue_name, table_name
+from cachewarmer.broker.azure.queues import Queue, Taken, Token
+from cachewarmer.broker.azure.tables import ROUNDS, JobRecord, Records
+from cachewarmer.broker.azure.tidy import Tidier
 from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
-from cachewarmer.broker.records import given_up, poison_sample
+from cachewarmer.broker.record import given_up, poison_sample
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidMessage, LeaseLost, UnknownJob
 from cachewarmer.model import (

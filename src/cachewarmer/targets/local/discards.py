@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cachewarmer.errors import FileError
-from cachewarmer.targets.mounted_table import read_table
+from cachewarmer.targets.mount.table import read_table
 
 COUNTER = b"juicefs_blockcache_drops"
 TYPE = "fuse.juicefs"

@@ -19,7 +19,7 @@ from cachewarmer.rpc import mount3, nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import Mount
-from cachewarmer.targets.nfs3_connection import SocketAddress, call_once, connect, resolve
+from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
 
 KERBEROS_FLAVORS = range(390003, 390006)
 SHOWN_EXPORTS = 20

@@ -13,9 +13,9 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from cachewarmer.broker import records
-from cachewarmer.broker.azure_calls import FOREIGN, call, create, translated
-from cachewarmer.broker.azure_names import JobScan, records_partition, scan_partition
+from cachewarmer.azure.calls import FOREIGN, call, create, translated
+from cachewarmer.broker import record
+from cachewarmer.broker.azure.names import JobScan, records_partition, scan_partition
 from cachewarmer.errors import BrokerError, BrokerUnavailable, UnknownJob
 from cachewarmer.model import JobState, ScanTotals, WarmJob
 
@@ -75,17 +75,17 @@ class JobRecord:
         )
 
     def entity(self, prefix: str) -> dict[str, Any]:
-        scan = replace(self.scan, errors=records.sample_within(self.scan.errors, SAMPLE_BYTES))
+        scan = replace(self.scan, errors=record.sample_within(self.scan.errors, SAMPLE_BYTES))
         return {
             "PartitionKey": records_partition(prefix),
             "RowKey": self.job.job_id,
             "Job": self.job.to_json().encode("ascii"),
             "State": str(self.state),
-            "Reason": records.printable(self.reason)[:4000],
+            "Reason": record.printable(self.reason)[:4000],
             "SubmittedAt": float(self.submitted_at),
             "StartedAt": float(self.started_at),
             "FinishedAt": float(self.finished_at),
-            "Scan": records.dump_scan(scan).encode("ascii"),
+            "Scan": record.dump_scan(scan).encode("ascii"),
             "MessageId": self.message_id,
             "ScanNumber": self.scan_number,
             "Tidied": self.tidied,
@@ -100,7 +100,7 @@ class JobRecord:
             submitted_at=float(entity["SubmittedAt"]),
             started_at=float(entity["StartedAt"]),
             finished_at=float(entity["FinishedAt"]),
-            scan=records.load_scan(bytes(entity["Scan"]).decode("ascii")),
+            scan=record.load_scan(bytes(entity["Scan"]).decode("ascii")),
             message_id=entity["MessageId"],
             scan_number=entity["ScanNumber"],
             tidied=entity["Tidied"],

@@ -17,8 +17,8 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.network.aio import NetworkManagementClient
 
-from cachewarmer.broker.azure_auth import default_credential, management_endpoint
-from cachewarmer.broker.azure_calls import CONNECT_SECONDS, error_code, is_transient
+from cachewarmer.azure.calls import CONNECT_SECONDS, error_code, is_transient
+from cachewarmer.azure.sign_in import default_credential, management_endpoint
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 
 log = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
-from cachewarmer.broker.azure_calls import FOREIGN, NO_RETRIES, call, translated
+from cachewarmer.azure.calls import FOREIGN, NO_RETRIES, call, translated
+from cachewarmer.azure.metadata import Imds
 from cachewarmer.config import azure_environment
 from cachewarmer.errors import BrokerError, ConfigError, FleetError
-from cachewarmer.imds import Imds
 
 if TYPE_CHECKING:
     from azure.identity.aio import DefaultAzureCredential

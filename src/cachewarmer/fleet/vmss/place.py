@@ -6,11 +6,11 @@ from typing import Any
 
 from azure.core.rest import HttpRequest
 
+from cachewarmer.azure.metadata import Imds, Instance
 from cachewarmer.config import FleetSettings, azure_environment
 from cachewarmer.errors import FleetError, MetadataAbsent
-from cachewarmer.fleet.arm import FOREIGN, Clients, plain, translated
-from cachewarmer.fleet.vmss_model import Place, with_subnet
-from cachewarmer.imds import Imds, Instance
+from cachewarmer.fleet.vmss.arm import FOREIGN, Clients, plain, translated
+from cachewarmer.fleet.vmss.model import Place, with_subnet
 
 IDENTITY_API_VERSION = "2023-01-31"
 """Of Microsoft.ManagedIdentity/userAssignedIdentities, Get."""

@@ -11,9 +11,9 @@ from typing import Any
 from azure.core.exceptions import HttpResponseError
 from azure.data.tables.aio import TableClient
 
-from cachewarmer.broker.azure_calls import FOREIGN, NOT_FOUND, call, translated
-from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, JobScan, scan_partition
-from cachewarmer.broker.azure_tables import JobRecord, Records
+from cachewarmer.azure.calls import FOREIGN, NOT_FOUND, call, translated
+from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, JobScan, scan_partition
+from cachewarmer.broker.azure.tables import JobRecord, Records
 
 RECEIPT_SECONDS = 3600.0
 """Receipts of a job that is over are kept for so long: by then no worker reads for it, or has not yet noticed."""

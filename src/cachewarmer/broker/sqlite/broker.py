@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
-from cachewarmer.broker.sqlite_store import Store
+from cachewarmer.broker.sqlite.store import Store
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkItem, new_job_id

@@ -20,10 +20,10 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from cachewarmer.broker import records
-from cachewarmer.broker.azure_calls import FOREIGN, all_of, call, translated
-from cachewarmer.broker.azure_names import JobScan, receipt_row, scan_partition, tally_row
-from cachewarmer.broker.azure_tables import SAMPLE_BYTES, load_json
+from cachewarmer.azure.calls import FOREIGN, all_of, call, translated
+from cachewarmer.broker import record
+from cachewarmer.broker.azure.names import JobScan, receipt_row, scan_partition, tally_row
+from cachewarmer.broker.azure.tables import SAMPLE_BYTES, load_json
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.model import ERROR_SAMPLE, TALLY_COUNTS, PathError, Receipt, SlowPath, Tally
 
@@ -67,7 +67,7 @@ class Sums:
         errors = self.poison_errors + tuple(error for one in poisoned for error in one.poison_errors)
         return replace(
             self,
-            tally=records.add_all(self.tally, [one.receipt for one in settlements if one.receipt is not None]),
+            tally=record.add_all(self.tally, [one.receipt for one in settlements if one.receipt is not None]),
             poisoned_items=self.poisoned_items + len(poisoned),
             poisoned_files=self.poisoned_files + sum(one.poisoned_files for one in poisoned),
             poison_errors=errors[:ERROR_SAMPLE],
@@ -80,13 +80,13 @@ class Sums:
         return {
             "PartitionKey": partition,
             "RowKey": row,
-            "Worker": records.printable(self.tally.worker),
-            "Counts": records.dump(
+            "Worker": record.printable(self.tally.worker),
+            "Counts": record.dump(
                 {**counts, "poisoned_items": self.poisoned_items, "poisoned_files": self.poisoned_files}
             ),
-            "Errors": records.dump(records.sample_within(self.tally.errors, SAMPLE_BYTES)).encode("ascii"),
-            "Slowest": records.dump(slowest).encode("ascii"),
-            "PoisonErrors": records.dump(records.sample_within(self.poison_errors, SAMPLE_BYTES)).encode("ascii"),
+            "Errors": record.dump(record.sample_within(self.tally.errors, SAMPLE_BYTES)).encode("ascii"),
+            "Slowest": record.dump(slowest).encode("ascii"),
+            "PoisonErrors": record.dump(record.sample_within(self.poison_errors, SAMPLE_BYTES)).encode("ascii"),
         }
 
     @classmethod
@@ -95,13 +95,13 @@ class Sums:
         return cls(
             Tally(
                 worker=entity["Worker"],
-                errors=records.load_errors(load_json(entity["Errors"])),
-                slowest=records.load_slowest(load_json(entity["Slowest"])),
+                errors=record.load_errors(load_json(entity["Errors"])),
+                slowest=record.load_slowest(load_json(entity["Slowest"])),
                 **{name: counts[name] for name in TALLY_COUNTS},
             ),
             counts["poisoned_items"],
             counts["poisoned_files"],
-            records.load_errors(load_json(entity["PoisonErrors"])),
+            record.load_errors(load_json(entity["PoisonErrors"])),
             entity.metadata["etag"],
         )
 
@@ -176,7 +176,7 @@ class Ledger:
                     "RowKey": receipt_row(one.item_id),
                     "Kind": one.kind,
                     "Batch": batch,
-                    "Worker": records.printable(worker),
+                    "Worker": record.printable(worker),
                 },
             )
             for one in settlements

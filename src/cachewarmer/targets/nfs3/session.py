@@ -27,9 +27,9 @@ from cachewarmer.rpc.message import MAX_GIDS, auth_sys
 from cachewarmer.rpc.nfs3_listing import NO_VERIFIER, ListedEntry, Listing
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Mount, Page, ReadRequest, Session
-from cachewarmer.targets.nfs3_calls import MOST_JUKEBOX_SECONDS, STALE_RETRIES, CallWindow
-from cachewarmer.targets.nfs3_connection import Channel, connect
-from cachewarmer.targets.nfs3_mount import MountClient, Mounted
+from cachewarmer.targets.nfs3.calls import MOST_JUKEBOX_SECONDS, STALE_RETRIES, CallWindow
+from cachewarmer.targets.nfs3.connection import Channel, connect
+from cachewarmer.targets.nfs3.mount import MountClient, Mounted
 
 T = TypeVar("T")
 

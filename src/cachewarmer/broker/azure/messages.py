@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cachewarmer.broker import records
-from cachewarmer.broker.azure_names import FIRST_GENERATION_JOB, is_key, job_id_of_message
+from cachewarmer.broker import record
+from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, is_key, job_id_of_message
 from cachewarmer.errors import InvalidMessage
 from cachewarmer.model import WarmJob, WorkItem, check_job_id, item_id
 from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
@@ -40,7 +40,7 @@ def item_of(text: str, message_id: str) -> WorkItem:
     if not item.job_id:
         return replace(item, job_id=FIRST_GENERATION_JOB, item_id=item.item_id or job_id_of_message(message_id))
     check_job_id(item.job_id)
-    item = records.with_id(item)
+    item = record.with_id(item)
     return item if is_key(item.item_id) else replace(item, item_id=item_id(item.job_id, "id", item.item_id))
 
 
@@ -60,7 +60,7 @@ def published_text(item: WorkItem) -> str:
     Raises:
         InvalidMessage: the names alone are too long for a message.
     """
-    item = records.with_id(item)
+    item = record.with_id(item)
     text = item.to_json()
     files = item.files or ()
     for quarters in (3, 2, 1, 0):
@@ -111,10 +111,10 @@ def poison_text(queue: str, text: str, reason: str) -> str:
 
 def _cut(text: str, most_bytes: int) -> str:
     """The longest beginning of ``text`` whose JSON takes no more than ``most_bytes``."""
-    if len(records.dump(text)) - 2 <= most_bytes:
+    if len(record.dump(text)) - 2 <= most_bytes:
         return text
     low, high = 0, min(len(text), most_bytes)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(records.dump(text[:middle])) - 2 <= most_bytes else (low, middle - 1)
+        low, high = (middle, high) if len(record.dump(text[:middle])) - 2 <= most_bytes else (low, middle - 1)
     return text[:low]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout, TransportError
-from cachewarmer.targets.nfs3_connection import Channel
+from cachewarmer.targets.nfs3.connection import Channel
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The fleet of Spot VMs in an Azure VM scale set."""

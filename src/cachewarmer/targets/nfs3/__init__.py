@@ -1,0 +1,1 @@
+"""The direct NFSv3 reader."""

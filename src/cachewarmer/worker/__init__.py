@@ -1,0 +1,1 @@
+"""The worker: claims work items, reads them, and acknowledges each only after its bytes were read."""
