@@ -41,6 +41,10 @@ class NfsSettings:
     """First wait after NFS3ERR_JUKEBOX; doubles up to 30 s."""
     jukebox_limit_seconds: float = 600.0
     """How long one file may answer NFS3ERR_JUKEBOX before it counts as failed."""
+    sessions: int = 64
+    """Maximum number of sessions kept open at once, one for each address, export and uid."""
+    idle_seconds: float = 60.0
+    """A session that nothing has used for this long is closed."""
     privileged_port: bool | None = None
     """Bind a source port below 1024: True, False, or None to do it if we may."""
 
@@ -107,6 +111,8 @@ class LeaseSettings:
     """On SIGTERM, time to finish what is held and to hand the rest back."""
     keep_seconds: float = 30 * 24 * 3600.0
     """How long a job that is over is remembered: its line in ``status``, its report."""
+    patience_seconds: float = 900.0
+    """How long a job waits for its mount addresses while none of them answers, before it fails; 0: for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
