@@ -470,7 +470,10 @@ REFUSALS = {
     "resource group": ({"resource_group": "nosuch"}, r"\(ResourceGroupNotFound\): name a resource group that exists"),
     "subnet": ({"subnet_name": "nosuch"}, r"\(InvalidResourceReference\): look at \[fleet\.vmss\] subnet_id"),
     "image": ({"image": "Canonical:nosuch:server:latest"}, r"\(PlatformImageNotFound\): look at \[fleet\.vmss\] image"),
-    "plan": ({"image": "openlogic:priced:lts:latest"}, r"\(VMMarketplaceInvalidInput\): .* set \[fleet\.vmss\] image_plan"),
+    "plan": (
+        {"image": "openlogic:priced:lts:latest"},
+        r"\(VMMarketplaceInvalidInput\): .* set \[fleet\.vmss\] image_plan",
+    ),
     "identity": (
         {"identity": IDENTITY + "x"},
         r"looking at the workers' identity warmerx: refused \(ResourceNotFound\)",
