@@ -23,8 +23,8 @@ from cachewarmer.fleet.driver import FleetDriver
 from cachewarmer.fleet.vmss.notices import eviction_notices
 from cachewarmer.manager import Manager
 from cachewarmer.targets import open_session
-from cachewarmer.targets.pool import Opener
-from cachewarmer.worker.worker import Worker
+from cachewarmer.targets.pool import Opener, SessionPool
+from cachewarmer.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +42,13 @@ async def _manage(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     try:
         if fleet is None:
             await broker.open()  # before we say that we are ready; with a fleet the manager has to wait for it
-        async with notify.service():
+        async with notify.service(), SessionPool(settings, open_session) as pool:
             await Manager(
                 broker,
                 settings,
+                pool,
                 name=chosen.name,
-                fleet_driver=_driver(broker, fleet, settings) if fleet is not None else None,
+                fleet_driver=_driver(broker, fleet, settings, pool) if fleet is not None else None,
                 jobs_at_once=max(1, chosen.jobs_at_once),
                 exit_when_idle=chosen.exit_when_idle,
             ).run(stop)
@@ -56,11 +57,11 @@ async def _manage(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     return WARM
 
 
-def _driver(broker: Broker, fleet: Fleet, settings: Settings) -> FleetDriver:
+def _driver(broker: Broker, fleet: Fleet, settings: Settings, pool: SessionPool) -> FleetDriver:
     """Drives ``fleet``, with a worker of this process for what needs no machine."""
 
     async def work_beside(stop: asyncio.Event) -> None:
-        await Worker(broker, settings, name=f"{process_name()}.beside").run(stop)
+        await Worker(broker, settings, pool, name=f"{process_name()}.beside").run(stop)
 
     return FleetDriver(broker, fleet, settings.fleet, beside=work_beside)
 
@@ -82,14 +83,15 @@ def _opener(transport: str) -> Opener:
 
 async def _work(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
     settings = options.settings(chosen)
-    async with options.broker(chosen) as broker, notify.service():
+    opener = _opener(chosen.transport)
+    async with options.broker(chosen) as broker, notify.service(), SessionPool(settings, opener) as pool:
         worker = Worker(
             broker,
             settings,
+            pool,
             name=chosen.name,
             exit_when_idle=chosen.exit_when_idle,
             max_bandwidth=chosen.max_bandwidth,
-            opener=_opener(chosen.transport),
         )
         async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
             await worker.run(stop)

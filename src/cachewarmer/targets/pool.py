@@ -49,6 +49,8 @@ LOOK_SECONDS = 5.0
 calls and never answers would otherwise be noticed only by the reply timeout of many calls."""
 PROBE_SECONDS = 10.0
 """A probe without an answer for this long has failed."""
+FORGET_SECONDS = 300.0
+"""An address that is down and that nobody has wanted to use for this long is forgotten, and not probed any more."""
 
 
 class SessionSource(Protocol):
@@ -89,6 +91,10 @@ class _Line:
     probing: asyncio.Task[None] | None = None
     heard: dict[Session, object] = field(default_factory=dict)
     """What each session had received at the last look."""
+    waiting: int = 0
+    """Callers that wait for the address."""
+    wanted_at: float = 0.0
+    """When somebody last wanted to use it."""
 
 
 class SessionPool:
@@ -176,7 +182,10 @@ class SessionPool:
                 opened = self._opened.get(key)
         opened.lent += 1
         try:
-            return await asyncio.shield(opened.opening)
+            session = await asyncio.shield(opened.opening)
+            if opened.lent == 1:
+                self._share_window(line)
+            return session
         except BaseException as error:
             opened.lent -= 1
             if isinstance(error, CacheWarmerError) and self._opened.get(key) is opened:
@@ -190,7 +199,22 @@ class SessionPool:
         if opened is not None:
             opened.lent -= 1
             opened.used_at = self._clock()
+            if not opened.lent:
+                self._share_window(self._line(mount))
         self._returned.set()
+
+    def set_window(self, calls: int) -> None:
+        """Changes how many calls this process may have in flight at each address."""
+        nfs = replace(self.settings.nfs, window_calls=max(1, calls))
+        self.settings = replace(self.settings, nfs=nfs)
+        for line in self._lines.values():
+            self._share_window(line)
+
+    def _share_window(self, line: _Line) -> None:
+        """One window an address: where several sessions of it are in use (other exports, other uids), each has a part."""
+        lent = [session for key, session in line.sessions.items() if self._opened[key].lent]
+        for number, session in enumerate(lent):
+            session.set_window(max(1, (self.settings.nfs.window_calls + number) // len(lent)))
 
     async def _open(self, mount: Mount, line: _Line) -> Session:
         line.mount = mount
@@ -231,12 +255,14 @@ class SessionPool:
 
     async def _close(self, key: Mount) -> None:
         opened = self._opened.pop(key)
-        line = self._line(key)
-        session = line.sessions.pop(key, None)
         self._returned.set()
-        if not opened.opening.cancelled() and opened.opening.exception() is None and session is not None:
-            line.heard.pop(session, None)
-            await session.close()
+        if opened.opening.cancelled() or opened.opening.exception() is not None:
+            return
+        session = opened.opening.result()
+        line = self._line_of[session]
+        line.sessions.pop(key, None)
+        line.heard.pop(session, None)
+        await session.close()
 
     # -- what is up ------------------------------------------------------------------------------------------------
 
@@ -268,15 +294,25 @@ class SessionPool:
             if left is not None and left <= 0:
                 raise self._problem(max(lines, key=lambda line: line.breaker.address), patience)
             waits = [asyncio.ensure_future(line.up.wait()) for line in lines]
+            for line in lines:
+                line.waiting += 1
             try:
                 await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                for line in lines:
+                    line.waiting -= 1
+                    line.wanted_at = self._clock()
                 await end_tasks(*waits)
 
     def outages(self) -> tuple[Outage, ...]:
         """The addresses that are down now: for showing how it goes."""
         found = (line.breaker.outage for line in self._lines.values())
         return tuple(one for one in found if one is not None)
+
+    def problems(self, mounts: Sequence[Mount]) -> list[str]:
+        """Why each of these addresses that is down can't be reached, each in one line."""
+        lines = (self._line(mount) for mount in mounts)
+        return [str(self._problem(line)) for line in lines if line.breaker.is_open]
 
     @property
     def reaches_nothing(self) -> bool:
@@ -297,6 +333,7 @@ class SessionPool:
             name = mount.address or "the files of this machine"
             line = self._lines[endpoint] = _Line(Breaker(name), OutageLog(log, name, self._clock))
             line.up.set()
+        line.wanted_at = self._clock()
         return line
 
     def _find(self, place: Mount | Session) -> _Line:
@@ -322,6 +359,11 @@ class SessionPool:
         breaker = line.breaker
         while breaker.is_open:
             await asyncio.sleep(breaker.probe_in(self._clock()))
+            if self._unwanted(line):
+                for key in list(line.sessions):
+                    await self._close(key)
+                self._lines = {endpoint: one for endpoint, one in self._lines.items() if one is not line}
+                return
             try:
                 await self._probe(line)
             except TransportError as error:
@@ -331,6 +373,10 @@ class SessionPool:
                 breaker.answered(self._clock())
         line.up.set()
         line.log.answered()
+
+    def _unwanted(self, line: _Line) -> bool:
+        in_use = line.waiting or any(self._opened[key].lent for key in line.sessions)
+        return not in_use and self._clock() - line.wanted_at > FORGET_SECONDS
 
     async def _probe(self, line: _Line) -> None:
         """Asks an address whether it answers: by one call of a session, or by opening one where there is none.

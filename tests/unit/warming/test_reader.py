@@ -10,7 +10,8 @@ from cachewarmer.model import FileEntry, WorkItem
 from cachewarmer.targets.base import FileKind
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.pace import Pace
-from cachewarmer.warming.reader import ItemReader, ItemRun
+from cachewarmer.warming.reader import ItemReader
+from cachewarmer.warming.run import ItemRun
 from tests.memory import MemorySession, opener
 
 TREE = {b"d": {b"one": 10, b"two": 20, b"sub": {b"x": 1}, b"l": FileKind.LINK, b"three.tmp": 5}, b"big": 100}
