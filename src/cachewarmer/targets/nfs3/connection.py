@@ -68,7 +68,11 @@ async def connect(
     target = (address[0], port, *address[2:])
     tries = _source_ports(privileged)
     for source in tries:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            own = own_resource_error(error, doing="opening a socket", address=host)
+            raise own or ConnectFailed(f"can't open a socket: {error.strerror}", address=host) from error
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -158,7 +158,10 @@ class Nfs3Session(Session):
         )
         try:
             seconds = settings.reply_seconds
-            await call_once(sock, self._credential, nfs3.PROGRAM, nfs3.VERSION, 0, b"", seconds=seconds, what="nfs")
+            program, version, null = nfs3.PROGRAM, nfs3.VERSION, nfs3.NULL
+            await call_once(
+                sock, self._credential, program, version, null, b"", seconds=seconds, host=self.address, what="nfs"
+            )
         finally:
             sock.close()
         return time.monotonic() - began
