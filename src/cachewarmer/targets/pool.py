@@ -32,9 +32,10 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from cachewarmer.config import Settings
-from cachewarmer.errors import CacheWarmerError, OwnResourceError, TransportError
+from cachewarmer.errors import CacheWarmerError, OwnResourceError, ReplyTimeout, TransportError, one_line
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.outage import OutageLog
+from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.breaker import Breaker, Outage
 
@@ -226,7 +227,7 @@ class SessionPool:
                     raise
                 session = await self._opener(mount, self.settings)
         except TransportError as error:
-            self._fail(line, str(error))
+            self._fail(line, error)
             raise
         line.sessions[_key(mount)] = session
         self._line_of[session] = line
@@ -268,7 +269,7 @@ class SessionPool:
 
     def failed(self, place: Mount | Session, error: TransportError) -> None:
         """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
-        self._fail(self._find(place), str(error))
+        self._fail(self._find(place), error)
 
     def usable(self, place: Mount | Session) -> bool:
         """Whether an address may be used now."""
@@ -342,10 +343,12 @@ class SessionPool:
     def _problem(self, line: _Line, seconds: float = 0.0) -> TransportError:
         outage = line.breaker.outage
         problem = outage.problem if outage is not None else "no answer"
-        named = problem if line.breaker.address in problem else f"{line.breaker.address}: {problem}"
-        return TransportError(f"{named} (no answer for {seconds:.0f} s)" if seconds else named)
+        if seconds:
+            problem = f"{problem} (no answer for {seconds:.0f} s)"
+        return ReplyTimeout(problem, address=line.breaker.address)
 
-    def _fail(self, line: _Line, problem: str) -> None:
+    def _fail(self, line: _Line, error: TransportError) -> None:
+        problem = _without_address(error)
         if line.breaker.failed(self._clock(), problem):
             line.up.clear()
             self._tell(line, problem)
@@ -367,8 +370,9 @@ class SessionPool:
             try:
                 await self._probe(line)
             except TransportError as error:
-                breaker.probe_failed(self._clock(), str(error))
-                self._tell(line, str(error))
+                problem = _without_address(error)
+                breaker.probe_failed(self._clock(), problem)
+                self._tell(line, problem)
             else:
                 breaker.answered(self._clock())
         line.up.set()
@@ -393,7 +397,7 @@ class SessionPool:
                 session = await self._opener(line.mount, self.settings)
                 await session.close()
         except TimeoutError as error:
-            raise TransportError(f"no answer within {PROBE_SECONDS:g} s") from error
+            raise ReplyTimeout(f"no answer within {PROBE_SECONDS:g} s") from error
         except TransportError:
             raise
         except CacheWarmerError as error:
@@ -405,7 +409,7 @@ class SessionPool:
         try:
             await self._probe(line)
         except TransportError as error:
-            self._fail(line, str(error))
+            self._fail(line, error)
 
     # -- looking after them ----------------------------------------------------------------------------------------
 
@@ -427,7 +431,7 @@ class SessionPool:
         except TransportError as error:
             if any(session.heard() != heard[session] for session in lent):
                 return  # it answers others: slow it may be, but it is not away
-            self._fail(line, str(error))
+            self._fail(line, error)
             for session in lent:
                 session.interrupt(self._problem(line))
 
@@ -478,3 +482,8 @@ class PoolScope:
 def _key(mount: Mount) -> Mount:
     """The session that a mount is read through: its path matters only where the export must be found by it."""
     return replace(mount, path="") if mount.export else mount
+
+
+def _without_address(error: CacheWarmerError) -> str:
+    """An error in one line that leaves out which address it is about."""
+    return one_line(error.problem, error.doing, to_text(error.subject), "", error.advice)

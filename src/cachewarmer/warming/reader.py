@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, ReplyTimeout, TransportError
+from cachewarmer.errors import CacheWarmerError, FileVanished, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter, in_name_range
 from cachewarmer.model import FileEntry, Receipt, WorkItem
+from cachewarmer.paths import join_bytes, to_bytes, to_text
 from cachewarmer.targets.base import FileKind, Mount, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.run import ItemRun
@@ -159,9 +160,9 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
     A directory stands for the files directly in it; a file for itself, or for its range.
 
     Raises:
-        CacheWarmerError: it can't be looked up or listed. FileError: one of its names can't be looked at.
+        CacheWarmerError: it, or one of its names, can't be looked at.
     """
-    path = item.path.strip("/").encode("utf-8", "surrogateescape")
+    path = to_bytes(item.path.strip("/"))
     try:
         top = await session.lookup(path)
     except FileVanished:
@@ -175,7 +176,7 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
     wanted = FileFilter(item.inclusion, item.exclusion, max_file_bytes=item.max_file_bytes)
     first = last = b""
     if item.apply_filter:
-        first, last = (one.encode("utf-8", "surrogateescape") for one in (item.start_file_filter, item.end_file_filter))
+        first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))
     excluded = skipped = 0
     files: list[FileEntry] = []
     async for page in session.list_directory(path, top.handle):
@@ -185,13 +186,11 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
             if kind is not FileKind.REGULAR:
                 skipped += 1
                 continue
-            text = name.decode("utf-8", "surrogateescape")
+            text = to_text(name)
             if not wanted.wants_size(size, mtime) or not wanted.wants_name(text):
                 excluded += 1
                 continue
             files.append(FileEntry(text, size, handle))
         for name, error in page.errors:
-            if error.transient:
-                raise error
-            raise FileError(f"{item.path}/{name.decode('utf-8', 'replace')}: {error}") from error
+            raise error.fill(subject=join_bytes(path, name), address=session.address)
     return replace(item, files=tuple(files), start=-1, stop=-1, address=session.address), excluded, skipped

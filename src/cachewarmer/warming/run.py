@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.paths import join, join_bytes, to_bytes, to_text
 from cachewarmer.targets.base import ReadRequest, Session
 from cachewarmer.warming.pace import Pace
 
@@ -22,7 +23,8 @@ SLOWEST_PER_ITEM = 5
 class Piece(NamedTuple):
     """A byte range of one of the item's files that is still to be read."""
 
-    index: int
+    number: int
+    """Which of the files."""
     start: int
     stop: int
     last: bool
@@ -109,7 +111,7 @@ class ItemRun:
         self.begun = True
         files = item.files or ()
         for piece in pieces:
-            path, handle = _path(item, files[piece.index].path), files[piece.index].handle
+            path, handle = _path(item, files[piece.number].path), files[piece.number].handle
             if self.pace is None:
                 self._ask(session, path, handle, piece)
             else:
@@ -123,18 +125,18 @@ class ItemRun:
 
     async def _ask_paced(self, session: Session, path: bytes, handle: bytes, piece: Piece, pace: Pace) -> None:
         start = piece.start
-        while start < piece.stop and not self.aborted and piece.index not in self._short:
+        while start < piece.stop and not self.aborted and piece.number not in self._short:
             stop = min(piece.stop, start + pace.piece_bytes)
             wait = pace.take(stop - start, time.monotonic())
             if wait:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.aborting.wait(), wait)
             last = piece.last and stop == piece.stop
-            self._ask(session, path, handle, Piece(piece.index, start, stop, last))
+            self._ask(session, path, handle, Piece(piece.number, start, stop, last))
             start = stop
         if piece.start == piece.stop:
             self._ask(session, path, handle, piece)
-        elif piece.index in self._short and start < piece.stop and piece.last:
+        elif piece.number in self._short and start < piece.stop and piece.last:
             self.files += 1  # it needs no more reading, unless it has changed
 
     def _ask(self, session: Session, path: bytes, handle: bytes, piece: Piece) -> None:
@@ -158,10 +160,10 @@ class ItemRun:
         if piece.last:
             self.files += 1
         if request.error is not None:
-            self._problems[piece.index] = request.error
+            self._problems[piece.number] = request.error
         elif request.bytes_read < request.stop - request.start:
             end = request.start + request.bytes_read
-            self._short[piece.index] = min(end, self._short.get(piece.index, end))
+            self._short[piece.number] = min(end, self._short.get(piece.number, end))
         slow = self._slow
         if len(slow) < SLOWEST_PER_ITEM:
             heapq.heappush(slow, (request.seconds, request.path))
@@ -222,25 +224,21 @@ class ItemRun:
             bytes=self.bytes,
             failed_files=failed,
             vanished_files=vanished if first_range else 0,
+            changed_files=self._changed,
             excluded_files=excluded,
             skipped_files=skipped,
             calls=self._calls,
             seconds=seconds,
             errors=_sample(item, files, self._problems),
             slowest=tuple(
-                SlowPath(full_path(item, path.decode("utf-8", "surrogateescape")), took)
-                for took, path in sorted(self._slow, reverse=True)
+                SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)
             ),
         )
 
 
 def _path(item: WorkItem, name: str) -> bytes:
     """The path of one of the item's files below the export, as a session wants it."""
-    base = item.path.strip("/").encode("utf-8", "surrogateescape")
-    if not name:
-        return base
-    encoded = name.encode("utf-8", "surrogateescape")
-    return base + b"/" + encoded if base else encoded
+    return join_bytes(to_bytes(item.path.strip("/")), to_bytes(name))
 
 
 def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, CacheWarmerError]) -> tuple[PathError, ...]:
@@ -249,7 +247,7 @@ def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, Cach
         if isinstance(problem, FileVanished):
             continue
         path = f"{item.path}/{files[index].path}" if files[index].path else item.path
-        sample.append(PathError(full_path(item, path), str(problem)))
+        sample.append(PathError.of(full_path(item, path), problem))
         if len(sample) == ERRORS_PER_ITEM:
             break
     return tuple(sample)
@@ -257,4 +255,4 @@ def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, Cach
 
 def full_path(item: WorkItem, path: str) -> str:
     """A path below the item's export as the server's other clients know it."""
-    return "/" + "/".join(part for part in f"{item.export_path}/{path}".split("/") if part)
+    return join(item.export_path, path)

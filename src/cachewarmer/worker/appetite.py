@@ -42,5 +42,5 @@ def items_to_claim(load: Load, *, window_calls: int, window_bytes: int) -> int:
     filled = max(load.requests / (AHEAD_WINDOWS * window_calls), load.bytes / max_bytes)
     if load.items == 1:
         return 1 if filled >= 1 else 2
-    lacking = math.ceil(load.items * (1 - filled) / filled) if filled else load.items
+    lacking = math.ceil(load.items * (1 - filled) / filled) if filled else MAX_ITEMS
     return max(0, min(lacking, 2 * load.items, MAX_ITEMS - load.items))
