@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from cachewarmer.model.jobs import JobState, WarmJob
+from cachewarmer.model.report import Report
 
 ERROR_SAMPLE = 100
 """How many failed paths a status report names at most."""
@@ -156,44 +157,4 @@ class JobStatus:
 
     def report(self, now: float) -> dict[str, Any]:
         """The JSON object of ``warm``, ``status`` and ``submit --wait``; ``now`` in Unix seconds."""
-        files = sum(tally.files for tally in self.tallies)
-        read = sum(tally.bytes for tally in self.tallies)
-        seconds = max(0.0, (self.finished_at or now) - self.started_at) if self.started_at else 0.0
-        return {
-            "job": self.job.job_id,
-            "name": self.job.name,
-            "target": self.job.label,
-            "state": str(self.state),
-            "reason": self.reason,
-            "files": files,
-            "bytes": read,
-            "directories": self.scan.directories,
-            "failed_files": self.failed_files,
-            "vanished_files": sum(tally.vanished_files for tally in self.tallies),
-            "excluded_files": self.scan.excluded_files + sum(tally.excluded_files for tally in self.tallies),
-            "skipped_files": self.scan.skipped_files + sum(tally.skipped_files for tally in self.tallies),
-            "scanned_files": self.scan.files,
-            "scanned_bytes": self.scan.bytes,
-            "scan_finished": self.scan.finished,
-            "poisoned_items": self.poisoned_items,
-            "calls": sum(tally.calls for tally in self.tallies),
-            "seconds": round(seconds, 3),
-            "files_per_second": round(files / seconds, 3) if seconds else 0.0,
-            "bytes_per_second": round(read / seconds, 3) if seconds else 0.0,
-            "errors": [{"path": path, "error": error} for path, error in self.errors],
-            "slowest": [{"path": path, "seconds": round(took, 6)} for path, took in self.slowest],
-            "histogram": size_histogram(self.scan.histogram),
-            "workers": [
-                {"worker": tally.worker, "items": tally.items, "files": tally.files, "bytes": tally.bytes}
-                for tally in self.tallies
-            ],
-        }
-
-
-def size_histogram(counts: Sequence[int]) -> list[dict[str, int]]:
-    """The histogram in the form that reports use: files of ``from`` ≤ size < ``below`` bytes."""
-    return [
-        {"from": 1 << (bits - 1) if bits else 0, "below": 1 << bits, "files": count}
-        for bits, count in enumerate(counts)
-        if count
-    ]
+        return Report.of_job(self, now).document()

@@ -2,8 +2,8 @@
 
 import logging
 
-from cachewarmer.cli.main import one_line
-from cachewarmer.cli.run import log_to_stderr
+from cachewarmer.cli.failures import one_line
+from cachewarmer.cli.running import log_to_stderr
 from cachewarmer.errors import BrokerError, MountError, TransportError
 
 
