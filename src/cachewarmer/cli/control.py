@@ -45,12 +45,11 @@ async def _move(chosen: ControlOptions, state: JobState | None) -> int:
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import show
-    from cachewarmer.model import JobState, Report
+    from cachewarmer.model import Report
 
     async with inputs.broker(chosen.broker, inputs.settings()) as broker:
         if state is None:
-            finished = (await broker.status(chosen.job)).scan.finished
-            state = JobState.WARMING if finished else JobState.SCANNING
+            state = (await broker.status(chosen.job)).resumed
         status = await broker.set_state(chosen.job, state)
     if chosen.output.json:
         return WARM if show_json(Report.of_job(status).document()) else ERROR

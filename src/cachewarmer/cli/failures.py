@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, USAGE
 from cachewarmer.cli.streams import note
-from cachewarmer.cli.text import printable
-from cachewarmer.errors import CacheWarmerError, ConfigError, Interrupted, UsageError
+from cachewarmer.errors import CacheWarmerError, ConfigError, Failure, Interrupted, UsageError
+from cachewarmer.paths import printable
 
 
 def guarded(run: Callable[[], int], *, program: str = "cachewarmer", verbose: bool = False) -> int:
@@ -43,12 +44,37 @@ def one_line(error: BaseException) -> str:
         return printable(_system_error(error))
     if not isinstance(error, CacheWarmerError):
         return printable(f"internal error: {type(error).__name__}: {error} (-v shows where)")
-    parts = [str(error)]
+    return printable(_with_causes(error))
+
+
+def _with_causes(error: CacheWarmerError) -> str:
+    """The error's line, with what its causes add to it before the advice."""
+    failure = error.failure
+    line = str(replace(failure, advice=""))
+    advice = failure.advice
+    address, subject = failure.address, failure.subject
     cause = error.__cause__
-    while isinstance(cause, CacheWarmerError | OSError) and str(cause) and str(cause) not in parts[-1]:
-        parts.append(str(cause))
+    while isinstance(cause, CacheWarmerError | OSError):
+        if isinstance(cause, CacheWarmerError):
+            more = without(cause.failure, address=address, subject=subject)
+            advice = advice or more.advice
+            address, subject = address or more.address, subject or more.subject
+            said = str(replace(more, advice=""))
+        else:
+            said = cause.strerror or str(cause)
+        if said and said not in line:
+            line = f"{line}: {said}"
         cause = cause.__cause__
-    return printable(": ".join(parts))
+    return f"{line}; {advice}" if advice else line
+
+
+def without(failure: Failure, *, address: str, subject: str) -> Failure:
+    """A failure without the parts that a line names already."""
+    return replace(
+        failure,
+        address="" if failure.address == address else failure.address,
+        subject="" if failure.subject == subject else failure.subject,
+    )
 
 
 def _system_error(error: OSError) -> str:

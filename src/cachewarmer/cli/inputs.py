@@ -34,15 +34,14 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET) -> S
 
 
 def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
-    return replace(
-        loaded,
-        kind=fleet.kind or loaded.kind,
-        workers=fleet.workers or loaded.workers,
-        user_name=fleet.user_name or loaded.user_name,
-        ssh_public_key=fleet.ssh_public_key or loaded.ssh_public_key,
-        subnet_name=fleet.subnet_name or loaded.subnet_name,
-        password=fleet.password or loaded.password or vmss_password(),
+    vmss = replace(
+        loaded.vmss,
+        user_name=fleet.user_name or loaded.vmss.user_name,
+        ssh_public_key=fleet.ssh_public_key or loaded.vmss.ssh_public_key,
+        subnet_name=fleet.subnet_name or loaded.vmss.subnet_name,
+        password=fleet.password or loaded.vmss.password or vmss_password(),
     )
+    return replace(loaded, kind=fleet.kind or loaded.kind, workers=fleet.workers or loaded.workers, vmss=vmss)
 
 
 def broker_url(choice: BrokerChoice) -> str:
@@ -119,6 +118,7 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
             bootstrap_mount_address=choice.bootstrap_address or settings.fleet.bootstrap_address,
             bootstrap_export_path=choice.bootstrap_export or settings.fleet.bootstrap_export,
             bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
+            bootstrap_mount_options=settings.fleet.bootstrap_options,
             local_options=tuple(text for flag, value in local if value for text in (flag, str(value))),
         ),
     )

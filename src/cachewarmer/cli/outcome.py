@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
+from cachewarmer.cli.failures import without
 from cachewarmer.cli.options import Output
 from cachewarmer.cli.report import job_lines, scan_lines
 from cachewarmer.cli.streams import note, show
-from cachewarmer.cli.text import printable
 from cachewarmer.model import JobState, JobStatus, Report
+from cachewarmer.paths import printable
 
 CODES = {
     JobState.COMPLETED: WARM,
@@ -65,7 +66,7 @@ def interrupted_line(status: JobStatus, shown_files: int) -> str:
 
 
 def failure_line(status: JobStatus) -> str:
-    """Why a job failed, in one printable line; an address that the target begins with is not named again."""
-    addresses = status.job.mount_addresses
-    reason = status.reason.removeprefix(f"{addresses[0]}: ") if len(addresses) == 1 else status.reason
-    return printable(f"{status.job.label}: {reason}")
+    """Why a job failed, in one printable line; what its target says already is not said again."""
+    job = status.job
+    address = job.mount_addresses[0] if len(job.mount_addresses) == 1 else ""
+    return printable(f"{job.label}: {without(status.failure, address=address, subject=job.full_path)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli.text import columns, duration, printable, problem_line, shorten, size
+from cachewarmer.cli.text import columns, duration, problem_line, shorten, size
+from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
     from cachewarmer.model import PathError, Report
@@ -14,9 +15,12 @@ MOST_PATHS = 5
 BAR = 30
 COUNTED = (
     ("failed_files", "failed"),
+    ("failed_directories", "directories not listed"),
     ("vanished_files", "vanished"),
+    ("changed_files", "changed since the scan"),
     ("excluded_files", "excluded"),
     ("skipped_files", "skipped (links and special files)"),
+    ("duplicates", "left out as duplicates"),
 )
 """What is named only where there is some of it."""
 
@@ -24,7 +28,7 @@ COUNTED = (
 def job_lines(report: Report) -> list[str]:
     """The report of one job."""
     state = report.state.replace("_", " ")
-    reason = f" ({printable(report.reason)})" if report.reason else ""
+    reason = f" ({printable(str(report.failure))})" if report.failure else ""
     return [
         f"{printable(report.target)}: {state}{reason}",
         f"  {_found(report)} ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)",
@@ -67,7 +71,7 @@ def _details(report: Report) -> list[str]:
 def problem_lines(errors: Sequence[PathError]) -> list[str]:
     """The first of the paths that failed, each with its reason, a line each."""
     room = columns() - 4
-    return [f"    {problem_line(path, error, room)}" for path, error in errors[:MOST_PATHS]]
+    return [f"    {problem_line(one.path, one.error, room)}" for one in errors[:MOST_PATHS]]
 
 
 def histogram_lines(histogram: Sequence[int]) -> list[str]:

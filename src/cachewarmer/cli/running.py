@@ -16,8 +16,9 @@ from cachewarmer.cli import streams
 from cachewarmer.cli.exit_codes import INTERRUPTED
 from cachewarmer.cli.failures import one_line, traceback_text
 from cachewarmer.cli.options import Output
-from cachewarmer.cli.text import CLEAR_LINE, printable
+from cachewarmer.cli.text import CLEAR_LINE
 from cachewarmer.errors import CacheWarmerError
+from cachewarmer.paths import printable
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

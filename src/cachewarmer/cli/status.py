@@ -113,7 +113,8 @@ def _table(statuses: Sequence[JobStatus]) -> str:
 
 
 def _row(status: JobStatus) -> str:
-    from cachewarmer.cli.text import printable, size
+    from cachewarmer.cli.text import size
+    from cachewarmer.paths import printable
 
     files = sum(tally.files for tally in status.tallies)
     read = sum(tally.bytes for tally in status.tallies)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
+
+from cachewarmer.errors import Failure
 
 if TYPE_CHECKING:
     from cachewarmer.model.results import JobStatus, PathError, ScanTotals, SlowPath, Tally
@@ -30,15 +32,22 @@ class Report:
     """The job's id; empty: a scan that no broker knows of."""
     name: str = ""
     state: str = ""
-    reason: str = ""
-    """Why the job failed, in one line."""
+    failure: Failure = field(default_factory=Failure)
+    """Why the job failed; empty while it has not."""
     files: int = 0
     bytes: int = 0
     directories: int = 0
     failed_files: int = 0
+    failed_directories: int = 0
     vanished_files: int = 0
+    changed_files: int = 0
     excluded_files: int = 0
     skipped_files: int = 0
+    links: int = 0
+    """Symbolic links seen."""
+    hardlinks: int = 0
+    duplicates: int = 0
+    """Names left out because the file is read under another name, or was named before; hard links among them."""
     scanned_files: int = 0
     scanned_bytes: int = 0
     scan_finished: bool = False
@@ -58,31 +67,36 @@ class Report:
     @classmethod
     def of_job(cls, status: JobStatus, now: float | None = None) -> Report:
         """The report of ``warm``, ``status`` and ``submit --wait``; a job that goes on is measured up to ``now``."""
-        until = status.finished_at or (time.time() if now is None else now)
-        tallies = status.tallies
+        scan = status.scan
         return cls(
             target=status.job.label,
             job=status.job.job_id,
             name=status.job.name,
             state=str(status.state),
-            reason=status.reason,
-            files=sum(tally.files for tally in tallies),
-            bytes=sum(tally.bytes for tally in tallies),
-            directories=status.scan.directories,
+            failure=status.failure,
+            files=status.total("files"),
+            bytes=status.total("bytes"),
+            directories=scan.directories,
             failed_files=status.failed_files,
-            vanished_files=sum(tally.vanished_files for tally in tallies),
-            excluded_files=status.scan.excluded_files + sum(tally.excluded_files for tally in tallies),
-            skipped_files=status.scan.skipped_files + sum(tally.skipped_files for tally in tallies),
-            scanned_files=status.scan.files,
-            scanned_bytes=status.scan.bytes,
-            scan_finished=status.scan.finished,
+            failed_directories=scan.failed_directories,
+            vanished_files=status.total("vanished_files"),
+            changed_files=status.total("changed_files"),
+            excluded_files=scan.excluded_files + status.total("excluded_files"),
+            skipped_files=scan.skipped_files + status.total("skipped_files"),
+            links=scan.links,
+            hardlinks=scan.hardlinks,
+            duplicates=scan.duplicates + scan.hardlinks,
+            scanned_files=scan.files,
+            scanned_bytes=scan.bytes,
+            scan_finished=scan.finished,
             poisoned_items=status.poisoned_items,
-            calls=sum(tally.calls for tally in tallies),
-            seconds=max(0.0, until - status.started_at) if status.started_at else 0.0,
+            calls=status.total("calls"),
+            seconds=status.seconds(time.time() if now is None else now),
             errors=status.errors,
             slowest=status.slowest,
-            histogram=status.scan.histogram,
-            workers=tallies,
+            histogram=scan.histogram,
+            workers=status.tallies,
+            warnings=status.all_warnings,
         )
 
     @classmethod
@@ -94,6 +108,11 @@ class Report:
             bytes=totals.bytes,
             directories=totals.directories,
             failed_files=totals.failed_files,
+            failed_directories=totals.failed_directories,
+            links=totals.links,
+            hardlinks=totals.hardlinks,
+            duplicates=totals.duplicates + totals.hardlinks,
+            warnings=totals.warnings,
             excluded_files=totals.excluded_files,
             skipped_files=totals.skipped_files,
             scanned_files=totals.files,
@@ -146,7 +165,7 @@ class Report:
             "name": self.name,
             "target": self.target,
             "state": self.state,
-            "reason": self.reason,
+            "reason": str(self.failure),
             **{name: getattr(self, name) for name in _COUNTS},
             "scanned_files": self.scanned_files,
             "scanned_bytes": self.scanned_bytes,
@@ -156,7 +175,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "files_per_second": round(self.files_per_second, 3),
             "bytes_per_second": round(self.bytes_per_second, 3),
-            "errors": [{"path": path, "error": error} for path, error in self.errors],
+            "errors": [{"path": one.path, "error": one.error} for one in self.errors],
             "slowest": [{"path": path, "seconds": round(took, 6)} for path, took in self.slowest],
             "histogram": size_histogram(self.histogram),
             "warnings": list(self.warnings),
@@ -178,14 +197,27 @@ class Report:
             "largest_files": [{"path": path, "bytes": count} for count, path in self.largest],
             "histogram": size_histogram(self.histogram),
             "warnings": list(self.warnings),
-            "errors": [{"path": path, "error": error} for path, error in self.errors],
+            "errors": [{"path": one.path, "error": one.error} for one in self.errors],
         }
         if self.parts:
             document["targets"] = [part.document() for part in self.parts]
         return document
 
 
-_COUNTS = ("files", "bytes", "directories", "failed_files", "vanished_files", "excluded_files", "skipped_files")
+_COUNTS = (
+    "files",
+    "bytes",
+    "directories",
+    "failed_files",
+    "failed_directories",
+    "vanished_files",
+    "changed_files",
+    "excluded_files",
+    "skipped_files",
+    "links",
+    "hardlinks",
+    "duplicates",
+)
 """The numbers that jobs and scans have alike."""
 _SUMMED = tuple(one.name for one in fields(Report) if one.type in ("int", "float"))
 

@@ -178,8 +178,8 @@ def test_a_managers_flags_describe_a_scale_set(launch):
         *("-storageAccountResourceGroup", "rg", "-workerCount=0x10", "-vmssUserName", "td", "-vmssPassword=one two"),
         *("-vmssSshPublicKey=ssh-rsa AAAA td@host", "-vmssSubnetName", "farm"),
     )
-    assert (kind, settings.workers, settings.user_name, settings.password) == ("vmss", 16, "td", "one two")
-    assert (settings.ssh_public_key, settings.subnet_name) == ("ssh-rsa AAAA td@host", "farm")
+    assert (kind, settings.workers, settings.vmss.user_name, settings.vmss.password) == ("vmss", 16, "td", "one two")
+    assert (settings.vmss.ssh_public_key, settings.vmss.subnet_name) == ("ssh-rsa AAAA td@host", "farm")
     assert (launched.broker_url, launched.storage_resource_group) == ("azure://farm/p", "rg")
     assert launched.bootstrap_mount_address == "10.0.0.1"
     assert (launched.bootstrap_export_path, launched.bootstrap_script_path) == ("/boot", "/b/x.sh")
@@ -202,7 +202,7 @@ def test_the_password_may_come_from_the_environment(launch, monkeypatch):
     """Empty flags leave the defaults, and nothing that is logged holds the password."""
     monkeypatch.setenv("VMSS_PASSWORD", "p4ss")
     kind, settings, _ = launch(*BOOTSTRAP, "-vmssUserName=", "-vmssPassword=", "-vmssSshPublicKey=")
-    assert (kind, settings.user_name, settings.password) == ("vmss", "azureuser", "p4ss")
+    assert (kind, settings.vmss.user_name, settings.vmss.password) == ("vmss", "azureuser", "p4ss")
     assert "p4ss" not in repr(settings)
 
 

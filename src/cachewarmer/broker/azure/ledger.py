@@ -97,7 +97,7 @@ class Sums:
                 worker=entity["Worker"],
                 errors=record.load_errors(load_json(entity["Errors"])),
                 slowest=record.load_slowest(load_json(entity["Slowest"])),
-                **{name: counts[name] for name in TALLY_COUNTS},
+                **{name: counts.get(name, 0) for name in TALLY_COUNTS},
             ),
             counts["poisoned_items"],
             counts["poisoned_files"],

@@ -63,6 +63,7 @@ CREATE TABLE tallies (
   vanished_files INTEGER NOT NULL,
   excluded_files INTEGER NOT NULL,
   skipped_files INTEGER NOT NULL,
+  changed_files INTEGER NOT NULL DEFAULT 0,
   calls INTEGER NOT NULL,
   errors TEXT NOT NULL,
   slowest TEXT NOT NULL,
@@ -77,6 +78,10 @@ CREATE TABLE poison (
   message TEXT NOT NULL,
   poisoned_at REAL NOT NULL
 );
+
+-- name: schema_2
+-- What version 2 has beside version 1.
+ALTER TABLE tallies ADD COLUMN changed_files INTEGER NOT NULL DEFAULT 0;
 
 -- name: add_job
 INSERT INTO jobs (job_id, message, state, submitted_at) VALUES (:job_id, :message, :state, :submitted_at)
@@ -199,9 +204,10 @@ SELECT * FROM tallies WHERE job_id = :job_id AND worker = :worker;
 SELECT * FROM tallies WHERE job_id = :job_id ORDER BY worker;
 
 -- name: put_tally
-INSERT OR REPLACE INTO tallies
+INSERT OR REPLACE INTO tallies (job_id, worker, items, files, bytes, failed_files, vanished_files, excluded_files,
+                                skipped_files, changed_files, calls, errors, slowest)
 VALUES (:job_id, :worker, :items, :files, :bytes, :failed_files, :vanished_files, :excluded_files, :skipped_files,
-        :calls, :errors, :slowest);
+        :changed_files, :calls, :errors, :slowest);
 
 -- name: settled_count
 -- O(workers): what the tallies of a job add up to, and its poison.

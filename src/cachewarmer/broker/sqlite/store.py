@@ -34,7 +34,7 @@ from cachewarmer.model import (
     check_transition,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @cache
@@ -85,6 +85,12 @@ class Store:
                     for statement in self._sql["schema"].split(";\n"):
                         self._connection.execute(statement)
                     self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version < SCHEMA_VERSION:
+            with self._transaction():
+                version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+                for number in range(version + 1, SCHEMA_VERSION + 1):
+                    self._connection.execute(self._sql[f"schema_{number}"])
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise BrokerError(f"{path} was made by another version of cachewarmer (schema {version})")
 
