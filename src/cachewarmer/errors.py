@@ -84,6 +84,10 @@ class TransportError(CacheWarmerError):
     transient = True
 
 
+class OwnResourceError(TransportError):
+    """This process has no memory, descriptors or threads left for reaching an address: the address has no fault."""
+
+
 class ConnectFailed(TransportError):
     """No connection could be made."""
 

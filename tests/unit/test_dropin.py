@@ -67,8 +67,8 @@ def test_a_managers_flags_describe_a_scale_set(asked):
         *("-bootstrapExportPath=/boot", "-bootstrapScriptPath=/b/x.sh", "-vmssUserName", "td"),
         *("-vmssPassword=one two", "-vmssSshPublicKey=ssh-rsa AAAA td@host", "-vmssSubnetName", "farm"),
     )
-    assert (kind, settings.workers, settings.user_name, settings.password) == ("vmss", 12, "td", "one two")
-    assert (settings.ssh_public_key, settings.subnet_name) == ("ssh-rsa AAAA td@host", "farm")
+    assert (kind, settings.workers, settings.vmss.user_name, settings.vmss.password) == ("vmss", 12, "td", "one two")
+    assert (settings.vmss.ssh_public_key, settings.vmss.subnet_name) == ("ssh-rsa AAAA td@host", "farm")
     assert (launch.broker_url, launch.storage_resource_group) == ("azure://farm/p", "rg")
     assert launch.bootstrap_mount_address == "10.0.0.1"
     assert (launch.bootstrap_export_path, launch.bootstrap_script_path) == ("/boot", "/b/x.sh")
@@ -80,7 +80,7 @@ def test_the_service_passes_empty_values_and_the_password_by_the_environment(ask
     empty = [f"-{flag}=" for flag in dropin_flags.MANAGER if flag not in ("storageAccountName", "queueNamePrefix")]
     assert asked(*empty)[0] == "none"
     kind, settings, _ = asked(*empty, "-workerCount=3")
-    assert (kind, settings.workers, settings.user_name, settings.password) == ("vmss", 3, "azureuser", "p4ss")
+    assert (kind, settings.workers, settings.vmss.user_name, settings.vmss.password) == ("vmss", 3, "azureuser", "p4ss")
     assert "p4ss" not in repr(settings)
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import CacheWarmerError, UsageError
 
@@ -110,6 +110,7 @@ def fleet(chosen: argparse.Namespace, settings: Settings) -> Fleet | None:
             bootstrap_mount_address=chosen.bootstrap_address or settings.fleet.bootstrap_address,
             bootstrap_export_path=chosen.bootstrap_export or settings.fleet.bootstrap_export,
             bootstrap_script_path=chosen.bootstrap_script or settings.fleet.bootstrap_script,
+            bootstrap_mount_options=settings.fleet.bootstrap_options,
             local_options=tuple(text for flag, value in reading if value for text in (flag, str(value))),
         ),
     )
@@ -173,13 +174,13 @@ def _fleet_settings(chosen: argparse.Namespace, loaded: FleetSettings) -> FleetS
     """The fleet's settings, with what the command line says of it on top."""
     from cachewarmer.config import vmss_password
 
-    said = {"kind": "fleet", "workers": "workers", **FLEET_FLAGS}
-    given = {name: getattr(chosen, option, None) for name, option in said.items()}
-    return replace(
-        loaded,
-        **{name: value for name, value in given.items() if value},
-        password=getattr(chosen, "vmss_password", "") or loaded.password or vmss_password(),
-    )
+    def given(names: dict[str, str]) -> dict[str, Any]:
+        values = {name: getattr(chosen, option, None) for name, option in names.items()}
+        return {name: value for name, value in values.items() if value}
+
+    password = getattr(chosen, "vmss_password", "") or loaded.vmss.password or vmss_password()
+    vmss = replace(loaded.vmss, **given(FLEET_FLAGS), password=password)
+    return replace(loaded, **given({"kind": "fleet", "workers": "workers"}), vmss=vmss)
 
 
 FLEET_FLAGS = {

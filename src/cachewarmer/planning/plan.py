@@ -13,12 +13,12 @@ from cachewarmer.model import WarmJob
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.walker import Emit, Walker
 from cachewarmer.targets.base import Mount, Session
-from cachewarmer.targets.pool import SessionPool
+from cachewarmer.targets.pool import SessionSource
 
 log = logging.getLogger(__name__)
 
 
-async def open_sessions(job: WarmJob, pool: SessionPool) -> list[Session]:
+async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
     """The sessions of a job's mount addresses; an address that can't be opened is left out while another can.
 
     Raises:

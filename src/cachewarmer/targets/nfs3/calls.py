@@ -419,6 +419,18 @@ class CallWindow:
                 self._settle(reading, now)
         self._finish_done()
 
+    def heard(self) -> object:
+        """See ``Session.heard``."""
+        if not (self.in_flight or self._has_work):
+            return object()
+        return max((channel.heard for channel in self._channels.open), default=0.0)
+
+    def interrupt(self, error: CacheWarmerError) -> None:
+        """See ``Session.interrupt``."""
+        for channel in list(self._channels.open):
+            channel.fail(error)
+        self._fail_everything(error)
+
     async def close(self) -> None:
         """Ends everything; idempotent."""
         if self._closed:

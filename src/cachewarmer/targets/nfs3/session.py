@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -28,7 +29,7 @@ from cachewarmer.rpc.nfs3_listing import NO_VERIFIER, ListedEntry, Listing
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Mount, Page, ReadRequest, Session
 from cachewarmer.targets.nfs3.calls import MOST_JUKEBOX_SECONDS, STALE_RETRIES, CallWindow
-from cachewarmer.targets.nfs3.connection import Channel, connect
+from cachewarmer.targets.nfs3.connection import Channel, call_once, connect
 from cachewarmer.targets.nfs3.mount import MountClient, Mounted
 
 T = TypeVar("T")
@@ -141,6 +142,32 @@ class Nfs3Session(Session):
     @window_calls.setter
     def window_calls(self, calls: int) -> None:
         self._window.window_calls = max(1, calls)
+
+    async def probe(self) -> float:
+        """NULL (RFC 1813 section 3.3.0) on a connection of its own."""
+        mounted, settings = self._mounted, self._settings
+        began = time.monotonic()
+        sock, _ = await connect(
+            self.address,
+            mounted.family,
+            mounted.address,
+            mounted.nfs_port,
+            seconds=settings.connect_seconds,
+            privileged=settings.privileged_port,
+            what="nfs",
+        )
+        try:
+            seconds = settings.reply_seconds
+            await call_once(sock, self._credential, nfs3.PROGRAM, nfs3.VERSION, 0, b"", seconds=seconds, what="nfs")
+        finally:
+            sock.close()
+        return time.monotonic() - began
+
+    def heard(self) -> object:
+        return self._window.heard()
+
+    def interrupt(self, error: CacheWarmerError) -> None:
+        self._window.interrupt(error)
 
     async def start(self) -> None:
         """Connects and asks for the server's limits (FSINFO)."""
