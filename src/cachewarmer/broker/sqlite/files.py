@@ -70,7 +70,7 @@ def _check(path: str, folder: str) -> None:
         return
     if not stat.S_ISREG(status.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a file"
-        raise BrokerError(f"the broker file {path} is {kind}: name the file itself")
+        raise BrokerError(f"the broker file {path} can't be opened: it is {kind}; name the file itself")
     user = os.geteuid()
     # Root may look after what a service keeps in a folder of its own, not what somebody laid down in a shared one.
     if status.st_uid != user and not (user == 0 and status.st_uid == os.stat(folder).st_uid):
