@@ -159,7 +159,7 @@ async def _begin(
     if status.state.final:
         raise UsageError(f"job {resume} is {status.state}: there is nothing to resume")
     if status.state is JobState.PAUSED:
-        await broker.set_state(resume, JobState.WARMING if status.scan.finished else JobState.SCANNING)
+        await broker.set_state(resume, status.resumed)
     return resume
 
 

@@ -125,12 +125,13 @@ def load_scan(text: str) -> ScanTotals:
     values: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in known}
     values["errors"] = load_errors(values.get("errors", ()))
     values["histogram"] = tuple(values.get("histogram", ()))
+    values["warnings"] = tuple(values.get("warnings", ()))
     return ScanTotals(**values)
 
 
 def load_errors(rows: Sequence[Sequence[str]]) -> tuple[PathError, ...]:
-    """Rows of JSON as path errors."""
-    return tuple(PathError(path, error) for path, error in rows)
+    """Rows of JSON as path errors; earlier versions kept the path and one line."""
+    return tuple(PathError(*row) for row in rows)
 
 
 def load_slowest(rows: Sequence[Sequence[Any]]) -> tuple[SlowPath, ...]:

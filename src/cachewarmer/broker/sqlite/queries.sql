@@ -64,6 +64,7 @@ CREATE TABLE tallies (
   vanished_files INTEGER NOT NULL,
   excluded_files INTEGER NOT NULL,
   skipped_files INTEGER NOT NULL,
+  changed_files INTEGER NOT NULL DEFAULT 0,
   calls INTEGER NOT NULL,
   errors TEXT NOT NULL,
   slowest TEXT NOT NULL,
