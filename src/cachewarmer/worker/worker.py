@@ -179,7 +179,7 @@ class Worker:
     async def _claim(self, wanted: int) -> list[WorkLease]:
         outage = outage_log(self.broker)
         try:
-            leases = await self.broker.claim(self.name, wanted, self.settings.lease.lease_seconds, self.job_id)
+            leases = await self.broker.claim(wanted, self.settings.lease.lease_seconds, self.job_id)
         except BrokerError as error:
             if not error.transient:
                 raise
