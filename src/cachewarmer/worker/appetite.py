@@ -38,9 +38,11 @@ def items_to_claim(load: Load, *, window_calls: int, window_bytes: int) -> int:
         return 2
     max_bytes: float = AHEAD_WINDOWS * window_bytes
     if load.bytes_per_second:
-        max_bytes = min(max_bytes, AHEAD_SECONDS * load.bytes_per_second)
+        max_bytes = max(1.0, min(max_bytes, AHEAD_SECONDS * load.bytes_per_second))
     filled = max(load.requests / (AHEAD_WINDOWS * window_calls), load.bytes / max_bytes)
     if load.items == 1:
         return 1 if filled >= 1 else 2
-    lacking = math.ceil(load.items * (1 - filled) / filled) if filled else MAX_ITEMS
-    return max(0, min(lacking, 2 * load.items, MAX_ITEMS - load.items))
+    if filled >= 1:
+        return 0
+    most = min(2 * load.items, MAX_ITEMS - load.items)
+    return most if most * filled <= load.items * (1 - filled) else math.ceil(load.items * (1 - filled) / filled)
