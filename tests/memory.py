@@ -26,6 +26,28 @@ class MemorySession(Session):
         self.queued = 0
         self.held: list[ReadRequest] | None = None
         self.closed = False
+        self.down: CacheWarmerError | None = None
+        """What a probe ends with, and every read and listing, while it is set."""
+        self.silent = False
+        """Whether reads are kept without an answer, and nothing is heard."""
+        self.probes = 0
+
+    async def probe(self) -> float:
+        self.probes += 1
+        await asyncio.sleep(0)
+        if self.down is not None:
+            raise self.down
+        return 0.0
+
+    def heard(self) -> object:
+        return len(self.reads) if self.silent else object()
+
+    def interrupt(self, error: CacheWarmerError) -> None:
+        held, self.held = self.held or [], []
+        for request in held:
+            request.error = error
+            self.queued -= 1
+            request.on_done(request)
 
     def _find(self, path: bytes):
         node: object = self.tree
@@ -51,6 +73,8 @@ class MemorySession(Session):
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
         await asyncio.sleep(self.delay)
+        if self.down is not None:
+            raise self.down
         node = self._find(path)
         start = int(cookie or 0)
         names = list(node)[start : start + self.page]
@@ -69,7 +93,7 @@ class MemorySession(Session):
     def finish(self, request: ReadRequest) -> None:
         self.queued -= 1
         self.reads.append((request.path, request.start, request.stop))
-        request.error = self.read_errors.get(request.path)
+        request.error = self.down or self.read_errors.get(request.path)
         if request.error is None:
             request.bytes_read = max(0, request.stop - request.start)
             request.calls = 1 if request.bytes_read else 0

@@ -41,6 +41,10 @@ class NfsSettings:
     """First wait after NFS3ERR_JUKEBOX; doubles up to 30 s."""
     jukebox_limit_seconds: float = 600.0
     """How long one file may answer NFS3ERR_JUKEBOX before it counts as failed."""
+    sessions: int = 64
+    """Maximum number of sessions kept open at once, one for each address, export and uid."""
+    idle_seconds: float = 60.0
+    """A session that nothing has used for this long is closed."""
     privileged_port: bool | None = None
     """Bind a source port below 1024: True, False, or None to do it if we may."""
 
@@ -107,11 +111,44 @@ class LeaseSettings:
     """On SIGTERM, time to finish what is held and to hand the rest back."""
     keep_seconds: float = 30 * 24 * 3600.0
     """How long a job that is over is remembered: its line in ``status``, its report."""
+    patience_seconds: float = 900.0
+    """How long a job waits for its mount addresses while none of them answers, before it fails; 0: for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmssSettings:
+    """What the machines of a VM scale set are."""
+
+    vm_sizes: str = "Standard_D2s_v5,Standard_D2as_v5,Standard_D2ds_v5"
+    """VM sizes, the preferred one first, separated by commas."""
+    max_price: float = -1.0
+    """Dollars an hour for one machine; -1: up to the price on demand."""
+    image: str = "Canonical:ubuntu-24_04-lts:server:latest"
+    """URN ``publisher:offer:sku:version``, or the id of an image."""
+    image_plan: str = ""
+    """Marketplace plan ``publisher:product:name`` of an image that has one."""
+    orchestration: str = "Flexible"
+    """``Flexible`` or ``Uniform``."""
+    location: str = ""
+    resource_group: str = ""
+    subnet_id: str = ""
+    """These three, where empty, are those of the manager's own VM."""
+    subnet_name: str = ""
+    """Another subnet of the same network."""
+    identity: str = ""
+    """Id of the user-assigned identity that the workers sign in with; empty: the manager VM's own."""
+    user_name: str = "azureuser"
+    ssh_public_key: str = ""
+    password: str = field(default="", repr=False)
+    worker_key: str = field(default="", repr=False)
+    """An account key that custom data carries to the workers; empty, as it should be: they use their identity."""
+    allow_internet: bool = False
+    """Whether cloud-init may fetch packages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
-    """When machines come and go, and what they are."""
+    """When machines come and go, whatever they are."""
 
     kind: str = "none"
     """``none``; ``local``: worker processes on the manager's machine; ``vmss``: an Azure VM scale set of Spot VMs."""
@@ -138,32 +175,8 @@ class FleetSettings:
     """The NFS export with the bootstrap folder, and the script below it that makes an empty VM a worker."""
     bootstrap_options: str = ""
     """Further options for mount(8) of that export, separated by commas, such as ``vers=4.1``."""
-    # -- the scale set --
-    vm_sizes: str = "Standard_D2s_v5,Standard_D2as_v5,Standard_D2ds_v5"
-    """VM sizes, the preferred one first, separated by commas."""
-    max_price: float = -1.0
-    """Dollars an hour for one machine; -1: up to the price on demand."""
-    image: str = "Canonical:ubuntu-24_04-lts:server:latest"
-    """URN ``publisher:offer:sku:version``, or the id of an image."""
-    image_plan: str = ""
-    """Marketplace plan ``publisher:product:name`` of an image that has one."""
-    orchestration: str = "Flexible"
-    """``Flexible`` or ``Uniform``."""
-    location: str = ""
-    resource_group: str = ""
-    subnet_id: str = ""
-    """These three, where empty, are those of the manager's own VM."""
-    subnet_name: str = ""
-    """Another subnet of the same network."""
-    identity: str = ""
-    """Id of the user-assigned identity that the workers sign in with; empty: the manager VM's own."""
-    user_name: str = "azureuser"
-    ssh_public_key: str = ""
-    password: str = field(default="", repr=False)
-    worker_key: str = field(default="", repr=False)
-    """An account key that custom data carries to the workers; empty, as it should be: they use their identity."""
-    allow_internet: bool = False
-    """Whether cloud-init may fetch packages."""
+    vmss: VmssSettings = field(default_factory=VmssSettings)
+    """What only a VM scale set needs: the table ``[fleet.vmss]``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,29 +209,55 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
             tables = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"configuration file {path}: {error}") from error
-    groups = {
-        "nfs": NfsSettings,
-        "local": LocalSettings,
-        "mount": MountSettings,
-        "plan": PlanSettings,
-        "lease": LeaseSettings,
-        "fleet": FleetSettings,
-    }
     made: dict[str, Any] = {}
     for name, table in tables.items():
-        group = groups.get(name)
+        group = _GROUPS.get(name)
         if group is None or not isinstance(table, dict):
-            raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(groups)})")
-        known = {one.name: one.type for one in fields(group)}
-        for key, value in table.items():
-            if key not in known:
-                raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
-            wanted = _KINDS[str(known[key])]
-            negative = not isinstance(value, str) and isinstance(value, wanted) and value < 0 and key != "max_price"
-            if negative or not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-                raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {value!r}")
-        made[name] = group(**table)
+            raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(_GROUPS)})")
+        made[name] = _group(path, name, group, _with_vmss_table(table) if name == "fleet" else table)
     return Settings(**made)
+
+
+_GROUPS = {
+    "nfs": NfsSettings,
+    "local": LocalSettings,
+    "mount": MountSettings,
+    "plan": PlanSettings,
+    "lease": LeaseSettings,
+    "fleet": FleetSettings,
+}
+_TABLES_WITHIN = {"VmssSettings": VmssSettings}
+"""Groups within a group, by the type of their field."""
+
+
+def _with_vmss_table(table: dict[str, Any]) -> dict[str, Any]:
+    """``[fleet]`` with the scale set's settings in a table of their own: earlier versions had all of them in one."""
+    moved = {one.name for one in fields(VmssSettings)} & table.keys()
+    inner = table.get("vmss", {})
+    if not moved or not isinstance(inner, dict):
+        return table
+    return {key: value for key, value in table.items() if key not in moved} | {
+        "vmss": {key: table[key] for key in moved} | inner
+    }
+
+
+def _group(path: str, name: str, group: Any, table: dict[str, Any]) -> Any:
+    """The settings of one table, checked."""
+    known = {one.name: str(one.type) for one in fields(group)}
+    made: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
+        within = _TABLES_WITHIN.get(known[key])
+        if within is not None and isinstance(value, dict):
+            made[key] = _group(path, f"{name}.{key}", within, value)
+            continue
+        wanted = _KINDS.get(known[key], ())
+        negative = not isinstance(value, str) and isinstance(value, wanted) and value < 0 and key != "max_price"
+        if negative or not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+            raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {value!r}")
+        made[key] = value
+    return group(**made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

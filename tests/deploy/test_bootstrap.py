@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.cloud_init import assignments, launch_values
 from tests.deploy.bundle import bundle
@@ -147,7 +147,7 @@ def test_a_new_vm_makes_itself_a_worker(machine, environment):
             bootstrap_export_path="/bootstrap",
             bootstrap_script_path="/bootstrap.cachewarmer-worker.sh",
         ),
-        FleetSettings(),
+        VmssSettings(),
         client_id="me",
         proxy={"no_proxy": ODD},
     )

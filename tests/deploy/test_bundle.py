@@ -90,7 +90,7 @@ def test_it_runs_a_fleet_of_itself(bare_root):
 @pytest.mark.timeout(200)
 def test_it_starts_a_scale_set(bare_root, azurite_connection):
     """The clients of the resource manager are in it, and the script that custom data carries."""
-    (bare_root / "vmss.toml").write_text(f'[fleet]\nlook_seconds = 0.2\nssh_public_key = "{KEY}"\n')
+    (bare_root / "vmss.toml").write_text(f'[fleet]\nlook_seconds = 0.2\n[fleet.vmss]\nssh_public_key = "{KEY}"\n')
     account = azurite_connection.partition("AccountName=")[2].partition(";")[0]
     broker = ("--broker", f"azure://{account}/bundled")
     bootstrap = ("--bootstrap-address", "10.0.1.7", "--bootstrap-export", "/b", "--bootstrap-script", "/b.sh")

@@ -154,7 +154,7 @@ def test_odd_values_arrive_as_they_are_and_secrets_where_nobody_looks(machine, c
         "vmss_user_name": "o'brien",
         "vmss_password": ODD_PASSWORD + "vmss",
         "vmss_subnet_name": ODD,
-        "settings_toml": f"[fleet]\nuser_name = '''{ODD}'''\n",
+        "settings_toml": f"[fleet.vmss]\nuser_name = '''{ODD}'''\n",
     }
     with nothing_left(machine, configuration):
         spy = machine.run(

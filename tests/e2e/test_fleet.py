@@ -106,7 +106,7 @@ def farm(azurite_connection, tmp_path, request):
         (bootstrap / "worker.toml").write_text(config.read_text())
         with config.open("a") as more:
             more.write(
-                f'[plan]\nitem_files = 5\n[fleet]\nlook_seconds = 0.5\nidle_seconds = 3.0\nssh_public_key = "{KEY}"\n'
+                f'[plan]\nitem_files = 5\n[fleet]\nlook_seconds = 0.5\nidle_seconds = 3.0\n[fleet.vmss]\nssh_public_key = "{KEY}"\n'
             )
         running.environment.update(cloud.environment)
         yield Farm(running, cloud)

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.cloud_init import custom_data
 from tests.azure_standin.machine import Machine, need_machines
@@ -55,7 +55,7 @@ def test_it_is_valid_by_cloud_inits_own_schema(tmp_path, worker_key):
     """``cloud-init schema`` has no complaint."""
     need(shutil.which("cloud-init"), "cloud-init is not installed")
     file = tmp_path / "custom-data"
-    settings = FleetSettings(worker_key=worker_key, allow_internet=True)
+    settings = VmssSettings(worker_key=worker_key, allow_internet=True)
     file.write_text(custom_data(launch(), settings, client_id="me", proxy={"http_proxy": ODD}))
     done = subprocess.run(["cloud-init", "schema", "--config-file", file], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,7 +75,7 @@ def test_it_mounts_waits_runs_and_unmounts(tmp_path):
     (tmp_path / ".unexported").touch()
     document = custom_data(
         launch(),
-        FleetSettings(worker_key=ODD),
+        VmssSettings(worker_key=ODD),
         client_id="me",
         proxy={"http_proxy": ODD, "https_proxy": "http://s:2", "no_proxy": "local"},
     )
@@ -118,7 +118,7 @@ def test_it_mounts_waits_runs_and_unmounts(tmp_path):
 def test_secrets_are_never_readable_by_others(tmp_path):
     """While the machine waits, the values are root's alone, and on no command line."""
     (tmp_path / ".unexported").touch()
-    with machine(tmp_path, custom_data(launch(), FleetSettings(worker_key="c2VjcmV0"), proxy={})) as made:
+    with machine(tmp_path, custom_data(launch(), VmssSettings(worker_key="c2VjcmV0"), proxy={})) as made:
         made.start()
         made.wait(lambda: "not yet" in bootstrap_log(made))
         assert made.upper("etc/cachewarmer/launch.env").stat().st_mode & 0o777 == 0o600
@@ -134,7 +134,7 @@ def test_secrets_are_never_readable_by_others(tmp_path):
 
 def test_an_image_without_an_nfs_client(tmp_path):
     """Nothing is fetched unless it may be, and the log says what to do."""
-    with machine(tmp_path, custom_data(launch(), FleetSettings(), proxy={}), nfs_client=False) as made:
+    with machine(tmp_path, custom_data(launch(), VmssSettings(), proxy={}), nfs_client=False) as made:
         made.write("usr/sbin/modprobe", "#!/bin/sh\nexit 1\n", 0o755)
         made.write("usr/bin/apt-get", "#!/bin/sh\ntouch /root/fetched\n", 0o755)
         made.start()
@@ -155,7 +155,7 @@ case "$*" in
   printf '#!/bin/sh\\nexec mount --bind {tmp_path} "$2"\\n' >/usr/sbin/mount.nfs; chmod 755 /usr/sbin/mount.nfs ;;
 esac
 """
-    document = custom_data(launch("bootstrap.sh"), FleetSettings(allow_internet=True), proxy={})
+    document = custom_data(launch("bootstrap.sh"), VmssSettings(allow_internet=True), proxy={})
     with machine(tmp_path, document, nfs_client=False) as made:
         made.write("usr/bin/apt-get", install, 0o755)
         made.start()

@@ -115,7 +115,7 @@ async def test_a_key_only_when_it_is_asked_for(cloud):
     """Then no identity is needed."""
     cloud.arm.others[f"{PROVIDERS}/Microsoft.Compute/virtualMachines/manager"].pop("identity")
     async with opened() as fleet:
-        with pytest.raises(FleetError, match=r"has no user-assigned identity; set \[fleet\] identity"):
+        with pytest.raises(FleetError, match=r"has no user-assigned identity; set \[fleet\.vmss\] identity"):
             await fleet.create(1)
     async with opened(worker_key="c2VjcmV0") as fleet:
         await fleet.create(1)
@@ -250,7 +250,7 @@ PRICE = (
 NO_ROOM = {
     "size": (("SkuNotAvailable", "The requested size is not available."), "no room (SkuNotAvailable)"),
     "quota": (QUOTA, "the quota is used up (OperationNotAllowed)"),
-    "price": (PRICE, "Spot costs more than [fleet] max_price now (OperationNotAllowed)"),
+    "price": (PRICE, "Spot costs more than [fleet.vmss] max_price now (OperationNotAllowed)"),
 }
 
 
@@ -291,7 +291,7 @@ async def test_no_room_in_any_size_at_once(cloud):
     assert str(caught.value) == (
         "no room for 4 Spot machines in any VM size of the list (Standard_D2s_v5: the quota is used up (OperationNotAllowed), "
         "Standard_D2as_v5: the quota is used up (OperationNotAllowed), Standard_D2ds_v5: the quota is used up "
-        "(OperationNotAllowed)): add sizes to [fleet] vm_sizes, ask for more Spot quota, or wait"
+        "(OperationNotAllowed)): add sizes to [fleet.vmss] vm_sizes, ask for more Spot quota, or wait"
     )
     assert not cloud.sets.sets
 
@@ -364,7 +364,7 @@ async def test_no_metadata_service(cloud):
     line = str(caught.value)
     assert "\n" not in line
     assert "no instance metadata service answers" in line
-    assert line.endswith("else set AZURE_SUBSCRIPTION_ID, [fleet] location, resource_group, subnet_id, identity")
+    assert line.endswith("else set AZURE_SUBSCRIPTION_ID, [fleet.vmss] location, resource_group, subnet_id, identity")
 
 
 async def test_nobody_to_sign_in_as(cloud):
@@ -393,7 +393,7 @@ async def test_the_identity_that_the_environment_names_is_the_workers_too(cloud,
     held["userAssignedIdentities"] = {IDENTITY + "2": {"clientId": "2"}, IDENTITY + "3": {"clientId": "3"}}
     async with opened() as fleet:
         with pytest.raises(
-            FleetError, match=r"the manager's VM has 2 user-assigned identities; set \[fleet\] identity"
+            FleetError, match=r"the manager's VM has 2 user-assigned identities; set \[fleet\.vmss\] identity"
         ):
             await fleet.observe()
 
@@ -468,9 +468,12 @@ async def test_the_documented_role_is_what_is_asked_for(cloud):
 
 REFUSALS = {
     "resource group": ({"resource_group": "nosuch"}, r"\(ResourceGroupNotFound\): name a resource group that exists"),
-    "subnet": ({"subnet_name": "nosuch"}, r"\(InvalidResourceReference\): look at \[fleet\] subnet_id"),
-    "image": ({"image": "Canonical:nosuch:server:latest"}, r"\(PlatformImageNotFound\): look at \[fleet\] image"),
-    "plan": ({"image": "openlogic:priced:lts:latest"}, r"\(VMMarketplaceInvalidInput\): .* set \[fleet\] image_plan"),
+    "subnet": ({"subnet_name": "nosuch"}, r"\(InvalidResourceReference\): look at \[fleet\.vmss\] subnet_id"),
+    "image": ({"image": "Canonical:nosuch:server:latest"}, r"\(PlatformImageNotFound\): look at \[fleet\.vmss\] image"),
+    "plan": (
+        {"image": "openlogic:priced:lts:latest"},
+        r"\(VMMarketplaceInvalidInput\): .* set \[fleet\.vmss\] image_plan",
+    ),
     "identity": (
         {"identity": IDENTITY + "x"},
         r"looking at the workers' identity warmerx: refused \(ResourceNotFound\)",

@@ -79,6 +79,8 @@ class WorkerLaunch:
     """The NFS export with the bootstrap folder, for machines that start empty."""
     bootstrap_script_path: str = ""
     """The script that makes a machine a worker: its path below the export."""
+    bootstrap_mount_options: str = ""
+    """Further options for mount(8) of the export, separated by commas."""
     local_options: tuple[str, ...] = ()
     """Further options of ``cachewarmer worker``, for workers that are started on this machine."""
 

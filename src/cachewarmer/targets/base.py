@@ -117,6 +117,24 @@ class Session(ABC):
     def queued_reads(self) -> int:
         """Requests not yet done: what a caller looks at to keep the pipeline full and its memory bounded."""
 
+    async def probe(self) -> float:
+        """Asks the address whether it answers, by one cheap call apart from all others; returns the seconds it took.
+
+        Raises:
+            TransportError: it does not answer.
+        """
+        return 0.0
+
+    def heard(self) -> object:
+        """A value that stays equal for as long as calls are in flight and nothing at all is received.
+
+        The default never does, for what can't fall silent.
+        """
+        return object()
+
+    def interrupt(self, error: CacheWarmerError) -> None:  # noqa: B027  # what can't fall silent has nothing to do here
+        """Ends all that is in flight or waiting with ``error``, at once; the session stays usable."""
+
     @abstractmethod
     async def close(self) -> None:
         """Ends the session; requests not yet done end with ``ConnectionLost``. Idempotent."""

@@ -54,7 +54,7 @@ module "manager" {
   vmss_ssh_public_key = trimspace(file(pathexpand(var.ssh_public_key_path)))
   vmss_subnet_name    = azurerm_subnet.main["workers"].name
   settings_toml       = <<-EOT
-    [fleet]
+    [fleet.vmss]
     identity = ${jsonencode(module.broker.worker_identity.id)}
     image = ${jsonencode(join(":", [var.image.publisher, var.image.offer, var.image.sku, var.image.version]))}
     allow_internet = true

@@ -15,7 +15,7 @@ locals {
     allow_internet = var.allow_internet
   }
   # A JSON string is a TOML string too, and so are numbers and booleans.
-  settings_toml = "[fleet]\n${join("", [for key, value in local.worker_settings : "${key} = ${jsonencode(value)}\n"])}"
+  settings_toml = "[fleet.vmss]\n${join("", [for key, value in local.worker_settings : "${key} = ${jsonencode(value)}\n"])}"
 }
 
 module "filer_ready" {

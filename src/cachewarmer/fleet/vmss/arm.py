@@ -77,20 +77,20 @@ PASSING_CODES = frozenset(
 """A long operation that ended so was well understood; the reply that says it has no status of its own."""
 
 ADVICE = {
-    "ResourceGroupNotFound": "name a resource group that exists in [fleet] resource_group",
+    "ResourceGroupNotFound": "name a resource group that exists in [fleet.vmss] resource_group",
     "SubscriptionNotFound": "set AZURE_SUBSCRIPTION_ID to a subscription that this identity may see",
-    "InvalidResourceReference": "look at [fleet] subnet_id, subnet_name, image and identity: one of them is not there",
-    "SubnetNotFound": "look at [fleet] subnet_id and subnet_name",
+    "InvalidResourceReference": "look at [fleet.vmss] subnet_id, subnet_name, image and identity: one of them is not there",
+    "SubnetNotFound": "look at [fleet.vmss] subnet_id and subnet_name",
     "SubnetIsFull": "the subnet has too few free addresses: use a larger one, or fewer workers",
-    "PlatformImageNotFound": "look at [fleet] image",
-    "ImageNotFound": "look at [fleet] image",
-    "GalleryImageNotFound": "look at [fleet] image",
+    "PlatformImageNotFound": "look at [fleet.vmss] image",
+    "ImageNotFound": "look at [fleet.vmss] image",
+    "GalleryImageNotFound": "look at [fleet.vmss] image",
     "MarketplacePurchaseEligibilityFailed": "accept the image's terms once: az vm image terms accept --urn URN",
     "ResourcePurchaseValidationFailed": "accept the image's terms once: az vm image terms accept --urn URN",
-    "VMMarketplaceInvalidInput": "the image has a marketplace plan: set [fleet] image_plan",
+    "VMMarketplaceInvalidInput": "the image has a marketplace plan: set [fleet.vmss] image_plan",
     "RequestDisallowedByPolicy": "a policy of the subscription forbids it: ask who keeps it",
     "ScopeLocked": "a lock on the resource group forbids it",
-    "FailedIdentityOperation": "look at [fleet] identity: it must be the resource id of a user-assigned identity",
+    "FailedIdentityOperation": "look at [fleet.vmss] identity: it must be the resource id of a user-assigned identity",
     "MissingSubscriptionRegistration": "register the provider once: az provider register --namespace Microsoft.Compute",
     "InvalidAuthenticationTokenTenant": "sign in to the tenant of the subscription",
 }
@@ -163,7 +163,7 @@ def capacity_reason(code: str, message: str) -> str:
     if code == OTHER_CODE and "quota" in text:
         return f"the quota is used up ({code})"
     if code == OTHER_CODE and "max price" in text:
-        return f"Spot costs more than [fleet] max_price now ({code})"
+        return f"Spot costs more than [fleet.vmss] max_price now ({code})"
     return f"no room ({code})" if code in CAPACITY_CODES else ""
 
 

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping
 from importlib import resources
 
-from cachewarmer.config import FleetSettings, azure_environment, proxies
+from cachewarmer.config import VmssSettings, azure_environment, proxies
 from cachewarmer.errors import ConfigError
 from cachewarmer.fleet.base import WorkerLaunch
 
@@ -27,7 +27,7 @@ METADATA_ADDRESS = "169.254.169.254"
 
 def custom_data(
     launch: WorkerLaunch,
-    settings: FleetSettings,
+    settings: VmssSettings,
     *,
     client_id: str = "",
     proxy: Mapping[str, str] | None = None,
@@ -36,7 +36,7 @@ def custom_data(
 
     Args:
         launch: the broker and the bootstrap folder.
-        settings: ``worker_key``, ``bootstrap_options`` and ``allow_internet`` of it.
+        settings: ``worker_key`` and ``allow_internet`` of it.
         client_id: of the identity that the workers sign in with.
         proxy: ``http_proxy``, ``https_proxy`` and ``no_proxy``, those that are set; None: this process's own.
 
@@ -67,7 +67,7 @@ def custom_data(
 
 
 def launch_values(
-    launch: WorkerLaunch, settings: FleetSettings, *, client_id: str, proxy: Mapping[str, str]
+    launch: WorkerLaunch, settings: VmssSettings, *, client_id: str, proxy: Mapping[str, str]
 ) -> dict[str, str]:
     """The variables of ``launch.sh`` and of the bootstrap script, under the first CacheWarmer's names."""
     account, _, prefix = launch.broker_url.removeprefix("azure://").partition("/")
@@ -77,7 +77,7 @@ def launch_values(
         "STORAGE_ACCOUNT_RESOURCE_GROUP": launch.storage_resource_group,
         "QUEUE_PREFIX": prefix,
         "BOOTSTRAP_MOUNT_ADDRESS": launch.bootstrap_mount_address.strip("[]"),
-        "BOOTSTRAP_MOUNT_OPTIONS": settings.bootstrap_options,
+        "BOOTSTRAP_MOUNT_OPTIONS": launch.bootstrap_mount_options,
         "BOOTSTRAP_EXPORT_PATH": launch.bootstrap_export_path,
         "BOOTSTRAP_SCRIPT": launch.bootstrap_script_path.lstrip("/"),
         "STORAGE_KEY": settings.worker_key,

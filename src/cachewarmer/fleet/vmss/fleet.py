@@ -23,7 +23,7 @@ from azure.mgmt.compute.models import (
 )
 
 from cachewarmer.azure.metadata import Imds
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
@@ -57,7 +57,7 @@ class VmssFleet(Fleet):
 
     def __init__(
         self,
-        settings: FleetSettings,
+        settings: VmssSettings,
         launch: WorkerLaunch,
         *,
         imds: Imds | None = None,
@@ -215,7 +215,7 @@ class VmssFleet(Fleet):
         self._fail(
             CapacityError(
                 f"no room for {workers} Spot machines in any VM size of the list ({', '.join(refusals)}): "
-                f"add sizes to [fleet] vm_sizes, ask for more Spot quota, or wait"
+                f"add sizes to [fleet.vmss] vm_sizes, ask for more Spot quota, or wait"
             ),
             accepted,
         )

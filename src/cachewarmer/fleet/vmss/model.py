@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.errors import ConfigError
 
 MADE_BY_TAG = "made-by"
@@ -64,7 +64,7 @@ def is_ours(found: dict[str, Any], broker: str) -> bool:
     return held.get(MADE_BY_TAG) == MADE_BY and held.get(BROKER_TAG) == broker
 
 
-def vm_sizes(settings: FleetSettings) -> list[str]:
+def vm_sizes(settings: VmssSettings) -> list[str]:
     """The VM sizes to try, the preferred one first.
 
     Raises:
@@ -72,11 +72,11 @@ def vm_sizes(settings: FleetSettings) -> list[str]:
     """
     sizes = [one.strip() for one in settings.vm_sizes.split(",") if one.strip()]
     if not sizes:
-        raise ConfigError("[fleet] vm_sizes names no VM size: give one or more, separated by commas")
+        raise ConfigError("[fleet.vmss] vm_sizes names no VM size: give one or more, separated by commas")
     return sizes
 
 
-def check(settings: FleetSettings) -> None:
+def check(settings: VmssSettings) -> None:
     """Looks at what can be wrong in the settings before anything is asked of Azure.
 
     Raises:
@@ -86,15 +86,17 @@ def check(settings: FleetSettings) -> None:
     image_reference(settings.image)
     plan(settings.image_plan)
     if settings.orchestration not in ORCHESTRATIONS:
-        raise ConfigError(f"[fleet] orchestration is {settings.orchestration!r}: must be Flexible or Uniform")
+        raise ConfigError(f"[fleet.vmss] orchestration is {settings.orchestration!r}: must be Flexible or Uniform")
     if settings.max_price != -1 and settings.max_price <= 0:
-        raise ConfigError(f"[fleet] max_price is {settings.max_price}: must be above 0, or -1 for the price on demand")
+        raise ConfigError(
+            f"[fleet.vmss] max_price is {settings.max_price}: must be above 0, or -1 for the price on demand"
+        )
     if not settings.user_name:
-        raise ConfigError("[fleet] user_name is empty: name the user of the workers")
+        raise ConfigError("[fleet.vmss] user_name is empty: name the user of the workers")
     if settings.password:
         _check_password(settings.password)
     if settings.subnet_id and "/subnets/" not in settings.subnet_id:
-        raise ConfigError(f"[fleet] subnet_id is {settings.subnet_id!r}: must be the resource id of a subnet")
+        raise ConfigError(f"[fleet.vmss] subnet_id is {settings.subnet_id!r}: must be the resource id of a subnet")
 
 
 def _check_password(password: str) -> None:
@@ -123,7 +125,9 @@ def image_reference(image: str) -> dict[str, str]:
             return {"id": image}
     parts = image.split(":")
     if len(parts) != 4 or not all(parts):
-        raise ConfigError(f"[fleet] image is {image!r}: must be publisher:offer:sku:version, or the id of an image")
+        raise ConfigError(
+            f"[fleet.vmss] image is {image!r}: must be publisher:offer:sku:version, or the id of an image"
+        )
     return dict(zip(("publisher", "offer", "sku", "version"), parts, strict=True))
 
 
@@ -137,7 +141,7 @@ def plan(text: str) -> dict[str, str] | None:
         return None
     parts = text.split(":")
     if len(parts) != 3 or not all(parts):
-        raise ConfigError(f"[fleet] image_plan is {text!r}: must be publisher:product:name")
+        raise ConfigError(f"[fleet.vmss] image_plan is {text!r}: must be publisher:product:name")
     publisher, product, name = parts
     return {"name": name, "publisher": publisher, "product": product}
 
@@ -158,7 +162,7 @@ def resized(size: str, workers: int) -> dict[str, Any]:
 
 
 def scale_set(
-    settings: FleetSettings, place: Place, *, broker: str, size: str, workers: int, custom_data: str
+    settings: VmssSettings, place: Place, *, broker: str, size: str, workers: int, custom_data: str
 ) -> dict[str, Any]:
     """The body of Create Or Update: Spot machines that are deleted on eviction and have nothing but our custom data.
 
@@ -202,7 +206,7 @@ def scale_set(
     return body
 
 
-def _os_profile(settings: FleetSettings, custom_data: str) -> dict[str, Any]:
+def _os_profile(settings: VmssSettings, custom_data: str) -> dict[str, Any]:
     raw = custom_data.encode()
     if len(raw) > MOST_CUSTOM_DATA_BYTES:
         raise ConfigError(f"the workers' custom data has {len(raw)} bytes, Azure takes {MOST_CUSTOM_DATA_BYTES}")

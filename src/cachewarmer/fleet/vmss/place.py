@@ -7,7 +7,7 @@ from typing import Any
 from azure.core.rest import HttpRequest
 
 from cachewarmer.azure.metadata import Imds, Instance
-from cachewarmer.config import FleetSettings, azure_environment
+from cachewarmer.config import VmssSettings, azure_environment
 from cachewarmer.errors import FleetError, MetadataAbsent
 from cachewarmer.fleet.vmss.arm import FOREIGN, Clients, plain, translated
 from cachewarmer.fleet.vmss.model import Place, with_subnet
@@ -16,7 +16,7 @@ IDENTITY_API_VERSION = "2023-01-31"
 """Of Microsoft.ManagedIdentity/userAssignedIdentities, Get."""
 
 
-async def subscription(settings: FleetSettings, imds: Imds) -> tuple[str, Instance | None]:
+async def subscription(settings: VmssSettings, imds: Imds) -> tuple[str, Instance | None]:
     """The subscription, and the manager's VM where it had to be asked for.
 
     Raises:
@@ -31,7 +31,7 @@ async def subscription(settings: FleetSettings, imds: Imds) -> tuple[str, Instan
     except MetadataAbsent as error:
         wanted = {
             "AZURE_SUBSCRIPTION_ID": named,
-            "[fleet] location": settings.location,
+            "[fleet.vmss] location": settings.location,
             "resource_group": settings.resource_group,
             "subnet_id": settings.subnet_id,
             "identity": given[3],
@@ -41,7 +41,7 @@ async def subscription(settings: FleetSettings, imds: Imds) -> tuple[str, Instan
     return named or instance.subscription_id, instance
 
 
-async def find_place(settings: FleetSettings, clients: Clients, subscription_id: str, own: Instance | None) -> Place:
+async def find_place(settings: VmssSettings, clients: Clients, subscription_id: str, own: Instance | None) -> Place:
     """The place as the settings say, completed from ``own``, the manager's VM.
 
     Raises:
@@ -69,7 +69,9 @@ async def find_place(settings: FleetSettings, clients: Clients, subscription_id:
 async def _get_machine(clients: Clients, own: Instance) -> dict[str, Any]:
     what = f"looking at the manager's own VM {own.name}"
     if own.scale_set:
-        raise FleetError(f"{what}: it belongs to the scale set {own.scale_set}; set [fleet] subnet_id and identity")
+        raise FleetError(
+            f"{what}: it belongs to the scale set {own.scale_set}; set [fleet.vmss] subnet_id and identity"
+        )
     try:
         return plain(await clients.compute.virtual_machines.get(own.resource_group, own.name))
     except FOREIGN as error:
@@ -91,7 +93,7 @@ async def _subnet_of(clients: Clients, machine: dict[str, Any]) -> str:
         subnet = (one.get("properties") or {}).get("subnet") or {}
         if subnet.get("id"):
             return str(subnet["id"])
-    raise FleetError(f"{what}: it is in no subnet; set [fleet] subnet_id")
+    raise FleetError(f"{what}: it is in no subnet; set [fleet.vmss] subnet_id")
 
 
 def _identity_of(machine: dict[str, Any]) -> tuple[str, str]:
@@ -105,7 +107,7 @@ def _identity_of(machine: dict[str, Any]) -> tuple[str, str]:
         return found[0]
     has = f"has {len(found)} user-assigned identities" if found else "has no user-assigned identity"
     raise FleetError(
-        f"which identity the workers sign in with is not known: the manager's VM {has}; set [fleet] identity"
+        f"which identity the workers sign in with is not known: the manager's VM {has}; set [fleet.vmss] identity"
     )
 
 
@@ -118,7 +120,9 @@ async def _client_id(clients: Clients, identity: str) -> str:
         response.raise_for_status()
         return str(response.json()["properties"]["clientId"])
     except (KeyError, ValueError) as error:
-        raise FleetError(f"{what}: [fleet] identity must be the resource id of a user-assigned identity") from error
+        raise FleetError(
+            f"{what}: [fleet.vmss] identity must be the resource id of a user-assigned identity"
+        ) from error
     except FOREIGN as error:
         raise translated(error, what) from error
 

@@ -136,11 +136,12 @@ class Discards:
         return self._clock()
 
     def kept(self, mark: float, until: float) -> bool:
-        """Whether nothing was dropped from ``mark`` to ``until``, by the clock, which must have been reached."""
+        """Whether nothing was dropped from ``mark`` to ``until``, a time of the clock; at most to now."""
         with self._room_made:
             if self._looks[-1][0] < until:
                 self._take(*self._look())
-            return next(dropped for began, dropped in self._looks if began >= until) == mark
+            later = (dropped for began, dropped in self._looks if began >= until)
+            return next(later, self._counts.dropped) == mark
 
     def _has_room(self, now: float) -> bool:
         """Whether one block more may wait, by the writer's rate; the lock is held."""
@@ -198,11 +199,13 @@ def _unwritten(counts: Counts) -> float:
     return counts.fetched - counts.written - counts.dropped
 
 
-def gave_up(path: str) -> FileError:
+def gave_up(path: bytes) -> FileError:
     """The error of a file that the cache did not keep."""
     return FileError(
-        f"read {path}: the cache dropped blocks each of the {TRIES} times that it was read, because its disk can't keep "
-        f"up with what is fetched; try fewer threads, or a larger buffer for the mount"
+        f"the cache dropped blocks each of the {TRIES} times that it was read: its disk can't keep up with what is fetched",
+        doing="read",
+        subject=b"/" + path.lstrip(b"/"),
+        advice="fewer threads, or a larger buffer for the mount, may help",
     )
 
 

@@ -32,7 +32,6 @@ from cachewarmer.targets.local.files import (
     Tree,
     kind_of,
     open_regular,
-    printable,
     read_piece,
     split,
     translate,
@@ -126,7 +125,7 @@ class _Read(Operation):
         except CacheWarmerError as error:
             self._error = error
         except Exception as error:
-            self._error = FileError(f"read {printable(self._request.path)}: {error}")
+            self._error = FileError(str(error), doing="read", subject=b"/" + self._request.path.lstrip(b"/"))
             self._error.__cause__ = error
         self._seconds = clock() - begun
 
@@ -191,7 +190,7 @@ class _Read(Operation):
         self._rounds += 1
         if self._rounds < TRIES:
             return True
-        self.settle(gave_up(printable(self._request.path)))
+        self.settle(gave_up(self._request.path))
         return False
 
     def finish(self, error: CacheWarmerError | None) -> None:
@@ -319,7 +318,7 @@ class LocalSession(Session):
             self._confirming = None
         unconfirmed, self._unconfirmed, self._waited = self._waited + self._unconfirmed, [], []
         for read in unconfirmed:
-            read.settle(ConnectionLost(f"{self!r}: the session was closed"))
+            read.settle(ConnectionLost("the session was closed"))
         for listing in list(self._listings):
             listing.close()
         self.tree.close()
