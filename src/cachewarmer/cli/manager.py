@@ -77,15 +77,19 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     settings = inputs.settings(chosen.reading, chosen.fleet)
     fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
     broker = inputs.broker(chosen.broker, settings)
+    driver = _driver(broker, fleet, settings) if fleet is not None else None
     try:
-        if fleet is None:
-            await broker.open()  # before we say that we are ready; with a fleet the manager has to wait for it
+        # Before we say that we are ready: what can't work is to fail at the start.
+        if driver is not None:
+            await driver.check()  # and the broker, which there is time to wait for, is the manager's to open
+        else:
+            await broker.open()
         async with notify.service():
             await Manager(
                 broker,
                 settings,
                 name=chosen.service.name,
-                fleet_driver=_driver(broker, fleet, settings) if fleet is not None else None,
+                fleet_driver=driver,
                 jobs_at_once=chosen.jobs_at_once,
                 exit_when_idle=chosen.service.exit_when_idle,
             ).run(stop)
