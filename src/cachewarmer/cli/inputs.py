@@ -9,7 +9,14 @@ from dataclasses import replace
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
 from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection
-from cachewarmer.config import FleetSettings, Settings, default_broker_url, load_settings, vmss_password
+from cachewarmer.config import (
+    FleetSettings,
+    Settings,
+    default_broker_url,
+    environment_broker_url,
+    load_settings,
+    vmss_password,
+)
 from cachewarmer.errors import CacheWarmerError, UsageError
 from cachewarmer.fleet import open_fleet
 from cachewarmer.fleet.base import Fleet, WorkerLaunch
@@ -49,10 +56,19 @@ def broker_url(choice: BrokerChoice) -> str:
     return choice.url or default_broker_url()
 
 
-def broker(choice: BrokerChoice, settings: Settings) -> Broker:
-    """The broker that was chosen, not yet opened."""
+def named(choice: BrokerChoice) -> bool:
+    """Whether somebody named the broker: it is not the user's own file."""
+    return bool(choice.url or environment_broker_url())
+
+
+def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> Broker:
+    """The broker that was chosen, not yet opened; without ``create`` for those who only look or steer."""
     return open_broker(
-        broker_url(choice), settings.lease, storage_key=choice.storage_key, resource_group=choice.resource_group
+        broker_url(choice),
+        settings.lease,
+        create=create,
+        storage_key=choice.storage_key,
+        resource_group=choice.resource_group,
     )
 
 

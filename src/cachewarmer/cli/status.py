@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
-from cachewarmer.errors import UsageError
+from cachewarmer.errors import NothingThere, UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,22 +58,33 @@ def run(chosen: StatusOptions) -> int:
 
 async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
-    from cachewarmer.cli.outcome import finish, show_json
+    from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import show
     from cachewarmer.model import Report
 
-    async with inputs.broker(chosen.broker, inputs.settings()) as broker:
-        if chosen.job:
-            status = await (_watch(broker, chosen, stop) if chosen.watch else broker.status(chosen.job))
-            return finish([status], chosen.output, unfinished=INTERRUPTED if chosen.watch else WARM)
-        if chosen.watch:
-            return await _watch_all(broker, chosen.output, stop)
-        statuses = await broker.jobs()
+    try:
+        async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
+            if chosen.job:
+                return await _one(broker, chosen, stop)
+            if chosen.watch:
+                return await _watch_all(broker, chosen.output, stop)
+            statuses = await broker.jobs()
+    except NothingThere:
+        if chosen.job or inputs.named(chosen.broker):
+            raise
+        statuses = []  # in the user's own file: nothing was ever warmed
     if chosen.output.json:
         return WARM if show_json({"jobs": [Report.of_job(status).document() for status in statuses]}) else ERROR
     if not chosen.output.quiet:
         return WARM if show(_table(statuses)) else ERROR
     return WARM
+
+
+async def _one(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.cli.outcome import finish
+
+    status = await (_watch(broker, chosen, stop) if chosen.watch else broker.status(chosen.job))
+    return finish([status], chosen.output, unfinished=INTERRUPTED if chosen.watch else WARM)
 
 
 async def _watch(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> JobStatus:
