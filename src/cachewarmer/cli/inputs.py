@@ -30,14 +30,16 @@ NO_FLEET = FleetChoice()
 def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET) -> Settings:
     """The settings file, with what the command line says on top."""
     loaded = load_settings()
-    nfs = loaded.nfs
+    nfs, lease = loaded.nfs, loaded.lease
     if reading is not None:
         nfs = replace(
             nfs,
             window_calls=reading.window or nfs.window_calls,
             connections=reading.connections or nfs.connections,
         )
-    return replace(loaded, nfs=nfs, fleet=_fleet_settings(fleet, loaded.fleet))
+        if reading.patience is not None:
+            lease = replace(lease, patience_seconds=reading.patience)
+    return replace(loaded, nfs=nfs, lease=lease, fleet=_fleet_settings(fleet, loaded.fleet))
 
 
 def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
@@ -124,7 +126,7 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
         raise UsageError(f"a fleet of kind {kind} needs a number of workers: --workers N")
     if kind == "none" and choice.workers:
         raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local or --fleet vmss")
-    local = (("--window", reading.window), ("--connections", reading.connections))
+    local = (("--window", reading.window), ("--connections", reading.connections), ("--patience", reading.patience))
     return open_fleet(
         kind,
         settings.fleet,
@@ -135,6 +137,6 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
             bootstrap_export_path=choice.bootstrap_export or settings.fleet.bootstrap_export,
             bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
             bootstrap_mount_options=settings.fleet.bootstrap_options,
-            local_options=tuple(text for flag, value in local if value for text in (flag, str(value))),
+            local_options=tuple(text for flag, value in local if value is not None for text in (flag, str(value))),
         ),
     )
