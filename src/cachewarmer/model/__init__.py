@@ -12,6 +12,7 @@ from cachewarmer.model.jobs import (
     item_id,
     new_job_id,
 )
+from cachewarmer.model.report import Report, size_histogram
 from cachewarmer.model.results import (
     ERROR_SAMPLE,
     SLOWEST_SAMPLE,
@@ -22,7 +23,6 @@ from cachewarmer.model.results import (
     ScanTotals,
     SlowPath,
     Tally,
-    size_histogram,
 )
 from cachewarmer.wire import MAX_MESSAGE_BYTES, FileEntry
 
@@ -37,6 +37,7 @@ __all__ = [
     "JobStatus",
     "PathError",
     "Receipt",
+    "Report",
     "ScanTotals",
     "SlowPath",
     "Tally",
