@@ -69,6 +69,12 @@ class SignIn:
             raise ConfigError("the connection string's AccountKey is not base64")
 
     @property
+    def account_key(self) -> str:
+        """The account's key, where one was given or looked up; else empty."""
+        parts = dict(part.split("=", 1) for part in self.connection_string.split(";") if "=" in part)
+        return self.key or parts.get("AccountKey", "")
+
+    @property
     def uses_identity(self) -> bool:
         """Whether it is an identity with roles that signs in, not a secret of the account."""
         return not self.key and not self.connection_string
