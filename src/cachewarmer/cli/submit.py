@@ -84,7 +84,7 @@ async def post(
         statuses: list[JobStatus] = []
         with Progress(quiet=chosen.output.quiet) as progress:
             for job_id in ids:
-                statuses.append(await wait_until_warm(broker, job_id, progress, stop))
+                statuses.append(await wait_until_warm(broker, job_id, progress, stop, managed=True))
     return finish(statuses, chosen.output)
 
 
