@@ -16,11 +16,6 @@ from cachewarmer.model import JobStatus, WarmJob, new_job_id
 
 log = logging.getLogger(__name__)
 
-MANAGER_AWAY_SECONDS = 30.0
-"""No manager seen for this long: nobody takes jobs."""
-LOOK_SECONDS = 10.0
-"""Between two looks for a manager."""
-
 
 async def submit(
     broker: Broker, job: WarmJob, file_list: AsyncIterable[bytes] | None = None, stop: asyncio.Event | None = None
@@ -53,23 +48,16 @@ async def wait_until_warm(
     on_status: Callable[[JobStatus], None],
     stop: asyncio.Event,
     poll_seconds: float = 1.0,
-    *,
-    managed: bool = False,
 ) -> JobStatus:
     """The status of a job once it is in a final state, or once ``stop`` is set.
-
-    ``managed``: managers elsewhere take the job; when none has been seen for a while, the log says so.
 
     Raises:
         UnknownJob: the broker has no such job, or has it no more: its end can't come. A broker that can't be reached is
             asked again, with a warning.
     """
     status: JobStatus | None = None
-    watch = ManagerWatch(broker) if managed else None
     outage = outage_log(broker)
     while True:
-        if watch is not None:
-            await watch.look()
         try:
             status = await broker.status(job_id)
             outage.answered()
@@ -86,32 +74,3 @@ async def wait_until_warm(
             await asyncio.wait_for(stop.wait(), poll_seconds)
         except TimeoutError:
             continue
-
-
-class ManagerWatch:
-    """Says once that no manager takes jobs, and when one does again."""
-
-    def __init__(self, broker: Broker, clock: Callable[[], float] = time.monotonic) -> None:
-        self._broker = broker
-        self._clock = clock
-        self._since = self._looked_at = clock()
-        self._told = False
-
-    async def look(self) -> None:
-        """Looks, if it is time to; a broker that does not answer says nothing about managers."""
-        now = self._clock()
-        if now - self._since < MANAGER_AWAY_SECONDS or now - self._looked_at < LOOK_SECONDS:
-            return
-        self._looked_at = now
-        try:
-            seen = await self._broker.manager_seen()
-        except BrokerError:
-            return
-        if seen is not None and seen < MANAGER_AWAY_SECONDS:
-            if self._told:
-                log.warning("a manager is at work again")
-            self._told = False
-        elif not self._told:
-            self._told = True
-            ago = "was ever seen there" if seen is None else f"was seen there for {seen:.0f} s"
-            log.warning("no manager %s: nobody takes the job; start one, or go on waiting", ago)
