@@ -79,14 +79,14 @@ def with_id(item: WorkItem) -> WorkItem:
         return item
     listed = "" if item.files is None else "\0".join(entry.path for entry in item.files)
     chosen = (item.start_file_filter, item.end_file_filter) if item.apply_filter else ("", "")
-    filters = dump([item.inclusion, item.exclusion, item.max_file_bytes])
-    made = item_id(item.job_id, item.path, item.start, item.stop, *chosen, filters, item.export_path, listed)
+    filters = dump([item.wanted.include, item.wanted.exclude, item.wanted.max_file_bytes])
+    made = item_id(item.job_id, item.path, item.start, item.stop, *chosen, filters, item.access.export, listed)
     return replace(item, item_id=made)
 
 
 def poison_sample(item: WorkItem, reason: str) -> tuple[PathError, ...]:
     """What the error sample of a job says of an item that was given up."""
-    base = f"{item.export_path.rstrip('/')}/{item.path.strip('/')}"
+    base = f"{item.access.export.rstrip('/')}/{item.path.strip('/')}"
     if not item.files or len(item.files) == 1:
         name = item.files[0].path if item.files else ""
         return (PathError(f"{base.rstrip('/')}/{name}" if name else base, reason),)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cachewarmer.errors import CacheWarmerError, UsageError
+from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 
 if TYPE_CHECKING:
     from cachewarmer.broker.base import Broker
@@ -212,17 +212,24 @@ def broker(chosen: argparse.Namespace) -> Broker:
 
 def job(chosen: argparse.Namespace, target: str) -> WarmJob:
     """The job for one TARGET."""
+    from cachewarmer.model import Transport, Wanted
     from cachewarmer.target import make_job, parse_target
 
+    try:
+        wanted = Wanted(
+            include=tuple(chosen.include),
+            exclude=tuple(chosen.exclude),
+            max_file_bytes=chosen.max_file_size,
+            min_file_bytes=chosen.min_file_size,
+            newer_than=chosen.newer_than,
+        )
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
     return make_job(
         parse_target(target),
+        wanted,
         name=chosen.name,
-        include=chosen.include,
-        exclude=chosen.exclude,
-        max_file_bytes=chosen.max_file_size,
-        min_file_bytes=chosen.min_file_size,
-        newer_than=chosen.newer_than,
-        transport=chosen.transport,
+        transport=Transport(chosen.transport),
         max_bandwidth=chosen.max_bandwidth,
         has_file_list=chosen.files_from is not None,
     )

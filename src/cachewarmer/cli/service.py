@@ -22,6 +22,7 @@ from cachewarmer.fleet.base import Fleet
 from cachewarmer.fleet.driver import FleetDriver
 from cachewarmer.fleet.vmss.notices import eviction_notices
 from cachewarmer.manager import Manager
+from cachewarmer.model import Transport
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import Opener
 from cachewarmer.worker.worker import Worker
@@ -76,7 +77,7 @@ def _opener(transport: str) -> Opener:
     if not transport:
         return open_session
     return lambda mount, settings: open_session(
-        replace(mount, transport=transport) if mount.address else mount, settings
+        replace(mount, transport=Transport(transport)) if mount.address else mount, settings
     )
 
 

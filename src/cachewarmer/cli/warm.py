@@ -97,7 +97,7 @@ def finish(chosen: argparse.Namespace, statuses: list[JobStatus]) -> int:
 def failure_line(status: JobStatus) -> str:
     """Why a job failed, in one printable line; an address that the target begins with is not named again."""
     failure = status.failure
-    if status.job.mount_addresses == (failure.address,):
+    if status.job.access.addresses == (failure.address,):
         failure = replace(failure, address="")
     if failure.subject == status.job.full_path:
         failure = replace(failure, subject="")

@@ -66,16 +66,16 @@ class ItemReader:
 
     def _addresses(self, item: WorkItem, now: float) -> list[str]:
         """The addresses to try, best first: the one whose handles the item carries, unless it failed lately."""
-        if not item.mount_addresses:
+        if not item.access.addresses:
             return [""]
-        spread = hash(item.item_id) % len(item.mount_addresses)
-        turned = [*item.mount_addresses[spread:], *item.mount_addresses[:spread]]
+        spread = hash(item.item_id) % len(item.access.addresses)
+        turned = [*item.access.addresses[spread:], *item.access.addresses[:spread]]
         return sorted(
             turned, key=lambda one: (self._down_until.get(one, 0.0) > now, one != item.address and bool(item.address))
         )
 
     async def _read_at(self, address: str, item: WorkItem, run: ItemRun) -> Reading:
-        session = await self._pool.session(Mount.of(item, address, item.path))
+        session = await self._pool.session(Mount.of(item.access, address, item.path))
         excluded = skipped = 0
         if item.files is None:
             item, excluded, skipped = await list_item(session, item)
@@ -94,7 +94,7 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
     A directory stands for the files directly in it; a file for itself, or for its range.
     """
     path = to_bytes(item.path.strip("/"))
-    wanted = FileFilter(item.inclusion, item.exclusion, max_file_bytes=item.max_file_bytes)
+    wanted = FileFilter(item.wanted.include, item.wanted.exclude, max_file_bytes=item.wanted.max_file_bytes)
     try:
         top = await session.lookup(path)
     except FileVanished:
@@ -259,4 +259,4 @@ def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, Cach
 
 def full_path(item: WorkItem, path: str) -> str:
     """A path below the item's export as the server's other clients know it."""
-    return join(item.export_path, path)
+    return join(item.access.export, path)
