@@ -287,6 +287,14 @@ class UnknownJob(BrokerError):
     """The broker has no job of that id."""
 
 
+class NothingThere(BrokerError):
+    """The broker's file, queues or table do not exist, and the caller only wanted to look."""
+
+
+class DamagedRecord(BrokerError):
+    """Something that a broker stored can't be read any more: it was written by hand, or by another program."""
+
+
 class InvalidMessage(BrokerError):
     """A message on a queue can't be understood; the text says why."""
 

@@ -165,7 +165,7 @@ class Manager:
 
     async def _claim(self) -> JobLease | None:
         try:
-            return await self.broker.claim_job(self.name, self.settings.lease.lease_seconds)
+            return await self.broker.claim_job(self.settings.lease.lease_seconds)
         except BrokerError as error:
             if not error.transient and not self._may_have_machines:
                 raise

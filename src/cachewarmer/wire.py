@@ -91,13 +91,18 @@ class FieldReader:
     """Takes typed values out of a JSON object; says which key is at fault by ``InvalidValue``."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = {fold(key): value for key, value in values.items()}
+        self.values = {fold(key): value for key, value in values.items()}
+        """By the keys as ``fold`` makes them."""
 
     def __contains__(self, key: str) -> bool:
-        return fold(key) in self._values
+        return fold(key) in self.values
+
+    def remove(self, key: str) -> Any:
+        """The value as it is, which then is no longer there; None: there was none."""
+        return self.values.pop(fold(key), None)
 
     def take(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
-        value = self._values.get(fold(key))
+        value = self.values.get(fold(key))
         if value is None:
             return default
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

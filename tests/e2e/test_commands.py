@@ -192,7 +192,7 @@ def test_status_lists_jobs_and_a_finished_one_can_not_be_cancelled(nfs_server, e
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys\nfrom cachewarmer.cli.main import build_parser\nbuild_parser().format_help()\n"
+        "import sys\nfrom cachewarmer.cli.commands import build_parser\nbuild_parser().format_help()\n"
         "print([one for one in ('asyncio', 'rich', 'azure', 'aiohttp', 'sqlite3', 'uvloop') if one in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

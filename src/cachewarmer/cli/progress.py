@@ -7,8 +7,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
+from cachewarmer.cli.streams import on_terminal
 from cachewarmer.cli.text import CLEAR_LINE, duration, size
 from cachewarmer.model import JobState, JobStatus, ScanTotals
 
@@ -16,6 +18,8 @@ PLAIN_SECONDS = 10.0
 """Between two lines where stderr is no terminal."""
 RATE_SECONDS = 10.0
 """The time that rates are taken over."""
+MOST_ETA_SECONDS = 100 * 3600.0
+"""A longer estimate says only that hardly anything was read just now: it is not shown."""
 
 
 class Part(NamedTuple):
@@ -27,11 +31,11 @@ class Part(NamedTuple):
 
 
 class Progress:
-    """Feed it with every status; ``close`` clears its line."""
+    """Feed it with every status; leaving it clears its line."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.terminal = sys.stderr.isatty()
+        self.terminal = on_terminal(sys.stderr)
         self._last_line = time.monotonic()
         self._past: deque[tuple[float, int, int]] = deque()
         self.files = 0
@@ -71,7 +75,7 @@ class Progress:
             eta = (
                 left_bytes / byte_rate if byte_rate and left_bytes > 0 else left_files / file_rate if file_rate else 0.0
             )
-            if eta:
+            if 0 < eta < MOST_ETA_SECONDS:
                 parts.append(Part(7, f"ETA {duration(eta)}"))
         if status.failed_files:
             parts.append(Part(9, f"{status.failed_files:,} failed"))
@@ -93,7 +97,12 @@ class Progress:
             self._last_line = now
             print(", ".join(part.text for part in parts), file=sys.stderr, flush=True)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.terminal and not self.quiet:
             sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()

@@ -101,6 +101,14 @@ class Fleet(ABC):
     """Whether the machines stay when this process ends."""
 
     @abstractmethod
+    async def check(self) -> None:
+        """Looks whether machines could be made, before there is work for them, and changes nothing.
+
+        Raises:
+            FleetError: they can't, as things are; it says what has to be mended.
+        """
+
+    @abstractmethod
     async def observe(self) -> FleetSize:
         """How large the fleet is now; also notes machines that came or went since the last call.
 

@@ -13,6 +13,7 @@ from cachewarmer.model.jobs import (
     item_id,
     new_job_id,
 )
+from cachewarmer.model.report import Report, size_histogram
 from cachewarmer.model.results import (
     ERROR_SAMPLE,
     SLOWEST_SAMPLE,
@@ -23,7 +24,6 @@ from cachewarmer.model.results import (
     ScanTotals,
     SlowPath,
     Tally,
-    size_histogram,
 )
 from cachewarmer.model.wanted import FIRST_GENERATION, Wanted
 from cachewarmer.wire import MAX_MESSAGE_BYTES, FileEntry
@@ -42,6 +42,7 @@ __all__ = [
     "JobStatus",
     "PathError",
     "Receipt",
+    "Report",
     "ScanTotals",
     "SlowPath",
     "Tally",

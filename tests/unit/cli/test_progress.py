@@ -2,33 +2,33 @@
 
 import pytest
 
+from cachewarmer.cli.outcome import interrupted_line
 from cachewarmer.cli.progress import Progress, fit
 from cachewarmer.cli.text import problem_line, shorten
-from cachewarmer.cli.warm import interrupted_line
 from cachewarmer.errors import NfsStatusError
 from cachewarmer.model import Access, JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
 
-SCAN = ScanTotals(directories=1_234_567, files=98_765_432, bytes=7 << 50, failed_files=1_234, finished=True)
+SCAN = ScanTotals(directories=1_234_567, files=98_765_432, bytes=7 << 46, failed_files=1_234, finished=True)
 STATUS = JobStatus(
     job=WarmJob(access=Access(addresses=("a",))),
     state=JobState.WARMING,
     scan=SCAN,
-    tallies=(Tally(worker="w", files=12_345_678, bytes=3 << 50),),
+    tallies=(Tally(worker="w", files=12_345_678, bytes=3 << 46),),
 )
 
 
 def line(status, columns):
     progress = Progress(quiet=True)
-    progress._past.append((0.0, 11_345_678, (3 << 50) - (11 << 30)))
-    progress._past.append((10.0, 12_345_678, 3 << 50))
-    return fit(progress.parts(status, 12_345_678, 3 << 50), columns)
+    progress._past.append((0.0, 11_345_678, (3 << 46) - (11 << 30)))
+    progress._past.append((10.0, 12_345_678, 3 << 46))
+    return fit(progress.parts(status, 12_345_678, 3 << 46), columns)
 
 
 def test_with_room_everything_is_shown():
     """Files, bytes, both rates, what is left and for how long, failures."""
     assert line(STATUS, 200) == (
-        "12,345,678 files, 3.0 PiB, 100,000 files/s, 1.1 GiB/s, 86,419,754 files left, 4.0 PiB left, "
-        "ETA 1059 h 10 min, 1,234 failed"
+        "12,345,678 files, 192.0 TiB, 100,000 files/s, 1.1 GiB/s, 86,419,754 files left, 256.0 TiB left, "
+        "ETA 66 h 11 min, 1,234 failed"
     )
 
 
@@ -83,6 +83,14 @@ def test_an_interrupted_user_is_told_why_the_report_shows_less():
     job = WarmJob(job_id="j7", access=Access(addresses=("a",)))
     status = JobStatus(job=job, state=JobState.WARMING, tallies=(Tally(worker="w", files=2000),))
     assert interrupted_line(status, 2720) == (
-        "interrupted; 720 files of unfinished items will be read again; go on with: cachewarmer warm --resume j7"
+        "interrupted; 720 files of unfinished items will be read again; resume with: cachewarmer warm --resume j7"
     )
-    assert interrupted_line(status, 2000) == "interrupted; go on with: cachewarmer warm --resume j7"
+    assert interrupted_line(status, 2000) == "interrupted; resume with: cachewarmer warm --resume j7"
+
+
+def test_an_estimate_of_years_is_not_shown():
+    """It says only that hardly anything was read in the last seconds, as in an outage."""
+    progress = Progress(quiet=True)
+    progress._past.append((0.0, 100, 1000))
+    progress._past.append((10.0, 101, 1100))
+    assert "ETA" not in fit(progress.parts(STATUS, 101, 1100), 200)

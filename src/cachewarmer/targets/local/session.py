@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import weakref
 from collections.abc import Callable
 from mmap import mmap
@@ -17,7 +16,16 @@ from typing import Generic, TypeVar
 from cachewarmer.config import LocalSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError
 from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session
-from cachewarmer.targets.local.discards import LATE_SECONDS, TRIES, DiscardCounts, Discards, gave_up
+from cachewarmer.targets.local.discards import (
+    BLOCK_BYTES,
+    CHECK_SECONDS,
+    LATE_SECONDS,
+    LATE_SECONDS_OF_MANY,
+    TRIES,
+    DiscardCounts,
+    Discards,
+    gave_up,
+)
 from cachewarmer.targets.local.files import (
     Bypasses,
     Listing,
@@ -78,7 +86,18 @@ class _Call(Operation, Generic[Result]):
 class _Read(Operation):
     """A ``ReadRequest`` on its way; the request itself is touched on the event loop only, but for ``stop``."""
 
-    __slots__ = ("_bytes_read", "_calls", "_error", "_request", "_rounds", "_seconds", "_session", "discards", "mark")
+    __slots__ = (
+        "_bytes_read",
+        "_calls",
+        "_error",
+        "_request",
+        "_rounds",
+        "_seconds",
+        "_session",
+        "discards",
+        "mark",
+        "until",
+    )
 
     def __init__(self, session: LocalSession, request: ReadRequest) -> None:
         super().__init__()
@@ -92,7 +111,9 @@ class _Read(Operation):
         self.discards: Discards | None = None
         """Of the cache that was read, if it has such a count,"""
         self.mark = 0.0
-        """and what that was when the reading began."""
+        """what that was when the reading began,"""
+        self.until = 0.0
+        """and when it is certain to count what was dropped."""
 
     def run(self, clock: Callable[[], float]) -> None:
         begun = clock()
@@ -112,48 +133,56 @@ class _Read(Operation):
         request = self._request
         if request.start >= request.stop:
             return
-        self._read_once(clock)
-        discards = self.discards
-        if discards is None:
-            return
-
-        def waiting() -> bool:
-            self.progress = clock()
-            return self.abandoned
-
-        for tries in range(1, TRIES):
-            if self.abandoned or discards.kept_since(self.mark):
-                return
-            with discards.turn(tries, waiting):
-                # Opened anew: an open file's own buffer would answer, and nothing reach the cache.
-                self._read_once(clock)
-        if not discards.kept_since(self.mark):
-            raise gave_up(request.path)
-
-    def _read_once(self, clock: Callable[[], float]) -> None:
-        fd, status = open_regular(self._session.tree, self._request.path, self._session.bypasses)
+        fd, status = open_regular(self._session.tree, request.path, self._session.bypasses)
         try:
             self.discards = self._session.discards.of(status.st_dev)
-            if self.discards is not None:
-                self.mark = self.discards.mark()
-            self._bytes_read = 0
-            self._read_range(fd, status, clock)
+            stop = min(request.stop, status.st_size)
+            if self.discards is None:
+                self._read_range(fd, status, clock, stop)
+            else:
+                self._read_blocks(fd, status, clock, self.discards)
         finally:
             os.close(fd)
 
-    def _read_range(self, fd: int, status: os.stat_result, clock: Callable[[], float]) -> None:
+    def _read_blocks(self, fd: int, status: os.stat_result, clock: Callable[[], float], discards: Discards) -> None:
+        """Reads block by block, each when the cache can keep it."""
+
+        def alive() -> bool:
+            self.progress = clock()
+            return not self.abandoned
+
+        request = self._request
+        offset = request.start
+        first = True
+        while not self.abandoned and offset < (stop := min(request.stop, status.st_size)):
+            stop = min(stop, offset - offset % BLOCK_BYTES + BLOCK_BYTES)
+            mark = discards.begin(alive)
+            if first:
+                self.mark, first = mark, False
+            try:
+                offset = self._read_range(fd, status, clock, stop, offset)
+            finally:
+                late = LATE_SECONDS if status.st_size <= BLOCK_BYTES else LATE_SECONDS_OF_MANY
+                self.until = discards.end() + late
+            if offset < stop:
+                return
+
+    def _read_range(
+        self, fd: int, status: os.stat_result, clock: Callable[[], float], stop: int, offset: int | None = None
+    ) -> int:
         request, bypasses = self._request, self._session.bypasses
         buffer = self._session.buffer()
-        offset = request.start
+        offset = request.start if offset is None else offset
         # Never past the size of now: what is virtual has none, or blocks once it has given all it holds.
-        while not self.abandoned and offset < (stop := min(request.stop, status.st_size)):
+        while not self.abandoned and offset < (end := min(request.stop, stop)):
             self.progress = clock()
-            count = read_piece(fd, status.st_dev, bypasses, buffer, offset, stop)
+            count = read_piece(fd, status.st_dev, bypasses, buffer, offset, end)
             self._calls += 1
             if not count:
                 break
             offset += count
             self._bytes_read += count
+        return offset
 
     def again(self) -> bool:
         """Makes it ready to be read once more; False once that was done too often: then it is settled with an error."""
@@ -248,19 +277,18 @@ class LocalSession(Session):
         """The cache has kept it by its count of now; on the event loop."""
         self._unconfirmed.append(read)
         if self._confirming is None:
-            self._confirming = asyncio.get_running_loop().call_later(LATE_SECONDS, self._confirm)
+            self._confirming = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._confirm)
 
     def _confirm(self) -> None:
         self._confirming = None
         reads, self._waited, self._unconfirmed = self._waited, self._unconfirmed, []
         if self._waited:
-            self._confirming = asyncio.get_running_loop().call_later(LATE_SECONDS, self._confirm)
+            self._confirming = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._confirm)
         if not reads:
             return
 
         def act(_: Callable[[], bool]) -> list[bool]:
-            now = time.monotonic()
-            return [read.discards is None or read.discards.kept_since(read.mark, now) for read in reads]
+            return [read.discards is None or read.discards.kept(read.mark, read.until) for read in reads]
 
         def looked(future: asyncio.Future[list[bool]]) -> None:
             error = future.exception()

@@ -1,0 +1,130 @@
+"""What options become: settings, a broker, jobs, lists of files, a fleet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from cachewarmer.broker import open_broker
+from cachewarmer.broker.base import Broker
+from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection
+from cachewarmer.config import FleetSettings, Settings, default_broker_url, load_settings, vmss_password
+from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
+from cachewarmer.fleet import open_fleet
+from cachewarmer.fleet.base import Fleet, WorkerLaunch
+from cachewarmer.model import Transport, Wanted, WarmJob
+from cachewarmer.planning.filelist import list_chunks
+from cachewarmer.target import make_job, parse_target
+
+NO_FLEET = FleetChoice()
+
+
+def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET) -> Settings:
+    """The settings file, with what the command line says on top."""
+    loaded = load_settings()
+    nfs = loaded.nfs
+    if reading is not None:
+        nfs = replace(
+            nfs,
+            window_calls=reading.window or nfs.window_calls,
+            connections=reading.connections or nfs.connections,
+        )
+    return replace(loaded, nfs=nfs, fleet=_fleet_settings(fleet, loaded.fleet))
+
+
+def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
+    vmss = replace(
+        loaded.vmss,
+        user_name=fleet.user_name or loaded.vmss.user_name,
+        ssh_public_key=fleet.ssh_public_key or loaded.vmss.ssh_public_key,
+        subnet_name=fleet.subnet_name or loaded.vmss.subnet_name,
+        password=fleet.password or loaded.vmss.password or vmss_password(),
+    )
+    return replace(loaded, kind=fleet.kind or loaded.kind, workers=fleet.workers or loaded.workers, vmss=vmss)
+
+
+def broker_url(choice: BrokerChoice) -> str:
+    """The broker's URL: the option's, else the environment's, else the user's own file."""
+    return choice.url or default_broker_url()
+
+
+def broker(choice: BrokerChoice, settings: Settings) -> Broker:
+    """The broker that was chosen, not yet opened."""
+    return open_broker(
+        broker_url(choice), settings.lease, storage_key=choice.storage_key, resource_group=choice.resource_group
+    )
+
+
+def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
+    """The job of each TARGET.
+
+    Raises:
+        UsageError: a target or a pattern does not make sense.
+    """
+    if selection.files_from is not None and len(targets) != 1:
+        raise UsageError("--files-from needs exactly one TARGET")
+    try:
+        wanted = Wanted(
+            include=selection.include,
+            exclude=selection.exclude,
+            max_file_bytes=selection.max_file_bytes,
+            min_file_bytes=selection.min_file_bytes,
+            newer_than=selection.newer_than,
+        )
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
+    return [
+        make_job(
+            parse_target(target),
+            wanted,
+            name=selection.name,
+            transport=Transport(selection.transport),
+            max_bandwidth=selection.max_bandwidth,
+            has_file_list=selection.files_from is not None,
+        )
+        for target in targets
+    ]
+
+
+def file_list(selection: Selection) -> AsyncIterator[bytes] | None:
+    """The chunks of ``--files-from``; None where it is not given."""
+    return None if selection.files_from is None else _chunks(selection.files_from, null=selection.null)
+
+
+async def _chunks(name: str, *, null: bool) -> AsyncIterator[bytes]:
+    try:
+        # Without a buffer of Python's: who reads that holds a lock that the end of the program would wait for.
+        place = sys.stdin.fileno() if name == "-" else name
+        with open(place, "rb", buffering=0, closefd=place is name) as source:  # noqa: ASYNC230  # opening a list is quick
+            async for chunk in list_chunks(source, nul_separated=null):
+                yield chunk
+    except OSError as error:
+        raise CacheWarmerError(f"--files-from {name}: {error.strerror}") from error
+
+
+def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings: Settings) -> Fleet | None:
+    """The fleet that the command line and the settings describe, checked, with nothing started yet.
+
+    Raises:
+        UsageError: something is missing or makes no sense.
+    """
+    kind = settings.fleet.kind
+    if kind != "none" and not settings.fleet.workers:
+        raise UsageError(f"a fleet of kind {kind} needs a number of workers: --workers N")
+    if kind == "none" and choice.workers:
+        raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local or --fleet vmss")
+    local = (("--window", reading.window), ("--connections", reading.connections))
+    return open_fleet(
+        kind,
+        settings.fleet,
+        WorkerLaunch(
+            broker_url=broker_url(broker),
+            storage_resource_group=broker.resource_group,
+            bootstrap_mount_address=choice.bootstrap_address or settings.fleet.bootstrap_address,
+            bootstrap_export_path=choice.bootstrap_export or settings.fleet.bootstrap_export,
+            bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
+            bootstrap_mount_options=settings.fleet.bootstrap_options,
+            local_options=tuple(text for flag, value in local if value for text in (flag, str(value))),
+        ),
+    )

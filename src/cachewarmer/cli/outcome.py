@@ -1,0 +1,72 @@
+"""How a command ends: what it shows of its jobs, and its exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
+from cachewarmer.cli.failures import without
+from cachewarmer.cli.options import Output
+from cachewarmer.cli.report import job_lines, scan_lines
+from cachewarmer.cli.streams import note, show
+from cachewarmer.model import JobState, JobStatus, Report
+from cachewarmer.paths import printable
+
+CODES = {
+    JobState.COMPLETED: WARM,
+    JobState.COMPLETED_WITH_ERRORS: INCOMPLETE,
+    JobState.CANCELLED: CANCELLED,
+    JobState.FAILED: ERROR,
+}
+
+
+def show_json(document: Any) -> bool:
+    """Writes the one document of ``--json``; whether it was written."""
+    return show(json.dumps(document, indent=1))
+
+
+def finish(statuses: Sequence[JobStatus], output: Output, *, unfinished: int = INTERRUPTED) -> int:
+    """Shows what came of the jobs, and gives the exit code: that of the worst; ``unfinished`` for one that goes on."""
+    reports = [Report.of_job(status) for status in statuses]
+    if output.json:
+        show_json(Report.combine(reports).document())
+    elif not output.quiet:
+        # Of a job that failed before it found anything there is nothing to report but why.
+        shown = [one for one in reports if one.state != JobState.FAILED or one.scanned_files]
+        if shown:
+            show("\n".join(line for report in shown for line in job_lines(report)))
+    for status in statuses:
+        if status.state is JobState.FAILED:
+            note(f"cachewarmer: {failure_line(status)}")
+    codes = [CODES.get(status.state, unfinished) for status in statuses]
+    return next((code for code in (INTERRUPTED, ERROR, CANCELLED, INCOMPLETE) if code in codes), WARM)
+
+
+def finish_scan(reports: Sequence[Report], output: Output, *, interrupted: bool) -> int:
+    """The same for scans: their report is all that they are for."""
+    written = True
+    if output.json:
+        written = show_json(Report.combine(reports).document())
+    elif not output.quiet:
+        written = show("\n".join(line for report in reports for line in scan_lines(report)))
+    if interrupted:
+        return INTERRUPTED
+    if not written:
+        return ERROR
+    return INCOMPLETE if any(report.failed_files for report in reports) else WARM
+
+
+def interrupted_line(status: JobStatus, shown_files: int) -> str:
+    """How to resume; and why fewer files are reported than were shown, which only counts whole items."""
+    again = shown_files - sum(tally.files for tally in status.tallies)
+    read_again = f"; {again:,} files of unfinished items will be read again" if again > 0 else ""
+    return f"interrupted{read_again}; resume with: cachewarmer warm --resume {status.job.job_id}"
+
+
+def failure_line(status: JobStatus) -> str:
+    """Why a job failed, in one printable line; what its target says already is not said again."""
+    job = status.job
+    address = job.access.addresses[0] if len(job.access.addresses) == 1 else ""
+    return printable(f"{job.label}: {without(status.failure, address=address, subject=job.full_path)}")
