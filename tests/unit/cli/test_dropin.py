@@ -244,7 +244,7 @@ def test_a_submitted_job_has_the_first_cachewarmers_format():
 
 def test_a_size_below_zero_is_no_limit():
     """As the first CacheWarmer's workers took it."""
-    assert submitted("-maxFileSizeBytes", "-1").max_file_bytes == 0
+    assert submitted("-maxFileSizeBytes", "-1").wanted.max_file_bytes == 0
 
 
 def test_waiting_is_asked_for():
