@@ -15,15 +15,15 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from cachewarmer.broker.base import Broker, JobLease
-from cachewarmer.broker.patience import persist
+from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings, process_name
-from cachewarmer.errors import BrokerError, CacheWarmerError, InvalidTransition, LeaseLost, TransportError
+from cachewarmer.errors import BrokerError, CacheWarmerError, InvalidTransition, LeaseLost, TransportError, UnknownHost
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, WarmJob, WorkItem
+from cachewarmer.model import JobState, JobStatus, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
-from cachewarmer.targets import open_session
-from cachewarmer.targets.pool import Opener, SessionPool
+from cachewarmer.targets.base import Mount, Session
+from cachewarmer.targets.pool import SessionPool
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,11 @@ RECORD_SECONDS = 1.0
 TIDY_SECONDS = 3600.0
 """Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
 SCAN_RETRY_SECONDS = 2.0
-"""First wait before a scan is tried again after its addresses failed; doubles up to a minute."""
+"""From a scan that its address failed to the next one, at least."""
+UNKNOWN_HOST_SECONDS = 30.0
+"""How long a job waits for a host name that has never been found: it is more likely mistyped than away."""
+STILL_SECONDS = 15.0
+"""When a job has not moved for this long, its manager looks for itself whether the addresses answer."""
 MOST_OPEN_SECONDS = 60.0
 """Between two attempts to open the broker, at most."""
 
@@ -58,21 +62,24 @@ class _Ended(Exception):  # not an error: the job was cancelled, or ended elsewh
 class Manager:
     """One manager process's work.
 
-    ``jobs_at_once`` is how many jobs it scans at the same time; those that are only read or paused don't count.
-    ``scan_attempts`` is how often a scan is tried when all addresses fail.
+    ``pool`` gives the sessions that it scans with; whoever made it closes it. ``jobs_at_once`` is how many jobs it
+    scans at the same time; those that are only read or paused don't count. ``waits_at_start``: a job none of whose
+    addresses has ever answered is waited for as well; off where somebody sits there who may have mistyped one.
+    ``on_scanning`` is told when a scan begins (True) and when it ends.
     """
 
     def __init__(
         self,
         broker: Broker,
         settings: Settings,
+        pool: SessionPool,
         *,
         name: str = "",
         fleet_driver: FleetRunner | None = None,
         jobs_at_once: int = 4,
         exit_when_idle: float | None = None,
-        scan_attempts: int = 5,
-        opener: Opener = open_session,
+        waits_at_start: bool = True,
+        on_scanning: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.broker = broker
         self.settings = settings
@@ -80,8 +87,9 @@ class Manager:
         self.fleet_driver = fleet_driver
         self.jobs_at_once = jobs_at_once
         self.exit_when_idle = exit_when_idle
-        self.scan_attempts = scan_attempts
-        self._opener = opener
+        self.waits_at_start = waits_at_start
+        self._pool = pool
+        self._on_scanning = on_scanning
         self._scanning: set[str] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -169,7 +177,7 @@ class Manager:
         except BrokerError as error:
             if not error.transient and not self._may_have_machines:
                 raise
-            log.warning("claiming a job: %s", error)
+            outage_log(self.broker).failed(f"claiming a job: {error}")
             return None
 
     # -- one job ---------------------------------------------------------------------------------------------------
@@ -196,7 +204,7 @@ class Manager:
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a broker call while its failure is transient, for as long as a lease lasts."""
-        return await persist(call, self.settings.lease.lease_seconds)
+        return await persist(call, self.settings.lease.lease_seconds, outage_log(self.broker))
 
     async def _renew(self, lease: JobLease) -> None:
         """Returns when the lease is lost."""
@@ -208,7 +216,7 @@ class Manager:
             except LeaseLost:
                 return
             except BrokerError as error:
-                log.warning("renewing job %s: %s", lease.job.job_id, error)
+                outage_log(self.broker).failed(f"renewing job {lease.job.job_id}: {error}")
 
     async def _manage(self, lease: JobLease) -> None:
         job = lease.job
@@ -232,7 +240,7 @@ class Manager:
             await self._set_state(job.job_id, JobState.FAILED, f"{type(error).__name__}: {error}")
         finally:
             self._scanning.discard(job.job_id)
-        await self._wait_until_settled(job.job_id)
+        await self._wait_until_settled(job)
 
     async def _set_state(self, job_id: str, state: JobState, reason: str = "") -> bool:
         """Whether the job could be moved there: not if it was cancelled meanwhile."""
@@ -242,63 +250,97 @@ class Manager:
             return False
         return True
 
-    async def _wait_until_settled(self, job_id: str) -> None:
+    async def _wait_until_settled(self, job: WarmJob) -> None:
         wait = 0.02
+        still = _Still(time.monotonic())
         while True:
-            status = await self._persist(lambda: self.broker.status(job_id))
-            if status.state.final and await self._set_state(job_id, status.state):
-                log.info("job %s is %s", job_id, status.state)
+            status = await self._persist(lambda: self.broker.status(job.job_id))
+            if status.state.final and await self._set_state(job.job_id, status.state):
+                log.info("job %s is %s", job.job_id, status.state)
                 return
+            if still.due(status, time.monotonic()):
+                await self._look_whether_reached(job)
             await asyncio.sleep(wait)
             wait = min(self.settings.lease.poll_seconds, wait * 2)
 
+    async def _look_whether_reached(self, job: WarmJob) -> None:
+        """Fails a job none of whose addresses has answered for as long as the patience lasts."""
+        patience = self.settings.lease.patience_seconds
+        mounts = _mounts(job)
+        if not mounts or not patience:
+            return
+        away = await self._pool.reach(mounts)
+        if away >= patience:
+            problems = "; ".join(self._pool.problems(mounts))
+            reason = f"no mount address has answered for {away:.0f} s: {problems}"
+            log.error("job %s failed: %s", job.job_id, reason)
+            await self._set_state(job.job_id, JobState.FAILED, reason)
+
     async def _scan_with_retries(self, job: WarmJob) -> None:
-        for attempt in range(1, self.scan_attempts + 1):
+        """Scans a job, again and again where its addresses fail meanwhile, for as long as the patience lasts.
+
+        Raises:
+            TransportError: none of its addresses has answered for so long.
+        """
+        patience = self.settings.lease.patience_seconds
+        mounts = _mounts(job)
+        reached = False
+        failing_since = 0.0
+        while True:
+            began = time.monotonic()
             try:
-                await self._scan(job)
+                async with self._pool.scope() as scope:
+                    sessions = await open_sessions(job, scope)
+                    reached = True
+                    await self._scan(job, sessions)
                 return
             except TransportError as error:
-                if attempt == self.scan_attempts:
+                now = time.monotonic()
+                if not failing_since or now - began > patience:
+                    failing_since = now
+                limit = UNKNOWN_HOST_SECONDS if isinstance(error, UnknownHost) and not reached else patience
+                if not mounts or not (reached or self.waits_at_start) or (limit and now - failing_since > limit):
                     raise
-                wait = min(60.0, SCAN_RETRY_SECONDS * 2 ** (attempt - 1))
-                log.warning("job %s: %s; scanning again in %.0f s", job.job_id, error, wait)
-                await asyncio.sleep(wait)
+                log.info("job %s: %s; it is scanned again when an address answers", job.job_id, error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(limit or None):
+                        await asyncio.sleep(SCAN_RETRY_SECONDS)
+                        await self._pool.wait_until_up(mounts)
 
-    async def _scan(self, job: WarmJob) -> None:
+    async def _scan(self, job: WarmJob, sessions: Sequence[Session]) -> None:
         """Scans the whole tree, and records its totals. Raises ``_Ended`` if the job ends meanwhile."""
         counter = ScanCounter()
         gate = _Gate()
-        scan = asyncio.create_task(self._publish_all(job, counter, gate))
+        scan = asyncio.create_task(self._publish_all(job, sessions, counter, gate))
         watcher = asyncio.create_task(self._watch(job.job_id, counter, gate))
         try:
+            self._on_scanning(True)
             await asyncio.wait([scan, watcher], return_when=asyncio.FIRST_COMPLETED)
             if watcher.done():
                 watcher.result()
                 raise _Ended
             scan.result()
         finally:
-            await end_tasks(scan)
-            await end_tasks(watcher)
+            await end_tasks(scan, watcher)
+            self._on_scanning(False)
         await self._persist(lambda: self.broker.record_scan(job.job_id, counter.totals(finished=True)))
 
-    async def _publish_all(self, job: WarmJob, counter: ScanCounter, gate: _Gate) -> None:
+    async def _publish_all(self, job: WarmJob, sessions: Sequence[Session], counter: ScanCounter, gate: _Gate) -> None:
         file_list = self.broker.file_list(job.job_id) if job.has_file_list else None
-        async with SessionPool(self.settings, self._opener) as pool:
 
-            async def publish(items: Sequence[WorkItem]) -> None:
-                await gate.pass_through()
-                await self._persist(lambda: self.broker.publish(items))
+        async def publish(items: Sequence[WorkItem]) -> None:
+            await gate.pass_through()
+            await self._persist(lambda: self.broker.publish(items))
 
-            sessions = await open_sessions(job, pool)
-            await scan_tree(
-                job,
-                sessions,
-                self.settings.plan,
-                counter,
-                publish,
-                message_bytes=self.broker.max_message_bytes,
-                file_list=file_list,
-            )
+        await scan_tree(
+            job,
+            sessions,
+            self.settings.plan,
+            counter,
+            publish,
+            message_bytes=self.broker.max_message_bytes,
+            file_list=file_list,
+        )
         await gate.pass_through()
 
     async def _watch(self, job_id: str, counter: ScanCounter, gate: _Gate) -> None:
@@ -316,7 +358,7 @@ class Manager:
                     self._scanning.add(job_id)
                 await self.broker.record_scan(job_id, counter.totals())
             except BrokerError as error:
-                log.warning("recording the scan of job %s: %s", job_id, error)
+                outage_log(self.broker).failed(f"recording the scan of job {job_id}: {error}")
 
 
 class _Gate:
@@ -335,3 +377,26 @@ class _Gate:
     async def pass_through(self) -> None:
         """Waits while the job is paused."""
         await self._open.wait()
+
+
+class _Still:
+    """Tells when a job has not moved for some time, and again as often while it does not."""
+
+    def __init__(self, now: float) -> None:
+        self._moved_at = now
+        self._seen: object = None
+
+    def due(self, status: JobStatus, now: float) -> bool:
+        """Whether it is time to look why; a paused job stands still on purpose."""
+        seen = (status.state, status.settled_items, sum(tally.bytes for tally in status.tallies))
+        if seen != self._seen or status.state is JobState.PAUSED:
+            self._seen, self._moved_at = seen, now
+        if now - self._moved_at < STILL_SECONDS:
+            return False
+        self._moved_at = now
+        return True
+
+
+def _mounts(job: WarmJob) -> list[Mount]:
+    """What opens the mount addresses of a job; none for files of this machine."""
+    return [Mount.of(job.access, address, job.warm_path) for address in job.access.addresses]

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import multiprocessing
-import signal
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 
 from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.config import Settings
-from cachewarmer.errors import BrokerError, CacheWarmerError, UsageError
+from cachewarmer.errors import UsageError
 from cachewarmer.manager import Manager
-from cachewarmer.model import JobState, JobStatus, ScanTotals, Tally, WarmJob, WorkItem
+from cachewarmer.model import JobState, JobStatus, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets import open_session
+from cachewarmer.targets.breaker import Outage
 from cachewarmer.targets.pool import SessionPool
-from cachewarmer.worker.worker import Worker, with_share
-
-log = logging.getLogger(__name__)
-
-STATUS_SECONDS = 0.25
-"""Between two looks at the job."""
-STOP_SECONDS = 0.7
-"""How long the readers may take to finish what they hold after an interrupt."""
-READER_RESTARTS = 3
-"""How often a reader process that died is replaced before the job is left as it is."""
+from cachewarmer.worker import Worker
+from cachewarmer.worker.processes import STATUS_SECONDS, STOP_SECONDS, ReaderHere, ReaderProcesses, Readers
+from cachewarmer.worker.share import reader_count, shares, with_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +46,14 @@ async def warm(
     resume: str | None = None,
     file_list: AsyncIterable[bytes] | None = None,
     prepare: Callable[[], None] | None = None,
+    on_outages: Callable[[Sequence[Outage]], None] = lambda _: None,
 ) -> JobStatus:
     """Warms one job with this machine alone and returns its status: final, or as far as it came when ``stop`` was set.
 
     The statuses that ``on_status`` gets also count what is read of items that have no receipt yet.
+
+    ``on_outages`` gets the addresses that do not answer at present, each with when that began, just before each status;
+    most of the time there are none.
 
     ``prepare`` is called first in each further process (it must pickle): the place to set up logging.
     ``resume`` goes on with an earlier job instead (``""``: the latest unfinished one); ``job`` is then None.
@@ -80,30 +72,29 @@ async def warm(
             if status.state.final:
                 return status
             raise UsageError(f"job {job_id} is being warmed by another process")
-        share = max(1, processes)
+        count = reader_count(settings.nfs.window_calls, processes) if processes > 1 else 1
         ended = asyncio.Event()
-        manager = Manager(broker, settings, scan_attempts=1)
-        tasks = [asyncio.create_task(manager.manage(lease, ended))]
-        in_hand: dict[int, Tally] = {}
-        try:
-            if share == 1:
-                reader = Worker(broker, settings, job_id=job_id)
-                tasks.append(asyncio.create_task(reader.run(ended)))
-            else:
-                shared = with_share(settings, share)
-                tasks.append(
-                    asyncio.create_task(_run_readers(broker_url, shared, job_id, share, ended, in_hand, prepare))
-                )
+        first = shares(settings.nfs.window_calls, count, scanning=True)
+        async with SessionPool(
+            settings if count == 1 else with_share(settings, first.scan, count), open_session
+        ) as pool:
+            readers: Readers = (
+                ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
+                if count == 1
+                else ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
+            )
+            manager = Manager(broker, settings, pool, waits_at_start=False, on_scanning=readers.on_scanning)
+            tasks = [asyncio.create_task(manager.manage(lease, ended)), asyncio.create_task(readers.run(ended))]
 
             def show(status: JobStatus) -> None:
-                if share == 1:
-                    in_hand[0] = reader.in_hand()
-                on_status(replace(status, tallies=(*status.tallies, *in_hand.values())))
+                on_outages(readers.outages())
+                on_status(replace(status, tallies=(*status.tallies, *readers.in_hand())))
 
-            status = await _watch(broker, job_id, show, stop, tasks)
-        finally:
-            ended.set()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                status = await _watch(broker, job_id, show, stop, tasks)
+            finally:
+                ended.set()
+                await asyncio.gather(*tasks, return_exceptions=True)
         await _settle(broker, lease, status)
         return await broker.status(job_id)
 
@@ -161,100 +152,6 @@ async def _begin(
     if status.state is JobState.PAUSED:
         await broker.set_state(resume, status.resumed)
     return resume
-
-
-# -- several reader processes --------------------------------------------------------------------------------------
-
-
-async def _run_readers(
-    broker_url: str,
-    settings: Settings,
-    job_id: str,
-    count: int,
-    stop: asyncio.Event,
-    in_hand: dict[int, Tally],
-    prepare: Callable[[], None] | None,
-) -> None:
-    """Runs reader processes until ``stop``; replaces one that dies a few times, then gives up.
-
-    ``in_hand`` gets what each last said of its unfinished items, by process id.
-
-    Raises:
-        CacheWarmerError: readers keep dying.
-    """
-    context = multiprocessing.get_context("spawn")
-    readers: list[tuple[SpawnProcess, Connection]] = []
-    deaths = 0
-    try:
-        while not stop.is_set():
-            for reader, channel in [one for one in readers if not one[0].is_alive()]:
-                readers.remove((reader, channel))
-                channel.close()
-                in_hand.pop(reader.pid or 0, None)
-                deaths += 1
-                log.warning("a reader process ended with %s", reader.exitcode)
-                if deaths > READER_RESTARTS:
-                    raise CacheWarmerError(f"the reader processes keep ending (last: {reader.exitcode})")
-            while len(readers) < count:
-                ours, theirs = context.Pipe()
-                reader = context.Process(
-                    target=_reader_process, args=(broker_url, settings, job_id, count, theirs, prepare)
-                )
-                reader.start()
-                theirs.close()
-                readers.append((reader, ours))
-            for reader, channel in readers:
-                with contextlib.suppress(EOFError, OSError):  # it has just died: the next turn sees to that
-                    while channel.poll():
-                        in_hand[reader.pid or 0] = channel.recv()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), STATUS_SECONDS)
-    finally:
-        in_hand.clear()
-        for _, channel in readers:
-            channel.close()
-        deadline = time.monotonic() + 2 * STOP_SECONDS
-        while any(reader.is_alive() for reader, _ in readers) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        for reader, _ in readers:
-            reader.kill()
-            reader.join()
-
-
-def _reader_process(
-    broker_url: str,
-    settings: Settings,
-    job_id: str,
-    count: int,
-    channel: Connection,
-    prepare: Callable[[], None] | None,
-) -> None:
-    """The body of a reader process: works until the parent closes its end of the channel, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if prepare is not None:
-        prepare()
-    with contextlib.suppress(BrokerError, KeyboardInterrupt):
-        eventloop.run(_read_until_closed(broker_url, settings, job_id, count, channel))
-
-
-async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, count: int, channel: Connection) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(channel.fileno(), stop.set)
-    async with open_broker(broker_url, settings.lease) as broker:
-        worker = Worker(broker, settings, job_id=job_id, sharers=count)
-        telling = asyncio.create_task(_tell(worker, channel))
-        try:
-            await worker.run(stop)
-        finally:
-            await eventloop.end_tasks(telling)
-
-
-async def _tell(worker: Worker, channel: Connection) -> None:
-    """Tells the parent how it goes, until that is gone."""
-    with contextlib.suppress(OSError):
-        while True:
-            await asyncio.sleep(STATUS_SECONDS)
-            channel.send(worker.in_hand())
 
 
 # -- scan only -----------------------------------------------------------------------------------------------------

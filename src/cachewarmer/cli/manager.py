@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cachewarmer.config import Settings
     from cachewarmer.fleet.base import Fleet
     from cachewarmer.fleet.driver import FleetDriver
+    from cachewarmer.targets.pool import SessionPool
 
 JOBS_AT_ONCE = 4
 
@@ -73,21 +74,25 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     from cachewarmer import notify
     from cachewarmer.cli import inputs
     from cachewarmer.manager import Manager
+    from cachewarmer.targets import open_session
+    from cachewarmer.targets.pool import SessionPool
 
     settings = inputs.settings(chosen.reading, chosen.fleet)
     fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
     broker = inputs.broker(chosen.broker, settings)
-    driver = _driver(broker, fleet, settings) if fleet is not None else None
+    pool = SessionPool(settings, open_session)
+    driver = _driver(broker, fleet, settings, pool) if fleet is not None else None
     try:
         # Before we say that we are ready: what can't work is to fail at the start.
         if driver is not None:
             await driver.check()  # and the broker, which there is time to wait for, is the manager's to open
         else:
             await broker.open()
-        async with notify.service():
+        async with notify.service(), pool:
             await Manager(
                 broker,
                 settings,
+                pool,
                 name=chosen.service.name,
                 fleet_driver=driver,
                 jobs_at_once=chosen.jobs_at_once,
@@ -98,14 +103,14 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     return WARM
 
 
-def _driver(broker: Broker, fleet: Fleet, settings: Settings) -> FleetDriver:
+def _driver(broker: Broker, fleet: Fleet, settings: Settings, pool: SessionPool) -> FleetDriver:
     """Drives ``fleet``, with a worker of this process for what needs no machine."""
     from cachewarmer.config import process_name
     from cachewarmer.fleet.driver import FleetDriver
-    from cachewarmer.worker.worker import Worker
+    from cachewarmer.worker import Worker
 
     async def work_beside(stop: asyncio.Event) -> None:
-        await Worker(broker, settings, name=f"{process_name()}.beside").run(stop)
+        await Worker(broker, settings, pool, name=f"{process_name()}.beside").run(stop)
 
     return FleetDriver(broker, fleet, settings.fleet, beside=work_beside)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cachewarmer.broker.base import Broker
     from cachewarmer.targets.pool import Opener
-    from cachewarmer.worker.worker import Worker
+    from cachewarmer.worker import Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,17 +82,22 @@ def run(chosen: WorkerOptions) -> int:
 async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer import notify
     from cachewarmer.cli import inputs
-    from cachewarmer.worker.worker import Worker
+    from cachewarmer.targets.pool import SessionPool
+    from cachewarmer.worker import Worker
 
     settings = inputs.settings(chosen.reading)
-    async with inputs.broker(chosen.broker, settings) as broker, notify.service():
+    async with (
+        inputs.broker(chosen.broker, settings) as broker,
+        notify.service(),
+        SessionPool(settings, _opener(chosen.transport)) as pool,
+    ):
         worker = Worker(
             broker,
             settings,
+            pool,
             name=chosen.service.name,
             exit_when_idle=chosen.service.exit_when_idle,
             max_bandwidth=chosen.max_bandwidth,
-            opener=_opener(chosen.transport),
         )
         async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
             await worker.run(stop)

@@ -125,6 +125,9 @@ class Session(ABC):
         """
         return 0.0
 
+    def set_window(self, calls: int) -> None:  # noqa: B027  # for those that have one
+        """Changes how many calls may be in flight; those that are go on."""
+
     def heard(self) -> object:
         """A value that stays equal for as long as calls are in flight and nothing at all is received.
 

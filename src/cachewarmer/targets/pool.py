@@ -32,9 +32,10 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from cachewarmer.config import Settings
-from cachewarmer.errors import CacheWarmerError, OwnResourceError, TransportError
+from cachewarmer.errors import CacheWarmerError, OwnResourceError, ReplyTimeout, TransportError, one_line
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.outage import OutageLog
+from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.breaker import Breaker, Outage
 
@@ -49,6 +50,8 @@ LOOK_SECONDS = 5.0
 calls and never answers would otherwise be noticed only by the reply timeout of many calls."""
 PROBE_SECONDS = 10.0
 """A probe without an answer for this long has failed."""
+FORGET_SECONDS = 300.0
+"""An address that is down and that nobody has wanted to use for this long is forgotten, and not probed any more."""
 
 
 class SessionSource(Protocol):
@@ -89,6 +92,10 @@ class _Line:
     probing: asyncio.Task[None] | None = None
     heard: dict[Session, object] = field(default_factory=dict)
     """What each session had received at the last look."""
+    waiting: int = 0
+    """Callers that wait for the address."""
+    wanted_at: float = 0.0
+    """When somebody last wanted to use it."""
 
 
 class SessionPool:
@@ -176,7 +183,10 @@ class SessionPool:
                 opened = self._opened.get(key)
         opened.lent += 1
         try:
-            return await asyncio.shield(opened.opening)
+            session = await asyncio.shield(opened.opening)
+            if opened.lent == 1:
+                self._share_window(line)
+            return session
         except BaseException as error:
             opened.lent -= 1
             if isinstance(error, CacheWarmerError) and self._opened.get(key) is opened:
@@ -190,7 +200,22 @@ class SessionPool:
         if opened is not None:
             opened.lent -= 1
             opened.used_at = self._clock()
+            if not opened.lent:
+                self._share_window(self._line(mount))
         self._returned.set()
+
+    def set_window(self, calls: int) -> None:
+        """Changes how many calls this process may have in flight at each address."""
+        nfs = replace(self.settings.nfs, window_calls=max(1, calls))
+        self.settings = replace(self.settings, nfs=nfs)
+        for line in self._lines.values():
+            self._share_window(line)
+
+    def _share_window(self, line: _Line) -> None:
+        """One window an address: where several sessions of it are in use (other exports, other uids), each has a part."""
+        lent = [session for key, session in line.sessions.items() if self._opened[key].lent]
+        for number, session in enumerate(lent):
+            session.set_window(max(1, (self.settings.nfs.window_calls + number) // len(lent)))
 
     async def _open(self, mount: Mount, line: _Line) -> Session:
         line.mount = mount
@@ -202,7 +227,7 @@ class SessionPool:
                     raise
                 session = await self._opener(mount, self.settings)
         except TransportError as error:
-            self._fail(line, str(error))
+            self._fail(line, error)
             raise
         line.sessions[_key(mount)] = session
         self._line_of[session] = line
@@ -231,18 +256,20 @@ class SessionPool:
 
     async def _close(self, key: Mount) -> None:
         opened = self._opened.pop(key)
-        line = self._line(key)
-        session = line.sessions.pop(key, None)
         self._returned.set()
-        if not opened.opening.cancelled() and opened.opening.exception() is None and session is not None:
-            line.heard.pop(session, None)
-            await session.close()
+        if opened.opening.cancelled() or opened.opening.exception() is not None:
+            return
+        session = opened.opening.result()
+        line = self._line_of[session]
+        line.sessions.pop(key, None)
+        line.heard.pop(session, None)
+        await session.close()
 
     # -- what is up ------------------------------------------------------------------------------------------------
 
     def failed(self, place: Mount | Session, error: TransportError) -> None:
         """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
-        self._fail(self._find(place), str(error))
+        self._fail(self._find(place), error)
 
     def usable(self, place: Mount | Session) -> bool:
         """Whether an address may be used now."""
@@ -268,15 +295,25 @@ class SessionPool:
             if left is not None and left <= 0:
                 raise self._problem(max(lines, key=lambda line: line.breaker.address), patience)
             waits = [asyncio.ensure_future(line.up.wait()) for line in lines]
+            for line in lines:
+                line.waiting += 1
             try:
                 await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                for line in lines:
+                    line.waiting -= 1
+                    line.wanted_at = self._clock()
                 await end_tasks(*waits)
 
     def outages(self) -> tuple[Outage, ...]:
         """The addresses that are down now: for showing how it goes."""
         found = (line.breaker.outage for line in self._lines.values())
         return tuple(one for one in found if one is not None)
+
+    def problems(self, mounts: Sequence[Mount]) -> list[str]:
+        """Why each of these addresses that is down can't be reached, each in one line."""
+        lines = (self._line(mount) for mount in mounts)
+        return [str(self._problem(line)) for line in lines if line.breaker.is_open]
 
     @property
     def reaches_nothing(self) -> bool:
@@ -297,6 +334,7 @@ class SessionPool:
             name = mount.address or "the files of this machine"
             line = self._lines[endpoint] = _Line(Breaker(name), OutageLog(log, name, self._clock))
             line.up.set()
+        line.wanted_at = self._clock()
         return line
 
     def _find(self, place: Mount | Session) -> _Line:
@@ -305,10 +343,12 @@ class SessionPool:
     def _problem(self, line: _Line, seconds: float = 0.0) -> TransportError:
         outage = line.breaker.outage
         problem = outage.problem if outage is not None else "no answer"
-        named = problem if line.breaker.address in problem else f"{line.breaker.address}: {problem}"
-        return TransportError(f"{named} (no answer for {seconds:.0f} s)" if seconds else named)
+        if seconds:
+            problem = f"{problem} (no answer for {seconds:.0f} s)"
+        return ReplyTimeout(problem, address=line.breaker.address)
 
-    def _fail(self, line: _Line, problem: str) -> None:
+    def _fail(self, line: _Line, error: TransportError) -> None:
+        problem = _without_address(error)
         if line.breaker.failed(self._clock(), problem):
             line.up.clear()
             self._tell(line, problem)
@@ -322,15 +362,25 @@ class SessionPool:
         breaker = line.breaker
         while breaker.is_open:
             await asyncio.sleep(breaker.probe_in(self._clock()))
+            if self._unwanted(line):
+                for key in list(line.sessions):
+                    await self._close(key)
+                self._lines = {endpoint: one for endpoint, one in self._lines.items() if one is not line}
+                return
             try:
                 await self._probe(line)
             except TransportError as error:
-                breaker.probe_failed(self._clock(), str(error))
-                self._tell(line, str(error))
+                problem = _without_address(error)
+                breaker.probe_failed(self._clock(), problem)
+                self._tell(line, problem)
             else:
                 breaker.answered(self._clock())
         line.up.set()
         line.log.answered()
+
+    def _unwanted(self, line: _Line) -> bool:
+        in_use = line.waiting or any(self._opened[key].lent for key in line.sessions)
+        return not in_use and self._clock() - line.wanted_at > FORGET_SECONDS
 
     async def _probe(self, line: _Line) -> None:
         """Asks an address whether it answers: by one call of a session, or by opening one where there is none.
@@ -347,7 +397,7 @@ class SessionPool:
                 session = await self._opener(line.mount, self.settings)
                 await session.close()
         except TimeoutError as error:
-            raise TransportError(f"no answer within {PROBE_SECONDS:g} s") from error
+            raise ReplyTimeout(f"no answer within {PROBE_SECONDS:g} s") from error
         except TransportError:
             raise
         except CacheWarmerError as error:
@@ -359,7 +409,7 @@ class SessionPool:
         try:
             await self._probe(line)
         except TransportError as error:
-            self._fail(line, str(error))
+            self._fail(line, error)
 
     # -- looking after them ----------------------------------------------------------------------------------------
 
@@ -381,7 +431,7 @@ class SessionPool:
         except TransportError as error:
             if any(session.heard() != heard[session] for session in lent):
                 return  # it answers others: slow it may be, but it is not away
-            self._fail(line, str(error))
+            self._fail(line, error)
             for session in lent:
                 session.interrupt(self._problem(line))
 
@@ -432,3 +482,8 @@ class PoolScope:
 def _key(mount: Mount) -> Mount:
     """The session that a mount is read through: its path matters only where the export must be found by it."""
     return replace(mount, path="") if mount.export else mount
+
+
+def _without_address(error: CacheWarmerError) -> str:
+    """An error in one line that leaves out which address it is about."""
+    return one_line(error.problem, error.doing, to_text(error.subject), "", error.advice)

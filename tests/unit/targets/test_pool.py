@@ -121,11 +121,11 @@ async def test_a_failed_address_is_down_until_it_answers(pool, openings):
     """Nobody tries it meanwhile; the first answered probe brings it back."""
     async with pool.scope() as scope:
         session = await scope.session(A)
-        session.down = ConnectFailed("a: refused")
-        pool.failed(session, ConnectFailed("a: refused"))
+        session.down = ConnectFailed("refused", address="a")
+        pool.failed(session, ConnectFailed("refused", address="a"))
         assert not pool.usable(A)
         assert not pool.usable(session)
-        assert [(one.address, one.problem) for one in pool.outages()] == [("a", "a: refused")]
+        assert [(one.address, one.problem) for one in pool.outages()] == [("a", "refused")]
         assert pool.reaches_nothing
         with pytest.raises(TransportError, match="a: refused"):
             async with pool.lend(A):
@@ -138,7 +138,7 @@ async def test_a_failed_address_is_down_until_it_answers(pool, openings):
 
 
 async def test_an_address_that_was_never_opened_is_probed_by_opening_it(pool, openings):
-    openings.errors["a"] = ConnectFailed("a: refused")
+    openings.errors["a"] = ConnectFailed("refused", address="a")
     with pytest.raises(ConnectFailed):
         async with pool.lend(A):
             pass
@@ -149,7 +149,7 @@ async def test_an_address_that_was_never_opened_is_probed_by_opening_it(pool, op
 
 async def test_any_other_answer_than_silence_is_an_answer(pool, openings):
     """A server that refuses the export is there: whoever asks next is told of the refusal, not of an outage."""
-    openings.errors["a"] = ConnectFailed("a: refused")
+    openings.errors["a"] = ConnectFailed("refused", address="a")
     with pytest.raises(ConnectFailed):
         async with pool.lend(A):
             pass
@@ -161,7 +161,7 @@ async def test_any_other_answer_than_silence_is_an_answer(pool, openings):
 
 
 async def test_the_first_of_several_that_is_up_is_given(pool, openings):
-    openings.errors["a"] = ConnectFailed("a: refused")
+    openings.errors["a"] = ConnectFailed("refused", address="a")
     with pytest.raises(ConnectFailed):
         async with pool.lend(A):
             pass
@@ -171,7 +171,7 @@ async def test_the_first_of_several_that_is_up_is_given(pool, openings):
 
 async def test_patience_ends_with_the_address_and_its_problem(openings):
     """All addresses down for that long: one line that names one, why, and for how long."""
-    openings.errors = {"a": ConnectFailed("a: refused"), "b": ConnectFailed("b: refused")}
+    openings.errors = {"a": ConnectFailed("refused", address="a"), "b": ConnectFailed("refused", address="b")}
     async with SessionPool(settings(0.05), openings) as pool:
         for mount in (A, B):
             with pytest.raises(ConnectFailed):
@@ -189,7 +189,7 @@ async def test_a_silent_address_in_use_is_probed_and_interrupted(openings, monke
     interrupted = asyncio.Event()
     async with SessionPool(settings(), openings) as pool, pool.lend(A) as session:
         session.silent = True
-        session.down = TransportError("a: no reply")
+        session.down = TransportError("no reply", address="a")
         session.interrupt = lambda error: interrupted.set()
         await interrupted.wait()
         assert not pool.usable(A)
@@ -204,7 +204,7 @@ async def test_a_slow_address_is_not_interrupted(openings, monkeypatch):
         async def slow_probe():
             session.probes += 1
             session.reads.append((b"f", 0, 1))
-            raise TransportError("a: no reply")
+            raise TransportError("no reply", address="a")
 
         session.probe = slow_probe
         while session.probes < 3:

@@ -32,6 +32,8 @@ FLAGS = FlagSet(
         ),
         Flag(name="exclusionCsv", text="patterns of the file names to leave out (default: none)"),
         Flag(name="maxFileSizeBytes", default="0", text="leave out larger files; 0: no limit"),
+        Flag(name="uid", text="user to read as on the wire (default: what the workers are set to, which is root)"),
+        Flag(name="gid", text="group to read as on the wire (default: as for -uid)"),
         *STORAGE,
         Flag(name="blockUntilWarm", switch=True, text="wait until the job is done, and exit with its outcome"),
     ),
@@ -76,6 +78,8 @@ def job(values: Values) -> WarmJob:
             access=Access(
                 addresses=parse_addresses(",".join(values.csv("warmTargetMountAddresses"))),
                 export=clean_path(values.text("warmTargetExportPath")),
+                uid=_wire_id(values, "uid"),
+                gid=_wire_id(values, "gid"),
             ),
             wanted=replace(
                 FIRST_GENERATION,
@@ -89,3 +93,13 @@ def job(values: Values) -> WarmJob:
         raise UsageError.like(error) from error
     FileFilter(made.wanted.include, made.wanted.exclude)
     return made
+
+
+def _wire_id(values: Values, flag: str) -> int:
+    """A user or group id; -1 where it is not given."""
+    from cachewarmer.wire import MAX_ID
+
+    number = values.number(flag, -1)
+    if number > MAX_ID:
+        raise UsageError(f"-{flag} must be a number from 0 to {MAX_ID}, not {number}")
+    return max(-1, number)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
 from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
+from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.memory import MemorySession, opener
 
@@ -16,9 +17,9 @@ ITEMS = 12
 class Racing(Worker):
     """All that is held ends just while the loop finds that it holds enough."""
 
-    async def _claim_and_take(self, reader, most):
-        taken = await super()._claim_and_take(reader, most)
-        while not most and self._held:
+    async def _claim_and_take(self, wanted):
+        taken = await super()._claim_and_take(wanted)
+        while not wanted and self._held:
             await asyncio.sleep(0.001)
         return taken
 
@@ -39,7 +40,7 @@ async def test_what_ends_while_enough_is_held_is_not_missed(tmp_path):
                 for number in range(ITEMS)
             ]
         )
-        working = asyncio.create_task(Racing(broker, SETTINGS, opener=opener(session)).run(stop))
+        working = asyncio.create_task(Racing(broker, SETTINGS, SessionPool(SETTINGS, opener(session))).run(stop))
         while (await broker.status("j1")).settled_items < ITEMS:
             await asyncio.sleep(0.02)
         stop.set()
