@@ -374,8 +374,18 @@ def state_directory() -> Path:
 
 
 def default_broker_url() -> str:
-    """The broker when none is named: SQLite in the user's state directory."""
-    return os.environ.get("CACHEWARMER_BROKER") or f"sqlite:///{state_directory() / 'cachewarmer.db'}"
+    """The broker when none is named: the environment's, else SQLite in the user's state directory."""
+    return environment_broker_url() or broker_url_in(state_directory())
+
+
+def environment_broker_url() -> str:
+    """``CACHEWARMER_BROKER``; empty where it is not set."""
+    return os.environ.get("CACHEWARMER_BROKER", "")
+
+
+def broker_url_in(directory: Path) -> str:
+    """The URL of the embedded broker with its file in a directory."""
+    return f"sqlite:///{directory / 'cachewarmer.db'}"
 
 
 def process_name() -> str:
