@@ -106,7 +106,7 @@ def log_to_stderr(verbose: bool, quiet: bool = False, service: bool = False) -> 
     if not service and not verbose:
         # A job's failure is what the command itself ends with.
         logging.getLogger("cachewarmer.manager").setLevel(logging.CRITICAL)
-    for noisy in ("azure", "asyncio", "urllib3", "aiohttp"):
+    for noisy in ("asyncio", "urllib3", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if not verbose:
         if not sys.warnoptions:
