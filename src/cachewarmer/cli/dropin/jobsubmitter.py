@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import submit
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, Values
 from cachewarmer.cli.options import Output
+from cachewarmer.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
     from cachewarmer.model import WarmJob
@@ -30,6 +32,8 @@ FLAGS = FlagSet(
         ),
         Flag(name="exclusionCsv", text="patterns of the file names to leave out (default: none)"),
         Flag(name="maxFileSizeBytes", default="0", text="leave out larger files; 0: no limit"),
+        Flag(name="uid", text="user to read as on the wire (default: what the workers are set to, which is root)"),
+        Flag(name="gid", text="group to read as on the wire (default: as for -uid)"),
         *STORAGE,
         Flag(name="blockUntilWarm", switch=True, text="wait until the job is done, and exit with its outcome"),
     ),
@@ -66,16 +70,36 @@ def job(values: Values) -> WarmJob:
         UsageError: an address, a path, a pattern or a number does not make sense.
     """
     from cachewarmer.filters import FileFilter
-    from cachewarmer.model import WarmJob
+    from cachewarmer.model import FIRST_GENERATION, Access, WarmJob
     from cachewarmer.target import clean_path, parse_addresses
 
-    made = WarmJob(
-        mount_addresses=parse_addresses(",".join(values.csv("warmTargetMountAddresses")), "-warmTargetMountAddresses"),
-        export_path=clean_path(values.text("warmTargetExportPath")),
-        warm_path=clean_path(values.text("warmTargetPath")),
-        inclusion=values.csv("inclusionCsv"),
-        exclusion=values.csv("exclusionCsv"),
-        max_file_bytes=max(0, values.number("maxFileSizeBytes")),
-    )
-    FileFilter(made.inclusion, made.exclusion)
+    try:
+        made = WarmJob(
+            access=Access(
+                addresses=parse_addresses(",".join(values.csv("warmTargetMountAddresses"))),
+                export=clean_path(values.text("warmTargetExportPath")),
+                uid=_wire_id(values, "uid"),
+                gid=_wire_id(values, "gid"),
+            ),
+            wanted=replace(
+                FIRST_GENERATION,
+                include=values.csv("inclusionCsv"),
+                exclude=values.csv("exclusionCsv"),
+                max_file_bytes=max(0, values.number("maxFileSizeBytes")),
+            ),
+            warm_path=clean_path(values.text("warmTargetPath")),
+        )
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
+    FileFilter(made.wanted.include, made.wanted.exclude)
     return made
+
+
+def _wire_id(values: Values, flag: str) -> int:
+    """A user or group id; -1 where it is not given."""
+    from cachewarmer.wire import MAX_ID
+
+    number = values.number(flag, -1)
+    if number > MAX_ID:
+        raise UsageError(f"-{flag} must be a number from 0 to {MAX_ID}, not {number}")
+    return max(-1, number)

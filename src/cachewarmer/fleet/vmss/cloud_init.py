@@ -13,7 +13,8 @@ import shlex
 from collections.abc import Mapping
 from importlib import resources
 
-from cachewarmer.config import VmssSettings, azure_environment, proxies
+from cachewarmer.azure.endpoints import azure_environment
+from cachewarmer.config import VmssSettings, proxies
 from cachewarmer.errors import ConfigError
 from cachewarmer.fleet.base import WorkerLaunch
 
@@ -87,6 +88,7 @@ def launch_values(
         "AZURE_CLIENT_ID": client_id,
         "AZURE_STORAGE_ENDPOINT_SUFFIX": environment.endpoint_suffix,
         "CACHEWARMER_ALLOW_INTERNET": "1" if settings.allow_internet else "",
+        **launch.environment,
         **proxy,
     }
     if launch.storage_resource_group:  # where the key is looked up

@@ -60,6 +60,7 @@ class CallWindow:
         self.unfinished = 0
         """READ requests not yet done."""
         self._bytes = 0
+        self._replies = 0
         self._meta_in_flight = 0
         self._meta: deque[PendingCall] = deque()
         self._fresh: deque[Reading] = deque()
@@ -251,6 +252,7 @@ class CallWindow:
         now = channel.heard
         self._channels.answered()
         done = self._done
+        self._replies += len(events)
         channel.in_flight -= len(events)
         self.in_flight -= len(events)
         for event in events:
@@ -426,7 +428,7 @@ class CallWindow:
         """See ``Session.heard``."""
         if not (self.in_flight or self._has_work):
             return object()
-        return max((channel.heard for channel in self._channels.open), default=0.0)
+        return self._replies
 
     def interrupt(self, error: CacheWarmerError) -> None:
         """See ``Session.interrupt``."""
