@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 from cachewarmer.errors import UsageError
+from cachewarmer.model import Wanted
 from cachewarmer.nearmiss import NearMisses
 from cachewarmer.patterns import PathPattern, compile_path, compile_pattern, expand_braces
 
@@ -207,6 +209,20 @@ class FileFilter:
             rule.keeps and not SNAPSHOT_NAMES.isdisjoint(rule.text.split("/")) for rule in self.rules
         )
         """Whether a pattern asks for snapshots by name."""
+
+    @classmethod
+    def of(cls, wanted: Wanted, target: str = "") -> Self:
+        """The filter of what a job or an item wants."""
+        return cls(
+            wanted.include,
+            wanted.exclude,
+            rules=wanted.rules,
+            max_file_bytes=wanted.max_file_bytes,
+            min_file_bytes=wanted.min_file_bytes,
+            newer_than=wanted.newer_than,
+            go_rules=wanted.go_rules,
+            target=target,
+        )
 
     def wants_size(self, size: int, mtime: float) -> bool:
         """Whether a file of ``size`` bytes, modified at ``mtime`` (Unix seconds), is within the limits."""
