@@ -6,11 +6,13 @@ import os
 import socket
 import sys
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from cachewarmer.errors import ConfigError
+from cachewarmer.wire import MAX_ID
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -47,6 +49,11 @@ class NfsSettings:
     """A session that nothing has used for this long is closed."""
     privileged_port: bool | None = None
     """Bind a source port below 1024: True, False, or None to do it if we may."""
+    uid: int | None = None
+    gid: int | None = None
+    """AUTH_SYS user and group for jobs that name none; None: those of this process, or what the environment says."""
+    gids: tuple[int, ...] = ()
+    """Further AUTH_SYS groups, 16 at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +198,15 @@ class Settings:
     fleet: FleetSettings = field(default_factory=FleetSettings)
 
 
-_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool, "bool | None": bool}
+_KINDS: dict[str, Any] = {
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "bool": bool,
+    "bool | None": bool,
+    "int | None": int,
+    "tuple[int, ...]": list,
+}
 """What TOML may give for each type of setting."""
 
 
@@ -201,21 +216,47 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     Raises:
         ConfigError: the file can't be read, or a key or value in it is wrong.
     """
-    path = (os.environ if environment is None else environment).get("CACHEWARMER_CONFIG")
+    values = os.environ if environment is None else environment
+    path = values.get("CACHEWARMER_CONFIG")
     if not path:
-        return Settings()
+        return Settings(nfs=NfsSettings(**_wire_ids(values)))
     try:
         with open(path, "rb") as file:
             tables = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"configuration file {path}: {error}") from error
     made: dict[str, Any] = {}
+    tables.setdefault("nfs", {})
     for name, table in tables.items():
         group = _GROUPS.get(name)
         if group is None or not isinstance(table, dict):
             raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(_GROUPS)})")
         made[name] = _group(path, name, group, _with_vmss_table(table) if name == "fleet" else table)
-    return Settings(**made)
+    return Settings(**{**made, "nfs": replace(made["nfs"], **_wire_ids(values, tables["nfs"]))})
+
+
+WIRE_IDS = {"uid": "CACHEWARMER_NFS_UID", "gid": "CACHEWARMER_NFS_GID", "gids": "CACHEWARMER_NFS_GIDS"}
+"""Settings of [nfs] that a service's environment gives where its file does not: who it is to the NFS server."""
+
+
+def wire_environment(settings: NfsSettings) -> dict[str, str]:
+    """The variables that give another process the same user and groups on the wire."""
+    values = {"uid": settings.uid, "gid": settings.gid, "gids": ",".join(map(str, settings.gids)) or None}
+    return {WIRE_IDS[key]: str(value) for key, value in values.items() if value is not None}
+
+
+def _wire_ids(environment: Mapping[str, str], said: Collection[str] = ()) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, variable in WIRE_IDS.items():
+        text = environment.get(variable, "")
+        if not text or key in said:
+            continue
+        parts = text.split(",") if key == "gids" else [text]
+        if not all(part.strip().isdecimal() and int(part) <= MAX_ID for part in parts):
+            raise ConfigError(f"{variable} is {text!r}: must be a number from 0 to {MAX_ID}")
+        numbers = tuple(int(part) for part in parts)
+        made[key] = numbers if key == "gids" else numbers[0]
+    return made
 
 
 _GROUPS = {
@@ -252,12 +293,20 @@ def _group(path: str, name: str, group: Any, table: dict[str, Any]) -> Any:
         if within is not None and isinstance(value, dict):
             made[key] = _group(path, f"{name}.{key}", within, value)
             continue
-        wanted = _KINDS.get(known[key], ())
-        negative = not isinstance(value, str) and isinstance(value, wanted) and value < 0 and key != "max_price"
-        if negative or not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        if not _fits(key, known[key], value):
             raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {value!r}")
-        made[key] = value
+        made[key] = tuple(value) if isinstance(value, list) else value
     return group(**made)
+
+
+def _fits(key: str, kind: str, value: Any) -> bool:
+    """Whether a setting of this type can have this value."""
+    wanted = _KINDS.get(kind, ())
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        return False
+    if isinstance(value, list):
+        return all(_fits(key, "int", one) for one in value)
+    return isinstance(value, str) or key == "max_price" or value >= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

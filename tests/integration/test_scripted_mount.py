@@ -101,6 +101,14 @@ async def test_the_uid_that_was_chosen_is_the_one_that_asks():
             await opened(server, "/export", uid=1, gid=1)
 
 
+async def test_the_settings_uid_is_the_one_that_asks_where_the_job_names_none():
+    """What the installed services rest on: they run as one user and read as another."""
+    async with ScriptedServer({b"f": 1}, Faults(nfs_uid=4242)) as server:
+        assert await opened(server, "/export", replace(SETTINGS.nfs, uid=4242, gid=0)) == "/export"
+        with pytest.raises(MountError, match="uid"):
+            await opened(server, "/export", replace(SETTINGS.nfs, uid=4242), uid=1, gid=1)
+
+
 async def test_an_export_for_kerberos_alone_is_told():
     """The flavours of MNT's reply leave AUTH_SYS out."""
     async with ScriptedServer({}, Faults(mount_flavours=(390003,))) as server:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ log = logging.getLogger(__name__)
 
 DAMAGED_NAMED = 100
 """Damaged rows that are named in one process at most."""
-ROW_BORDER = b'"],["'
-"""Between two rows of a packed list of files."""
+ROW_BORDER = re.compile(rb'[A-Za-z0-9+/="]"\],\["')
+"""Between two rows of a packed list of files: the end of a handle, and the beginning of the next path. Within a path, a
+quote has a backslash before it, and the quote that begins one has a bracket."""
+LONGEST_BORDER = 6
 COUNTED_BYTES = 64 * 1024
 """Inflated at a time while the rows of a list are counted."""
 POISON_FILES_NAMED = 5
@@ -215,7 +218,7 @@ def envelope(text: str) -> Envelope:
 
 
 def _count_deflated(text: str) -> int:
-    """The rows of a deflated list, by what stands between two rows: a quote within a name is always escaped."""
+    """The rows of a deflated list, by what stands between two rows."""
     inflater = zlib.decompressobj()
     count, end = 1, b""
     try:
@@ -226,8 +229,8 @@ def _count_deflated(text: str) -> int:
             if not part:
                 break
             seen += len(part)
-            count += (end + part).count(ROW_BORDER)
-            end = part[1 - len(ROW_BORDER) :]
+            count += len(ROW_BORDER.findall(end + part))
+            end = (end + part)[1 - LONGEST_BORDER :]
     except (binascii.Error, zlib.error, ValueError):
         return 1
     return count

@@ -9,7 +9,14 @@ from dataclasses import replace
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
 from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection
-from cachewarmer.config import FleetSettings, Settings, default_broker_url, load_settings, vmss_password
+from cachewarmer.config import (
+    FleetSettings,
+    Settings,
+    default_broker_url,
+    load_settings,
+    vmss_password,
+    wire_environment,
+)
 from cachewarmer.errors import CacheWarmerError, UsageError
 from cachewarmer.fleet import open_fleet
 from cachewarmer.fleet.base import Fleet, WorkerLaunch
@@ -118,6 +125,7 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
             bootstrap_mount_address=choice.bootstrap_address or settings.fleet.bootstrap_address,
             bootstrap_export_path=choice.bootstrap_export or settings.fleet.bootstrap_export,
             bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
+            environment=wire_environment(settings.nfs),
             bootstrap_mount_options=settings.fleet.bootstrap_options,
             local_options=tuple(text for flag, value in local if value for text in (flag, str(value))),
         ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -81,6 +82,8 @@ class WorkerLaunch:
     """The script that makes a machine a worker: its path below the export."""
     bootstrap_mount_options: str = ""
     """Further options for mount(8) of the export, separated by commas."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the bootstrap script is given beside these, for machines that start empty."""
     local_options: tuple[str, ...] = ()
     """Further options of ``cachewarmer worker``, for workers that are started on this machine."""
 

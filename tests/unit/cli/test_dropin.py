@@ -12,7 +12,7 @@ from cachewarmer.errors import UsageError
 COMMANDS = [jobsubmitter, manager, worker]
 SPELLED = {
     jobsubmitter: "enableDebugging warmTargetMountAddresses warmTargetExportPath warmTargetPath inclusionCsv exclusionCsv "
-    "maxFileSizeBytes storageAccountResourceGroup storageAccountName queueNamePrefix blockUntilWarm",
+    "maxFileSizeBytes uid gid storageAccountResourceGroup storageAccountName queueNamePrefix blockUntilWarm",
     manager: "enableDebugging bootstrapMountAddress bootstrapExportPath bootstrapScriptPath workerCount "
     "storageAccountResourceGroup storageAccountName queueNamePrefix vmssUserName vmssPassword vmssSshPublicKey vmssSubnetName",
     worker: "enableDebugging storageAccountResourceGroup storageAccountName storageKey queueNamePrefix",
@@ -245,6 +245,15 @@ def test_a_submitted_job_has_the_first_cachewarmers_format():
 def test_a_size_below_zero_is_no_limit():
     """As the first CacheWarmer's workers took it."""
     assert submitted("-maxFileSizeBytes", "-1").max_file_bytes == 0
+
+
+def test_a_job_may_name_who_reads_it():
+    """The workers' own setting counts where it does not."""
+    assert (submitted().uid, submitted().gid) == (-1, -1)
+    made = submitted("-uid", "0", "-gid=4294967295")
+    assert (made.uid, made.gid) == (0, 4294967295)
+    with pytest.raises(UsageError, match="-uid must be a number from 0 to 4294967295"):
+        submitted("-uid=4294967296")
 
 
 def test_waiting_is_asked_for():

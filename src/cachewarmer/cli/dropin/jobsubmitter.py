@@ -9,6 +9,7 @@ from cachewarmer.cli import submit
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, Values
 from cachewarmer.cli.options import Output
+from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
     from cachewarmer.model import WarmJob
@@ -30,6 +31,8 @@ FLAGS = FlagSet(
         ),
         Flag(name="exclusionCsv", text="patterns of the file names to leave out (default: none)"),
         Flag(name="maxFileSizeBytes", default="0", text="leave out larger files; 0: no limit"),
+        Flag(name="uid", text="user to read as on the wire (default: what the workers are set to, which is root)"),
+        Flag(name="gid", text="group to read as on the wire (default: as for -uid)"),
         *STORAGE,
         Flag(name="blockUntilWarm", switch=True, text="wait until the job is done, and exit with its outcome"),
     ),
@@ -76,6 +79,18 @@ def job(values: Values) -> WarmJob:
         inclusion=values.csv("inclusionCsv"),
         exclusion=values.csv("exclusionCsv"),
         max_file_bytes=max(0, values.number("maxFileSizeBytes")),
+        uid=_wire_id(values, "uid"),
+        gid=_wire_id(values, "gid"),
     )
     FileFilter(made.inclusion, made.exclusion)
     return made
+
+
+def _wire_id(values: Values, flag: str) -> int:
+    """A user or group id; -1 where it is not given."""
+    from cachewarmer.wire import MAX_ID
+
+    number = values.number(flag, -1)
+    if number > MAX_ID:
+        raise UsageError(f"-{flag} must be a number from 0 to {MAX_ID}, not {number}")
+    return max(-1, number)

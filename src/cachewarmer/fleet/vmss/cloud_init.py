@@ -87,6 +87,7 @@ def launch_values(
         "AZURE_CLIENT_ID": client_id,
         "AZURE_STORAGE_ENDPOINT_SUFFIX": environment.endpoint_suffix,
         "CACHEWARMER_ALLOW_INTERNET": "1" if settings.allow_internet else "",
+        **launch.environment,
         **proxy,
     }
     if launch.storage_resource_group:  # where the key is looked up

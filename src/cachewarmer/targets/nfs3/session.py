@@ -8,6 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from cachewarmer.config import NfsSettings
@@ -82,6 +83,7 @@ async def open_nfs3(mount: Mount, settings: NfsSettings) -> Nfs3Session:
         TransportError: the address can't be reached. MountError: the export is not there, or not for us.
         CacheWarmerError: the server refuses NFS calls.
     """
+    mount = with_ids(mount, settings)
     credential = _credential(mount)
     client = MountClient(mount, settings, credential)
     mounted = await client.mount()
@@ -92,6 +94,14 @@ async def open_nfs3(mount: Mount, settings: NfsSettings) -> Nfs3Session:
         await session.close()
         raise
     return session
+
+
+def with_ids(mount: Mount, settings: NfsSettings) -> Mount:
+    """The mount with the user and the groups of the settings, where it names no user itself."""
+    if mount.uid >= 0 or settings.uid is None:
+        return mount
+    gid = mount.gid if mount.gid >= 0 or settings.gid is None else settings.gid
+    return replace(mount, uid=settings.uid, gid=gid, gids=mount.gids or settings.gids)
 
 
 def _credential(mount: Mount) -> bytes:
