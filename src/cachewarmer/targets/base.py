@@ -169,8 +169,8 @@ class Session(ABC):
         """
         return 0.0
 
-    def set_window(self, calls: int) -> None:  # noqa: B027  # for those that have one
-        """Changes how many calls may be in flight; those that are go on."""
+    def set_window(self, calls: int) -> None:  # noqa: B027  # for those that share one with other sessions
+        """Changes how many calls may be in flight, where calls hold a thread of a cache; those that are go on."""
 
     def heard(self) -> object:
         """A value that stays equal for as long as calls are in flight and nothing at all is received.
