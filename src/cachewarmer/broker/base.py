@@ -110,6 +110,8 @@ class Broker(ABC):
     """See the module. Use as an async context manager; opening creates what is missing, unless told not to."""
 
     url: str
+    workers_are_rented: bool = False
+    """Whether its workers may run on machines that are taken away at short notice."""
     max_message_bytes: int = 0
     """Most bytes of a message; 0: no limit. The planner keeps its items below."""
 

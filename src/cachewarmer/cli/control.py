@@ -47,7 +47,7 @@ async def _move(chosen: ControlOptions, state: JobState | None) -> int:
     from cachewarmer.cli.streams import show
     from cachewarmer.model import Report
 
-    async with inputs.broker(chosen.broker, inputs.settings()) as broker:
+    async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
         if state is None:
             state = (await broker.status(chosen.job)).resumed
         status = await broker.set_state(chosen.job, state)

@@ -13,6 +13,7 @@ from cachewarmer.config import (
     FleetSettings,
     Settings,
     default_broker_url,
+    environment_broker_url,
     load_settings,
     vmss_password,
     wire_environment,
@@ -30,14 +31,16 @@ NO_FLEET = FleetChoice()
 def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET) -> Settings:
     """The settings file, with what the command line says on top."""
     loaded = load_settings()
-    nfs = loaded.nfs
+    nfs, lease = loaded.nfs, loaded.lease
     if reading is not None:
         nfs = replace(
             nfs,
             window_calls=reading.window or nfs.window_calls,
             connections=reading.connections or nfs.connections,
         )
-    return replace(loaded, nfs=nfs, fleet=_fleet_settings(fleet, loaded.fleet))
+        if reading.patience is not None:
+            lease = replace(lease, patience_seconds=reading.patience)
+    return replace(loaded, nfs=nfs, lease=lease, fleet=_fleet_settings(fleet, loaded.fleet))
 
 
 def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
@@ -56,10 +59,19 @@ def broker_url(choice: BrokerChoice) -> str:
     return choice.url or default_broker_url()
 
 
-def broker(choice: BrokerChoice, settings: Settings) -> Broker:
-    """The broker that was chosen, not yet opened."""
+def named(choice: BrokerChoice) -> bool:
+    """Whether somebody named the broker: it is not the user's own file."""
+    return bool(choice.url or environment_broker_url())
+
+
+def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> Broker:
+    """The broker that was chosen, not yet opened; without ``create`` for those who only look or steer."""
     return open_broker(
-        broker_url(choice), settings.lease, storage_key=choice.storage_key, resource_group=choice.resource_group
+        broker_url(choice),
+        settings.lease,
+        create=create,
+        storage_key=choice.storage_key,
+        resource_group=choice.resource_group,
     )
 
 
@@ -115,7 +127,7 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
         raise UsageError(f"a fleet of kind {kind} needs a number of workers: --workers N")
     if kind == "none" and choice.workers:
         raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local or --fleet vmss")
-    local = (("--window", reading.window), ("--connections", reading.connections))
+    local = (("--window", reading.window), ("--connections", reading.connections), ("--patience", reading.patience))
     return open_fleet(
         kind,
         settings.fleet,
@@ -127,6 +139,6 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
             bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
             environment=wire_environment(settings.nfs),
             bootstrap_mount_options=settings.fleet.bootstrap_options,
-            local_options=tuple(text for flag, value in local if value for text in (flag, str(value))),
+            local_options=tuple(text for flag, value in local if value is not None for text in (flag, str(value))),
         ),
     )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from cachewarmer.cli.exit_codes import INTERRUPTED
+from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +64,9 @@ def _start(run: Callable[[], int]) -> int:
 
         streams.prepare()
         return run()
+    except Exception as error:  # what is left to fail here has no memory or descriptor to be told better
+        os.write(2, f"cachewarmer: {type(error).__name__}: {ascii(str(error))[1:-1]}\n".encode())
+        return ERROR
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

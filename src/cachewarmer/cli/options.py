@@ -175,6 +175,8 @@ class Reading:
 
     window: int | None = None
     connections: int | None = None
+    patience: float | None = None
+    """Seconds; 0: for ever."""
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -186,11 +188,18 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--connections", type=arguments.positive, metavar="N", help="TCP connections for one address (default: 2)"
     )
+    group.add_argument(
+        "--patience",
+        type=arguments.span,
+        metavar="TIME",
+        help="how long to wait for addresses that do not answer before the job fails: 90, 15m, 2h; 0: for ever "
+        "(default: 15m)",
+    )
 
 
 def reading(chosen: argparse.Namespace) -> Reading:
     """What the command line says of it."""
-    return Reading(window=chosen.window, connections=chosen.connections)
+    return Reading(window=chosen.window, connections=chosen.connections, patience=chosen.patience)
 
 
 # -- manager and worker ----------------------------------------------------------------------------------------------

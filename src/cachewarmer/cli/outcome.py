@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,11 +59,12 @@ def finish_scan(reports: Sequence[Report], output: Output, *, interrupted: bool)
     return INCOMPLETE if any(report.failed_files for report in reports) else WARM
 
 
-def interrupted_line(status: JobStatus, shown_files: int) -> str:
+def interrupted_line(status: JobStatus, shown_files: int, broker_url: str = "") -> str:
     """How to resume; and why fewer files are reported than were shown, which only counts whole items."""
-    again = shown_files - sum(tally.files for tally in status.tallies)
+    again = shown_files - status.total("files")
     read_again = f"; {again:,} files of unfinished items will be read again" if again > 0 else ""
-    return f"interrupted{read_again}; resume with: cachewarmer warm --resume {status.job.job_id}"
+    broker = f" --broker {shlex.quote(broker_url)}" if broker_url else ""
+    return f"interrupted{read_again}; resume with: cachewarmer warm --resume {status.job.job_id}{broker}"
 
 
 def failure_line(status: JobStatus) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,11 @@ def run(body: Callable[[asyncio.Event], Awaitable[int]], output: Output, *, serv
                 loop.add_signal_handler(number, ask)
         return await body(stop)
 
-    return eventloop.run(with_signals())
+    running = with_signals()
+    try:
+        return eventloop.run(running)
+    finally:
+        running.close()  # where no loop could be made, nobody has
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +106,11 @@ def log_to_stderr(verbose: bool, quiet: bool = False, service: bool = False) -> 
     if not service and not verbose:
         # A job's failure is what the command itself ends with.
         logging.getLogger("cachewarmer.manager").setLevel(logging.CRITICAL)
-    for noisy in ("azure", "asyncio", "urllib3", "aiohttp"):
+    for noisy in ("asyncio", "urllib3", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if not verbose:
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        if not service:
+            # Tasks that end while the command does, after its own error: that one is what counts.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -75,31 +75,37 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.outcome import finish, interrupted_line
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.running import Logging
+    from cachewarmer.cli.state import State
     from cachewarmer.cli.streams import note
     from cachewarmer.config import default_processes
     from cachewarmer.onemachine import warm
 
     settings = inputs.settings(chosen.reading)
+    jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection)]
+    state = State(chosen.broker)
     statuses: list[JobStatus] = []
-    with Progress(quiet=chosen.output.quiet) as progress:
-        jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection)]
-        for job in jobs or [None]:
-            if stop.is_set():
-                break
-            status = await warm(
-                job,
-                broker_url=inputs.broker_url(chosen.broker),
-                settings=settings,
-                processes=chosen.processes or default_processes(),
-                on_status=progress,
-                stop=stop,
-                resume=chosen.resume,
-                file_list=inputs.file_list(chosen.selection),
-                prepare=Logging.of(chosen.output).begin,
-            )
-            statuses.append(status)
-    if stop.is_set() and statuses and not statuses[-1].state.final and not chosen.output.quiet:
-        note(interrupted_line(statuses[-1], progress.files))
+    try:
+        with Progress(quiet=chosen.output.quiet) as progress:
+            for job in jobs or [None]:
+                if stop.is_set():
+                    break
+                status = await warm(
+                    job,
+                    broker_url=state.url,
+                    settings=settings,
+                    processes=chosen.processes or default_processes(),
+                    on_status=progress,
+                    stop=stop,
+                    resume=chosen.resume,
+                    file_list=inputs.file_list(chosen.selection),
+                    prepare=Logging.of(chosen.output).begin,
+                )
+                statuses.append(status)
+    finally:
+        unfinished = [status for status in statuses if not status.state.final]
+        state.close(keep=bool(unfinished))
+    if stop.is_set() and unfinished and not chosen.output.quiet:
+        note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
     return finish(statuses, chosen.output)
 
 

@@ -119,7 +119,7 @@ def _notices(broker: Broker, worker: Worker) -> AbstractAsyncContextManager[None
     """Hands back what the worker holds before its VM is taken away. A broker on this very machine goes with it."""
     from cachewarmer.fleet.vmss.notices import eviction_notices
 
-    return eviction_notices(worker.evict) if broker.url.startswith("azure://") else nullcontext()
+    return eviction_notices(worker.evict) if broker.workers_are_rented else nullcontext()
 
 
 @asynccontextmanager

@@ -424,16 +424,20 @@ class SessionPool:
         lent = [session for key, session in line.sessions.items() if self._opened[key].lent]
         heard = {session: session.heard() for session in lent}
         before, line.heard = line.heard, heard
-        if line.breaker.is_open or not any(before.get(session) == heard[session] for session in lent):
+        silent = [session for session in lent if before.get(session) == heard[session]]
+        if not silent:
             return
-        try:
-            await self._probe(line)
-        except TransportError as error:
-            if any(session.heard() != heard[session] for session in lent):
-                return  # it answers others: slow it may be, but it is not away
-            self._fail(line, error)
-            for session in lent:
-                session.interrupt(self._problem(line))
+        if not line.breaker.is_open:
+            try:
+                await self._probe(line)
+            except TransportError as error:
+                if any(session.heard() != heard[session] for session in lent):
+                    return  # it answers others: slow it may be, but it is not away
+                self._fail(line, error)
+            else:
+                return
+        for session in silent:
+            session.interrupt(self._problem(line))
 
     async def close(self) -> None:
         """Closes all sessions. Idempotent."""

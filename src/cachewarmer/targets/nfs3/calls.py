@@ -52,6 +52,7 @@ class Calls:
         self._meta_in_flight = 0
         self._meta: deque[PendingCall] = deque()
         self._retries = 0
+        self._replies = 0
         self._channels = Channels(
             settings,
             address,
@@ -197,6 +198,7 @@ class Calls:
         """What a connection received; called by the connection."""
         now = channel.heard
         self._channels.answered()
+        self._replies += len(events)
         channel.in_flight -= len(events)
         for event in self.reads.answered(events, now):
             self._on_answer(event)
@@ -294,7 +296,7 @@ class Calls:
         """See ``Session.heard``."""
         if not (self.window.in_flight or self._has_work):
             return object()
-        return max((channel.heard for channel in self._channels.open), default=0.0)
+        return self._replies
 
     def interrupt(self, error: CacheWarmerError) -> None:
         """See ``Session.interrupt``."""
