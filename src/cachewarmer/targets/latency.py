@@ -9,8 +9,8 @@ OCTAVE_BUCKETS = 4
 """Buckets from a time to its double: a quantile is exact to a quarter of itself."""
 LEAST_EXPONENT = -17
 """Of the first bucket: everything below 2**-17 s, about 8 µs."""
-BUCKETS = 25 * OCTAVE_BUCKETS
-"""The last bucket holds everything from 2**8 s on."""
+BUCKETS = 26 * OCTAVE_BUCKETS
+"""The last bucket holds everything from 224 s on."""
 
 
 class LatencyHistogram:
