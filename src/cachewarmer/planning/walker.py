@@ -68,11 +68,11 @@ class Walker:
         counter.base = export.rstrip("/")
         self.emit = emit
         self.filter = FileFilter(
-            job.inclusion,
-            job.exclusion,
-            max_file_bytes=job.max_file_bytes,
-            min_file_bytes=job.min_file_bytes,
-            newer_than=job.newer_than,
+            job.wanted.include,
+            job.wanted.exclude,
+            max_file_bytes=job.wanted.max_file_bytes,
+            min_file_bytes=job.wanted.min_file_bytes,
+            newer_than=job.wanted.newer_than,
         )
         self._frontier = Frontier()
         self._listings = asyncio.Semaphore(settings.directories_in_flight)

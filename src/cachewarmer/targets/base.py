@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError
-from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.model import Access
 from cachewarmer.targets.latency import LatencyHistogram
 
 
@@ -198,32 +198,17 @@ class Session(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """Everything needed to open a session: made from a job or a work item."""
+class Mount(Access):
+    """Everything needed to open a session: how a job's cache is reached, at one of its addresses."""
 
-    address: str
-    export: str
-    """Empty: find it from the server's export list; ``Session.export`` then says which it was."""
-    path: str
-    """The path that will be asked for first, to find the export by."""
-    transport: str = "auto"
-    nfs_port: int = 0
-    mount_port: int = 0
-    uid: int = -1
-    gid: int = -1
-    gids: tuple[int, ...] = ()
+    address: str = ""
+    """Empty: this machine's own files."""
+    path: str = ""
+    """The path that will be asked for first, to find the export by where ``export`` is empty; ``Session.export`` then
+    says which it was."""
 
     @classmethod
-    def of(cls, work: WarmJob | WorkItem, address: str, path: str) -> Mount:
+    def of(cls, access: Access, address: str, path: str) -> Mount:
         """What opens one address of a job, or of one of its items."""
-        return cls(
-            address=address,
-            export=work.export_path,
-            path=path,
-            transport=work.transport,
-            nfs_port=work.nfs_port,
-            mount_port=work.mount_port,
-            uid=work.uid,
-            gid=work.gid,
-            gids=work.gids,
-        )
+        shared = {one.name: getattr(access, one.name) for one in fields(Access) if one.name != "addresses"}
+        return cls(**shared, address=address, path=path)
