@@ -102,6 +102,17 @@ class PlanSettings:
     """Most bytes of an item's JSON; 0: no limit. Azure Storage Queues take 64 KiB."""
     directories_in_flight: int = 32
     """Listings going on at once, over all addresses."""
+    directory_entries: int = 20_000_000
+    """Maximum number of entries of one directory; what comes after them is not listed, and the directory counts as failed."""
+    depth: int = 512
+    """Maximum number of directories between a directory and the target; deeper ones are not listed, and count as failed."""
+    pending_memory_bytes: int = 16 * MIB
+    """Memory for the directories still to be listed, and as much for files with several links; the rest goes to a
+    temporary file."""
+    pending_disk_bytes: int = 1024 * MIB
+    """Maximum length of each of these two files; a scan that needs more fails."""
+    scan_seconds: float = 7 * 24 * 3600.0
+    """Maximum time for one scan, without the time in which it waits to publish; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,7 +178,9 @@ async def scan(
 
     async def count() -> None:
         async with SessionPool(settings, open_session) as pool:
-            await scan_tree(job, await open_sessions(job, pool), settings.plan, counter, ignore, file_list=file_list)
+            await scan_tree(
+                job, await open_sessions(job, pool), settings.plan, counter, ignore, file_list=file_list, pool=pool
+            )
 
     counting = asyncio.create_task(count())
     stopping = asyncio.create_task(stop.wait())

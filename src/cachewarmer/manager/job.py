@@ -209,6 +209,7 @@ class JobKeeper:
             publish,
             message_bytes=self._broker.max_message_bytes,
             file_list=file_list,
+            pool=self._pool,
         )
         await gate.pass_through()
 

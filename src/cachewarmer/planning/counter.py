@@ -28,6 +28,9 @@ class ScanCounter:
         self.duplicates = 0
         self.failed_files = 0
         self.failed_directories = 0
+        self.snapshots = 0
+        """Directories of snapshots that were left out."""
+        self._snapshot = ""
         self.warnings: list[str] = []
         self.items = 0
         self.errors: list[PathError] = []
@@ -43,11 +46,40 @@ class ScanCounter:
             path = self._whole(directory + b"/" + name if directory else name)
             (heapq.heappush if len(self._largest) < LARGEST else heapq.heappushpop)(self._largest, (size, path))
 
-    def add_error(self, path: bytes, error: CacheWarmerError | str) -> None:
-        """A directory or name that could not be looked at."""
-        self.failed_files += 1
+    def add_error(self, path: bytes, error: CacheWarmerError | str, *, directory: bool = False) -> None:
+        """A name that could not be looked at, or a directory that could not be listed to its end."""
+        if directory:
+            self.failed_directories += 1
+        else:
+            self.failed_files += 1
         if len(self.errors) < ERROR_SAMPLE:
             self.errors.append(PathError.of(self._whole(path), error))
+
+    def add_snapshot(self, path: bytes) -> None:
+        """A directory of snapshots that is left out."""
+        self.snapshots += 1
+        self._snapshot = self._snapshot or self._whole(path)
+
+    def warn(self, text: str) -> None:
+        """A line for the report, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def conclude(self, *, follow_links: bool) -> None:
+        """Adds what is known at the end of a scan only to the warnings."""
+        if self.snapshots:
+            shown = paths.printable(self._snapshot)
+            self.warn(
+                f"{_count(self.snapshots, 'snapshot directory', 'snapshot directories')} left out, such as "
+                f"{shown}; --include-snapshots reads them"
+            )
+        if self.links and not follow_links:
+            self.warn(
+                f"{_count(self.links, 'symbolic link', 'symbolic links')} not followed; --follow-links reads "
+                "those that lead to files of the export"
+            )
+        if self.excluded_files and not self.files:
+            self.warn(f"0 of {self.excluded_files} files passed the filters")
 
     def _whole(self, path: bytes) -> str:
         return f"{self.base}/{paths.to_text(path)}"
@@ -76,3 +108,7 @@ class ScanCounter:
             histogram=tuple(self._histogram[:used]),
             finished=finished,
         )
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import CacheWarmerError, MountError
+from cachewarmer.errors import BrokerError, CacheWarmerError, MountError, TransportError, UsageError
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob
-from cachewarmer.paths import to_bytes
+from cachewarmer.paths import below, holds, printable, to_bytes
+from cachewarmer.planning.addresses import Addresses, Breakers
 from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.planning.nested import is_seen_from_above, nested_exports, open_nested
 from cachewarmer.planning.walker import Emit, Walker
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionSource
 
 log = logging.getLogger(__name__)
+
+
+class Pool(SessionSource, Breakers, Protocol):
+    """The sessions of the process, and what is known of its addresses."""
 
 
 async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
@@ -60,30 +70,103 @@ async def scan_tree(
     *,
     message_bytes: int = 0,
     file_list: AsyncIterable[bytes] | None = None,
+    pool: Pool | None = None,
 ) -> None:
     """Scans a job's tree, or the files of its list, and emits the work items.
 
+    With a ``pool``, the scan goes round addresses that fail, and exports nested in the target are scanned too.
+
     Raises:
-        CacheWarmerError: see ``Walker.walk``.
+        CacheWarmerError: see ``Walker.walk``. NoAddressAnswers: none did for as long as the pool waits.
     """
-    export = sessions[0].export
-    path = job.warm_path if job.access.export else below_export(job.full_path, export)
-    walker = Walker(
+    scan = _Scan(
         job,
-        sessions,
-        export=export,
-        root=to_bytes(path.strip("/")),
-        settings=replace(settings, message_bytes=message_bytes or settings.message_bytes),
-        counter=counter,
-        emit=emit,
+        Addresses(sessions, pool),
+        replace(settings, message_bytes=message_bytes or settings.message_bytes),
+        counter,
+        emit,
+        FileFilter.of(job.wanted, job.full_path),
     )
-    if file_list is None:
-        await walker.walk()
+    missing = len(job.access.addresses) - len(sessions)
+    if missing > 0:
+        counter.warn(f"read through {len(sessions)} of {len(job.access.addresses)} addresses")
+    if job.access.is_local and any(holds(tree, job.full_path) for tree in ("/proc", "/sys")):
+        raise UsageError("it holds no files that could be warmed", subject=to_bytes(job.full_path))
+    if file_list is not None:
+        await scan.walker(scan.addresses, scan.root()).walk_list(file_list)
     else:
-        await walker.walk_list(file_list)
+        async with _exports_meanwhile(job, sessions[0], pool) as exports:
+            await scan.walker(scan.addresses, scan.root()).walk()
+            nested = await exports
+        for export in nested:
+            if pool is not None:
+                await scan.nested(export, pool)
+    for warning in scan.filter.warnings():
+        counter.warn(warning)
+    counter.conclude(follow_links=job.wanted.follow_links)
 
 
-def below_export(path: str, export: str) -> str:
-    """A whole path as seen from the export it lies in."""
-    export = export.rstrip("/")
-    return path[len(export) :] if path == export or path.startswith(export + "/") else path
+@asynccontextmanager
+async def _exports_meanwhile(job: WarmJob, session: Session, pool: Pool | None) -> AsyncIterator[Awaitable[list[str]]]:
+    """Asks for the nested exports while the scan goes on: the answer is not needed before its end."""
+    asking = asyncio.create_task(nested_exports(session, job.full_path if pool is not None else ""))
+    try:
+        yield asking
+    finally:
+        await end_tasks(asking)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """What the walks of one scan share: that of the target, and one for each export nested in it."""
+
+    job: WarmJob
+    addresses: Addresses
+    settings: PlanSettings
+    counter: ScanCounter
+    emit: Emit
+    filter: FileFilter
+
+    def root(self) -> bytes:
+        """The target below the export."""
+        export = self.addresses.sessions[0].export
+        path = self.job.warm_path if self.job.access.export else below(export, self.job.full_path)
+        return to_bytes(path.strip("/"))
+
+    def walker(self, addresses: Addresses, root: bytes, prefix: str = "") -> Walker:
+        """The walk of one export."""
+        return Walker(
+            self.job,
+            addresses,
+            export=addresses.sessions[0].export,
+            root=root,
+            settings=self.settings,
+            counter=self.counter,
+            emit=self.emit,
+            filter_=self.filter,
+            prefix=prefix,
+        )
+
+    async def nested(self, export: str, pool: Pool) -> None:
+        """Scans an export that is nested in the target, unless the scan has seen it from above, or it is not wanted."""
+        prefix = below(self.job.full_path, export).strip("/")
+        if self.filter.uses_names and _is_left_out(self.filter, prefix):
+            return
+        path = to_bytes(below(self.addresses.sessions[0].export, export).strip("/"))
+        try:
+            sessions = await open_nested(self.job, export, self.addresses, pool)
+            if not await is_seen_from_above(self.addresses.sessions[0], sessions[0]):
+                log.info("job %s: the export %s is nested in the target: it is warmed too", self.job.job_id, export)
+                await self.walker(Addresses(sessions, pool), b"", prefix).walk()
+        except (BrokerError, TransportError):
+            raise
+        except CacheWarmerError as error:
+            self.counter.base = self.addresses.sessions[0].export.rstrip("/")
+            self.counter.add_error(path, error, directory=True)
+            self.counter.warn(f"the nested export {printable(export)} is not warmed: {error}")
+
+
+def _is_left_out(filter_: FileFilter, path: str) -> bool:
+    """Whether a pattern leaves out a directory, or one above it."""
+    parts = path.split("/")
+    return any(filter_.prunes("/".join(parts[: end + 1])) for end in range(len(parts)))

@@ -64,7 +64,7 @@ STATUS_NAMES = {
 }
 """``nfsstat3`` (RFC 1813 section 2.6)."""
 
-_FATTR = struct.Struct(">I4xI8xQ24xQ8xII8x")
+_FATTR = struct.Struct(">I4xI8xQ16xQQ8xII8x")
 
 
 class Attributes(NamedTuple):
@@ -80,6 +80,8 @@ class Attributes(NamedTuple):
     """``fileid``: the same for every name of one file of an export."""
     links: int
     """``nlink``: names of the file."""
+    device: int
+    """``fsid``: the same for all files of one file system of the server."""
 
 
 class Lookup(NamedTuple):
@@ -121,10 +123,10 @@ def decode_attributes(reply: Unpacker) -> Attributes:
     """
     start = reply.position
     reply.skip(FATTR_BYTES)
-    kind, links, size, file_id, seconds, nanoseconds = _FATTR.unpack_from(reply.data, start)
+    kind, links, size, device, file_id, seconds, nanoseconds = _FATTR.unpack_from(reply.data, start)
     if not 1 <= kind <= 7:
         raise RemoteProtocolError(f"the server sent file type {kind}")
-    return Attributes(kind, size, seconds + nanoseconds * 1e-9, file_id, links)
+    return Attributes(kind, size, seconds + nanoseconds * 1e-9, file_id, links, device)
 
 
 def decode_optional_attributes(reply: Unpacker) -> Attributes | None:

@@ -14,7 +14,7 @@ NO_VERIFIER = bytes(8)
 
 _ENTRY_HEAD = struct.Struct(">IQI")
 """value follows, fileid, length of the name."""
-_ENTRY_TAIL = struct.Struct(">QII4xI8xQ24xQ8xII8xII")
+_ENTRY_TAIL = struct.Struct(">QII4xI8xQ16xQQ8xII8xII")
 """cookie, attributes follow, type, size, mtime (s, ns), handle follows, its length: what nearly all entries have."""
 _TAIL_BYTES = _ENTRY_TAIL.size
 
@@ -83,6 +83,7 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
                     kind,
                     links,
                     file_size,
+                    device,
                     file_id,
                     seconds,
                     nanoseconds,
@@ -95,7 +96,7 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
                     append(
                         ListedEntry(
                             name,
-                            Attributes(kind, file_size, seconds + nanoseconds * 1e-9, file_id, links),
+                            Attributes(kind, file_size, seconds + nanoseconds * 1e-9, file_id, links, device),
                             data[start : start + length],
                         )
                     )

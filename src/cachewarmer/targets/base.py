@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import NamedTuple
 
-from cachewarmer.errors import CacheWarmerError
+from cachewarmer.errors import CacheWarmerError, FileError
 from cachewarmer.model import Access
 from cachewarmer.targets.latency import LatencyHistogram
 
@@ -43,6 +43,8 @@ class DirectoryEntry(NamedTuple):
     """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0: not known."""
     links: int = 1
     """Names that the file has, as far as is known."""
+    device: int = 0
+    """The file system that holds it, within the target; 0: not known."""
 
 
 class EntryError(NamedTuple):
@@ -156,6 +158,18 @@ class Session(ABC):
         Every entry that comes back has its kind, size and (where there are handles) handle: what the server left
         out was asked for. A listing whose cookie went bad starts again by itself, or raises a transient error.
         """
+
+    async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002  # for targets that have links
+        """What the symbolic link at ``path`` holds.
+
+        Raises:
+            FileError: it is none, or may not be read.
+        """
+        raise FileError("it is a symbolic link, which can't be read here", subject=b"/" + path)
+
+    async def exports(self) -> Sequence[str]:
+        """The exports that the server shows; empty where there are none, or it shows none."""
+        return ()
 
     @abstractmethod
     def read(self, request: ReadRequest) -> None:

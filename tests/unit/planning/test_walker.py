@@ -8,8 +8,8 @@ from cachewarmer.model import Access, Wanted, WarmJob
 from cachewarmer.planning.chunker import MOST_RANGES
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import list_chunks
-from cachewarmer.planning.frontier import Batch, Directory, Frontier
-from cachewarmer.planning.walker import MOST_PATH_BYTES, Walker
+from cachewarmer.planning.addresses import Addresses
+from cachewarmer.planning.walker import MAX_PATH_BYTES, Walker
 from cachewarmer.targets.base import FileKind
 from tests.memory import MemorySession
 
@@ -36,7 +36,7 @@ async def scan(tree, *, sessions=None, root=b"", settings=SMALL, lines=None, **f
         items.extend(batch)
 
     found = sessions or [MemorySession(tree)]
-    walker = Walker(job, found, export="/", root=root, settings=settings, counter=counter, emit=emit)
+    walker = Walker(job, Addresses(found), export="/", root=root, settings=settings, counter=counter, emit=emit)
     if lines is None:
         await walker.walk()
     else:
@@ -58,7 +58,7 @@ async def test_every_file_is_planned_once_and_what_can_not_be_read_is_counted():
     assert paths(items) == ["big", "one", "sub/deep/four", "sub/three\udcff", "sub/two"]
     assert (counter.files, counter.bytes, counter.directories) == (5, 1300, 4)
     assert counter.skipped_files == 2
-    assert counter.failed_files == 2
+    assert (counter.failed_files, counter.failed_directories) == (1, 1)
     assert {path for path, *_ in counter.errors} == {"/bad", "/locked"}
     assert counter.items == len(items)
     assert counter.largest()[0] == (1200, "/big")
@@ -144,20 +144,6 @@ async def test_a_list_may_hold_newlines_when_nul_separated():
     assert paths(items) == ["a\nb", "c"]
 
 
-def test_the_frontier_gives_back_what_it_spilled():
-    frontier = Frontier(most_batches=4)
-    for number in range(50):
-        frontier.push(Batch([Directory(b"%d" % number, b"h", (1, number))], number % 3))
-    seen = []
-    while len(frontier):
-        batch = frontier.pop()
-        assert batch.directories[0].above == (1, int(batch.directories[0].path))
-        seen.append(int(batch.directories[0].path))
-    frontier.close()
-    assert sorted(seen) == list(range(50))
-    assert seen[0] == 49
-
-
 def looping(*names):
     tree = {b"file": 7}
     tree |= dict.fromkeys(names, tree)
@@ -172,22 +158,22 @@ async def test_a_tree_that_holds_itself_is_listed_to_an_end(names, addresses):
     sessions = [MemorySession(tree, address) for address in "ab"[:addresses]]
     async with asyncio.timeout(20):
         _, counter = await scan(tree, sessions=sessions)
-    assert counter.failed_files >= len(names)
+    assert counter.failed_directories >= len(names)
     assert all("loop" in one.error for one in counter.errors)
     assert counter.files == counter.directories
     if addresses == 1:
-        assert counter.failed_files == len(names) * counter.directories - (counter.directories - 1)
+        assert counter.failed_directories == len(names) * counter.directories - (counter.directories - 1)
 
 
 async def test_a_path_has_an_end():
     """Deeper, and longer, than any client could open: counted as failed, the rest goes on."""
-    long = MOST_PATH_BYTES // 3
+    long = MAX_PATH_BYTES // 3
     deep = {b"file": 1}
     for number in range(4):
         deep = {b"%d" % number * long: deep, b"file": 1}
-    items, counter = await scan(deep | {b"f" * (MOST_PATH_BYTES + 1): 5})
-    assert (counter.files, counter.failed_files, counter.directories) == (3, 3, 4)
-    assert all(str(MOST_PATH_BYTES) in one.error for one in counter.errors)
+    items, counter = await scan(deep | {b"f" * (MAX_PATH_BYTES + 1): 5})
+    assert (counter.files, counter.failed_files, counter.failed_directories, counter.directories) == (3, 2, 1, 4)
+    assert all(str(MAX_PATH_BYTES) in one.error for one in counter.errors)
     assert len(paths(items)) == 3
 
 

@@ -145,6 +145,11 @@ class Tree:
             return os.fstat(self._top().fd)
         return self._at(parts[:-1], lambda fd: os.stat(parts[-1], dir_fd=fd, follow_symlinks=False))
 
+    def read_link(self, path: bytes) -> bytes:
+        """What a symbolic link holds. Raises ``OSError`` or ``FileError``."""
+        parts = split(path)
+        return self._at(parts[:-1], lambda fd: os.readlink(parts[-1] if parts else b".", dir_fd=fd))
+
     def open(self, path: bytes, flags: int) -> int:
         """Opens a path below the root; the caller closes it. Raises ``OSError`` or ``FileError``."""
         parts = split(path)
@@ -226,6 +231,7 @@ class Listing:
                             b"",
                             found.st_ino,
                             found.st_nlink,
+                            found.st_dev,
                         )
                     )
             except OSError as error:

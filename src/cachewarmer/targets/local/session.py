@@ -261,8 +261,18 @@ class LocalSession(Session):
         status = await _call(self._pool, lambda _: self.tree.status(path), "look up", path)
         name = (split(path) or (b"",))[-1]
         return DirectoryEntry(
-            name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"", status.st_ino, status.st_nlink
+            name,
+            kind_of(status.st_mode),
+            status.st_size,
+            status.st_mtime,
+            b"",
+            status.st_ino,
+            status.st_nlink,
+            status.st_dev,
         )
+
+    async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002 -- a path is all it takes
+        return await _call(self._pool, lambda _: self.tree.read_link(path), "read the link", path)
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:  # noqa: ARG002 -- a path is all it takes
         def act(note: Callable[[], bool]) -> Page:

@@ -128,11 +128,11 @@ class MountClient:
             wanted = self._mount.export
             reply = await self._mnt(wanted)
             if reply.status:
-                exports = await self._exports()
+                exports = await self.exports()
                 raise self._refused(wanted, reply.status, exports or [])
             return wanted, reply.handle
         path = "/" + self._mount.path.strip("/")
-        listed = await self._exports()
+        listed = await self.exports()
         holding = [one for one in listed or [] if path == one or path.startswith(one.rstrip("/") + "/")]
         tried: dict[str, int] = {}
         parents = [path]
@@ -166,7 +166,7 @@ class MountClient:
             )
         return reply
 
-    async def _exports(self) -> list[str] | None:
+    async def exports(self) -> list[str] | None:
         """The server's export list; None where it does not show it."""
         try:
             exports = mount3.decode_exports(await self._ask_mountd(mount3.EXPORT, b""))

@@ -331,6 +331,20 @@ class Nfs3Session(Session):
             self._directories[b""] = self._mounted.root
         return (await self.lookup(path)).handle
 
+    async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:
+        for attempt in range(STALE_RETRIES + 1):
+            try:
+                handle = handle or (await self.lookup(path)).handle
+                return await self._ask(nfs3.READLINK, nfs3.encode_handle(handle), nfs3.decode_readlink, path)
+            except StaleHandle:
+                handle = b""
+                if attempt == STALE_RETRIES:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def exports(self) -> Sequence[str]:
+        return await self._client.exports() or ()
+
     # -- listing ---------------------------------------------------------------------------------------------------
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
@@ -469,5 +483,5 @@ class Nfs3Session(Session):
 
 
 def _entry(name: bytes, attributes: nfs3.Attributes, handle: bytes) -> DirectoryEntry:
-    kind, size, mtime, file_id, links = attributes
-    return DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links)
+    kind, size, mtime, file_id, links, device = attributes
+    return DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links, device)
