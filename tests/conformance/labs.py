@@ -108,6 +108,32 @@ class AzuriteLab(Lab):
         return [json.loads(text)["Reason"] for text in await self.texts("poison")]
 
 
+class PostgresLab(Lab):
+    name = "postgres"
+    lease_seconds = 2.0
+    can_choose_job = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.schema = "t" + secrets.token_hex(6)
+
+    def make(self, settings):
+        from cachewarmer.broker.postgres.broker import PostgresBroker
+
+        return PostgresBroker(self.url, settings, schema=self.schema)
+
+    async def advance(self, seconds):
+        await asyncio.sleep(seconds)
+
+    async def poison_reasons(self):
+        import psycopg
+
+        async with await psycopg.AsyncConnection.connect(self.url) as connection:
+            rows = await connection.execute(f"SELECT reason FROM {self.schema}.poison ORDER BY seq")
+            return [row[0] for row in await rows.fetchall()]
+
+
 # -- short ways to the usual situations ----------------------------------------------------------------------------
 
 
