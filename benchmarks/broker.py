@@ -50,7 +50,7 @@ async def rates_of(broker, count):
     done = 0
     while done < count:
         began = time.perf_counter()
-        leases = await broker.claim("w", BATCH, 60)
+        leases = await broker.claim(BATCH, 60)
         claimed += time.perf_counter() - began
         results = [(lease, Receipt(item_id=lease.item.item_id, files=100, bytes=1_300_000)) for lease in leases]
         began = time.perf_counter()

@@ -165,7 +165,7 @@ class Manager:
 
     async def _claim(self) -> JobLease | None:
         try:
-            return await self.broker.claim_job(self.name, self.settings.lease.lease_seconds)
+            return await self.broker.claim_job(self.settings.lease.lease_seconds)
         except BrokerError as error:
             if not error.transient and not self._may_have_machines:
                 raise
@@ -225,7 +225,7 @@ class Manager:
             if isinstance(error, BrokerError) and error.transient:
                 raise  # the lease runs out, and a manager to whom the broker answers goes on
             log.error("job %s failed: %s", job.job_id, error)  # noqa: TRY400  # one line is what an operator wants
-            await self._set_state(job.job_id, JobState.FAILED, str(error))
+            await self._set_state(job.job_id, JobState.FAILED, error.failure.dump())
         except Exception as error:
             # A fault of this program: the next manager would only meet it again, and so would the one after it.
             log.exception("job %s failed", job.job_id)

@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker, JobLease
-from cachewarmer.config import Settings, process_name
+from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, CacheWarmerError, UsageError
 from cachewarmer.manager import Manager
 from cachewarmer.model import JobState, JobStatus, ScanTotals, Tally, WarmJob, WorkItem
@@ -74,7 +74,7 @@ async def warm(
     settings = replace(settings, lease=replace(settings.lease, drain_seconds=STOP_SECONDS, poll_seconds=STATUS_SECONDS))
     async with open_broker(broker_url, settings.lease) as broker:
         job_id = await _begin(broker, job, resume, file_list, stop)
-        lease = await broker.claim_job(process_name(), settings.lease.lease_seconds, job_id)
+        lease = await broker.claim_job(settings.lease.lease_seconds, job_id)
         if lease is None:
             status = await broker.status(job_id)
             if status.state.final:
@@ -159,7 +159,7 @@ async def _begin(
     if status.state.final:
         raise UsageError(f"job {resume} is {status.state}: there is nothing to resume")
     if status.state is JobState.PAUSED:
-        await broker.set_state(resume, JobState.WARMING if status.scan.finished else JobState.SCANNING)
+        await broker.set_state(resume, status.resumed)
     return resume
 
 

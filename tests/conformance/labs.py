@@ -164,7 +164,7 @@ def receipt(lease: WorkLease, **values) -> Receipt:
 async def scanning_job(broker: Broker, lab: Lab, count: int = 0, **values) -> tuple[str, JobLease]:
     """A job whose scan has begun and published ``count`` items."""
     job_id = await broker.submit(a_job(**values))
-    lease = await broker.claim_job("manager", lab.lease_seconds * 20)
+    lease = await broker.claim_job(lab.lease_seconds * 20)
     assert lease is not None
     assert lease.job.job_id == job_id
     await broker.set_state(job_id, JobState.SCANNING)
@@ -178,10 +178,15 @@ async def finish_scan(broker: Broker, job_id: str, items: int, **values) -> None
     await broker.record_scan(job_id, ScanTotals(items=items, finished=True, **totals))
 
 
+async def give_up(lab: Lab, lease: WorkLease, reason: str) -> None:
+    """The item fails for the last time, where a single delivery is all that it is granted."""
+    await (await lab.broker(max_deliveries=1)).abandon(lease, reason)
+
+
 async def claim_all(broker: Broker, lab: Lab, worker: str = "w1", most: int = 32) -> list[WorkLease]:
     """Everything that can be claimed now."""
     found: list[WorkLease] = []
-    while leases := await broker.claim(worker, most, lab.lease_seconds):
+    while leases := await broker.claim(most, lab.lease_seconds):
         found += leases
     return found
 
@@ -192,6 +197,6 @@ async def claim_some(broker: Broker, lab: Lab, count: int, worker: str = "w1") -
     for _ in range(10 + count):
         if len(found) == count:
             break
-        found += await broker.claim(worker, count - len(found), lab.lease_seconds)
+        found += await broker.claim(count - len(found), lab.lease_seconds)
     assert len(found) == count
     return found

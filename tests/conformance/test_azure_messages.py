@@ -38,12 +38,12 @@ async def test_a_job_put_on_the_queue_by_hand_gets_an_id(azure, encode):
     """The sample of the wire format works as it is, plain or base64; its id is the same at each delivery."""
     broker = await azure.broker()
     await azure.post("job", encode(JOB))
-    first = await broker.claim_job("m", 60)
+    first = await broker.claim_job(60)
     assert first.job.mount_addresses == ("10.0.1.7", "10.0.1.8", "10.0.1.9")
     assert first.job.job_id
     assert (await broker.status(first.job.job_id)).state is JobState.QUEUED
     await broker.release_job(first)
-    again = await broker.claim_job("m", 60)
+    again = await broker.claim_job(60)
     assert again.job.job_id == first.job.job_id
     assert len(await broker.jobs()) == 1
 
@@ -55,7 +55,7 @@ async def test_a_malformed_job_goes_to_poison_and_the_next_is_taken(azure):
     for text in bad:
         await azure.post("job", text)
     await azure.post("job", JOB)
-    lease = await broker.claim_job("m", 60)
+    lease = await broker.claim_job(60)
     assert lease.job.warm_path == "/tools"
     poison = [json.loads(text) for text in await azure.texts("poison")]
     assert [one["Message"] for one in poison] == bad
@@ -67,7 +67,7 @@ async def test_a_message_as_long_as_a_message_can_be_still_fits_into_poison(azur
     """Its text is cut, and the cut is marked."""
     broker = await azure.broker()
     await azure.post("work", 'é<&"' * 10_000)
-    assert await broker.claim("w", 8, 2) == []
+    assert await broker.claim(8, 2) == []
     (poison,) = [json.loads(text) for text in await azure.texts("poison")]
     assert poison["Cut"] is True
     assert poison["Message"].startswith('é<&"')
@@ -101,7 +101,7 @@ async def test_a_repeated_job_message_is_one_job(azure):
     job_id, _ = await scanning_job(broker, azure)
     (status,) = await broker.jobs()
     await azure.post("job", status.job.to_json())
-    assert await broker.claim_job("m2", 60) is None
+    assert await broker.claim_job(60) is None
     assert await azure.texts("job") == []
     assert await broker.state(job_id) is JobState.SCANNING
 
@@ -157,7 +157,7 @@ async def test_hostile_jobs_go_to_poison_and_the_manager_goes_on(azure):
     for text in HOSTILE_JOBS.values():
         await azure.post("job", text)
     await azure.post("job", JOB)
-    assert (await broker.claim_job("m", 60)).job.warm_path == "/tools"
+    assert (await broker.claim_job(60)).job.warm_path == "/tools"
     assert len(await azure.poison_reasons()) == len(HOSTILE_JOBS)
 
 
@@ -237,8 +237,8 @@ async def test_messages_never_run_out_of_time(azure):
     await azure.post("job", "garbage")
     for kind, count in (("job", 2), ("work", 1), ("poison", 1)):
         if kind == "poison":
-            assert (await broker.claim_job("m", 60)).job.job_id == "waits"
-            assert await broker.claim_job("m", 60) is None
+            assert (await broker.claim_job(60)).job.job_id == "waits"
+            assert await broker.claim_job(60) is None
         async with azure.queue(kind) as queue:
             messages = [one for one in await queue.peek_messages(8) if one.content != "garbage"]
         assert [one.expires_on.year for one in messages] == [9999] * (count - (kind == "job"))
@@ -248,12 +248,12 @@ async def scanned_anew(azure):
     """A job whose first manager published two items, and whose second one published the same two again."""
     old, new = await azure.broker(), await azure.broker()
     job_id = await old.submit(a_job())
-    await old.claim_job("m1", azure.lease_seconds)
+    await old.claim_job(azure.lease_seconds)
     await old.set_state(job_id, JobState.SCANNING)
     await old.publish(items_of(job_id, 2))
     early = await claim_some(old, azure, 1)
     await azure.expire()
-    assert (await new.claim_job("m2", 60)).job.job_id == job_id
+    assert (await new.claim_job(60)).job.job_id == job_id
     await new.publish(items_of(job_id, 2))
     return old, new, job_id, early
 
@@ -264,7 +264,7 @@ async def test_items_of_a_scan_that_was_begun_anew_are_dropped(azure):
     await new.state(job_id)
     leases = await claim_some(new, azure, 2)
     assert [lease.item.scan for lease in leases] == [1, 1]
-    assert await new.claim("w", 8, 1) == []
+    assert await new.claim(8, 1) == []
     assert await azure.texts("work") == []
 
 

@@ -46,7 +46,7 @@ STEPS = {
     "jobs": ("send", "receive", "change", "delete"),
     "work": ("send", "receive", "change", "delete"),
     "records": ("find", "add", "replace", "state"),
-    "ledger": ("_write", "sums"),
+    "receipts": ("_write", "sums"),
 }
 """What the calls of the Azure broker are made of: each is one request, or one that is repeated until it is answered."""
 TIMES = {"sqlite": 4, "azurite": 2, "postgres": 3}

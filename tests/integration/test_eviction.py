@@ -46,7 +46,7 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
             async with asyncio.timeout(30):
                 while not server.calls["READ"] or not served.asked:
                     await asyncio.sleep(0.05)
-            assert await broker.claim("other", 1, 60) == []
+            assert await broker.claim(1, 60) == []
             began = time.monotonic()
             served.announce("Preempt", "somebody_else", 30)
             ours = served.announce("Preempt", "farm_3", 30)
@@ -59,6 +59,6 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
             await managing
         assert time.monotonic() - began < 10, "a notice is 30 s"
         assert (worker.returncode, served.started) == (0, [ours["EventId"]]), said.decode()
-        (found,) = await broker.claim("other", 1, 60)
+        (found,) = await broker.claim(1, 60)
         assert (found.deliveries, len(found.item.files)) == (1, 8)
         assert "this VM is about to be taken away (Preempt" in said.decode()

@@ -45,7 +45,7 @@ async def test_two_jobs_each_end_by_themselves(broker, running):
 
 async def test_an_item_that_always_fails_ends_in_poison_and_the_job_with_errors(broker, running):
     session = MemorySession({b"ok": 5, b"d": {b"locked": 7}}, "a")
-    session.read_errors[b"d/locked"] = NfsStatusError(13, "READ", "/d/locked", "NFS3ERR_ACCES")
+    session.read_errors[b"d/locked"] = NfsStatusError(13, "READ", b"/d/locked", "NFS3ERR_ACCES")
     settings = replace(SETTINGS, plan=PlanSettings(item_files=1))
     job_id = await submit(broker, job())
     running.start(Manager(broker, settings, opener=opener(session)))

@@ -19,7 +19,7 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
-from cachewarmer.azure.calls import FOREIGN, NO_RETRIES, call, translated
+from cachewarmer.azure.calls import NO_RETRIES, doing, is_transient, translated
 from cachewarmer.azure.metadata import Imds
 from cachewarmer.config import azure_environment
 from cachewarmer.errors import BrokerError, ConfigError, FleetError
@@ -118,6 +118,13 @@ class SignIn:
             raise ConfigError(f"{advice} (the metadata service does not tell it)")
         return subscription
 
+    def _no_key(self, error: BaseException, what: str) -> BrokerError:
+        if isinstance(error, HttpResponseError | ClientAuthenticationError) and not is_transient(error):
+            return BrokerError(
+                f"{what}: {translated(error, self.account)}; or Storage Account Key Operator Service Role"
+            )
+        return translated(error, what)
+
     async def look_up_key(self) -> None:
         """Fetches the account's key from the resource manager and signs in with it from now on.
 
@@ -137,14 +144,8 @@ class SignIn:
                 identity, subscription, base_url=manager, credential_scopes=[f"{manager}/.default"], **options
             ) as client,
         ):
-            try:
-                found = await call(what, lambda: client.storage_accounts.list_keys(self.resource_group, self.account))
-            except FOREIGN as error:
-                if isinstance(error, HttpResponseError | ClientAuthenticationError):
-                    raise BrokerError(
-                        f"{what}: {translated(error, self.account)}; or Storage Account Key Operator Service Role"
-                    ) from error
-                raise translated(error, what) from error
+            with doing(what, self._no_key) as call:
+                found = await call(client.storage_accounts.list_keys, self.resource_group, self.account)
         # As plain JSON: the model's attribute is called otherwise in later versions of the package.
         listed: list[dict[str, Any]] = found.as_dict().get("keys") or []
         self.key = next((str(key["value"]) for key in listed if key.get("value")), "")

@@ -31,8 +31,7 @@ async def _set(chosen: argparse.Namespace, _stop: asyncio.Event, state: JobState
     log_to_stderr(chosen.verbose, chosen.quiet)
     async with options.broker(chosen) as broker:
         if state is None:
-            finished = (await broker.status(chosen.job)).scan.finished
-            state = JobState.WARMING if finished else JobState.SCANNING
+            state = (await broker.status(chosen.job)).resumed
         status = await broker.set_state(chosen.job, state)
     if chosen.json:
         print_json(status.report(time.time()))

@@ -90,7 +90,7 @@ def one_line(error: BaseException) -> str:
     Our own causes and the system's: what a library says is put into our words where it is caught, and may quote what
     was signed, or a whole document.
     """
-    from cachewarmer.cli.text import printable
+    from cachewarmer.paths import printable
 
     parts = [str(error)]
     cause = error.__cause__

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cachewarmer.cli.text import columns, duration, printable, problem_line, shorten, size
+from cachewarmer.cli.text import columns, duration, problem_line, shorten, size
+from cachewarmer.paths import printable
 
 MOST_PATHS = 5
 BAR = 30

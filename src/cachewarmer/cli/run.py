@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cachewarmer import eventloop
-from cachewarmer.cli.text import CLEAR_LINE, printable
+from cachewarmer.cli.text import CLEAR_LINE
+from cachewarmer.paths import printable
 
 
 def run(body: Callable[[asyncio.Event], Awaitable[int]]) -> int:

@@ -11,10 +11,11 @@ from cachewarmer.cli.exit_codes import INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import histogram_lines, problem_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run
-from cachewarmer.cli.text import columns, duration, printable, shorten, size
+from cachewarmer.cli.text import columns, duration, shorten, size
 from cachewarmer.errors import UsageError
 from cachewarmer.model import ScanTotals, size_histogram
 from cachewarmer.onemachine import ScanReport, scan
+from cachewarmer.paths import printable
 
 
 def run_scan(chosen: argparse.Namespace) -> int:
@@ -62,7 +63,7 @@ def document(label: str, report: ScanReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "largest_files": [{"path": path, "bytes": count} for count, path in report.largest],
         "histogram": size_histogram(totals.histogram),
-        "errors": [{"path": path, "error": error} for path, error in totals.errors],
+        "errors": [{"path": one.path, "error": one.error} for one in totals.errors],
     }
 
 
@@ -95,4 +96,4 @@ def _lines(label: str, totals: ScanTotals, seconds: float, made: dict[str, Any])
         lines.append("  largest:")
         room = columns() - 16
         lines += [f"    {size(one['bytes']):>10}  {shorten(one['path'], room)}" for one in made["largest_files"][:5]]
-    return lines + problem_lines(totals.errors)
+    return lines + problem_lines([(one.path, one.error) for one in totals.errors])

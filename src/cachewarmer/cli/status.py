@@ -15,10 +15,11 @@ from cachewarmer.cli.exit_codes import INTERRUPTED, WARM
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import job_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run
-from cachewarmer.cli.text import printable, size
+from cachewarmer.cli.text import size
 from cachewarmer.cli.warm import finish
 from cachewarmer.errors import UsageError
 from cachewarmer.model import JobStatus
+from cachewarmer.paths import printable
 from cachewarmer.submitter import wait_until_warm
 
 WATCH_SECONDS = 1.0

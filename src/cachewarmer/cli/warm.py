@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 from cachewarmer.cli import options
@@ -13,11 +14,11 @@ from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import combine, job_lines
 from cachewarmer.cli.run import log_to_stderr, print_json, run
-from cachewarmer.cli.text import printable
 from cachewarmer.config import default_processes
 from cachewarmer.errors import UsageError
 from cachewarmer.model import JobState, JobStatus, WarmJob
 from cachewarmer.onemachine import warm
+from cachewarmer.paths import printable
 
 CODES = {
     JobState.COMPLETED: WARM,
@@ -95,6 +96,9 @@ def finish(chosen: argparse.Namespace, statuses: list[JobStatus]) -> int:
 
 def failure_line(status: JobStatus) -> str:
     """Why a job failed, in one printable line; an address that the target begins with is not named again."""
-    addresses = status.job.mount_addresses
-    reason = status.reason.removeprefix(f"{addresses[0]}: ") if len(addresses) == 1 else status.reason
-    return printable(f"{status.job.label}: {reason}")
+    failure = status.failure
+    if status.job.mount_addresses == (failure.address,):
+        failure = replace(failure, address="")
+    if failure.subject == status.job.full_path:
+        failure = replace(failure, subject="")
+    return printable(f"{status.job.label}: {failure}")

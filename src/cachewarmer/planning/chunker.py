@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.model import FileEntry, WarmJob, WorkItem, item_id
+from cachewarmer.paths import to_text
 
 ROW_BYTES = 16
 """What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
@@ -81,14 +82,14 @@ class Chunker:
                 prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
             below = prefix + name
             paths.append(below)
-            entries.append(FileEntry(below.decode("utf-8", "surrogateescape"), size, handle))
-        listed = b"\0".join(paths).decode("utf-8", "surrogateescape")
-        path = "/" + base.decode("utf-8", "surrogateescape")
+            entries.append(FileEntry(to_text(below), size, handle))
+        listed = to_text(b"\0".join(paths))
+        path = "/" + to_text(base)
         identity = item_id(self._template.job_id, path, "files", listed)
         return replace(self._template, path=path, item_id=identity, files=tuple(entries))
 
     def _ranges(self, file_path: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
-        path = "/" + file_path.decode("utf-8", "surrogateescape")
+        path = "/" + to_text(file_path)
         length = self.settings.range_bytes
         length *= -(-size // (length * MOST_RANGES))
         for start in range(0, size, length):

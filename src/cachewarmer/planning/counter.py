@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 
+from cachewarmer import paths
+from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals
 
 LARGEST = 10
@@ -21,7 +23,12 @@ class ScanCounter:
         self.bytes = 0
         self.excluded_files = 0
         self.skipped_files = 0
+        self.links = 0
+        self.hardlinks = 0
+        self.duplicates = 0
         self.failed_files = 0
+        self.failed_directories = 0
+        self.warnings: list[str] = []
         self.items = 0
         self.errors: list[PathError] = []
         self._histogram = [0] * 64
@@ -36,14 +43,14 @@ class ScanCounter:
             path = self._whole(directory + b"/" + name if directory else name)
             (heapq.heappush if len(self._largest) < LARGEST else heapq.heappushpop)(self._largest, (size, path))
 
-    def add_error(self, path: bytes, error: str) -> None:
+    def add_error(self, path: bytes, error: CacheWarmerError | str) -> None:
         """A directory or name that could not be looked at."""
         self.failed_files += 1
         if len(self.errors) < ERROR_SAMPLE:
-            self.errors.append(PathError(self._whole(path), error))
+            self.errors.append(PathError.of(self._whole(path), error))
 
     def _whole(self, path: bytes) -> str:
-        return f"{self.base}/{path.decode('utf-8', 'surrogateescape')}"
+        return f"{self.base}/{paths.to_text(path)}"
 
     def largest(self) -> list[tuple[int, str]]:
         """The largest files, (bytes, path), largest first."""
@@ -58,7 +65,12 @@ class ScanCounter:
             bytes=self.bytes,
             excluded_files=self.excluded_files,
             skipped_files=self.skipped_files,
+            links=self.links,
+            hardlinks=self.hardlinks,
+            duplicates=self.duplicates,
             failed_files=self.failed_files,
+            failed_directories=self.failed_directories,
+            warnings=tuple(self.warnings),
             items=self.items,
             errors=tuple(self.errors),
             histogram=tuple(self._histogram[:used]),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import CacheWarmerError, MountError
 from cachewarmer.model import WarmJob
+from cachewarmer.paths import to_bytes
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.walker import Emit, Walker
 from cachewarmer.targets.base import Mount, Session
@@ -44,8 +45,8 @@ async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
     for session in sessions[1:]:
         if session.export != sessions[0].export:
             raise MountError(
-                f"{sessions[0].address} exports {sessions[0].export} and {session.address} exports {session.export}: "
-                f"name the export with ?export="
+                f"{sessions[0].address} exports {sessions[0].export} and {session.address} exports {session.export}",
+                advice="name the export with ?export=",
             )
     return sessions
 
@@ -71,7 +72,7 @@ async def scan_tree(
         job,
         sessions,
         export=export,
-        root=path.strip("/").encode("utf-8", "surrogateescape"),
+        root=to_bytes(path.strip("/")),
         settings=replace(settings, message_bytes=message_bytes or settings.message_bytes),
         counter=counter,
         emit=emit,

@@ -16,6 +16,7 @@ from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, NfsS
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.paths import to_bytes, to_text
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import grouped_lines
@@ -98,7 +99,7 @@ class Walker:
             await self._drain()
         else:
             what = "a symbolic link: name what it points to" if entry.kind is FileKind.LINK else "no file or directory"
-            raise CacheWarmerError(f"/{self.root.decode('utf-8', 'replace')} is {what}")
+            raise CacheWarmerError(f"it is {what}", subject=b"/" + self.root)
 
     async def walk_list(self, chunks: AsyncIterable[bytes]) -> None:
         """Scans the paths of a list (see ``filelist``), relative to the root or absolute below it; a directory stands for its tree."""
@@ -123,9 +124,7 @@ class Walker:
 
     async def _lookup_listed(self, line: bytes) -> tuple[bytes, DirectoryEntry | None]:
         prefix = b"/" + self.root if self.root else b""
-        full = (
-            b"/" + self.export.strip("/").encode("utf-8", "surrogateescape") + prefix if self.export != "/" else prefix
-        )
+        full = b"/" + to_bytes(self.export.strip("/")) + prefix if self.export != "/" else prefix
         if line.startswith(b"/"):
             for known in (full, prefix):
                 if line == known or line.startswith(known + b"/"):
@@ -145,7 +144,7 @@ class Walker:
         except TransportError:
             raise
         except CacheWarmerError as error:
-            self.counter.add_error(path, str(error))
+            self.counter.add_error(path, error)
         return path, None
 
     # -- the walk --------------------------------------------------------------------------------------------------
@@ -216,7 +215,7 @@ class Walker:
                 items = self._files(chunker, path, entries)
                 self._directories(directory, entries, below)
                 for name, error in errors:
-                    self.counter.add_error(path + b"/" + name if path else name, str(error))
+                    self.counter.add_error(path + b"/" + name if path else name, error)
                 if items:
                     await self._emit(items)
                 self._push(below, number, keep=BATCH_DIRECTORIES)
@@ -239,11 +238,11 @@ class Walker:
         except FileVanished as error:
             if path == self.root:
                 raise
-            self.counter.add_error(path, f"directory vanished during the scan ({error})")
+            self.counter.add_error(path, f"directory vanished during the scan ({error.problem})")
         except CacheWarmerError as error:
             if path == self.root:
                 raise
-            self.counter.add_error(path, str(error))
+            self.counter.add_error(path, error)
 
     async def _first_page(self, session: Session, path: bytes, handle: bytes) -> Page:
         async with self._listings:
@@ -307,7 +306,7 @@ class Walker:
                 below.append(Directory(path, handle, above))
 
     def _below_root(self, path: bytes) -> str:
-        return path[self._root_skip :].decode("utf-8", "surrogateescape")
+        return to_text(path[self._root_skip :])
 
     def _chunker(self, session: Session) -> Chunker:
         return Chunker(self.job, self.settings, export=self.export, address=session.address)

@@ -93,10 +93,10 @@ class FsInfo(NamedTuple):
     dtpref: int
 
 
-def status_error(status: int, procedure: int, path: str) -> NfsStatusError:
+def status_error(status: int, procedure: int, path: bytes, address: str = "") -> NfsStatusError:
     """The exception for a status other than NFS3_OK."""
     kind = StaleHandle if status in (STALE, BADHANDLE) else NfsStatusError
-    return kind(status, PROCEDURES[procedure], path, STATUS_NAMES.get(status, ""))
+    return kind(status, PROCEDURES[procedure], path, STATUS_NAMES.get(status, ""), address=address)
 
 
 def encode_handle(handle: bytes) -> bytes:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cachewarmer.errors import CacheWarmerError, FileVanished, TransportError, UsageError
+from cachewarmer.errors import CacheWarmerError, FileVanished, TransportError
 from cachewarmer.filters import FileFilter, in_name_range
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.paths import join, to_bytes, to_text
 from cachewarmer.targets.base import FileKind, Mount, ReadRequest, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.pace import Pace
@@ -92,7 +93,7 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
 
     A directory stands for the files directly in it; a file for itself, or for its range.
     """
-    path = item.path.strip("/").encode("utf-8", "surrogateescape")
+    path = to_bytes(item.path.strip("/"))
     wanted = FileFilter(item.inclusion, item.exclusion, max_file_bytes=item.max_file_bytes)
     try:
         top = await session.lookup(path)
@@ -106,7 +107,7 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
         return replace(item, files=(), start=-1, stop=-1), 0, 1
     first = last = b""
     if item.apply_filter:
-        first, last = (one.encode("utf-8", "surrogateescape") for one in (item.start_file_filter, item.end_file_filter))
+        first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))
     excluded = skipped = 0
     files: list[FileEntry] = []
     async for page in session.list_directory(path, top.handle):
@@ -116,13 +117,13 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
             if kind is not FileKind.REGULAR:
                 skipped += 1
                 continue
-            text = name.decode("utf-8", "surrogateescape")
+            text = to_text(name)
             if not wanted.wants_size(size, mtime) or not wanted.wants_name(text):
                 excluded += 1
                 continue
             files.append(FileEntry(text, size, handle))
         for name, error in page.errors:
-            raise UsageError(f"{item.path}/{name.decode('utf-8', 'replace')}: {error}") from error
+            raise error.fill(subject=path + b"/" + name, address=session.address)
     return replace(item, files=tuple(files), start=-1, stop=-1, address=session.address), excluded, skipped
 
 
@@ -161,13 +162,13 @@ class ItemRun:
         self._requests, self._problems, self._slow, self._ended = [], {}, [], set()
         self.bytes = self.files = self._calls = 0
         self._idle.clear()
-        base = item.path.strip("/").encode("utf-8", "surrogateescape")
+        base = to_bytes(item.path.strip("/"))
         prefix = base + b"/" if base else b""
         pace = self.pace
         self.outstanding = 1
         self.begun = True
         for index, (name, size, handle) in enumerate(item.files or ()):
-            path = prefix + name.encode("utf-8", "surrogateescape") if name else base
+            path = prefix + to_bytes(name) if name else base
             start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
             if pace is None:
                 self._ask(session, ReadRequest(path, handle, start, stop, self._done, index))
@@ -238,8 +239,7 @@ class ItemRun:
                 seconds=seconds,
                 errors=_sample(item, files, self._problems),
                 slowest=tuple(
-                    SlowPath(full_path(item, path.decode("utf-8", "surrogateescape")), took)
-                    for took, path in sorted(self._slow, reverse=True)
+                    SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)
                 ),
             )
         )
@@ -251,7 +251,7 @@ def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, Cach
         if isinstance(problem, FileVanished):
             continue
         path = f"{item.path}/{files[index].path}" if files[index].path else item.path
-        sample.append(PathError(full_path(item, path), str(problem)))
+        sample.append(PathError.of(full_path(item, path), problem))
         if len(sample) == ERRORS_PER_ITEM:
             break
     return tuple(sample)
@@ -259,4 +259,4 @@ def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, Cach
 
 def full_path(item: WorkItem, path: str) -> str:
     """A path below the item's export as the server's other clients know it."""
-    return "/" + "/".join(part for part in f"{item.export_path}/{path}".split("/") if part)
+    return join(item.export_path, path)

@@ -198,7 +198,7 @@ class Worker:
 
     async def _claim(self, most: int) -> list[WorkLease]:
         try:
-            return await self.broker.claim(self.name, most, self.settings.lease.lease_seconds, self.job_id)
+            return await self.broker.claim(most, self.settings.lease.lease_seconds, self.job_id)
         except BrokerError as error:
             if not error.transient:
                 raise

@@ -96,7 +96,7 @@ async def test_an_item_row_that_cannot_be_read_is_poison(tmp_path):
         with other:
             other.execute("UPDATE items SET message = '{' WHERE seq = 1")
         other.close()
-        (lease,) = await broker.claim("w", 1, 60)
+        (lease,) = await broker.claim(1, 60)
         assert lease.item.path == "/b"
         status = await broker.status(job_id)
         assert status.poisoned_items == 1

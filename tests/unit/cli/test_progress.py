@@ -5,7 +5,8 @@ import pytest
 from cachewarmer.cli.progress import Progress, fit
 from cachewarmer.cli.text import problem_line, shorten
 from cachewarmer.cli.warm import interrupted_line
-from cachewarmer.model import JobState, JobStatus, ScanTotals, Tally, WarmJob
+from cachewarmer.errors import NfsStatusError
+from cachewarmer.model import JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
 
 SCAN = ScanTotals(directories=1_234_567, files=98_765_432, bytes=7 << 50, failed_files=1_234, finished=True)
 STATUS = JobStatus(
@@ -43,12 +44,12 @@ def test_what_matters_most_stays_where_the_terminal_is_narrow(columns):
 
 
 def test_a_failed_path_is_named_once():
-    """The error of a path repeats it: once is enough on a line that has to fit."""
-    assert (
-        problem_line("/e/d 1/f", "READ 10.0.0.7:/e/d 1/f: permission denied", 80) == "/e/d 1/f: READ: permission denied"
-    )
-    assert problem_line("/e/a", "list /e/a: Permission denied", 80) == "/e/a: list: Permission denied"
-    assert problem_line("/e/a", "READ x:/e/ab: I/O error", 80) == "/e/a: READ x:/e/ab: I/O error"
+    """An error keeps its path apart from its problem, so a line that names the path does not repeat it."""
+    error = NfsStatusError(13, "READ", b"/e/caf\xe9", "permission denied", address="fd00::7")
+    failed = PathError.of("/e/caf\udce9", error)
+    assert problem_line(failed.path, failed.error, 80) == "/e/caf\\xe9: fd00::7: READ: permission denied"
+    elsewhere = PathError.of("/e/a/b", NfsStatusError(5, "LOOKUP", b"/e/a", "I/O error"))
+    assert problem_line(elsewhere.path, elsewhere.error, 80) == "/e/a/b: LOOKUP /e/a: I/O error"
 
 
 @pytest.mark.parametrize("most", [40, 80, 120])

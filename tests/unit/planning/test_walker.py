@@ -21,7 +21,7 @@ TREE = {
     b"fifo": FileKind.SPECIAL,
     b"bad": 0,
     b"sub": {b"two": 20, b"three\xff": 30, b"deep": {b"four": 40}},
-    b"locked": NfsStatusError(13, "READDIRPLUS", "/locked", "NFS3ERR_ACCES"),
+    b"locked": NfsStatusError(13, "READDIRPLUS", b"/locked", "NFS3ERR_ACCES"),
     b"empty": {},
 }
 
@@ -59,7 +59,7 @@ async def test_every_file_is_planned_once_and_what_can_not_be_read_is_counted():
     assert (counter.files, counter.bytes, counter.directories) == (5, 1300, 4)
     assert counter.skipped_files == 2
     assert counter.failed_files == 2
-    assert {path for path, _ in counter.errors} == {"/bad", "/locked"}
+    assert {path for path, *_ in counter.errors} == {"/bad", "/locked"}
     assert counter.items == len(items)
     assert counter.largest()[0] == (1200, "/big")
 
@@ -173,7 +173,7 @@ async def test_a_tree_that_holds_itself_is_listed_to_an_end(names, addresses):
     async with asyncio.timeout(20):
         _, counter = await scan(tree, sessions=sessions)
     assert counter.failed_files >= len(names)
-    assert all("loop" in error for _, error in counter.errors)
+    assert all("loop" in one.error for one in counter.errors)
     assert counter.files == counter.directories
     if addresses == 1:
         assert counter.failed_files == len(names) * counter.directories - (counter.directories - 1)
@@ -187,7 +187,7 @@ async def test_a_path_has_an_end():
         deep = {b"%d" % number * long: deep, b"file": 1}
     items, counter = await scan(deep | {b"f" * (MOST_PATH_BYTES + 1): 5})
     assert (counter.files, counter.failed_files, counter.directories) == (3, 3, 4)
-    assert all(str(MOST_PATH_BYTES) in error for _, error in counter.errors)
+    assert all(str(MOST_PATH_BYTES) in one.error for one in counter.errors)
     assert len(paths(items)) == 3
 
 

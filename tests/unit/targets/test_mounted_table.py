@@ -3,7 +3,7 @@
 import pytest
 
 from cachewarmer.config import MountSettings
-from cachewarmer.errors import UsageError
+from cachewarmer.errors import ConfigError, MountError
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.mount import table
 
@@ -38,21 +38,21 @@ def test_ports_are_passed_on():
 @pytest.mark.parametrize("option", ["a b", "x\ny", "-o", 'q"', "$(id)"])
 def test_an_option_that_could_be_taken_for_something_else_is_refused(option):
     """Before a program is started."""
-    with pytest.raises(UsageError):
+    with pytest.raises(ConfigError):
         options(MountSettings(options=option))
 
 
 @pytest.mark.parametrize("address", ["-o", "a b", "", "host;id", "a/b", "a\nb"])
 def test_an_address_that_is_none_is_refused(address):
     """It stands on the command line of mount(8)."""
-    with pytest.raises(UsageError):
+    with pytest.raises(MountError):
         table.source_of(mount(address=address))
 
 
 @pytest.mark.parametrize("export", ["data", "/a\0b", "/../etc"])
 def test_an_export_that_is_none_is_refused(export):
     """It becomes part of a path on this machine."""
-    with pytest.raises(UsageError):
+    with pytest.raises(MountError):
         table.source_of(mount(export=export))
 
 

@@ -57,17 +57,17 @@ async def test_when_every_address_fails_the_item_is_not_counted(sessions):
 
 async def test_failed_and_vanished_files_are_told_apart(sessions):
     sessions[0].read_errors = {
-        b"d/two": NfsStatusError(13, "READ", "/d/two", "NFS3ERR_ACCES"),
+        b"d/two": NfsStatusError(13, "READ", b"/d/two", "NFS3ERR_ACCES"),
         b"d/gone": FileVanished("x"),
     }
     reading = await read(item(("one", 10), ("two", 20), ("gone", 5)), *sessions)
     receipt = reading.receipt
     assert (receipt.files, receipt.failed_files, receipt.vanished_files, receipt.bytes) == (1, 1, 1, 10)
-    assert [path for path, _ in receipt.errors] == ["/d/two"]
+    assert [one.path for one in receipt.errors] == ["/d/two"]
 
 
 async def test_an_item_of_which_nothing_can_be_read_is_an_error(sessions):
-    sessions[0].read_errors = {b"d/two": NfsStatusError(13, "READ", "/d/two", "NFS3ERR_ACCES")}
+    sessions[0].read_errors = {b"d/two": NfsStatusError(13, "READ", b"/d/two", "NFS3ERR_ACCES")}
     reading = await read(item(("two", 20)), *sessions)
     assert reading.receipt is None
     assert not reading.error.transient

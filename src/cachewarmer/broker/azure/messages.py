@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, is_key, job_id_of_message
@@ -42,6 +43,20 @@ def item_of(text: str, message_id: str) -> WorkItem:
     check_job_id(item.job_id)
     item = record.with_id(item)
     return item if is_key(item.item_id) else replace(item, item_id=item_id(item.job_id, "id", item.item_id))
+
+
+class UnreadItem(NamedTuple):
+    """An item without its list of files, of a message that may have ended whoever read it."""
+
+    item: WorkItem
+    file_count: int
+
+
+def unread_item_of(text: str, message_id: str) -> UnreadItem:
+    """The item of a message whose list of files stays packed. Raises ``InvalidMessage``."""
+    envelope = record.envelope(text)
+    item = item_of(envelope.text, message_id)
+    return UnreadItem(item, 0 if item.start > 0 else envelope.file_count)
 
 
 def first_generation_job(item: WorkItem) -> WarmJob:

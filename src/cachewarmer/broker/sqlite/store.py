@@ -19,8 +19,9 @@ from typing import Any
 
 from cachewarmer.broker import record
 from cachewarmer.broker.base import Backlog, JobLease, WorkLease
+from cachewarmer.broker.record import reading_row
 from cachewarmer.broker.sqlite.processes import is_gone, own_name
-from cachewarmer.errors import BrokerError, InvalidMessage, LeaseLost, UnknownJob
+from cachewarmer.errors import BrokerError, DamagedRecord, InvalidMessage, LeaseLost, UnknownJob
 from cachewarmer.model import (
     ERROR_SAMPLE,
     TALLY_COUNTS,
@@ -34,7 +35,7 @@ from cachewarmer.model import (
     check_transition,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @cache
@@ -52,6 +53,7 @@ class Store:
         self._max_deliveries = max_deliveries
         self._owner = own_name()
         self._sql = queries()
+        self._damaged = record.DamagedRows()
         self._connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, cached_statements=256)
         try:
             self._connection.row_factory = sqlite3.Row
@@ -76,23 +78,39 @@ class Store:
             time.sleep(0.01)
 
     def _make_schema(self, path: str) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if not version:
-            with self._transaction():
-                if not self._connection.execute("PRAGMA user_version").fetchone()[0]:
-                    if self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                        raise BrokerError(f"{path} is an SQLite file of another program")
-                    for statement in self._sql["schema"].split(";\n"):
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
-            raise BrokerError(f"{path} was made by another version of cachewarmer (schema {version})")
+        if self._version() == SCHEMA_VERSION and not self._missing_counts():
+            return
+        with self._transaction():  # others may open the same file: what is to be done is asked for again in here
+            version = self._version()
+            if version > SCHEMA_VERSION:
+                raise BrokerError(f"{path} was made by a newer version of cachewarmer (schema {version})")
+            if not version:
+                if self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    raise BrokerError(f"{path} is an SQLite file of another program")
+                self._run_script("schema")
+            if version < SCHEMA_VERSION:
+                self._run_script("upgrade_2")
+            for name in self._missing_counts():
+                self._connection.execute(f"ALTER TABLE tallies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _missing_counts(self) -> list[str]:
+        """The columns that a file of an earlier version has not."""
+        there = {row["name"] for row in self._connection.execute("PRAGMA table_info(tallies)")}
+        return [name for name in TALLY_COUNTS if name not in there]
+
+    def _run_script(self, name: str) -> None:
+        for statement in self._sql[name].split(";\n"):
+            self._connection.execute(statement)
 
     def close(self) -> None:
         self._connection.close()
 
-    def _run(self, name: str, **values: Any) -> sqlite3.Cursor:
-        return self._connection.execute(self._sql[name], values)
+    def _run(self, query: str, /, **values: Any) -> sqlite3.Cursor:
+        return self._connection.execute(self._sql[query], values)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -141,8 +159,11 @@ class Store:
 
     def claim_job(self, lease_seconds: float, job_id: str, now: float) -> JobLease | None:
         with self._transaction():
-            for row in self._run("free_jobs", now=now, job_id=job_id).fetchall():
-                status = self._status(row)
+            for row, status in self._readable(self._run("free_jobs", now=now, job_id=job_id).fetchall()):
+                if row["deliveries"] >= self._max_deliveries and not (status.scan.finished or status.state.final):
+                    self._set_state(row, JobState.FAILED, record.managers_lost(row["deliveries"]), now)
+                    self._settle_job(row["job_id"], "", now)
+                    continue
                 if status.state.final:
                     self._set_state(row, status.state, "", now)
                     self._settle_job(row["job_id"], "", now)
@@ -169,7 +190,7 @@ class Store:
             self._settle_job(lease.job.job_id, lease.token, now)
 
     def _settle_job(self, job_id: str, token: str, now: float) -> None:
-        if self._run("settle_job", job_id=job_id, token=token).rowcount and JobState(self._job(job_id)["state"]).final:
+        if self._run("settle_job", job_id=job_id, token=token).rowcount and self.state(job_id).final:
             self._run("forget_items", job_id=job_id, now=now)
             self._run("drop_chunks", job_id=job_id)
 
@@ -180,34 +201,66 @@ class Store:
             return self._status(self._job(job_id))
 
     def _set_state(self, row: sqlite3.Row, state: JobState, reason: str, now: float) -> None:
-        if not check_transition(row["job_id"], JobState(row["state"]), state):
-            return
+        if check_transition(row["job_id"], JobState(row["state"]), state):
+            self._put_standing(row["job_id"], _standing(row).moved_to(state, reason, now))
+
+    def _put_standing(self, job_id: str, standing: record.Standing) -> None:
         self._run(
             "set_state",
-            job_id=row["job_id"],
-            state=state,
-            reason=record.printable(reason) or row["reason"],
-            started_at=row["started_at"] or (now if state is JobState.SCANNING else 0.0),
-            finished_at=now if state.final else 0.0,
+            job_id=job_id,
+            state=standing.state,
+            reason=standing.reason,
+            started_at=standing.started_at,
+            finished_at=standing.finished_at,
         )
 
     def _finish_if_settled(self, job_id: str, now: float) -> None:
         """Stamps the final state in the very step that settled the last item, so that it needs no manager."""
         counts = self._run("settled_count", job_id=job_id).fetchone()
         if counts["scan_finished"] and counts["settled"] >= counts["published_items"]:
-            row = self._job(job_id)
-            self._set_state(row, self._status(row).state, "", now)
+            for row, status in self._readable([self._job(job_id)]):
+                self._set_state(row, status.state, "", now)
 
     def record_scan(self, job_id: str, totals: ScanTotals, now: float) -> None:
         with self._transaction():
-            row = self._job(job_id)
+            before = _standing(self._job(job_id))
+            after = before.scanned(totals, now)
+            if after is before:
+                return
             self._run("set_scan", job_id=job_id, scan=record.dump_scan(totals), finished=int(totals.finished))
-            if totals.finished and row["state"] == JobState.SCANNING:
-                self._set_state(row, JobState.WARMING, "", now)
+            if after.state is not before.state:
+                self._put_standing(job_id, after)
                 self._finish_if_settled(job_id, now)
 
+    def stranded(self, job_id: str) -> bool:
+        with self._reading():
+            status = self._status(self._job(job_id))
+            waits = status.state is JobState.WARMING and status.scan.finished
+            return waits and self._run("any_open_item", job_id=job_id).fetchone() is None
+
+    def begin_scan_again(self, job_id: str) -> bool:
+        with self._transaction():
+            before = _standing(self._job(job_id))
+            after = before.scanned_again()
+            if after is not None and after is not before:
+                self._run("begin_again", job_id=job_id, state=after.state)
+                for name in ("drop_items", "drop_tallies", "drop_poison"):
+                    self._run(name, job_id=job_id)
+            return after is not None
+
+    def note_manager(self, name: str, now: float) -> None:
+        with self._transaction():
+            self._run("note_manager", name=record.printable(name), now=now)
+
+    def manager_seen(self, now: float) -> float | None:
+        with self._reading():
+            seen_at = self._run("manager_seen").fetchone()[0]
+        return None if seen_at is None else max(0.0, now - seen_at)
+
     def state(self, job_id: str) -> JobState:
-        return JobState(self._job(job_id)["state"])
+        row = self._job(job_id)
+        with reading_row(f"job {job_id}"):
+            return JobState(row["state"])
 
     def status(self, job_id: str) -> JobStatus:
         with self._reading():
@@ -215,11 +268,20 @@ class Store:
 
     def jobs(self) -> list[JobStatus]:
         with self._reading():
-            return [self._status(row) for row in self._run("all_jobs").fetchall()]
+            return [status for _, status in self._readable(self._run("all_jobs").fetchall())]
+
+    def _readable(self, rows: Sequence[sqlite3.Row]) -> Iterator[tuple[sqlite3.Row, JobStatus]]:
+        """The jobs that make sense, with their status; the others are named once and passed over."""
+        for row in rows:
+            try:
+                yield row, self._status(row)
+            except DamagedRecord as error:
+                self._damaged.name(error)
 
     def tidy(self, before: float) -> None:
         """Forgets jobs that ended before then. What else a job leaves behind is dropped as it is settled."""
         with self._transaction():
+            self._run("old_managers", before=before)
             for row in self._run("old_jobs", before=before).fetchall():
                 for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
                     self._run(name, job_id=row["job_id"])
@@ -234,19 +296,24 @@ class Store:
             self._connection.execute("ROLLBACK")
 
     def _status(self, row: sqlite3.Row) -> JobStatus:
-        scan = record.load_scan(row["scan"])
+        with reading_row(f"job {row['job_id']}"):
+            return self._read_status(row)
+
+    def _read_status(self, row: sqlite3.Row) -> JobStatus:
+        standing = _standing(row)
         return JobStatus(
             job=WarmJob.from_json(row["message"]),
-            state=JobState(row["state"]),
-            scan=replace(scan, items=max(scan.items, row["published_items"])),
+            state=standing.state,
+            # Each id once, however often a list or a second scan named it.
+            scan=replace(standing.scan, items=row["published_items"]),
             tallies=tuple(_tally(one) for one in self._run("tallies", job_id=row["job_id"])),
             poisoned_items=row["poisoned_items"],
             poisoned_files=row["poisoned_files"],
             poison_errors=record.load_errors(json.loads(row["poison_errors"])),
-            submitted_at=row["submitted_at"],
-            started_at=row["started_at"],
-            finished_at=row["finished_at"],
-            reason=row["reason"],
+            submitted_at=standing.submitted_at,
+            started_at=standing.started_at,
+            finished_at=standing.finished_at,
+            reason=standing.reason,
         ).settled()
 
     # -- work ------------------------------------------------------------------------------------------------------
@@ -257,7 +324,7 @@ class Store:
             by_job.setdefault(item.job_id, []).append((item.job_id, item.item_id, item.to_json(), item.byte_count))
         with self._transaction():
             for job_id, rows in by_job.items():
-                if JobState(self._job(job_id)["state"]).final:
+                if self.state(job_id).final:
                     continue
                 added = self._connection.executemany(self._sql["add_item"], rows).rowcount
                 self._run("count_published", job_id=job_id, count=added)
@@ -283,12 +350,15 @@ class Store:
 
     def _lease_or_poison(self, row: sqlite3.Row, lease_seconds: float, now: float) -> WorkLease | None:
         try:
+            if row["deliveries"] >= self._max_deliveries:
+                # Each process that held it may have ended over it: its list of files is not even unpacked.
+                envelope = record.envelope(row["message"])
+                item = WorkItem.from_json(envelope.text)
+                self._poison(row, item, record.given_up(row["deliveries"], row["last_error"]), now, envelope.file_count)
+                return None
             item = WorkItem.from_json(row["message"])
         except InvalidMessage as error:
-            self._poison(row, WorkItem(job_id=row["job_id"], item_id=row["item_id"]), str(error), now)
-            return None
-        if row["deliveries"] >= self._max_deliveries:
-            self._poison(row, item, record.given_up(row["deliveries"], row["last_error"]), now)
+            self._poison(row, WorkItem(), str(error), now, 1)
             return None
         token = secrets.token_hex(8)
         until = now + lease_seconds
@@ -316,14 +386,7 @@ class Store:
             for job_id, receipts in by_job.items():
                 row = self._run("tally", job_id=job_id, worker=worker).fetchone()
                 tally = record.add_all(Tally(worker=worker) if row is None else _tally(row), receipts)
-                self._run(
-                    "put_tally",
-                    job_id=job_id,
-                    worker=worker,
-                    errors=record.dump(tally.errors),
-                    slowest=record.dump(tally.slowest),
-                    **{name: getattr(tally, name) for name in TALLY_COUNTS},
-                )
+                self._connection.execute(PUT_TALLY, {"job_id": job_id, **_tally_values(tally)})
                 self._finish_if_settled(job_id, now)
         return counted
 
@@ -333,7 +396,8 @@ class Store:
             if row is None:
                 return False
             if reason and row["deliveries"] >= self._max_deliveries:
-                self._poison(row, lease.item, record.given_up(row["deliveries"], reason), now)
+                item = lease.item
+                self._poison(row, item, record.given_up(row["deliveries"], reason), now, item.file_count)
                 return True
             self._run(
                 "hand_back",
@@ -344,21 +408,16 @@ class Store:
             )
             return False
 
-    def poison(self, lease: WorkLease, reason: str, now: float) -> None:
-        with self._transaction():
-            row = self._run("held_item", **_held(lease)).fetchone()
-            if row is not None:
-                self._poison(row, lease.item, reason, now)
-
-    def _poison(self, row: sqlite3.Row, item: WorkItem, reason: str, now: float) -> None:
-        job = self._job(item.job_id)
-        ids = {"job_id": item.job_id, "item_id": item.item_id}
+    def _poison(self, row: sqlite3.Row, item: WorkItem, reason: str, now: float, files: int) -> None:
+        job = self._job(row["job_id"])
+        ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
         reason = record.printable(reason)
         self._run("add_poison", reason=reason, message=row["message"], now=now, **ids)
         self._run("poison_item", seq=row["seq"], reason=reason)
         errors = (*record.load_errors(json.loads(job["poison_errors"])), *record.poison_sample(item, reason))
-        self._run("count_poison", job_id=item.job_id, files=item.file_count, errors=record.dump(errors[:ERROR_SAMPLE]))
-        self._finish_if_settled(item.job_id, now)
+        files = 0 if item.start > 0 else files  # a file cut into ranges is counted by its first range
+        self._run("count_poison", job_id=row["job_id"], files=files, errors=record.dump(errors[:ERROR_SAMPLE]))
+        self._finish_if_settled(row["job_id"], now)
 
     def release_dead_owners(self) -> None:
         """Frees at once what processes of this machine held that are gone; it counts as a failed delivery."""
@@ -372,12 +431,39 @@ class Store:
     def backlog(self, now: float) -> Backlog:
         with self._reading():
             row = self._run("backlog", now=now).fetchone()
-            active = [self._status(job) for job in self._run("active_jobs").fetchall()]
+            active = [status for _, status in self._readable(self._run("active_jobs").fetchall())]
         return Backlog.of(active, waiting_items=row["waiting"], leased_items=row["leased"])
 
 
 def _held(lease: WorkLease) -> dict[str, str]:
     return {"job_id": lease.item.job_id, "item_id": lease.item.item_id, "token": lease.token}
+
+
+def _standing(row: sqlite3.Row) -> record.Standing:
+    with reading_row(f"job {row['job_id']}"):
+        return record.Standing(
+            state=JobState(row["state"]),
+            reason=row["reason"],
+            submitted_at=row["submitted_at"],
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+            scan=record.load_scan(row["scan"]),
+            begun_again=bool(row["begun_again"]),
+        )
+
+
+TALLY_COLUMNS = ("job_id", "worker", "errors", "slowest", *TALLY_COUNTS)
+PUT_TALLY = f"INSERT OR REPLACE INTO tallies ({', '.join(TALLY_COLUMNS)}) VALUES (:{', :'.join(TALLY_COLUMNS)})"  # noqa: S608  # names of our own
+"""The one statement that is not in the file: its columns are the counts of the model."""
+
+
+def _tally_values(tally: Tally) -> dict[str, Any]:
+    return {
+        "worker": tally.worker,
+        "errors": record.dump(tally.errors),
+        "slowest": record.dump(tally.slowest),
+        **{name: getattr(tally, name) for name in TALLY_COUNTS},
+    }
 
 
 def _tally(row: sqlite3.Row) -> Tally:

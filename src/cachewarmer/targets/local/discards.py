@@ -77,11 +77,13 @@ class Discards:
             self._turn.release()
 
 
-def gave_up(path: str) -> FileError:
+def gave_up(path: bytes) -> FileError:
     """The error of a file that the cache would not keep."""
     return FileError(
-        f"read {path}: the cache discarded blocks all {TRIES} times that it was read: its disk can't keep up with what "
-        f"is fetched (fewer threads, or a larger buffer for the mount, may help)"
+        f"the cache discarded blocks all {TRIES} times that it was read: its disk can't keep up with what is fetched",
+        doing="read",
+        subject=b"/" + path.lstrip(b"/"),
+        advice="fewer threads, or a larger buffer for the mount, may help",
     )
 
 

@@ -22,6 +22,7 @@ from cachewarmer.errors import (
     ConnectionLost,
     FileError,
     FileVanished,
+    own_resource_error,
 )
 from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page
 
@@ -47,30 +48,26 @@ _ADDRESS_FAILED = frozenset(
         errno.ENETUNREACH,
         errno.ECONNREFUSED,
         errno.ECONNRESET,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
     }
 )
 
 
-def printable(path: bytes) -> str:
-    """A path as messages show it."""
-    return "/" + path.decode("utf-8", "backslashreplace").lstrip("/")
-
-
 def translate(error: OSError, what: str, path: bytes) -> CacheWarmerError:
     """The package's exception for an ``OSError``; the caller sets the cause."""
-    where = printable(path)
+    subject = b"/" + path.lstrip(b"/")
+    own = own_resource_error(error, doing=what, subject=subject)
+    if own is not None:
+        return own
+    reason = error.strerror or str(error)
     if error.errno in _GONE:
-        return FileVanished(f"{what} {where}: it is not there any more ({error.strerror})")
+        return FileVanished(f"it is not there any more ({error.strerror})", doing=what, subject=subject)
     if error.errno in _ADDRESS_FAILED:
-        return ConnectionLost(f"{what} {where}: {error.strerror}")
+        return ConnectionLost(reason, doing=what, subject=subject)
     if error.errno == errno.ELOOP:
-        return FileError(f"{what} {where}: it is a symbolic link, and links are not followed")
+        return FileError("it is a symbolic link, and links are not followed", doing=what, subject=subject)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return FileError(f"{what} {where}: {error.strerror}; uid {os.geteuid()} may not read it")
-    return FileError(f"{what} {where}: {error.strerror}")
+        return FileError(f"{error.strerror}: uid {os.geteuid()} may not read it", doing=what, subject=subject)
+    return FileError(reason, doing=what, subject=subject)
 
 
 class _OpenDirectory:
@@ -164,7 +161,7 @@ def split(path: bytes) -> tuple[bytes, ...]:
     """
     parts = tuple(part for part in path.split(b"/") if part not in (b"", b"."))
     if b".." in parts or b"\0" in path:
-        raise FileError(f"{printable(path)}: a path below the export can't hold .. or NUL")
+        raise FileError("a path below the export can't hold .. or NUL", subject=path)
     return parts
 
 
@@ -271,7 +268,7 @@ def open_regular(tree: Tree, path: bytes, bypasses: Bypasses) -> tuple[int, os.s
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise FileError(f"read {printable(path)}: it is not a regular file any more")
+            raise FileError("it is not a regular file any more", doing="read", subject=b"/" + path.lstrip(b"/"))
     except BaseException:
         os.close(fd)
         raise

@@ -24,7 +24,6 @@ from cachewarmer.targets.local.files import (
     Tree,
     kind_of,
     open_regular,
-    printable,
     read_piece,
     split,
     translate,
@@ -105,7 +104,7 @@ class _Read(Operation):
         except CacheWarmerError as error:
             self._error = error
         except Exception as error:
-            self._error = FileError(f"read {printable(self._request.path)}: {error}")
+            self._error = FileError(str(error), doing="read", subject=b"/" + self._request.path.lstrip(b"/"))
             self._error.__cause__ = error
         self._seconds = clock() - begun
 
@@ -129,7 +128,7 @@ class _Read(Operation):
                 # Opened anew: an open file's own buffer would answer, and nothing reach the cache.
                 self._read_once(clock)
         if not discards.kept_since(self.mark):
-            raise gave_up(printable(request.path))
+            raise gave_up(request.path)
 
     def _read_once(self, clock: Callable[[], float]) -> None:
         fd, status = open_regular(self._session.tree, self._request.path, self._session.bypasses)
@@ -162,7 +161,7 @@ class _Read(Operation):
         self._rounds += 1
         if self._rounds < TRIES:
             return True
-        self.settle(gave_up(printable(self._request.path)))
+        self.settle(gave_up(self._request.path))
         return False
 
     def finish(self, error: CacheWarmerError | None) -> None:
@@ -291,7 +290,7 @@ class LocalSession(Session):
             self._confirming = None
         unconfirmed, self._unconfirmed, self._waited = self._waited + self._unconfirmed, [], []
         for read in unconfirmed:
-            read.settle(ConnectionLost(f"{self!r}: the session was closed"))
+            read.settle(ConnectionLost("the session was closed"))
         for listing in list(self._listings):
             listing.close()
         self.tree.close()

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout
+from cachewarmer.paths import to_bytes
 
 _LOST_FACTOR = 2
 """Stuck threads a pool puts up with, in multiples of its size, before it refuses work until one comes back."""
@@ -84,7 +85,7 @@ class ThreadPool:
         with self._wanted:
             refused: CacheWarmerError | None = None
             if self._closed:
-                refused = ConnectionLost(f"{self._subject}: the session is closed")
+                refused = ConnectionLost("the session is closed", subject=to_bytes(self._subject))
             elif self._lost >= self._size * _LOST_FACTOR:
                 refused = self._timeout()
             else:
@@ -111,7 +112,7 @@ class ThreadPool:
             self._watchdog = None
         self._collect()
         for operation in ended:
-            operation.finish(ConnectionLost(f"{self._subject}: the session was closed"))
+            operation.finish(ConnectionLost("the session was closed", subject=to_bytes(self._subject)))
 
     def _staff(self) -> None:
         """Sees to it that a thread takes what was queued; the lock is held."""
@@ -160,7 +161,9 @@ class ThreadPool:
             operation.finish(None)
 
     def _timeout(self) -> ReplyTimeout:
-        return ReplyTimeout(f"{self._subject}: no answer from the file system for {self._reply_seconds:g} s")
+        return ReplyTimeout(
+            f"no answer from the file system for {self._reply_seconds:g} s", subject=to_bytes(self._subject)
+        )
 
     def _watch(self) -> None:
         """Looks for threads that are stuck, as long as there is work."""

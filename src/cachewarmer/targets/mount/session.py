@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 
 from cachewarmer.config import MountSettings, NfsSettings, Settings
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, MountError, TransportError
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, MountError, TransportError, own_resource_error
 from cachewarmer.targets.base import DirectoryEntry, Mount, Page, ReadRequest, Session
 from cachewarmer.targets.local.session import LocalSession
 from cachewarmer.targets.mount import table
@@ -27,11 +27,11 @@ async def open_mounted(mount: Mount, settings: Settings) -> MountedSession:
 
     Raises:
         MountError: we may not mount, or the server does not let us. TransportError: the server does not answer.
-        UsageError: the address, the export or an option makes no sense.
+        ConfigError: an option makes no sense.
     """
     problem = table.why_not()
     if problem:
-        raise MountError(f"{mount.address}: {problem}")
+        raise MountError(problem, address=mount.address)
     if mount.uid >= 0 and mount.uid != os.geteuid():
         log.warning("%s: a kernel mount reads as uid %d, not as %d", mount.address, os.geteuid(), mount.uid)
     if not mount.export:
@@ -88,7 +88,7 @@ class MountedSession(Session):
     async def _session(self) -> LocalSession:
         """The reader below the mount point; mounts where that was let go."""
         if self._closed:
-            raise ConnectionLost(f"{self.address}: the session is closed")
+            raise ConnectionLost("the session is closed", address=self.address)
         self._used = time.monotonic()
         if self._inner is not None:
             return self._inner
@@ -166,7 +166,9 @@ class MountedSession(Session):
     def _opened(self, opening: asyncio.Future[LocalSession]) -> None:
         waiting, self._waiting = self._waiting, []
         error = (
-            ConnectionLost(f"{self.address}: the session was closed") if opening.cancelled() else opening.exception()
+            ConnectionLost("the session was closed", address=self.address)
+            if opening.cancelled()
+            else opening.exception()
         )
         for request in waiting:
             if error is None:
@@ -175,7 +177,9 @@ class MountedSession(Session):
             if isinstance(error, CacheWarmerError):
                 request.error = error
             else:
-                request.error = ConnectionLost(f"{self.address}: {error}")
+                request.error = own_resource_error(error, address=self.address) or ConnectionLost(
+                    str(error), address=self.address
+                )
                 request.error.__cause__ = error
             request.on_done(request)
 

@@ -18,9 +18,11 @@ import random
 import subprocess
 import time
 from dataclasses import replace
+from typing import TypedDict
 
 from cachewarmer.config import MountSettings
-from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError
+from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError, own_resource_error
+from cachewarmer.paths import to_bytes
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.mount import table
 
@@ -48,6 +50,14 @@ _PERMANENT = (
 """What mount.nfs says (in the C locale) when another try would end the same: its exit status is 32 for everything."""
 
 
+class ErrorParts(TypedDict):
+    """What every error of a mount says beside its problem."""
+
+    doing: str
+    subject: bytes
+    address: str
+
+
 class SharedMount:
     """The right to read below ``path`` until ``release``."""
 
@@ -59,6 +69,7 @@ class SharedMount:
         self._state = os.path.join(self._root, ".cachewarmer")
         self._stem = os.path.join(self._state, table.key_of(mount))
         self._users = -1
+        self._parts = ErrorParts(doing="mounting", subject=to_bytes(mount.export), address=mount.address)
 
     def __repr__(self) -> str:
         return f"<SharedMount {self._mount.address}:{self._mount.export} at {os.fsdecode(self.path) or 'nowhere'}>"
@@ -68,7 +79,7 @@ class SharedMount:
 
         Raises:
             MountError: it can't be had. ConnectFailed: the server did not answer in all that time.
-            UsageError: the address, the export or an option makes no sense.
+            ConfigError: an option makes no sense.
         """
         what = f"{self._mount.address}:{self._mount.export}"
         table.source_of(self._mount)
@@ -78,7 +89,7 @@ class SharedMount:
             os.makedirs(self._state, mode=0o755, exist_ok=True)
             lock = await self._locked(deadline, what)
         except OSError as error:
-            raise MountError(f"mounting {what}: {error}") from error
+            raise own_resource_error(error, **self._parts) or MountError(str(error), **self._parts) from error
         try:
             self._users = _open(self._stem + ".users")
             fcntl.flock(self._users, fcntl.LOCK_SH)
@@ -91,7 +102,7 @@ class SharedMount:
             self.path = found
         except OSError as error:
             self._let_go()
-            raise MountError(f"mounting {what}: {error}") from error
+            raise own_resource_error(error, **self._parts) or MountError(str(error), **self._parts) from error
         except BaseException:
             self._let_go()
             raise
@@ -108,7 +119,7 @@ class SharedMount:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise ConnectFailed(f"mounting {what}: another process has been at it all the time") from None
+                        raise ConnectFailed("another process has been at it all the time", **self._parts) from None
                 else:
                     return fd
                 if not said:
@@ -162,7 +173,7 @@ class SharedMount:
         try:
             _, said = await asyncio.wait_for(child.communicate(), seconds)
         except TimeoutError:
-            raise ConnectFailed(f"mounting {what}: no answer for {seconds:.0f} s") from None
+            raise ConnectFailed(f"no answer for {seconds:.0f} s", **self._parts) from None
         finally:
             waits.cancel()
             # mount(8) runs mount.nfs as a child of its own: both have to go.
@@ -176,7 +187,7 @@ class SharedMount:
         lines = [line.strip() for line in said.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
         reason = next((line for line in lines if line.startswith("mount")), lines[0] if lines else "no reason given")
         error = MountError if any(one.lower() in reason.lower() for one in _PERMANENT) else ConnectFailed
-        raise error(f"mounting {what}: {reason}")
+        raise error(reason, **self._parts)
 
     # -- the way back ----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
 from cachewarmer.config import MountSettings
-from cachewarmer.errors import MountError, UsageError
+from cachewarmer.errors import ConfigError, MountError
+from cachewarmer.paths import to_bytes
 from cachewarmer.targets.base import Mount
 
 MOUNTINFO = "/proc/self/mountinfo"
@@ -86,21 +87,21 @@ def source_of(mount: Mount) -> bytes:
     """``ADDRESS:/EXPORT`` as mount.nfs takes it.
 
     Raises:
-        UsageError: the address or the export could be taken for something else.
+        MountError: the address or the export could be taken for something else.
     """
     if not _ADDRESS.fullmatch(mount.address):
-        raise UsageError(f"{mount.address!r} can't be a mount address")
+        raise MountError("it can't be a mount address", address=mount.address)
     if not mount.export.startswith("/") or "\0" in mount.export or ".." in mount.export.split("/"):
-        raise UsageError(f"{mount.address}: {mount.export!r} can't be an export")
+        raise MountError(f"{mount.export!r} can't be an export", address=mount.address)
     host = f"[{mount.address}]" if ":" in mount.address else mount.address
-    return os.fsencode(f"{host}:") + mount.export.encode("utf-8", "surrogateescape")
+    return os.fsencode(f"{host}:") + to_bytes(mount.export)
 
 
 def options_of(mount: Mount, settings: MountSettings) -> str:
     """The options for mount(8).
 
     Raises:
-        UsageError: an option of the configuration could be taken for something else.
+        ConfigError: an option of the configuration could be taken for something else.
     """
     options = ["hard", "proto=tcp", "retry=30"]
     if not settings.vers.startswith("4"):
@@ -122,14 +123,14 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
     options += [one.strip() for one in settings.options.split(",") if one.strip()]
     for one in options:
         if not _OPTION.fullmatch(one):
-            raise UsageError(f"{one!r} can't be a mount option")
+            raise ConfigError(f"[mount]: {one!r} can't be a mount option")
     return ",".join(options)
 
 
 def key_of(mount: Mount) -> str:
     """A file name that stands for a server, port and export."""
     port = f"_{mount.nfs_port}" if mount.nfs_port not in (0, NFS_PORT) else ""
-    return f"{mount.address}{port}{quote_from_bytes(mount.export.encode('utf-8', 'surrogateescape'), safe='')}"
+    return f"{mount.address}{port}{quote_from_bytes(to_bytes(mount.export), safe='')}"
 
 
 def place_of(mount: Mount, settings: MountSettings, table: Sequence[TableEntry]) -> bytes:
@@ -140,7 +141,7 @@ def place_of(mount: Mount, settings: MountSettings, table: Sequence[TableEntry])
     """
     port = f"_{mount.nfs_port}" if mount.nfs_port not in (0, NFS_PORT) else ""
     base = os.fsencode(os.path.join(os.path.realpath(settings.root), mount.address + port))
-    parts = [one for one in mount.export.encode("utf-8", "surrogateescape").split(b"/") if one not in (b"", b".")]
+    parts = [one for one in to_bytes(mount.export).split(b"/") if one not in (b"", b".")]
     place = b"/".join([base, *parts])
     if any(one.mount_point == place and one.is_nfs for one in table):
         return place  # what lies below it, NFSv4 mounted by itself

@@ -17,7 +17,7 @@ from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.connection import Event, ReadReply, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest
-from cachewarmer.targets.nfs3.channels import Channels, about
+from cachewarmer.targets.nfs3.channels import Channels, address_failed
 from cachewarmer.targets.nfs3.connection import Channel
 from cachewarmer.targets.nfs3.requests import PendingCall, Reading
 
@@ -42,13 +42,15 @@ class CallWindow:
         settings: NfsSettings,
         connect: Callable[[CallWindow], Awaitable[Channel]],
         resolve: Callable[[bytes, bool], Awaitable[bytes]],
-        where: str,
+        address: str,
+        export: bytes,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._connect = connect
         self._resolve = resolve
-        self._where = where
+        self._address = address
+        self._above = export.rstrip(b"/") + b"/"
         self.window_calls = max(1, settings.window_calls)
         self.window_bytes = settings.window_bytes
         self.read_bytes = settings.max_read_bytes
@@ -67,7 +69,7 @@ class CallWindow:
         self._done: list[ReadRequest] = []
         self._channels = Channels(
             settings,
-            where,
+            address,
             connect=self._connected,
             wanted=self._wanted_connections,
             on_ready=self._wake,
@@ -81,7 +83,7 @@ class CallWindow:
 
     def __repr__(self) -> str:
         return (
-            f"<CallWindow {self._where} in_flight={self.in_flight}/{self.window_calls} "
+            f"<CallWindow {self._address} in_flight={self.in_flight}/{self.window_calls} "
             f"unfinished={self.unfinished} {self._channels!r}>"
         )
 
@@ -103,7 +105,7 @@ class CallWindow:
         return future
 
     def _closing(self) -> ConnectionLost:
-        return ConnectionLost(f"{self._where}: the session is closed")
+        return ConnectionLost("the session is closed", address=self._address)
 
     def _wake(self) -> None:
         if not self._pump_due:
@@ -285,9 +287,11 @@ class CallWindow:
                     reading.redo.append((offset + count, length - count))
                     reading.empty = 0 if count else reading.empty + 1
                     if reading.empty > EMPTY_REPLIES:
-                        path = request.path.decode("utf-8", "replace")
                         reading.error = reading.error or FileError(
-                            f"READ {self._where}/{path}: the server gives no byte at {offset}, and no end of file"
+                            f"the server gives no byte at {offset}, and no end of file",
+                            doing="READ",
+                            subject=self._above + request.path,
+                            address=self._address,
                         )
             elif type(event) is Refusal:
                 reading.error = reading.error or event.error
@@ -310,8 +314,7 @@ class CallWindow:
 
     def _on_status(self, reading: Reading, status: int, offset: int, length: int, now: float) -> None:
         """A READ answered with something other than NFS3_OK."""
-        path = reading.request.path.decode("utf-8", "replace")
-        error = nfs3.status_error(status, nfs3.READ, f"{self._where}/{path}")
+        error = nfs3.status_error(status, nfs3.READ, self._above + reading.request.path, self._address)
         if reading.error is not None:
             return
         if status == nfs3.JUKEBOX:
@@ -377,7 +380,7 @@ class CallWindow:
         contexts = channel.rpc.abandon()
         self.in_flight -= len(contexts)
         most = self._channels.most_failures
-        failure = about(self._where, error)
+        failure = address_failed(error, self._address)
         for context in reversed(contexts):
             if type(context) is PendingCall:
                 self._meta_in_flight -= 1

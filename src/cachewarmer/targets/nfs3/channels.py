@@ -85,7 +85,7 @@ class Channels:
                 self._failures += 1
                 if self._failures >= self.most_failures:
                     if not self.open:
-                        self._give_up(about(self._where, error))
+                        self._give_up(address_failed(error, self._where))
                     return
                 continue
             self.open.append(channel)
@@ -118,13 +118,10 @@ class Channels:
             channel.fail(error)
 
 
-def about(where: str, error: CacheWarmerError) -> CacheWarmerError:
-    """The error with the address in its text, and of a kind that says the address failed."""
+def address_failed(error: CacheWarmerError, address: str) -> CacheWarmerError:
+    """The error of a connection as one that says that the address failed."""
     if isinstance(error, TransportError):
-        text = str(error)
-        made: CacheWarmerError = error if where.partition(":")[0] in text else type(error)(f"{where}: {text}")
-    else:
-        made = ConnectionLost(f"{where}: {error}")
-    if made is not error:
-        made.__cause__ = error
+        return error.fill(address=address)
+    made = ConnectionLost.like(error).fill(address=address)
+    made.__cause__ = error
     return made

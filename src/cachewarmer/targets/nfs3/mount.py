@@ -15,6 +15,7 @@ from cachewarmer.errors import (
     RpcRefused,
     TransportError,
 )
+from cachewarmer.paths import printable, to_bytes, to_text
 from cachewarmer.rpc import mount3, nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.rpc.xdr import Unpacker
@@ -59,7 +60,7 @@ class MountClient:
             TransportError: the address can't be reached. MountError: there is no such export, or it is not for us.
         """
         host = self._mount.address
-        problem: CacheWarmerError = ConnectFailed(f"{host}: no such host")
+        problem: CacheWarmerError = ConnectFailed("no such host", address=host)
         for family, address in await resolve(host):
             self._family, self._address = family, address
             try:
@@ -70,9 +71,8 @@ class MountClient:
                 problem = error
                 continue
             except RemoteProtocolError as error:
-                if str(error).startswith(host):
-                    raise
-                raise RemoteProtocolError(f"{host}: {error}") from error
+                error.fill(address=host)
+                raise
             return Mounted(export, root, family, address, nfs_port, self._mount_port, self.privileged)
         raise problem
 
@@ -98,15 +98,21 @@ class MountClient:
                 )
         except (TransportError, RpcRefused) as error:
             raise ConnectFailed(
-                f"{host}: its portmapper does not tell the port of {what} ({error}); "
-                f"give the ports: nfs://{host}/PATH?nfsport=2049&mountport=PORT"
+                f"its portmapper does not tell the port of {what} ({error.problem})",
+                address=host,
+                advice=f"give the ports: {self._with_ports()}",
             ) from error
         if not port:
             raise ConnectFailed(
-                f"{host}: {what} version {version} over TCP is not registered with its portmapper: it may speak NFSv4 "
-                f"only (use --transport mount), or give the ports: nfs://{host}/PATH?nfsport=2049&mountport=PORT"
+                f"{what} version {version} over TCP is not registered with its portmapper",
+                address=host,
+                advice=f"it may speak NFSv4 only (use --transport mount), or give the ports: {self._with_ports()}",
             )
         return port
+
+    def _with_ports(self) -> str:
+        host = self._mount.address
+        return f"nfs://{f'[{host}]' if ':' in host else host}/PATH?nfsport=2049&mountport=PORT"
 
     async def _ask_portmapper(self, version: int, procedure: int, arguments: bytes) -> Unpacker:
         return await self._call(portmap.PORT, AUTH_NONE, portmap.PROGRAM, version, procedure, arguments, "portmapper")
@@ -143,16 +149,20 @@ class MountClient:
         if denied:
             raise self._refused(denied[0], tried[denied[0]], listed or [])
         if listed is None:
-            raise MountError(f"{host}: no directory on the way to {path} can be mounted ({_status(tried[path])})")
-        raise MountError(f"{host}: {path} is in no export; {_shown(listed)}")
+            raise MountError(
+                f"no directory on the way to {printable(path)} can be mounted ({_status(tried[path])})", address=host
+            )
+        raise MountError(f"{printable(path)} is in no export; {_shown(listed)}", address=host)
 
     async def _mnt(self, path: str) -> mount3.MountReply:
-        raw = path.encode("utf-8", "surrogateescape")
+        raw = to_bytes(path)
         reply = mount3.decode_mnt(await self._ask_mountd(mount3.MNT, mount3.encode_path(raw)))
         if reply.status == mount3.OK and reply.flavors and mount3.AUTH_SYS_FLAVOR not in reply.flavors:
             wants = "Kerberos" if any(one in KERBEROS_FLAVORS for one in reply.flavors) else f"flavours {reply.flavors}"
             raise FlavorRefused(
-                f"{self._mount.address}: export {path} wants {wants}, not AUTH_SYS: use --transport mount"
+                f"export {printable(path)} wants {wants}, not AUTH_SYS",
+                address=self._mount.address,
+                advice="use --transport mount",
             )
         return reply
 
@@ -162,25 +172,27 @@ class MountClient:
             exports = mount3.decode_exports(await self._ask_mountd(mount3.EXPORT, b""))
         except RpcRefused:
             return None
-        return [one.path.decode("utf-8", "surrogateescape") for one in exports]
+        return [to_text(one.path) for one in exports]
 
     def _refused(self, export: str, status: int, exports: list[str]) -> MountError:
-        host = self._mount.address
+        host, shown = self._mount.address, printable(export)
         if status not in (nfs3.PERM, mount3.ACCESS_DENIED):
-            return MountError(f"{host}: can't mount {export} ({_status(status)}); {_shown(exports)}")
+            return MountError(f"can't mount {shown} ({_status(status)}); {_shown(exports)}", address=host)
         if export not in exports and exports:
-            return MountError(f"{host}: there is no export {export} for us ({_status(status)}); {_shown(exports)}")
+            return MountError(
+                f"no export {shown} for this machine ({_status(status)}); {_shown(exports)}", address=host
+            )
         advice = (
             "the export list must name this machine; a source port below 1024 was used, and another uid would not help"
             if self.privileged
             else "the export list must name this machine, or it wants a source port below 1024: run as root or with "
             "CAP_NET_BIND_SERVICE; another uid would not help"
         )
-        return MountError(f"{host}: export {export} denies this machine ({_status(status)}): {advice}")
+        return MountError(f"export {shown} denies this machine ({_status(status)})", address=host, advice=advice)
 
     async def unmount(self, export: str) -> None:
         """Tells mountd that we are gone, for its own books; errors do not matter."""
-        raw = mount3.encode_path(export.encode("utf-8", "surrogateescape"))
+        raw = mount3.encode_path(to_bytes(export))
         await self._ask_mountd(mount3.UMNT, raw, UMNT_SECONDS)
 
     async def _ask_mountd(self, procedure: int, arguments: bytes, seconds: float = 0.0) -> Unpacker:
@@ -219,7 +231,8 @@ class MountClient:
                 procedure,
                 arguments,
                 seconds=seconds or min(settings.reply_seconds, 30.0),
-                what=f"{host}: {what}",
+                host=host,
+                what=what,
             )
         finally:
             sock.close()
@@ -233,4 +246,4 @@ def _shown(exports: list[str]) -> str:
     if not exports:
         return "the server lists no exports"
     more = f" and {len(exports) - SHOWN_EXPORTS} more" if len(exports) > SHOWN_EXPORTS else ""
-    return f"its exports: {', '.join(exports[:SHOWN_EXPORTS])}{more}"
+    return f"its exports: {printable(', '.join(exports[:SHOWN_EXPORTS]))}{more}"

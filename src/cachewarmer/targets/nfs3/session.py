@@ -22,6 +22,7 @@ from cachewarmer.errors import (
     StaleHandle,
     TransportError,
 )
+from cachewarmer.paths import printable, to_bytes
 from cachewarmer.rpc import nfs3, nfs3_listing
 from cachewarmer.rpc.connection import Connection
 from cachewarmer.rpc.message import MAX_GIDS, auth_sys
@@ -115,8 +116,7 @@ class Nfs3Session(Session):
         self._credential = credential
         self._client = client
         self._uid = os.geteuid() if mount.uid < 0 else mount.uid
-        self._where = f"{mount.address}:{mounted.export.rstrip('/')}"
-        self._window = CallWindow(settings, self._connect, self._resolve_read, self._where)
+        self._window = CallWindow(settings, self._connect, self._resolve_read, self.address, to_bytes(self.export))
         self._directories: dict[bytes, bytes] = {b"": mounted.root}
         self._plus = True
         self._list_bytes = LEAST_LISTING
@@ -158,7 +158,10 @@ class Nfs3Session(Session):
         )
         try:
             seconds = settings.reply_seconds
-            await call_once(sock, self._credential, nfs3.PROGRAM, nfs3.VERSION, 0, b"", seconds=seconds, what="nfs")
+            program, version, null = nfs3.PROGRAM, nfs3.VERSION, nfs3.NULL
+            await call_once(
+                sock, self._credential, program, version, null, b"", seconds=seconds, host=self.address, what="nfs"
+            )
         finally:
             sock.close()
         return time.monotonic() - began
@@ -177,12 +180,19 @@ class Nfs3Session(Session):
                 info = await self._ask(nfs3.FSINFO, nfs3.encode_handle(root), nfs3.decode_fsinfo, b"")
         except TimeoutError as error:
             raise ReplyTimeout(
-                f"{self._where}: mounted, but FSINFO is not answered within {START_SECONDS:g} s"
+                f"mounted, but FSINFO is not answered within {START_SECONDS:g} s",
+                subject=to_bytes(self.export),
+                address=self.address,
             ) from error
         except NfsStatusError as error:
             if error.status not in (nfs3.PERM, nfs3.ACCES):
                 raise
-            raise MountError(f"{self._where}: mounted, but NFS calls are denied: {self._denied()}") from error
+            raise MountError(
+                "mounted, but NFS calls are denied",
+                subject=to_bytes(self.export),
+                address=self.address,
+                advice=self._denied(),
+            ) from error
         longest = info.rtpref or info.rtmax or self._settings.max_read_bytes
         if info.rtmax:
             longest = min(longest, info.rtmax)
@@ -231,9 +241,10 @@ class Nfs3Session(Session):
                 try:
                     return decode(results)
                 except RemoteProtocolError as error:
-                    raise RemoteProtocolError(f"{nfs3.PROCEDURES[procedure]} {self._where}: {error}") from error
+                    error.fill(doing=nfs3.PROCEDURES[procedure], subject=self._whole(path), address=self.address)
+                    raise
             if status != nfs3.JUKEBOX or waited >= self._settings.jukebox_limit_seconds:
-                raise nfs3.status_error(status, procedure, f"{self._where}/{path.decode('utf-8', 'replace')}")
+                raise nfs3.status_error(status, procedure, self._whole(path), self.address)
             await asyncio.sleep(wait)
             waited += wait
             wait = min(MOST_JUKEBOX_SECONDS, 2 * wait)
@@ -246,6 +257,10 @@ class Nfs3Session(Session):
 
     async def _getattr(self, handle: bytes, path: bytes) -> nfs3.Attributes:
         return await self._ask(nfs3.GETATTR, nfs3.encode_handle(handle), nfs3.decode_getattr, path)
+
+    def _whole(self, path: bytes) -> bytes:
+        """A path of this session as the server's other clients know it, for errors."""
+        return to_bytes(self.export).rstrip(b"/") + b"/" + path
 
     # -- paths -----------------------------------------------------------------------------------------------------
 
@@ -260,7 +275,7 @@ class Nfs3Session(Session):
                     raise
             except NfsStatusError as error:
                 if error.status in (nfs3.NOENT, nfs3.NOTDIR):
-                    raise FileVanished(str(error)) from error
+                    raise FileVanished.like(error) from error
                 raise
         raise AssertionError("unreachable")
 
@@ -280,10 +295,15 @@ class Nfs3Session(Session):
         entry = await self._lookup_in(await self._directory(parent), name, path)
         if entry.kind is FileKind.LINK:
             raw = await self._ask(nfs3.READLINK, nfs3.encode_handle(entry.handle), nfs3.decode_readlink, path)
-            shown = path.decode("utf-8", "replace")
-            raise FileError(f"{self._where}/{shown} is a symbolic link to {raw.decode('utf-8', 'replace')}: name that")
+            raise FileError(
+                f"it is a symbolic link to {printable(raw)}",
+                doing="LOOKUP",
+                subject=self._whole(path),
+                address=self.address,
+                advice="name the path that it leads to",
+            )
         if entry.kind is not FileKind.DIRECTORY:
-            raise nfs3.status_error(nfs3.NOTDIR, nfs3.LOOKUP, f"{self._where}/{path.decode('utf-8', 'replace')}")
+            raise nfs3.status_error(nfs3.NOTDIR, nfs3.LOOKUP, self._whole(path), self.address)
         self._remember(path, entry.handle)
         return entry.handle
 
@@ -320,7 +340,7 @@ class Nfs3Session(Session):
                 directory = b""
             except NfsStatusError as error:
                 if error.status == nfs3.NOENT:
-                    raise FileVanished(str(error)) from error
+                    raise FileVanished.like(error) from error
                 raise
         else:
             raise AssertionError("unreachable")
@@ -361,16 +381,20 @@ class Nfs3Session(Session):
                     # Most servers change the verifier with the directory and still know their cookies.
                     verifier = NO_VERIFIER
                 elif error.status == nfs3.BAD_COOKIE:
-                    raise ListingChanged(error.status, error.procedure, error.path, error.name) from error
+                    raise ListingChanged(
+                        error.status, error.procedure, error.path, error.name, address=error.address
+                    ) from error
                 else:
                     raise
 
     def _next(self, at: ListCookie, listing: Listing, path: bytes) -> ListCookie:
         cookie = listing.cookie
         if not listing.entries or cookie in (at.cookie, at.seen):
-            shown = path.decode("utf-8", "replace")
             raise RemoteProtocolError(
-                f"{self._where}/{shown}: the server lists the same part of the directory for ever"
+                "the server lists the same part of the directory for ever",
+                doing="READDIRPLUS" if self._plus else "READDIR",
+                subject=self._whole(path),
+                address=self.address,
             )
         if at.steps == at.lap:
             return ListCookie(cookie, listing.verifier, at.cookie, 1, at.lap * 2)
@@ -388,7 +412,7 @@ class Nfs3Session(Session):
             if name in (b".", b".."):
                 continue
             if not name or b"/" in name or b"\0" in name:
-                errors.append(EntryError(name, FileError(f"the server listed {name!r}, which is no file name")))
+                errors.append(EntryError(name, FileError(f"the server lists {name!r}, which is not a file name")))
                 continue
             if attributes is not None and (
                 handle or KINDS[attributes.kind] not in (FileKind.REGULAR, FileKind.DIRECTORY)

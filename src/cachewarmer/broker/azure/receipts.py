@@ -12,7 +12,6 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from azure.core import MatchConditions
@@ -20,11 +19,12 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from cachewarmer.azure.calls import FOREIGN, all_of, call, translated
+from cachewarmer.azure.calls import all_of, doing
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import JobScan, receipt_row, scan_partition, tally_row
 from cachewarmer.broker.azure.tables import SAMPLE_BYTES, load_json
-from cachewarmer.errors import BrokerUnavailable
+from cachewarmer.broker.record import reading_row
+from cachewarmer.errors import BrokerUnavailable, DamagedRecord
 from cachewarmer.model import ERROR_SAMPLE, TALLY_COUNTS, PathError, Receipt, SlowPath, Tally
 
 MOST_RECEIPTS = 99
@@ -91,27 +91,30 @@ class Sums:
 
     @classmethod
     def read(cls, entity: Any) -> Sums:
-        counts: dict[str, int] = load_json(entity["Counts"].encode("ascii"))
-        return cls(
-            Tally(
-                worker=entity["Worker"],
-                errors=record.load_errors(load_json(entity["Errors"])),
-                slowest=record.load_slowest(load_json(entity["Slowest"])),
-                **{name: counts[name] for name in TALLY_COUNTS},
-            ),
-            counts["poisoned_items"],
-            counts["poisoned_files"],
-            record.load_errors(load_json(entity["PoisonErrors"])),
-            entity.metadata["etag"],
-        )
+        """The sums in a row. Raises ``DamagedRecord``."""
+        with reading_row(f"the tally {entity.get('RowKey')} in {entity.get('PartitionKey')}"):
+            counts: dict[str, int] = load_json(entity["Counts"].encode("ascii"))
+            return cls(
+                Tally(
+                    worker=entity["Worker"],
+                    errors=record.load_errors(load_json(entity["Errors"])),
+                    slowest=record.load_slowest(load_json(entity["Slowest"])),
+                    **{name: counts.get(name, 0) for name in TALLY_COUNTS},  # an older worker counts less
+                ),
+                counts["poisoned_items"],
+                counts["poisoned_files"],
+                record.load_errors(load_json(entity["PoisonErrors"])),
+                entity.metadata["etag"],
+            )
 
 
-class Ledger:
+class Receipts:
     """What this process settles, and what all processes settled. Errors as ``Broker`` says."""
 
-    def __init__(self, client: TableClient, prefix: str) -> None:
+    def __init__(self, client: TableClient, prefix: str, damaged: record.DamagedRows) -> None:
         self._client = client
         self._prefix = prefix
+        self._damaged = damaged
         self._nonce = secrets.token_hex(6)
         self._locks: dict[tuple[JobScan, str], asyncio.Lock] = {}
         self._known: dict[tuple[JobScan, str], Sums] = {}
@@ -142,11 +145,7 @@ class Ledger:
             if not pending:
                 break
             chosen = [settlements[place] for place in pending.values()]
-            try:
-                await self._write(what, scan, worker, batch, chosen)
-            except HttpResponseError as error:
-                if error.status_code not in CONFLICT:
-                    raise translated(error, what) from error
+            if not await self._write(what, scan, worker, batch, chosen):
                 found = await self._receipts(scan, list(pending))
                 if any(receipt["Batch"] == batch for receipt in found.values()):
                     pending.clear()  # an attempt of this very call went through, and its answer was lost
@@ -154,8 +153,6 @@ class Ledger:
                 for item_id, receipt in found.items():
                     outcomes[pending.pop(item_id)] = str(receipt["Kind"])
                 continue
-            except FOREIGN as error:
-                raise translated(error, what) from error
             pending.clear()
         if pending:
             raise BrokerUnavailable(f"{what}: the rows change all the time")
@@ -163,7 +160,8 @@ class Ledger:
 
     async def _write(
         self, what: str, scan: JobScan, worker: str, batch: str, settlements: Sequence[Settlement]
-    ) -> None:
+    ) -> bool:
+        """One transaction of receipts and tally; False: some of its rows are not as we think."""
         partition = scan_partition(self._prefix, scan)
         row = tally_row(worker, self._nonce)
         before = await self._own_sums(scan, worker, partition, row)
@@ -191,35 +189,37 @@ class Ledger:
             operations.append(("update", entity, condition))
         else:
             operations.append(("create", entity))
-        answers = await call(what, partial(self._client.submit_transaction, operations))
+        with doing(what) as call:
+            try:
+                answers = await call(self._client.submit_transaction, operations)
+            except HttpResponseError as error:
+                if error.status_code in CONFLICT:
+                    return False
+                raise
         self._known[scan, worker] = replace(after, etag=answers[-1]["etag"])
+        return True
 
     async def _own_sums(self, scan: JobScan, worker: str, partition: str, row: str) -> Sums:
         """Our row as it is: what we last wrote, or what the table says where we don't know how that went."""
         known = self._known.pop((scan, worker), None)  # not known again until the next answer
         if known is not None:
             return known
-        what = f"reading the tally of job {scan.job_id}"
-        try:
-            return Sums.read(await call(what, partial(self._client.get_entity, partition, row)))
-        except ResourceNotFoundError:
-            return Sums(Tally(worker=worker))
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"reading the tally of job {scan.job_id}") as call:
+            try:
+                return Sums.read(await call(self._client.get_entity, partition, row))
+            except ResourceNotFoundError:
+                return Sums(Tally(worker=worker))
 
     async def _receipts(self, scan: JobScan, item_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """The receipts that exist among ``item_ids``."""
         partition = scan_partition(self._prefix, scan)
-        what = f"reading receipts of job {scan.job_id}"
 
         async def one(item_id: str) -> Mapping[str, Any] | None:
-            row = partial(self._client.get_entity, partition, receipt_row(item_id))
-            try:
-                found: Mapping[str, Any] = await call(what, row)
-            except ResourceNotFoundError:
-                return None
-            except FOREIGN as error:
-                raise translated(error, what) from error
+            with doing(f"reading receipts of job {scan.job_id}") as call:
+                try:
+                    found: Mapping[str, Any] = await call(self._client.get_entity, partition, receipt_row(item_id))
+                except ResourceNotFoundError:
+                    return None
             return found
 
         found = await all_of((one(item_id) for item_id in item_ids), LOOKS_IN_FLIGHT)
@@ -227,20 +227,23 @@ class Ledger:
 
     async def sums(self, scan: JobScan) -> list[Sums]:
         """The sums of every worker that settled something of the scan: one query, O(workers)."""
-        what = f"reading the tallies of job {scan.job_id}"
 
-        async def query() -> list[Sums]:
+        async def query() -> list[Any]:
             found = self._client.query_entities(
                 "PartitionKey eq @partition and RowKey ge 't-' and RowKey lt 't.'",
                 parameters={"partition": scan_partition(self._prefix, scan)},
             )
-            return [Sums.read(entity) async for entity in found]
+            return [entity async for entity in found]
 
-        try:
-            rows = await call(what, query)
-        except FOREIGN as error:
-            raise translated(error, what) from error
-        return _by_worker(rows)
+        with doing(f"reading the tallies of job {scan.job_id}") as call:
+            rows = await call(query)
+        sums: list[Sums] = []
+        for row in rows:
+            try:
+                sums.append(Sums.read(row))
+            except DamagedRecord as error:  # what it counted is missing, so the job is found stranded and scanned again
+                self._damaged.name(error)
+        return _by_worker(sums)
 
 
 def _by_worker(rows: Sequence[Sums]) -> list[Sums]:
