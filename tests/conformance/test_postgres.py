@@ -121,7 +121,7 @@ async def test_items_are_handed_out_once_among_many_workers(own_lab):
 
     async def work(number):
         mine = []
-        while leases := await workers[number].claim(f"w{number}", 7, 30.0):
+        while leases := await workers[number].claim(7, 30.0):
             mine += leases
         return mine
 

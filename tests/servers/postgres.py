@@ -15,7 +15,7 @@ from glob import glob
 from pathlib import Path
 
 from tests.servers.need import need
-from tests.servers.ports import accepts, free_port, stop, wait_until
+from tests.servers.ports import free_port, stop, wait_until
 
 
 @dataclass
@@ -45,7 +45,12 @@ class PostgresServer:
             cwd=self.place,
         )
         log.close()
-        wait_until(lambda: accepts(self.port), self.child, "PostgreSQL", self.place / "log")
+        wait_until(self._is_ready, self.child, "PostgreSQL", self.place / "log")
+
+    def _is_ready(self) -> bool:
+        """Whether it takes connections: it listens long before, and refuses them."""
+        asked = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(asked, check=False).returncode == 0
 
     def stop(self) -> None:
         """At once, as if the machine had lost its power."""

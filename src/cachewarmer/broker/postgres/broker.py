@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
-from cachewarmer.broker import record
+from cachewarmer.broker import record, rows
 from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import BrokerError, InvalidMessage, LeaseLost, UnknownJob, UsageError
+from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, NothingThere, UnknownJob, UsageError
 from cachewarmer.model import (
-    ERROR_SAMPLE,
     JobState,
     JobStatus,
     Receipt,
@@ -34,12 +33,16 @@ PUBLISH_ITEMS = 500
 class PostgresBroker(Broker):
     """``url`` as libpq takes it; the tables stand in ``schema``, which is created when missing."""
 
-    def __init__(self, url: str, settings: LeaseSettings | None = None, *, schema: str = "cachewarmer") -> None:
+    def __init__(
+        self, url: str, settings: LeaseSettings | None = None, *, create: bool = True, schema: str = "cachewarmer"
+    ) -> None:
         if not SCHEMA_NAME.fullmatch(schema):
             raise UsageError(f"{schema!r} is not a schema name: use lower-case letters, digits and underscores")
         self.url = url
         self.settings = settings or LeaseSettings()
+        self._create = create
         self._schema = schema
+        self._damaged = record.DamagedRows()
         self._database = Database(url, schema)
 
     def __repr__(self) -> str:
@@ -50,7 +53,7 @@ class PostgresBroker(Broker):
 
         Raises:
             BrokerUnavailable: the server can't be reached. BrokerError: it refuses us, or the tables are another
-                version's.
+                version's. NothingThere: there are no tables, and none are to be created.
         """
         await self._database.open()
         try:
@@ -64,6 +67,8 @@ class PostgresBroker(Broker):
         await sql.run("lock_schema")
         found = await sql.one("has_schema")
         if found is None or not next(iter(found.values())):
+            if not self._create:
+                raise NothingThere(f"there are no jobs at {self._database.shown}: check the name of the database")
             await sql.run("schema")
             return
         row = await sql.one("version")
@@ -126,10 +131,14 @@ class PostgresBroker(Broker):
             yield bytes(row["chunk"])
             number += 1
 
-    async def claim_job(self, owner: str, lease_seconds: float, job_id: str = "") -> JobLease | None:  # noqa: ARG002
+    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
         async with self._database.transaction() as sql:
-            for row in await sql.all("free_jobs", job_id=job_id):
-                status = await _status(sql, row)
+            for row, status in await self._readable(sql, await sql.all("free_jobs", job_id=job_id)):
+                deliveries = row["deliveries"]
+                if deliveries >= self.settings.max_deliveries and not (status.scan.finished or status.state.final):
+                    await _set_state(sql, row, JobState.FAILED, record.managers_lost(deliveries))
+                    await _settle_job(sql, row["job_id"], "")
+                    continue
                 if status.state.final:
                     await _set_state(sql, row, status.state, "")
                     await _settle_job(sql, row["job_id"], "")
@@ -139,6 +148,16 @@ class PostgresBroker(Broker):
                 assert leased is not None
                 return JobLease(token, leased["lease_until"], leased["deliveries"], status.job)
         return None
+
+    async def _readable(self, sql: Transaction, found: Sequence[Row]) -> list[tuple[Row, JobStatus]]:
+        """The jobs that make sense, with their status; the others are named once and passed over."""
+        readable = []
+        for row in found:
+            try:
+                readable.append((row, await _status(sql, row)))
+            except DamagedRecord as error:
+                self._damaged.name(error)
+        return readable
 
     async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
         async with self._database.statement() as sql:
@@ -164,14 +183,45 @@ class PostgresBroker(Broker):
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
         async with self._database.transaction() as sql:
             row = await _locked(sql, job_id)
+            before = rows.standing(row)
+            after = before.scanned(totals, row["now"])
+            if after is before:
+                return
             await sql.run("set_scan", job_id=job_id, scan=record.dump_scan(totals), finished=totals.finished)
-            if totals.finished and row["state"] == JobState.SCANNING:
-                await _set_state(sql, row, JobState.WARMING, "")
+            if after.state is not before.state:
+                await _put_standing(sql, job_id, after)
                 await _finish_if_settled(sql, job_id)
+
+    async def stranded(self, job_id: str) -> bool:
+        async with self._database.statement() as sql:
+            status = await _status(sql, await _job(sql, job_id))
+            waits = status.state is JobState.WARMING and status.scan.finished
+            return waits and await sql.one("any_open_item", job_id=job_id) is None
+
+    async def begin_scan_again(self, job_id: str) -> bool:
+        async with self._database.transaction() as sql:
+            before = rows.standing(await _locked(sql, job_id))
+            after = before.scanned_again()
+            if after is not None and after is not before:
+                await sql.run("begin_again", job_id=job_id, state=after.state)
+                for name in ("drop_items", "drop_tallies", "drop_poison"):
+                    await sql.run(name, job_id=job_id)
+            return after is not None
+
+    async def note_manager(self, name: str) -> None:
+        async with self._database.statement() as sql:
+            await sql.run("note_manager", name=record.printable(name))
+
+    async def manager_seen(self) -> float | None:
+        async with self._database.statement() as sql:
+            row = await sql.one("manager_seen")
+        return None if row is None else row["seconds"]
 
     async def state(self, job_id: str) -> JobState:
         async with self._database.statement() as sql:
-            return JobState((await _job(sql, job_id))["state"])
+            row = await _job(sql, job_id)
+        with record.reading_row(f"job {job_id}"):
+            return JobState(row["state"])
 
     async def status(self, job_id: str) -> JobStatus:
         async with self._database.statement() as sql:
@@ -179,10 +229,11 @@ class PostgresBroker(Broker):
 
     async def jobs(self) -> list[JobStatus]:
         async with self._database.statement() as sql:
-            return [await _status(sql, row) for row in await sql.all("all_jobs")]
+            return [status for _, status in await self._readable(sql, await sql.all("all_jobs"))]
 
     async def tidy(self, keep_seconds: float) -> None:
         async with self._database.transaction() as sql:
+            await sql.run("old_managers", seconds=keep_seconds)
             for row in await sql.all("old_jobs", seconds=keep_seconds):
                 for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
                     await sql.run(name, job_id=row["job_id"])
@@ -194,55 +245,43 @@ class PostgresBroker(Broker):
         for item in map(record.with_id, items):
             by_job.setdefault(item.job_id, {})[item.item_id] = item.to_json()
         for job_id, messages in by_job.items():
-            rows = sorted(messages.items())
-            for start in range(0, len(rows), PUBLISH_ITEMS):
-                await self._publish(job_id, rows[start : start + PUBLISH_ITEMS])
+            ordered = list(messages.items())
+            for start in range(0, len(ordered), PUBLISH_ITEMS):
+                await self._publish(job_id, ordered[start : start + PUBLISH_ITEMS])
 
-    async def _publish(self, job_id: str, rows: Sequence[tuple[str, str]]) -> None:
+    async def _publish(self, job_id: str, messages: Sequence[tuple[str, str]]) -> None:
         async with self._database.transaction() as sql:
-            if JobState((await _job(sql, job_id))["state"]).final:
+            # Held until the end: two managers that publish the same items never wait for each other in a circle.
+            if rows.standing(await _locked(sql, job_id)).state.final:
                 return
-            ids, messages = zip(*rows, strict=True)
-            count = await sql.count("add_items", job_id=job_id, item_ids=list(ids), messages=list(messages))
+            ids, texts = zip(*messages, strict=True)
+            count = await sql.count("add_items", job_id=job_id, item_ids=list(ids), messages=list(texts))
             if count:
                 await sql.run("count_published", job_id=job_id, count=count)
 
-    async def claim(self, worker: str, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:  # noqa: ARG002
+    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
         leases: list[WorkLease] = []
         while len(leases) < most:
             token = secrets.token_hex(8)
             async with self._database.statement() as sql:
-                rows = await sql.all(
+                found = await sql.all(
                     "claim", token=token, seconds=lease_seconds, job_id=job_id, most=most - len(leases)
                 )
-            if not rows:
+            if not found:
                 break
-            for row in sorted(rows, key=lambda one: int(one["seq"])):
-                lease = await self._lease_or_poison(row, token)
-                if lease is not None:
+            for row in sorted(found, key=lambda one: int(one["seq"])):
+                failed = row["deliveries"] - 1
+                lease = rows.lease_or_poison(row, token, row["visible_at"], failed, self.settings.max_deliveries)
+                if isinstance(lease, rows.Poisoned):
+                    async with self._database.transaction() as sql:
+                        await _poison(sql, row, lease)
+                else:
                     leases.append(lease)
         return leases
 
-    async def _lease_or_poison(self, row: Row, token: str) -> WorkLease | None:
-        item = WorkItem(job_id=row["job_id"], item_id=row["item_id"])
-        failed = row["deliveries"] - 1
-        reason = ""
-        try:
-            item = WorkItem.from_json(row["message"])
-            if failed >= self.settings.max_deliveries:
-                reason = record.given_up(failed, row["last_error"])
-        except InvalidMessage as error:
-            reason = str(error)
-        if reason:
-            async with self._database.transaction() as sql:
-                await _poison(sql, row, item, reason)
-            return None
-        item = replace(record.with_id(item), failed_deliveries=failed, last_error=row["last_error"])
-        return WorkLease(token, row["visible_at"], row["deliveries"], item)
-
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
         async with self._database.statement() as sql:
-            row = await sql.one("renew_item", seconds=lease_seconds, **_held(lease))
+            row = await sql.one("renew_item", seconds=lease_seconds, **rows.held(lease))
         if row is None:
             raise LeaseLost(f"the lease on {lease.item.path} was lost")
         lease.expires_at = row["visible_at"]
@@ -250,13 +289,13 @@ class PostgresBroker(Broker):
     async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
         worker = record.printable(worker)
         async with self._database.transaction() as sql:
-            rows = await sql.all(
+            settled = await sql.all(
                 "settle_items",
                 job_ids=[lease.item.job_id for lease, _ in results],
                 item_ids=[lease.item.item_id for lease, _ in results],
                 tokens=[lease.token for lease, _ in results],
             )
-            done = {(row["job_id"], row["item_id"]) for row in rows}
+            done = {(row["job_id"], row["item_id"]) for row in settled}
             counted: list[bool] = []
             by_job: dict[str, list[Receipt]] = {}
             for lease, receipt in results:
@@ -281,34 +320,27 @@ class PostgresBroker(Broker):
 
     async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
         async with self._database.transaction() as sql:
-            row = await sql.one("held_item", **_held(lease))
+            row = await sql.one("held_item", **rows.held(lease))
             if row is None:
                 return False
             if reason and row["deliveries"] >= self.settings.max_deliveries:
-                gone = {**row, "job_id": lease.item.job_id, "item_id": lease.item.item_id}
-                await _poison(sql, gone, lease.item, record.given_up(row["deliveries"], reason))
+                item = lease.item
+                given_up = record.given_up(row["deliveries"], reason)
+                await _poison(sql, row, rows.Poisoned(item, given_up, item.file_count))
                 return True
             await sql.run(
                 "hand_back",
                 delay=delay_seconds,
                 forgiven=int(not reason),
                 reason=record.printable(reason),
-                **_held(lease),
+                **rows.held(lease),
             )
             return False
-
-    async def poison(self, lease: WorkLease, reason: str) -> None:
-        async with self._database.transaction() as sql:
-            row = await sql.one("held_item", **_held(lease))
-            if row is not None:
-                await _poison(
-                    sql, {**row, "job_id": lease.item.job_id, "item_id": lease.item.item_id}, lease.item, reason
-                )
 
     async def backlog(self) -> Backlog:
         async with self._database.statement() as sql:
             row = await sql.one("backlog")
-            active = [await _status(sql, job) for job in await sql.all("active_jobs")]
+            active = [status for _, status in await self._readable(sql, await sql.all("active_jobs"))]
         assert row is not None
         return Backlog.of(active, waiting_items=row["waiting"], leased_items=row["leased"])
 
@@ -329,33 +361,26 @@ async def _locked(sql: Transaction, job_id: str) -> Row:
 
 
 async def _status(sql: Transaction, row: Row) -> JobStatus:
-    scan = record.load_scan(row["scan"])
-    return JobStatus(
-        job=WarmJob.from_json(row["message"]),
-        state=JobState(row["state"]),
-        scan=replace(scan, items=max(scan.items, row["published_items"])),
-        tallies=tuple(_load_tally(one["tally"]) for one in await sql.all("tallies", job_id=row["job_id"])),
-        poisoned_items=row["poisoned_items"],
-        poisoned_files=row["poisoned_files"],
-        poison_errors=record.load_errors(json.loads(row["poison_errors"])),
-        submitted_at=row["submitted_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        reason=row["reason"],
-    ).settled()
+    tallies = await sql.all("tallies", job_id=row["job_id"])
+    with record.reading_row(f"job {row['job_id']}"):
+        return rows.status(row, [_load_tally(one["tally"]) for one in tallies])
 
 
 async def _set_state(sql: Transaction, row: Row, state: JobState, reason: str) -> None:
     """``row`` is of ``_locked``, or of any statement that locks the job and gives ``now``."""
-    if not check_transition(row["job_id"], JobState(row["state"]), state):
-        return
+    before = rows.standing(row)
+    if check_transition(row["job_id"], before.state, state):
+        await _put_standing(sql, row["job_id"], before.moved_to(state, reason, row["now"]))
+
+
+async def _put_standing(sql: Transaction, job_id: str, standing: record.Standing) -> None:
     await sql.run(
         "set_state",
-        job_id=row["job_id"],
-        state=state,
-        reason=record.printable(reason) or row["reason"],
-        started_at=row["started_at"] or (row["now"] if state is JobState.SCANNING else 0.0),
-        finished_at=row["now"] if state.final else 0.0,
+        job_id=job_id,
+        state=standing.state,
+        reason=standing.reason,
+        started_at=standing.started_at,
+        finished_at=standing.finished_at,
     )
 
 
@@ -382,23 +407,19 @@ async def _add_to_tally(sql: Transaction, job_id: str, worker: str, receipts: Se
 
 def _load_tally(text: str) -> Tally:
     values: dict[str, Any] = json.loads(text)
+    known = {one.name for one in fields(Tally)}
+    values = {name: value for name, value in values.items() if name in known}
     values["errors"] = record.load_errors(values["errors"])
     values["slowest"] = record.load_slowest(values["slowest"])
     return Tally(**values)
 
 
-async def _poison(sql: Transaction, row: Row, item: WorkItem, reason: str) -> None:
-    reason = record.printable(reason)
+async def _poison(sql: Transaction, row: Row, poisoned: rows.Poisoned) -> None:
+    poisoned = poisoned._replace(reason=record.printable(poisoned.reason))
+    ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
     job = await _locked(sql, row["job_id"])
-    if not await sql.count("poison_item", seq=row["seq"], reason=reason):
+    if not await sql.count("poison_item", seq=row["seq"], reason=poisoned.reason):
         return
-    await sql.run("add_poison", job_id=row["job_id"], item_id=row["item_id"], reason=reason, message=row["message"])
-    errors = (*record.load_errors(json.loads(job["poison_errors"])), *record.poison_sample(item, reason))
-    await sql.run(
-        "count_poison", job_id=row["job_id"], files=item.file_count, errors=record.dump(errors[:ERROR_SAMPLE])
-    )
+    await sql.run("add_poison", reason=poisoned.reason, message=row["message"], **ids)
+    await sql.run("count_poison", **rows.poison_counts(job, poisoned))
     await _finish_if_settled(sql, row["job_id"])
-
-
-def _held(lease: WorkLease) -> dict[str, str]:
-    return {"job_id": lease.item.job_id, "item_id": lease.item.item_id, "token": lease.token}

@@ -56,17 +56,17 @@ class Transaction:
         self._connection = connection
         self._sql = sql
 
-    async def run(self, name: str, **values: Any) -> psycopg.AsyncCursor[Row]:
+    async def run(self, name: str, /, **values: Any) -> psycopg.AsyncCursor[Row]:
         return await self._connection.execute(self._sql[name], values or None)
 
-    async def one(self, name: str, **values: Any) -> Row | None:
+    async def one(self, name: str, /, **values: Any) -> Row | None:
         """The first row, if any."""
         return await (await self.run(name, **values)).fetchone()
 
-    async def all(self, name: str, **values: Any) -> list[Row]:
+    async def all(self, name: str, /, **values: Any) -> list[Row]:
         return await (await self.run(name, **values)).fetchall()
 
-    async def count(self, name: str, **values: Any) -> int:
+    async def count(self, name: str, /, **values: Any) -> int:
         """How many rows were changed."""
         return (await self.run(name, **values)).rowcount
 

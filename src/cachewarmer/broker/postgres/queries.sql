@@ -34,6 +34,7 @@ CREATE TABLE SCHEMA.jobs (
   poison_errors text NOT NULL DEFAULT '[]',
   off_queue boolean NOT NULL DEFAULT false,
   deliveries integer NOT NULL DEFAULT 0,
+  begun_again boolean NOT NULL DEFAULT false,
   token text,
   lease_until float8 NOT NULL DEFAULT 0
 );
@@ -78,6 +79,8 @@ CREATE TABLE SCHEMA.poison (
   message text NOT NULL,
   poisoned_at float8 NOT NULL
 );
+-- managers: when each was last at work, for those who wait for one.
+CREATE TABLE SCHEMA.managers (name text PRIMARY KEY, seen_at float8 NOT NULL);
 INSERT INTO SCHEMA.version VALUES (1);
 
 -- name: add_job
@@ -160,10 +163,27 @@ WHERE job_id = %(job_id)s;
 
 -- name: set_scan
 UPDATE SCHEMA.jobs SET scan = %(scan)s, scan_finished = %(finished)s
-WHERE job_id = %(job_id)s AND (NOT scan_finished OR %(finished)s);
+WHERE job_id = %(job_id)s;
+
+-- name: begin_again
+UPDATE SCHEMA.jobs SET state = %(state)s, scan = '', scan_finished = false, published_items = 0, poisoned_items = 0,
+  poisoned_files = 0, poison_errors = '[]', begun_again = true
+WHERE job_id = %(job_id)s;
+
+-- name: any_open_item
+SELECT 1 FROM SCHEMA.items WHERE job_id = %(job_id)s AND NOT settled LIMIT 1;
+
+-- name: note_manager
+INSERT INTO SCHEMA.managers (name, seen_at) VALUES (%(name)s, NOW)
+ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
+
+-- name: manager_seen
+SELECT greatest(0, NOW - max(seen_at)) AS seconds FROM SCHEMA.managers;
+
+-- name: old_managers
+DELETE FROM SCHEMA.managers WHERE seen_at < NOW - %(seconds)s;
 
 -- name: add_items
--- In the order of their ids, so that two managers that publish the same items never wait for each other in a circle.
 INSERT INTO SCHEMA.items (job_id, item_id, message)
 SELECT %(job_id)s, one.item_id, one.message
 FROM unnest(%(item_ids)s::text[], %(messages)s::text[]) WITH ORDINALITY AS one (item_id, message, place)
@@ -175,9 +195,8 @@ UPDATE SCHEMA.jobs SET published_items = published_items + %(count)s WHERE job_i
 
 -- name: claim
 -- Oldest first over all jobs that may be worked on; an item that another worker takes at this moment is passed over.
-UPDATE SCHEMA.items
-SET token = %(token)s, visible_at = NOW + %(seconds)s, deliveries = deliveries + 1
-WHERE seq IN (
+-- MATERIALIZED: a subquery that locks rows must not be run more often than once.
+WITH found AS MATERIALIZED (
   SELECT items.seq
   FROM SCHEMA.jobs
   CROSS JOIN LATERAL (
@@ -190,7 +209,10 @@ WHERE seq IN (
     AND (%(job_id)s = '' OR jobs.job_id = %(job_id)s)
   ORDER BY items.seq LIMIT %(most)s
 )
-RETURNING seq, job_id, item_id, message, deliveries, last_error, visible_at;
+UPDATE SCHEMA.items
+SET token = %(token)s, visible_at = NOW + %(seconds)s, deliveries = deliveries + 1
+FROM found WHERE items.seq = found.seq
+RETURNING items.seq, job_id, item_id, message, deliveries, last_error, visible_at;
 
 -- name: renew_item
 UPDATE SCHEMA.items SET visible_at = NOW + %(seconds)s
@@ -212,7 +234,7 @@ SET token = NULL, visible_at = CASE WHEN %(delay)s::float8 > 0 THEN NOW + %(dela
 WHERE job_id = %(job_id)s AND item_id = %(item_id)s AND token = %(token)s AND NOT settled;
 
 -- name: held_item
-SELECT seq, message, deliveries, last_error FROM SCHEMA.items
+SELECT seq, job_id, item_id, message, deliveries, last_error FROM SCHEMA.items
 WHERE job_id = %(job_id)s AND item_id = %(item_id)s AND token = %(token)s AND NOT settled
 FOR UPDATE;
 
