@@ -239,6 +239,12 @@ WIRE_IDS = {"uid": "CACHEWARMER_NFS_UID", "gid": "CACHEWARMER_NFS_GID", "gids": 
 """Settings of [nfs] that a service's environment gives where its file does not: who it is to the NFS server."""
 
 
+def bootstrap_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """``BOOTSTRAP_SHA256``, where the manager's installation left it: what the workers' bootstrap folder is to be."""
+    known = (os.environ if environment is None else environment).get("BOOTSTRAP_SHA256")
+    return {"BOOTSTRAP_SHA256": known} if known else {}
+
+
 def wire_environment(settings: NfsSettings) -> dict[str, str]:
     """The variables that give another process the same user and groups on the wire."""
     values = {"uid": settings.uid, "gid": settings.gid, "gids": ",".join(map(str, settings.gids)) or None}
