@@ -33,6 +33,7 @@ FLAGS = FlagSet(
         Flag(name="maxFileSizeBytes", default="0", text="leave out larger files; 0: no limit"),
         Flag(name="uid", text="user to read as on the wire (default: what the workers are set to, which is root)"),
         Flag(name="gid", text="group to read as on the wire (default: as for -uid)"),
+        Flag(name="jobName", text="name of the job; one of this name that is warm, or on its way, is not posted again"),
         *STORAGE,
         Flag(name="blockUntilWarm", switch=True, text="wait until the job is done, and exit with its outcome"),
     ),
@@ -59,6 +60,7 @@ def parse(values: Values) -> submit.SubmitOptions:
         broker=broker_choice(values),
         output=Output(verbose=values.switch("enableDebugging")),
         wait=values.switch("blockUntilWarm"),
+        once=bool(values.text("jobName")),
     )
 
 
@@ -79,6 +81,7 @@ def job(values: Values) -> WarmJob:
         inclusion=values.csv("inclusionCsv"),
         exclusion=values.csv("exclusionCsv"),
         max_file_bytes=max(0, values.number("maxFileSizeBytes")),
+        name=values.text("jobName"),
         uid=_wire_id(values, "uid"),
         gid=_wire_id(values, "gid"),
     )
