@@ -18,10 +18,10 @@ from cachewarmer.config import (
     vmss_password,
     wire_environment,
 )
-from cachewarmer.errors import CacheWarmerError, UsageError
+from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.fleet import open_fleet
 from cachewarmer.fleet.base import Fleet, WorkerLaunch
-from cachewarmer.model import WarmJob
+from cachewarmer.model import Transport, Wanted, WarmJob
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import make_job, parse_target
 
@@ -83,16 +83,22 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
     """
     if selection.files_from is not None and len(targets) != 1:
         raise UsageError("--files-from needs exactly one TARGET")
-    return [
-        make_job(
-            parse_target(target),
-            name=selection.name,
+    try:
+        wanted = Wanted(
             include=selection.include,
             exclude=selection.exclude,
             max_file_bytes=selection.max_file_bytes,
             min_file_bytes=selection.min_file_bytes,
             newer_than=selection.newer_than,
-            transport=selection.transport,
+        )
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
+    return [
+        make_job(
+            parse_target(target),
+            wanted,
+            name=selection.name,
+            transport=Transport(selection.transport),
             max_bandwidth=selection.max_bandwidth,
             has_file_list=selection.files_from is not None,
         )

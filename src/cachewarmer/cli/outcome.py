@@ -70,5 +70,5 @@ def interrupted_line(status: JobStatus, shown_files: int, broker_url: str = "") 
 def failure_line(status: JobStatus) -> str:
     """Why a job failed, in one printable line; what its target says already is not said again."""
     job = status.job
-    address = job.mount_addresses[0] if len(job.mount_addresses) == 1 else ""
+    address = job.access.addresses[0] if len(job.access.addresses) == 1 else ""
     return printable(f"{job.label}: {without(status.failure, address=address, subject=job.full_path)}")

@@ -106,12 +106,13 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
 
 def _opener(transport: str) -> Opener:
     """Opens sessions as the job says, or by this worker's own transport."""
+    from cachewarmer.model import Transport
     from cachewarmer.targets import open_session
 
     if not transport:
         return open_session
     return lambda mount, settings: open_session(
-        replace(mount, transport=transport) if mount.address else mount, settings
+        replace(mount, transport=Transport(transport)) if mount.address else mount, settings
     )
 
 

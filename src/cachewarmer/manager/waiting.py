@@ -123,4 +123,4 @@ class Waiting:
 
 def mounts_of(job: WarmJob) -> list[Mount]:
     """What opens the mount addresses of a job; none for files of this machine."""
-    return [Mount.of(job, address, job.warm_path) for address in job.mount_addresses]
+    return [Mount.of(job.access, address, job.warm_path) for address in job.access.addresses]

@@ -7,12 +7,12 @@ from cachewarmer.cli.outcome import interrupted_line
 from cachewarmer.cli.progress import Progress, fit
 from cachewarmer.cli.text import problem_line, shorten
 from cachewarmer.errors import NfsStatusError
-from cachewarmer.model import JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
+from cachewarmer.model import Access, JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
 from cachewarmer.targets.breaker import Outage
 
 SCAN = ScanTotals(directories=1_234_567, files=98_765_432, bytes=7 << 46, failed_files=1_234, finished=True)
 STATUS = JobStatus(
-    job=WarmJob(mount_addresses=("a",)),
+    job=WarmJob(access=Access(addresses=("a",))),
     state=JobState.WARMING,
     scan=SCAN,
     tallies=(Tally(worker="w", files=12_345_678, bytes=3 << 46),),
@@ -82,7 +82,7 @@ def test_counts_that_fall_give_no_negative_rate():
 
 def test_an_interrupted_user_is_told_why_the_report_shows_less():
     """The report counts whole items; what was shown of others is read again."""
-    job = WarmJob(job_id="j7", mount_addresses=("a",))
+    job = WarmJob(job_id="j7", access=Access(addresses=("a",)))
     status = JobStatus(job=job, state=JobState.WARMING, tallies=(Tally(worker="w", files=2000),))
     assert interrupted_line(status, 2720) == (
         "interrupted; 720 files of unfinished items will be read again; resume with: cachewarmer warm --resume j7"

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
 from cachewarmer.config import MountSettings
-from cachewarmer.errors import ConfigError, MountError
+from cachewarmer.errors import ConfigError, InvalidValue, MountError
+from cachewarmer.model import check_address
 from cachewarmer.paths import to_bytes
+from cachewarmer.rpc.nfs3 import PORT as NFS_PORT
 from cachewarmer.targets.base import Mount
 
 MAX_NAME = 200
 """Characters of a directory's name; file systems allow 255."""
 MOUNTINFO = "/proc/self/mountinfo"
-NFS_PORT = 2049
 CAP_SYS_ADMIN = 21
 _SEARCH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-_ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*")
 _OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*")
 
 
@@ -94,8 +94,10 @@ def source_of(mount: Mount) -> bytes:
     Raises:
         MountError: the address or the export could be taken for something else.
     """
-    if not _ADDRESS.fullmatch(mount.address):
-        raise MountError("it can't be a mount address", address=mount.address)
+    try:
+        check_address(mount.address)
+    except InvalidValue as error:
+        raise MountError.like(error) from error
     if not mount.export.startswith("/") or "\0" in mount.export or ".." in mount.export.split("/"):
         raise MountError(f"{mount.export!r} can't be an export", address=mount.address)
     host = f"[{mount.address}]" if ":" in mount.address else mount.address
