@@ -20,6 +20,7 @@ from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Outage
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.targets.steady import steady
 from cachewarmer.worker import Worker
 from cachewarmer.worker.processes import STATUS_SECONDS, STOP_SECONDS, ReaderHere, ReaderProcesses, Readers
 from cachewarmer.worker.share import reader_count, shares, with_share
@@ -178,7 +179,8 @@ async def scan(
 
     async def count() -> None:
         async with SessionPool(settings, open_session) as pool:
-            await scan_tree(job, await open_sessions(job, pool), settings.plan, counter, ignore, file_list=file_list)
+            sessions = steady(await open_sessions(job, pool), pool)
+            await scan_tree(job, sessions, settings.plan, counter, ignore, file_list=file_list)
 
     counting = asyncio.create_task(count())
     stopping = asyncio.create_task(stop.wait())
