@@ -20,6 +20,7 @@ from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Outage
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.targets.steady import steady
 from cachewarmer.worker import Worker
 from cachewarmer.worker.processes import STATUS_SECONDS, STOP_SECONDS, ReaderHere, ReaderProcesses, Readers
 from cachewarmer.worker.share import reader_count, shares, with_share
@@ -75,12 +76,12 @@ async def warm(
         count = reader_count(settings.nfs.window_calls, processes) if processes > 1 else 1
         ended = asyncio.Event()
         first = shares(settings.nfs.window_calls, count, scanning=True)
-        async with SessionPool(
-            settings if count == 1 else with_share(settings, first.scan, count), open_session
-        ) as pool:
+        alone = count == 1
+        scanning = settings if alone else with_share(settings, first.scan, count)
+        async with SessionPool(scanning, open_session, announce=alone) as pool:
             readers: Readers = (
                 ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
-                if count == 1
+                if alone
                 else ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
             )
             manager = Manager(broker, settings, pool, waits_at_start=False, on_scanning=readers.on_scanning)
@@ -178,7 +179,8 @@ async def scan(
 
     async def count() -> None:
         async with SessionPool(settings, open_session) as pool:
-            await scan_tree(job, await open_sessions(job, pool), settings.plan, counter, ignore, file_list=file_list)
+            sessions = steady(await open_sessions(job, pool), pool)
+            await scan_tree(job, sessions, settings.plan, counter, ignore, file_list=file_list)
 
     counting = asyncio.create_task(count())
     stopping = asyncio.create_task(stop.wait())

@@ -173,14 +173,14 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
         return replace(item, files=(FileEntry("", top.size, top.handle),), address=session.address), 0, 0
     if top.kind is not FileKind.DIRECTORY:
         return replace(item, files=(), start=-1, stop=-1), 0, 1
-    wanted = FileFilter(item.wanted.include, item.wanted.exclude, max_file_bytes=item.wanted.max_file_bytes)
+    wanted = FileFilter.of(item.wanted)
     first = last = b""
     if item.apply_filter:
         first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))
     excluded = skipped = 0
     files: list[FileEntry] = []
     async for page in session.list_directory(path, top.handle):
-        for name, kind, size, mtime, handle in page.entries:
+        for name, kind, size, mtime, handle, _, _ in page.entries:
             if kind is FileKind.DIRECTORY or not in_name_range(name, first, last):
                 continue
             if kind is not FileKind.REGULAR:
