@@ -80,7 +80,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.targets import open_session
     from cachewarmer.targets.pool import SessionPool
 
-    settings = inputs.settings(chosen.reading, chosen.fleet)
+    settings = inputs.settings(chosen.reading, chosen.fleet, chosen.service)
     fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
     broker = inputs.broker(chosen.broker, settings)
     pool = SessionPool(settings, open_session)

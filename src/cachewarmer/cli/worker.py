@@ -88,7 +88,7 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.targets.pool import SessionPool
     from cachewarmer.worker import Worker
 
-    settings = inputs.settings(chosen.reading)
+    settings = inputs.settings(chosen.reading, service=chosen.service)
     broker = inputs.broker(chosen.broker, settings)
     try:
         opening = asyncio.create_task(broker.open())
