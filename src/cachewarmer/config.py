@@ -1,4 +1,4 @@
-"""Settings, frozen, with their units. The only module that reads the environment and TOML."""
+"""Settings, frozen, with their units. Only this module reads TOML, and the environment but for Azure's own variables."""
 
 from __future__ import annotations
 
@@ -315,37 +315,6 @@ def _fits(key: str, kind: str, value: Any) -> bool:
     return isinstance(value, str) or key == "max_price" or value >= 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AzureEnvironment:
-    """What the environment says of Azure; ``repr`` keeps the secret out."""
-
-    connection_string: str = field(default="", repr=False)
-    """``AZURE_STORAGE_CONNECTION_STRING``."""
-    endpoint_suffix: str = "core.windows.net"
-    """``AZURE_STORAGE_ENDPOINT_SUFFIX``: of a sovereign cloud."""
-    subscription_id: str = ""
-    """``AZURE_SUBSCRIPTION_ID``: where an account's key is looked up, and machines are started."""
-    resource_manager: str = ""
-    """``AZURE_RESOURCE_MANAGER_ENDPOINT``, of a cloud that is none of the known ones; empty: by the storage suffix."""
-    client_id: str = ""
-    """``AZURE_CLIENT_ID``: which of several managed identities this process signs in with."""
-    imds_url: str = "http://169.254.169.254"
-    """``CACHEWARMER_IMDS_URL``: the instance metadata service, where it is not at Azure's own address."""
-
-
-def azure_environment(environment: dict[str, str] | None = None) -> AzureEnvironment:
-    """Reads it; what is not set takes its default."""
-    values = os.environ if environment is None else environment
-    return AzureEnvironment(
-        connection_string=values.get("AZURE_STORAGE_CONNECTION_STRING", ""),
-        endpoint_suffix=values.get("AZURE_STORAGE_ENDPOINT_SUFFIX") or "core.windows.net",
-        subscription_id=values.get("AZURE_SUBSCRIPTION_ID", ""),
-        resource_manager=values.get("AZURE_RESOURCE_MANAGER_ENDPOINT", "").rstrip("/"),
-        client_id=values.get("AZURE_CLIENT_ID", ""),
-        imds_url=(values.get("CACHEWARMER_IMDS_URL") or "http://169.254.169.254").rstrip("/"),
-    )
-
-
 def proxies(environment: dict[str, str] | None = None) -> dict[str, str]:
     """The proxies that this process uses, by the variable of each (``http_proxy``, ``https_proxy``, ``no_proxy``).
 
@@ -380,8 +349,18 @@ def state_directory() -> Path:
 
 
 def default_broker_url() -> str:
-    """The broker when none is named: SQLite in the user's state directory."""
-    return os.environ.get("CACHEWARMER_BROKER") or f"sqlite:///{state_directory() / 'cachewarmer.db'}"
+    """The broker when none is named: the environment's, else SQLite in the user's state directory."""
+    return environment_broker_url() or broker_url_in(state_directory())
+
+
+def environment_broker_url() -> str:
+    """``CACHEWARMER_BROKER``; empty where it is not set."""
+    return os.environ.get("CACHEWARMER_BROKER", "")
+
+
+def broker_url_in(directory: Path) -> str:
+    """The URL of the embedded broker with its file in a directory."""
+    return f"sqlite:///{directory / 'cachewarmer.db'}"
 
 
 def process_name() -> str:

@@ -136,6 +136,10 @@ class UsageError(CacheWarmerError):
     """A flag, an argument or a target does not make sense. Exit code 2."""
 
 
+class InvalidValue(CacheWarmerError):
+    """A value is outside its range. Whoever took it from a user or from a message says which of the two is at fault."""
+
+
 class Interrupted(CacheWarmerError):
     """The user ended the program before there was a job to report on. Exit code 130."""
 

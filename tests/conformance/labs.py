@@ -13,7 +13,7 @@ from pathlib import Path
 from cachewarmer.broker.base import Broker, JobLease, WorkLease
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
 
 
 class Lab:
@@ -169,15 +169,15 @@ class AzuriteLab(Lab):
 
 
 def a_job(**values) -> WarmJob:
-    return WarmJob(**{"mount_addresses": ("10.0.1.7",), "export_path": "/data", "warm_path": "/tools", **values})
+    access = Access(addresses=("10.0.1.7",), export="/data")
+    return WarmJob(**{"access": access, "warm_path": "/tools", **values})
 
 
 def items_of(job_id: str, count: int, *, size: int = 1000, start: int = 0) -> list[WorkItem]:
     """Items of two files each."""
     return [
         WorkItem(
-            mount_addresses=("10.0.1.7",),
-            export_path="/data",
+            access=Access(addresses=("10.0.1.7",), export="/data"),
             path=f"/tools/d{number}",
             job_id=job_id,
             item_id=item_id(job_id, number),

@@ -20,7 +20,7 @@ from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.manager import Manager
-from cachewarmer.model import JobState, WarmJob, new_job_id
+from cachewarmer.model import Access, JobState, WarmJob, new_job_id
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
@@ -159,7 +159,7 @@ async def warm_with(make_handle, fault):
     session = SlowSession(TREE, "a", delay=0.01)
     eye = await make_handle()
     stop = asyncio.Event()
-    job = WarmJob(mount_addresses=("a",), warm_path="/", job_id=new_job_id())
+    job = WarmJob(access=Access(addresses=("a",)), warm_path="/", job_id=new_job_id())
     running = [
         asyncio.create_task(
             persistently(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError
 from cachewarmer.manager import Manager
-from cachewarmer.model import JobState, WarmJob
+from cachewarmer.model import Access, JobState, WarmJob
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
@@ -33,7 +33,7 @@ async def test_two_jobs_each_end_by_themselves(broker, running):
     stuck = MemorySession({b"x": 5}, "b")
     stuck.held = []
     first = await submit(broker, job())
-    second = await submit(broker, WarmJob(mount_addresses=("b",), warm_path="/"))
+    second = await submit(broker, WarmJob(access=Access(addresses=("b",)), warm_path="/"))
     running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session, stuck))))
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session, stuck)), name="x"))
     assert (await finish(broker, first)).state is JobState.COMPLETED
@@ -73,7 +73,7 @@ async def test_a_cancelled_job_stops_reading_and_others_go_on(broker, running):
         await asyncio.sleep(0.01)
     for request in stuck.held:
         stuck.finish(request)
-    second = await submit(broker, WarmJob(mount_addresses=("b",), warm_path="/"))
+    second = await submit(broker, WarmJob(access=Access(addresses=("b",)), warm_path="/"))
     assert (await finish(broker, second)).state is JobState.COMPLETED
     assert (await broker.status(first)).state is JobState.CANCELLED
 
@@ -154,7 +154,7 @@ async def test_an_address_that_is_down_is_left_out_of_the_scan(broker, running):
             raise ConnectFailed("down: connection refused")
         return session
 
-    job_id = await submit(broker, WarmJob(mount_addresses=("down", "a"), warm_path="/"))
+    job_id = await submit(broker, WarmJob(access=Access(addresses=("down", "a")), warm_path="/"))
     running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, half)))
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, half), name="x"))
     status = await finish(broker, job_id)

@@ -9,7 +9,7 @@ import pytest
 from cachewarmer.config import NfsSettings, PlanSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidTransition
 from cachewarmer.manager import Manager
-from cachewarmer.model import FileEntry, JobState, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem, item_id
 from cachewarmer.submitter import submit
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page
 from cachewarmer.targets.pool import SessionPool
@@ -61,7 +61,7 @@ async def work_of(broker, count, *, files=10, first_generation=False):
     await broker.publish(
         [
             WorkItem(
-                mount_addresses=("a",),
+                access=Access(addresses=("a",)),
                 path=f"/d{number}",
                 job_id=job_id,
                 item_id=item_id(job_id, number),
@@ -260,7 +260,7 @@ async def test_a_fault_of_the_program_fails_the_job_and_not_the_next_manager(bro
         raise ZeroDivisionError("a bug")
 
     job_id = await submit(broker, job())
-    other = await submit(broker, WarmJob(mount_addresses=("a",), warm_path="/d00"))
+    other = await submit(broker, WarmJob(access=Access(addresses=("a",)), warm_path="/d00"))
     running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, broken)))
     status = await finish(broker, job_id)
     assert (status.state, status.reason) == (JobState.FAILED, "ZeroDivisionError: a bug")

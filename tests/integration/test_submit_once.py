@@ -8,14 +8,14 @@ from cachewarmer.broker import open_broker
 from cachewarmer.cli import submit
 from cachewarmer.cli.options import BrokerChoice, Output
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import JobState, WarmJob
+from cachewarmer.model import Access, JobState, WarmJob
 from cachewarmer.planning.counter import ScanCounter
 
 SETTINGS = LeaseSettings()
 
 
 def job(name):
-    return WarmJob(mount_addresses=("cache1",), export_path="/e", warm_path="/w", name=name)
+    return WarmJob(access=Access(addresses=("cache1",), export="/e"), warm_path="/w", name=name)
 
 
 @pytest.fixture

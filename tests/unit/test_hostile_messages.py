@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.model import Access, Wanted, WarmJob, WorkItem
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES
 
 BASE = {"WarmTargetMountAddresses": ["10.0.1.7"], "WarmTargetExportPath": "/data", "WarmTargetPath": "/tools"}
@@ -111,16 +111,9 @@ def test_garbage_is_refused(kind, raw):
         kind.from_json(raw)
 
 
-A_JOB = {"mount_addresses": ("a",), "job_id": "j", "name": "n", "uid": 1, "gid": 1, "gids": (1,), "newer_than": 1.0}
-AN_ITEM = {
-    "mount_addresses": ("a",),
-    "job_id": "j",
-    "item_id": "i",
-    "address": "a",
-    "files": (),
-    "uid": 1,
-    "last_error": "e",
-}
+ACCESS = Access(addresses=("a",), uid=1, gid=1, gids=(1,))
+A_JOB = WarmJob(access=ACCESS, job_id="j", name="n", wanted=Wanted(newer_than=1.0))
+AN_ITEM = WorkItem(access=ACCESS, job_id="j", item_id="i", address="a", files=(), last_error="e")
 
 
 @given(
@@ -130,7 +123,7 @@ AN_ITEM = {
 )
 def test_no_value_of_any_key_gets_past_the_reader(value):
     """Each key in turn holds something of any type: the message is understood, or refused as one."""
-    for kind, sample in ((WarmJob, WarmJob(**A_JOB)), (WorkItem, WorkItem(**AN_ITEM))):
+    for kind, sample in ((WarmJob, A_JOB), (WorkItem, AN_ITEM)):
         whole = {**json.loads(sample.to_json()), "FilesDeflated": None} | BASE
         for key in whole:
             try:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from cachewarmer.errors import InvalidMessage, InvalidTransition
 from cachewarmer.model import (
+    FIRST_GENERATION,
+    Access,
     FileEntry,
     JobState,
     JobStatus,
@@ -15,6 +17,8 @@ from cachewarmer.model import (
     ScanTotals,
     SlowPath,
     Tally,
+    Transport,
+    Wanted,
     WarmJob,
     WorkItem,
     check_transition,
@@ -37,8 +41,9 @@ files = st.lists(st.builds(FileEntry, paths, st.integers(0, 1 << 62), st.binary(
 
 def test_the_first_cachewarmers_messages_are_accepted_plain_and_base64():
     addresses = ("10.0.1.7", "10.0.1.8", "10.0.1.9")
-    job = WarmJob(mount_addresses=addresses, export_path="/data", warm_path="/tools")
-    item = WorkItem(mount_addresses=addresses, export_path="/data", path="/tools/bootstrap")
+    access = Access(addresses=addresses, export="/data")
+    job = WarmJob(access=access, wanted=FIRST_GENERATION, warm_path="/tools")
+    item = WorkItem(access=Access(addresses=addresses, export="/data"), path="/tools/bootstrap")
     for wrap in (str, lambda text: base64.b64encode(text.encode()).decode()):
         assert WarmJob.from_json(wrap(JOB_SAMPLE)) == job
         assert WorkItem.from_json(wrap(ITEM_SAMPLE)) == item
@@ -52,7 +57,9 @@ def test_any_path_survives_the_trip_through_json(path, entries, error):
     text = item.to_json()
     assert text.isascii()
     assert WorkItem.from_json(text) == item
-    job = WarmJob(warm_path=path, transport="local", name=error, gids=(1, 2), newer_than=1.5)
+    job = WarmJob(
+        warm_path=path, access=Access(transport=Transport.LOCAL, gids=(1, 2)), wanted=Wanted(newer_than=1.5), name=error
+    )
     assert WarmJob.from_json(job.to_json()) == job
 
 
@@ -130,7 +137,7 @@ def test_job_states_move_only_along_the_table():
 
 def test_a_job_is_done_when_the_scan_is_and_every_item_is_settled():
     tally = Tally(worker="w").add(Receipt(item_id="1", files=2, bytes=10, slowest=(SlowPath("/a", 1.0),)))
-    job = WarmJob(transport="local", job_id="j")
+    job = WarmJob(access=Access(transport=Transport.LOCAL), job_id="j")
     scan = ScanTotals(items=2, files=4, finished=True)
     status = JobStatus(job=job, state=JobState.WARMING, scan=scan, tallies=(tally,), started_at=10.0)
     assert status.settled().state is JobState.WARMING

@@ -70,6 +70,13 @@ class Standing:
             return changed.moved_to(JobState.WARMING, "", now)
         return changed
 
+    def revived(self) -> Self | None:
+        """Where a job that failed goes on; None: it has not failed."""
+        if self.state is not JobState.FAILED:
+            return None
+        state = JobState.WARMING if self.scan.finished else JobState.SCANNING
+        return replace(self, state=state, reason="", finished_at=0.0)
+
     def scanned_again(self) -> Self | None:
         """Back at the beginning of its scan, because it was stranded; None if that was done before, or may not be.
 
@@ -172,14 +179,14 @@ def with_id(item: WorkItem) -> WorkItem:
         return item
     listed = "" if item.files is None else "\0".join(entry.path for entry in item.files)
     chosen = (item.start_file_filter, item.end_file_filter) if item.apply_filter else ("", "")
-    filters = dump([item.inclusion, item.exclusion, item.max_file_bytes])
-    made = item_id(item.job_id, item.path, item.start, item.stop, *chosen, filters, item.export_path, listed)
+    filters = dump([item.wanted.include, item.wanted.exclude, item.wanted.max_file_bytes])
+    made = item_id(item.job_id, item.path, item.start, item.stop, *chosen, filters, item.access.export, listed)
     return replace(item, item_id=made)
 
 
 def poison_sample(item: WorkItem, reason: str) -> tuple[PathError, ...]:
     """What the error sample of a job says of an item that was given up."""
-    base = f"{item.export_path.rstrip('/')}/{item.path.strip('/')}"
+    base = f"{item.access.export.rstrip('/')}/{item.path.strip('/')}"
     if not item.files or len(item.files) == 1:
         name = item.files[0].path if item.files else ""
         return (PathError(f"{base.rstrip('/')}/{name}" if name else base, reason),)
@@ -206,15 +213,15 @@ def envelope(text: str) -> Envelope:
     Raises:
         InvalidMessage: it is not a JSON object. A list that can't be read counts as one file.
     """
-    values = load_object(text)
-    lists = {key: values.pop(key) for key in list(values) if key.lower() in ("files", "filesdeflated")}
+    read = load_object(text)
+    lists = [read.remove(key) for key in ("Files", "FilesDeflated")]
     count = 1
-    for value in lists.values():
+    for value in lists:
         if isinstance(value, list):
             count = len(value)
         elif isinstance(value, str):
             count = _count_deflated(value)
-    return Envelope(dump_object(values), min(count, MOST_FILES))
+    return Envelope(dump_object(read.values), min(count, MOST_FILES))
 
 
 def _count_deflated(text: str) -> int:

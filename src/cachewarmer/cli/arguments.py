@@ -98,6 +98,15 @@ def seconds(text: str) -> float:
     return value
 
 
+def span(text: str) -> float:
+    """A length of time, in seconds: a number of them, or a number with a unit."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    return seconds(number) * _UNITS[unit]
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
 def user_id(text: str) -> int:
     """A numeric user or group id."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= MOST_ID):

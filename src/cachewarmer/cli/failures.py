@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, USAGE
 from cachewarmer.cli.streams import note
-from cachewarmer.errors import CacheWarmerError, ConfigError, Failure, Interrupted, UsageError
+from cachewarmer.errors import (
+    CacheWarmerError,
+    ConfigError,
+    Failure,
+    Interrupted,
+    UsageError,
+    own_resource_error,
+)
 from cachewarmer.paths import printable
 
 
@@ -38,12 +47,8 @@ def one_line(error: BaseException) -> str:
     Our own causes and the system's: what a library says is put into our words where it is caught, and may quote what
     was signed, or a whole document.
     """
-    if isinstance(error, MemoryError):
-        return f"out of memory{_memory_limit()}"
-    if isinstance(error, OSError):
-        return printable(_system_error(error))
     if not isinstance(error, CacheWarmerError):
-        return printable(f"internal error: {type(error).__name__}: {error} (-v shows where)")
+        error = _translated(error)
     return printable(_with_causes(error))
 
 
@@ -77,17 +82,26 @@ def without(failure: Failure, *, address: str, subject: str) -> Failure:
     )
 
 
-def _system_error(error: OSError) -> str:
-    said = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {said}" if error.filename else said
+def _translated(error: BaseException) -> CacheWarmerError:
+    """What another part of Python raised, as an error of ours."""
+    met: BaseException | None = error
+    while met is not None:  # what is raised while a program that lacks something clears up tells nothing
+        lacking = own_resource_error(met)
+        if lacking is not None:
+            if not isinstance(met, OSError):
+                lacking.advice = _memory_limit() or lacking.advice
+            return lacking
+        met = met.__cause__ or met.__context__
+    if isinstance(error, OSError):
+        said = error.strerror or str(error) or type(error).__name__
+        return CacheWarmerError(said, subject=os.fsencode(str(error.filename or "")))
+    return CacheWarmerError(f"internal error: {type(error).__name__}: {error}", advice="-v shows where")
 
 
 def _memory_limit() -> str:
-    """Says so where the process may use only so much (``ulimit -v``)."""
-    import resource
-
+    """Advice where the process may use only so much memory; else nothing."""
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return "" if most == resource.RLIM_INFINITY else f": this process may use at most {most >> 20} MiB (ulimit -v)"
+    return "" if most == resource.RLIM_INFINITY else f"this process may use at most {most >> 20} MiB (ulimit -v)"
 
 
 def traceback_text(error: BaseException) -> str:

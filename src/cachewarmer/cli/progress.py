@@ -8,11 +8,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from cachewarmer.cli.streams import on_terminal
+from cachewarmer.cli.streams import note, on_terminal
 from cachewarmer.cli.text import CLEAR_LINE, duration, size
 from cachewarmer.model import JobState, JobStatus, ScanTotals
+
+if TYPE_CHECKING:
+    from cachewarmer.targets.breaker import Outage
 
 PLAIN_SECONDS = 10.0
 """Between two lines where stderr is no terminal."""
@@ -38,6 +41,8 @@ class Progress:
         self.terminal = on_terminal(sys.stderr)
         self._last_line = time.monotonic()
         self._past: deque[tuple[float, int, int]] = deque()
+        self._warning = ""
+        self._outages: Sequence[Outage] = ()
         self.files = 0
         """Of the last status, with those of items that are being read."""
 
@@ -49,6 +54,16 @@ class Progress:
         while len(self._past) > 2 and now - self._past[0][0] > RATE_SECONDS:
             self._past.popleft()
         self._show(now, self.parts(status, files, read))
+
+    def outages(self, outages: Sequence[Outage]) -> None:
+        """The addresses that do not answer at present: shown with the next status."""
+        self._outages = outages
+
+    def warn(self, text: str) -> None:
+        """Something that holds from now on, until it is called with nothing: said once, and on the line."""
+        if text and not self._warning and not self.quiet:
+            note(f"{CLEAR_LINE if self.terminal else ''}{text}")
+        self._warning = text
 
     def parts(self, status: JobStatus, files: int, read: int) -> list[Part]:
         """Files, bytes, rates, and once the scan is done what is left and for how long."""
@@ -75,10 +90,14 @@ class Progress:
             eta = (
                 left_bytes / byte_rate if byte_rate and left_bytes > 0 else left_files / file_rate if file_rate else 0.0
             )
-            if 0 < eta < MOST_ETA_SECONDS:
+            if 0 < eta < MOST_ETA_SECONDS and not self._outages:
                 parts.append(Part(7, f"ETA {duration(eta)}"))
         if status.failed_files:
             parts.append(Part(9, f"{status.failed_files:,} failed"))
+        if self._warning:
+            parts.append(Part(9, self._warning))
+        now = time.monotonic()
+        parts += [Part(10, f"{one.address}: no answer for {max(0, now - one.since):.0f} s") for one in self._outages]
         return parts
 
     def scanned(self, totals: ScanTotals) -> None:

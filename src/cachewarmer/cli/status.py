@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
-from cachewarmer.errors import UsageError
+from cachewarmer.errors import NothingThere, UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,37 +51,55 @@ def parse(chosen: argparse.Namespace) -> StatusOptions:
 
 def run(chosen: StatusOptions) -> int:
     """Shows one job, or all of them."""
-    from cachewarmer.cli.running import run
+    from cachewarmer.cli.running import STOP_SECONDS, run
 
-    return run(lambda stop: _status(chosen, stop), chosen.output)
+    seconds = STOP_SECONDS if chosen.watch else 0.0
+    return run(lambda stop: _status(chosen, stop), chosen.output, stop_seconds=seconds)
 
 
 async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
-    from cachewarmer.cli.outcome import finish, show_json
-    from cachewarmer.cli.streams import show
+    from cachewarmer.cli.managers import warning
+    from cachewarmer.cli.outcome import show_json
+    from cachewarmer.cli.streams import note, show
     from cachewarmer.model import Report
 
-    async with inputs.broker(chosen.broker, inputs.settings()) as broker:
-        if chosen.job:
-            status = await (_watch(broker, chosen, stop) if chosen.watch else broker.status(chosen.job))
-            return finish([status], chosen.output, unfinished=INTERRUPTED if chosen.watch else WARM)
-        if chosen.watch:
-            return await _watch_all(broker, chosen.output, stop)
-        statuses = await broker.jobs()
+    try:
+        async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
+            if chosen.job:
+                return await _one(broker, chosen, stop)
+            if chosen.watch:
+                return await _watch_all(broker, chosen.output, stop)
+            statuses = await broker.jobs()
+            warnings = dict.fromkeys([await warning(broker, status) for status in statuses if not status.state.final])
+    except NothingThere:
+        if chosen.job or inputs.named(chosen.broker):
+            raise
+        statuses, warnings = [], {}  # in the user's own file: nothing was ever warmed
+    said = [one for one in warnings if one]
     if chosen.output.json:
-        return WARM if show_json({"jobs": [Report.of_job(status).document() for status in statuses]}) else ERROR
-    if not chosen.output.quiet:
-        return WARM if show(_table(statuses)) else ERROR
-    return WARM
+        jobs = [Report.of_job(status).document() for status in statuses]
+        return WARM if show_json({"jobs": jobs, "warnings": said}) else ERROR
+    if chosen.output.quiet:
+        return WARM
+    for one in said:
+        note(f"warning: {one}")
+    return WARM if show(_table(statuses)) else ERROR
 
 
-async def _watch(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> JobStatus:
+async def _one(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.cli.managers import wait, warning
+    from cachewarmer.cli.outcome import finish
     from cachewarmer.cli.progress import Progress
-    from cachewarmer.submitter import wait_until_warm
 
-    with Progress(quiet=chosen.output.quiet) as progress:
-        return await wait_until_warm(broker, chosen.job, progress, stop)
+    if chosen.watch:
+        with Progress(quiet=chosen.output.quiet) as progress:
+            status = await wait(broker, chosen.job, progress, stop)
+    else:
+        status = await broker.status(chosen.job)
+    if said := await warning(broker, status):
+        status = replace(status, warnings=(*status.warnings, said))
+    return finish([status], chosen.output, unfinished=INTERRUPTED if chosen.watch else WARM)
 
 
 async def _watch_all(broker: Broker, output: options.Output, stop: asyncio.Event) -> int:

@@ -70,10 +70,11 @@ async def post(
 ) -> int:
     """Posts jobs, shows their ids, and waits for them if it was told to."""
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.managers import wait
     from cachewarmer.cli.outcome import finish, show_json
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.streams import show
-    from cachewarmer.submitter import submit, wait_until_warm
+    from cachewarmer.submitter import submit
 
     async with inputs.broker(chosen.broker, inputs.settings()) as broker:
         known = await _ids_by_name(broker) if chosen.once else {}
@@ -88,8 +89,8 @@ async def post(
         statuses: list[JobStatus] = []
         with Progress(quiet=chosen.output.quiet) as progress:
             for job_id in ids:
-                statuses.append(await wait_until_warm(broker, job_id, progress, stop))
-    return finish(statuses, chosen.output)
+                statuses.append(await wait(broker, job_id, progress, stop))
+    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
 
 
 async def _ids_by_name(broker: Broker) -> dict[str, str]:

@@ -43,15 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_broker(parser)
     parser.add_argument(
-        "--resume", nargs="?", const="", metavar="JOB", help="resume an interrupted job (default: the latest one)"
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="JOB",
+        help="resume an interrupted or failed job (default: the latest one, of TARGET if that is given)",
     )
     options.add_output(parser, quiet="show no progress and no report")
 
 
 def parse(chosen: argparse.Namespace) -> WarmOptions:
     """Makes the options."""
-    if (chosen.resume is None) == (not chosen.targets):
-        raise UsageError("warm needs a TARGET, or --resume without one (see cachewarmer warm --help)")
+    if chosen.resume is None and not chosen.targets:
+        raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
+    if chosen.resume and chosen.targets:
+        raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
     return WarmOptions(
         targets=tuple(chosen.targets),
         selection=options.selection(chosen),
@@ -75,32 +81,39 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.outcome import finish, interrupted_line
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.running import Logging
+    from cachewarmer.cli.state import State
     from cachewarmer.cli.streams import note
     from cachewarmer.config import default_processes
     from cachewarmer.onemachine import warm
 
     settings = inputs.settings(chosen.reading)
+    jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection)]
+    state = State(chosen.broker)
     statuses: list[JobStatus] = []
-    with Progress(quiet=chosen.output.quiet) as progress:
-        jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection)]
-        for job in jobs or [None]:
-            if stop.is_set():
-                break
-            status = await warm(
-                job,
-                broker_url=inputs.broker_url(chosen.broker),
-                settings=settings,
-                processes=chosen.processes or default_processes(),
-                on_status=progress,
-                stop=stop,
-                resume=chosen.resume,
-                file_list=inputs.file_list(chosen.selection),
-                prepare=Logging.of(chosen.output).begin,
-            )
-            statuses.append(status)
-    if stop.is_set() and statuses and not statuses[-1].state.final and not chosen.output.quiet:
-        note(interrupted_line(statuses[-1], progress.files))
-    return finish(statuses, chosen.output)
+    try:
+        with Progress(quiet=chosen.output.quiet) as progress:
+            for job in jobs or [None]:
+                if stop.is_set():
+                    break
+                status = await warm(
+                    job,
+                    broker_url=state.url,
+                    settings=settings,
+                    processes=chosen.processes or default_processes(),
+                    on_status=progress,
+                    on_outages=progress.outages,
+                    stop=stop,
+                    resume=chosen.resume,
+                    file_list=inputs.file_list(chosen.selection),
+                    prepare=Logging.of(chosen.output).begin,
+                )
+                statuses.append(status)
+    finally:
+        unfinished = [status for status in statuses if not status.state.final]
+        state.close(keep=bool(unfinished))
+    if stop.is_set() and unfinished and not chosen.output.quiet:
+        note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
+    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
 
 
 COMMAND = Command(

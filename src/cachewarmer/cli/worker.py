@@ -80,38 +80,46 @@ def run(chosen: WorkerOptions) -> int:
 
 
 async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
+    import asyncio
+
     from cachewarmer import notify
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.running import until_stopped
     from cachewarmer.targets.pool import SessionPool
     from cachewarmer.worker import Worker
 
-    settings = inputs.settings(chosen.reading)
-    async with (
-        inputs.broker(chosen.broker, settings) as broker,
-        notify.service(),
-        SessionPool(settings, _opener(chosen.transport)) as pool,
-    ):
-        worker = Worker(
-            broker,
-            settings,
-            pool,
-            name=chosen.service.name,
-            exit_when_idle=chosen.service.exit_when_idle,
-            max_bandwidth=chosen.max_bandwidth,
-        )
-        async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
-            await worker.run(stop)
+    settings = inputs.settings(chosen.reading, service=chosen.service)
+    broker = inputs.broker(chosen.broker, settings)
+    try:
+        opening = asyncio.create_task(broker.open())
+        if not await until_stopped(opening, stop):
+            return WARM
+        opening.result()
+        async with notify.service(), SessionPool(settings, _opener(chosen.transport)) as pool:
+            worker = Worker(
+                broker,
+                settings,
+                pool,
+                name=chosen.service.name,
+                exit_when_idle=chosen.service.exit_when_idle,
+                max_bandwidth=chosen.max_bandwidth,
+            )
+            async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
+                await worker.run(stop)
+    finally:
+        await broker.close()
     return WARM
 
 
 def _opener(transport: str) -> Opener:
     """Opens sessions as the job says, or by this worker's own transport."""
+    from cachewarmer.model import Transport
     from cachewarmer.targets import open_session
 
     if not transport:
         return open_session
     return lambda mount, settings: open_session(
-        replace(mount, transport=transport) if mount.address else mount, settings
+        replace(mount, transport=Transport(transport)) if mount.address else mount, settings
     )
 
 
@@ -119,7 +127,7 @@ def _notices(broker: Broker, worker: Worker) -> AbstractAsyncContextManager[None
     """Hands back what the worker holds before its VM is taken away. A broker on this very machine goes with it."""
     from cachewarmer.fleet.vmss.notices import eviction_notices
 
-    return eviction_notices(worker.evict) if broker.url.startswith("azure://") else nullcontext()
+    return eviction_notices(worker.evict) if broker.workers_are_rented else nullcontext()
 
 
 @asynccontextmanager

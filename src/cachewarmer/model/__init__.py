@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cachewarmer.model.access import MAX_ADDRESSES, Access, Transport, check_address
 from cachewarmer.model.jobs import (
     TRANSITIONS,
     JobState,
@@ -24,14 +25,18 @@ from cachewarmer.model.results import (
     SlowPath,
     Tally,
 )
+from cachewarmer.model.wanted import FIRST_GENERATION, Wanted
 from cachewarmer.wire import MAX_MESSAGE_BYTES, FileEntry
 
 __all__ = [
     "ERROR_SAMPLE",
+    "FIRST_GENERATION",
+    "MAX_ADDRESSES",
     "MAX_MESSAGE_BYTES",
     "SLOWEST_SAMPLE",
     "TALLY_COUNTS",
     "TRANSITIONS",
+    "Access",
     "FileEntry",
     "JobState",
     "JobStatus",
@@ -41,8 +46,11 @@ __all__ = [
     "ScanTotals",
     "SlowPath",
     "Tally",
+    "Transport",
+    "Wanted",
     "WarmJob",
     "WorkItem",
+    "check_address",
     "check_job_id",
     "check_transition",
     "item_id",

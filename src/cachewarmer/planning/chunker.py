@@ -30,16 +30,9 @@ class Chunker:
     def __init__(self, job: WarmJob, settings: PlanSettings, *, export: str, address: str) -> None:
         self.settings = settings
         self._template = WorkItem(
-            mount_addresses=job.mount_addresses,
-            export_path=export,
+            access=replace(job.access, export=export),
             job_id=job.job_id,
             address=address,
-            transport=job.transport,
-            nfs_port=job.nfs_port,
-            mount_port=job.mount_port,
-            uid=job.uid,
-            gid=job.gid,
-            gids=job.gids,
             max_bandwidth=job.max_bandwidth,
         )
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())

@@ -89,7 +89,7 @@ class _Task:
         self._began = self._moved_at = clock()
         self._passes = 0
         self._barren = 0
-        self.mounts = [Mount.of(item, address, item.path) for address in _in_order(item)]
+        self.mounts = [Mount.of(item.access, address, item.path) for address in _in_order(item)]
 
     async def read_at(self, mount: Mount) -> Reading | None:
         """One pass; None: the address failed, and the item is to be read on elsewhere, or later."""
@@ -147,10 +147,10 @@ class _Task:
 
 def _in_order(item: WorkItem) -> list[str]:
     """The item's addresses, best first: the one whose handles it carries, then the others, spread over the items."""
-    if not item.mount_addresses:
+    if not item.access.addresses:
         return [""]
-    spread = hash(item.item_id) % len(item.mount_addresses)
-    turned = [*item.mount_addresses[spread:], *item.mount_addresses[:spread]]
+    spread = hash(item.item_id) % len(item.access.addresses)
+    turned = [*item.access.addresses[spread:], *item.access.addresses[:spread]]
     return sorted(turned, key=lambda one: bool(item.address) and one != item.address)
 
 
@@ -173,14 +173,14 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
         return replace(item, files=(FileEntry("", top.size, top.handle),), address=session.address), 0, 0
     if top.kind is not FileKind.DIRECTORY:
         return replace(item, files=(), start=-1, stop=-1), 0, 1
-    wanted = FileFilter(item.inclusion, item.exclusion, max_file_bytes=item.max_file_bytes)
+    wanted = FileFilter.of(item.wanted)
     first = last = b""
     if item.apply_filter:
         first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))
     excluded = skipped = 0
     files: list[FileEntry] = []
     async for page in session.list_directory(path, top.handle):
-        for name, kind, size, mtime, handle in page.entries:
+        for name, kind, size, mtime, handle, _, _ in page.entries:
             if kind is FileKind.DIRECTORY or not in_name_range(name, first, last):
                 continue
             if kind is not FileKind.REGULAR:

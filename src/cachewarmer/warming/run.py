@@ -255,4 +255,4 @@ def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, Cach
 
 def full_path(item: WorkItem, path: str) -> str:
     """A path below the item's export as the server's other clients know it."""
-    return join(item.export_path, path)
+    return join(item.access.export, path)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cachewarmer.broker import record
 from cachewarmer.broker.record import DamagedRows, Standing, envelope, reading_row
 from cachewarmer.errors import DamagedRecord, InvalidMessage
-from cachewarmer.model import FileEntry, JobState, ScanTotals, WorkItem
+from cachewarmer.model import Access, FileEntry, JobState, ScanTotals, WorkItem
 
 QUEUED = Standing(state=JobState.QUEUED, submitted_at=1.0)
 FINISHED = ScanTotals(files=7, finished=True)
@@ -63,7 +63,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 def test_an_envelope_counts_the_files_it_does_not_unpack(names):
     """Plain or deflated, whatever the names hold."""
     files = tuple(FileEntry(name, 1, b"\x01") for name in names)
-    item = WorkItem(mount_addresses=("a",), path="/d", item_id="i", last_error="e", files=files)
+    item = WorkItem(access=Access(addresses=("a",)), path="/d", item_id="i", last_error="e", files=files)
     seen = envelope(item.to_json())
     assert seen.file_count == len(files)
     unread = WorkItem.from_json(seen.text)

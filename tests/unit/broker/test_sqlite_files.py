@@ -11,7 +11,7 @@ import pytest
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.errors import BrokerError
-from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
+from cachewarmer.model import Access, JobState, ScanTotals, Transport, WarmJob, WorkItem
 from cachewarmer.model.results import TALLY_COUNTS, Receipt
 
 
@@ -27,7 +27,7 @@ def umask(request):
 
 
 def a_job() -> WarmJob:
-    return WarmJob(transport="local", warm_path="/x")
+    return WarmJob(access=Access(transport=Transport.LOCAL), warm_path="/x")
 
 
 async def test_nobody_else_may_read_or_write_it(tmp_path, umask):
@@ -116,7 +116,7 @@ CREATE TABLE poison (
 async def test_a_file_of_version_1_goes_on(tmp_path):
     """A job in the middle of it is read to its end, beside what the old version had counted."""
     path = tmp_path / "broker.db"
-    item = WorkItem(transport="local", path="/x/b", job_id="j1", item_id="i2")
+    item = WorkItem(access=Access(transport=Transport.LOCAL), path="/x/b", job_id="j1", item_id="i2")
     with closing(sqlite3.connect(path)) as old, old:
         old.executescript(OLD_SCHEMA)
         old.execute("PRAGMA user_version = 1")
@@ -150,7 +150,10 @@ async def test_the_file_shrinks_when_a_job_is_forgotten(tmp_path):
             job_id = await broker.submit(a_job())
             lease = await broker.claim_job(60)
             await broker.set_state(job_id, JobState.SCANNING)
-            items = [WorkItem(transport="local", path=f"/{n}" + "x" * 4000, job_id=job_id) for n in range(3000)]
+            items = [
+                WorkItem(access=Access(transport=Transport.LOCAL), path=f"/{n}" + "x" * 4000, job_id=job_id)
+                for n in range(3000)
+            ]
             await broker.publish(items)
             await broker.record_scan(job_id, ScanTotals(finished=True))
             grown = os.path.getsize(path) + os.path.getsize(f"{path}-wal")

@@ -244,14 +244,14 @@ def test_a_submitted_job_has_the_first_cachewarmers_format():
 
 def test_a_size_below_zero_is_no_limit():
     """As the first CacheWarmer's workers took it."""
-    assert submitted("-maxFileSizeBytes", "-1").max_file_bytes == 0
+    assert submitted("-maxFileSizeBytes", "-1").wanted.max_file_bytes == 0
 
 
 def test_a_job_may_name_who_reads_it():
     """The workers' own setting counts where it does not."""
-    assert (submitted().uid, submitted().gid) == (-1, -1)
+    assert (submitted().access.uid, submitted().access.gid) == (-1, -1)
     made = submitted("-uid", "0", "-gid=4294967295")
-    assert (made.uid, made.gid) == (0, 4294967295)
+    assert (made.access.uid, made.access.gid) == (0, 4294967295)
     with pytest.raises(UsageError, match="-uid must be a number from 0 to 4294967295"):
         submitted("-uid=4294967296")
 

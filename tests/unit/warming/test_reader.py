@@ -6,7 +6,7 @@ import pytest
 
 from cachewarmer.config import Settings
 from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError
-from cachewarmer.model import FileEntry, WorkItem
+from cachewarmer.model import Access, FileEntry, Wanted, WorkItem
 from cachewarmer.targets.base import FileKind
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.pace import Pace
@@ -20,7 +20,7 @@ TREE = {b"d": {b"one": 10, b"two": 20, b"sub": {b"x": 1}, b"l": FileKind.LINK, b
 def item(*files, path="/d", **more):
     entries = tuple(FileEntry(name, size, b"h") for name, size in files) or None
     return WorkItem(
-        mount_addresses=("a", "b"), export_path="/", path=path, address="a", item_id="i", files=entries, **more
+        access=Access(addresses=("a", "b"), export="/"), path=path, address="a", item_id="i", files=entries, **more
     )
 
 
@@ -183,15 +183,16 @@ async def test_a_range_is_read_to_its_end_and_counted_by_the_first(sessions):
 
 
 async def test_a_first_generation_directory_means_the_files_directly_in_it(sessions):
-    work = WorkItem(mount_addresses=("a",), export_path="/", path="/d", item_id="i", exclusion=("*.tmp",))
+    work = WorkItem(
+        access=Access(addresses=("a",), export="/"), wanted=Wanted(exclude=("*.tmp",)), path="/d", item_id="i"
+    )
     receipt = (await read(work, *sessions)).receipt
     assert (receipt.files, receipt.bytes, receipt.excluded_files, receipt.skipped_files) == (2, 30, 1, 1)
 
 
 async def test_a_first_generation_name_range_is_inclusive(sessions):
     work = WorkItem(
-        mount_addresses=("a",),
-        export_path="/",
+        access=Access(addresses=("a",), export="/"),
         path="/d",
         item_id="i",
         apply_filter=True,
@@ -202,13 +203,13 @@ async def test_a_first_generation_name_range_is_inclusive(sessions):
 
 
 async def test_a_first_generation_range_never_goes_past_the_end(sessions):
-    work = WorkItem(mount_addresses=("a",), export_path="/", path="/big", item_id="i", start=90, stop=500)
+    work = WorkItem(access=Access(addresses=("a",), export="/"), path="/big", item_id="i", start=90, stop=500)
     assert (await read(work, *sessions)).receipt.bytes == 10
     assert sessions[0].reads == [(b"big", 90, 100)]
 
 
 async def test_a_first_generation_path_that_is_gone_counts_as_vanished(sessions):
-    work = WorkItem(mount_addresses=("a",), export_path="/", path="/nothing", item_id="i")
+    work = WorkItem(access=Access(addresses=("a",), export="/"), path="/nothing", item_id="i")
     sessions[0].read_errors[b"nothing"] = FileVanished("x")
     assert (await read(work, *sessions)).receipt.vanished_files == 1
 

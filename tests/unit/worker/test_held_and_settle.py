@@ -7,7 +7,7 @@ import pytest
 
 from cachewarmer.broker.base import WorkLease
 from cachewarmer.errors import BrokerError, BrokerUnavailable, ConnectionLost, FileError, LeaseLost
-from cachewarmer.model import FileEntry, Receipt, WorkItem
+from cachewarmer.model import Access, FileEntry, Receipt, WorkItem
 from cachewarmer.warming.pace import Pace
 from cachewarmer.warming.reader import Reading
 from cachewarmer.warming.run import ItemRun
@@ -58,7 +58,7 @@ def broker():
 
 def held(name="i", *, files=3, pace=None, job="j", deliveries=1, at=1000.0):
     entries = None if files is None else tuple(FileEntry(f"f{n}", 100) for n in range(files))
-    item = WorkItem(mount_addresses=("a",), path="/d", item_id=name, job_id=job, files=entries)
+    item = WorkItem(access=Access(addresses=("a",)), path="/d", item_id=name, job_id=job, files=entries)
     return Held(WorkLease("t", 0.0, deliveries, item), ItemRun(pace), at)
 
 

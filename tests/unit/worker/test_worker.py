@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
-from cachewarmer.model import FileEntry, JobState, WarmJob, WorkItem
+from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.memory import MemorySession, opener
@@ -28,8 +28,8 @@ async def test_what_ends_while_enough_is_held_is_not_missed(tmp_path):
     """Large items that end at once, as of a file that is shorter than it says: the worker claims on until none is left."""
     large = 1 << 40
     session = MemorySession({b"f%d" % number: large for number in range(ITEMS)}, "a")
-    job = WarmJob(mount_addresses=("a",), job_id="j1")
-    item = WorkItem(mount_addresses=("a",), export_path="/", job_id="j1")
+    job = WarmJob(access=Access(addresses=("a",)), job_id="j1")
+    item = WorkItem(access=Access(addresses=("a",), export="/"), job_id="j1")
     stop = asyncio.Event()
     async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
         await broker.submit(job)

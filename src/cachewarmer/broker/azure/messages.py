@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, is_key, job_id_of_message
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model import WarmJob, WorkItem, check_job_id, item_id
+from cachewarmer.model import Access, Transport, WarmJob, WorkItem, check_job_id, item_id
 from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
 
 LAST_ERROR_BYTES = 1024
@@ -36,7 +36,7 @@ def job_of(text: str, message_id: str) -> WarmJob:
 def item_of(text: str, message_id: str) -> WorkItem:
     """The work item of a message; one of a first-generation manager gets ids. Raises ``InvalidMessage``."""
     item = WorkItem.from_json(text)
-    if not item.mount_addresses and item.transport != "local":
+    if not item.access.addresses and item.access.transport is not Transport.LOCAL:
         raise InvalidMessage("WarmTargetMountAddresses is empty")
     if not item.job_id:
         return replace(item, job_id=FIRST_GENERATION_JOB, item_id=item.item_id or job_id_of_message(message_id))
@@ -62,8 +62,7 @@ def unread_item_of(text: str, message_id: str) -> UnreadItem:
 def first_generation_job(item: WorkItem) -> WarmJob:
     """The job that items without one are counted in."""
     return WarmJob(
-        mount_addresses=item.mount_addresses or ("unknown",),
-        export_path=item.export_path,
+        access=Access(addresses=item.access.addresses or ("unknown",), export=item.access.export),
         job_id=FIRST_GENERATION_JOB,
         name="work items without a job",
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import submit
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, Values
-from cachewarmer.cli.options import Output
-from cachewarmer.errors import UsageError
+from cachewarmer.cli.options import Output, Selection
+from cachewarmer.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
     from cachewarmer.model import WarmJob
@@ -57,6 +58,7 @@ def parse(values: Values) -> submit.SubmitOptions:
     """How the job is posted; ``job`` makes it: a TARGET could not say an export and a path as they stand."""
     return submit.SubmitOptions(
         targets=(),
+        selection=Selection(allow_empty=True),  # as the first CacheWarmer's jobs
         broker=broker_choice(values),
         output=Output(verbose=values.switch("enableDebugging")),
         wait=values.switch("blockUntilWarm"),
@@ -71,21 +73,29 @@ def job(values: Values) -> WarmJob:
         UsageError: an address, a path, a pattern or a number does not make sense.
     """
     from cachewarmer.filters import FileFilter
-    from cachewarmer.model import WarmJob
+    from cachewarmer.model import FIRST_GENERATION, Access, WarmJob
     from cachewarmer.target import clean_path, parse_addresses
 
-    made = WarmJob(
-        mount_addresses=parse_addresses(",".join(values.csv("warmTargetMountAddresses")), "-warmTargetMountAddresses"),
-        export_path=clean_path(values.text("warmTargetExportPath")),
-        warm_path=clean_path(values.text("warmTargetPath")),
-        inclusion=values.csv("inclusionCsv"),
-        exclusion=values.csv("exclusionCsv"),
-        max_file_bytes=max(0, values.number("maxFileSizeBytes")),
-        name=values.text("jobName"),
-        uid=_wire_id(values, "uid"),
-        gid=_wire_id(values, "gid"),
-    )
-    FileFilter(made.inclusion, made.exclusion)
+    try:
+        made = WarmJob(
+            access=Access(
+                addresses=parse_addresses(",".join(values.csv("warmTargetMountAddresses"))),
+                export=clean_path(values.text("warmTargetExportPath")),
+                uid=_wire_id(values, "uid"),
+                gid=_wire_id(values, "gid"),
+            ),
+            wanted=replace(
+                FIRST_GENERATION,
+                include=values.csv("inclusionCsv"),
+                exclude=values.csv("exclusionCsv"),
+                max_file_bytes=max(0, values.number("maxFileSizeBytes")),
+            ),
+            warm_path=clean_path(values.text("warmTargetPath")),
+            name=values.text("jobName"),
+        )
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
+    FileFilter.of(made.wanted)
     return made
 
 

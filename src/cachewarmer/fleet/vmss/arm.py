@@ -19,7 +19,8 @@ from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.network.aio import NetworkManagementClient
 
 from cachewarmer.azure.calls import CONNECT_SECONDS, error_code, is_transient
-from cachewarmer.azure.sign_in import default_credential, management_endpoint
+from cachewarmer.azure.endpoints import management_endpoint, quiet_sdk
+from cachewarmer.azure.sign_in import default_credential
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class Clients:
     @classmethod
     def open(cls, subscription_id: str) -> Clients:
         """New clients; nothing is sent yet."""
-        logging.getLogger("azure").setLevel(logging.WARNING)
+        quiet_sdk()
         endpoint = management_endpoint()
         credential: Any = default_credential()
         options: dict[str, Any] = {

@@ -13,7 +13,8 @@ import shlex
 from collections.abc import Mapping
 from importlib import resources
 
-from cachewarmer.config import VmssSettings, azure_environment, proxies
+from cachewarmer.azure.endpoints import azure_environment
+from cachewarmer.config import VmssSettings, proxies
 from cachewarmer.errors import ConfigError
 from cachewarmer.fleet.base import WorkerLaunch
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from azure.core.rest import HttpRequest
 
+from cachewarmer.azure.endpoints import azure_environment
 from cachewarmer.azure.sign_in import SignIn
-from cachewarmer.config import VmssSettings, azure_environment
+from cachewarmer.config import VmssSettings
 from cachewarmer.errors import FleetError
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.arm import FOREIGN, Clients, detail, translated

@@ -7,8 +7,9 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from cachewarmer.azure.endpoints import azure_environment
 from cachewarmer.azure.metadata import Imds, Instance
-from cachewarmer.config import VmssSettings, azure_environment
+from cachewarmer.config import VmssSettings
 from cachewarmer.errors import FleetError, MetadataAbsent
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.arm import FOREIGN, Clients, plain, translated

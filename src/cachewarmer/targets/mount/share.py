@@ -94,7 +94,7 @@ class SharedMount:
             self._users = _open(self._stem + ".users")
             fcntl.flock(self._users, fcntl.LOCK_SH)
             known = table.read_table()
-            place = table.place_of(self._mount, self._settings, known)
+            place = table.place_of(self._mount, self._settings)
             found = table.find(self._mount, self._settings, place, known)
             if found is None:
                 await self._make(place, deadline, what)
@@ -131,11 +131,12 @@ class SharedMount:
             raise
 
     async def _make(self, place: bytes, deadline: float, what: str) -> None:
-        os.makedirs(place, mode=0o755, exist_ok=True)
         self._remember(place)
         delay = FIRST_DELAY_SECONDS
         while True:
             try:
+                # Anew before each try: what lay there a minute ago may have been mounted over since.
+                table.prepare(self._root, place)
                 await self._attempt(place, max(1.0, min(ATTEMPT_SECONDS, deadline - time.monotonic())), what)
             except CacheWarmerError as error:
                 left = deadline - time.monotonic()

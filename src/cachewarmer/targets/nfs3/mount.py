@@ -112,7 +112,7 @@ class MountClient:
 
     def _with_ports(self) -> str:
         host = self._mount.address
-        return f"nfs://{f'[{host}]' if ':' in host else host}/PATH?nfsport=2049&mountport=PORT"
+        return f"nfs://{f'[{host}]' if ':' in host else host}/PATH?nfsport={nfs3.PORT}&mountport=PORT"
 
     async def _ask_portmapper(self, version: int, procedure: int, arguments: bytes) -> Unpacker:
         return await self._call(portmap.PORT, AUTH_NONE, portmap.PROGRAM, version, procedure, arguments, "portmapper")
