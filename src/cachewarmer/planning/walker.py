@@ -228,8 +228,8 @@ class Walker:
                         raise
                     known = set(listed)
                     page = await self._first_page(session, path, handle)
-        except BrokerError:
-            raise  # ``emit`` failed: the directory has no fault, and its items are not published
+        except (BrokerError, TransportError):
+            raise  # ``emit`` failed, or no address answers: the directory has no fault
         except FileVanished as error:
             if path == self.root:
                 raise
