@@ -75,12 +75,12 @@ async def warm(
         count = reader_count(settings.nfs.window_calls, processes) if processes > 1 else 1
         ended = asyncio.Event()
         first = shares(settings.nfs.window_calls, count, scanning=True)
-        async with SessionPool(
-            settings if count == 1 else with_share(settings, first.scan, count), open_session
-        ) as pool:
+        alone = count == 1
+        scanning = settings if alone else with_share(settings, first.scan, count)
+        async with SessionPool(scanning, open_session, announce=alone) as pool:
             readers: Readers = (
                 ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
-                if count == 1
+                if alone
                 else ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
             )
             manager = Manager(broker, settings, pool, waits_at_start=False, on_scanning=readers.on_scanning)

@@ -56,9 +56,17 @@ def multicall() -> int:
     return commands.get(os.path.basename(sys.argv[0]), main)()
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _start(run: Callable[[], int]) -> int:
-    """Until there is a job to stop, an interrupt ends the program at once; after the last line it changes nothing."""
-    signal.signal(signal.SIGINT, _end)
+    """Until there is a job to stop, an interrupt ends the program at once; after its last line nothing changes its code.
+
+    SIGTERM does so by itself, in the way that a service manager takes for a clean end.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks not to hear of it
+            signal.signal(number, _end)
     try:
         from cachewarmer.cli import streams
 
@@ -68,7 +76,8 @@ def _start(run: Callable[[], int]) -> int:
         os.write(2, f"cachewarmer: {type(error).__name__}: {ascii(str(error))[1:-1]}\n".encode())
         return ERROR
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -16,12 +16,11 @@ from cachewarmer import eventloop
 from cachewarmer.cli import streams
 from cachewarmer.cli.exit_codes import INTERRUPTED
 from cachewarmer.cli.failures import one_line, traceback_text
+from cachewarmer.cli.main import STOP_SIGNALS
 from cachewarmer.cli.options import Output
 from cachewarmer.cli.text import CLEAR_LINE
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.paths import printable
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(body: Callable[[asyncio.Event], Awaitable[int]], output: Output, *, service: bool = False) -> int:

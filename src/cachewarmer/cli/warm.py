@@ -95,6 +95,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                     settings=settings,
                     processes=chosen.processes or default_processes(),
                     on_status=progress,
+                    on_outages=progress.outages,
                     stop=stop,
                     resume=chosen.resume,
                     file_list=inputs.file_list(chosen.selection),

@@ -269,7 +269,7 @@ class Walker:
         items: list[WorkItem] = []
         prefix = directory + b"/" if directory else b""
         most_name = MOST_PATH_BYTES - len(prefix)
-        for name, kind, size, mtime, handle in entries:
+        for name, kind, size, mtime, handle, _, _ in entries:
             if kind is FileKind.REGULAR:
                 if size > MOST_FILE_BYTES or len(name) > most_name:
                     too_long = f"a path of more than {MOST_PATH_BYTES} bytes"
@@ -292,7 +292,7 @@ class Walker:
         wanted = self.filter
         prefix = parent.path + b"/" if parent.path else b""
         above = (*parent.above, hash(parent.handle)) if parent.handle else parent.above
-        for name, kind, _, _, handle in entries:
+        for name, kind, _, _, handle, _, _ in entries:
             if kind is not FileKind.DIRECTORY:
                 continue
             path = prefix + name

@@ -14,7 +14,7 @@ NO_VERIFIER = bytes(8)
 
 _ENTRY_HEAD = struct.Struct(">IQI")
 """value follows, fileid, length of the name."""
-_ENTRY_TAIL = struct.Struct(">QII16xQ40xII8xII")
+_ENTRY_TAIL = struct.Struct(">QII4xI8xQ24xQ8xII8xII")
 """cookie, attributes follow, type, size, mtime (s, ns), handle follows, its length: what nearly all entries have."""
 _TAIL_BYTES = _ENTRY_TAIL.size
 
@@ -77,16 +77,25 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
             name = data[start : start + length]
             position = start + ((length + 3) & ~3)
             if position + _TAIL_BYTES <= size:
-                next_cookie, has_attributes, kind, file_size, seconds, nanoseconds, has_handle, length = tail(
-                    data, position
-                )
+                (
+                    next_cookie,
+                    has_attributes,
+                    kind,
+                    links,
+                    file_size,
+                    file_id,
+                    seconds,
+                    nanoseconds,
+                    has_handle,
+                    length,
+                ) = tail(data, position)
                 if has_attributes == 1 and has_handle == 1 and 0 < kind < 8 and length <= MAX_HANDLE_BYTES:
                     cookie = next_cookie
                     start = position + _TAIL_BYTES
                     append(
                         ListedEntry(
                             name,
-                            Attributes(kind, file_size, seconds + nanoseconds * 1e-9),
+                            Attributes(kind, file_size, seconds + nanoseconds * 1e-9, file_id, links),
                             data[start : start + length],
                         )
                     )

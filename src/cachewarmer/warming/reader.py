@@ -180,7 +180,7 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
     excluded = skipped = 0
     files: list[FileEntry] = []
     async for page in session.list_directory(path, top.handle):
-        for name, kind, size, mtime, handle in page.entries:
+        for name, kind, size, mtime, handle, _, _ in page.entries:
             if kind is FileKind.DIRECTORY or not in_name_range(name, first, last):
                 continue
             if kind is not FileKind.REGULAR:

@@ -8,8 +8,9 @@ import logging
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple, Protocol
@@ -174,7 +175,8 @@ class ReaderProcesses:
                 target=_reader_process,
                 args=(self._broker_url, settings, self._job_id, self._count, theirs, self._prepare),
             )
-            process.start()
+            with _unheard_signals():
+                process.start()
         except (OSError, MemoryError, RuntimeError) as error:
             raise OwnResourceError(
                 f"this machine can't start a reader process: {error or type(error).__name__}"
@@ -226,6 +228,20 @@ class ReaderProcesses:
         for reader in readers:
             reader.process.kill()
             reader.process.join()
+
+
+@contextlib.contextmanager
+def _unheard_signals() -> Iterator[None]:
+    """What is started here does not hear of an interrupt or a hang-up, which a terminal sends to the whole group.
+
+    It ends with its parent; and an interrupt while Python starts would be a traceback.
+    """
+    resource_tracker.ensure_running()  # it is started with the first process, and lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # -- in a reader process -------------------------------------------------------------------------------------------

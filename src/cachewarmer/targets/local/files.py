@@ -217,7 +217,17 @@ class Listing:
                     entries.append(DirectoryEntry(name, FileKind.LINK, 0, 0.0, b""))
                 else:
                     found = entry.stat(follow_symlinks=False)
-                    entries.append(DirectoryEntry(name, kind_of(found.st_mode), found.st_size, found.st_mtime, b""))
+                    entries.append(
+                        DirectoryEntry(
+                            name,
+                            kind_of(found.st_mode),
+                            found.st_size,
+                            found.st_mtime,
+                            b"",
+                            found.st_ino,
+                            found.st_nlink,
+                        )
+                    )
             except OSError as error:
                 problem = translate(error, "stat", self._path + b"/" + name)
                 problem.__cause__ = error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from mmap import mmap
 from threading import local as thread_local
@@ -15,7 +16,8 @@ from typing import Generic, TypeVar
 
 from cachewarmer.config import LocalSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError
-from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session
+from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session, SessionSnapshot, Window
+from cachewarmer.targets.latency import LatencyHistogram
 from cachewarmer.targets.local.discards import (
     BLOCK_BYTES,
     CHECK_SECONDS,
@@ -219,7 +221,11 @@ class LocalSession(Session):
         self.tree = tree
         self.bypasses = Bypasses()
         self.discards = DiscardCounts()
+        self.window = Window(calls=settings.threads, bytes=settings.threads * settings.read_bytes)
         self._pool = pool
+        self._counts: Counter[str] = Counter()
+        self._bytes = 0
+        self._latencies = LatencyHistogram()
         self._read_bytes = max(4096, settings.read_bytes - settings.read_bytes % 4096)
         self._mine = thread_local()
         self._queued = 0
@@ -254,7 +260,9 @@ class LocalSession(Session):
     async def lookup(self, path: bytes) -> DirectoryEntry:
         status = await _call(self._pool, lambda _: self.tree.status(path), "look up", path)
         name = (split(path) or (b"",))[-1]
-        return DirectoryEntry(name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"")
+        return DirectoryEntry(
+            name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"", status.st_ino, status.st_nlink
+        )
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:  # noqa: ARG002 -- a path is all it takes
         def act(note: Callable[[], bool]) -> Page:
@@ -266,11 +274,27 @@ class LocalSession(Session):
 
     def read(self, request: ReadRequest) -> None:
         self._queued += 1
+        self._pool.most = max(1, self.window.calls)
         self._pool.submit(_Read(self, request))
+
+    def snapshot(self) -> SessionSnapshot:
+        running = self.window.in_flight = self._pool.running
+        return SessionSnapshot(
+            calls=dict(self._counts),
+            window_calls=self.window.calls,
+            in_flight=running,
+            waiting=self._queued,
+            bytes=self._bytes,
+            latencies=self._latencies.copy(),
+        )
 
     def settle(self, request: ReadRequest) -> None:
         """A request is done; on the event loop."""
         self._queued -= 1
+        self._bytes += request.bytes_read
+        if request.calls:
+            self._counts["read"] += request.calls
+            self._latencies.add(request.seconds / request.calls, request.calls)
         request.on_done(request)
 
     def confirm_later(self, read: _Read) -> None:
@@ -301,10 +325,6 @@ class LocalSession(Session):
         future: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
         future.add_done_callback(looked)
         self._pool.submit(_Call(future, act), urgent=True)
-
-    @property
-    def queued_reads(self) -> int:
-        return self._queued
 
     @property
     def stuck_threads(self) -> int:

@@ -53,6 +53,8 @@ class ThreadPool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._size = max(1, size)
+        self.most = self._size
+        """Operations at a time from now on: may be set to less than ``size``, and back."""
         self._reply_seconds = reply_seconds
         self._subject = subject
         self._clock = clock
@@ -74,6 +76,11 @@ class ThreadPool:
     def __repr__(self) -> str:
         queued = len(self._urgent) + len(self._queue)
         return f"<ThreadPool {self._subject} running={len(self._running)} queued={queued} stuck={self._lost}>"
+
+    @property
+    def running(self) -> int:
+        """Operations that a thread is at."""
+        return len(self._running)
 
     @property
     def stuck(self) -> int:
@@ -126,7 +133,7 @@ class ThreadPool:
     def _work(self) -> None:
         while True:
             with self._wanted:
-                while not self._closed and not self._urgent and not self._queue:
+                while not self._closed and (not (self._urgent or self._queue) or len(self._running) >= self.most):
                     self._idle += 1
                     self._wanted.wait()
                     self._idle -= 1
@@ -143,6 +150,8 @@ class ThreadPool:
                     return
                 self._running.remove(operation)
                 self._finished.append(operation)
+                if self._idle and (self._urgent or self._queue):
+                    self._wanted.notify()  # one that waits because as many are running as may
                 self._last_finish = self._clock()
                 wake = not self._woken
                 self._woken = True

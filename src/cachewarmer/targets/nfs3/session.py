@@ -29,10 +29,20 @@ from cachewarmer.rpc.connection import Connection
 from cachewarmer.rpc.message import MAX_GIDS, auth_sys
 from cachewarmer.rpc.nfs3_listing import NO_VERIFIER, ListedEntry, Listing
 from cachewarmer.rpc.xdr import Unpacker
-from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Mount, Page, ReadRequest, Session
-from cachewarmer.targets.nfs3.calls import MOST_JUKEBOX_SECONDS, STALE_RETRIES, CallWindow
+from cachewarmer.targets.base import (
+    DirectoryEntry,
+    EntryError,
+    FileKind,
+    Mount,
+    Page,
+    ReadRequest,
+    Session,
+    SessionSnapshot,
+)
+from cachewarmer.targets.nfs3.calls import Calls
 from cachewarmer.targets.nfs3.connection import Channel, call_once, connect
 from cachewarmer.targets.nfs3.mount import MountClient, Mounted
+from cachewarmer.targets.nfs3.schedule import MOST_JUKEBOX_SECONDS, STALE_RETRIES
 
 T = TypeVar("T")
 
@@ -126,32 +136,18 @@ class Nfs3Session(Session):
         self._credential = credential
         self._client = client
         self._uid = os.geteuid() if mount.uid < 0 else mount.uid
-        self._window = CallWindow(settings, self._connect, self._resolve_read, self.address, to_bytes(self.export))
+        self._calls = Calls(settings, self._connect, self._resolve_read, self.address, to_bytes(self.export))
+        self.window = self._calls.window
         self._directories: dict[bytes, bytes] = {b"": mounted.root}
         self._plus = True
         self._list_bytes = LEAST_LISTING
         self._closed = False
 
     def __repr__(self) -> str:
-        window = self._window
-        return (
-            f"<Nfs3Session {self.address}:{self.export} in_flight={window.in_flight}/{window.window_calls} "
-            f"queued={window.unfinished}>"
-        )
+        return f"<Nfs3Session {self.address}:{self.export} {self._calls!r}>"
 
-    @property
-    def calls(self) -> dict[str, int]:
-        """Calls sent so far, by procedure name."""
-        return self._window.calls
-
-    @property
-    def window_calls(self) -> int:
-        """Calls that may be in flight; may be set at any time."""
-        return self._window.window_calls
-
-    @window_calls.setter
-    def window_calls(self, calls: int) -> None:
-        self._window.window_calls = max(1, calls)
+    def snapshot(self) -> SessionSnapshot:
+        return self._calls.snapshot()
 
     async def probe(self) -> float:
         """NULL (RFC 1813 section 3.3.0) on a connection of its own."""
@@ -177,13 +173,13 @@ class Nfs3Session(Session):
         return time.monotonic() - began
 
     def set_window(self, calls: int) -> None:
-        self.window_calls = calls
+        self.window.calls = max(1, calls)
 
     def heard(self) -> object:
-        return self._window.heard()
+        return self._calls.heard()
 
     def interrupt(self, error: CacheWarmerError) -> None:
-        self._window.interrupt(error)
+        self._calls.interrupt(error)
 
     async def start(self) -> None:
         """Connects and asks for the server's limits (FSINFO)."""
@@ -209,7 +205,7 @@ class Nfs3Session(Session):
         longest = info.rtpref or info.rtmax or self._settings.max_read_bytes
         if info.rtmax:
             longest = min(longest, info.rtmax)
-        self._window.read_bytes = max(1, min(self._settings.max_read_bytes, longest))
+        self._calls.reads.read_bytes = max(1, min(self._settings.max_read_bytes, longest))
         self._list_bytes = max(LEAST_LISTING, min(MOST_LISTING, info.dtpref))
 
     def _denied(self) -> str:
@@ -217,7 +213,7 @@ class Nfs3Session(Session):
             return f"uid {self._uid} may not; try another (?uid=)"
         return f"it may want a source port below 1024 (run as root), or another uid than {self._uid} (?uid=)"
 
-    async def _connect(self, window: CallWindow) -> Channel:
+    async def _connect(self, window: Calls) -> Channel:
         mounted, settings = self._mounted, self._settings
         sock, _ = await connect(
             self.address,
@@ -248,7 +244,7 @@ class Nfs3Session(Session):
         """
         wait, waited = self._settings.jukebox_seconds, 0.0
         while True:
-            results = await self._window.call(procedure, arguments, reply_bytes)
+            results = await self._calls.call(procedure, arguments, reply_bytes)
             status = nfs3.decode_status(results)
             if status == nfs3.OK:
                 try:
@@ -266,7 +262,7 @@ class Nfs3Session(Session):
         """LOOKUP of one name, and GETATTR where the answer brings no attributes."""
         found = await self._ask(nfs3.LOOKUP, nfs3.encode_lookup(directory, name), nfs3.decode_lookup, path)
         attributes = found.attributes or await self._getattr(found.handle, path)
-        return DirectoryEntry(name, KINDS[attributes.kind], attributes.size, attributes.mtime, found.handle)
+        return _entry(name, attributes, found.handle)
 
     async def _getattr(self, handle: bytes, path: bytes) -> nfs3.Attributes:
         return await self._ask(nfs3.GETATTR, nfs3.encode_handle(handle), nfs3.decode_getattr, path)
@@ -295,7 +291,7 @@ class Nfs3Session(Session):
     async def _walk(self, path: bytes) -> DirectoryEntry:
         if not path:
             attributes = await self._getattr(self._mounted.root, path)
-            return DirectoryEntry(b"", KINDS[attributes.kind], attributes.size, attributes.mtime, self._mounted.root)
+            return _entry(b"", attributes, self._mounted.root)
         parent, _, name = path.rpartition(b"/")
         return await self._lookup_in(await self._directory(parent), name, path)
 
@@ -430,7 +426,7 @@ class Nfs3Session(Session):
             if attributes is not None and (
                 handle or KINDS[attributes.kind] not in (FileKind.REGULAR, FileKind.DIRECTORY)
             ):
-                entries.append(DirectoryEntry(name, KINDS[attributes.kind], attributes.size, attributes.mtime, handle))
+                entries.append(_entry(name, attributes, handle))
                 continue
             missing.append((len(entries), one))
             entries.append(None)
@@ -454,23 +450,24 @@ class Nfs3Session(Session):
         if not handle:
             return await self._lookup_in(directory, name, path)
         attributes = await self._getattr(handle, path)
-        return DirectoryEntry(name, KINDS[attributes.kind], attributes.size, attributes.mtime, handle)
+        return _entry(name, attributes, handle)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, request: ReadRequest) -> None:
-        self._window.read(request)
-
-    @property
-    def queued_reads(self) -> int:
-        return self._window.unfinished
+        self._calls.read(request)
 
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        await self._window.close()
+        await self._calls.close()
         try:
             await self._client.unmount(self.export)
         except CacheWarmerError:
             return  # mountd's list of who has mounted what is advice; nothing depends on it
+
+
+def _entry(name: bytes, attributes: nfs3.Attributes, handle: bytes) -> DirectoryEntry:
+    kind, size, mtime, file_id, links = attributes
+    return DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links)
