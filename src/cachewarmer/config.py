@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cachewarmer.bounds import problem_of
 from cachewarmer.errors import ConfigError
 from cachewarmer.wire import MAX_ID
 
@@ -187,6 +188,21 @@ class FleetSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSettings:
+    """What a manager or worker may be asked to read by whoever posts to its queue. Not for ``warm`` and ``scan``."""
+
+    allow_addresses: tuple[str, ...] = ()
+    """Networks such as ``10.0.0.0/8``, addresses, and host names, these as they are written in a target; empty: any."""
+    allow_exports: tuple[str, ...] = ()
+    """Directories of the server that targets must lie in, such as ``/data``; empty: any."""
+    allow_transports: tuple[str, ...] = ()
+    """``nfs`` (the direct reader) and ``mount`` (a kernel mount); empty: both."""
+    allow_local: tuple[str, ...] = ()
+    """Directories of this machine that targets may lie in, such as ``/mnt/juicefs``; empty: none, unless the broker is a
+    file of this user's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of one process."""
 
@@ -196,18 +212,7 @@ class Settings:
     plan: PlanSettings = field(default_factory=PlanSettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
-
-
-_KINDS: dict[str, Any] = {
-    "int": int,
-    "float": (int, float),
-    "str": str,
-    "bool": bool,
-    "bool | None": bool,
-    "int | None": int,
-    "tuple[int, ...]": list,
-}
-"""What TOML may give for each type of setting."""
+    targets: TargetSettings = field(default_factory=TargetSettings)
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:
@@ -228,9 +233,9 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     made: dict[str, Any] = {}
     tables.setdefault("nfs", {})
     for name, table in tables.items():
-        group = _GROUPS.get(name)
+        group = TABLES.get(name)
         if group is None or not isinstance(table, dict):
-            raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(_GROUPS)})")
+            raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(TABLES)})")
         made[name] = _group(path, name, group, _with_vmss_table(table) if name == "fleet" else table)
     return Settings(**{**made, "nfs": replace(made["nfs"], **_wire_ids(values, tables["nfs"]))})
 
@@ -259,15 +264,16 @@ def _wire_ids(environment: Mapping[str, str], said: Collection[str] = ()) -> dic
     return made
 
 
-_GROUPS = {
+TABLES = {
     "nfs": NfsSettings,
     "local": LocalSettings,
     "mount": MountSettings,
     "plan": PlanSettings,
     "lease": LeaseSettings,
     "fleet": FleetSettings,
+    "targets": TargetSettings,
 }
-_TABLES_WITHIN = {"VmssSettings": VmssSettings}
+TABLES_WITHIN = {"VmssSettings": VmssSettings}
 """Groups within a group, by the type of their field."""
 
 
@@ -289,24 +295,15 @@ def _group(path: str, name: str, group: Any, table: dict[str, Any]) -> Any:
     for key, value in table.items():
         if key not in known:
             raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
-        within = _TABLES_WITHIN.get(known[key])
+        within = TABLES_WITHIN.get(known[key])
         if within is not None and isinstance(value, dict):
             made[key] = _group(path, f"{name}.{key}", within, value)
             continue
-        if not _fits(key, known[key], value):
-            raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {value!r}")
+        problem = problem_of(f"{name}.{key}", known[key], value) if within is None else "must be a table"
+        if problem:
+            raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {repr(value)[:100]}: it {problem}")
         made[key] = tuple(value) if isinstance(value, list) else value
     return group(**made)
-
-
-def _fits(key: str, kind: str, value: Any) -> bool:
-    """Whether a setting of this type can have this value."""
-    wanted = _KINDS.get(kind, ())
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        return False
-    if isinstance(value, list):
-        return all(_fits(key, "int", one) for one in value)
-    return isinstance(value, str) or key == "max_price" or value >= 0
 
 
 def proxies(environment: dict[str, str] | None = None) -> dict[str, str]:

@@ -181,8 +181,8 @@ def _shown(value: int) -> str:
     return str(value) if abs(value) < 1 << 80 else "a far larger one"
 
 
-def dump_object(values: Mapping[str, Any]) -> str:
-    """The message text of an object: ASCII, without spaces."""
+def dump_object(values: Mapping[str, Any] | Sequence[Any]) -> str:
+    """The message text of an object, or of a list: ASCII, without spaces."""
     return json.dumps(values, separators=(",", ":"))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from cachewarmer.broker.base import Broker
-    from cachewarmer.targets.pool import Opener
+    from cachewarmer.targets.policy import Opener
     from cachewarmer.worker import Worker
 
 
@@ -82,6 +82,7 @@ def run(chosen: WorkerOptions) -> int:
 async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer import notify
     from cachewarmer.cli import inputs
+    from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
     from cachewarmer.worker import Worker
 
@@ -89,7 +90,11 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     async with (
         inputs.broker(chosen.broker, settings) as broker,
         notify.service(),
-        SessionPool(settings, _opener(chosen.transport)) as pool,
+        SessionPool(
+            settings,
+            within_transports(_opener(chosen.transport)),
+            check=check_of(settings, local_too=broker.is_private),
+        ) as pool,
     ):
         worker = Worker(
             broker,
