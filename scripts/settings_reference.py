@@ -106,7 +106,9 @@ def span(setting: str, kind: str) -> str:
     if limits is None:
         return "`true`, `false`" if kind.startswith("bool") else "text"
     least, most = limits
-    return f"{least:,g} and more" if most in (bounds.MOST_BYTES, bounds.MOST_COUNT) else f"{least:,.12g} to {most:,.12g}"
+    return (
+        f"{least:,g} and more" if most in (bounds.MOST_BYTES, bounds.MOST_COUNT) else f"{least:,.12g} to {most:,.12g}"
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from cachewarmer.wire import MAX_GIDS, MAX_ID, MAX_PORT, MOST_FILES
 
@@ -109,7 +109,7 @@ def problem_of(setting: str, kind: str, value: Any) -> str:
         return next((problem for one in value if (problem := problem_of(setting, element, one))), "")
     if isinstance(value, str):
         return _text_problem(setting, value)
-    return "" if isinstance(value, bool) else _range_problem(setting, kind, float(value))
+    return "" if isinstance(value, bool) else _range_problem(setting, kind, cast("float", value))
 
 
 def _text_problem(setting: str, value: str) -> str:

@@ -176,7 +176,7 @@ def make_job(
     Raises:
         UsageError: a pattern is malformed, or the transport does not fit the target.
     """
-    FileFilter(wanted.include, wanted.exclude)
+    FileFilter.of(wanted)
     access = target.access
     if target.is_local and transport not in (Transport.AUTO, Transport.LOCAL):
         raise UsageError(

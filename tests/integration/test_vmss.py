@@ -458,7 +458,7 @@ async def test_the_documented_role_is_what_is_asked_for(cloud):
             await fleet.create(2)
             await seen(fleet, lambda size: size.running == 2)
             await fleet.delete()
-    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL).group(1)
+    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/fleet.md").read_text(), re.DOTALL).group(1)
     assert json.loads(documented)["Actions"] == sorted(cloud.arm.used)
 
 

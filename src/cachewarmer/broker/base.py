@@ -234,6 +234,15 @@ class Broker(ABC):
         A repeated call whose first answer was lost returns False: the job is then failed rather than scanned for ever.
         """
 
+    async def revive(self, job_id: str) -> bool:
+        """Moves a job that failed back to where it was, with all that is counted of it, to be claimed and gone on with.
+
+        False: the job has not failed, or the broker does not keep what it would take; nothing was changed. Raises
+        ``UnknownJob``.
+        """
+        await self.state(job_id)
+        return False
+
     @abstractmethod
     async def note_manager(self, name: str) -> None:
         """Says that the manager of that name is at work now. For managers to call every ``MANAGER_SECONDS`` or so.

@@ -70,6 +70,13 @@ class Standing:
             return changed.moved_to(JobState.WARMING, "", now)
         return changed
 
+    def revived(self) -> Self | None:
+        """Where a job that failed goes on; None: it has not failed."""
+        if self.state is not JobState.FAILED:
+            return None
+        state = JobState.WARMING if self.scan.finished else JobState.SCANNING
+        return replace(self, state=state, reason="", finished_at=0.0)
+
     def scanned_again(self) -> Self | None:
         """Back at the beginning of its scan, because it was stranded; None if that was done before, or may not be.
 

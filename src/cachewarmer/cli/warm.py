@@ -43,15 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_broker(parser)
     parser.add_argument(
-        "--resume", nargs="?", const="", metavar="JOB", help="resume an interrupted job (default: the latest one)"
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="JOB",
+        help="resume an interrupted or failed job (default: the latest one, of TARGET if that is given)",
     )
     options.add_output(parser, quiet="show no progress and no report")
 
 
 def parse(chosen: argparse.Namespace) -> WarmOptions:
     """Makes the options."""
-    if (chosen.resume is None) == (not chosen.targets):
-        raise UsageError("warm needs a TARGET, or --resume without one (see cachewarmer warm --help)")
+    if chosen.resume is None and not chosen.targets:
+        raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
+    if chosen.resume and chosen.targets:
+        raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
     return WarmOptions(
         targets=tuple(chosen.targets),
         selection=options.selection(chosen),

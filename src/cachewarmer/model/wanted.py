@@ -23,6 +23,8 @@ class Wanted:
     min_file_bytes: int = keyed("MinFileSizeBytes", "number", 0)
     newer_than: float = keyed("NewerThan", "real", 0.0)
     """Unix seconds; only files modified at or after it. 0: all."""
+    rules: tuple[str, ...] = keyed("FilterRules", "texts", ())
+    """Those of ``--filter-from``, in order: ``+ PATTERN`` or ``- PATTERN``; see ``filters``."""
     snapshots: bool = keyed("IncludeSnapshots", "flag", False)
     """Whether directories of snapshots (``.snapshot``, ``.zfs`` and the like) are warmed too."""
     follow_links: bool = keyed("FollowLinks", "flag", False, absent=True)

@@ -177,7 +177,7 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
         return replace(item, files=(FileEntry("", top.size, top.handle),), address=session.address), 0, 0
     if top.kind is not FileKind.DIRECTORY:
         return replace(item, files=(), start=-1, stop=-1), 0, 1
-    wanted = FileFilter(item.wanted.include, item.wanted.exclude, max_file_bytes=item.wanted.max_file_bytes)
+    wanted = FileFilter.of(item.wanted)
     first = last = b""
     if item.apply_filter:
         first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))

@@ -177,6 +177,9 @@ class SqliteBroker(Broker):
     async def begin_scan_again(self, job_id: str) -> bool:
         return await self._call(self._opened().begin_scan_again, job_id)
 
+    async def revive(self, job_id: str) -> bool:
+        return await self._call(self._opened().revive, job_id)
+
     async def note_manager(self, name: str) -> None:
         await self._call(self._opened().note_manager, name, self._clock())
 

@@ -31,6 +31,9 @@ from cachewarmer.model import (
     check_transition,
 )
 
+KEEP_NOTHING = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.CANCELLED})
+"""When a job ends so, what told its items apart is dropped; one that failed may be gone on with."""
+
 
 class Store(Database):
     """One open file, and what a broker does in it."""
@@ -108,7 +111,7 @@ class Store(Database):
             self._settle_job(lease.job.job_id, lease.token, now)
 
     def _settle_job(self, job_id: str, token: str, now: float) -> None:
-        if self.run("settle_job", job_id=job_id, token=token).rowcount and self.state(job_id).final:
+        if self.run("settle_job", job_id=job_id, token=token).rowcount and self.state(job_id) in KEEP_NOTHING:
             self.run("forget_items", job_id=job_id, now=now)
             self.run("drop_chunks", job_id=job_id)
 
@@ -165,6 +168,15 @@ class Store(Database):
                 for name in ("drop_items", "drop_tallies", "drop_poison"):
                     self.run(name, job_id=job_id)
             return after is not None
+
+    def revive(self, job_id: str) -> bool:
+        with self.transaction():
+            after = _standing(self._job(job_id)).revived()
+            if after is None:
+                return False
+            self._put_standing(job_id, after)
+            self.run("back_on_queue", job_id=job_id)
+            return True
 
     def note_manager(self, name: str, now: float) -> None:
         with self.transaction():

@@ -91,7 +91,7 @@ def job(values: Values) -> WarmJob:
         )
     except InvalidValue as error:
         raise UsageError.like(error) from error
-    FileFilter(made.wanted.include, made.wanted.exclude)
+    FileFilter.of(made.wanted)
     return made
 
 

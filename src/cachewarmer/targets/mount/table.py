@@ -191,23 +191,29 @@ def prepare(root: str, place: bytes) -> None:
 
 
 def find(mount: Mount, settings: MountSettings, place: bytes, table: Sequence[TableEntry]) -> bytes | None:
-    """Where the export is mounted already, be it by us or by somebody else."""
-    source = source_of(mount)
+    """Where the export is mounted already, by us or by somebody else."""
     found: bytes | None = None
     for entry in table:
-        if entry.mount_point == place and entry.is_nfs:
+        if not entry.is_nfs:
+            continue
+        if entry.mount_point == place:
             return place
-        if (
-            entry.is_nfs
-            and entry.root == b"/"
-            and entry.source.rstrip(b"/") == source.rstrip(b"/")
-            and (entry.option("port") or str(NFS_PORT)) == str(mount.nfs_port or NFS_PORT)
-            and (not settings.vers or (entry.option("vers") or "").startswith(settings.vers))
-            and (not settings.sec or entry.option("sec") == settings.sec)
-            and "soft" not in entry.options
-        ):
+        if _serves(entry, mount, settings):
             found = entry.mount_point
     return found
+
+
+def _serves(entry: TableEntry, mount: Mount, settings: MountSettings) -> bool:
+    """Whether a mount shows the whole export, from the right port, in the way that the settings ask for."""
+    same = (
+        entry.root == b"/"
+        and entry.source.rstrip(b"/") == source_of(mount).rstrip(b"/")
+        and (entry.option("port") or str(NFS_PORT)) == str(mount.nfs_port or NFS_PORT)
+    )
+    suits = (not settings.vers or (entry.option("vers") or "").startswith(settings.vers)) and (
+        not settings.sec or entry.option("sec") == settings.sec
+    )
+    return same and suits and "soft" not in entry.options
 
 
 def why_not() -> str:
