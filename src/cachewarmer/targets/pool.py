@@ -282,10 +282,14 @@ class SessionPool:
     async def _close_unused(self, seconds: float) -> int:
         """Closes sessions that nobody has used for so long; how many."""
         before = self._clock() - seconds
-        unused = [one for one in self._sessions if one.unused and one.used_at <= before]
+        unused = [one for one in self._sessions if one.unused and one.used_at <= before and not self._is_down(one)]
         for one in unused:
             await self._close(one)
         return len(unused)
+
+    def _is_down(self, opened: _Opened) -> bool:
+        """Whether the address of a session is down: the session serves to probe it."""
+        return _is_open(opened) and self._addresses.find(opened.opening.result()).breaker.is_open
 
     async def _close_all_of(self, line: Line) -> None:
         for one in self._sessions:
