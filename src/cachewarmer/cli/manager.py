@@ -71,13 +71,16 @@ def run(chosen: ManagerOptions) -> int:
 
 
 async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
+    import asyncio
+
     from cachewarmer import notify
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.running import until_stopped
     from cachewarmer.manager import Manager
     from cachewarmer.targets import open_session
     from cachewarmer.targets.pool import SessionPool
 
-    settings = inputs.settings(chosen.reading, chosen.fleet)
+    settings = inputs.settings(chosen.reading, chosen.fleet, chosen.service)
     fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
     broker = inputs.broker(chosen.broker, settings)
     pool = SessionPool(settings, open_session)
@@ -87,7 +90,10 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
         if driver is not None:
             await driver.check()  # and the broker, which there is time to wait for, is the manager's to open
         else:
-            await broker.open()
+            opening = asyncio.create_task(broker.open())
+            if not await until_stopped(opening, stop):
+                return WARM
+            opening.result()
         async with notify.service(), pool:
             await Manager(
                 broker,

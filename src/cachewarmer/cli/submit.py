@@ -86,7 +86,7 @@ async def post(
         with Progress(quiet=chosen.output.quiet) as progress:
             for job_id in ids:
                 statuses.append(await wait(broker, job_id, progress, stop))
-    return finish(statuses, chosen.output)
+    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
 
 
 COMMAND = Command(

@@ -61,6 +61,8 @@ class Page(NamedTuple):
     """Opaque: hand it to ``list_page`` to go on; None: that was the last page."""
     duplicates: int = 0
     """Names that the server listed again; they are not among the entries."""
+    device: int = 0
+    """Tells the file system that the directory is on from others of this machine; 0: not known."""
 
 
 @dataclass(slots=True, eq=False)

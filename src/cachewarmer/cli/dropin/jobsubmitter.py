@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import submit
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, Values
-from cachewarmer.cli.options import Output
+from cachewarmer.cli.options import Output, Selection
 from cachewarmer.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def parse(values: Values) -> submit.SubmitOptions:
     """How the job is posted; ``job`` makes it: a TARGET could not say an export and a path as they stand."""
     return submit.SubmitOptions(
         targets=(),
+        selection=Selection(allow_empty=True),  # as the first CacheWarmer's jobs
         broker=broker_choice(values),
         output=Output(verbose=values.switch("enableDebugging")),
         wait=values.switch("blockUntilWarm"),

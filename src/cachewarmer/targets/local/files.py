@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from mmap import PAGESIZE, mmap
@@ -25,6 +25,7 @@ from cachewarmer.errors import (
     own_resource_error,
 )
 from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page
+from cachewarmer.targets.mount.table import TableEntry, read_table
 
 Result = TypeVar("Result")
 
@@ -177,15 +178,59 @@ def kind_of(mode: int) -> FileKind:
     return FileKind.LINK if stat.S_ISLNK(mode) else FileKind.SPECIAL
 
 
+KERNEL_KINDS = frozenset(
+    "proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs selinuxfs bpf pstore efivarfs mqueue devpts "
+    "fusectl binfmt_misc".split()
+)
+"""File systems that the kernel makes up: nothing in them comes from storage, and reading them may never end."""
+
+
+class FileSystems:
+    """Of which kind each device's file system is; shared by the threads of a session."""
+
+    def __init__(self, read_table: Callable[[], Sequence[TableEntry]] = read_table) -> None:
+        self._read_table = read_table
+        self._kinds: dict[int, str] = {}
+
+    def kind_of(self, device: int) -> str:
+        """As the mount table names it; empty: not known."""
+        if device not in self._kinds:
+            self._kinds[device] = ""
+            for entry in self._read_table():
+                major, _, minor = entry.device.partition(":")
+                if major.isdecimal() and minor.isdecimal():
+                    self._kinds[os.makedev(int(major), int(minor))] = entry.kind
+        return self._kinds[device]
+
+
+def file_id(status: os.stat_result) -> int:
+    """Tells a file from every other of this machine (in 64 bits)."""
+    return (status.st_ino ^ status.st_dev * 0x9E3779B97F4A7C15) & (1 << 64) - 1
+
+
 class Listing:
     """A directory being read; it is the cookie between two pages. One thread at a time."""
 
-    def __init__(self, tree: Tree, path: bytes) -> None:
+    def __init__(self, tree: Tree, path: bytes, kinds: FileSystems) -> None:
+        """Opens it.
+
+        Raises:
+            OSError: it can't be opened. FileError: the kernel makes it up.
+        """
         self._path = path
         self._fd = tree.open(path, _DIRECTORY)  # its entries ask for their attributes through it
         try:
+            self._device = os.fstat(self._fd).st_dev
+            kind = kinds.kind_of(self._device)
+            if kind in KERNEL_KINDS:
+                raise FileError(
+                    f"it is a {kind} file system, which holds nothing that could be warmed",
+                    doing="list",
+                    subject=b"/" + path,
+                    advice="name another directory, or leave this one out with --exclude",
+                )
             self._entries = os.scandir(self._fd)
-        except OSError:
+        except (OSError, FileError):
             os.close(self._fd)
             raise
 
@@ -224,7 +269,7 @@ class Listing:
                             found.st_size,
                             found.st_mtime,
                             b"",
-                            found.st_ino,
+                            file_id(found),
                             found.st_nlink,
                         )
                     )
@@ -233,9 +278,9 @@ class Listing:
                 problem.__cause__ = error
                 errors.append(EntryError(name, problem))
             if note() or len(entries) + len(errors) >= _PAGE_ENTRIES:
-                return Page(entries, errors, self)
+                return Page(entries, errors, self, device=self._device)
         self.close()
-        return Page(entries, errors, None)
+        return Page(entries, errors, None, device=self._device)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

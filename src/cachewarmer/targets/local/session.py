@@ -30,8 +30,10 @@ from cachewarmer.targets.local.discards import (
 )
 from cachewarmer.targets.local.files import (
     Bypasses,
+    FileSystems,
     Listing,
     Tree,
+    file_id,
     kind_of,
     open_regular,
     read_piece,
@@ -220,6 +222,7 @@ class LocalSession(Session):
         self.address = address
         self.tree = tree
         self.bypasses = Bypasses()
+        self._kinds = FileSystems()
         self.discards = DiscardCounts()
         self.window = Window(calls=settings.threads, bytes=settings.threads * settings.read_bytes)
         self._pool = pool
@@ -261,12 +264,12 @@ class LocalSession(Session):
         status = await _call(self._pool, lambda _: self.tree.status(path), "look up", path)
         name = (split(path) or (b"",))[-1]
         return DirectoryEntry(
-            name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"", status.st_ino, status.st_nlink
+            name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"", file_id(status), status.st_nlink
         )
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:  # noqa: ARG002 -- a path is all it takes
         def act(note: Callable[[], bool]) -> Page:
-            listing = cookie if isinstance(cookie, Listing) else Listing(self.tree, path)
+            listing = cookie if isinstance(cookie, Listing) else Listing(self.tree, path, self._kinds)
             self._listings.add(listing)
             return listing.page(note)
 
