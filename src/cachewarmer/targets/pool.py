@@ -245,7 +245,7 @@ class SessionPool:
             try:
                 session = await self._opener(mount, self.settings)
             except OwnResourceError:
-                if not await self._close_unused(0.0):
+                if not await self._close_all_unused():
                     raise
                 session = await self._opener(mount, self.settings)
         except TransportError as error:
@@ -291,13 +291,23 @@ class SessionPool:
             await self._close(min(unused, key=lambda one: one.used_at))
         return True
 
-    async def _close_unused(self, seconds: float) -> int:
-        """Closes sessions that nobody has used for so long; how many."""
+    async def _close_unused(self, seconds: float) -> None:
+        """Closes sessions that nobody has used for so long."""
         before = self._clock() - seconds
-        unused = [one for one in self._sessions if one.unused and one.used_at <= before]
+        unused = [one for one in self._sessions if one.unused and one.used_at <= before and not self._is_down(one)]
+        for one in unused:
+            await self._close(one)
+
+    async def _close_all_unused(self) -> int:
+        """Closes all sessions that nobody uses, for what they hold of this process's descriptors; how many."""
+        unused = [one for one in self._sessions if one.unused]
         for one in unused:
             await self._close(one)
         return len(unused)
+
+    def _is_down(self, opened: _Opened) -> bool:
+        """Whether the address of a session is down: the session serves to probe it."""
+        return _is_open(opened) and self._addresses.find(opened.opening.result()).breaker.is_open
 
     async def _close_all_of(self, line: Line) -> None:
         for one in self._sessions:
@@ -324,18 +334,27 @@ class SessionPool:
             TransportError: it does not. Any other answer, a refusal too, is one.
         """
         try:
-            if line.sessions:
-                async with asyncio.timeout(PROBE_SECONDS):
-                    await line.sessions[0].probe()
-            else:
-                session = await self._opener(line.mount, self.settings)
-                await session.close()
-        except TimeoutError as error:
-            raise ReplyTimeout(f"no answer within {PROBE_SECONDS:g} s") from error
+            try:
+                await self._probe_once(line)
+            except OwnResourceError:
+                if not await self._close_all_unused():
+                    raise
+                await self._probe_once(line)
         except TransportError:
             raise
         except CacheWarmerError as error:
             log.debug("%s answers: %s", line.breaker.address, error)
+
+    async def _probe_once(self, line: Line) -> None:
+        if not line.sessions:
+            session = await self._opener(line.mount, self.settings)
+            await session.close()
+            return
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await line.sessions[0].probe()
+        except TimeoutError as error:
+            raise ReplyTimeout(f"no answer within {PROBE_SECONDS:g} s") from error
 
     async def _look_after(self) -> None:
         """Notices addresses that have fallen silent, and closes sessions that are not used any more."""
