@@ -84,7 +84,7 @@ def test_the_four_modules_from_nothing_to_warm_and_back(
         )
         done = configuration.apply()
         assert done.code == 0, done.output
-        assert done.counts == (7, 0, 0)
+        assert done.counts == (8, 0, 0)
         jobs = status(account)["jobs"]
         assert [(job["state"], job["files"], job["bytes"], job["excluded_files"]) for job in jobs] == [
             ("completed", 29, 29000, 1)
