@@ -51,9 +51,10 @@ def parse(chosen: argparse.Namespace) -> StatusOptions:
 
 def run(chosen: StatusOptions) -> int:
     """Shows one job, or all of them."""
-    from cachewarmer.cli.running import run
+    from cachewarmer.cli.running import STOP_SECONDS, run
 
-    return run(lambda stop: _status(chosen, stop), chosen.output)
+    seconds = STOP_SECONDS if chosen.watch else 0.0
+    return run(lambda stop: _status(chosen, stop), chosen.output, stop_seconds=seconds)
 
 
 async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:

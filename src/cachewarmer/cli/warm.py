@@ -113,7 +113,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
         state.close(keep=bool(unfinished))
     if stop.is_set() and unfinished and not chosen.output.quiet:
         note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
-    return finish(statuses, chosen.output)
+    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
 
 
 COMMAND = Command(
