@@ -63,6 +63,9 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.traffic
 	$(PYTHON) -m benchmarks.killing 10
 
+settings: $(VENV)/.dev  ## write docs/settings.md from config.py
+	$(VENV)/bin/python scripts/settings_reference.py
+
 bundle:
 	@bash scripts/packages.sh bundle
 	@sh deploy/bundle/build
