@@ -101,6 +101,7 @@ def test_manager_and_worker_from_the_folder_to_their_removal(machine, environmen
     tree.mkdir()
     for number in range(20):
         (tree / f"f{number}").write_bytes(bytes(1000))
+    (tree / "f0").chmod(0)  # for root alone, who they are on the wire
     done = subprocess.run(
         [
             *(sys.executable, "-m", "cachewarmer", "submit", nfs_server.target("/bootstrapped"), "--wait", "--json"),
