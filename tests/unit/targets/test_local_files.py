@@ -192,3 +192,21 @@ def test_the_mount_table_is_read_once_for_a_device():
     devices = [os.makedev(0, 40), os.makedev(0, 41), os.makedev(0, 42)]
     assert [kinds.kind_of(device) for device in devices + devices] == ["proc", "ext4", ""] * 2
     assert len(looked) == 2
+
+
+def test_a_path_of_two_thousand_components_is_walked_step_by_step(tmp_path):
+    """No deeper in calls than in directories; the last ones stay open, and the file at the end is found."""
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=here))
+    os.close(here)
+    tree = Tree(os.fsencode(tmp_path))
+    try:
+        assert tree.status(b"d/" * 2000 + b"f").st_size == 0
+        assert tree.status(b"d/" * 1500).st_nlink >= 2
+    finally:
+        tree.close()

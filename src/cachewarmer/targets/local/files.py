@@ -110,23 +110,28 @@ class Tree:
 
     def _directory(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[_OpenDirectory, bool]:
         """The open directory, and whether it was open before."""
-        if not parts:
-            return self._top(), False
-        with self._lock:
-            found = None if fresh else self._open.get(parts)
-            if found is not None:
-                self._open.move_to_end(parts)
-                return found, True
-        above, _ = self._directory(parts[:-1], fresh=fresh)
-        found = _OpenDirectory(
-            os.open(parts[-1], _PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above.fd)
-        )
-        with self._lock:
-            self._open[parts] = found
-            self._open.move_to_end(parts)
-            while len(self._open) > _OPEN_DIRECTORIES:
-                self._open.popitem(last=False)
+        there, found = self._nearest(parts, fresh=fresh)
+        if parts and there == len(parts):
+            return found, True
+        for depth in range(there + 1, len(parts) + 1):  # one by one: a path may have 2,000 components
+            flags = _PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            found = _OpenDirectory(os.open(parts[depth - 1], flags, dir_fd=found.fd))
+            with self._lock:
+                self._open[parts[:depth]] = found
+                self._open.move_to_end(parts[:depth])
+                while len(self._open) > _OPEN_DIRECTORIES:
+                    self._open.popitem(last=False)
         return found, False
+
+    def _nearest(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[int, _OpenDirectory]:
+        """The deepest directory on the way that is open already, and its depth; the root where all shall be fresh."""
+        with self._lock:
+            for depth in range(0 if fresh else len(parts), 0, -1):
+                found = self._open.get(parts[:depth])
+                if found is not None:
+                    self._open.move_to_end(parts[:depth])
+                    return depth, found
+        return 0, self._top()
 
     def _at(self, parts: tuple[bytes, ...], act: Callable[[int], Result]) -> Result:
         """Calls ``act`` with a directory's descriptor. Opens the directory again if it was replaced since it was opened."""
