@@ -177,6 +177,10 @@ class MountError(CacheWarmerError):
     """The server would not let us mount an export, or the export is not there."""
 
 
+class NotAllowed(MountError):
+    """The settings of this service do not allow what a job asks it to read."""
+
+
 class FlavorRefused(MountError):
     """The export wants another security flavour than AUTH_SYS, such as Kerberos: the direct reader can't speak it."""
 

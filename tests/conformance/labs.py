@@ -13,7 +13,7 @@ from pathlib import Path
 from cachewarmer.broker.base import Broker, JobLease, WorkLease
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem
 
 
 class Lab:
@@ -180,9 +180,8 @@ def items_of(job_id: str, count: int, *, size: int = 1000, start: int = 0) -> li
             access=Access(addresses=("10.0.1.7",), export="/data"),
             path=f"/tools/d{number}",
             job_id=job_id,
-            item_id=item_id(job_id, number),
             files=(FileEntry("a", size, b"\x01\x02"), FileEntry("b\udcff", size)),
-        )
+        ).with_content_id()
         for number in range(start, start + count)
     ]
 

@@ -9,7 +9,7 @@ import pytest
 from cachewarmer.config import NfsSettings, PlanSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable, ConnectFailed, InvalidTransition, OwnResourceError
 from cachewarmer.manager import Manager
-from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
 from cachewarmer.submitter import submit
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page
 from cachewarmer.targets.pool import SessionPool
@@ -64,7 +64,6 @@ async def work_of(broker, count, *, files=10, first_generation=False):
                 access=Access(addresses=("a",)),
                 path=f"/d{number}",
                 job_id=job_id,
-                item_id=item_id(job_id, number),
                 files=None if first_generation else entries,
             )
             for number in range(count)

@@ -112,6 +112,8 @@ class Broker(ABC):
     url: str
     workers_are_rented: bool = False
     """Whether its workers may run on machines that are taken away at short notice."""
+    is_private: bool = False
+    """Whether only the user of this process can post to it: then its jobs may name any file of this machine."""
     max_message_bytes: int = 0
     """Most bytes of a message; 0: no limit. The planner keeps its items below."""
 

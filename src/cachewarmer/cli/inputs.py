@@ -14,6 +14,7 @@ from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selectio
 from cachewarmer.config import (
     FleetSettings,
     Settings,
+    bootstrap_environment,
     default_broker_url,
     environment_broker_url,
     load_settings,
@@ -193,7 +194,7 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
             bootstrap_mount_address=choice.bootstrap_address or settings.fleet.bootstrap_address,
             bootstrap_export_path=choice.bootstrap_export or settings.fleet.bootstrap_export,
             bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
-            environment=wire_environment(settings.nfs),
+            environment={**bootstrap_environment(), **wire_environment(settings.nfs)},
             bootstrap_mount_options=settings.fleet.bootstrap_options,
             local_options=tuple(text for flag, value in local if value is not None for text in (flag, str(value))),
         ),

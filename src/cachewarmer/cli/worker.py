@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from cachewarmer.broker.base import Broker
-    from cachewarmer.targets.pool import Opener
+    from cachewarmer.targets.policy import Opener
     from cachewarmer.worker import Worker
 
 
@@ -85,6 +85,7 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer import notify
     from cachewarmer.cli import inputs
     from cachewarmer.cli.running import until_stopped
+    from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
     from cachewarmer.worker import Worker
 
@@ -95,7 +96,8 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
         if not await until_stopped(opening, stop):
             return WARM
         opening.result()
-        async with notify.service(), SessionPool(settings, _opener(chosen.transport)) as pool:
+        opener, check = within_transports(_opener(chosen.transport)), check_of(settings, local_too=broker.is_private)
+        async with notify.service(), SessionPool(settings, opener, check=check) as pool:
             worker = Worker(
                 broker,
                 settings,

@@ -22,22 +22,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
 from cachewarmer.config import Settings
-from cachewarmer.errors import CacheWarmerError, OwnResourceError, ReplyTimeout, TransportError
+from cachewarmer.errors import CacheWarmerError, NotAllowed, OwnResourceError, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.breaker import Outage
+from cachewarmer.targets.policy import Check, Opener
 from cachewarmer.targets.reach import Addresses, Line, Place
 
 log = logging.getLogger(__name__)
 
-Opener = Callable[[Mount, Settings], Awaitable[Session]]
 
 LOOK_SECONDS = 5.0
 """Between two looks at an address in use. One that has sent nothing since the last look is probed: a server that accepts
@@ -71,7 +71,7 @@ class _Opened:
 class SessionPool:
     """See the module. ``opener`` is ``cachewarmer.targets.open_session`` except in tests.
 
-    ``announce`` off keeps outages out of the log: of several processes of one job, one tells of them.
+    ``check`` says whether a mount may be opened at all (``policy.check_of``). ``announce`` off keeps outages out of the log: of several processes of one job, one tells of them.
     """
 
     def __init__(
@@ -80,10 +80,12 @@ class SessionPool:
         opener: Opener,
         *,
         announce: bool = True,
+        check: Check | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self._opener = opener
+        self._check = check
         self._clock = clock
         self._opened: dict[Mount, _Opened] = {}
         self._addresses = Addresses(
@@ -140,7 +142,15 @@ class SessionPool:
 
     async def reach(self, mounts: Sequence[Mount]) -> float:
         """Asks the addresses of a job whether they answer, and says for how many seconds none of them has; 0: one does."""
-        return await self._addresses.ask([self._addresses.line(mount) for mount in mounts])
+        return await self._addresses.ask([self._addresses.line(mount) for mount in mounts if self._may_open(mount)])
+
+    def _may_open(self, mount: Mount) -> bool:
+        try:
+            if self._check is not None:
+                self._check(mount)
+        except NotAllowed:
+            return False
+        return True
 
     def problems(self, mounts: Sequence[Mount]) -> list[str]:
         """Why each of these addresses that is down can't be reached, each in one line."""
@@ -179,6 +189,8 @@ class SessionPool:
 
         ``wait``: for another to be returned where the limit is reached. One who holds several must not wait.
         """
+        if self._check is not None:
+            self._check(mount)
         line = self._addresses.line(mount)
         if line.breaker.is_open:
             raise line.problem()

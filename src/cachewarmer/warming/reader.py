@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from cachewarmer.config import MIB
 from cachewarmer.errors import CacheWarmerError, FileVanished, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter, in_name_range
@@ -16,6 +17,8 @@ from cachewarmer.targets.base import FileKind, Mount, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.run import ItemRun
 
+FIRST_GENERATION_RANGE_BYTES = 100 * MIB
+"""From this size on, a first-generation manager sends a file's ranges, and its workers leave the file out of its directory."""
 MAX_BARREN_PASSES = 3
 """How often an address may answer everything but an item's files before that counts as the item's fault."""
 
@@ -157,7 +160,8 @@ def _in_order(item: WorkItem) -> list[str]:
 async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, int]:
     """A first-generation item with its files filled in, and how many were excluded and skipped.
 
-    A directory stands for the files directly in it; a file for itself, or for its range.
+    A directory stands for the files directly in it, but for large ones, of which a first-generation manager sends ranges
+    in other items; a file for itself, or for its range.
 
     Raises:
         CacheWarmerError: it, or one of its names, can't be looked at.
@@ -187,7 +191,8 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
                 skipped += 1
                 continue
             text = to_text(name)
-            if not wanted.wants_size(size, mtime) or not wanted.wants_name(text):
+            left_to_ranges = item.first_generation and size >= FIRST_GENERATION_RANGE_BYTES
+            if left_to_ranges or not wanted.wants_size(size, mtime) or not wanted.wants_name(text):
                 excluded += 1
                 continue
             files.append(FileEntry(text, size, handle))

@@ -26,6 +26,8 @@ BUSY_SECONDS = 30.0
 class SqliteBroker(Broker):
     """``path`` is the file, made when missing. All of SQLite happens in one thread; ``clock`` gives Unix seconds."""
 
+    is_private = True
+
     def __init__(
         self,
         path: str,

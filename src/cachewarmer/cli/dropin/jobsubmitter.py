@@ -34,6 +34,7 @@ FLAGS = FlagSet(
         Flag(name="maxFileSizeBytes", default="0", text="leave out larger files; 0: no limit"),
         Flag(name="uid", text="user to read as on the wire (default: what the workers are set to, which is root)"),
         Flag(name="gid", text="group to read as on the wire (default: as for -uid)"),
+        Flag(name="jobName", text="name of the job; one of this name that is warm, or on its way, is not posted again"),
         *STORAGE,
         Flag(name="blockUntilWarm", switch=True, text="wait until the job is done, and exit with its outcome"),
     ),
@@ -61,6 +62,7 @@ def parse(values: Values) -> submit.SubmitOptions:
         broker=broker_choice(values),
         output=Output(verbose=values.switch("enableDebugging")),
         wait=values.switch("blockUntilWarm"),
+        once=bool(values.text("jobName")),
     )
 
 
@@ -89,6 +91,7 @@ def job(values: Values) -> WarmJob:
                 max_file_bytes=max(0, values.number("maxFileSizeBytes")),
             ),
             warm_path=clean_path(values.text("warmTargetPath")),
+            name=values.text("jobName"),
         )
     except InvalidValue as error:
         raise UsageError.like(error) from error

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
+from cachewarmer.bounds import MOUNT_OPTION
 from cachewarmer.config import MountSettings
 from cachewarmer.errors import ConfigError, InvalidValue, MountError
 from cachewarmer.model import check_address
@@ -25,7 +26,6 @@ MOUNTINFO = "/proc/self/mountinfo"
 CAP_SYS_ADMIN = 21
 _SEARCH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-_OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,7 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
             options.append(f"{name}={value}")
     options += [one.strip() for one in settings.options.split(",") if one.strip()]
     for one in options:
-        if not _OPTION.fullmatch(one):
+        if not MOUNT_OPTION.fullmatch(one):
             raise ConfigError(f"[mount]: {one!r} can't be a mount option")
     return ",".join(options)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost
@@ -278,7 +279,7 @@ class Calls:
                 self._meta.appendleft(call)
             elif not call.future.done():
                 call.future.set_exception(failure)
-        sent = [one for one in contexts if isinstance(one, Sent)]
+        sent = [cast("Sent", one) for one in contexts if isinstance(one, tuple)]
         self.reads.lost(sent, failure, most * max(1, len(contexts)))
         self._channels.failed(channel, failure, in_flight=len(contexts))
         if self._has_work or self.reads.unfinished:

@@ -225,7 +225,8 @@ class Lister:
             if attributes is not None and (
                 handle or KINDS[attributes.kind] not in (FileKind.REGULAR, FileKind.DIRECTORY)
             ):
-                entries.append(made_entry(name, attributes, handle))
+                kind, size, mtime, file_id, links = attributes
+                entries.append(DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links))
                 continue
             missing.append((len(entries), one))
             entries.append(None)

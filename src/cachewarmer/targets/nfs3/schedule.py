@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, FileError
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.connection import Event, ReadReply, Refusal
 from cachewarmer.targets.base import ReadRequest, Window
-from cachewarmer.targets.latency import LatencyHistogram
+from cachewarmer.targets.latency import LatencyHistogram, bucket
 from cachewarmer.targets.nfs3.requests import Reading
 
 MOST_JUKEBOX_SECONDS = 30.0
@@ -26,13 +26,9 @@ EMPTY_REPLIES = 3
 """READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
 
 
-class Sent(NamedTuple):
-    """The context of a READ in flight."""
-
-    reading: Reading
-    offset: int
-    length: int
-    sent_at: float
+Sent: TypeAlias = tuple[Reading, int, int, float]
+"""The context of a READ in flight: its reading, offset, length, and when it was sent. A plain tuple, since there is one
+for every READ."""
 
 
 class Unresolved(NamedTuple):
@@ -103,14 +99,14 @@ class ReadSchedule:
         window = self.window
         room, free = window.calls - window.in_flight, window.bytes - window.bytes_in_flight
         most = self.read_bytes
-        begun = self._begun
+        fresh, ready, begun = self._fresh, self._ready, self._begun
         self.bytes_full = False
         # Handles are asked for shortly before they are used: a server may keep few of them.
         while len(pieces) < room and self._resolving < window.calls:
             if free <= 0:
                 self.bytes_full = True
                 break
-            reading = self._next()
+            reading = fresh.popleft() if fresh and not ready else self._next()
             if reading is None:
                 break
             request = reading.request
@@ -123,7 +119,7 @@ class ReadSchedule:
                 self._settle(reading, now)
                 continue
             offset, length = piece
-            pieces.append(Sent(reading, offset, length, now))
+            pieces.append((reading, offset, length, now))
             free -= length
             if not request.calls:
                 reading.began = now
@@ -160,16 +156,19 @@ class ReadSchedule:
         others: list[Event] = []
         done = self.done
         freed = calls = received = 0
-        add_latency = self.latencies.add
+        counts, last, place, waited = self.latencies.counts, -1.0, 0, 0.0
         for event in events:
             context = event.context
-            if type(context) is not Sent:
+            if type(context) is not tuple:
                 others.append(event)
                 continue
-            reading, offset, length, sent_at = context
+            reading, offset, length, sent_at = cast("Sent", context)
             calls += 1
             freed += length
-            add_latency(now - sent_at)
+            if sent_at != last:  # calls are sent many at a time
+                last, place = sent_at, bucket(now - sent_at)
+            counts[place] += 1
+            waited += now - sent_at
             reading.in_flight -= 1
             if type(event) is ReadReply and event.status == 0:
                 request = reading.request
@@ -194,6 +193,7 @@ class ReadSchedule:
         self.window.in_flight -= calls
         self.window.bytes_in_flight -= freed
         self.bytes += received
+        self.latencies.seconds += waited
         return others
 
     def _on_bytes(self, reading: Reading, offset: int, length: int, reply: ReadReply) -> None:
@@ -268,7 +268,7 @@ class ReadSchedule:
             if not (reading.in_flight or reading.waiting):
                 self._ready.append(reading)
         self.window.in_flight -= len(sent)
-        self.window.bytes_in_flight -= sum(one.length for one in sent)
+        self.window.bytes_in_flight -= sum(length for _, _, length, _ in sent)
         self.retries += len(sent)
 
     def _go_on(self, reading: Reading, now: float) -> None:
