@@ -16,7 +16,7 @@ COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tes
   tests/integration/test_manager_worker_faults.py tests/integration/test_scripted_faults.py \
   tests/integration/test_scripted_server.py tests/integration/test_scripted_mount.py tests/integration/test_ganesha.py
 
-.PHONY: warm setup test check coverage soak bench bundle clean
+.PHONY: warm setup test check coverage soak bench settings bundle clean
 
 # make itself exits with 2 whenever the program fails, and prints its exit code; scripts/warm passes the code on.
 warm: setup
@@ -62,6 +62,9 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.traffic
 	$(PYTHON) -m benchmarks.killing 10
+
+settings: $(VENV)/.dev
+	$(PYTHON) scripts/settings_reference.py
 
 bundle:
 	@bash scripts/packages.sh bundle

@@ -12,11 +12,11 @@ import json
 import sys
 
 FLOORS = {
-    "rpc/": 0.0,
-    "planning/": 0.0,
-    "warming/": 0.0,
-    "broker/": 0.0,
-    "fleet/policy.py": 0.0,
+    "rpc/": 93.0,
+    "planning/": 96.0,
+    "warming/": 95.0,
+    "broker/": 75.0,
+    "fleet/policy.py": 99.0,
 }
 PACKAGE = "src/cachewarmer/"
 

@@ -1,7 +1,7 @@
 """Directories and files of this machine, as the local target needs them: blocking calls, for a thread.
 
 Paths are resolved one component at a time from an open directory, so that no link is ever followed and nothing outside
-the root is reached, whatever changes meanwhile. Reads by-pass the page cache, so that it is the storage that answers.
+the root is reached, whatever changes meanwhile. Reads bypass the page cache, so that the storage answers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PATH = getattr(os, "O_PATH", os.O_RDONLY)
 _OPEN_DIRECTORIES = 64
 _PAGE_ENTRIES = 2000
 _ALIGNMENT = max(4096, PAGESIZE)
-"""Suits every block device there is: 512 and 4096 byte sectors."""
+"""Suits block devices with sectors of 512 and of 4096 bytes."""
 
 _GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
 _ADDRESS_FAILED = frozenset(
@@ -61,7 +61,7 @@ def translate(error: OSError, what: str, path: bytes) -> CacheWarmerError:
         return own
     reason = error.strerror or str(error)
     if error.errno in _GONE:
-        return FileVanished(f"it is not there any more ({error.strerror})", doing=what, subject=subject)
+        return FileVanished(f"it no longer exists ({error.strerror})", doing=what, subject=subject)
     if error.errno in _ADDRESS_FAILED:
         return ConnectionLost(reason, doing=what, subject=subject)
     if error.errno == errno.ELOOP:
@@ -72,7 +72,7 @@ def translate(error: OSError, what: str, path: bytes) -> CacheWarmerError:
 
 
 class _OpenDirectory:
-    """A directory's descriptor; closed when the last user lets go of it."""
+    """A directory's descriptor, closed with its last reference."""
 
     __slots__ = ("fd",)
 
@@ -84,7 +84,7 @@ class _OpenDirectory:
 
 
 class Tree:
-    """Resolves paths below a root. Keeps the directories used last open; safe for use by several threads."""
+    """Resolves paths below a root. Keeps the most recently used directories open. Thread-safe."""
 
     def __init__(self, root: bytes) -> None:
         """Opens the root, of which links are followed: it is the user's own word.
@@ -97,7 +97,7 @@ class Tree:
         self._open: OrderedDict[tuple[bytes, ...], _OpenDirectory] = OrderedDict()
 
     def close(self) -> None:
-        """Lets go of the directories, so that a mount can be unmounted; those in use are closed by their users."""
+        """Closes the directories, so that a mount can be unmounted. Those in use are closed by their users."""
         with self._lock:
             self._open.clear()
             self._root = None
@@ -129,7 +129,7 @@ class Tree:
         return found, False
 
     def _at(self, parts: tuple[bytes, ...], act: Callable[[int], Result]) -> Result:
-        """Does something relative to a directory; opens it again if it was replaced since it was opened."""
+        """Calls ``act`` with a directory's descriptor. Opens the directory again if it was replaced since it was opened."""
         directory, kept = self._directory(parts, fresh=False)
         try:
             return act(directory.fd)
@@ -209,7 +209,7 @@ def file_id(status: os.stat_result) -> int:
 
 
 class Listing:
-    """A directory being read; it is the cookie between two pages. One thread at a time."""
+    """A directory that is being read. It serves as the cookie between two pages. Not thread-safe."""
 
     def __init__(self, tree: Tree, path: bytes, kinds: FileSystems) -> None:
         """Opens it.
@@ -287,7 +287,7 @@ class Listing:
 
 
 class Bypass(Enum):
-    """How a file system lets its page cache be by-passed."""
+    """How the page cache of a file system can be bypassed."""
 
     EXACT = "O_DIRECT with any offset and length (NFS, most FUSE)"
     ALIGNED = "O_DIRECT in whole blocks (disks)"
@@ -295,7 +295,7 @@ class Bypass(Enum):
 
 
 class Bypasses:
-    """What was found out about each device; shared by the threads of a session."""
+    """What is known of each device, shared by the threads of a session."""
 
     def __init__(self) -> None:
         self._known: dict[int, Bypass] = {}
@@ -323,7 +323,7 @@ def open_regular(tree: Tree, path: bytes, bypasses: Bypasses) -> tuple[int, os.s
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise FileError("it is not a regular file any more", doing="read", subject=b"/" + path.lstrip(b"/"))
+            raise FileError("it is no longer a regular file", doing="read", subject=b"/" + path.lstrip(b"/"))
     except BaseException:
         os.close(fd)
         raise
@@ -370,7 +370,7 @@ def read_piece(fd: int, device: int, bypasses: Bypasses, buffer: mmap, start: in
 
 
 def _plain(fd: int) -> None:
-    """Takes O_DIRECT off a descriptor that was opened with it, before reads showed that it does not work."""
+    """Clears O_DIRECT on a descriptor that was opened with it before reads showed that it does not work."""
     if _DIRECT:
         import fcntl  # noqa: PLC0415 -- rare
 

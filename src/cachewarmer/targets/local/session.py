@@ -56,7 +56,7 @@ async def open_local(root: str | bytes, settings: LocalSettings) -> LocalSession
 
 
 class _Call(Operation, Generic[Result]):
-    """A blocking function, awaited."""
+    """A blocking call that a coroutine awaits."""
 
     __slots__ = ("_act", "_error", "_future", "_result")
 
@@ -88,7 +88,7 @@ class _Call(Operation, Generic[Result]):
 
 
 class _Read(Operation):
-    """A ``ReadRequest`` on its way; the request itself is touched on the event loop only, but for ``stop``."""
+    """A ``ReadRequest`` in progress. Threads read the request's ``stop`` and nothing else of what may change."""
 
     __slots__ = (
         "_bytes_read",
@@ -189,7 +189,7 @@ class _Read(Operation):
         return offset
 
     def again(self) -> bool:
-        """Makes it ready to be read once more; False once that was done too often: then it is settled with an error."""
+        """Prepares another read and returns True; after too many, settles the request with an error and returns False."""
         self._bytes_read = 0
         self._rounds += 1
         if self._rounds < TRIES:
@@ -209,7 +209,7 @@ class _Read(Operation):
             self._session.settle(request)
 
     def settle(self, error: CacheWarmerError | None = None) -> None:
-        """It is done, for good."""
+        """Reports the request as done."""
         self._request.error = error
         self._session.settle(self._request)
 
@@ -218,7 +218,7 @@ class LocalSession(Session):
     """A directory, opened."""
 
     def __init__(self, tree: Tree, pool: ThreadPool, settings: LocalSettings, address: str = "") -> None:
-        """For ``open``, which see; takes over the tree and the pool."""
+        """Use ``open`` instead. Takes ownership of the tree and the pool."""
         self.address = address
         self.tree = tree
         self.bypasses = Bypasses()
@@ -234,7 +234,7 @@ class LocalSession(Session):
         self._queued = 0
         self._unconfirmed: list[_Read] = []
         self._waited: list[_Read] = []
-        """Those that have been unconfirmed for one turn of the timer."""
+        """Reads that have been unconfirmed for one turn of the timer."""
         self._confirming: asyncio.TimerHandle | None = None
         self._listings: weakref.WeakSet[Listing] = weakref.WeakSet()
 
@@ -254,7 +254,7 @@ class LocalSession(Session):
         return cls(tree, pool, settings, address)
 
     def buffer(self) -> mmap:
-        """The calling thread's own buffer: page-aligned, as O_DIRECT needs it."""
+        """The calling thread's own buffer, page-aligned for O_DIRECT."""
         found: mmap | None = getattr(self._mine, "buffer", None)
         if found is None:
             found = self._mine.buffer = mmap(-1, self._read_bytes)
@@ -292,7 +292,7 @@ class LocalSession(Session):
         )
 
     def settle(self, request: ReadRequest) -> None:
-        """A request is done; on the event loop."""
+        """Ends a request; on the event loop."""
         self._queued -= 1
         self._bytes += request.bytes_read
         if request.calls:
@@ -301,7 +301,7 @@ class LocalSession(Session):
         request.on_done(request)
 
     def confirm_later(self, read: _Read) -> None:
-        """The cache has kept it by its count of now; on the event loop."""
+        """Checks later whether the cache has kept what was read; on the event loop."""
         self._unconfirmed.append(read)
         if self._confirming is None:
             self._confirming = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._confirm)
@@ -331,7 +331,7 @@ class LocalSession(Session):
 
     @property
     def stuck_threads(self) -> int:
-        """Threads that wait for a file system that does not answer."""
+        """Threads that are waiting for a file system that does not answer."""
         return self._pool.stuck
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The kernel's table of mounts, and where ours go. No call in here mounts anything."""
+"""The kernel's mount table, and the places of our mounts. Nothing in here mounts anything."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class TableEntry:
 
 
 def unescape(field: bytes) -> bytes:
-    r"""The bytes of a field: space, tab, newline and backslash are written as ``\ooo``."""
+    r"""The bytes of a field, in which space, tab, newline and backslash are written as ``\ooo``."""
     return _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 255]), field)
 
 
 def parse_mountinfo(raw: bytes) -> list[TableEntry]:
-    """The table's entries, in the kernel's order; lines that make no sense are left out."""
+    """The table's entries in the kernel's order; invalid lines are left out."""
     entries: list[TableEntry] = []
     for line in raw.split(b"\n"):
         left, separator, right = line.partition(b" - ")
