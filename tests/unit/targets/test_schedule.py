@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import ConnectionLost, FileError, NfsStatusError
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.connection import ReadReply
+from cachewarmer.rpc.receiving import ReadReply
 from cachewarmer.targets.base import ReadRequest, Window
 from cachewarmer.targets.nfs3.schedule import MOST_JUKEBOX_SECONDS, ReadSchedule
 

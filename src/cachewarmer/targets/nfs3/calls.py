@@ -14,7 +14,7 @@ from typing import cast
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.connection import Event, Refusal, Reply
+from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest, SessionSnapshot, Window
 from cachewarmer.targets.nfs3.channels import Channels, address_failed

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias, cast
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, FileError
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.connection import Event, ReadReply, Refusal
+from cachewarmer.rpc.receiving import Event, ReadReply, Refusal
 from cachewarmer.targets.base import ReadRequest, Window
 from cachewarmer.targets.latency import LatencyHistogram, bucket
 from cachewarmer.targets.nfs3.requests import Reading
