@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout, own_resource_error
 from cachewarmer.paths import to_bytes
 
 _LOST_FACTOR = 2
@@ -96,8 +96,11 @@ class ThreadPool:
             elif self._lost >= self._size * _LOST_FACTOR:
                 refused = self._timeout()
             else:
-                (self._urgent if urgent else self._queue).append(operation)
-                self._staff()
+                queue = self._urgent if urgent else self._queue
+                queue.append(operation)
+                refused = self._staff()
+                if refused is not None:
+                    queue.remove(operation)
         if refused is not None:
             self._loop.call_soon(operation.finish, refused)
         elif self._watchdog is None:
@@ -121,14 +124,24 @@ class ThreadPool:
         for operation in ended:
             operation.finish(ConnectionLost("the session was closed", subject=to_bytes(self._subject)))
 
-    def _staff(self) -> None:
-        """Makes sure that a thread takes what was queued; the lock is held."""
+    def _staff(self) -> CacheWarmerError | None:
+        """Makes sure that a thread takes what was queued; the lock is held.
+
+        Where the machine gives no further thread, those that there are do the work. Returns the error where there is none.
+        """
         waiting = len(self._urgent) + len(self._queue)
         if self._idle:
             self._wanted.notify()
         if waiting > self._idle and self._threads < self._size:
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"cachewarmer {self._subject}", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, name=f"cachewarmer {self._subject}", daemon=True).start()
+            except (RuntimeError, MemoryError) as error:
+                if not self._threads:
+                    own = own_resource_error(error, doing="reading", subject=to_bytes(self._subject))
+                    return own or CacheWarmerError(str(error))
+            else:
+                self._threads += 1
+        return None
 
     def _work(self) -> None:
         while True:
