@@ -28,6 +28,7 @@ from cachewarmer.model import Transport, Wanted, WarmJob
 from cachewarmer.paths import to_text
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import Target, make_job, parse_target
+from cachewarmer.targets.mount.table import check_settings
 
 NO_FLEET = FleetChoice()
 MAX_RULES_BYTES = 1 << 20
@@ -35,8 +36,13 @@ MAX_RULES_BYTES = 1 << 20
 
 
 def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, service: Service | None = None) -> Settings:
-    """The settings file, with what the command line says on top."""
+    """The settings file, with what the command line says on top.
+
+    Raises:
+        ConfigError: it can't be read, or a setting does not make sense.
+    """
     loaded = load_settings()
+    check_settings(loaded.mount)
     nfs, lease = loaded.nfs, loaded.lease
     if reading is not None:
         nfs = replace(

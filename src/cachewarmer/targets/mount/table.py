@@ -127,11 +127,23 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
     ):
         if value:
             options.append(f"{name}={value}")
-    options += [one.strip() for one in settings.options.split(",") if one.strip()]
-    for one in options:
+    check_settings(settings)
+    return ",".join([*options, *_further(settings)])
+
+
+def check_settings(settings: MountSettings) -> None:
+    """Finds out at the start what no mount could be made with.
+
+    Raises:
+        ConfigError: an option of the configuration could be taken for something else.
+    """
+    for one in (f"vers={settings.vers}", f"sec={settings.sec}", *_further(settings)):
         if not _OPTION.fullmatch(one):
             raise ConfigError(f"[mount]: {one!r} can't be a mount option")
-    return ",".join(options)
+
+
+def _further(settings: MountSettings) -> list[str]:
+    return [one.strip() for one in settings.options.split(",") if one.strip()]
 
 
 def _server(mount: Mount) -> str:
