@@ -43,6 +43,16 @@ class NfsSettings:
     """First wait after NFS3ERR_JUKEBOX; doubles up to 30 s."""
     jukebox_limit_seconds: float = 600.0
     """How long one file may answer NFS3ERR_JUKEBOX before it counts as failed."""
+    stale_limit_seconds: float = 30.0
+    """How long handles may be stale, fresh ones too, before what they stand for counts as failed."""
+    directory_entries: int = 50_000_000
+    """Maximum number of entries of one directory; 0: no maximum."""
+    directory_seconds: float = 14_400.0
+    """How long the listing of one directory may take; 0: as long as it likes."""
+    mount_tries: int = 16
+    """Maximum number of MNT calls to find an export by."""
+    mount_seconds: float = 60.0
+    """How long finding the export may take."""
     sessions: int = 64
     """Maximum number of sessions kept open at once, one for each address, export and uid."""
     idle_seconds: float = 60.0

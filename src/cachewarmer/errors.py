@@ -169,6 +169,10 @@ class RpcRefused(CacheWarmerError):
     """The server understood the call and refused it (RFC 5531 section 9: MSG_DENIED, PROG_UNAVAIL, …)."""
 
 
+class ProcedureUnavailable(RpcRefused):
+    """PROC_UNAVAIL (RFC 5531 section 9): the server has the program and not this procedure."""
+
+
 class MountError(CacheWarmerError):
     """The server would not let us mount an export, or the export is not there."""
 

@@ -233,24 +233,26 @@ class Calls:
     # -- readings set aside ----------------------------------------------------------------------------------------
 
     def _start_resolving(self, unresolved: Unresolved) -> None:
-        task = asyncio.ensure_future(self._resolve_handle(*unresolved))
+        task = asyncio.ensure_future(self._resolve_handle(unresolved))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _resolve_handle(self, reading: Reading, known_bad: bool) -> None:
-        reading.resolved += 1
+    async def _resolve_handle(self, unresolved: Unresolved) -> None:
+        reading, known_bad, seconds = unresolved
         failure: CacheWarmerError | None = None
         try:
+            await asyncio.sleep(seconds)
             reading.request.handle = await self._resolve(reading.request.path, known_bad)
         except CacheWarmerError as error:
             failure = error
         except asyncio.CancelledError:
             failure = self._closing()
-        self._take_back(reading, failure)
+        if self.reads.resolved(reading, failure):
+            self._wake()
 
-    def _take_back(self, reading: Reading, error: CacheWarmerError | None = None) -> None:
-        """A reading that was set aside goes on."""
-        if self.reads.take_back(reading, error):
+    def _take_back(self, reading: Reading) -> None:
+        """A reading that waited for the server's sake goes on."""
+        if self.reads.take_back(reading):
             self._wake()
 
     # -- connections -----------------------------------------------------------------------------------------------
