@@ -36,7 +36,11 @@ MAX_RULES_BYTES = 1 << 20
 
 
 def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, service: Service | None = None) -> Settings:
-    """The settings file, with what the command line says on top."""
+    """The settings file, with what the command line says on top.
+
+    Raises:
+        ConfigError: it can't be read, or a setting does not make sense.
+    """
     loaded = load_settings()
     nfs, lease = loaded.nfs, loaded.lease
     if reading is not None:

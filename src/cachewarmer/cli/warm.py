@@ -54,18 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse(chosen: argparse.Namespace) -> WarmOptions:
     """Makes the options."""
-    if chosen.resume is None and not chosen.targets:
+    targets, resume = tuple(chosen.targets), chosen.resume
+    if resume and not resume.isalnum():  # no id: the TARGET stands behind --resume
+        targets, resume = (*targets, resume), ""
+    if resume is None and not targets:
         raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
-    if chosen.resume and chosen.targets:
+    if resume and targets:
         raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
     return WarmOptions(
-        targets=tuple(chosen.targets),
+        targets=targets,
         selection=options.selection(chosen),
         reading=options.reading(chosen),
         broker=options.broker(chosen),
         output=options.output(chosen),
         processes=chosen.processes,
-        resume=chosen.resume,
+        resume=resume,
     )
 
 

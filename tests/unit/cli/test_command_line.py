@@ -83,6 +83,8 @@ READING = Reading(window=8, connections=3, patience=120.0)
             ),
         ),
         (["warm", "--resume"], WarmOptions(resume="")),
+        (["warm", "a:/b", "--resume"], WarmOptions(targets=("a:/b",), resume="")),
+        (["warm", "--resume", "a:/b"], WarmOptions(targets=("a:/b",), resume="")),
         (["warm", "--resume", "j1", "--json"], WarmOptions(resume="j1", output=Output(json=True))),
         (
             ["scan", "/a", *EVERY_SELECTION, "--window", "8", "--connections=3", "--patience=120", "--verbose"],
