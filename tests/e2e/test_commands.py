@@ -109,7 +109,7 @@ def test_an_unreadable_file_is_counted_and_the_exit_code_says_so(nfs_server, exp
         (["warm", "nfs://no-such-host.invalid/x"], 1, "no-such-host.invalid"),
         (["warm", "/no/such/directory"], 1, "/no/such/directory"),
         (["warm", "/tmp", "--include", "["], 2, "["),
-        (["status", "nojob"], 1, "nojob"),
+        (["status", "nojob"], 1, "no job was ever submitted"),
         (["status", "--broker", "redis://x"], 2, "redis"),
     ],
 )
