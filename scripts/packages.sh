@@ -9,9 +9,8 @@ for group in "$@"; do
   case $group in
     nfs) want ganesha.nfsd nfs-ganesha nfs-ganesha-vfs; want rpcbind rpcbind; want nfs-cat libnfs-utils ;;
     node) want node nodejs; want npm npm ;;
-    bundle) want objdump binutils
-      /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-      compgen -G '/usr/lib/*/libpython3.*.so.1.0' >/dev/null || missing+=(python3-dev) ;;
+    bundle) want objdump binutils; want make make; want tclsh tcl; want dpkg-source dpkg-dev; want perl perl
+      /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;
     deploy) want debootstrap debootstrap; want systemd-nspawn systemd-container; want ssh openssh-client
       want shellcheck shellcheck; want systemd-analyze systemd ;;
     cloud) want cloud-init cloud-init; want unshare util-linux; want openssl openssl; want shellcheck shellcheck ;;

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 
 from cachewarmer.config import Settings
 from cachewarmer.errors import CacheWarmerError, FileVanished
-from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Mount, Page, ReadRequest, Session
+from cachewarmer.targets.base import (
+    DirectoryEntry,
+    EntryError,
+    FileKind,
+    Mount,
+    Page,
+    ReadRequest,
+    Session,
+    SessionSnapshot,
+    Window,
+)
 
 Tree = Mapping[bytes, "int | Tree | CacheWarmerError | FileKind"]
 
@@ -24,6 +34,7 @@ class MemorySession(Session):
         self.reads: list[tuple[bytes, int, int]] = []
         self.read_errors: dict[bytes, CacheWarmerError] = {}
         self.queued = 0
+        self.window = Window(calls=16, bytes=1 << 26)
         self.held: list[ReadRequest] | None = None
         self.closed = False
         self.down: CacheWarmerError | None = None
@@ -99,9 +110,14 @@ class MemorySession(Session):
             request.calls = 1 if request.bytes_read else 0
         request.on_done(request)
 
-    @property
-    def queued_reads(self) -> int:
-        return self.queued
+    def snapshot(self) -> SessionSnapshot:
+        return SessionSnapshot(
+            calls={"READ": len(self.reads)},
+            window_calls=self.window.calls,
+            in_flight=self.queued,
+            waiting=self.queued,
+            bytes=sum(stop - start for _, start, stop in self.reads),
+        )
 
     async def close(self) -> None:
         self.closed = True

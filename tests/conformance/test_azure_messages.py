@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from cachewarmer.errors import BrokerError
-from cachewarmer.model import FileEntry, JobState, WorkItem
+from cachewarmer.model import Access, FileEntry, JobState, WorkItem
 from tests.conformance.labs import AzuriteLab, a_job, claim_some, finish_scan, items_of, receipt, scanning_job
 
 JOB = (
@@ -39,7 +39,7 @@ async def test_a_job_put_on_the_queue_by_hand_gets_an_id(azure, encode):
     broker = await azure.broker()
     await azure.post("job", encode(JOB))
     first = await broker.claim_job(60)
-    assert first.job.mount_addresses == ("10.0.1.7", "10.0.1.8", "10.0.1.9")
+    assert first.job.access.addresses == ("10.0.1.7", "10.0.1.8", "10.0.1.9")
     assert first.job.job_id
     assert (await broker.status(first.job.job_id)).state is JobState.QUEUED
     await broker.release_job(first)
@@ -111,7 +111,7 @@ async def test_handles_are_left_out_where_a_message_would_grow_too_long(azure):
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
     files = tuple(FileEntry(f"file{number:05}", 10, os.urandom(60)) for number in range(1500))
-    await broker.publish([WorkItem(mount_addresses=("a",), job_id=job_id, path="/x", files=files)])
+    await broker.publish([WorkItem(access=Access(addresses=("a",)), job_id=job_id, path="/x", files=files)])
     (lease,) = await claim_some(broker, azure, 1)
     assert [entry.path for entry in lease.item.files] == [entry.path for entry in files]
     assert 0 < sum(1 for entry in lease.item.files if entry.handle) < 1500

@@ -22,8 +22,9 @@ from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.manager import Manager
-from cachewarmer.model import JobState, WarmJob, new_job_id
+from cachewarmer.model import Access, JobState, WarmJob, new_job_id
 from cachewarmer.submitter import submit
+from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.conformance.labs import AzuriteLab, PostgresLab
 from tests.memory import MemorySession, opener
@@ -170,11 +171,11 @@ async def warm_with(make_handle, fault):
     session = SlowSession(TREE, "a", delay=0.01)
     eye = await make_handle()
     stop = asyncio.Event()
-    job = WarmJob(mount_addresses=("a",), warm_path="/", job_id=new_job_id())
+    job = WarmJob(access=Access(addresses=("a",)), warm_path="/", job_id=new_job_id())
     running = [
         asyncio.create_task(
             persistently(
-                lambda broker: Manager(broker, SETTINGS, opener=opener(session), jobs_at_once=2),
+                lambda broker: Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), jobs_at_once=2),
                 make_handle,
                 fault,
                 stop,
@@ -182,7 +183,7 @@ async def warm_with(make_handle, fault):
         )
     ]
     for _ in range(2):
-        make = lambda broker: Worker(broker, SETTINGS, name=new_job_id(), opener=opener(session))  # noqa: E731
+        make = lambda broker: Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name=new_job_id())  # noqa: E731
         running.append(asyncio.create_task(persistently(make, make_handle, fault, stop)))
     try:
         async with asyncio.timeout(HANG_SECONDS):

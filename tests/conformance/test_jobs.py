@@ -6,17 +6,17 @@ import pytest
 
 from cachewarmer.broker.base import Backlog
 from cachewarmer.errors import BrokerError, InvalidTransition, LeaseLost, UnknownJob
-from cachewarmer.model import JobState, PathError, ScanTotals
+from cachewarmer.model import JobState, PathError, ScanTotals, Wanted
 from tests.conformance.labs import a_job, claim_all, claim_some, finish_scan, give_up, items_of, receipt, scanning_job
 
 
 async def test_a_submitted_job_is_queued_and_known(lab):
     """Submitting gives an id, and the status has the job as it was posted, queued, with nothing counted."""
     broker = await lab.broker()
-    job_id = await broker.submit(a_job(name="shot 42", uid=1000, exclusion=("*.tmp",)))
+    job_id = await broker.submit(a_job(name="shot 42", wanted=Wanted(exclude=("*.tmp",))))
     status = await broker.status(job_id)
     assert (status.state, status.job.job_id, status.job.name) == (JobState.QUEUED, job_id, "shot 42")
-    assert (status.job.uid, status.job.exclusion) == (1000, ("*.tmp",))
+    assert (status.job.name, status.job.wanted.exclude) == ("shot 42", ("*.tmp",))
     assert status.submitted_at > 0
     assert status.started_at == status.finished_at == 0
     assert not status.tallies

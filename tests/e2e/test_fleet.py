@@ -224,7 +224,7 @@ SAID = {
     "throttling": (throttled, r"Azure Resource Manager has had too many requests: asking again in 1 s", True),
     "no metadata service": (
         no_metadata,
-        r"fleet \S+ can't be seen: where the workers go is not known: no instance metadata service answers at .*; else set .*",
+        r"where the workers go is not known: no instance metadata service answers at .*; else set .*",
         False,
     ),
     "a missing role": (

@@ -13,6 +13,8 @@ from cachewarmer.config import LeaseSettings, Settings
 from cachewarmer.manager import Manager
 from cachewarmer.submitter import submit
 from cachewarmer.target import make_job, parse_target
+from cachewarmer.targets import open_session
+from cachewarmer.targets.pool import SessionPool
 from cachewarmer.testing import Faults, ScriptedServer
 from tests.azure_standin.one_vm import one_vm
 
@@ -34,7 +36,7 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
     ):
         await submit(broker, make_job(parse_target(server.url()), transport="nfs"))
         stop = asyncio.Event()
-        managing = asyncio.create_task(Manager(broker, Settings()).run(stop))
+        managing = asyncio.create_task(Manager(broker, Settings(), SessionPool(Settings(), open_session)).run(stop))
         environment = os.environ | {
             "AZURE_STORAGE_CONNECTION_STRING": azurite_connection,
             "CACHEWARMER_CONFIG": str(config),

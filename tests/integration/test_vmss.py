@@ -111,12 +111,8 @@ async def test_a_uniform_set_does_not_over_provision(cloud):
     assert body["properties"]["overprovision"] is False
 
 
-async def test_a_key_only_when_it_is_asked_for(cloud):
-    """Then no identity is needed."""
-    cloud.arm.others[f"{PROVIDERS}/Microsoft.Compute/virtualMachines/manager"].pop("identity")
-    async with opened() as fleet:
-        with pytest.raises(FleetError, match=r"has no user-assigned identity; set \[fleet\.vmss\] identity"):
-            await fleet.create(1)
+async def test_a_key_that_the_settings_give_is_used_whatever_else_there_is(cloud):
+    """And then no identity is given away."""
     async with opened(worker_key="c2VjcmV0") as fleet:
         await fleet.create(1)
     assert "STORAGE_KEY=c2VjcmV0\n" in custom_data(cloud)[1]
@@ -155,13 +151,16 @@ async def test_images(cloud, given):
         await seen(fleet, lambda size: size.running == 1)
 
 
-@pytest.mark.parametrize("more", [{}, {"ssh_public_key": ""}])
-async def test_a_password(cloud, more):
-    """Beside a key, or in its place; it is shown to nobody afterwards."""
-    async with opened(password="Correct-Horse-7", **more) as fleet:
+@pytest.mark.parametrize("key", [True, False])
+async def test_a_password(cloud, key):
+    """It lets somebody in only where there is no key, and is shown to nobody afterwards."""
+    async with opened(password="Correct-Horse-7", **({} if key else {"ssh_public_key": ""})) as fleet:
         await fleet.create(1)
         await seen(fleet, lambda size: size.running == 1)
         assert "Correct-Horse-7" not in repr(fleet) + repr(fleet._settings)
+    os = asked(cloud, "PUT")[0]["properties"]["virtualMachineProfile"]["osProfile"]
+    assert os["linuxConfiguration"]["disablePasswordAuthentication"] is key
+    assert ("adminPassword" in os) is not key
 
 
 # -- what is there already ---------------------------------------------------------------------------------------------
@@ -374,7 +373,7 @@ async def test_nobody_to_sign_in_as(cloud):
         with pytest.raises(FleetError) as caught:
             await fleet.observe()
     assert str(caught.value) == (
-        "looking at the manager's own VM manager: no way to sign in to Azure worked: give the manager's VM a managed "
+        f"looking at scale set {fleet.name}: no way to sign in to Azure worked: give the manager's VM a managed "
         "identity (AZURE_CLIENT_ID names one of several), or run `az login`"
     )
 
@@ -395,7 +394,7 @@ async def test_the_identity_that_the_environment_names_is_the_workers_too(cloud,
         with pytest.raises(
             FleetError, match=r"the manager's VM has 2 user-assigned identities; set \[fleet\.vmss\] identity"
         ):
-            await fleet.observe()
+            await fleet.check()
 
 
 async def test_azure_cannot_be_reached(cloud, monkeypatch):
@@ -462,7 +461,7 @@ async def test_the_documented_role_is_what_is_asked_for(cloud):
             await fleet.create(2)
             await seen(fleet, lambda size: size.running == 2)
             await fleet.delete()
-    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL).group(1)
+    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/fleet.md").read_text(), re.DOTALL).group(1)
     assert json.loads(documented)["Actions"] == sorted(cloud.arm.used)
 
 

@@ -112,7 +112,7 @@ class Call:
                 if number == ATTEMPTS or not is_transient(error):
                     raise
                 pause = max(_retry_after(error), random.uniform(wait / 2, wait))
-                log.info("%s: %s; again in %.1f s", self.what, error_code(error), pause)
+                log.debug("%s: %s; again in %.1f s", self.what, error_code(error), pause)
             await asyncio.sleep(pause)
             wait = min(MOST_WAIT_SECONDS, wait * 2)
         raise AssertionError("unreachable")

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +17,17 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
 from cachewarmer.errors import DamagedRecord, InvalidMessage
-from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, Receipt, ScanTotals, SlowPath, Tally, WorkItem, item_id
+from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, Receipt, ScanTotals, SlowPath, Tally, WorkItem
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
 log = logging.getLogger(__name__)
 
 DAMAGED_NAMED = 100
 """Damaged rows that are named in one process at most."""
-ROW_BORDER = b'"],["'
-"""Between two rows of a packed list of files."""
+ROW_BORDER = re.compile(rb'[A-Za-z0-9+/="]"\],\["')
+"""Between two rows of a packed list of files: the end of a handle, and the beginning of the next path. Within a path, a
+quote has a backslash before it, and the quote that begins one has a bracket."""
+LONGEST_BORDER = 6
 COUNTED_BYTES = 64 * 1024
 """Inflated at a time while the rows of a list are counted."""
 POISON_FILES_NAMED = 5
@@ -66,6 +69,13 @@ class Standing:
         if totals.finished and self.state is JobState.SCANNING:
             return changed.moved_to(JobState.WARMING, "", now)
         return changed
+
+    def revived(self) -> Self | None:
+        """Where a job that failed goes on; None: it has not failed."""
+        if self.state is not JobState.FAILED:
+            return None
+        state = JobState.WARMING if self.scan.finished else JobState.SCANNING
+        return replace(self, state=state, reason="", finished_at=0.0)
 
     def scanned_again(self) -> Self | None:
         """Back at the beginning of its scan, because it was stranded; None if that was done before, or may not be.
@@ -165,18 +175,12 @@ def add_all(tally: Tally, receipts: Sequence[Receipt]) -> Tally:
 
 def with_id(item: WorkItem) -> WorkItem:
     """The item with an id: its own, or one made from all that says what it is, so that a repeat has the same."""
-    if item.item_id:
-        return item
-    listed = "" if item.files is None else "\0".join(entry.path for entry in item.files)
-    chosen = (item.start_file_filter, item.end_file_filter) if item.apply_filter else ("", "")
-    filters = dump([item.inclusion, item.exclusion, item.max_file_bytes])
-    made = item_id(item.job_id, item.path, item.start, item.stop, *chosen, filters, item.export_path, listed)
-    return replace(item, item_id=made)
+    return item if item.item_id else item.with_content_id()
 
 
 def poison_sample(item: WorkItem, reason: str) -> tuple[PathError, ...]:
     """What the error sample of a job says of an item that was given up."""
-    base = f"{item.export_path.rstrip('/')}/{item.path.strip('/')}"
+    base = f"{item.access.export.rstrip('/')}/{item.path.strip('/')}"
     if not item.files or len(item.files) == 1:
         name = item.files[0].path if item.files else ""
         return (PathError(f"{base.rstrip('/')}/{name}" if name else base, reason),)
@@ -203,19 +207,19 @@ def envelope(text: str) -> Envelope:
     Raises:
         InvalidMessage: it is not a JSON object. A list that can't be read counts as one file.
     """
-    values = load_object(text)
-    lists = {key: values.pop(key) for key in list(values) if key.lower() in ("files", "filesdeflated")}
+    read = load_object(text)
+    lists = [read.remove(key) for key in ("Files", "FilesDeflated")]
     count = 1
-    for value in lists.values():
+    for value in lists:
         if isinstance(value, list):
             count = len(value)
         elif isinstance(value, str):
             count = _count_deflated(value)
-    return Envelope(dump_object(values), min(count, MOST_FILES))
+    return Envelope(dump_object(read.values), min(count, MOST_FILES))
 
 
 def _count_deflated(text: str) -> int:
-    """The rows of a deflated list, by what stands between two rows: a quote within a name is always escaped."""
+    """The rows of a deflated list, by what stands between two rows."""
     inflater = zlib.decompressobj()
     count, end = 1, b""
     try:
@@ -226,8 +230,8 @@ def _count_deflated(text: str) -> int:
             if not part:
                 break
             seen += len(part)
-            count += (end + part).count(ROW_BORDER)
-            end = part[1 - len(ROW_BORDER) :]
+            count += len(ROW_BORDER.findall(end + part))
+            end = (end + part)[1 - LONGEST_BORDER :]
     except (binascii.Error, zlib.error, ValueError):
         return 1
     return count

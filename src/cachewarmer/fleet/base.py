@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -81,6 +82,8 @@ class WorkerLaunch:
     """The script that makes a machine a worker: its path below the export."""
     bootstrap_mount_options: str = ""
     """Further options for mount(8) of the export, separated by commas."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the bootstrap script is given beside these, for machines that start empty."""
     local_options: tuple[str, ...] = ()
     """Further options of ``cachewarmer worker``, for workers that are started on this machine."""
 
@@ -99,6 +102,14 @@ class Fleet(ABC):
     """What it is called at its provider."""
     outlives_manager: bool = True
     """Whether the machines stay when this process ends."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Looks whether machines could be made, before there is work for them, and changes nothing.
+
+        Raises:
+            FleetError: they can't, as things are; it says what has to be mended.
+        """
 
     @abstractmethod
     async def observe(self) -> FleetSize:

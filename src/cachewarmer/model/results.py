@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError, Failure, one_line
 from cachewarmer.model.jobs import JobState, WarmJob
+from cachewarmer.model.report import Report
 
 ERROR_SAMPLE = 100
 """How many failed paths a status report names at most."""
@@ -231,48 +232,4 @@ class JobStatus:
 
     def report(self, now: float) -> dict[str, Any]:
         """The JSON object of ``warm``, ``status`` and ``submit --wait``; ``now`` in Unix seconds."""
-        files, read, seconds = self.total("files"), self.total("bytes"), self.seconds(now)
-        return {
-            "job": self.job.job_id,
-            "name": self.job.name,
-            "target": self.job.label,
-            "state": str(self.state),
-            "reason": str(self.failure),
-            "files": files,
-            "bytes": read,
-            "directories": self.scan.directories,
-            "failed_files": self.failed_files,
-            "failed_directories": self.scan.failed_directories,
-            "vanished_files": self.total("vanished_files"),
-            "changed_files": self.total("changed_files"),
-            "excluded_files": self.scan.excluded_files + self.total("excluded_files"),
-            "skipped_files": self.scan.skipped_files + self.total("skipped_files"),
-            "links": self.scan.links,
-            "hardlinks": self.scan.hardlinks,
-            "duplicates": self.scan.duplicates + self.scan.hardlinks,
-            "warnings": list(self.all_warnings),
-            "scanned_files": self.scan.files,
-            "scanned_bytes": self.scan.bytes,
-            "scan_finished": self.scan.finished,
-            "poisoned_items": self.poisoned_items,
-            "calls": self.total("calls"),
-            "seconds": round(seconds, 3),
-            "files_per_second": round(files / seconds, 3) if seconds else 0.0,
-            "bytes_per_second": round(read / seconds, 3) if seconds else 0.0,
-            "errors": [{"path": one.path, "error": one.error} for one in self.errors],
-            "slowest": [{"path": path, "seconds": round(took, 6)} for path, took in self.slowest],
-            "histogram": size_histogram(self.scan.histogram),
-            "workers": [
-                {"worker": tally.worker, "items": tally.items, "files": tally.files, "bytes": tally.bytes}
-                for tally in self.tallies
-            ],
-        }
-
-
-def size_histogram(counts: Sequence[int]) -> list[dict[str, int]]:
-    """The histogram in the form that reports use: files of ``from`` ≤ size < ``below`` bytes."""
-    return [
-        {"from": 1 << (bits - 1) if bits else 0, "below": 1 << bits, "files": count}
-        for bits, count in enumerate(counts)
-        if count
-    ]
+        return Report.of_job(self, now).document()

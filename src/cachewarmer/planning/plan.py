@@ -25,9 +25,9 @@ async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
     Raises:
         CacheWarmerError: none can be opened, or they don't agree on the export.
     """
-    addresses = job.mount_addresses or ("",)
+    addresses = job.access.addresses or ("",)
     results = await asyncio.gather(
-        *(pool.session(Mount.of(job, address, job.warm_path)) for address in addresses), return_exceptions=True
+        *(pool.session(Mount.of(job.access, address, job.warm_path)) for address in addresses), return_exceptions=True
     )
     sessions: list[Session] = []
     first_error: BaseException | None = None
@@ -67,7 +67,7 @@ async def scan_tree(
         CacheWarmerError: see ``Walker.walk``.
     """
     export = sessions[0].export
-    path = job.warm_path if job.export_path else below_export(job.full_path, export)
+    path = job.warm_path if job.access.export else below_export(job.full_path, export)
     walker = Walker(
         job,
         sessions,

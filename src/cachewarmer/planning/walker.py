@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, NfsStatusError, TransportError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.filters import FileFilter
+from cachewarmer.filters import DirectoryFilter, FileFilter
 from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.paths import to_bytes, to_text
 from cachewarmer.planning.chunker import Chunker
@@ -67,13 +67,7 @@ class Walker:
         self.counter = counter
         counter.base = export.rstrip("/")
         self.emit = emit
-        self.filter = FileFilter(
-            job.inclusion,
-            job.exclusion,
-            max_file_bytes=job.max_file_bytes,
-            min_file_bytes=job.min_file_bytes,
-            newer_than=job.newer_than,
-        )
+        self.filter = FileFilter.of(job.wanted, job.full_path)
         self._frontier = Frontier()
         self._listings = asyncio.Semaphore(settings.directories_in_flight)
         self._next_session = 0
@@ -91,6 +85,7 @@ class Walker:
         entry = await self._lookup(self.root)
         if entry.kind is FileKind.REGULAR:
             directory, _, name = self.root.rpartition(b"/")
+            self._root_skip = len(directory) + 1 if directory else 0
             chunker = self._chunker(self.sessions[0])
             await self._emit(self._files(chunker, directory, [entry._replace(name=name)]))
             await self._emit(list(chunker.flush()))
@@ -233,8 +228,8 @@ class Walker:
                         raise
                     known = set(listed)
                     page = await self._first_page(session, path, handle)
-        except BrokerError:
-            raise  # ``emit`` failed: the directory has no fault, and its items are not published
+        except (BrokerError, TransportError):
+            raise  # ``emit`` failed, or no address answers: the directory has no fault
         except FileVanished as error:
             if path == self.root:
                 raise
@@ -266,19 +261,18 @@ class Walker:
     def _files(self, chunker: Chunker, directory: bytes, entries: Sequence[DirectoryEntry]) -> list[WorkItem]:
         """Filters entries and packs the files that are wanted; counts what is neither file nor directory."""
         counter, wanted = self.counter, self.filter
+        names = self._names(directory)
         items: list[WorkItem] = []
         prefix = directory + b"/" if directory else b""
         most_name = MOST_PATH_BYTES - len(prefix)
-        for name, kind, size, mtime, handle in entries:
+        for name, kind, size, mtime, handle, _, _ in entries:
             if kind is FileKind.REGULAR:
                 if size > MOST_FILE_BYTES or len(name) > most_name:
                     too_long = f"a path of more than {MOST_PATH_BYTES} bytes"
                     what = too_long if len(name) > most_name else f"a file of {size} bytes"
                     counter.add_error(prefix + name, f"the server lists {what}, which can't be")
                     continue
-                if not wanted.wants_size(size, mtime) or (
-                    wanted.uses_names and not wanted.wants_name(self._below_root(prefix + name))
-                ):
+                if not wanted.wants_size(size, mtime) or (names is not None and not names.wants(to_text(name))):
                     counter.excluded_files += 1
                     continue
                 counter.add_file(directory, name, size)
@@ -289,14 +283,14 @@ class Walker:
 
     def _directories(self, parent: Directory, entries: Sequence[DirectoryEntry], below: list[Directory]) -> None:
         """Adds the subdirectories that are to be listed to ``below``: not what is excluded whole, nor a loop."""
-        wanted = self.filter
+        names = self._names(parent.path)
         prefix = parent.path + b"/" if parent.path else b""
         above = (*parent.above, hash(parent.handle)) if parent.handle else parent.above
-        for name, kind, _, _, handle in entries:
+        for name, kind, _, _, handle, _, _ in entries:
             if kind is not FileKind.DIRECTORY:
                 continue
             path = prefix + name
-            if wanted.uses_names and wanted.prunes(self._below_root(path)):
+            if names is not None and names.prunes(to_text(name)):
                 continue
             if handle and hash(handle) in above:
                 self.counter.add_error(path, "is one of the directories above it: the tree is a loop there")
@@ -305,8 +299,9 @@ class Walker:
             else:
                 below.append(Directory(path, handle, above))
 
-    def _below_root(self, path: bytes) -> str:
-        return to_text(path[self._root_skip :])
+    def _names(self, directory: bytes) -> DirectoryFilter | None:
+        """What the patterns say of the names in a directory; None if there are none."""
+        return self.filter.directory(to_text(directory[self._root_skip :])) if self.filter.uses_names else None
 
     def _chunker(self, session: Session) -> Chunker:
         return Chunker(self.job, self.settings, export=self.export, address=session.address)

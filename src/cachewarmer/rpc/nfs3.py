@@ -64,7 +64,7 @@ STATUS_NAMES = {
 }
 """``nfsstat3`` (RFC 1813 section 2.6)."""
 
-_FATTR = struct.Struct(">I16xQ40xII8x")
+_FATTR = struct.Struct(">I4xI8xQ24xQ8xII8x")
 
 
 class Attributes(NamedTuple):
@@ -76,6 +76,10 @@ class Attributes(NamedTuple):
     """Bytes."""
     mtime: float
     """Unix seconds."""
+    file_id: int
+    """``fileid``: the same for every name of one file of an export."""
+    links: int
+    """``nlink``: names of the file."""
 
 
 class Lookup(NamedTuple):
@@ -117,10 +121,10 @@ def decode_attributes(reply: Unpacker) -> Attributes:
     """
     start = reply.position
     reply.skip(FATTR_BYTES)
-    kind, size, seconds, nanoseconds = _FATTR.unpack_from(reply.data, start)
+    kind, links, size, file_id, seconds, nanoseconds = _FATTR.unpack_from(reply.data, start)
     if not 1 <= kind <= 7:
         raise RemoteProtocolError(f"the server sent file type {kind}")
-    return Attributes(kind, size, seconds + nanoseconds * 1e-9)
+    return Attributes(kind, size, seconds + nanoseconds * 1e-9, file_id, links)
 
 
 def decode_optional_attributes(reply: Unpacker) -> Attributes | None:

@@ -17,11 +17,10 @@ from cachewarmer.errors import (
     TransportError,
     UnknownHost,
 )
+from cachewarmer.rpc.nfs3 import PORT as NFS_PORT
 from cachewarmer.targets.base import Mount, Session
 
 log = logging.getLogger(__name__)
-
-NFS_PORT = 2049
 
 
 async def open_session(mount: Mount, settings: Settings) -> Session:

@@ -1,9 +1,7 @@
-"""The sessions of one process, and what is known about the addresses behind them.
+"""The sessions of one process: one for each mount, lent out, shared, and bounded in number.
 
 There is one pool in a process, made where the program is put together, and everything that lists or reads goes through
-it. It keeps one session for each mount, lends it out, closes sessions that nobody uses, and holds their number below a
-limit. It has one breaker for each address (see ``breaker``), shared by listing and reading: whoever meets a
-``TransportError`` tells the pool (``failed``), uses another address meanwhile (``usable``), or waits (``wait_until_up``).
+it: so the window of an address is one window, and what one stage finds out about an address (``reach``) holds for all.
 
 How a stage uses it::
 
@@ -24,25 +22,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Protocol, Self
 
 from cachewarmer.config import Settings
-from cachewarmer.errors import CacheWarmerError, OwnResourceError, TransportError
+from cachewarmer.errors import CacheWarmerError, NotAllowed, OwnResourceError, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.outage import OutageLog
 from cachewarmer.targets.base import Mount, Session
-from cachewarmer.targets.breaker import Breaker, Outage
+from cachewarmer.targets.breaker import Outage
+from cachewarmer.targets.policy import Check, Opener
+from cachewarmer.targets.reach import Addresses, Line, Place
 
 log = logging.getLogger(__name__)
 
-Opener = Callable[[Mount, Settings], Awaitable[Session]]
-Place = TypeVar("Place", Mount, Session)
-"""How a caller names an address: by what opens it, or by a session of it."""
 
 LOOK_SECONDS = 5.0
 """Between two looks at an address in use. One that has sent nothing since the last look is probed: a server that accepts
@@ -58,15 +53,6 @@ class SessionSource(Protocol):
         """Raises ``CacheWarmerError`` where it can't be opened."""
 
 
-class Endpoint(NamedTuple):
-    """What one breaker stands for: the mounts of one address that are reached in the same way."""
-
-    address: str
-    transport: str
-    nfs_port: int
-    mount_port: int
-
-
 @dataclass(eq=False, slots=True)
 class _Opened:
     """One session, opened or being opened."""
@@ -74,27 +60,18 @@ class _Opened:
     opening: asyncio.Task[Session]
     lent: int = 0
     used_at: float = 0.0
+    heard: object = None
+    """What the session had received at the last look."""
 
-
-@dataclass(eq=False)
-class _Line:
-    """An address: its breaker, its sessions, and the tasks that look after it."""
-
-    breaker: Breaker
-    log: OutageLog
-    up: asyncio.Event = field(default_factory=asyncio.Event)
-    sessions: dict[Mount, Session] = field(default_factory=dict)
-    mount: Mount | None = None
-    """A mount to open for a probe where there is no session."""
-    probing: asyncio.Task[None] | None = None
-    heard: dict[Session, object] = field(default_factory=dict)
-    """What each session had received at the last look."""
+    @property
+    def unused(self) -> bool:
+        return not self.lent and self.opening.done()
 
 
 class SessionPool:
     """See the module. ``opener`` is ``cachewarmer.targets.open_session`` except in tests.
 
-    ``announce`` off keeps outages out of the log: of several processes of one job, one tells of them.
+    ``check`` says whether a mount may be opened at all (``policy.check_of``). ``announce`` off keeps outages out of the log: of several processes of one job, one tells of them.
     """
 
     def __init__(
@@ -103,22 +80,28 @@ class SessionPool:
         opener: Opener,
         *,
         announce: bool = True,
+        check: Check | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self._opener = opener
-        self._announce = announce
+        self._check = check
         self._clock = clock
         self._opened: dict[Mount, _Opened] = {}
-        self._lines: dict[Endpoint, _Line] = {}
-        self._line_of: WeakKeyDictionary[Session, _Line] = WeakKeyDictionary()
+        self._addresses = Addresses(
+            settings.lease.patience_seconds,
+            probe=self._probe,
+            forget=self._close_all_of,
+            announce=announce,
+            clock=clock,
+        )
         self._returned = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._scope = PoolScope(self)
 
     def __repr__(self) -> str:
-        lent = sum(one.lent for one in self._opened.values())
-        return f"<SessionPool sessions={len(self._opened)} lent={lent} down={len(self.outages())}>"
+        lent = sum(one.lent for one in self._sessions)
+        return f"<SessionPool sessions={len(self._sessions)} lent={lent} down={len(self.outages())}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,6 +110,52 @@ class SessionPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    # -- what is up (see ``reach``) --------------------------------------------------------------------------------
+
+    def failed(self, place: Mount | Session, error: TransportError) -> None:
+        """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
+        self._addresses.failed(self._addresses.find(place), error)
+
+    def usable(self, place: Mount | Session) -> bool:
+        """Whether an address may be used now."""
+        return not self._addresses.find(place).breaker.is_open
+
+    async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
+        """The first of several addresses that is up; waits while all of them are down, as a hard mount would.
+
+        ``seconds``: how long all of them may have been down together; None: the patience of the settings, 0: for ever.
+
+        Raises:
+            TransportError: none has answered for so long; names an address and its problem.
+        """
+        return await self._addresses.wait_until_up(places, seconds)
+
+    def outages(self) -> tuple[Outage, ...]:
+        """The addresses that are down now: for showing how it goes."""
+        return self._addresses.outages()
+
+    @property
+    def reaches_nothing(self) -> bool:
+        """Whether every address that this process knows of is down: it had better take no work."""
+        return self._addresses.reaches_nothing
+
+    async def reach(self, mounts: Sequence[Mount]) -> float:
+        """Asks the addresses of a job whether they answer, and says for how many seconds none of them has; 0: one does."""
+        return await self._addresses.ask([self._addresses.line(mount) for mount in mounts if self._may_open(mount)])
+
+    def _may_open(self, mount: Mount) -> bool:
+        try:
+            if self._check is not None:
+                self._check(mount)
+        except NotAllowed:
+            return False
+        return True
+
+    def problems(self, mounts: Sequence[Mount]) -> list[str]:
+        """Why each of these addresses that is down can't be reached, each in one line."""
+        lines = (self._addresses.line(mount) for mount in mounts)
+        return [str(line.problem()) for line in lines if line.breaker.is_open]
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
@@ -160,29 +189,23 @@ class SessionPool:
 
         ``wait``: for another to be returned where the limit is reached. One who holds several must not wait.
         """
-        key, line = _key(mount), self._line(mount)
+        if self._check is not None:
+            self._check(mount)
+        line = self._addresses.line(mount)
         if line.breaker.is_open:
-            raise self._problem(line)
-        opened = self._opened.get(key)
-        while opened is None:
-            if await self._make_room() or not wait:
-                opened = self._opened.get(key)
-                if opened is None:
-                    opened = _Opened(asyncio.create_task(self._open(mount, line)))
-                    self._opened[key] = opened
-            else:
-                self._returned.clear()
-                await self._returned.wait()
-                opened = self._opened.get(key)
+            raise line.problem()
+        opened = await self._find_or_open(mount, line, wait=wait)
         opened.lent += 1
         try:
-            return await asyncio.shield(opened.opening)
+            session = await asyncio.shield(opened.opening)
         except BaseException as error:
             opened.lent -= 1
-            if isinstance(error, CacheWarmerError) and self._opened.get(key) is opened:
-                del self._opened[key]
+            if isinstance(error, CacheWarmerError):
+                self._forget(opened)
             self._returned.set()
             raise
+        self._share_window(line)
+        return session
 
     def give_back(self, mount: Mount) -> None:
         """Returns what ``borrow`` gave."""
@@ -190,208 +213,182 @@ class SessionPool:
         if opened is not None:
             opened.lent -= 1
             opened.used_at = self._clock()
+            self._share_window(self._addresses.line(mount))
         self._returned.set()
 
-    async def _open(self, mount: Mount, line: _Line) -> Session:
+    async def _find_or_open(self, mount: Mount, line: Line, *, wait: bool) -> _Opened:
+        key = _key(mount)
+        while True:
+            opened = self._opened.get(key)
+            if opened is not None:
+                return opened
+            has_room = await self._make_room() or not wait
+            if key in self._opened:
+                continue
+            if has_room:
+                opened = self._opened[key] = _Opened(asyncio.create_task(self._open(mount, line)))
+                opened.opening.add_done_callback(lambda opening: self._also_known_as(mount, opening))
+                return opened
+            self._returned.clear()
+            await self._returned.wait()
+
+    def _also_known_as(self, mount: Mount, opening: asyncio.Task[Session]) -> None:
+        """Whoever asks for the export that was found from the server's list gets the same session."""
+        opened = self._opened.get(_key(mount))
+        if opened is None or opening.cancelled() or opening.exception() is not None:
+            return
+        self._opened.setdefault(replace(mount, path="", export=opening.result().export), opened)
+
+    async def _open(self, mount: Mount, line: Line) -> Session:
         line.mount = mount
         try:
             try:
                 session = await self._opener(mount, self.settings)
             except OwnResourceError:
-                if not await self._close_unused(0.0):
+                if not await self._close_all_unused():
                     raise
                 session = await self._opener(mount, self.settings)
         except TransportError as error:
-            self._fail(line, str(error))
+            self._addresses.failed(line, error)
             raise
-        line.sessions[_key(mount)] = session
-        self._line_of[session] = line
+        self._addresses.add(line, session)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_after())
         return session
 
-    async def _make_room(self) -> bool:
-        """Whether one more session may be opened; closes the one that was unused for longest, if it must."""
-        while len(self._opened) >= max(1, self.settings.nfs.sessions):
-            unused = [(one.used_at, key) for key, one in self._opened.items() if not one.lent and one.opening.done()]
-            if not unused:
-                return False
-            await self._close(min(unused, key=lambda one: one[0])[1])
-        return True
+    # -- the window ------------------------------------------------------------------------------------------------
 
-    async def _close_unused(self, seconds: float) -> int:
-        """Closes sessions that nobody has used for so long; how many."""
-        before = self._clock() - seconds
-        keys = [
-            key for key, one in self._opened.items() if not one.lent and one.opening.done() and one.used_at <= before
-        ]
-        for key in keys:
-            await self._close(key)
-        return len(keys)
+    def set_window(self, calls: int) -> None:
+        """Changes how many calls this process may have in flight at each address."""
+        nfs = replace(self.settings.nfs, window_calls=max(1, calls))
+        self.settings = replace(self.settings, nfs=nfs)
+        for line in self._addresses.lines:
+            self._share_window(line)
 
-    async def _close(self, key: Mount) -> None:
-        opened = self._opened.pop(key)
-        line = self._line(key)
-        session = line.sessions.pop(key, None)
-        self._returned.set()
-        if not opened.opening.cancelled() and opened.opening.exception() is None and session is not None:
-            line.heard.pop(session, None)
-            await session.close()
+    def _share_window(self, line: Line) -> None:
+        """One window an address: where several sessions of it are in use (other exports, other uids), each has a part."""
+        if len(line.sessions) == 1:
+            line.sessions[0].set_window(self.settings.nfs.window_calls)
+            return
+        in_use = {one.opening.result() for one in self._sessions if one.lent and _is_open(one)}
+        lent = [session for session in line.sessions if session in in_use]
+        for number, session in enumerate(lent):
+            session.set_window(max(1, (self.settings.nfs.window_calls + number) // len(lent)))
 
-    # -- what is up ------------------------------------------------------------------------------------------------
-
-    def failed(self, place: Mount | Session, error: TransportError) -> None:
-        """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
-        self._fail(self._find(place), str(error))
-
-    def usable(self, place: Mount | Session) -> bool:
-        """Whether an address may be used now."""
-        return not self._find(place).breaker.is_open
-
-    async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
-        """The first of several addresses that is up; waits while all of them are down, as a hard mount would.
-
-        ``seconds``: how long all of them may have been down together; None: the patience of the settings, 0: for ever.
-
-        Raises:
-            TransportError: none has answered for so long; names an address and its problem.
-        """
-        patience = self.settings.lease.patience_seconds if seconds is None else seconds
-        lines = [self._find(place) for place in places]
-        while True:
-            for place, line in zip(places, lines, strict=True):
-                if not line.breaker.is_open:
-                    return place
-            outages = [line.breaker.outage for line in lines]
-            down_since = max(one.since for one in outages if one is not None)
-            left = down_since + patience - self._clock() if patience else None
-            if left is not None and left <= 0:
-                raise self._problem(max(lines, key=lambda line: line.breaker.address), patience)
-            waits = [asyncio.ensure_future(line.up.wait()) for line in lines]
-            try:
-                await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await end_tasks(*waits)
-
-    def outages(self) -> tuple[Outage, ...]:
-        """The addresses that are down now: for showing how it goes."""
-        found = (line.breaker.outage for line in self._lines.values())
-        return tuple(one for one in found if one is not None)
+    # -- closing ---------------------------------------------------------------------------------------------------
 
     @property
-    def reaches_nothing(self) -> bool:
-        """Whether every address that this process knows of is down: it had better take no work."""
-        return bool(self._lines) and all(line.breaker.is_open for line in self._lines.values())
+    def _sessions(self) -> set[_Opened]:
+        """Each once, whatever mounts it is known by."""
+        return set(self._opened.values())
 
-    async def reach(self, mounts: Sequence[Mount]) -> float:
-        """Asks the addresses of a job whether they answer, and says for how many seconds none of them has; 0: one does."""
-        await asyncio.gather(*(self._ask(mount) for mount in mounts if self.usable(mount)))
-        outages = [self._line(mount).breaker.outage for mount in mounts]
-        since = [one.since for one in outages if one is not None]
-        return self._clock() - max(since) if since and len(since) == len(mounts) else 0.0
+    async def _make_room(self) -> bool:
+        """Whether one more session may be opened; closes the one that was unused for longest, if it must."""
+        while len(self._sessions) >= max(1, self.settings.nfs.sessions):
+            unused = [one for one in self._sessions if one.unused]
+            if not unused:
+                return False
+            await self._close(min(unused, key=lambda one: one.used_at))
+        return True
 
-    def _line(self, mount: Mount) -> _Line:
-        endpoint = Endpoint(mount.address, mount.transport, mount.nfs_port, mount.mount_port)
-        line = self._lines.get(endpoint)
-        if line is None:
-            name = mount.address or "the files of this machine"
-            line = self._lines[endpoint] = _Line(Breaker(name), OutageLog(log, name, self._clock))
-            line.up.set()
-        return line
+    async def _close_unused(self, seconds: float) -> None:
+        """Closes sessions that nobody has used for so long."""
+        before = self._clock() - seconds
+        unused = [one for one in self._sessions if one.unused and one.used_at <= before and not self._is_down(one)]
+        for one in unused:
+            await self._close(one)
 
-    def _find(self, place: Mount | Session) -> _Line:
-        return self._line_of[place] if isinstance(place, Session) else self._line(place)
+    async def _close_all_unused(self) -> int:
+        """Closes all sessions that nobody uses, for what they hold of this process's descriptors; how many."""
+        unused = [one for one in self._sessions if one.unused]
+        for one in unused:
+            await self._close(one)
+        return len(unused)
 
-    def _problem(self, line: _Line, seconds: float = 0.0) -> TransportError:
-        outage = line.breaker.outage
-        problem = outage.problem if outage is not None else "no answer"
-        named = problem if line.breaker.address in problem else f"{line.breaker.address}: {problem}"
-        return TransportError(f"{named} (no answer for {seconds:.0f} s)" if seconds else named)
+    def _is_down(self, opened: _Opened) -> bool:
+        """Whether the address of a session is down: the session serves to probe it."""
+        return _is_open(opened) and self._addresses.find(opened.opening.result()).breaker.is_open
 
-    def _fail(self, line: _Line, problem: str) -> None:
-        if line.breaker.failed(self._clock(), problem):
-            line.up.clear()
-            self._tell(line, problem)
-            line.probing = asyncio.create_task(self._probe_until_up(line))
+    async def _close_all_of(self, line: Line) -> None:
+        for one in self._sessions:
+            if one.unused and _is_open(one) and one.opening.result() in line.sessions:
+                await self._close(one)
 
-    def _tell(self, line: _Line, problem: str) -> None:
-        if self._announce:
-            line.log.failed(problem)
+    def _forget(self, opened: _Opened) -> None:
+        self._opened = {key: one for key, one in self._opened.items() if one is not opened}
 
-    async def _probe_until_up(self, line: _Line) -> None:
-        breaker = line.breaker
-        while breaker.is_open:
-            await asyncio.sleep(breaker.probe_in(self._clock()))
-            try:
-                await self._probe(line)
-            except TransportError as error:
-                breaker.probe_failed(self._clock(), str(error))
-                self._tell(line, str(error))
-            else:
-                breaker.answered(self._clock())
-        line.up.set()
-        line.log.answered()
+    async def _close(self, opened: _Opened) -> None:
+        self._forget(opened)
+        self._returned.set()
+        if _is_open(opened):
+            session = opened.opening.result()
+            self._addresses.drop(session)
+            await session.close()
 
-    async def _probe(self, line: _Line) -> None:
+    # -- looking after them ----------------------------------------------------------------------------------------
+
+    async def _probe(self, line: Line) -> None:
         """Asks an address whether it answers: by one call of a session, or by opening one where there is none.
 
         Raises:
             TransportError: it does not. Any other answer, a refusal too, is one.
         """
-        session = next(iter(line.sessions.values()), None)
         try:
-            if session is not None:
-                async with asyncio.timeout(PROBE_SECONDS):
-                    await session.probe()
-            elif line.mount is not None:
-                session = await self._opener(line.mount, self.settings)
-                await session.close()
-        except TimeoutError as error:
-            raise TransportError(f"no answer within {PROBE_SECONDS:g} s") from error
+            try:
+                await self._probe_once(line)
+            except OwnResourceError:
+                if not await self._close_all_unused():
+                    raise
+                await self._probe_once(line)
         except TransportError:
             raise
         except CacheWarmerError as error:
             log.debug("%s answers: %s", line.breaker.address, error)
 
-    async def _ask(self, mount: Mount) -> None:
-        line = self._line(mount)
-        line.mount = line.mount or mount
+    async def _probe_once(self, line: Line) -> None:
+        if not line.sessions:
+            session = await self._opener(line.mount, self.settings)
+            await session.close()
+            return
         try:
-            await self._probe(line)
-        except TransportError as error:
-            self._fail(line, str(error))
-
-    # -- looking after them ----------------------------------------------------------------------------------------
+            async with asyncio.timeout(PROBE_SECONDS):
+                await line.sessions[0].probe()
+        except TimeoutError as error:
+            raise ReplyTimeout(f"no answer within {PROBE_SECONDS:g} s") from error
 
     async def _look_after(self) -> None:
         """Notices addresses that have fallen silent, and closes sessions that are not used any more."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self._close_unused(self.settings.nfs.idle_seconds)
-            await asyncio.gather(*(self._look_at(line) for line in list(self._lines.values())))
+            await asyncio.gather(*(self._look_at(line) for line in self._addresses.lines))
 
-    async def _look_at(self, line: _Line) -> None:
-        lent = [session for key, session in line.sessions.items() if self._opened[key].lent]
-        heard = {session: session.heard() for session in lent}
-        before, line.heard = line.heard, heard
-        if line.breaker.is_open or not any(before.get(session) == heard[session] for session in lent):
-            return
-        try:
-            await self._probe(line)
-        except TransportError as error:
-            if any(session.heard() != heard[session] for session in lent):
-                return  # it answers others: slow it may be, but it is not away
-            self._fail(line, str(error))
-            for session in lent:
-                session.interrupt(self._problem(line))
+    async def _look_at(self, line: Line) -> None:
+        lent = {one.opening.result(): one for one in self._sessions if one.lent and _is_open(one)}
+        silent: list[Session] = []
+        for session in line.sessions:
+            if session in lent:
+                heard, lent[session].heard = lent[session].heard, session.heard()
+                if heard == lent[session].heard:
+                    silent.append(session)
+        if silent and not line.breaker.is_open:
+            try:
+                await self._probe(line)
+            except TransportError as error:
+                if any(session.heard() != lent[session].heard for session in line.sessions if session in lent):
+                    return  # it answers others: slow it may be, but it is not away
+                self._addresses.failed(line, error)
+            else:
+                return
+        for session in silent:
+            session.interrupt(line.problem())
 
     async def close(self) -> None:
         """Closes all sessions. Idempotent."""
-        tasks = [line.probing for line in self._lines.values() if line.probing is not None]
+        await self._addresses.close()
         if self._looking is not None:
-            tasks.append(self._looking)
-        await end_tasks(*tasks)
-        opened, self._opened = list(self._opened.values()), {}
+            await end_tasks(self._looking)
+        opened, self._opened = self._sessions, {}
         for one in opened:
             if not one.opening.done():
                 one.opening.cancel()
@@ -432,3 +429,8 @@ class PoolScope:
 def _key(mount: Mount) -> Mount:
     """The session that a mount is read through: its path matters only where the export must be found by it."""
     return replace(mount, path="") if mount.export else mount
+
+
+def _is_open(opened: _Opened) -> bool:
+    opening = opened.opening
+    return opening.done() and not opening.cancelled() and opening.exception() is None

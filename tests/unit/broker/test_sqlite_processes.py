@@ -13,7 +13,7 @@ import pytest
 from cachewarmer.broker.sqlite import processes
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, JobState, Receipt, ScanTotals, Transport, WarmJob, WorkItem, item_id
 
 HEAD = """
 import asyncio, sys, os, signal
@@ -30,7 +30,7 @@ def start(body: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 async def publish(broker: SqliteBroker, count: int) -> str:
-    job = WarmJob(transport="local", warm_path="/x")
+    job = WarmJob(access=Access(transport=Transport.LOCAL), warm_path="/x")
     job_id = await broker.submit(job)
     await broker.set_state(job_id, JobState.SCANNING)
     await broker.publish([WorkItem(path=f"/{n}", job_id=job_id, item_id=item_id(job_id, n)) for n in range(count)])

@@ -4,7 +4,7 @@ import pytest
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import CacheWarmerError, FileVanished, NfsStatusError
-from cachewarmer.model import WarmJob
+from cachewarmer.model import Access, Wanted, WarmJob
 from cachewarmer.planning.chunker import MOST_RANGES
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import list_chunks
@@ -27,7 +27,7 @@ TREE = {
 
 
 async def scan(tree, *, sessions=None, root=b"", settings=SMALL, lines=None, **filters):
-    job = WarmJob(mount_addresses=("a",), job_id="j1", **filters)
+    job = WarmJob(access=Access(addresses=("a",)), wanted=Wanted(**filters), job_id="j1")
     counter = ScanCounter()
     items = []
 
@@ -93,7 +93,7 @@ async def test_handles_belong_to_the_address_of_the_item():
 
 async def test_filters_apply_in_directories_of_any_size():
     tree = {b"d": {b"f%d.%s" % (n, b"exr" if n % 2 else b"tmp"): n for n in range(20)}}
-    items, counter = await scan(tree, inclusion=("*.exr",), exclusion=("f1*",))
+    items, counter = await scan(tree, include=("*.exr",), exclude=("f1*",))
     assert all(path.endswith(".exr") for path in paths(items))
     assert counter.files == 4
     assert counter.excluded_files == 16
@@ -101,7 +101,7 @@ async def test_filters_apply_in_directories_of_any_size():
 
 async def test_an_excluded_tree_is_not_listed():
     tree = {b".snapshot": CacheWarmerError("listed"), b"a": {b"x": 1}}
-    items, counter = await scan(tree | {b".snapshot": {b"y": CacheWarmerError("listed")}}, exclusion=(".snapshot/**",))
+    items, counter = await scan(tree | {b".snapshot": {b"y": CacheWarmerError("listed")}}, exclude=(".snapshot/**",))
     assert paths(items) == ["a/x"]
     assert counter.failed_files == 0
 

@@ -121,11 +121,11 @@ async def test_a_failed_address_is_down_until_it_answers(pool, openings):
     """Nobody tries it meanwhile; the first answered probe brings it back."""
     async with pool.scope() as scope:
         session = await scope.session(A)
-        session.down = ConnectFailed("a: refused")
-        pool.failed(session, ConnectFailed("a: refused"))
+        session.down = ConnectFailed("refused", address="a")
+        pool.failed(session, ConnectFailed("refused", address="a"))
         assert not pool.usable(A)
         assert not pool.usable(session)
-        assert [(one.address, one.problem) for one in pool.outages()] == [("a", "a: refused")]
+        assert [(one.address, one.problem) for one in pool.outages()] == [("a", "refused")]
         assert pool.reaches_nothing
         with pytest.raises(TransportError, match="a: refused"):
             async with pool.lend(A):
@@ -138,7 +138,7 @@ async def test_a_failed_address_is_down_until_it_answers(pool, openings):
 
 
 async def test_an_address_that_was_never_opened_is_probed_by_opening_it(pool, openings):
-    openings.errors["a"] = ConnectFailed("a: refused")
+    openings.errors["a"] = ConnectFailed("refused", address="a")
     with pytest.raises(ConnectFailed):
         async with pool.lend(A):
             pass
@@ -149,7 +149,7 @@ async def test_an_address_that_was_never_opened_is_probed_by_opening_it(pool, op
 
 async def test_any_other_answer_than_silence_is_an_answer(pool, openings):
     """A server that refuses the export is there: whoever asks next is told of the refusal, not of an outage."""
-    openings.errors["a"] = ConnectFailed("a: refused")
+    openings.errors["a"] = ConnectFailed("refused", address="a")
     with pytest.raises(ConnectFailed):
         async with pool.lend(A):
             pass
@@ -161,7 +161,7 @@ async def test_any_other_answer_than_silence_is_an_answer(pool, openings):
 
 
 async def test_the_first_of_several_that_is_up_is_given(pool, openings):
-    openings.errors["a"] = ConnectFailed("a: refused")
+    openings.errors["a"] = ConnectFailed("refused", address="a")
     with pytest.raises(ConnectFailed):
         async with pool.lend(A):
             pass
@@ -171,7 +171,7 @@ async def test_the_first_of_several_that_is_up_is_given(pool, openings):
 
 async def test_patience_ends_with_the_address_and_its_problem(openings):
     """All addresses down for that long: one line that names one, why, and for how long."""
-    openings.errors = {"a": ConnectFailed("a: refused"), "b": ConnectFailed("b: refused")}
+    openings.errors = {"a": ConnectFailed("refused", address="a"), "b": ConnectFailed("refused", address="b")}
     async with SessionPool(settings(0.05), openings) as pool:
         for mount in (A, B):
             with pytest.raises(ConnectFailed):
@@ -189,7 +189,7 @@ async def test_a_silent_address_in_use_is_probed_and_interrupted(openings, monke
     interrupted = asyncio.Event()
     async with SessionPool(settings(), openings) as pool, pool.lend(A) as session:
         session.silent = True
-        session.down = TransportError("a: no reply")
+        session.down = TransportError("no reply", address="a")
         session.interrupt = lambda error: interrupted.set()
         await interrupted.wait()
         assert not pool.usable(A)
@@ -204,7 +204,7 @@ async def test_a_slow_address_is_not_interrupted(openings, monkeypatch):
         async def slow_probe():
             session.probes += 1
             session.reads.append((b"f", 0, 1))
-            raise TransportError("a: no reply")
+            raise TransportError("no reply", address="a")
 
         session.probe = slow_probe
         while session.probes < 3:
@@ -218,5 +218,38 @@ async def test_unused_sessions_are_closed_after_a_while(openings, monkeypatch):
         async with pool.lend(A) as session:
             await asyncio.sleep(0.03)
             assert not session.closed
+        while not session.closed:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_probe_that_finds_no_descriptor_takes_those_of_unused_sessions(openings):
+    """They are what holds them all: as long as they stay, no probe can ever be answered."""
+    async with SessionPool(settings(sessions=64), openings) as pool:
+        for uid in range(5):
+            async with pool.lend(replace(A, uid=uid)):
+                pass
+        sessions = [session for _, session in openings.made]
+
+        async def probe():
+            if any(not session.closed for session in sessions):
+                raise OwnResourceError("too many open files")
+            return 0.0
+
+        for session in sessions:
+            session.probe = probe
+        pool.failed(A, OwnResourceError("too many open files"))
+        assert await asyncio.wait_for(pool.wait_until_up([A]), 5) == A
+        assert all(session.closed for session in sessions)
+
+
+async def test_sessions_of_an_address_that_is_down_are_kept_for_probing_it(openings, monkeypatch):
+    monkeypatch.setattr(pools, "LOOK_SECONDS", 0.01)
+    async with SessionPool(settings(idle_seconds=0.0), openings) as pool:
+        async with pool.lend(A) as session:
+            session.down = ConnectFailed("refused", address="a")
+            pool.failed(session, ConnectFailed("refused", address="a"))
+        await asyncio.sleep(0.05)
+        assert not session.closed
+        session.down = None
         while not session.closed:
             await asyncio.sleep(0.01)

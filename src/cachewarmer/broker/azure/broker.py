@@ -42,6 +42,7 @@ class AzureBroker(Broker):
         ConfigError: the connection string can't be understood, or is for another account.
     """
 
+    workers_are_rented = True
     max_message_bytes = MOST_PUBLISHED_BYTES
 
     def __init__(

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+from azure.core.polling import AsyncLROPoller
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.network.aio import NetworkManagementClient
 
 from cachewarmer.azure.calls import CONNECT_SECONDS, error_code, is_transient
-from cachewarmer.azure.sign_in import default_credential, management_endpoint
+from cachewarmer.azure.endpoints import management_endpoint, quiet_sdk
+from cachewarmer.azure.sign_in import default_credential
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CLIENT_OPTIONS: dict[str, Any] = {
     "retry_total": 4,
@@ -118,7 +122,7 @@ class Clients:
     @classmethod
     def open(cls, subscription_id: str) -> Clients:
         """New clients; nothing is sent yet."""
-        logging.getLogger("azure").setLevel(logging.WARNING)
+        quiet_sdk()
         endpoint = management_endpoint()
         credential: Any = default_credential()
         options: dict[str, Any] = {
@@ -206,4 +210,28 @@ def plain(model: Any) -> dict[str, Any]:
     return found
 
 
-__all__ = ["FOREIGN", "Clients", "ResourceNotFoundError", "capacity_reason", "detail", "plain", "translated"]
+async def done(what: str, begin: Awaitable[AsyncLROPoller[Any]]) -> None:
+    """Returns at the end of a long operation."""
+    poller = await asked(what, begin)
+    await asked(what, poller.result())
+
+
+async def asked(what: str, answer: Awaitable[T]) -> T:
+    """The answer, or our exception for the SDK's."""
+    try:
+        return await answer
+    except FOREIGN as error:
+        raise translated(error, what) from error
+
+
+__all__ = [
+    "FOREIGN",
+    "Clients",
+    "ResourceNotFoundError",
+    "asked",
+    "capacity_reason",
+    "detail",
+    "done",
+    "plain",
+    "translated",
+]

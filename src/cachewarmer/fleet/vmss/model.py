@@ -15,6 +15,7 @@ from typing import Any
 from cachewarmer import __version__
 from cachewarmer.config import VmssSettings
 from cachewarmer.errors import ConfigError
+from cachewarmer.fleet.vmss.identity import WorkerSignIn
 
 MADE_BY_TAG = "made-by"
 MADE_BY = "cachewarmer"
@@ -34,14 +35,9 @@ _PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
 class Place:
     """Where the machines go, and who they are there."""
 
-    subscription_id: str
-    resource_group: str
     location: str
     subnet_id: str
-    identity_id: str = ""
-    """Resource id of the workers' user-assigned identity; empty with an account key."""
-    client_id: str = ""
-    """The client id of that identity."""
+    sign_in: WorkerSignIn
 
 
 def scale_set_name(account: str, prefix: str) -> str:
@@ -62,6 +58,26 @@ def is_ours(found: dict[str, Any], broker: str) -> bool:
     """Whether a scale set was made by this program for this broker."""
     held = found.get("tags") or {}
     return held.get(MADE_BY_TAG) == MADE_BY and held.get(BROKER_TAG) == broker
+
+
+def capacity_of(found: dict[str, Any]) -> int:
+    """How many machines a scale set was asked for."""
+    return int((found.get("sku") or {}).get("capacity") or 0)
+
+
+def state_of(found: dict[str, Any]) -> str:
+    """Its ``provisioningState``, lower case."""
+    return str(found["properties"].get("provisioningState") or "").lower()
+
+
+def size_of(found: dict[str, Any]) -> str:
+    """The VM size of its machines to come."""
+    return str((found.get("sku") or {}).get("name") or "")
+
+
+def is_flexible(found: dict[str, Any]) -> bool:
+    """Whether its machines are VMs of their own."""
+    return bool(found["properties"].get("orchestrationMode") == "Flexible")
 
 
 def vm_sizes(settings: VmssSettings) -> list[str]:
@@ -169,7 +185,8 @@ def scale_set(
     Raises:
         ConfigError: a setting makes no sense, or the custom data is too long.
     """
-    flexible = settings.orchestration == "Flexible"
+    # A flexible set takes no identity of its own, only user-assigned ones (reference: orchestration modes).
+    flexible = settings.orchestration == "Flexible" and not place.sign_in.grants_at
     profile: dict[str, Any] = {
         "priority": "Spot",
         "evictionPolicy": "Delete",
@@ -199,8 +216,10 @@ def scale_set(
         "sku": sku(size, workers),
         "properties": properties,
     }
-    if place.identity_id:
-        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {place.identity_id: {}}}
+    if place.sign_in.grants_at:
+        body["identity"] = {"type": "SystemAssigned"}
+    elif identity := place.sign_in.identity_id:
+        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}
     if bought := plan(settings.image_plan):
         body["plan"] = bought
     return body
@@ -214,9 +233,9 @@ def _os_profile(settings: VmssSettings, custom_data: str) -> dict[str, Any]:
         "computerNamePrefix": "cachewarmer",
         "adminUsername": settings.user_name,
         "customData": base64.b64encode(raw).decode(),
-        "linuxConfiguration": {"disablePasswordAuthentication": not settings.password},
+        "linuxConfiguration": {"disablePasswordAuthentication": bool(settings.ssh_public_key)},
     }
-    if settings.password:
+    if settings.password and not settings.ssh_public_key:
         profile["adminPassword"] = settings.password
     if settings.ssh_public_key:
         path = f"/home/{settings.user_name}/.ssh/authorized_keys"

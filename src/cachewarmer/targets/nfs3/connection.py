@@ -23,7 +23,8 @@ from cachewarmer.errors import (
     UnknownHost,
     own_resource_error,
 )
-from cachewarmer.rpc.connection import Connection, Event, Refusal, Reply
+from cachewarmer.rpc.connection import Connection
+from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
