@@ -183,12 +183,30 @@ class PostgresLab(Lab):
     async def advance(self, seconds):
         await asyncio.sleep(seconds)
 
-    async def poison_reasons(self):
+    def looking(self):
+        from cachewarmer.broker.postgres.broker import PostgresBroker
+
+        return PostgresBroker(self.url, schema=self.schema, create=False)
+
+    async def run(self, statement: str, *values: object):
+        """The rows of a statement made by hand; ``{}`` is the schema."""
         import psycopg
 
-        async with await psycopg.AsyncConnection.connect(self.url) as connection:
-            rows = await connection.execute(f"SELECT reason FROM {self.schema}.poison ORDER BY seq")
-            return [row[0] for row in await rows.fetchall()]
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            done = await connection.execute(statement.format(self.schema), values)
+            return await done.fetchall() if done.description else []
+
+    async def is_empty(self):
+        return not await self.run("SELECT 1 FROM pg_namespace WHERE nspname = '{}'")
+
+    async def lose_items(self):
+        await self.run("DELETE FROM {}.items WHERE NOT settled")
+
+    async def damage_job(self, job_id):
+        await self.run("UPDATE {}.jobs SET state = 'bogus' WHERE job_id = %s", job_id)
+
+    async def poison_reasons(self):
+        return [row[0] for row in await self.run("SELECT reason FROM {}.poison ORDER BY seq")]
 
 
 # -- short ways to the usual situations ----------------------------------------------------------------------------

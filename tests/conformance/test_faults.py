@@ -50,7 +50,7 @@ STEPS = {
     "receipts": ("_write", "sums"),
 }
 """What the calls of the Azure broker are made of: each is one request, or one that is repeated until it is answered."""
-TIMES = {"sqlite": 4, "azurite": 2, "postgres": 3}
+TIMES = {"sqlite": 4, "azurite": 2, "postgres": 1}
 """Each call that is made so often, or oftener, has its fault at the first, the second, … of them."""
 AT_ONCE = {"sqlite": 12, "azurite": 6, "postgres": 3}
 HANG_SECONDS = 60

@@ -16,6 +16,9 @@ from cachewarmer.broker.base import WorkLease
 from cachewarmer.errors import InvalidMessage
 from cachewarmer.model import ERROR_SAMPLE, JobState, JobStatus, Tally, WarmJob, WorkItem
 
+KEEP_NOTHING = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.CANCELLED})
+"""When a job ends so, what told its items apart is dropped; one that failed may be gone on with."""
+
 
 class Row(Protocol):
     """A row of a result."""

@@ -68,7 +68,10 @@ class PostgresBroker(Broker):
         found = await sql.one("has_schema")
         if found is None or not next(iter(found.values())):
             if not self._create:
-                raise NothingThere(f"there are no jobs at {self._database.shown}: check the name of the database")
+                raise NothingThere(
+                    f"there is nothing at {self._database.shown}: no job was ever submitted there; "
+                    "check the name of the database"
+                )
             await sql.run("schema")
             return
         row = await sql.one("version")
@@ -207,6 +210,15 @@ class PostgresBroker(Broker):
                 for name in ("drop_items", "drop_tallies", "drop_poison"):
                     await sql.run(name, job_id=job_id)
             return after is not None
+
+    async def revive(self, job_id: str) -> bool:
+        async with self._database.transaction() as sql:
+            after = rows.standing(await _locked(sql, job_id)).revived()
+            if after is None:
+                return False
+            await _put_standing(sql, job_id, after)
+            await sql.run("back_on_queue", job_id=job_id)
+            return True
 
     async def note_manager(self, name: str) -> None:
         async with self._database.statement() as sql:
@@ -386,7 +398,7 @@ async def _put_standing(sql: Transaction, job_id: str, standing: record.Standing
 
 async def _settle_job(sql: Transaction, job_id: str, token: str) -> None:
     row = await sql.one("settle_job", job_id=job_id, token=token)
-    if row is not None and JobState(row["state"]).final:
+    if row is not None and JobState(row["state"]) in rows.KEEP_NOTHING:
         await sql.run("forget_items", job_id=job_id)
         await sql.run("drop_chunks", job_id=job_id)
 

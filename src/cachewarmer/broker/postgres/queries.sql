@@ -135,6 +135,10 @@ UPDATE SCHEMA.jobs SET off_queue = true, token = NULL, lease_until = 0
 WHERE job_id = %(job_id)s AND (token = %(token)s OR %(token)s = '')
 RETURNING state;
 
+-- name: back_on_queue
+-- A job that failed goes on.
+UPDATE SCHEMA.jobs SET off_queue = false, token = NULL, lease_until = 0 WHERE job_id = %(job_id)s;
+
 -- name: forget_items
 -- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker
 -- still reads stays, that its result may count.
@@ -178,7 +182,7 @@ INSERT INTO SCHEMA.managers (name, seen_at) VALUES (%(name)s, NOW)
 ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
 
 -- name: manager_seen
-SELECT greatest(0, NOW - max(seen_at)) AS seconds FROM SCHEMA.managers;
+SELECT CASE WHEN max(seen_at) IS NOT NULL THEN greatest(0, NOW - max(seen_at)) END AS seconds FROM SCHEMA.managers;
 
 -- name: old_managers
 DELETE FROM SCHEMA.managers WHERE seen_at < NOW - %(seconds)s;
