@@ -230,6 +230,19 @@ class Lister:
                 continue
             missing.append((len(entries), one))
             entries.append(None)
+        if missing:
+            await self._ask_missing(directory, path, missing, entries, errors)
+        return [entry for entry in entries if entry is not None], errors
+
+    async def _ask_missing(
+        self,
+        directory: bytes,
+        path: bytes,
+        missing: Sequence[tuple[int, ListedEntry]],
+        entries: list[DirectoryEntry | None],
+        errors: list[EntryError],
+    ) -> None:
+        """Puts what the server left out into its place among the entries, or among the errors."""
         prefix = path + b"/" if path else b""
         for start in range(0, len(missing), LOOKED_UP_TOGETHER):
             some = missing[start : start + LOOKED_UP_TOGETHER]
@@ -244,7 +257,6 @@ class Lister:
                     raise found
                 elif not (isinstance(found, NfsStatusError) and found.status == nfs3.NOENT):
                     errors.append(EntryError(name, found))
-        return [entry for entry in entries if entry is not None], errors
 
     async def _look_at(self, directory: bytes, listed: ListedEntry, path: bytes) -> DirectoryEntry:
         name, _, handle = listed
