@@ -31,7 +31,7 @@ setup: $(VENV)/.run
 
 # What is missing is named; its tests are skipped with their reason, but in CI they fail.
 test: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node fuse kernel deploy bundle cloud || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
+	@bash scripts/packages.sh nfs node postgres fuse kernel deploy bundle cloud || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
 	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile $(PYTEST)
 
 check: $(VENV)/.dev
@@ -75,7 +75,7 @@ $(VENV)/.run: pyproject.toml constraints.txt scripts/venv.sh
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt scripts/venv.sh
-	@bash scripts/venv.sh $(VENV) azure,fast,dev
+	@bash scripts/venv.sh $(VENV) azure,postgres,fast,dev
 	@touch $@ $(VENV)/.run
 
 clean:

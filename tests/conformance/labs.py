@@ -165,6 +165,50 @@ class AzuriteLab(Lab):
         return [json.loads(text)["Reason"] for text in await self.texts("poison")]
 
 
+class PostgresLab(Lab):
+    name = "postgres"
+    lease_seconds = 2.0
+    can_choose_job = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.schema = "t" + secrets.token_hex(6)
+
+    def make(self, settings):
+        from cachewarmer.broker.postgres.broker import PostgresBroker
+
+        return PostgresBroker(self.url, settings, schema=self.schema)
+
+    async def advance(self, seconds):
+        await asyncio.sleep(seconds)
+
+    def looking(self):
+        from cachewarmer.broker.postgres.broker import PostgresBroker
+
+        return PostgresBroker(self.url, schema=self.schema, create=False)
+
+    async def run(self, statement: str, *values: object):
+        """The rows of a statement made by hand; ``{}`` is the schema."""
+        import psycopg
+
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            done = await connection.execute(statement.format(self.schema), values)
+            return await done.fetchall() if done.description else []
+
+    async def is_empty(self):
+        return not await self.run("SELECT 1 FROM pg_namespace WHERE nspname = '{}'")
+
+    async def lose_items(self):
+        await self.run("DELETE FROM {}.items WHERE NOT settled")
+
+    async def damage_job(self, job_id):
+        await self.run("UPDATE {}.jobs SET state = 'bogus' WHERE job_id = %s", job_id)
+
+    async def poison_reasons(self):
+        return [row[0] for row in await self.run("SELECT reason FROM {}.poison ORDER BY seq")]
+
+
 # -- short ways to the usual situations ----------------------------------------------------------------------------
 
 

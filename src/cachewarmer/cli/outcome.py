@@ -34,13 +34,7 @@ def finish(
 ) -> int:
     """Shows what came of the jobs, and gives the exit code: that of the worst; ``unfinished`` for one that goes on."""
     reports = [_warned(Report.of_job(status), status.job.wanted, allow_empty=allow_empty) for status in statuses]
-    if output.json:
-        show_json(Report.combine(reports).document())
-    elif not output.quiet:
-        # Of a job that failed before it found anything there is nothing to report but why.
-        shown = [one for one in reports if one.state != JobState.FAILED or one.scanned_files]
-        if shown:
-            show("\n".join(line for report in shown for line in job_lines(report)))
+    _show_jobs(reports, output)
     for status in statuses:
         if status.state is JobState.FAILED:
             note(f"cachewarmer: {failure_line(status)}")
@@ -50,6 +44,16 @@ def finish(
     ):
         codes.append(INCOMPLETE)
     return next((code for code in (INTERRUPTED, ERROR, CANCELLED, INCOMPLETE) if code in codes), WARM)
+
+
+def _show_jobs(reports: Sequence[Report], output: Output) -> None:
+    if output.json:
+        show_json(Report.combine(reports).document())
+    elif not output.quiet:
+        # Of a job that failed before it found anything there is nothing to report but why.
+        shown = [one for one in reports if one.state != JobState.FAILED or one.scanned_files]
+        if shown:
+            show("\n".join(line for report in shown for line in job_lines(report)))
 
 
 def finish_scan(

@@ -177,25 +177,28 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
         return replace(item, files=(FileEntry("", top.size, top.handle),), address=session.address), 0, 0
     if top.kind is not FileKind.DIRECTORY:
         return replace(item, files=(), start=-1, stop=-1), 0, 1
+    return await _list_files(session, item, path, top.handle)
+
+
+async def _list_files(session: Session, item: WorkItem, path: bytes, directory: bytes) -> tuple[WorkItem, int, int]:
     wanted = FileFilter.of(item.wanted)
     first = last = b""
     if item.apply_filter:
         first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))
+    most = FIRST_GENERATION_RANGE_BYTES if item.first_generation else 1 << 63
     excluded = skipped = 0
     files: list[FileEntry] = []
-    async for page in session.list_directory(path, top.handle):
+    async for page in session.list_directory(path, directory):
         for name, kind, size, mtime, handle, _, _ in page.entries:
             if kind is FileKind.DIRECTORY or not in_name_range(name, first, last):
                 continue
+            text = to_text(name)
             if kind is not FileKind.REGULAR:
                 skipped += 1
-                continue
-            text = to_text(name)
-            left_to_ranges = item.first_generation and size >= FIRST_GENERATION_RANGE_BYTES
-            if left_to_ranges or not wanted.wants_size(size, mtime) or not wanted.wants_name(text):
+            elif size < most and wanted.wants_size(size, mtime) and wanted.wants_name(text):
+                files.append(FileEntry(text, size, handle))
+            else:
                 excluded += 1
-                continue
-            files.append(FileEntry(text, size, handle))
         for name, error in page.errors:
             raise error.fill(subject=join_bytes(path, name), address=session.address)
     return replace(item, files=tuple(files), start=-1, stop=-1, address=session.address), excluded, skipped

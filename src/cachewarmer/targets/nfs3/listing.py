@@ -231,10 +231,11 @@ class Lister:
                 continue
             missing.append((len(entries), one))
             entries.append(None)
-        await self._fill_in(directory, path, missing, entries, errors)
+        if missing:
+            await self._ask_missing(directory, path, missing, entries, errors)
         return [entry for entry in entries if entry is not None], errors
 
-    async def _fill_in(
+    async def _ask_missing(
         self,
         directory: bytes,
         path: bytes,
@@ -242,7 +243,7 @@ class Lister:
         entries: list[DirectoryEntry | None],
         errors: list[EntryError],
     ) -> None:
-        """Asks about the ``missing`` entries, each of which has its place in ``entries``."""
+        """Puts what the server left out into its place among the entries, or among the errors."""
         prefix = path + b"/" if path else b""
         for start in range(0, len(missing), LOOKED_UP_TOGETHER):
             some = missing[start : start + LOOKED_UP_TOGETHER]
