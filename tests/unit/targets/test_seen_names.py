@@ -33,7 +33,7 @@ def test_each_name_is_given_once_in_the_order_of_its_first_time(pages):
 def test_a_large_directory_is_exact_as_well(monkeypatch, total):
     """Also where the names no longer fit into a set, and the table's bytes are shared by several of them."""
     monkeypatch.setattr(seen, "PLAIN_NAMES", 100)
-    monkeypatch.setattr(seen, "RUN_NAMES", 150)
+    monkeypatch.setattr(seen, "RUNS_OF_A_KIND", 3)
     monkeypatch.setattr(seen, "TABLE_BYTES", 1 << 10)
     names = seen.SeenNames()
     listed = entries(*(b"f%d" % number for number in range(total)))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from heapq import merge
 from typing import Protocol, TypeVar
 
-PLAIN_NAMES = 1 << 16
+PLAIN_NAMES = 1 << 15
 """So many names are kept as a set; a set of more would take too much memory."""
-TABLE_BYTES = 1 << 24
-"""A larger directory's first test: one byte for each value of part of the hash. Where it is 0 the name is new."""
-RUN_NAMES = 1 << 18
+TABLE_BYTES = 1 << 22
+"""A larger directory's first test: one bit for each value of part of the hash. Where it is 0 the name is new."""
+RUNS_OF_A_KIND = 8
+"""So many sorted runs of about the same length are merged into one."""
 
 
 class Named(Protocol):
@@ -25,7 +27,7 @@ T = TypeVar("T", bound=Named)
 
 
 class SeenNames:
-    """The names of one directory, by their 64-bit hashes: about 10 bytes a name, and 16 MiB for a large directory.
+    """The names of one directory, by their 64-bit hashes: about 8 bytes a name, and 6 MiB for any large directory.
 
     The hash is Python's own, keyed anew for each process (SipHash), so that no server can make two names collide.
     """
@@ -55,12 +57,12 @@ class SeenNames:
     def _add(self, value: int) -> bool:
         """Whether it was not there before."""
         if self._table:
-            place = value & (TABLE_BYTES - 1)
-            if self._table[place]:
+            place, bit = value >> 3 & TABLE_BYTES - 1, 1 << (value & 7)
+            if self._table[place] & bit:
                 if value in self._recent or any(_holds(run, value) for run in self._runs):
                     return False
             else:
-                self._table[place] = 1
+                self._table[place] |= bit
         elif value in self._recent:
             return False
         self._recent.add(value)
@@ -68,18 +70,20 @@ class SeenNames:
         return True
 
     def _spill(self) -> None:
-        """Packs what is recent into a sorted run, and runs of the same length into one."""
-        if len(self._recent) < (RUN_NAMES if self._table else PLAIN_NAMES):
+        """Packs what is recent into a sorted run; runs of a kind become one, so that there are never many."""
+        if len(self._recent) < PLAIN_NAMES:
             return
         if not self._table:
             self._table = bytearray(TABLE_BYTES)
             for value in self._recent:
-                self._table[value & (TABLE_BYTES - 1)] = 1
-        run = array("q", sorted(self._recent))
+                self._table[value >> 3 & TABLE_BYTES - 1] |= 1 << (value & 7)
+        self._runs.append(array("q", sorted(self._recent)))
         self._recent = set()
-        while self._runs and len(self._runs[-1]) <= len(run):
-            run = array("q", sorted([*self._runs.pop(), *run]))
-        self._runs.append(run)
+        while len(self._runs) >= RUNS_OF_A_KIND:
+            last = self._runs[-RUNS_OF_A_KIND:]
+            if len(last[0]) > 2 * len(last[-1]):
+                break
+            self._runs[-RUNS_OF_A_KIND:] = [array("q", merge(*last))]
 
 
 def _holds(run: array[int], value: int) -> bool:
