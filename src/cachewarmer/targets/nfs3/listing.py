@@ -16,6 +16,7 @@ from cachewarmer.errors import (
     NfsStatusError,
     ProcedureUnavailable,
     RemoteProtocolError,
+    StaleHandle,
     TransportError,
 )
 from cachewarmer.rpc import nfs3, nfs3_listing
@@ -255,15 +256,23 @@ class Lister:
                     found, CacheWarmerError
                 ):
                     raise found
-                elif not (isinstance(found, NfsStatusError) and found.status == nfs3.NOENT):
+                elif not _is_gone(found):
                     errors.append(EntryError(name, found))
 
     async def _look_at(self, directory: bytes, listed: ListedEntry, path: bytes) -> DirectoryEntry:
         name, _, handle = listed
-        if handle:
-            return made_entry(name, await self._getattr(handle, path), handle)
-        found = await self._look(directory, name, path)
+        try:
+            if handle:
+                return made_entry(name, await self._getattr(handle, path), handle)
+            found = await self._look(directory, name, path)
+        except StaleHandle:
+            # The handles of this listing died after it was made: a fail-over. The path is looked up anew.
+            found = await self._directories.entry(path)
         if not self._plus and found.kind is FileKind.REGULAR:
             # Such a server may keep few handles (unfs3: 4,096): a file's is asked for shortly before it is read.
             return found._replace(handle=b"")
         return found
+
+
+def _is_gone(error: CacheWarmerError) -> bool:
+    return isinstance(error, FileVanished) or (isinstance(error, NfsStatusError) and error.status == nfs3.NOENT)
