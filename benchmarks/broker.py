@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from cachewarmer.broker.azure.broker import AzureBroker
 from cachewarmer.broker.sqlite.broker import SqliteBroker
-from cachewarmer.model import Access, FileEntry, JobState, Receipt, WarmJob, WorkItem, item_id, new_job_id
+from cachewarmer.model import Access, FileEntry, JobState, Receipt, WarmJob, WorkItem, new_job_id
 from tests.servers.azurite import azurite
 
 ACCOUNT = "warmtest"
@@ -32,7 +32,7 @@ BATCH = 32
 def items_of(job_id, count):
     files = tuple(FileEntry(f"frame.{number:05}.exr", 13_000, os.urandom(32)) for number in range(100))
     return [
-        WorkItem(access=Access(addresses=("a",)), path=f"/d{n}", job_id=job_id, item_id=item_id(job_id, n), files=files)
+        WorkItem(access=Access(addresses=("a",)), path=f"/d{n}", job_id=job_id, files=files).with_content_id()
         for n in range(count)
     ]
 

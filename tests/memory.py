@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from cachewarmer.config import Settings
-from cachewarmer.errors import CacheWarmerError, FileVanished
+from cachewarmer.errors import CacheWarmerError, FileError, FileVanished
 from cachewarmer.targets.base import (
     DirectoryEntry,
     EntryError,
@@ -19,7 +20,19 @@ from cachewarmer.targets.base import (
     Window,
 )
 
-Tree = Mapping[bytes, "int | Tree | CacheWarmerError | FileKind"]
+Tree = Mapping[bytes, "int | Tree | CacheWarmerError | FileKind | HardLink | Symlink"]
+
+
+class HardLink(NamedTuple):
+    """One name of a file that has several."""
+
+    file_id: int
+    size: int
+    links: int = 2
+
+
+class Symlink(bytes):
+    """A symbolic link: what it holds."""
 
 
 class MemorySession(Session):
@@ -37,6 +50,9 @@ class MemorySession(Session):
         self.window = Window(calls=16, bytes=1 << 26)
         self.held: list[ReadRequest] | None = None
         self.closed = False
+        self.exported: list[str] = []
+        self.devices: Mapping[bytes, int] = {}
+        """The file system of each directory that is asked for."""
         self.down: CacheWarmerError | None = None
         """What a probe ends with, and every read and listing, while it is set."""
         self.silent = False
@@ -74,6 +90,10 @@ class MemorySession(Session):
         handle = b"h:" + self.address.encode() + name
         if isinstance(node, FileKind):
             return DirectoryEntry(name, node, 0, 0.0, handle)
+        if isinstance(node, Symlink):
+            return DirectoryEntry(name, FileKind.LINK, 0, 0.0, handle)
+        if isinstance(node, HardLink):
+            return DirectoryEntry(name, FileKind.REGULAR, node.size, 1000.0, handle, node.file_id, node.links)
         if isinstance(node, int):
             return DirectoryEntry(name, FileKind.REGULAR, node, 1000.0, handle)
         return DirectoryEntry(name, FileKind.DIRECTORY, 0, 0.0, handle)
@@ -81,6 +101,15 @@ class MemorySession(Session):
     async def lookup(self, path: bytes) -> DirectoryEntry:
         await asyncio.sleep(self.delay)
         return self._entry(path.rpartition(b"/")[2], self._find(path))
+
+    async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:
+        node = self._find(path)
+        if not isinstance(node, Symlink):
+            raise FileError("it is no symbolic link", subject=path)
+        return bytes(node)
+
+    async def exports(self) -> list[str]:
+        return self.exported
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
         await asyncio.sleep(self.delay)
@@ -92,7 +121,7 @@ class MemorySession(Session):
         more = start + self.page < len(node)
         entries = [self._entry(name, node[name]) for name in names if name != b"bad"]
         errors = [EntryError(name, CacheWarmerError("no attributes")) for name in names if name == b"bad"]
-        return Page(entries, errors, start + self.page if more else None)
+        return Page(entries, errors, start + self.page if more else None, device=self.devices.get(path, 0))
 
     def read(self, request: ReadRequest) -> None:
         self.queued += 1

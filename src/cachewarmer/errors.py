@@ -169,8 +169,16 @@ class RpcRefused(CacheWarmerError):
     """The server understood the call and refused it (RFC 5531 section 9: MSG_DENIED, PROG_UNAVAIL, …)."""
 
 
+class ProcedureUnavailable(RpcRefused):
+    """PROC_UNAVAIL (RFC 5531 section 9): the server has the program and not this procedure."""
+
+
 class MountError(CacheWarmerError):
     """The server would not let us mount an export, or the export is not there."""
+
+
+class NotAllowed(MountError):
+    """The settings of this service do not allow what a job asks it to read."""
 
 
 class FlavorRefused(MountError):

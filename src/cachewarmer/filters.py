@@ -20,6 +20,7 @@ from typing import Self
 from cachewarmer.errors import UsageError
 from cachewarmer.model import Wanted
 from cachewarmer.nearmiss import NearMisses
+from cachewarmer.paths import printable
 from cachewarmer.patterns import PathPattern, compile_path, compile_pattern, expand_braces
 
 __all__ = [
@@ -259,6 +260,11 @@ class FileFilter:
         """Whether everything below the directory is left out, so that it need not be listed."""
         directory, _, name = path.rpartition("/")
         return self.directory(directory).prunes(name)
+
+    @property
+    def shown(self) -> list[str]:
+        """The patterns as people know them: each with its option."""
+        return list(dict.fromkeys(f"{rule.option} {printable(rule.text)!r}" for rule in self.rules))
 
     def warnings(self) -> list[str]:
         """A line for each pattern that has matched nothing, with the one that would have, if that is known."""

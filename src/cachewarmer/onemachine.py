@@ -20,6 +20,7 @@ from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Outage
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.targets.steady import steady
 from cachewarmer.worker import Worker
 from cachewarmer.worker.processes import STATUS_SECONDS, STOP_SECONDS, ReaderHere, ReaderProcesses, Readers
 from cachewarmer.worker.share import reader_count, shares, with_share
@@ -56,7 +57,8 @@ async def warm(
     most of the time there are none.
 
     ``prepare`` is called first in each further process (it must pickle): the place to set up logging.
-    ``resume`` goes on with an earlier job instead (``""``: the latest unfinished one); ``job`` is then None.
+    ``resume`` goes on with an earlier job instead, also with one that failed: that of the id, or for ``""`` the latest
+    unfinished one, of the target of ``job`` unless that is None.
 
     Raises:
         UsageError: there is nothing to resume, or another process is warming the job now.
@@ -141,17 +143,28 @@ async def _begin(
     if resume is None:
         assert job is not None
         return await submit(broker, job, file_list, stop)
-    unfinished = [status for status in await broker.jobs() if not status.state.final]
-    if not resume:
-        if not unfinished:
-            raise UsageError("there is no unfinished job to resume")
-        resume = unfinished[0].job.job_id
-    status = await broker.status(resume)
+    status = await (broker.status(resume) if resume else _latest(broker, job))
+    if status.state is JobState.FAILED and await broker.revive(status.job.job_id):
+        status = await broker.status(status.job.job_id)
     if status.state.final:
-        raise UsageError(f"job {resume} is {status.state}: there is nothing to resume")
+        raise UsageError(f"job {status.job.job_id} is {status.state}: there is nothing to resume")
     if status.state is JobState.PAUSED:
-        await broker.set_state(resume, status.resumed)
-    return resume
+        await broker.set_state(status.job.job_id, status.resumed)
+    return status.job.job_id
+
+
+async def _latest(broker: Broker, job: WarmJob | None) -> JobStatus:
+    """The latest job that has not come to its end, of the target of ``job`` where that is given.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for status in await broker.jobs():
+        unfinished = not status.state.final or status.state is JobState.FAILED
+        if unfinished and (job is None or status.job.label == job.label):
+            return status
+    of_target = f" of {job.label}" if job is not None else ""
+    raise UsageError(f"there is no unfinished job{of_target} to resume")
 
 
 # -- scan only -----------------------------------------------------------------------------------------------------
@@ -178,9 +191,8 @@ async def scan(
 
     async def count() -> None:
         async with SessionPool(settings, open_session) as pool:
-            await scan_tree(
-                job, await open_sessions(job, pool), settings.plan, counter, ignore, file_list=file_list, pool=pool
-            )
+            sessions = steady(await open_sessions(job, pool), pool)
+            await scan_tree(job, sessions, settings.plan, counter, ignore, file_list=file_list, pool=pool)
 
     counting = asyncio.create_task(count())
     stopping = asyncio.create_task(stop.wait())

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -30,6 +31,11 @@ MAX_ID = (1 << 32) - 1
 MAX_GIDS = 16
 """Supplementary groups that AUTH_SYS carries (RFC 5531 appendix A)."""
 MAX_PORT = (1 << 16) - 1
+ROW_PROBLEM = "must hold [path, size, handle in base64, at most 64 bytes]"
+_ROW = re.compile(rb'\["((?:[^"\\\x00-\x1f\x80-\xff]|\\[^\n])*)",(\d{1,19}),"([A-Za-z0-9+/=]{0,88})"\]')
+"""A row of a packed list as ``pack_files`` writes it: JSON in ASCII without spaces."""
+PLAIN_TOKENS = 1 << 16
+"""Commas and opening brackets up to which a packed list is parsed in one go."""
 SHORT_LIST = 8
 """A file list no longer than this is sent readable."""
 
@@ -175,8 +181,8 @@ def _shown(value: int) -> str:
     return str(value) if abs(value) < 1 << 80 else "a far larger one"
 
 
-def dump_object(values: Mapping[str, Any]) -> str:
-    """The message text of an object: ASCII, without spaces."""
+def dump_object(values: Mapping[str, Any] | Sequence[Any]) -> str:
+    """The message text of an object, or of a list: ASCII, without spaces."""
     return json.dumps(values, separators=(",", ":"))
 
 
@@ -185,7 +191,12 @@ def pack_files(files: Sequence[FileEntry]) -> dict[str, Any]:
     rows = [(path, size, binascii.b2a_base64(handle, newline=False).decode()) for path, size, handle in files]
     if len(rows) <= SHORT_LIST:
         return {"Files": rows}
-    deflated = zlib.compress(json.dumps(rows, separators=(",", ":")).encode("ascii"), 1)
+    raw = json.dumps(rows, separators=(",", ":")).encode("ascii")
+    if len(raw) > MAX_INFLATED_BYTES:
+        return {"Files": rows}
+    deflated = zlib.compress(raw, 1)
+    if len(raw) > _may_inflate_to(deflated):
+        deflated = zlib.compress(raw, 0)
     return {"FilesDeflated": base64.b64encode(deflated).decode()}
 
 
@@ -193,40 +204,76 @@ def unpack_files(read: FieldReader) -> tuple[FileEntry, ...] | None:
     """The file list of a message; None: it has none.
 
     Raises:
-        InvalidMessage: it can't be read, or would inflate past ``MAX_INFLATED_BYTES``.
+        InvalidMessage: it can't be read, or would inflate past what its length allows.
     """
-    if "FilesDeflated" in read:
-        return _inflate_files(read.text("FilesDeflated"))
-    return _check_files(read.take("Files", list, None)) if "Files" in read else None
-
-
-def _inflate_files(text: str) -> tuple[FileEntry, ...]:
+    key = "FilesDeflated" if "FilesDeflated" in read else "Files"
+    if key not in read:
+        return None
     try:
-        inflater = zlib.decompressobj()
-        raw = inflater.decompress(base64.b64decode(text, validate=True), MAX_INFLATED_BYTES)
-        if inflater.unconsumed_tail or not inflater.eof:
-            raise InvalidMessage("FilesDeflated inflates to more than it may, or is cut short")
-        return _check_files(json.loads(raw))
-    except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
-        raise InvalidMessage(f"FilesDeflated can't be read: {error}") from error
+        rows = _inflated_rows(read.text(key)) if key == "FilesDeflated" else read.take(key, list, [])
+        return _entries(rows)
+    except (binascii.Error, zlib.error, TypeError, ValueError, RecursionError) as error:
+        problem = str(error) if isinstance(error, _FilesError) else f"can't be read: {error}"[:200]
+    raise InvalidMessage(f"{key} {problem}")  # here, where nothing holds what was inflated
 
 
-def _check_files(rows: object) -> tuple[FileEntry, ...]:
-    if not isinstance(rows, list) or len(rows) > MOST_FILES:
-        raise InvalidMessage(f"Files must be a list of at most {MOST_FILES}")
+class _FilesError(ValueError):
+    """What is wrong with a file list, after the name of its key."""
+
+
+def _may_inflate_to(deflated: bytes) -> int:
+    """The most bytes that a packed list may have: lists of paths shrink well, but not as a bomb does."""
+    return min(MAX_INFLATED_BYTES, 256 * 1024 + 150 * len(deflated))
+
+
+def _inflated_rows(text: str) -> Iterable[Any]:
+    """The rows of a packed list. A list that could make many objects is read row by row, so that the first wrong row
+    ends it: ``json`` would build all of them first.
+    """
+    deflated = base64.b64decode(text, validate=True)
+    inflater = zlib.decompressobj()
+    raw = inflater.decompress(deflated, _may_inflate_to(deflated))
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise _FilesError("inflates to more than it may, or is cut short")
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > PLAIN_TOKENS:
+        return _rows_one_by_one(raw)
+    rows = json.loads(raw)
+    if not isinstance(rows, list):
+        raise _FilesError("must be a list")
+    return rows
+
+
+def _rows_one_by_one(raw: bytes) -> Iterator[tuple[str, int, bytes]]:
+    at = 0
+    while raw[at : at + 1] == (b"," if at else b"["):
+        row = _ROW.match(raw, at + 1)
+        if row is None:
+            raise _FilesError(ROW_PROBLEM)
+        name, size, handle = row.groups()
+        yield json.loads(b'"%b"' % name), int(size), handle
+        at = row.end()
+    if raw[at:] != b"]":
+        raise _FilesError("must be a list")
+
+
+def _entries(rows: Iterable[Any]) -> tuple[FileEntry, ...]:
     entries = []
     for row in rows:
         try:
             path, size, handle = row
-            if not isinstance(path, str) or "\0" in path or type(size) is not int or not 0 <= size < 1 << 63:
+            if "\0" in path or type(size) is not int or not 0 <= size < 1 << 63:
                 raise ValueError(path)
-            if climbs(path):
-                raise InvalidMessage("Files holds a path with ..")
-            to_bytes(path)
+            if ".." in path and climbs(path):
+                raise _FilesError("holds a path with ..")
+            path.encode("utf-8", "surrogateescape")
             raw = binascii.a2b_base64(handle, strict_mode=True) if handle else b""
             if len(raw) > MAX_HANDLE_BYTES:
                 raise ValueError(handle)
             entries.append(FileEntry(path, size, raw))
-        except (TypeError, ValueError, binascii.Error) as error:
-            raise InvalidMessage("Files must hold [path, size, handle in base64, at most 64 bytes]") from error
+        except _FilesError:
+            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _FilesError(ROW_PROBLEM) from error
+        if len(entries) > MOST_FILES:
+            raise _FilesError(f"holds more than {MOST_FILES} files")
     return tuple(entries)

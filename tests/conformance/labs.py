@@ -13,7 +13,7 @@ from pathlib import Path
 from cachewarmer.broker.base import Broker, JobLease, WorkLease
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem
 
 
 class Lab:
@@ -165,6 +165,50 @@ class AzuriteLab(Lab):
         return [json.loads(text)["Reason"] for text in await self.texts("poison")]
 
 
+class PostgresLab(Lab):
+    name = "postgres"
+    lease_seconds = 2.0
+    can_choose_job = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.schema = "t" + secrets.token_hex(6)
+
+    def make(self, settings):
+        from cachewarmer.broker.postgres.broker import PostgresBroker
+
+        return PostgresBroker(self.url, settings, schema=self.schema)
+
+    async def advance(self, seconds):
+        await asyncio.sleep(seconds)
+
+    def looking(self):
+        from cachewarmer.broker.postgres.broker import PostgresBroker
+
+        return PostgresBroker(self.url, schema=self.schema, create=False)
+
+    async def run(self, statement: str, *values: object):
+        """The rows of a statement made by hand; ``{}`` is the schema."""
+        import psycopg
+
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            done = await connection.execute(statement.format(self.schema), values)
+            return await done.fetchall() if done.description else []
+
+    async def is_empty(self):
+        return not await self.run("SELECT 1 FROM pg_namespace WHERE nspname = '{}'")
+
+    async def lose_items(self):
+        await self.run("DELETE FROM {}.items WHERE NOT settled")
+
+    async def damage_job(self, job_id):
+        await self.run("UPDATE {}.jobs SET state = 'bogus' WHERE job_id = %s", job_id)
+
+    async def poison_reasons(self):
+        return [row[0] for row in await self.run("SELECT reason FROM {}.poison ORDER BY seq")]
+
+
 # -- short ways to the usual situations ----------------------------------------------------------------------------
 
 
@@ -180,9 +224,8 @@ def items_of(job_id: str, count: int, *, size: int = 1000, start: int = 0) -> li
             access=Access(addresses=("10.0.1.7",), export="/data"),
             path=f"/tools/d{number}",
             job_id=job_id,
-            item_id=item_id(job_id, number),
             files=(FileEntry("a", size, b"\x01\x02"), FileEntry("b\udcff", size)),
-        )
+        ).with_content_id()
         for number in range(start, start + count)
     ]
 

@@ -120,7 +120,7 @@ async def test_a_message_that_ended_its_workers_is_not_unpacked(azure, monkeypat
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("cachewarmer.wire._check_files", fatal)
+        patch.setattr("cachewarmer.wire._entries", fatal)
         for _ in range(20):
             assert await broker.claim(1, azure.lease_seconds) == []
             if (await broker.status(job_id)).state.final:

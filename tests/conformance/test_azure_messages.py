@@ -24,6 +24,12 @@ ITEM = (
 )
 
 
+def of_job(job_id, **more):
+    """``ITEM`` as an item of a job of ours, with the id that belongs to it."""
+    values = {**json.loads(ITEM), "JobId": job_id, **more}
+    return {**values, "ItemId": WorkItem.from_json(json.dumps(values)).content_id}
+
+
 @pytest.fixture
 async def azure(storage_account):
     lab = AzuriteLab(storage_account)
@@ -165,8 +171,9 @@ async def test_hostile_items_go_to_poison_and_the_worker_goes_on(azure):
     """At once, with the reason; what comes behind them is delivered."""
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
-    good = {**json.loads(ITEM), "JobId": job_id, "ItemId": "good"}
+    good = of_job(job_id)
     bad = [
+        {**good, "ItemId": "0" * 32},
         {**good, "WarmTargetMountAddresses": []},
         {**good, "JobId": "../x"},
         {**good, "JobId": "a#b?c"},
@@ -176,18 +183,29 @@ async def test_hostile_items_go_to_poison_and_the_worker_goes_on(azure):
     for one in [*bad, good]:
         await azure.post("work", json.dumps(one))
     (lease,) = await claim_some(broker, azure, 1)
-    assert lease.item.item_id == "good"
+    assert lease.item.item_id == good["ItemId"]
     assert len(await azure.poison_reasons()) == len(bad)
 
 
-@pytest.mark.parametrize("odd", ["a/b", "a\\b", "a#b", "a?b", "a\tb", "ü", "x" * 3000, " "])
-async def test_an_item_id_of_any_letters_is_counted_once(azure, odd):
-    """A row's key may not hold them, so another id is made of it, the same one each time."""
+@pytest.mark.parametrize("odd", ["a/b", "a\\b", "a#b", "a?b", "a\tb", "ü", "x" * 3000, " ", "plain"])
+async def test_an_item_id_that_is_not_the_contents_own_goes_to_poison(azure, odd):
+    """Whoever posts one could make another item count as read; nor may a row's key hold any letters."""
+    broker = await azure.broker()
+    job_id, _ = await scanning_job(broker, azure)
+    await azure.post("work", json.dumps({**json.loads(ITEM), "JobId": job_id, "ItemId": odd}))
+    assert await broker.claim(1, azure.lease_seconds) == []
+    (reason,) = await azure.poison_reasons()
+    assert "ItemId" in reason
+
+
+async def test_an_item_without_an_id_gets_the_contents_own_and_is_counted_once(azure):
+    """The same one each time it is posted."""
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
     for _ in range(2):
-        await azure.post("work", json.dumps({**json.loads(ITEM), "JobId": job_id, "ItemId": odd}))
+        await azure.post("work", json.dumps({**json.loads(ITEM), "JobId": job_id}))
     first, second = await claim_some(broker, azure, 2)
+    assert first.item.item_id == second.item.item_id == of_job(job_id)["ItemId"]
     assert await broker.complete("w", [(first, receipt(first, files=1))]) == [True]
     assert await broker.complete("w", [(second, receipt(second, files=1))]) == [False]
 
@@ -207,7 +225,7 @@ async def test_an_item_that_claims_to_be_forgiven_is_given_up_all_the_same(azure
     """As a copy from the poison queue may: it is not tried for ever."""
     broker = await azure.broker(max_deliveries=2)
     job_id, _ = await scanning_job(broker, azure)
-    item = {**json.loads(ITEM), "JobId": job_id, "ItemId": "i", "ForgivenDeliveries": 1 << 40}
+    item = {**of_job(job_id), "ForgivenDeliveries": 1 << 40}
     await azure.post("work", json.dumps(item))
     (lease,) = await claim_some(broker, azure, 1)
     assert lease.deliveries == 1
@@ -221,7 +239,7 @@ async def test_an_item_without_room_for_its_history_is_handed_back_as_it_is(azur
     """Somebody else's message may be as long as a message can be."""
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
-    item = {**json.loads(ITEM), "JobId": job_id, "ItemId": "i", "InclusionList": ["é" * 20_000]}
+    item = of_job(job_id, InclusionList=["é" * 20_000])
     await azure.post("work", json.dumps(item, ensure_ascii=False, separators=(",", ":")))
     for reason in ("it fails", ""):
         (lease,) = await claim_some(broker, azure, 1)

@@ -1,4 +1,4 @@
-"""The roles of docs/operations.md: each component works with those it lists, and with none of them taken away.
+"""The roles of docs/azure.md: each component works with those it lists, and with none of them taken away.
 
 What a role allows is written down here from Azure's reference of built-in roles; a proxy refuses the rest with 403.
 """
@@ -17,7 +17,7 @@ from cachewarmer.model import JobState, ScanTotals
 from tests.conformance.labs import AzuriteLab, a_job, items_of, receipt
 from tests.servers.tamperer import Tamperer
 
-OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+ROLES_PAGE = Path(__file__).resolve().parents[2] / "docs" / "azure.md"
 MESSAGES = {"messages/read", "messages/write", "messages/delete", "messages/add", "messages/process"}
 ALLOWED = {
     "Storage Queue Data Reader": {"queues/read", "messages/read"},
@@ -32,7 +32,7 @@ def documented():
     """The roles of each component: ``{component: [(role, scope), …]}``, a row of the table for each scope."""
     found = {}
     component = ""
-    for line in OPERATIONS.read_text().splitlines():
+    for line in ROLES_PAGE.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and len(cells) == 3 and cells[1] in ALLOWED:
             component = cells[0] or component

@@ -12,10 +12,12 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 
+import psycopg
 import pytest
 
 from cachewarmer.broker.azure.broker import AzureBroker
 from cachewarmer.broker.base import Broker
+from cachewarmer.broker.postgres.broker import PostgresBroker
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import BrokerUnavailable
@@ -24,7 +26,7 @@ from cachewarmer.model import Access, JobState, WarmJob, new_job_id
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
-from tests.conformance.labs import AzuriteLab
+from tests.conformance.labs import AzuriteLab, PostgresLab
 from tests.memory import MemorySession, opener
 
 SETTINGS = Settings(
@@ -48,9 +50,9 @@ STEPS = {
     "receipts": ("_write", "sums"),
 }
 """What the calls of the Azure broker are made of: each is one request, or one that is repeated until it is answered."""
-TIMES = {"sqlite": 4, "azurite": 2}
+TIMES = {"sqlite": 4, "azurite": 2, "postgres": 1}
 """Each call that is made so often, or oftener, has its fault at the first, the second, … of them."""
-AT_ONCE = {"sqlite": 12, "azurite": 6}
+AT_ONCE = {"sqlite": 12, "azurite": 6, "postgres": 3}
 HANG_SECONDS = 60
 
 
@@ -151,7 +153,17 @@ async def messages_left(broker):
             return file.execute(
                 "SELECT (SELECT count(*) FROM items) + count(*) FROM jobs WHERE NOT off_queue"
             ).fetchone()[0]
+    if isinstance(broker, PostgresBroker):
+        async with broker._database.statement() as sql:
+            return sum([not row["off_queue"] for row in await sql.all("all_jobs")]) + await _rows(broker)
     return await broker._at.jobs.length() + await broker._at.work.length()
+
+
+async def _rows(broker):
+    """Item rows of a PostgreSQL broker."""
+    async with await psycopg.AsyncConnection.connect(broker.url) as connection:
+        found = await connection.execute(f"SELECT count(*) FROM {broker._schema}.items")
+        return (await found.fetchone())[0]
 
 
 async def warm_with(make_handle, fault):
@@ -246,6 +258,19 @@ async def check_all(kind, make_store, fate, calls=CALLS):
 async def test_a_call_that_goes_wrong_over_sqlite(tmp_path, fate):
     """Whichever call it is."""
     await check_all("sqlite", lambda number: lambda: SqliteBroker(str(tmp_path / f"{number}.db"), SETTINGS.lease), fate)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fate", FATES)
+async def test_a_call_that_goes_wrong_over_postgres(postgres_url, fate):
+    """Whichever call it is."""
+
+    def store(_number):
+        lab = PostgresLab(postgres_url)
+        return lambda: lab.make(SETTINGS.lease)
+
+    await check_all("postgres", store, fate)
 
 
 def account(storage_account):

@@ -57,6 +57,8 @@ async def test_an_item_whose_publication_failed_is_published_the_next_time(lab, 
     with monkeypatch.context() as patch:
         if lab.name == "sqlite":
             patch.setattr(broker, "_call", refused)
+        elif lab.name == "postgres":
+            patch.setattr(broker, "_publish", refused)
         else:
             patch.setattr(broker._at.work, "send", refused)
         with pytest.raises(BrokerError):
@@ -136,7 +138,7 @@ async def test_a_stranded_job_beside_a_paused_one(lab):
     await lab.lose_items()
     paused, _ = await scanning_job(broker, lab, 3)
     await finish_scan(broker, paused, 3)
-    assert lab.name == "sqlite" or not await is_stranded(broker, lab, lost), "what waits may be its own"
+    assert lab.name != "azurite" or not await is_stranded(broker, lab, lost), "what waits may be its own"
     await broker.set_state(paused, JobState.PAUSED)
     assert await is_stranded(broker, lab, lost)
     assert not await broker.stranded(paused)

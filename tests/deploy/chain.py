@@ -75,6 +75,7 @@ def chained(
     for role, module in (("manager", MANAGER), ("worker", WORKER)):
         script = Expression(f"{prepared}.cachewarmer_{role}_bootstrap_script_path")
         roles[module] = {**installed, f"bootstrap_{role}_script_path": script}
+    roles[MANAGER]["vmss_worker_count"] = 0
     modules: dict[str, Arguments] = {
         PREPARE: {**ssh, **folder, "bootstrap_subdir": "/tools/bootstrap"},
         **roles,

@@ -252,8 +252,8 @@ def test_the_manager_takes_the_settings_that_it_is_given(tmp_path):
 
 
 def test_the_manager_may_do_what_the_documentation_says():
-    """The role of its own has the actions that docs/operations.md lists; which identity it may give away is a role on that one."""
-    documented = re.search(r'"Actions": (\[.*?\])', (DEPLOY.parent / "docs/operations.md").read_text(), re.DOTALL)
+    """The role of its own has the actions that docs/fleet.md lists; which identity it may give away is a role on that one."""
+    documented = re.search(r'"Actions": (\[.*?\])', (DEPLOY.parent / "docs/fleet.md").read_text(), re.DOTALL)
     roles = (EXAMPLES / "modules/broker/roles.tf").read_text()
     given = json.loads(re.sub(r",\s*\]", "]", re.search(r"actions = (\[.*?\])", roles, re.DOTALL)[1]))
     assert given == [one for one in json.loads(documented[1]) if not one.startswith("Microsoft.ManagedIdentity/")]

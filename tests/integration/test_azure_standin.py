@@ -45,10 +45,10 @@ def look(whole):
 
 
 @pytest.mark.parametrize("orchestration", ["Flexible", "Uniform"])
-@pytest.mark.parametrize("password", ["", "Correct-Horse-7"])
-def test_what_the_program_asks_for_is_right(orchestration, password):
+@pytest.mark.parametrize("login", [{}, {"password": "Correct-Horse-7", "ssh_public_key": ""}])
+def test_what_the_program_asks_for_is_right(orchestration, login):
     """Or every case below would be refused for another reason."""
-    look(body(orchestration=orchestration, password=password))
+    look(body(orchestration=orchestration, **login))
 
 
 FLEXIBLE = {

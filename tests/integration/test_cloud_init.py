@@ -1,8 +1,10 @@
 """The custom data goes through the real cloud-init, on a machine of its own namespaces."""
 
 import contextlib
+import hashlib
 import shutil
 import subprocess
+from dataclasses import replace
 from importlib import resources
 
 import pytest
@@ -162,3 +164,29 @@ esac
         made.wait(lambda: bootstrap_log(made).endswith(" done\n"))
         assert "installing the NFS client: not yet" in bootstrap_log(made)
         assert made.upper("root/seen").exists()
+
+
+def test_a_folder_that_the_manager_was_not_installed_from_is_not_run(tmp_path):
+    """Others may write to the share, and the machine would run it as root; the folder that is known runs, from a copy."""
+    folder = tmp_path / "scripts"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "bootstrap.sh").write_text('#!/bin/sh\ncat "$(dirname "$0")/deep/file" >/root/seen\n')
+    (folder / "deep/file").write_text("as it was\n")
+    sums = "".join(
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  ./{name}\n"
+        for name in ("bootstrap.sh", "deep/file")
+    )
+    (folder / "SHA256SUMS").write_text(sums)
+    known = {"BOOTSTRAP_SHA256": hashlib.sha256(sums.encode()).hexdigest()}
+    (folder / "deep/file").write_text("changed\n")
+    with machine(tmp_path, custom_data(replace(launch(), environment=known), VmssSettings(), proxy={})) as made:
+        made.start()
+        made.wait(lambda: "deep/file: FAILED" in bootstrap_log(made))
+        (folder / "SHA256SUMS").write_text(sums.replace("./deep", "./x/../deep"))
+        made.wait(lambda: "not the one that the manager was installed from" in bootstrap_log(made))
+        assert not made.upper("root/seen").exists()
+        (folder / "SHA256SUMS").write_text(sums)
+        (folder / "deep/file").write_text("as it was\n")
+        made.wait(lambda: bootstrap_log(made).endswith(" done\n"))
+        assert made.upper("root/seen").read_text() == "as it was\n"
+        made.wait(lambda: not made.upper("etc/cachewarmer/folder").exists())

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.config import NfsSettings, PlanSettings
-from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidTransition
+from cachewarmer.errors import BrokerError, BrokerUnavailable, ConnectFailed, InvalidTransition, OwnResourceError
 from cachewarmer.manager import Manager
-from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
 from cachewarmer.submitter import submit
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page
 from cachewarmer.targets.pool import SessionPool
@@ -64,7 +64,6 @@ async def work_of(broker, count, *, files=10, first_generation=False):
                 access=Access(addresses=("a",)),
                 path=f"/d{number}",
                 job_id=job_id,
-                item_id=item_id(job_id, number),
                 files=None if first_generation else entries,
             )
             for number in range(count)
@@ -301,3 +300,143 @@ async def test_small_files_do_not_make_a_plan_that_nobody_can_share(broker, runn
     for request in held:
         session.finish(request)
     assert (await finish(broker, job_id)).report(0)["files"] == FILES
+
+
+# -- addresses that go away ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ConnectFailed("no route to host"), OwnResourceError("too many open files")])
+async def test_a_worker_that_can_not_reach_the_cache_leaves_everything_to_those_who_can(
+    broker, running, monkeypatch, caplog, error
+):
+    """It hands back what it took without a delivery counted, claims next to nothing, and says why once."""
+    monkeypatch.setattr("cachewarmer.worker.worker.HOLD_SECONDS", 0.1)
+    monkeypatch.setattr("cachewarmer.worker.worker.AWAY_SECONDS", 0.2)
+    monkeypatch.setattr("cachewarmer.worker.jobs.HIDING_SECONDS", 0.05)
+    session = MemorySession(TREE, "a", delay=0.001)
+    claims = []
+    claim = broker.claim
+
+    async def refuse(mount, settings):
+        raise error
+
+    job_id = await submit(broker, job())
+    away = Worker(broker, SETTINGS, SessionPool(SETTINGS, refuse), name="away")
+
+    async def count(wanted, *more):
+        taken = await claim(wanted, *more)
+        claims.append((asyncio.current_task(), len(taken)))
+        return taken
+
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    running.start(away)
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    await wait_for(lambda: away.pool.reaches_nothing and not away._held)
+    monkeypatch.setattr(broker, "claim", count)
+    await asyncio.sleep(1.0)
+    assert sum(taken for _, taken in claims) <= 6, "one item every 0.2 s, to see whether it is for another address"
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="well"))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
+    assert [one["worker"] for one in report["workers"]] == ["well"]
+    assert sum("waiting for it" in record.message for record in caplog.records) == 1
+
+
+async def test_a_worker_that_reaches_the_cache_again_goes_on(broker, running, monkeypatch):
+    monkeypatch.setattr("cachewarmer.worker.worker.HOLD_SECONDS", 0.05)
+    monkeypatch.setattr("cachewarmer.worker.jobs.HIDING_SECONDS", 0.05)
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    there = False
+
+    async def sometimes(mount, settings):
+        if not there:
+            raise ConnectFailed("no route to host", address="a")
+        return session
+
+    worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, sometimes), name="x")
+    running.start(worker)
+    await wait_for(lambda: worker.pool.reaches_nothing)
+    there = True
+    status = await finish(broker, job_id)
+    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, FILES)
+
+
+async def test_a_job_whose_addresses_stay_away_fails_after_the_patience(broker, running, monkeypatch):
+    """The manager, not a worker, says so: it looks for itself when nothing has moved for a while."""
+    monkeypatch.setattr("cachewarmer.manager.waiting.STILL_SECONDS", 0.1)
+    settings = replace(SETTINGS, lease=replace(SETTINGS.lease, patience_seconds=0.5))
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, settings, SessionPool(settings, opener(session))))
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    session.down = ConnectFailed("refused", address="a")
+    running.start(Worker(broker, settings, SessionPool(settings, opener(session)), name="x"))
+    status = await finish(broker, job_id)
+    assert status.state is JobState.FAILED
+    assert "a: refused" in status.reason
+    assert status.poisoned_items == 0
+
+
+async def test_a_scan_waits_for_its_addresses_and_is_complete(broker, running):
+    """The address goes away in the middle of the scan and comes back: no directory is missing, none has failed."""
+    session = MemorySession(TREE, "a", delay=0.005)
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    while not (await broker.status(job_id)).scan.directories:
+        await asyncio.sleep(0.005)
+    session.down = ConnectFailed("refused", address="a")
+    await asyncio.sleep(0.5)
+    assert not (await broker.status(job_id)).scan.finished
+    session.down = None
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert (report["files"], report["scanned_files"], report["failed_files"]) == (FILES, FILES, 0)
+
+
+# -- jobs whose work got lost --------------------------------------------------------------------------------------
+
+
+async def lose(broker, job_id):
+    """Takes the items of a job off the queue behind everybody's back, as another program would."""
+    await broker._call(lambda: broker._opened().run("drop_items", job_id=job_id))
+
+
+async def test_a_job_whose_items_are_gone_is_scanned_again_and_fails_the_second_time(broker, running, monkeypatch):
+    monkeypatch.setattr("cachewarmer.manager.waiting.STRANDED_SECONDS", 0.1)
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    for again in (False, True):
+        while not (status := await broker.status(job_id)).scan.finished:
+            await asyncio.sleep(0.01)
+        await lose(broker, job_id)
+        if not again:
+            while (await broker.status(job_id)).scan.finished:
+                await asyncio.sleep(0.01)
+    status = await finish(broker, job_id)
+    assert status.state is JobState.FAILED
+    assert "gone from the queue" in status.reason
+
+
+async def test_a_job_that_was_scanned_again_ends_with_exact_totals(broker, running, monkeypatch):
+    monkeypatch.setattr("cachewarmer.manager.waiting.STRANDED_SECONDS", 0.1)
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    await lose(broker, job_id)
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)

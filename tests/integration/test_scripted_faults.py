@@ -1,6 +1,7 @@
 """A server that does what a good one won't: totals stay exact, nothing hangs, and what failed is told."""
 
 import asyncio
+import logging
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,7 @@ async def test_everything_is_warmed_nevertheless(tmp_path, faults):
 @pytest.mark.parametrize("trick", [Trick.SILENCE, Trick.EMPTY_FRAGMENTS])
 async def test_a_connection_that_goes_quiet_is_made_again(tmp_path, trick, caplog):
     """A reply that does not come within the limit is asked for again on another connection, and the user is told."""
+    caplog.set_level(logging.INFO)
     async with ScriptedServer(TREE, Faults(trick=trick, trick_after=25, trick_times=3)) as server:
         status = await warmed(server.url(), tmp_path, IMPATIENT)
     assert status.state is JobState.COMPLETED

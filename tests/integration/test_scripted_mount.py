@@ -156,7 +156,7 @@ async def test_a_server_that_answers_mount_but_not_nfs_is_told(monkeypatch):
     """It is not waited for as a file server that is merely slow: the error says what is not answered."""
     monkeypatch.setattr("cachewarmer.targets.nfs3.session.START_SECONDS", 0.3)
     async with ScriptedServer({b"f": 1}, Faults(trick=Trick.SILENCE)) as server:
-        with pytest.raises(ReplyTimeout, match=r"127.0.0.1:/export: mounted, but FSINFO is not answered"):
+        with pytest.raises(ReplyTimeout, match=r"127.0.0.1: /export: mounted, but FSINFO is not answered"):
             await opened(server, "/export")
 
 

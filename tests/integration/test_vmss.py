@@ -151,13 +151,16 @@ async def test_images(cloud, given):
         await seen(fleet, lambda size: size.running == 1)
 
 
-@pytest.mark.parametrize("more", [{}, {"ssh_public_key": ""}])
-async def test_a_password(cloud, more):
-    """Beside a key, or in its place; it is shown to nobody afterwards."""
-    async with opened(password="Correct-Horse-7", **more) as fleet:
+@pytest.mark.parametrize("key", [True, False])
+async def test_a_password(cloud, key):
+    """It lets somebody in only where there is no key, and is shown to nobody afterwards."""
+    async with opened(password="Correct-Horse-7", **({} if key else {"ssh_public_key": ""})) as fleet:
         await fleet.create(1)
         await seen(fleet, lambda size: size.running == 1)
         assert "Correct-Horse-7" not in repr(fleet) + repr(fleet._settings)
+    os = asked(cloud, "PUT")[0]["properties"]["virtualMachineProfile"]["osProfile"]
+    assert os["linuxConfiguration"]["disablePasswordAuthentication"] is key
+    assert ("adminPassword" in os) is not key
 
 
 # -- what is there already ---------------------------------------------------------------------------------------------
@@ -458,7 +461,7 @@ async def test_the_documented_role_is_what_is_asked_for(cloud):
             await fleet.create(2)
             await seen(fleet, lambda size: size.running == 2)
             await fleet.delete()
-    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL).group(1)
+    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/fleet.md").read_text(), re.DOTALL).group(1)
     assert json.loads(documented)["Actions"] == sorted(cloud.arm.used)
 
 

@@ -52,7 +52,7 @@ def made(cloud):
 
 @pytest.mark.parametrize("permissions", [[OWNER], [CONTRIBUTOR, USER_ACCESS_ADMINISTRATOR]])
 async def test_a_manager_that_may_grant_roles_gives_the_scale_set_an_identity_of_its_own(cloud, permissions):
-    """With the roles that docs/operations.md lists and no others; they go when it goes, and no key is anywhere."""
+    """With the roles that docs/azure.md lists and no others; they go when it goes, and no key is anywhere."""
     account(cloud).permissions = permissions
     async with opened(IN_GROUP) as fleet:
         await fleet.check()

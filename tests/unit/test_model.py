@@ -1,11 +1,12 @@
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewarmer.errors import InvalidMessage, InvalidTransition
+from cachewarmer.errors import InvalidMessage, InvalidTransition, MountError
 from cachewarmer.model import (
     FIRST_GENERATION,
     Access,
@@ -167,3 +168,48 @@ def test_a_handle_longer_than_the_protocol_allows_is_refused(deflated):
     assert ("FilesDeflated" in text) is deflated
     with pytest.raises(InvalidMessage, match="64 bytes"):
         WorkItem.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": "/other"},
+        {"files": (FileEntry("a", 1),)},
+        {"files": (FileEntry("ab", 1), FileEntry("", 2))},
+        {"start": 0, "stop": 1, "files": (FileEntry("a", 1),)},
+        {"files": None},
+        {"job_id": "j2"},
+    ],
+)
+def test_an_items_id_belongs_to_what_it_holds(change):
+    """To its job, its path, its files and its range; not to sizes, handles and addresses, which may differ between scans."""
+    item = WorkItem(job_id="j1", path="/d", files=(FileEntry("a", 1), FileEntry("b", 2))).with_content_id()
+    same = replace(item, files=(FileEntry("a", 7, b"h"), FileEntry("b", 8)), address="a", scan=3)
+    assert same.content_id == item.item_id
+    assert replace(item, **change).content_id != item.item_id
+
+
+def test_a_failed_jobs_reason_keeps_its_parts():
+    """And one that an earlier version stored is read as it is."""
+    failure = MountError("no such export", subject=b"/\xff", address="cache1", advice="see showmount").failure
+    status = JobStatus(job=WarmJob(job_id="j"), state=JobState.FAILED, reason=failure.dump())
+    assert status.failure == failure
+    assert status.report(0)["reason"] == "cache1: /\\xff: no such export; see showmount"
+    assert JobStatus(job=WarmJob(), state=JobState.FAILED, reason="plain").failure.problem == "plain"
+
+
+def test_directories_that_could_not_be_listed_are_not_files():
+    """They have a count of their own, and no job is complete with them."""
+    scan = ScanTotals(failed_directories=2, duplicates=3, hardlinks=4, links=5, warnings=("w",), finished=True)
+    status = JobStatus(job=WarmJob(), state=JobState.WARMING, scan=scan, warnings=("w", "v")).settled()
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED_WITH_ERRORS
+    assert (report["failed_files"], report["failed_directories"], report["duplicates"]) == (0, 2, 7)
+    assert (report["links"], report["hardlinks"], report["warnings"]) == (5, 4, ["w", "v"])
+
+
+def test_a_paused_job_resumes_where_it_was():
+    """Scanning, unless its scan is finished."""
+    status = JobStatus(job=WarmJob(), state=JobState.PAUSED)
+    assert status.resumed is JobState.SCANNING
+    assert replace(status, scan=ScanTotals(finished=True)).resumed is JobState.WARMING

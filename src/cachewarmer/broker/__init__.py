@@ -12,6 +12,7 @@ from cachewarmer.errors import UsageError
 SCHEMES = {
     "sqlite": "cachewarmer.broker.sqlite",
     "azure": "cachewarmer.broker.azure",
+    "postgresql": "cachewarmer.broker.postgres",
 }
 """The package of each scheme. It has ``FORM``, how its URLs are written, and ``open_url``; it is imported when it is
 needed, and imports what is slow or optional in ``open_url``."""

@@ -112,6 +112,8 @@ class Broker(ABC):
     url: str
     workers_are_rented: bool = False
     """Whether its workers may run on machines that are taken away at short notice."""
+    is_private: bool = False
+    """Whether only the user of this process can post to it: then its jobs may name any file of this machine."""
     max_message_bytes: int = 0
     """Most bytes of a message; 0: no limit. The planner keeps its items below."""
 
@@ -231,6 +233,15 @@ class Broker(ABC):
 
         A repeated call whose first answer was lost returns False: the job is then failed rather than scanned for ever.
         """
+
+    async def revive(self, job_id: str) -> bool:
+        """Moves a job that failed back to where it was, with all that is counted of it, to be claimed and gone on with.
+
+        False: the job has not failed, or the broker does not keep what it would take; nothing was changed. Raises
+        ``UnknownJob``.
+        """
+        await self.state(job_id)
+        return False
 
     @abstractmethod
     async def note_manager(self, name: str) -> None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
 from cachewarmer.errors import DamagedRecord, InvalidMessage
-from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, Receipt, ScanTotals, SlowPath, Tally, WorkItem, item_id
+from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, Receipt, ScanTotals, SlowPath, Tally, WorkItem
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,13 @@ class Standing:
         if totals.finished and self.state is JobState.SCANNING:
             return changed.moved_to(JobState.WARMING, "", now)
         return changed
+
+    def revived(self) -> Self | None:
+        """Where a job that failed goes on; None: it has not failed."""
+        if self.state is not JobState.FAILED:
+            return None
+        state = JobState.WARMING if self.scan.finished else JobState.SCANNING
+        return replace(self, state=state, reason="", finished_at=0.0)
 
     def scanned_again(self) -> Self | None:
         """Back at the beginning of its scan, because it was stranded; None if that was done before, or may not be.
@@ -168,13 +175,7 @@ def add_all(tally: Tally, receipts: Sequence[Receipt]) -> Tally:
 
 def with_id(item: WorkItem) -> WorkItem:
     """The item with an id: its own, or one made from all that says what it is, so that a repeat has the same."""
-    if item.item_id:
-        return item
-    listed = "" if item.files is None else "\0".join(entry.path for entry in item.files)
-    chosen = (item.start_file_filter, item.end_file_filter) if item.apply_filter else ("", "")
-    filters = dump([item.wanted.include, item.wanted.exclude, item.wanted.max_file_bytes])
-    made = item_id(item.job_id, item.path, item.start, item.stop, *chosen, filters, item.access.export, listed)
-    return replace(item, item_id=made)
+    return item if item.item_id else item.with_content_id()
 
 
 def poison_sample(item: WorkItem, reason: str) -> tuple[PathError, ...]:

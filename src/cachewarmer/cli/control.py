@@ -38,7 +38,7 @@ def move(chosen: ControlOptions, state: JobState | None) -> int:
     """Moves the job to a state; None: back to what it was doing before it was paused."""
     from cachewarmer.cli.running import run
 
-    return run(lambda _stop: _move(chosen, state), chosen.output)
+    return run(lambda _stop: _move(chosen, state), chosen.output, stop_seconds=0.0)
 
 
 async def _move(chosen: ControlOptions, state: JobState | None) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
-from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection
+from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection, Service
 from cachewarmer.config import (
     FleetSettings,
     Settings,
+    bootstrap_environment,
     default_broker_url,
     environment_broker_url,
     load_settings,
@@ -19,17 +22,25 @@ from cachewarmer.config import (
     wire_environment,
 )
 from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
+from cachewarmer.filters import parse_filter_file
 from cachewarmer.fleet import open_fleet
 from cachewarmer.fleet.base import Fleet, WorkerLaunch
 from cachewarmer.model import Transport, Wanted, WarmJob
+from cachewarmer.paths import to_text
 from cachewarmer.planning.filelist import list_chunks
-from cachewarmer.target import make_job, parse_target
+from cachewarmer.target import Target, make_job, parse_target
 
 NO_FLEET = FleetChoice()
+MAX_RULES_BYTES = 1 << 20
+"""The longest file of ``--filter-from``."""
 
 
-def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET) -> Settings:
-    """The settings file, with what the command line says on top."""
+def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, service: Service | None = None) -> Settings:
+    """The settings file, with what the command line says on top.
+
+    Raises:
+        ConfigError: it can't be read, or a setting does not make sense.
+    """
     loaded = load_settings()
     nfs, lease = loaded.nfs, loaded.lease
     if reading is not None:
@@ -40,6 +51,12 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET) -> S
         )
         if reading.patience is not None:
             lease = replace(lease, patience_seconds=reading.patience)
+    if service is not None:
+        nfs = replace(
+            nfs,
+            uid=nfs.uid if service.uid is None else service.uid,
+            gid=nfs.gid if service.gid is None else service.gid,
+        )
     return replace(loaded, nfs=nfs, lease=lease, fleet=_fleet_settings(fleet, loaded.fleet))
 
 
@@ -83,19 +100,10 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
     """
     if selection.files_from is not None and len(targets) != 1:
         raise UsageError("--files-from needs exactly one TARGET")
-    try:
-        wanted = Wanted(
-            include=selection.include,
-            exclude=selection.exclude,
-            max_file_bytes=selection.max_file_bytes,
-            min_file_bytes=selection.min_file_bytes,
-            newer_than=selection.newer_than,
-        )
-    except InvalidValue as error:
-        raise UsageError.like(error) from error
+    wanted = _wanted(selection)
     return [
         make_job(
-            parse_target(target),
+            _as_user(parse_target(target), selection),
             wanted,
             name=selection.name,
             transport=Transport(selection.transport),
@@ -104,6 +112,53 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
         )
         for target in targets
     ]
+
+
+def _wanted(selection: Selection) -> Wanted:
+    try:
+        return Wanted(
+            include=selection.include,
+            exclude=selection.exclude,
+            rules=tuple(rule for name in selection.filter_from for rule in _rules(name)),
+            max_file_bytes=selection.max_file_bytes,
+            min_file_bytes=selection.min_file_bytes,
+            newer_than=selection.newer_than,
+            snapshots=selection.snapshots,
+            follow_links=selection.follow_links,
+            one_file_system=selection.one_file_system,
+            hardlink_dedup=selection.hardlink_dedup,
+        )
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
+
+
+def _rules(name: str) -> tuple[str, ...]:
+    """The rules in a file of ``--filter-from``."""
+    try:
+        with open(name, "rb") as file:
+            raw = file.read(MAX_RULES_BYTES + 1)
+    except OSError as error:
+        raise UsageError(error.strerror or str(error), doing="--filter-from", subject=os.fsencode(name)) from error
+    if len(raw) > MAX_RULES_BYTES:
+        raise UsageError(f"more than {MAX_RULES_BYTES} bytes", doing="--filter-from", subject=os.fsencode(name))
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return parse_filter_file(raw.decode("utf-16", "replace") if wide else to_text(raw), f"--filter-from {name}")
+
+
+def _as_user(target: Target, selection: Selection) -> Target:
+    """The target, with the ids of the options where it names none itself."""
+    if selection.uid is None and selection.gid is None:
+        return target
+    if target.is_local:
+        raise UsageError(
+            "--uid and --gid are for NFS",
+            subject=os.fsencode(target.path),
+            advice="a path of this machine is read as the user who runs the command",
+        )
+    access = target.access
+    uid = selection.uid if access.uid < 0 and selection.uid is not None else access.uid
+    gid = selection.gid if access.gid < 0 and selection.gid is not None else access.gid
+    return replace(target, access=replace(access, uid=uid, gid=gid))
 
 
 def file_list(selection: Selection) -> AsyncIterator[bytes] | None:
@@ -143,7 +198,7 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
             bootstrap_mount_address=choice.bootstrap_address or settings.fleet.bootstrap_address,
             bootstrap_export_path=choice.bootstrap_export or settings.fleet.bootstrap_export,
             bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
-            environment=wire_environment(settings.nfs),
+            environment={**bootstrap_environment(), **wire_environment(settings.nfs)},
             bootstrap_mount_options=settings.fleet.bootstrap_options,
             local_options=tuple(text for flag, value in local if value is not None for text in (flag, str(value))),
         ),

@@ -71,23 +71,34 @@ def run(chosen: ManagerOptions) -> int:
 
 
 async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
+    import asyncio
+
     from cachewarmer import notify
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.running import until_stopped
     from cachewarmer.manager import Manager
     from cachewarmer.targets import open_session
+    from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
 
-    settings = inputs.settings(chosen.reading, chosen.fleet)
+    settings = inputs.settings(chosen.reading, chosen.fleet, chosen.service)
     fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
     broker = inputs.broker(chosen.broker, settings)
-    pool = SessionPool(settings, open_session)
+    pool = SessionPool(
+        settings,
+        within_transports(open_session),
+        check=check_of(settings, local_too=broker.is_private),
+    )
     driver = _driver(broker, fleet, settings, pool) if fleet is not None else None
     try:
         # Before we say that we are ready: what can't work is to fail at the start.
         if driver is not None:
             await driver.check()  # and the broker, which there is time to wait for, is the manager's to open
         else:
-            await broker.open()
+            opening = asyncio.create_task(broker.open())
+            if not await until_stopped(opening, stop):
+                return WARM
+            opening.result()
         async with notify.service(), pool:
             await Manager(
                 broker,

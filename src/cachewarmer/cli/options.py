@@ -96,11 +96,21 @@ class Selection:
     max_file_bytes: int = 0
     min_file_bytes: int = 0
     newer_than: float = 0.0
+    filter_from: tuple[str, ...] = ()
+    """Files with rules."""
+    snapshots: bool = False
+    follow_links: bool = False
+    one_file_system: bool = False
+    hardlink_dedup: bool = True
+    allow_empty: bool = False
+    """Whether it is fine that no file passes the filters."""
     files_from: str | None = None
     null: bool = False
     transport: str = "auto"
     max_bandwidth: int = 0
     name: str = ""
+    uid: int | None = None
+    gid: int | None = None
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -111,14 +121,21 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="read only files that match; may be repeated",
+        help="read only what matches; may be repeated",
     )
     group.add_argument(
         "--exclude",
         action="append",
         default=[],
         metavar="PATTERN",
-        help="leave out files that match; may be repeated, and wins over --include",
+        help="leave out what matches: name, *.tmp, dir/, /top, a/**/b; may be repeated, and wins over --include",
+    )
+    group.add_argument(
+        "--filter-from",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="rules in FILE, one a line: + PATTERN or - PATTERN; the first that matches decides; may be repeated",
     )
     group.add_argument(
         "--max-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out larger files: 500M, 2GiB"
@@ -136,6 +153,29 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--files-from", metavar="FILE", help="read the paths in FILE, one a line, instead of a whole tree; - is stdin"
     )
+    group.add_argument(
+        "--include-snapshots",
+        dest="snapshots",
+        action="store_true",
+        help="also read .snapshot, .zfs and the like (default: leave them out)",
+    )
+    group.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="read the files that symbolic links inside the target lead to (default: count the links)",
+    )
+    group.add_argument(
+        "--one-file-system", action="store_true", help="stay on the file system of the target (paths of this machine)"
+    )
+    group.add_argument(
+        "--no-hardlink-dedup",
+        dest="hardlink_dedup",
+        action="store_false",
+        help="read a file with several names once for each name (default: once)",
+    )
+    group.add_argument(
+        "--allow-empty", action="store_true", help="exit with 0 even if no file passes the filters (default: 3)"
+    )
     group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
     group = parser.add_argument_group("the job")
     group.add_argument(
@@ -148,6 +188,18 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--max-bandwidth", type=arguments.size, default=0, metavar="SIZE", help="bytes per second for the whole job"
     )
     group.add_argument("--name", default="", help="a name for the job, shown by status")
+    add_ids(group)
+
+
+def add_ids(parser: argparse._ActionsContainer) -> None:
+    """Who is named to the NFS server."""
+    for option, what in (("--uid", "user"), ("--gid", "group")):
+        parser.add_argument(
+            option,
+            type=arguments.user_id,
+            metavar="ID",
+            help=f"read as this {what} (AUTH_SYS) where the target names none (default: that of the process that reads)",
+        )
 
 
 def selection(chosen: argparse.Namespace) -> Selection:
@@ -158,6 +210,14 @@ def selection(chosen: argparse.Namespace) -> Selection:
         max_file_bytes=chosen.max_file_size,
         min_file_bytes=chosen.min_file_size,
         newer_than=chosen.newer_than,
+        filter_from=tuple(chosen.filter_from),
+        snapshots=chosen.snapshots,
+        follow_links=chosen.follow_links,
+        one_file_system=chosen.one_file_system,
+        hardlink_dedup=chosen.hardlink_dedup,
+        allow_empty=chosen.allow_empty,
+        uid=chosen.uid,
+        gid=chosen.gid,
         files_from=chosen.files_from,
         null=chosen.null,
         transport=chosen.transport,
@@ -211,6 +271,9 @@ class Service:
 
     name: str = ""
     exit_when_idle: float | None = None
+    uid: int | None = None
+    gid: int | None = None
+    """For jobs that name none; None: as the settings say."""
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
@@ -224,11 +287,12 @@ def add_service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name", default="", metavar="NAME", help="what this process is called (default: host name and process id)"
     )
+    add_ids(parser)
 
 
 def service(chosen: argparse.Namespace) -> Service:
     """What the command line says of it."""
-    return Service(name=chosen.name, exit_when_idle=chosen.exit_when_idle)
+    return Service(name=chosen.name, exit_when_idle=chosen.exit_when_idle, uid=chosen.uid, gid=chosen.gid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,24 @@ from cachewarmer.cli.failures import one_line, traceback_text
 from cachewarmer.cli.main import STOP_SIGNALS
 from cachewarmer.cli.options import Output
 from cachewarmer.cli.text import CLEAR_LINE
-from cachewarmer.errors import CacheWarmerError
+from cachewarmer.errors import CacheWarmerError, Interrupted
 from cachewarmer.paths import printable
 
+STOP_SECONDS = 5.0
+"""How long a command that was told to stop may take to report what it has done."""
 
-def run(body: Callable[[asyncio.Event], Awaitable[int]], output: Output, *, service: bool = False) -> int:
+
+def run(
+    body: Callable[[asyncio.Event], Coroutine[Any, Any, int]],
+    output: Output,
+    *,
+    service: bool = False,
+    stop_seconds: float = STOP_SECONDS,
+) -> int:
     """Runs ``body(stop)`` and returns its exit code.
 
-    SIGINT, SIGTERM and SIGHUP set ``stop``; a second one ends the program at once.
+    SIGINT, SIGTERM and SIGHUP set ``stop``; a second one ends the program at once. A body that has not ended
+    ``stop_seconds`` after the first is cancelled, whatever it waits for; that of a service ends by itself.
     """
     Logging.of(output, service=service).begin()
 
@@ -42,13 +52,30 @@ def run(body: Callable[[asyncio.Event], Awaitable[int]], output: Output, *, serv
         for number in STOP_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks not to be ended by SIGHUP
                 loop.add_signal_handler(number, ask)
-        return await body(stop)
+        if service:
+            return await body(stop)
+        working = asyncio.create_task(body(stop))
+        if not await until_stopped(working, stop, stop_seconds):
+            raise Interrupted("interrupted")
+        return working.result()
 
     running = with_signals()
     try:
         return eventloop.run(running)
     finally:
         running.close()  # where no loop could be made, nobody has
+
+
+async def until_stopped(working: asyncio.Task[Any], stop: asyncio.Event, seconds: float = 0.0) -> bool:
+    """Whether the task ended before ``stop`` was set, or within so many seconds after; else it is cancelled."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done() and seconds:
+            await asyncio.wait({working}, timeout=seconds)
+        return working.done()
+    finally:
+        await eventloop.end_tasks(stopping, *(() if working.done() else (working,)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,13 +56,20 @@ async def _scan(chosen: ScanOptions, stop: asyncio.Event) -> int:
     from cachewarmer.onemachine import scan
 
     settings = inputs.settings(chosen.reading)
+    jobs = inputs.jobs(chosen.targets, chosen.selection)
     reports: list[Report] = []
     with Progress(quiet=chosen.output.quiet) as progress:
-        for job in inputs.jobs(chosen.targets, chosen.selection):
+        for job in jobs:
             files = inputs.file_list(chosen.selection)
             found = await scan(job, settings, on_progress=progress.scanned, stop=stop, file_list=files)
             reports.append(Report.of_scan(job.label, found.totals, found.largest, found.seconds))
-    return finish_scan(reports, chosen.output, interrupted=stop.is_set())
+    return finish_scan(
+        reports,
+        jobs[0].wanted,
+        chosen.output,
+        interrupted=stop.is_set(),
+        allow_empty=chosen.selection.allow_empty,
+    )
 
 
 COMMAND = Command(

@@ -51,17 +51,15 @@ def parse(chosen: argparse.Namespace) -> StatusOptions:
 
 def run(chosen: StatusOptions) -> int:
     """Shows one job, or all of them."""
-    from cachewarmer.cli.running import run
+    from cachewarmer.cli.running import STOP_SECONDS, run
 
-    return run(lambda stop: _status(chosen, stop), chosen.output)
+    seconds = STOP_SECONDS if chosen.watch else 0.0
+    return run(lambda stop: _status(chosen, stop), chosen.output, stop_seconds=seconds)
 
 
 async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
     from cachewarmer.cli.managers import warning
-    from cachewarmer.cli.outcome import show_json
-    from cachewarmer.cli.streams import note, show
-    from cachewarmer.model import Report
 
     try:
         async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
@@ -75,13 +73,20 @@ async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:
         if chosen.job or inputs.named(chosen.broker):
             raise
         statuses, warnings = [], {}  # in the user's own file: nothing was ever warmed
-    said = [one for one in warnings if one]
+    return _show_all(statuses, [one for one in warnings if one], chosen)
+
+
+def _show_all(statuses: Sequence[JobStatus], warnings: Sequence[str], chosen: StatusOptions) -> int:
+    from cachewarmer.cli.outcome import show_json
+    from cachewarmer.cli.streams import note, show
+    from cachewarmer.model import Report
+
     if chosen.output.json:
         jobs = [Report.of_job(status).document() for status in statuses]
-        return WARM if show_json({"jobs": jobs, "warnings": said}) else ERROR
+        return WARM if show_json({"jobs": jobs, "warnings": warnings}) else ERROR
     if chosen.output.quiet:
         return WARM
-    for one in said:
+    for one in warnings:
         note(f"warning: {one}")
     return WARM if show(_table(statuses)) else ERROR
 

@@ -14,6 +14,7 @@ from cachewarmer.cli.exit_codes import ERROR, WARM
 if TYPE_CHECKING:
     import asyncio
 
+    from cachewarmer.broker.base import Broker
     from cachewarmer.model import JobStatus, WarmJob
 
 
@@ -26,6 +27,8 @@ class SubmitOptions:
     broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
     output: options.Output = field(default_factory=options.Output)
     wait: bool = False
+    once: bool = False
+    """A job whose name another has that is warm, or on its way, is not posted; the other is waited for instead."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +77,8 @@ async def post(
     from cachewarmer.submitter import submit
 
     async with inputs.broker(chosen.broker, inputs.settings()) as broker:
-        ids = [await submit(broker, job, files, stop) for job in jobs]
+        known = await _ids_by_name(broker) if chosen.once else {}
+        ids = [known.get(job.name) or await submit(broker, job, files, stop) for job in jobs]
         if chosen.output.json:
             if not chosen.wait:
                 return WARM if show_json({"job": ids[0], "jobs": ids}) else ERROR
@@ -86,7 +90,15 @@ async def post(
         with Progress(quiet=chosen.output.quiet) as progress:
             for job_id in ids:
                 statuses.append(await wait(broker, job_id, progress, stop))
-    return finish(statuses, chosen.output)
+    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
+
+
+async def _ids_by_name(broker: Broker) -> dict[str, str]:
+    """The jobs that are warm, or on their way."""
+    from cachewarmer.model import JobState
+
+    found = [one for one in await broker.jobs() if one.state is JobState.COMPLETED or not one.state.final]
+    return {one.job.name: one.job.job_id for one in found if one.job.name}
 
 
 COMMAND = Command(

@@ -43,23 +43,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_broker(parser)
     parser.add_argument(
-        "--resume", nargs="?", const="", metavar="JOB", help="resume an interrupted job (default: the latest one)"
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="JOB",
+        help="resume an interrupted or failed job (default: the latest one, of TARGET if that is given)",
     )
     options.add_output(parser, quiet="show no progress and no report")
 
 
 def parse(chosen: argparse.Namespace) -> WarmOptions:
     """Makes the options."""
-    if (chosen.resume is None) == (not chosen.targets):
-        raise UsageError("warm needs a TARGET, or --resume without one (see cachewarmer warm --help)")
+    targets, resume = tuple(chosen.targets), chosen.resume
+    if resume and not resume.isalnum():  # no id: the TARGET stands behind --resume
+        targets, resume = (*targets, resume), ""
+    if resume is None and not targets:
+        raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
+    if resume and targets:
+        raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
     return WarmOptions(
-        targets=tuple(chosen.targets),
+        targets=targets,
         selection=options.selection(chosen),
         reading=options.reading(chosen),
         broker=options.broker(chosen),
         output=options.output(chosen),
         processes=chosen.processes,
-        resume=chosen.resume,
+        resume=resume,
     )
 
 
@@ -107,7 +116,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
         state.close(keep=bool(unfinished))
     if stop.is_set() and unfinished and not chosen.output.quiet:
         note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
-    return finish(statuses, chosen.output)
+    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
 
 
 COMMAND = Command(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from cachewarmer.broker.base import Broker
-    from cachewarmer.targets.pool import Opener
+    from cachewarmer.targets.policy import Opener
     from cachewarmer.worker import Worker
 
 
@@ -80,27 +80,36 @@ def run(chosen: WorkerOptions) -> int:
 
 
 async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
+    import asyncio
+
     from cachewarmer import notify
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.running import until_stopped
+    from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
     from cachewarmer.worker import Worker
 
-    settings = inputs.settings(chosen.reading)
-    async with (
-        inputs.broker(chosen.broker, settings) as broker,
-        notify.service(),
-        SessionPool(settings, _opener(chosen.transport)) as pool,
-    ):
-        worker = Worker(
-            broker,
-            settings,
-            pool,
-            name=chosen.service.name,
-            exit_when_idle=chosen.service.exit_when_idle,
-            max_bandwidth=chosen.max_bandwidth,
-        )
-        async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
-            await worker.run(stop)
+    settings = inputs.settings(chosen.reading, service=chosen.service)
+    broker = inputs.broker(chosen.broker, settings)
+    try:
+        opening = asyncio.create_task(broker.open())
+        if not await until_stopped(opening, stop):
+            return WARM
+        opening.result()
+        opener, check = within_transports(_opener(chosen.transport)), check_of(settings, local_too=broker.is_private)
+        async with notify.service(), SessionPool(settings, opener, check=check) as pool:
+            worker = Worker(
+                broker,
+                settings,
+                pool,
+                name=chosen.service.name,
+                exit_when_idle=chosen.service.exit_when_idle,
+                max_bandwidth=chosen.max_bandwidth,
+            )
+            async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
+                await worker.run(stop)
+    finally:
+        await broker.close()
     return WARM
 
 

@@ -20,6 +20,7 @@ from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.targets.base import Session
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.targets.steady import steady
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class JobKeeper:
                 async with self._pool.scope() as scope:
                     sessions = await open_sessions(job, scope)
                     reached = True
-                    await self._scan(sessions)
+                    await self._scan(steady(sessions, self._pool))
                 return
             except TransportError as error:
                 now = time.monotonic()

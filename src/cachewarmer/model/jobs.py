@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -224,7 +224,22 @@ class WorkItem(Message):
     @property
     def first_generation(self) -> bool:
         """Whether a first-generation manager made it, or somebody who writes as it does: it names no files."""
-        return self.files is None
+        return self.files is None and self.wanted.go_rules
+
+    @property
+    def content_id(self) -> str:
+        """The id that belongs to what the item holds: the same job, paths and range always give the same."""
+        if self.files is None:
+            filters = dump_object([self.wanted.include, self.wanted.exclude, self.wanted.max_file_bytes])
+            names = (self.start_file_filter, self.end_file_filter) if self.apply_filter else ("", "")
+            return item_id(self.job_id, self.path, self.start, self.stop, *names, filters, self.access.export, "")
+        if self.start >= 0:
+            return item_id(self.job_id, self.path, self.start, self.stop)
+        return item_id(self.job_id, self.path, "files", "\0".join([entry.path for entry in self.files]))
+
+    def with_content_id(self) -> WorkItem:
+        """The item with the id that belongs to what it holds."""
+        return replace(self, item_id=self.content_id)
 
     def to_json(self) -> str:
         """The message text. ``Files`` is a list while it is small, else deflated and base64 (``FilesDeflated``)."""

@@ -130,17 +130,20 @@ class Report:
         if len(reports) == 1:
             return reports[0]
         states = [report.state for report in reports if report.state]
-        slowest = [one for report in reports for one in report.slowest]
+
+        def joined(name: str) -> tuple[Any, ...]:
+            return tuple(one for report in reports for one in getattr(report, name))
+
         return cls(
             job=",".join(report.job for report in reports if report.job),
             state=min(states, key=WORST_FIRST.index) if states else "",
             scan_finished=all(report.scan_finished for report in reports),
-            errors=tuple(error for report in reports for error in report.errors),
-            slowest=tuple(sorted(slowest, key=lambda one: -one.seconds)[:MOST_SLOWEST]),
-            largest=tuple(sorted((one for report in reports for one in report.largest), reverse=True)[:MOST_LARGEST]),
+            errors=joined("errors"),
+            slowest=tuple(sorted(joined("slowest"), key=lambda one: -one.seconds)[:MOST_SLOWEST]),
+            largest=tuple(sorted(joined("largest"), reverse=True)[:MOST_LARGEST]),
             histogram=_added([report.histogram for report in reports]),
-            workers=tuple(tally for report in reports for tally in report.workers),
-            warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+            workers=joined("workers"),
+            warnings=tuple(dict.fromkeys(joined("warnings"))),
             parts=tuple(reports),
             **{name: sum(getattr(report, name) for report in reports) for name in _SUMMED},
         )

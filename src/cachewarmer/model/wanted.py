@@ -46,7 +46,8 @@ class Wanted:
     @property
     def everything(self) -> bool:
         """Whether no file is left out by a pattern, a size or a time."""
-        return not (self.include or self.exclude or self.max_file_bytes or self.min_file_bytes or self.newer_than)
+        patterns = self.include or self.exclude or self.rules
+        return not (patterns or self.max_file_bytes or self.min_file_bytes or self.newer_than)
 
 
 EVERYTHING = Wanted()

@@ -24,8 +24,7 @@ class LinkedFile(NamedTuple):
     """A file that was set aside."""
 
     file_id: int
-    """With ``device`` and ``size``, what tells it from others; 0: only its path does."""
-    device: int
+    """With ``size``, what tells it from others; 0: only its path does."""
     size: int
     path: bytes
     """Below the export."""
@@ -79,7 +78,7 @@ def _once(files: list[LinkedFile]) -> tuple[list[LinkedFile], int]:
     then each name counts as a file of its own.
     """
     kept: list[LinkedFile] = []
-    for _, group in groupby(sorted(files), key=lambda one: one[:3] if one.file_id else one[:4]):
+    for _, group in groupby(sorted(files), key=lambda one: one[:2] if one.file_id else one[:3]):
         same = {one.path: one for one in reversed(list(group))}  # by path: two links may lead to one
         smallest = min(same.values(), key=lambda one: one.path)
         believed = len(same) <= max(1, smallest.links)

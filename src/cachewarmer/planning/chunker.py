@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.model import FileEntry, WarmJob, WorkItem, item_id
+from cachewarmer.model import FileEntry, WarmJob, WorkItem
 from cachewarmer.paths import to_text
 
 ROW_BYTES = 16
@@ -66,7 +66,6 @@ class Chunker:
         base = common_directory(files[0][0], {directory for directory, *_ in files})
         skip = len(base) + 1 if base else 0
         entries = []
-        paths = []
         prefix = b""
         seen: bytes | None = None
         for directory, name, size, handle in files:
@@ -74,12 +73,8 @@ class Chunker:
                 seen = directory
                 prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
             below = prefix + name
-            paths.append(below)
             entries.append(FileEntry(to_text(below), size, handle))
-        listed = to_text(b"\0".join(paths))
-        path = "/" + to_text(base)
-        identity = item_id(self._template.job_id, path, "files", listed)
-        return replace(self._template, path=path, item_id=identity, files=tuple(entries))
+        return replace(self._template, path="/" + to_text(base), files=tuple(entries)).with_content_id()
 
     def _ranges(self, file_path: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
         path = "/" + to_text(file_path)
@@ -92,9 +87,8 @@ class Chunker:
                 path=path,
                 start=start,
                 stop=stop,
-                item_id=item_id(self._template.job_id, path, start, stop),
                 files=(FileEntry("", size, handle),),
-            )
+            ).with_content_id()
 
 
 def common_directory(first: bytes, directories: set[bytes]) -> bytes:

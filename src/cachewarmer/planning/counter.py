@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals
 
+MAX_WARNINGS = 20
+MAX_WARNING_CHARS = 500
+SHOWN_PATTERNS = 5
 LARGEST = 10
 """How many of the largest files a scan names."""
 
@@ -61,25 +65,20 @@ class ScanCounter:
         self._snapshot = self._snapshot or self._whole(path)
 
     def warn(self, text: str) -> None:
-        """A line for the report, once."""
-        if text not in self.warnings:
-            self.warnings.append(text)
+        """A line for the report, once; only so many are kept."""
+        if text not in self.warnings and len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(text if len(text) <= MAX_WARNING_CHARS else f"{text[:MAX_WARNING_CHARS]}…")
 
-    def conclude(self, *, follow_links: bool) -> None:
-        """Adds what is known at the end of a scan only to the warnings."""
+    def conclude(self, *, follow_links: bool, patterns: Sequence[str] = ()) -> None:
+        """Adds to the warnings what is known only at the end of a scan; ``patterns`` are those of the job."""
         if self.snapshots:
+            what = _count(self.snapshots, "snapshot directory", "snapshot directories")
+            beside = f" beside what {', '.join(patterns[:SHOWN_PATTERNS])} says" if patterns else ""
             shown = paths.printable(self._snapshot)
-            self.warn(
-                f"{_count(self.snapshots, 'snapshot directory', 'snapshot directories')} left out, such as "
-                f"{shown}; --include-snapshots reads them"
-            )
+            self.warn(f"{what} left out{beside}, such as {shown}; --include-snapshots reads them")
         if self.links and not follow_links:
-            self.warn(
-                f"{_count(self.links, 'symbolic link', 'symbolic links')} not followed; --follow-links reads "
-                "those that lead to files of the export"
-            )
-        if self.excluded_files and not self.files:
-            self.warn(f"0 of {self.excluded_files} files passed the filters")
+            what = _count(self.links, "symbolic link", "symbolic links")
+            self.warn(f"{what} not followed; --follow-links reads those that lead to files of the export")
 
     def _whole(self, path: bytes) -> str:
         return f"{self.base}/{paths.to_text(path)}"

@@ -10,7 +10,6 @@ from dataclasses import replace
 from cachewarmer.errors import CacheWarmerError, TransportError
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import below, holds, to_bytes
-from cachewarmer.planning.addresses import Addresses
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionSource
 
@@ -52,14 +51,14 @@ async def is_seen_from_above(above: Session, nested: Session) -> bool:
     return bool(root.file_id) and (place.file_id, place.mtime) == (root.file_id, root.mtime)
 
 
-async def open_nested(job: WarmJob, export: str, addresses: Addresses, source: SessionSource) -> list[Session]:
+async def open_nested(job: WarmJob, export: str, above: Sequence[Session], source: SessionSource) -> list[Session]:
     """Sessions of a nested export, at the addresses that the scan goes through.
 
     Raises:
         CacheWarmerError: it can't be opened at any of them.
     """
     access = replace(job.access, export=export)
-    names: Sequence[str] = [session.address for session in addresses.sessions]
+    names: Sequence[str] = [session.address for session in above]
     results = await asyncio.gather(
         *(source.session(Mount.of(access, name, "/")) for name in names), return_exceptions=True
     )

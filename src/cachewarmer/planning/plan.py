@@ -7,26 +7,21 @@ import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import BrokerError, CacheWarmerError, MountError, TransportError, UsageError
+from cachewarmer.errors import BrokerError, CacheWarmerError, MountError, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob
-from cachewarmer.paths import below, holds, printable, to_bytes
-from cachewarmer.planning.addresses import Addresses, Breakers
+from cachewarmer.paths import below, printable, to_bytes
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.nested import is_seen_from_above, nested_exports, open_nested
 from cachewarmer.planning.walker import Emit, Walker
 from cachewarmer.targets.base import Mount, Session
-from cachewarmer.targets.pool import SessionSource
+from cachewarmer.targets.pool import SessionPool, SessionSource
+from cachewarmer.targets.steady import steady
 
 log = logging.getLogger(__name__)
-
-
-class Pool(SessionSource, Breakers, Protocol):
-    """The sessions of the process, and what is known of its addresses."""
 
 
 async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
@@ -70,18 +65,18 @@ async def scan_tree(
     *,
     message_bytes: int = 0,
     file_list: AsyncIterable[bytes] | None = None,
-    pool: Pool | None = None,
+    pool: SessionPool | None = None,
 ) -> None:
     """Scans a job's tree, or the files of its list, and emits the work items.
 
-    With a ``pool``, the scan goes round addresses that fail, and exports nested in the target are scanned too.
+    With a ``pool``, exports nested in the target are scanned too.
 
     Raises:
-        CacheWarmerError: see ``Walker.walk``. NoAddressAnswers: none did for as long as the pool waits.
+        CacheWarmerError: see ``Walker.walk``. TransportError: no address answers, and the scan can't go on.
     """
     scan = _Scan(
         job,
-        Addresses(sessions, pool),
+        sessions,
         replace(settings, message_bytes=message_bytes or settings.message_bytes),
         counter,
         emit,
@@ -90,24 +85,24 @@ async def scan_tree(
     missing = len(job.access.addresses) - len(sessions)
     if missing > 0:
         counter.warn(f"read through {len(sessions)} of {len(job.access.addresses)} addresses")
-    if job.access.is_local and any(holds(tree, job.full_path) for tree in ("/proc", "/sys")):
-        raise UsageError("it holds no files that could be warmed", subject=to_bytes(job.full_path))
     if file_list is not None:
-        await scan.walker(scan.addresses, scan.root()).walk_list(file_list)
+        await scan.walker(scan.sessions, scan.root()).walk_list(file_list)
     else:
         async with _exports_meanwhile(job, sessions[0], pool) as exports:
-            await scan.walker(scan.addresses, scan.root()).walk()
+            await scan.walker(scan.sessions, scan.root()).walk()
             nested = await exports
         for export in nested:
             if pool is not None:
                 await scan.nested(export, pool)
     for warning in scan.filter.warnings():
         counter.warn(warning)
-    counter.conclude(follow_links=job.wanted.follow_links)
+    counter.conclude(follow_links=job.wanted.follow_links, patterns=scan.filter.shown)
 
 
 @asynccontextmanager
-async def _exports_meanwhile(job: WarmJob, session: Session, pool: Pool | None) -> AsyncIterator[Awaitable[list[str]]]:
+async def _exports_meanwhile(
+    job: WarmJob, session: Session, pool: SessionPool | None
+) -> AsyncIterator[Awaitable[list[str]]]:
     """Asks for the nested exports while the scan goes on: the answer is not needed before its end."""
     asking = asyncio.create_task(nested_exports(session, job.full_path if pool is not None else ""))
     try:
@@ -121,7 +116,7 @@ class _Scan:
     """What the walks of one scan share: that of the target, and one for each export nested in it."""
 
     job: WarmJob
-    addresses: Addresses
+    sessions: Sequence[Session]
     settings: PlanSettings
     counter: ScanCounter
     emit: Emit
@@ -129,16 +124,16 @@ class _Scan:
 
     def root(self) -> bytes:
         """The target below the export."""
-        export = self.addresses.sessions[0].export
+        export = self.sessions[0].export
         path = self.job.warm_path if self.job.access.export else below(export, self.job.full_path)
         return to_bytes(path.strip("/"))
 
-    def walker(self, addresses: Addresses, root: bytes, prefix: str = "") -> Walker:
+    def walker(self, sessions: Sequence[Session], root: bytes, prefix: str = "") -> Walker:
         """The walk of one export."""
         return Walker(
             self.job,
-            addresses,
-            export=addresses.sessions[0].export,
+            sessions,
+            export=sessions[0].export,
             root=root,
             settings=self.settings,
             counter=self.counter,
@@ -147,21 +142,21 @@ class _Scan:
             prefix=prefix,
         )
 
-    async def nested(self, export: str, pool: Pool) -> None:
+    async def nested(self, export: str, pool: SessionPool) -> None:
         """Scans an export that is nested in the target, unless the scan has seen it from above, or it is not wanted."""
         prefix = below(self.job.full_path, export).strip("/")
         if self.filter.uses_names and _is_left_out(self.filter, prefix):
             return
-        path = to_bytes(below(self.addresses.sessions[0].export, export).strip("/"))
+        path = to_bytes(below(self.sessions[0].export, export).strip("/"))
         try:
-            sessions = await open_nested(self.job, export, self.addresses, pool)
-            if not await is_seen_from_above(self.addresses.sessions[0], sessions[0]):
+            sessions = steady(await open_nested(self.job, export, self.sessions, pool), pool)
+            if not await is_seen_from_above(self.sessions[0], sessions[0]):
                 log.info("job %s: the export %s is nested in the target: it is warmed too", self.job.job_id, export)
-                await self.walker(Addresses(sessions, pool), b"", prefix).walk()
+                await self.walker(sessions, b"", prefix).walk()
         except (BrokerError, TransportError):
             raise
         except CacheWarmerError as error:
-            self.counter.base = self.addresses.sessions[0].export.rstrip("/")
+            self.counter.base = self.sessions[0].export.rstrip("/")
             self.counter.add_error(path, error, directory=True)
             self.counter.warn(f"the nested export {printable(export)} is not warmed: {error}")
 

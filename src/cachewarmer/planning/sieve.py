@@ -20,8 +20,6 @@ MAX_FILE_BYTES = (1 << 63) - 1
 MAX_PATH_BYTES = 8 * 1024
 """Longer than any client can open; what is deeper is a tree that loops, or was made up."""
 SNAPSHOTS = frozenset(name.encode() for name in SNAPSHOT_NAMES)
-KERNEL_TREES = (b"proc", b"sys")
-"""Of this machine: they hold no files that could be warmed, and some that block for ever."""
 
 
 class Link(NamedTuple):
@@ -45,7 +43,6 @@ class Sieve:
         *,
         root: bytes = b"",
         prefix: str = "",
-        is_local: bool = False,
     ) -> None:
         self.filter = filter_
         self.counter = counter
@@ -59,7 +56,6 @@ class Sieve:
         self._skip = len(root) + 1 if root else 0
         self._root = root
         self._prefix = prefix
-        self._kernel_trees = KERNEL_TREES if is_local else ()
         self._snapshots = wanted.snapshots or wanted.go_rules or filter_.keeps_snapshots
 
     def _names(self, directory: bytes) -> DirectoryFilter | None:
@@ -85,7 +81,7 @@ class Sieve:
         most_name = MAX_PATH_BYTES - len(prefix)
         regular = FileKind.REGULAR
         for entry in entries:
-            name, kind, size, mtime, handle, file_id, names_of_file, device = entry
+            name, kind, size, mtime, handle, file_id, names_of_file = entry
             if kind is not regular:
                 if kind is not FileKind.DIRECTORY:
                     self._other(prefix + name, entry, names, links)
@@ -96,7 +92,7 @@ class Sieve:
             elif named is not None and named(prefix + name):
                 counter.duplicates += 1
             elif names_of_file > 1 and file_id and dedup:
-                self.aside.add(LinkedFile(file_id, device, size, prefix + name, names_of_file, number, handle))
+                self.aside.add(LinkedFile(file_id, size, prefix + name, names_of_file, number, handle))
             else:
                 counter.add_file(directory, name, size)
                 items.extend(chunker.add(directory, name, size, handle))
@@ -126,7 +122,7 @@ class Sieve:
             self.counter.excluded_files += 1
         elif not self._read_anyway(path):
             file_id = entry.file_id if self._wanted.hardlink_dedup else 0
-            self.aside.add(LinkedFile(file_id, entry.device, entry.size, path, entry.links, number, entry.handle))
+            self.aside.add(LinkedFile(file_id, entry.size, path, entry.links, number, entry.handle))
         return True
 
     def _read_anyway(self, path: bytes) -> bool:
@@ -180,9 +176,6 @@ class Sieve:
             return True
         if name in SNAPSHOTS and not self._snapshots:
             self.counter.add_snapshot(join_bytes(path, name))
-            return True
-        if not path and name in self._kernel_trees:
-            self.counter.warn(f"/{to_text(name)} is left out: it holds no files that can be warmed")
             return True
         if self.named is not None and self.named(join_bytes(path, name)):
             self.counter.duplicates += 1

@@ -18,7 +18,6 @@ from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.paths import join_bytes, printable, to_bytes
-from cachewarmer.planning.addresses import Addresses, NoAddressAnswers
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import grouped_lines
@@ -27,7 +26,7 @@ from cachewarmer.planning.links import follow, resolve
 from cachewarmer.planning.listed import ListPaths, Named
 from cachewarmer.planning.lister import Lister
 from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Link, Sieve
-from cachewarmer.targets.base import DirectoryEntry, FileKind, Page
+from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
 
 __all__ = ["MAX_PATH_BYTES", "Emit", "Walker"]
 
@@ -43,11 +42,11 @@ FOLLOWED_TOGETHER = 64
 """Links that are followed at the same time."""
 
 Emit = Callable[[Sequence[WorkItem]], Awaitable[None]]
-FirstPage = asyncio.Task[tuple[int, Page]]
+FirstPage = asyncio.Task[Page]
 
 
 class Walker:
-    """One scan of one export. ``addresses`` are the job's, opened, all with this export.
+    """One scan of one export. ``sessions`` are the job's mount addresses, opened, all with this export.
 
     ``root`` is the target below it. ``emit`` receives the items in batches; while it waits, the scan waits, and a
     ``BrokerError`` of it ends the scan. ``prefix`` is the path of a nested export below the target.
@@ -56,7 +55,7 @@ class Walker:
     def __init__(
         self,
         job: WarmJob,
-        addresses: Addresses,
+        sessions: Sequence[Session],
         *,
         export: str,
         root: bytes,
@@ -67,7 +66,7 @@ class Walker:
         prefix: str = "",
     ) -> None:
         self.job = job
-        self.addresses = addresses
+        self.sessions = sessions
         self.export = export
         self.root = root.strip(b"/")
         self.settings = settings
@@ -78,11 +77,12 @@ class Walker:
         self._prefix = prefix
         self._sieve = self._make_sieve(self.root)
         self._frontier = Frontier(settings.pending_memory_bytes, settings.pending_disk_bytes)
-        self._lister = Lister(addresses, settings.directories_in_flight, settings.directory_entries)
+        self._lister = Lister(sessions, settings.directories_in_flight, settings.directory_entries)
         self._active: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
         self._emitting = 0
         self._device = 0
+        self._last_session = 0
 
     def _make_sieve(self, root: bytes) -> Sieve:
         return Sieve(
@@ -92,7 +92,6 @@ class Walker:
             self.settings,
             root=root,
             prefix=self._prefix,
-            is_local=self.job.access.is_local,
         )
 
     # -- what is scanned -------------------------------------------------------------------------------------------
@@ -103,20 +102,19 @@ class Walker:
         Raises:
             CacheWarmerError: the root itself can't be looked at or listed; what goes wrong below it is counted.
         """
-        number, (path, entry) = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
+        path, entry = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
         if path != self.root:
-            self.counter.warn(f"the target is read at {printable(self._shown(path))}, where a symbolic link leads")
+            self.counter.warn(f"the target is read at {self._shown(path)}, where a symbolic link leads")
             self.root = path
         if entry.kind is FileKind.REGULAR:
             directory, _, name = path.rpartition(b"/")
             self._sieve = self._make_sieve(directory)
-            chunker = self._chunker(number)
-            await self._emit(self._sieve.files(chunker, number, directory, [entry._replace(name=name)], []))
+            chunker = self._chunker(0)
+            await self._emit(self._sieve.files(chunker, 0, directory, [entry._replace(name=name)], []))
             await self._emit(list(chunker.flush()))
         elif entry.kind is FileKind.DIRECTORY:
             self._sieve = self._make_sieve(path)
-            self._device = entry.device
-            self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], number))
+            self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], 0))
             await self._drain()
         else:
             raise CacheWarmerError("it is neither a file nor a directory", subject=to_bytes(self._shown(path)))
@@ -132,46 +130,41 @@ class Walker:
             looked_up = await asyncio.gather(*(self._look_up_line(lines_to_paths, line) for line in lines))
             items: list[WorkItem] = []
             links: list[Link] = []
-            for number, path, entry in looked_up:
+            for path, entry in looked_up:
                 if entry is None:
                     continue
                 if not named.add(path, directory=entry.kind is FileKind.DIRECTORY):
                     self.counter.duplicates += 1
                 elif entry.kind is FileKind.DIRECTORY:
-                    self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], number))
+                    self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], 0))
                 else:
-                    items += self._listed_file(chunker, number, path, entry, links)
+                    items += self._listed_file(chunker, path, entry, links)
             await self._emit(items)
             await self._follow(0, links)
             await self._drain()
         await self._emit(list(chunker.flush()))
         await self._read_aside()
 
-    def _listed_file(
-        self, chunker: Chunker, number: int, path: bytes, entry: DirectoryEntry, links: list[Link]
-    ) -> list[WorkItem]:
+    def _listed_file(self, chunker: Chunker, path: bytes, entry: DirectoryEntry, links: list[Link]) -> list[WorkItem]:
         directory, _, name = path.rpartition(b"/")
-        entry = entry._replace(name=name, handle=entry.handle if number == 0 else b"")
         named, self._sieve.named = self._sieve.named, None  # it is the list that names it
         try:
-            return self._sieve.files(chunker, 0, directory, [entry], links)
+            return self._sieve.files(chunker, 0, directory, [entry._replace(name=name)], links)
         finally:
             self._sieve.named = named
 
-    async def _look_up_line(self, paths: ListPaths, line: bytes) -> tuple[int, bytes, DirectoryEntry | None]:
+    async def _look_up_line(self, paths: ListPaths, line: bytes) -> tuple[bytes, DirectoryEntry | None]:
         path = line.lstrip(b"/")
         try:
             path = paths.path(line)
-            number, entry = await self._lister.call(0, lambda session: session.lookup(path))
-        except NoAddressAnswers:
+            return path, await self._lister.call(0, lambda session: session.lookup(path))
+        except TransportError:
             raise
         except FileVanished:
             self.counter.add_error(path, "there is no such file")
         except CacheWarmerError as error:
             self.counter.add_error(path, error)
-        else:
-            return number, path, entry
-        return 0, path, None
+        return path, None
 
     # -- the walk --------------------------------------------------------------------------------------------------
 
@@ -200,7 +193,7 @@ class Walker:
             )
 
     async def _scan_batch(self, batch: Batch) -> None:
-        number = self.addresses.next()
+        number = self._choose_session()
         chunker = self._chunker(number)
         below: list[Directory] = []
         handles = [one.handle if batch.session == number else b"" for one in batch.directories]
@@ -216,6 +209,11 @@ class Walker:
         await self._emit(list(chunker.flush()))
         self._push(below, number, keep=0)
 
+    def _choose_session(self) -> int:
+        """Spreads batches over the addresses in turn; with one address there is nothing to choose."""
+        self._last_session = (self._last_session + 1) % len(self.sessions)
+        return self._last_session
+
     async def _scan_directory(
         self,
         chunker: Chunker,
@@ -228,15 +226,15 @@ class Walker:
         """Lists one directory; ``handle`` is the one that is good at this address, empty where that has none."""
         path = directory.path
         try:
-            if self._device and not await self._same_device(number, path):
-                return
             begun = False
-            async for at, page in self._lister.pages(path, handle, first, number):
+            async for page in self._lister.pages(number, path, handle, first):
+                if not begun and self._other_file_system(path, page):
+                    return
                 self.counter.directories += not begun
                 begun = True
-                await self._take(chunker, number, directory, page if at == number else _without_handles(page), below)
-        except (BrokerError, NoAddressAnswers):
-            raise  # ``emit`` failed, or the scan can't go on: the directory has no fault, and its items are not published
+                await self._take(chunker, number, directory, page, below)
+        except (BrokerError, TransportError):
+            raise  # ``emit`` failed, or no address answers: the directory has no fault
         except CacheWarmerError as error:
             if path == self.root:
                 raise
@@ -278,15 +276,14 @@ class Walker:
             self._frontier.push(Batch(below[:BATCH_DIRECTORIES], number))
             del below[:BATCH_DIRECTORIES]
 
-    async def _same_device(self, number: int, path: bytes) -> bool:
-        """Whether a directory of this machine is on the target's file system (``--one-file-system``)."""
-        if not self.job.wanted.one_file_system:
-            return True
-        _, entry = await self._lister.call(number, lambda session: session.lookup(path))
-        if entry.device == self._device:
-            return True
-        self.counter.warn(f"{printable(self._shown(path))} is another file system: left out (--one-file-system)")
-        return False
+    def _other_file_system(self, path: bytes, page: Page) -> bool:
+        """Whether a directory of this machine is left out, because its file system is not the target's."""
+        if path == self.root:
+            self._device = page.device
+        if not self.job.wanted.one_file_system or page.device in (0, self._device) or not self._device:
+            return False
+        self.counter.warn(f"{self._shown(path)} is on another file system: left out (--one-file-system)")
+        return True
 
     # -- links -----------------------------------------------------------------------------------------------------
 
@@ -299,13 +296,13 @@ class Walker:
         """A link that leads to a file of the export has that read; any other is counted as skipped."""
         follow_it = partial(follow, export=self._raw_export, path=link.path)
         try:
-            at, (path, entry) = await self._lister.call(number, follow_it)
+            path, entry = await self._lister.call(number, follow_it)
         except TransportError:
             raise
         except CacheWarmerError:
             self.counter.skipped_files += 1
             return
-        if not self._sieve.followed(at, path, entry):
+        if not self._sieve.followed(number, path, entry):
             self.counter.skipped_files += 1
 
     async def _read_aside(self) -> None:
@@ -326,7 +323,7 @@ class Walker:
         return f"{self.export.rstrip('/')}/{printable(path)}"
 
     def _chunker(self, number: int) -> Chunker:
-        address = self.addresses.sessions[number].address
+        address = self.sessions[number].address
         return Chunker(self.job, self.settings, export=self.export, address=address)
 
     async def _emit(self, items: Sequence[WorkItem]) -> None:
@@ -342,8 +339,3 @@ class Walker:
             self._emitting -= 1
             if not self._emitting:
                 self._began += time.monotonic() - began
-
-
-def _without_handles(page: Page) -> Page:
-    """A part of a directory from another address than the one that its batch is for."""
-    return page._replace(entries=[entry._replace(handle=b"") for entry in page.entries])

@@ -43,8 +43,6 @@ class DirectoryEntry(NamedTuple):
     """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0: not known."""
     links: int = 1
     """Names that the file has, as far as is known."""
-    device: int = 0
-    """The file system that holds it, within the target; 0: not known."""
 
 
 class EntryError(NamedTuple):
@@ -63,6 +61,8 @@ class Page(NamedTuple):
     """Opaque: hand it to ``list_page`` to go on; None: that was the last page."""
     duplicates: int = 0
     """Names that the server listed again; they are not among the entries."""
+    device: int = 0
+    """Tells the file system that the directory is on from others of this machine; 0: not known."""
 
 
 @dataclass(slots=True, eq=False)

@@ -22,22 +22,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
 from cachewarmer.config import Settings
-from cachewarmer.errors import CacheWarmerError, OwnResourceError, ReplyTimeout, TransportError
+from cachewarmer.errors import CacheWarmerError, NotAllowed, OwnResourceError, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.breaker import Outage
+from cachewarmer.targets.policy import Check, Opener
 from cachewarmer.targets.reach import Addresses, Line, Place
 
 log = logging.getLogger(__name__)
 
-Opener = Callable[[Mount, Settings], Awaitable[Session]]
 
 LOOK_SECONDS = 5.0
 """Between two looks at an address in use. One that has sent nothing since the last look is probed: a server that accepts
@@ -71,7 +71,7 @@ class _Opened:
 class SessionPool:
     """See the module. ``opener`` is ``cachewarmer.targets.open_session`` except in tests.
 
-    ``announce`` off keeps outages out of the log: of several processes of one job, one tells of them.
+    ``check`` says whether a mount may be opened at all (``policy.check_of``). ``announce`` off keeps outages out of the log: of several processes of one job, one tells of them.
     """
 
     def __init__(
@@ -80,10 +80,12 @@ class SessionPool:
         opener: Opener,
         *,
         announce: bool = True,
+        check: Check | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self._opener = opener
+        self._check = check
         self._clock = clock
         self._opened: dict[Mount, _Opened] = {}
         self._addresses = Addresses(
@@ -140,7 +142,15 @@ class SessionPool:
 
     async def reach(self, mounts: Sequence[Mount]) -> float:
         """Asks the addresses of a job whether they answer, and says for how many seconds none of them has; 0: one does."""
-        return await self._addresses.ask([self._addresses.line(mount) for mount in mounts])
+        return await self._addresses.ask([self._addresses.line(mount) for mount in mounts if self._may_open(mount)])
+
+    def _may_open(self, mount: Mount) -> bool:
+        try:
+            if self._check is not None:
+                self._check(mount)
+        except NotAllowed:
+            return False
+        return True
 
     def problems(self, mounts: Sequence[Mount]) -> list[str]:
         """Why each of these addresses that is down can't be reached, each in one line."""
@@ -179,6 +189,8 @@ class SessionPool:
 
         ``wait``: for another to be returned where the limit is reached. One who holds several must not wait.
         """
+        if self._check is not None:
+            self._check(mount)
         line = self._addresses.line(mount)
         if line.breaker.is_open:
             raise line.problem()
@@ -233,7 +245,7 @@ class SessionPool:
             try:
                 session = await self._opener(mount, self.settings)
             except OwnResourceError:
-                if not await self._close_unused(0.0):
+                if not await self._close_all_unused():
                     raise
                 session = await self._opener(mount, self.settings)
         except TransportError as error:
@@ -279,13 +291,23 @@ class SessionPool:
             await self._close(min(unused, key=lambda one: one.used_at))
         return True
 
-    async def _close_unused(self, seconds: float) -> int:
-        """Closes sessions that nobody has used for so long; how many."""
+    async def _close_unused(self, seconds: float) -> None:
+        """Closes sessions that nobody has used for so long."""
         before = self._clock() - seconds
-        unused = [one for one in self._sessions if one.unused and one.used_at <= before]
+        unused = [one for one in self._sessions if one.unused and one.used_at <= before and not self._is_down(one)]
+        for one in unused:
+            await self._close(one)
+
+    async def _close_all_unused(self) -> int:
+        """Closes all sessions that nobody uses, for what they hold of this process's descriptors; how many."""
+        unused = [one for one in self._sessions if one.unused]
         for one in unused:
             await self._close(one)
         return len(unused)
+
+    def _is_down(self, opened: _Opened) -> bool:
+        """Whether the address of a session is down: the session serves to probe it."""
+        return _is_open(opened) and self._addresses.find(opened.opening.result()).breaker.is_open
 
     async def _close_all_of(self, line: Line) -> None:
         for one in self._sessions:
@@ -312,18 +334,27 @@ class SessionPool:
             TransportError: it does not. Any other answer, a refusal too, is one.
         """
         try:
-            if line.sessions:
-                async with asyncio.timeout(PROBE_SECONDS):
-                    await line.sessions[0].probe()
-            else:
-                session = await self._opener(line.mount, self.settings)
-                await session.close()
-        except TimeoutError as error:
-            raise ReplyTimeout(f"no answer within {PROBE_SECONDS:g} s") from error
+            try:
+                await self._probe_once(line)
+            except OwnResourceError:
+                if not await self._close_all_unused():
+                    raise
+                await self._probe_once(line)
         except TransportError:
             raise
         except CacheWarmerError as error:
             log.debug("%s answers: %s", line.breaker.address, error)
+
+    async def _probe_once(self, line: Line) -> None:
+        if not line.sessions:
+            session = await self._opener(line.mount, self.settings)
+            await session.close()
+            return
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await line.sessions[0].probe()
+        except TimeoutError as error:
+            raise ReplyTimeout(f"no answer within {PROBE_SECONDS:g} s") from error
 
     async def _look_after(self) -> None:
         """Notices addresses that have fallen silent, and closes sessions that are not used any more."""

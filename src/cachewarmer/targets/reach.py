@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from cachewarmer.errors import CacheWarmerError, ReplyTimeout, TransportError, one_line
+from cachewarmer.errors import CacheWarmerError, ReplyTimeout, TransportError, UnknownHost, one_line
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.outage import OutageLog
 from cachewarmer.paths import to_text
@@ -137,7 +137,10 @@ class Addresses:
         problem = without_address(error)
         if line.breaker.failed(self._clock(), problem):
             line.up.clear()
-            self._tell(line, problem)
+            if not isinstance(
+                error, UnknownHost
+            ):  # a name that nobody knows is a mistake, and the job's end tells of it
+                self._tell(line, problem)
             line.probing = asyncio.create_task(self._probe_until_up(line))
 
     def _tell(self, line: Line, problem: str) -> None:

@@ -336,10 +336,7 @@ class Procedures:
             for name, node in self._named(directory, cookie):
                 entry = PRESENT + struct.pack(">Q", node.fileid) + opaque(name) + struct.pack(">Q", cookie + taken + 1)
                 names_bytes -= len(entry)
-                if plus:
-                    entry += self._optional(node, faults.list_attributes)
-                    given = faults.list_handles and name != b".."
-                    entry += PRESENT + opaque(tree.handle(node)) if given else ABSENT
+                entry += self._plus(name, node) if plus else b""
                 left -= len(entry)
                 if left < 0 or names_bytes < 0 or taken == (faults.page_entries or -1):
                     break
@@ -350,6 +347,12 @@ class Procedures:
             return self._failed(wire.TOOSMALL, 17)
         parts.append(ABSENT + number(end))
         return parts
+
+    def _plus(self, name: bytes, node: Node) -> bytes:
+        """What READDIRPLUS adds to a name."""
+        given = self.faults.list_handles and name != b".."
+        handle = PRESENT + opaque(self.tree.handle(node)) if given else ABSENT
+        return self._optional(node, self.faults.list_attributes) + handle
 
     def _named(self, directory: Node, start: int) -> Iterator[tuple[bytes, Node]]:
         dots = [(b".", directory), (b"..", directory.parent or directory)][start:]

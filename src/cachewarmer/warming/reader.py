@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from cachewarmer.config import MIB
 from cachewarmer.errors import CacheWarmerError, FileVanished, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter, in_name_range
@@ -16,6 +17,8 @@ from cachewarmer.targets.base import FileKind, Mount, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.run import ItemRun
 
+FIRST_GENERATION_RANGE_BYTES = 100 * MIB
+"""From this size on, a first-generation manager sends a file's ranges, and its workers leave the file out of its directory."""
 MAX_BARREN_PASSES = 3
 """How often an address may answer everything but an item's files before that counts as the item's fault."""
 
@@ -157,7 +160,8 @@ def _in_order(item: WorkItem) -> list[str]:
 async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, int]:
     """A first-generation item with its files filled in, and how many were excluded and skipped.
 
-    A directory stands for the files directly in it; a file for itself, or for its range.
+    A directory stands for the files directly in it, but for large ones, of which a first-generation manager sends ranges
+    in other items; a file for itself, or for its range.
 
     Raises:
         CacheWarmerError: it, or one of its names, can't be looked at.
@@ -173,24 +177,28 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
         return replace(item, files=(FileEntry("", top.size, top.handle),), address=session.address), 0, 0
     if top.kind is not FileKind.DIRECTORY:
         return replace(item, files=(), start=-1, stop=-1), 0, 1
+    return await _list_files(session, item, path, top.handle)
+
+
+async def _list_files(session: Session, item: WorkItem, path: bytes, directory: bytes) -> tuple[WorkItem, int, int]:
     wanted = FileFilter.of(item.wanted)
     first = last = b""
     if item.apply_filter:
         first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))
+    most = FIRST_GENERATION_RANGE_BYTES if item.first_generation else 1 << 63
     excluded = skipped = 0
     files: list[FileEntry] = []
-    async for page in session.list_directory(path, top.handle):
-        for name, kind, size, mtime, handle, *_ in page.entries:
+    async for page in session.list_directory(path, directory):
+        for name, kind, size, mtime, handle, _, _ in page.entries:
             if kind is FileKind.DIRECTORY or not in_name_range(name, first, last):
                 continue
+            text = to_text(name)
             if kind is not FileKind.REGULAR:
                 skipped += 1
-                continue
-            text = to_text(name)
-            if not wanted.wants_size(size, mtime) or not wanted.wants_name(text):
+            elif size < most and wanted.wants_size(size, mtime) and wanted.wants_name(text):
+                files.append(FileEntry(text, size, handle))
+            else:
                 excluded += 1
-                continue
-            files.append(FileEntry(text, size, handle))
         for name, error in page.errors:
             raise error.fill(subject=join_bytes(path, name), address=session.address)
     return replace(item, files=tuple(files), start=-1, stop=-1, address=session.address), excluded, skipped

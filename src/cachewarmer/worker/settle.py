@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.errors import BrokerError, CacheWarmerError
-from cachewarmer.model import Receipt
+from cachewarmer.model import Receipt, WorkItem
 from cachewarmer.warming.reader import Reading
 from cachewarmer.worker.held import Held, HeldItems
 from cachewarmer.worker.jobs import Hiding
@@ -75,7 +76,7 @@ class Settler:
             log.info("%s: handed back: %s", lease.item.path, reading.error)
         else:
             failure = reading.error or CacheWarmerError("the reading ended early")
-            reason = str(failure)
+            reason = _reason(lease.item, failure)
             delay = min(MAX_RETRY_SECONDS, 2.0**lease.deliveries) if failure.transient else 0.0
             # A file that may not be read is in the report; an address that does not serve its files is news.
             level = logging.WARNING if failure.transient else logging.INFO
@@ -97,3 +98,9 @@ class Settler:
         except BrokerError as error:
             log.error("%s", error)  # noqa: TRY400  # one line; the broker's own log has the cause
             return None
+
+
+def _reason(item: WorkItem, error: CacheWarmerError) -> str:
+    """Why an item failed, in one line; a report names the only file of an item itself."""
+    alone = item.file_count <= 1
+    return str(replace(error.failure, subject="") if alone else error)

@@ -14,9 +14,10 @@ import time
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
-from cachewarmer.errors import BrokerError, CacheWarmerError
+from cachewarmer.errors import BrokerError, CacheWarmerError, own_resource_error
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import JobState, Tally
+from cachewarmer.paths import printable, to_bytes
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.reader import ItemReader, Reading
 from cachewarmer.warming.run import ItemRun
@@ -203,8 +204,12 @@ class Worker:
         try:
             reading = await self._reader.read(held.lease.item, held.run)
         except Exception as error:
-            log.exception("reading %s", held.lease.item.path)
-            reading = Reading(error=CacheWarmerError(f"{type(error).__name__}: {error}"))
+            own = own_resource_error(error, doing="reading", subject=to_bytes(held.lease.item.path))
+            if own is None:
+                log.exception("reading %s", printable(held.lease.item.path))
+            reading = Reading(
+                error=own or CacheWarmerError(f"{type(error).__name__}: {error}"), unreachable=own is not None
+            )
         await self._settler.settle(held, reading)
 
     async def _watch_jobs(self) -> None:

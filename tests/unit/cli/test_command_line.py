@@ -28,7 +28,8 @@ def parsed(*arguments):
 
 EVERY_SELECTION = (
     "--include *.exr --include *.tx --exclude tmp --max-file-size 2k --min-file-size 1 --newer-than @100 "
-    "--files-from list -0 --transport nfs --max-bandwidth 1M --name n"
+    "--files-from list -0 --transport nfs --max-bandwidth 1M --name n --filter-from rules --include-snapshots "
+    "--follow-links --one-file-system --no-hardlink-dedup --allow-empty --uid 0 --gid 7"
 ).split()
 SELECTED = Selection(
     include=("*.exr", "*.tx"),
@@ -41,8 +42,16 @@ SELECTED = Selection(
     transport="nfs",
     max_bandwidth=1 << 20,
     name="n",
+    filter_from=("rules",),
+    snapshots=True,
+    follow_links=True,
+    one_file_system=True,
+    hardlink_dedup=False,
+    allow_empty=True,
+    uid=0,
+    gid=7,
 )
-READING = Reading(window=8, connections=3)
+READING = Reading(window=8, connections=3, patience=120.0)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +59,21 @@ READING = Reading(window=8, connections=3)
     [
         (["warm", "/a"], WarmOptions(targets=("/a",))),
         (
-            ["warm", "a:/b", "/c", *EVERY_SELECTION, "--window", "8", "--connections", "3", "--processes", "2", "-qv"],
+            [
+                "warm",
+                "a:/b",
+                "/c",
+                *EVERY_SELECTION,
+                "--window",
+                "8",
+                "--connections",
+                "3",
+                "--patience",
+                "2m",
+                "--processes",
+                "2",
+                "-qv",
+            ],
             WarmOptions(
                 targets=("a:/b", "/c"),
                 selection=SELECTED,
@@ -60,9 +83,11 @@ READING = Reading(window=8, connections=3)
             ),
         ),
         (["warm", "--resume"], WarmOptions(resume="")),
+        (["warm", "a:/b", "--resume"], WarmOptions(targets=("a:/b",), resume="")),
+        (["warm", "--resume", "a:/b"], WarmOptions(targets=("a:/b",), resume="")),
         (["warm", "--resume", "j1", "--json"], WarmOptions(resume="j1", output=Output(json=True))),
         (
-            ["scan", "/a", *EVERY_SELECTION, "--window", "8", "--connections=3", "--verbose"],
+            ["scan", "/a", *EVERY_SELECTION, "--window", "8", "--connections=3", "--patience=120", "--verbose"],
             ScanOptions(targets=("/a",), selection=SELECTED, reading=READING, output=Output(verbose=True)),
         ),
         (
@@ -76,11 +101,11 @@ READING = Reading(window=8, connections=3)
         (["resume", "j1", "-v"], ControlOptions(job="j1", output=Output(verbose=True))),
         (
             "manager --broker azure://a/p --storage-resource-group g --exit-when-idle 3 --name m --jobs-at-once 2 "
-            "--window 8 --connections 3 --fleet vmss --workers 5 --bootstrap-address b --bootstrap-export /e "
+            "--window 8 --connections 3 --patience 120s --uid 5 --fleet vmss --workers 5 --bootstrap-address b --bootstrap-export /e "
             "--bootstrap-script /s -v".split(),
             ManagerOptions(
                 broker=BrokerChoice(url="azure://a/p", resource_group="g"),
-                service=Service(name="m", exit_when_idle=3.0),
+                service=Service(name="m", exit_when_idle=3.0, uid=5),
                 reading=READING,
                 fleet=FleetChoice(
                     kind="vmss", workers=5, bootstrap_address="b", bootstrap_export="/e", bootstrap_script="/s"
@@ -151,6 +176,12 @@ def test_defaults_that_help_names_are_those_of_the_settings():
         (["manager", "--json"], "unknown option --json"),
         (["worker", "--json"], "unknown option --json"),
         (["worker", "--exit-when-idle", "-1"], "--exit-when-idle"),
+        (["warm", "/a", "--patience", "soon"], "--patience"),
+        (["warm", "/a", "--uid", "-1"], "--uid"),
+        (["warm", "/a", "--gid", "4294967296"], "--gid"),
+        (["warm", "/tmp", "--uid", "5"], "--uid and --gid are for NFS"),
+        (["warm", "/tmp", "--filter-from", "/no/such/rules"], "/no/such/rules"),
+        (["warm", "/tmp", "--min-file-size", "2", "--max-file-size", "1"], "above the maximum"),
         (["manager", "--jobs-at-once", "0"], "--jobs-at-once"),
     ],
 )

@@ -1,17 +1,18 @@
 import asyncio
+import io
+from dataclasses import replace
 
 import pytest
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import CacheWarmerError, FileVanished, NfsStatusError
+from cachewarmer.errors import CacheWarmerError, FileVanished, NfsStatusError, StaleHandle
 from cachewarmer.model import Access, Wanted, WarmJob
 from cachewarmer.planning.chunker import MOST_RANGES
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import list_chunks
-from cachewarmer.planning.addresses import Addresses
 from cachewarmer.planning.walker import MAX_PATH_BYTES, Walker
 from cachewarmer.targets.base import FileKind
-from tests.memory import MemorySession
+from tests.memory import HardLink, MemorySession, Symlink
 
 SMALL = PlanSettings(item_files=4, item_bytes=1000, range_bytes=500, directories_in_flight=8)
 TREE = {
@@ -36,7 +37,7 @@ async def scan(tree, *, sessions=None, root=b"", settings=SMALL, lines=None, **f
         items.extend(batch)
 
     found = sessions or [MemorySession(tree)]
-    walker = Walker(job, Addresses(found), export="/", root=root, settings=settings, counter=counter, emit=emit)
+    walker = Walker(job, found, export="/", root=root, settings=settings, counter=counter, emit=emit)
     if lines is None:
         await walker.walk()
     else:
@@ -127,8 +128,6 @@ async def chunks(*parts):
 
 
 async def test_a_list_names_files_and_trees():
-    import io
-
     listed = b"two\n/sub/deep\n\nmissing\r\n../x\n/elsewhere\n"
     lines = list_chunks(io.BytesIO(listed), nul_separated=False)
     items, counter = await scan(TREE, root=b"sub", lines=lines)
@@ -137,8 +136,6 @@ async def test_a_list_names_files_and_trees():
 
 
 async def test_a_list_may_hold_newlines_when_nul_separated():
-    import io
-
     lines = list_chunks(io.BytesIO(b"a\nb\0c\0"), nul_separated=True)
     items, _ = await scan({b"a\nb": 1, b"c": 2}, lines=lines)
     assert paths(items) == ["a\nb", "c"]
@@ -184,3 +181,140 @@ async def test_sizes_that_no_file_has_do_not_blow_up_the_plan():
     assert counter.errors[0].path == "/huge"
     assert len(items) <= MOST_RANGES + 1
     assert sum(item.byte_count for item in items) == (1 << 62) + 1
+
+
+async def listed(tree, text, **more):
+    return await scan(tree, lines=list_chunks(io.BytesIO(text), nul_separated=False), **more)
+
+
+LISTED = {b"a": {b"b": 1, b"big": 1200, b"sub": {b"c": 2}}, b"z": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "files", "duplicates"),
+    [
+        (b"a\na/b\n", 3, 1),
+        (b"a/b\na\n", 3, 1),
+        (b"a\na\n", 3, 1),
+        (b"a/big\n./a//big\n/a/big\n", 1, 2),
+        (b"a/sub\na\n", 3, 1),
+        (b"a\na/sub/c\na/sub\nz\n", 4, 2),
+        (b".\nz\na/b\n", 4, 2),
+    ],
+)
+async def test_what_a_list_names_twice_is_planned_once_and_counted(text, files, duplicates):
+    items, counter = await listed(LISTED, text)
+    assert (counter.files, counter.duplicates) == (files, duplicates)
+    assert len({item.item_id for item in items}) == len(items) == counter.items
+    assert len(paths(items)) == len(set(paths(items))) == files
+    again, _ = await listed(LISTED, text, sessions=[MemorySession(LISTED, delay=0.001)])
+    assert sorted(one.item_id for one in again) == sorted(one.item_id for one in items)
+
+
+LINKED = {
+    b"a": {b"y": HardLink(5, 30), b"own": 1},
+    b"b": {b"x": HardLink(5, 30), b"w": HardLink(6, 9, links=3)},
+    b"c": {b"d": {b"v": HardLink(6, 9, links=3)}},
+}
+
+
+async def test_a_file_with_several_names_is_planned_once_whatever_the_order_of_answers():
+    items, counter = await scan(LINKED)
+    assert paths(items) == ["a/own", "a/y", "b/w"]
+    assert (counter.files, counter.bytes, counter.hardlinks) == (3, 40, 2)
+    slow = [MemorySession(LINKED, "a", delay=0.002), MemorySession(LINKED, "b")]
+    again, _ = await scan(LINKED, sessions=slow)
+    assert sorted(one.item_id for one in again) == sorted(one.item_id for one in items)
+
+
+async def test_hard_links_are_files_of_their_own_if_that_is_asked_for():
+    items, counter = await scan(LINKED, hardlink_dedup=False)
+    assert (counter.files, counter.hardlinks, len(paths(items))) == (5, 0, 5)
+
+
+WITH_LINKS = {
+    b"t": {
+        b"in": Symlink(b"f"),
+        b"f": 1,
+        b"out": Symlink(b"../o/g"),
+        b"again": Symlink(b"../o/g"),
+        b"broken": Symlink(b"no"),
+    },
+    b"o": {b"g": 20},
+}
+
+
+async def test_links_are_counted_and_skipped_unless_they_are_to_be_followed():
+    items, counter = await scan(WITH_LINKS, root=b"t")
+    assert (paths(items), counter.links, counter.skipped_files) == (["t/f"], 4, 4)
+
+
+async def test_a_link_to_a_file_of_the_export_is_read_through_once():
+    """What it leads to has its own path; what the tree holds anyway is read under that, and not again."""
+    items, counter = await scan(WITH_LINKS, root=b"t", follow_links=True)
+    assert paths(items) == ["o/g", "t/f"]
+    assert (counter.files, counter.links, counter.skipped_files, counter.hardlinks) == (2, 4, 1, 1)
+
+
+async def test_a_link_is_followed_if_its_own_name_is_wanted():
+    tree = {b"x.exr": Symlink(b"store/17"), b"y.tmp": Symlink(b"store/17"), b"store": {b"17": 5, b"18": 6}}
+    items, counter = await scan(tree, include=("*.exr",), follow_links=True)
+    assert (paths(items), counter.excluded_files) == (["store/17"], 3)
+
+
+async def test_a_target_that_is_a_link_is_followed_and_said():
+    items, counter = await scan({b"l": Symlink(b"d/e"), b"d": {b"e": {b"f": 1}}}, root=b"l")
+    assert paths(items) == ["d/e/f"]
+    assert any("/d/e" in one for one in counter.warnings)
+
+
+async def test_snapshots_are_left_out_unless_they_are_asked_for():
+    tree = {b"a": {b".snapshot": {b"h": {b"f": 1}}, b"f": 1}, b".zfs": {b"x": 1}}
+    items, counter = await scan(tree)
+    assert (paths(items), counter.snapshots) == (["a/f"], 2)
+    for asked in ({"snapshots": True}, {"go_rules": True}):
+        items, counter = await scan(tree, **asked)
+        assert (len(paths(items)), counter.snapshots) == (3, 0)
+    items, _ = await scan(tree, include=(".zfs/",))
+    assert paths(items) == [".zfs/x"]
+    items, _ = await scan(tree, root=b"a/.snapshot/h")
+    assert paths(items) == ["a/.snapshot/h/f"]
+
+
+async def test_a_directory_has_a_maximum_number_of_entries_and_a_maximum_depth():
+    tree = {b"wide": {b"%02d" % one: 1 for one in range(20)}, b"d": {b"e": {b"g": {b"f": 1}}}, b"f": 1}
+    budget = replace(SMALL, directory_entries=10, depth=2)
+    _, counter = await scan(tree, settings=budget)
+    assert counter.failed_directories == 2
+    assert {one.path for one in counter.errors} == {"/wide", "/d/e/g"}
+    assert counter.files == 13  # four parts of three names before the maximum is noticed
+
+
+async def test_a_scan_that_takes_too_long_fails():
+    with pytest.raises(CacheWarmerError, match="scan_seconds"):
+        await scan(wide(3, 1), settings=replace(SMALL, scan_seconds=1e-9))
+
+
+async def test_only_the_file_system_of_the_target_is_scanned_if_that_is_asked_for():
+    session = MemorySession({b"here": {b"f": 1}, b"there": {b"g": 1}})
+    session.devices = {b"": 1, b"here": 1, b"there": 2}
+    items, counter = await scan(session.tree, sessions=[session], one_file_system=True)
+    assert paths(items) == ["here/f"]
+    assert any("/there" in one for one in counter.warnings)
+    items, _ = await scan(session.tree, sessions=[session])
+    assert len(paths(items)) == 2
+
+
+async def test_a_listing_that_breaks_off_goes_on_without_what_was_listed():
+    class Breaking(MemorySession):
+        broken = False
+
+        async def list_page(self, path, handle, cookie=None):
+            if cookie and not self.broken:
+                self.broken = True
+                raise StaleHandle(70, "READDIRPLUS", path)
+            return await super().list_page(path, handle, cookie)
+
+    tree = {b"%02d" % one: 1 for one in range(9)}
+    items, counter = await scan(tree, sessions=[Breaking(tree)])
+    assert (counter.files, len(set(paths(items))), counter.failed_directories) == (9, 9, 0)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from cachewarmer.errors import RemoteProtocolError
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.connection import MAX_EMPTY_FRAGMENTS, Connection, ReadReply, Refusal, Reply
+from cachewarmer.rpc.connection import MAX_EMPTY_FRAGMENTS, Connection
 from cachewarmer.rpc.message import auth_sys
+from cachewarmer.rpc.receiving import ReadReply, Refusal, Reply
 from cachewarmer.testing import Faults, MemoryTree
 from cachewarmer.testing.procedures import Procedures
 

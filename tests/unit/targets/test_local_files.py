@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from mmap import mmap
 
 import pytest
@@ -9,7 +10,19 @@ import pytest
 from cachewarmer.errors import ConnectionLost, FileError, FileVanished
 from cachewarmer.targets.base import FileKind
 from cachewarmer.targets.local import files
-from cachewarmer.targets.local.files import Bypass, Bypasses, Listing, Tree, open_regular, read_piece, split, translate
+from cachewarmer.targets.local.files import (
+    Bypass,
+    Bypasses,
+    FileSystems,
+    Listing,
+    Tree,
+    file_id,
+    open_regular,
+    read_piece,
+    split,
+    translate,
+)
+from cachewarmer.targets.mount.table import parse_mountinfo
 
 CONTENT = bytes(range(256)) * 64
 
@@ -77,7 +90,7 @@ def test_only_regular_files_are_opened(root):
     os.mkfifo(root / "fifo")
     os.symlink("file", root / "link")
     tree = Tree(bytes(root))
-    with pytest.raises(FileError, match="not a regular file"):
+    with pytest.raises(FileError, match="no longer a regular file"):
         open_regular(tree, b"fifo", Bypasses())
     with pytest.raises(OSError) as caught:
         open_regular(tree, b"link", Bypasses())
@@ -116,7 +129,7 @@ def test_a_listing_goes_on_where_its_page_ended(root):
     (root / "d").mkdir()
     os.symlink("file", root / "l")
     tree = Tree(bytes(root))
-    listing, seen, pages = Listing(tree, b""), {}, 0
+    listing, seen, pages = Listing(tree, b"", FileSystems()), {}, 0
     while listing is not None:
         page = listing.page(lambda: True)
         pages += 1
@@ -142,3 +155,60 @@ def test_errors_of_the_system_say_whose_fault_it_is(number, kind):
     problem = translate(OSError(number, os.strerror(number)), "read", b"a/\xff")
     assert isinstance(problem, kind)
     assert "/a/\\xff" in str(problem)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc")
+def test_what_the_kernel_makes_up_is_not_listed():
+    """/proc holds nothing that could be warmed, and files in it may never end."""
+    tree = Tree(b"/")
+    with pytest.raises(FileError, match="proc file system"):
+        Listing(tree, b"proc/sys", FileSystems())
+    tree.close()
+
+
+def test_a_page_names_the_file_system_of_its_directory(root):
+    """So that a scan can stay on one of them."""
+    tree = Tree(bytes(root))
+    assert Listing(tree, b"", FileSystems()).page(lambda: False).device == os.stat(root).st_dev
+    tree.close()
+
+
+def test_files_of_two_file_systems_are_told_apart_by_their_ids(root):
+    """Inode numbers are the same on both."""
+    one = os.stat(root / "file")
+    other = os.stat_result((*one[:2], one.st_dev + 1, *one[3:10]))
+    assert file_id(one) != file_id(other)
+    assert file_id(one) == file_id(os.stat(root / "file"))
+
+
+def test_the_mount_table_is_read_once_for_a_device():
+    """Not once for each directory."""
+    looked = []
+
+    def table():
+        looked.append(1)
+        return parse_mountinfo(b"1 0 0:40 / /a rw - proc proc rw\n2 0 0:41 / /b rw - ext4 /dev/x rw")
+
+    kinds = FileSystems(table)
+    devices = [os.makedev(0, 40), os.makedev(0, 41), os.makedev(0, 42)]
+    assert [kinds.kind_of(device) for device in devices + devices] == ["proc", "ext4", ""] * 2
+    assert len(looked) == 2
+
+
+def test_a_path_of_two_thousand_components_is_walked_step_by_step(tmp_path):
+    """No deeper in calls than in directories; the last ones stay open, and the file at the end is found."""
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=here))
+    os.close(here)
+    tree = Tree(os.fsencode(tmp_path))
+    try:
+        assert tree.status(b"d/" * 2000 + b"f").st_size == 0
+        assert tree.status(b"d/" * 1500).st_nlink >= 2
+    finally:
+        tree.close()
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # Python's own removal is recursive

@@ -220,3 +220,36 @@ async def test_unused_sessions_are_closed_after_a_while(openings, monkeypatch):
             assert not session.closed
         while not session.closed:
             await asyncio.sleep(0.01)
+
+
+async def test_a_probe_that_finds_no_descriptor_takes_those_of_unused_sessions(openings):
+    """They are what holds them all: as long as they stay, no probe can ever be answered."""
+    async with SessionPool(settings(sessions=64), openings) as pool:
+        for uid in range(5):
+            async with pool.lend(replace(A, uid=uid)):
+                pass
+        sessions = [session for _, session in openings.made]
+
+        async def probe():
+            if any(not session.closed for session in sessions):
+                raise OwnResourceError("too many open files")
+            return 0.0
+
+        for session in sessions:
+            session.probe = probe
+        pool.failed(A, OwnResourceError("too many open files"))
+        assert await asyncio.wait_for(pool.wait_until_up([A]), 5) == A
+        assert all(session.closed for session in sessions)
+
+
+async def test_sessions_of_an_address_that_is_down_are_kept_for_probing_it(openings, monkeypatch):
+    monkeypatch.setattr(pools, "LOOK_SECONDS", 0.01)
+    async with SessionPool(settings(idle_seconds=0.0), openings) as pool:
+        async with pool.lend(A) as session:
+            session.down = ConnectFailed("refused", address="a")
+            pool.failed(session, ConnectFailed("refused", address="a"))
+        await asyncio.sleep(0.05)
+        assert not session.closed
+        session.down = None
+        while not session.closed:
+            await asyncio.sleep(0.01)

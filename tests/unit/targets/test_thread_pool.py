@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from cachewarmer.errors import ConnectionLost, ReplyTimeout
+from cachewarmer.errors import ConnectionLost, OwnResourceError, ReplyTimeout
 from cachewarmer.targets.local.threads import Operation, ThreadPool
 
 
@@ -176,4 +176,34 @@ async def test_a_pool_has_at_least_one_thread(size):
     step = Step([], "one")
     pool.submit(step)
     assert await step.ended is None
+    pool.close()
+
+
+async def test_where_no_further_thread_can_be_started_those_that_there_are_do_the_work(monkeypatch):
+    """A machine at its limit reads more slowly; nothing has failed."""
+    pool = ThreadPool(4, 60, clock=Clock())
+    first = Step([], "first")
+    pool.submit(first)
+    assert await first.ended is None
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    steps = [Step([], str(number)) for number in range(5)]
+    for step in steps:
+        pool.submit(step)
+    assert [await step.ended for step in steps] == [None] * 5
+    pool.close()
+
+
+async def test_without_any_thread_an_operation_ends_with_what_is_missing(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool = ThreadPool(4, 60, clock=Clock())
+    step = Step([], "one")
+    pool.submit(step)
+    assert isinstance(await step.ended, OwnResourceError)
     pool.close()

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 
@@ -282,3 +283,14 @@ async def test_what_was_read_leaves_nothing_to_the_garbage_collector(sessions):
     finally:
         gc.enable()
     assert reading.receipt.files == 2
+
+
+async def test_a_first_generation_directory_leaves_large_files_to_their_ranges():
+    """From 100 MiB on; its manager sends them in other items. An item of our own names what it means."""
+    session = MemorySession({b"d": {b"small": 10, b"large": 100 << 20, b"almost": (100 << 20) - 1}}, "a")
+    work = WorkItem(access=Access(addresses=("a",), export="/"), path="/d", item_id="i")
+    receipt = (await read(work, session)).receipt
+    assert (receipt.files, receipt.excluded_files) == (2, 1)
+    assert {path for path, *_ in session.reads} == {b"d/small", b"d/almost"}
+    receipt = (await read(replace(work, wanted=Wanted()), session)).receipt
+    assert (receipt.files, receipt.excluded_files) == (3, 0)

@@ -44,6 +44,7 @@ module "manager" {
   bootstrap_manager_script_path = module.bootstrap.cachewarmer_manager_bootstrap_script_path
   bootstrap_worker_script_path  = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version             = module.bootstrap.bootstrap_version
+  bootstrap_sha256              = module.bootstrap.bootstrap_sha256
 
   storage_account   = module.broker.account_name
   queue_name_prefix = var.queue_name_prefix
@@ -74,6 +75,7 @@ module "worker" {
   bootstrap_mount_options      = local.bootstrap_mount_options
   bootstrap_worker_script_path = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version            = module.bootstrap.bootstrap_version
+  bootstrap_sha256             = module.bootstrap.bootstrap_sha256
 
   storage_account   = module.broker.account_name
   queue_name_prefix = var.queue_name_prefix

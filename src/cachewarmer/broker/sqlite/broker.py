@@ -26,6 +26,8 @@ BUSY_SECONDS = 30.0
 class SqliteBroker(Broker):
     """``path`` is the file, made when missing. All of SQLite happens in one thread; ``clock`` gives Unix seconds."""
 
+    is_private = True
+
     def __init__(
         self,
         path: str,
@@ -174,6 +176,9 @@ class SqliteBroker(Broker):
 
     async def begin_scan_again(self, job_id: str) -> bool:
         return await self._call(self._opened().begin_scan_again, job_id)
+
+    async def revive(self, job_id: str) -> bool:
+        return await self._call(self._opened().revive, job_id)
 
     async def note_manager(self, name: str) -> None:
         await self._call(self._opened().note_manager, name, self._clock())

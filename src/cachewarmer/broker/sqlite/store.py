@@ -9,17 +9,15 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
-from cachewarmer.broker import record
+from cachewarmer.broker import record, rows
 from cachewarmer.broker.base import Backlog, JobLease, WorkLease
 from cachewarmer.broker.record import reading_row
 from cachewarmer.broker.sqlite.database import Database
 from cachewarmer.broker.sqlite.processes import is_gone, own_name
-from cachewarmer.errors import DamagedRecord, InvalidMessage, LeaseLost, UnknownJob
+from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob
 from cachewarmer.model import (
-    ERROR_SAMPLE,
     TALLY_COUNTS,
     JobState,
     JobStatus,
@@ -108,7 +106,7 @@ class Store(Database):
             self._settle_job(lease.job.job_id, lease.token, now)
 
     def _settle_job(self, job_id: str, token: str, now: float) -> None:
-        if self.run("settle_job", job_id=job_id, token=token).rowcount and self.state(job_id).final:
+        if self.run("settle_job", job_id=job_id, token=token).rowcount and self.state(job_id) in rows.KEEP_NOTHING:
             self.run("forget_items", job_id=job_id, now=now)
             self.run("drop_chunks", job_id=job_id)
 
@@ -120,7 +118,7 @@ class Store(Database):
 
     def _set_state(self, row: sqlite3.Row, state: JobState, reason: str, now: float) -> None:
         if check_transition(row["job_id"], JobState(row["state"]), state):
-            self._put_standing(row["job_id"], _standing(row).moved_to(state, reason, now))
+            self._put_standing(row["job_id"], rows.standing(row).moved_to(state, reason, now))
 
     def _put_standing(self, job_id: str, standing: record.Standing) -> None:
         self.run(
@@ -141,7 +139,7 @@ class Store(Database):
 
     def record_scan(self, job_id: str, totals: ScanTotals, now: float) -> None:
         with self.transaction():
-            before = _standing(self._job(job_id))
+            before = rows.standing(self._job(job_id))
             after = before.scanned(totals, now)
             if after is before:
                 return
@@ -158,13 +156,22 @@ class Store(Database):
 
     def begin_scan_again(self, job_id: str) -> bool:
         with self.transaction():
-            before = _standing(self._job(job_id))
+            before = rows.standing(self._job(job_id))
             after = before.scanned_again()
             if after is not None and after is not before:
                 self.run("begin_again", job_id=job_id, state=after.state)
                 for name in ("drop_items", "drop_tallies", "drop_poison"):
                     self.run(name, job_id=job_id)
             return after is not None
+
+    def revive(self, job_id: str) -> bool:
+        with self.transaction():
+            after = rows.standing(self._job(job_id)).revived()
+            if after is None:
+                return False
+            self._put_standing(job_id, after)
+            self.run("back_on_queue", job_id=job_id)
+            return True
 
     def note_manager(self, name: str, now: float) -> None:
         with self.transaction():
@@ -206,25 +213,9 @@ class Store(Database):
         self.shrink()
 
     def _status(self, row: sqlite3.Row) -> JobStatus:
+        tallies = self.run("tallies", job_id=row["job_id"]).fetchall()
         with reading_row(f"job {row['job_id']}"):
-            return self._read_status(row)
-
-    def _read_status(self, row: sqlite3.Row) -> JobStatus:
-        standing = _standing(row)
-        return JobStatus(
-            job=WarmJob.from_json(row["message"]),
-            state=standing.state,
-            # Each id once, however often a list or a second scan named it.
-            scan=replace(standing.scan, items=row["published_items"]),
-            tallies=tuple(_tally(one) for one in self.run("tallies", job_id=row["job_id"])),
-            poisoned_items=row["poisoned_items"],
-            poisoned_files=row["poisoned_files"],
-            poison_errors=record.load_errors(json.loads(row["poison_errors"])),
-            submitted_at=standing.submitted_at,
-            started_at=standing.started_at,
-            finished_at=standing.finished_at,
-            reason=standing.reason,
-        ).settled()
+            return rows.status(row, [_tally(one) for one in tallies])
 
     # -- work ------------------------------------------------------------------------------------------------------
 
@@ -259,27 +250,18 @@ class Store(Database):
         return sorted(found, key=lambda row: int(row["seq"]))[:most]
 
     def _lease_or_poison(self, row: sqlite3.Row, lease_seconds: float, now: float) -> WorkLease | None:
-        try:
-            if row["deliveries"] >= self._max_deliveries:
-                # Each process that held it may have ended over it: its list of files is not even unpacked.
-                envelope = record.envelope(row["message"])
-                item = WorkItem.from_json(envelope.text)
-                self._poison(row, item, record.given_up(row["deliveries"], row["last_error"]), now, envelope.file_count)
-                return None
-            item = WorkItem.from_json(row["message"])
-        except InvalidMessage as error:
-            self._poison(row, WorkItem(), str(error), now, 1)
+        token, until = secrets.token_hex(8), now + lease_seconds
+        lease = rows.lease_or_poison(row, token, until, row["deliveries"], self._max_deliveries)
+        if isinstance(lease, rows.Poisoned):
+            self._poison(row, lease, now)
             return None
-        token = secrets.token_hex(8)
-        until = now + lease_seconds
         self.run("lease_item", seq=row["seq"], token=token, owner=self._owner, until=until)
-        item = replace(record.with_id(item), failed_deliveries=row["deliveries"], last_error=row["last_error"])
-        return WorkLease(token, until, row["deliveries"] + 1, item)
+        return lease
 
     def renew(self, lease: WorkLease, lease_seconds: float, now: float) -> float:
         with self.transaction():
             until = now + lease_seconds
-            if not self.run("renew_item", until=until, **_held(lease)).rowcount:
+            if not self.run("renew_item", until=until, **rows.held(lease)).rowcount:
                 raise LeaseLost(f"the lease on {lease.item.path} was lost")
             return until
 
@@ -289,7 +271,7 @@ class Store(Database):
         by_job: dict[str, list[Receipt]] = {}
         with self.transaction():
             for lease, receipt in results:
-                done = self.run("settle_item", **_held(lease)).rowcount == 1
+                done = self.run("settle_item", **rows.held(lease)).rowcount == 1
                 counted.append(done)
                 if done:
                     by_job.setdefault(lease.item.job_id, []).append(receipt)
@@ -302,31 +284,29 @@ class Store(Database):
 
     def abandon(self, lease: WorkLease, reason: str, delay_seconds: float, now: float) -> bool:
         with self.transaction():
-            row = self.run("held_item", **_held(lease)).fetchone()
+            row = self.run("held_item", **rows.held(lease)).fetchone()
             if row is None:
                 return False
             if reason and row["deliveries"] >= self._max_deliveries:
-                item = lease.item
-                self._poison(row, item, record.given_up(row["deliveries"], reason), now, item.file_count)
+                given_up = record.given_up(row["deliveries"], reason)
+                self._poison(row, rows.Poisoned(lease.item, given_up, lease.item.file_count), now)
                 return True
             self.run(
                 "hand_back",
                 until=now + delay_seconds if delay_seconds else 0.0,
                 forgiven=int(not reason),
                 reason=record.printable(reason),
-                **_held(lease),
+                **rows.held(lease),
             )
             return False
 
-    def _poison(self, row: sqlite3.Row, item: WorkItem, reason: str, now: float, files: int) -> None:
+    def _poison(self, row: sqlite3.Row, poisoned: rows.Poisoned, now: float) -> None:
+        poisoned = poisoned._replace(reason=record.printable(poisoned.reason))
         job = self._job(row["job_id"])
         ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
-        reason = record.printable(reason)
-        self.run("add_poison", reason=reason, message=row["message"], now=now, **ids)
-        self.run("poison_item", seq=row["seq"], reason=reason)
-        errors = (*record.load_errors(json.loads(job["poison_errors"])), *record.poison_sample(item, reason))
-        files = 0 if item.start > 0 else files  # a file cut into ranges is counted by its first range
-        self.run("count_poison", job_id=row["job_id"], files=files, errors=record.dump(errors[:ERROR_SAMPLE]))
+        self.run("add_poison", reason=poisoned.reason, message=row["message"], now=now, **ids)
+        self.run("poison_item", seq=row["seq"], reason=poisoned.reason)
+        self.run("count_poison", **rows.poison_counts(job, poisoned))
         self._finish_if_settled(row["job_id"], now)
 
     def release_dead_owners(self) -> None:
@@ -343,23 +323,6 @@ class Store(Database):
             row = self.run("backlog", now=now).fetchone()
             active = [status for _, status in self._readable(self.run("active_jobs").fetchall())]
         return Backlog.of(active, waiting_items=row["waiting"], leased_items=row["leased"])
-
-
-def _held(lease: WorkLease) -> dict[str, str]:
-    return {"job_id": lease.item.job_id, "item_id": lease.item.item_id, "token": lease.token}
-
-
-def _standing(row: sqlite3.Row) -> record.Standing:
-    with reading_row(f"job {row['job_id']}"):
-        return record.Standing(
-            state=JobState(row["state"]),
-            reason=row["reason"],
-            submitted_at=row["submitted_at"],
-            started_at=row["started_at"],
-            finished_at=row["finished_at"],
-            scan=record.load_scan(row["scan"]),
-            begun_again=bool(row["begun_again"]),
-        )
 
 
 TALLY_COLUMNS = ("job_id", "worker", "errors", "slowest", *TALLY_COUNTS)

@@ -66,25 +66,30 @@ class FlagSet:
             argument = left.pop(0)
             if argument == "--":
                 break
-            name, equals, value = argument.removeprefix("-").removeprefix("-").partition("=")
-            if not name or name.startswith("-"):
-                raise UsageError(f"bad flag syntax: {argument}")
-            flag = known.get(name)
-            if flag is None:
-                if name in ("h", "help"):
-                    raise HelpWanted
-                raise UsageError(f"flag provided but not defined: -{name}{_nearest(name, known)} (-h lists the flags)")
-            if flag.switch:
-                value = _boolean(name, value) if equals else "true"
-            elif not equals:
-                if not left:
-                    raise UsageError(f"flag needs an argument: -{name}")
-                value = left.pop(0)
+            name, value = self._flag(argument, known, left)
             values[name] = value
         missing = [flag.name for flag in self.flags if flag.required and not values.get(flag.name)]
         if missing:
             raise MissingFlag(f"-{missing[0]} is required (-h lists the flags)")
         return Values(values, tuple(left))
+
+    def _flag(self, argument: str, known: Mapping[str, Flag], left: list[str]) -> tuple[str, str]:
+        """One flag's name and value; takes the value from what is left where it stands apart."""
+        name, equals, value = argument.removeprefix("-").removeprefix("-").partition("=")
+        if not name or name.startswith("-"):
+            raise UsageError(f"bad flag syntax: {argument}")
+        flag = known.get(name)
+        if flag is None:
+            if name in ("h", "help"):
+                raise HelpWanted
+            raise UsageError(f"flag provided but not defined: -{name}{_nearest(name, known)} (-h lists the flags)")
+        if flag.switch:
+            return name, _boolean(name, value) if equals else "true"
+        if equals:
+            return name, value
+        if not left:
+            raise UsageError(f"flag needs an argument: -{name}")
+        return name, left.pop(0)
 
     def usage(self) -> str:
         """The help: every flag with its description and default."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import submit
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, Values
-from cachewarmer.cli.options import Output
+from cachewarmer.cli.options import Output, Selection
 from cachewarmer.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ FLAGS = FlagSet(
         Flag(name="maxFileSizeBytes", default="0", text="leave out larger files; 0: no limit"),
         Flag(name="uid", text="user to read as on the wire (default: what the workers are set to, which is root)"),
         Flag(name="gid", text="group to read as on the wire (default: as for -uid)"),
+        Flag(name="jobName", text="name of the job; one of this name that is warm, or on its way, is not posted again"),
         *STORAGE,
         Flag(name="blockUntilWarm", switch=True, text="wait until the job is done, and exit with its outcome"),
     ),
@@ -57,9 +58,11 @@ def parse(values: Values) -> submit.SubmitOptions:
     """How the job is posted; ``job`` makes it: a TARGET could not say an export and a path as they stand."""
     return submit.SubmitOptions(
         targets=(),
+        selection=Selection(allow_empty=True),  # as the first CacheWarmer's jobs
         broker=broker_choice(values),
         output=Output(verbose=values.switch("enableDebugging")),
         wait=values.switch("blockUntilWarm"),
+        once=bool(values.text("jobName")),
     )
 
 
@@ -88,6 +91,7 @@ def job(values: Values) -> WarmJob:
                 max_file_bytes=max(0, values.number("maxFileSizeBytes")),
             ),
             warm_path=clean_path(values.text("warmTargetPath")),
+            name=values.text("jobName"),
         )
     except InvalidValue as error:
         raise UsageError.like(error) from error

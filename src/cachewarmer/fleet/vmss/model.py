@@ -233,9 +233,9 @@ def _os_profile(settings: VmssSettings, custom_data: str) -> dict[str, Any]:
         "computerNamePrefix": "cachewarmer",
         "adminUsername": settings.user_name,
         "customData": base64.b64encode(raw).decode(),
-        "linuxConfiguration": {"disablePasswordAuthentication": not settings.password},
+        "linuxConfiguration": {"disablePasswordAuthentication": bool(settings.ssh_public_key)},
     }
-    if settings.password:
+    if settings.password and not settings.ssh_public_key:
         profile["adminPassword"] = settings.password
     if settings.ssh_public_key:
         path = f"/home/{settings.user_name}/.ssh/authorized_keys"

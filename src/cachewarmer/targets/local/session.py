@@ -30,8 +30,10 @@ from cachewarmer.targets.local.discards import (
 )
 from cachewarmer.targets.local.files import (
     Bypasses,
+    FileSystems,
     Listing,
     Tree,
+    file_id,
     kind_of,
     open_regular,
     read_piece,
@@ -54,7 +56,7 @@ async def open_local(root: str | bytes, settings: LocalSettings) -> LocalSession
 
 
 class _Call(Operation, Generic[Result]):
-    """A blocking function, awaited."""
+    """A blocking call that a coroutine awaits."""
 
     __slots__ = ("_act", "_error", "_future", "_result")
 
@@ -86,7 +88,7 @@ class _Call(Operation, Generic[Result]):
 
 
 class _Read(Operation):
-    """A ``ReadRequest`` on its way; the request itself is touched on the event loop only, but for ``stop``."""
+    """A ``ReadRequest`` in progress. Threads read the request's ``stop`` and nothing else of what may change."""
 
     __slots__ = (
         "_bytes_read",
@@ -187,7 +189,7 @@ class _Read(Operation):
         return offset
 
     def again(self) -> bool:
-        """Makes it ready to be read once more; False once that was done too often: then it is settled with an error."""
+        """Prepares another read and returns True; after too many, settles the request with an error and returns False."""
         self._bytes_read = 0
         self._rounds += 1
         if self._rounds < TRIES:
@@ -207,7 +209,7 @@ class _Read(Operation):
             self._session.settle(request)
 
     def settle(self, error: CacheWarmerError | None = None) -> None:
-        """It is done, for good."""
+        """Reports the request as done."""
         self._request.error = error
         self._session.settle(self._request)
 
@@ -216,10 +218,11 @@ class LocalSession(Session):
     """A directory, opened."""
 
     def __init__(self, tree: Tree, pool: ThreadPool, settings: LocalSettings, address: str = "") -> None:
-        """For ``open``, which see; takes over the tree and the pool."""
+        """Use ``open`` instead. Takes ownership of the tree and the pool."""
         self.address = address
         self.tree = tree
         self.bypasses = Bypasses()
+        self._kinds = FileSystems()
         self.discards = DiscardCounts()
         self.window = Window(calls=settings.threads, bytes=settings.threads * settings.read_bytes)
         self._pool = pool
@@ -231,7 +234,7 @@ class LocalSession(Session):
         self._queued = 0
         self._unconfirmed: list[_Read] = []
         self._waited: list[_Read] = []
-        """Those that have been unconfirmed for one turn of the timer."""
+        """Reads that have been unconfirmed for one turn of the timer."""
         self._confirming: asyncio.TimerHandle | None = None
         self._listings: weakref.WeakSet[Listing] = weakref.WeakSet()
 
@@ -251,7 +254,7 @@ class LocalSession(Session):
         return cls(tree, pool, settings, address)
 
     def buffer(self) -> mmap:
-        """The calling thread's own buffer: page-aligned, as O_DIRECT needs it."""
+        """The calling thread's own buffer, page-aligned for O_DIRECT."""
         found: mmap | None = getattr(self._mine, "buffer", None)
         if found is None:
             found = self._mine.buffer = mmap(-1, self._read_bytes)
@@ -261,14 +264,7 @@ class LocalSession(Session):
         status = await _call(self._pool, lambda _: self.tree.status(path), "look up", path)
         name = (split(path) or (b"",))[-1]
         return DirectoryEntry(
-            name,
-            kind_of(status.st_mode),
-            status.st_size,
-            status.st_mtime,
-            b"",
-            status.st_ino,
-            status.st_nlink,
-            status.st_dev,
+            name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"", file_id(status), status.st_nlink
         )
 
     async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002 -- a path is all it takes
@@ -276,7 +272,7 @@ class LocalSession(Session):
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:  # noqa: ARG002 -- a path is all it takes
         def act(note: Callable[[], bool]) -> Page:
-            listing = cookie if isinstance(cookie, Listing) else Listing(self.tree, path)
+            listing = cookie if isinstance(cookie, Listing) else Listing(self.tree, path, self._kinds)
             self._listings.add(listing)
             return listing.page(note)
 
@@ -299,7 +295,7 @@ class LocalSession(Session):
         )
 
     def settle(self, request: ReadRequest) -> None:
-        """A request is done; on the event loop."""
+        """Ends a request; on the event loop."""
         self._queued -= 1
         self._bytes += request.bytes_read
         if request.calls:
@@ -308,7 +304,7 @@ class LocalSession(Session):
         request.on_done(request)
 
     def confirm_later(self, read: _Read) -> None:
-        """The cache has kept it by its count of now; on the event loop."""
+        """Checks later whether the cache has kept what was read; on the event loop."""
         self._unconfirmed.append(read)
         if self._confirming is None:
             self._confirming = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._confirm)
@@ -338,7 +334,7 @@ class LocalSession(Session):
 
     @property
     def stuck_threads(self) -> int:
-        """Threads that wait for a file system that does not answer."""
+        """Threads that are waiting for a file system that does not answer."""
         return self._pool.stuck
 
     async def close(self) -> None:

@@ -47,7 +47,7 @@ async def open_mounted(mount: Mount, settings: Settings) -> MountedSession:
 
 
 async def _find_export(mount: Mount, settings: NfsSettings, kernel: MountSettings) -> str:
-    """The export that holds the path, as mountd tells; without mountd, the root that every NFSv4 server has."""
+    """The export that holds the path, from the server's export list; without mountd, the root that every NFSv4 server has."""
     if kernel.vers.startswith("4"):
         return "/"
     from cachewarmer.rpc.message import auth_sys  # noqa: PLC0415
@@ -70,7 +70,7 @@ class MountedSession(Session):
         local = settings.local
         self.window = Window(calls=local.threads, bytes=local.threads * local.read_bytes)
         self._before = SessionSnapshot(calls={}, window_calls=local.threads, in_flight=0, waiting=0, bytes=0)
-        """What was done below mounts that were let go."""
+        """The counts of earlier mounts of this session."""
         self._mount = mount
         self._settings = settings
         self._inner: LocalSession | None = None
@@ -91,7 +91,7 @@ class MountedSession(Session):
         await self._session()
 
     async def _session(self) -> LocalSession:
-        """The reader below the mount point; mounts where that was let go."""
+        """The session below the mount point; mounts again where it was unmounted."""
         if self._closed:
             raise ConnectionLost("the session is closed", address=self.address)
         self._used = time.monotonic()
@@ -121,7 +121,7 @@ class MountedSession(Session):
             self._opening = None
 
     def _watch(self) -> None:
-        """Lets the mount go once nothing used it for a while."""
+        """Unmounts after a while without use."""
         self._idle = None
         if self._closed or self._inner is None:
             return

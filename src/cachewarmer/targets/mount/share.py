@@ -29,9 +29,9 @@ from cachewarmer.targets.mount import table
 log = logging.getLogger(__name__)
 
 ATTEMPT_SECONDS = 60.0
-"""One run of mount(8): ``retry=30`` lets it try for half an hour without a word,"""
+"""Time limit of one run of mount(8), which with ``retry=30`` tries silently for half an hour."""
 SILENT_SECONDS = 5.0
-"""so that we have to say, after this long, that it waits."""
+"""A run that takes longer than this is mentioned in the log."""
 UNMOUNT_SECONDS = 10.0
 FIRST_DELAY_SECONDS, MOST_DELAY_SECONDS = 1.0, 30.0
 _PERMANENT = (
@@ -47,11 +47,11 @@ _PERMANENT = (
     "Name or service not known",
     "Failed to resolve",
 )
-"""What mount.nfs says (in the C locale) when another try would end the same: its exit status is 32 for everything."""
+"""What mount.nfs prints (in the C locale) for permanent failures. Its exit status is always 32."""
 
 
 class ErrorParts(TypedDict):
-    """What every error of a mount says beside its problem."""
+    """The parts that every error of a mount shares."""
 
     doing: str
     subject: bytes
@@ -59,7 +59,7 @@ class ErrorParts(TypedDict):
 
 
 class SharedMount:
-    """The right to read below ``path`` until ``release``."""
+    """The right to read below ``path``, until ``release``."""
 
     def __init__(self, mount: Mount, settings: MountSettings) -> None:
         self.path = b""
@@ -75,7 +75,7 @@ class SharedMount:
         return f"<SharedMount {self._mount.address}:{self._mount.export} at {os.fsdecode(self.path) or 'nowhere'}>"
 
     async def acquire(self) -> None:
-        """Finds the mount or makes it; tries for ``retry_seconds``, saying so.
+        """Finds the mount or makes it, and retries for ``retry_seconds``.
 
         Raises:
             MountError: it can't be had. ConnectFailed: the server did not answer in all that time.
@@ -119,7 +119,9 @@ class SharedMount:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise ConnectFailed("another process has been at it all the time", **self._parts) from None
+                        raise ConnectFailed(
+                            "another process was mounting or unmounting it all that time", **self._parts
+                        ) from None
                 else:
                     return fd
                 if not said:
@@ -193,9 +195,9 @@ class SharedMount:
     # -- the way back ----------------------------------------------------------------------------------------------
 
     def release(self, *, hung: bool = False) -> None:
-        """Lets go; the last one unmounts what one of us mounted. Blocks for some seconds at most. Idempotent.
+        """Gives the right up. The last user unmounts what one of us mounted. Blocks for a few seconds at most. Idempotent.
 
-        ``hung``: the server does not answer, so that nobody waits for it.
+        ``hung``: the server does not answer, so the unmount is lazy.
         """
         if self._users < 0:
             return
@@ -228,7 +230,7 @@ class SharedMount:
             file.write(place)
 
     def _forget(self, place: bytes) -> None:
-        """Takes the marker and the empty directories away; one that is a mount still is not empty to rmdir."""
+        """Removes the marker and the empty directories. rmdir refuses one that is still a mount point."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._stem + ".ours")
         root = os.fsencode(self._root)
@@ -244,7 +246,7 @@ class SharedMount:
 
 
 def unmount(place: bytes, *, hung: bool = False) -> None:
-    """Unmounts; lazily where it is busy or the server does not answer. Failures are logged."""
+    """Unmounts, lazily if it is busy or the server does not answer. Failures are logged."""
     program = table.tool("umount")
     if program is None:
         log.warning("%s stays mounted: umount is not installed", os.fsdecode(place))
@@ -270,7 +272,7 @@ def _open(path: str) -> int:
 
 
 def _tried(fd: int, seconds: float) -> bool:
-    """Whether the exclusive lock could be had in that time."""
+    """Whether the exclusive lock was acquired in that time."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The kernel's table of mounts, and where ours go. No call in here mounts anything."""
+"""The kernel's mount table, and the places of our mounts. Nothing in here mounts anything."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
+from cachewarmer.bounds import MOUNT_OPTION
 from cachewarmer.config import MountSettings
 from cachewarmer.errors import ConfigError, InvalidValue, MountError
 from cachewarmer.model import check_address
@@ -25,7 +26,6 @@ MOUNTINFO = "/proc/self/mountinfo"
 CAP_SYS_ADMIN = 21
 _SEARCH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-_OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +51,12 @@ class TableEntry:
 
 
 def unescape(field: bytes) -> bytes:
-    r"""The bytes of a field: space, tab, newline and backslash are written as ``\ooo``."""
+    r"""The bytes of a field, in which space, tab, newline and backslash are written as ``\ooo``."""
     return _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 255]), field)
 
 
 def parse_mountinfo(raw: bytes) -> list[TableEntry]:
-    """The table's entries, in the kernel's order; lines that make no sense are left out."""
+    """The table's entries in the kernel's order; invalid lines are left out."""
     entries: list[TableEntry] = []
     for line in raw.split(b"\n"):
         left, separator, right = line.partition(b" - ")
@@ -129,7 +129,7 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
             options.append(f"{name}={value}")
     options += [one.strip() for one in settings.options.split(",") if one.strip()]
     for one in options:
-        if not _OPTION.fullmatch(one):
+        if not MOUNT_OPTION.fullmatch(one):
             raise ConfigError(f"[mount]: {one!r} can't be a mount option")
     return ",".join(options)
 
@@ -191,23 +191,29 @@ def prepare(root: str, place: bytes) -> None:
 
 
 def find(mount: Mount, settings: MountSettings, place: bytes, table: Sequence[TableEntry]) -> bytes | None:
-    """Where the export is mounted already, be it by us or by somebody else."""
-    source = source_of(mount)
+    """Where the export is mounted already, by us or by somebody else."""
     found: bytes | None = None
     for entry in table:
-        if entry.mount_point == place and entry.is_nfs:
+        if not entry.is_nfs:
+            continue
+        if entry.mount_point == place:
             return place
-        if (
-            entry.is_nfs
-            and entry.root == b"/"
-            and entry.source.rstrip(b"/") == source.rstrip(b"/")
-            and (entry.option("port") or str(NFS_PORT)) == str(mount.nfs_port or NFS_PORT)
-            and (not settings.vers or (entry.option("vers") or "").startswith(settings.vers))
-            and (not settings.sec or entry.option("sec") == settings.sec)
-            and "soft" not in entry.options
-        ):
+        if _serves(entry, mount, settings):
             found = entry.mount_point
     return found
+
+
+def _serves(entry: TableEntry, mount: Mount, settings: MountSettings) -> bool:
+    """Whether a mount shows the whole export, from the right port, in the way that the settings ask for."""
+    same = (
+        entry.root == b"/"
+        and entry.source.rstrip(b"/") == source_of(mount).rstrip(b"/")
+        and (entry.option("port") or str(NFS_PORT)) == str(mount.nfs_port or NFS_PORT)
+    )
+    suits = (not settings.vers or (entry.option("vers") or "").startswith(settings.vers)) and (
+        not settings.sec or entry.option("sec") == settings.sec
+    )
+    return same and suits and "soft" not in entry.options
 
 
 def why_not() -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.connection import Event, Refusal, Reply
+from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest, SessionSnapshot, Window
 from cachewarmer.targets.nfs3.channels import Channels, address_failed
@@ -233,24 +234,26 @@ class Calls:
     # -- readings set aside ----------------------------------------------------------------------------------------
 
     def _start_resolving(self, unresolved: Unresolved) -> None:
-        task = asyncio.ensure_future(self._resolve_handle(*unresolved))
+        task = asyncio.ensure_future(self._resolve_handle(unresolved))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _resolve_handle(self, reading: Reading, known_bad: bool) -> None:
-        reading.resolved += 1
+    async def _resolve_handle(self, unresolved: Unresolved) -> None:
+        reading, known_bad, seconds = unresolved
         failure: CacheWarmerError | None = None
         try:
+            await asyncio.sleep(seconds)
             reading.request.handle = await self._resolve(reading.request.path, known_bad)
         except CacheWarmerError as error:
             failure = error
         except asyncio.CancelledError:
             failure = self._closing()
-        self._take_back(reading, failure)
+        if self.reads.resolved(reading, failure):
+            self._wake()
 
-    def _take_back(self, reading: Reading, error: CacheWarmerError | None = None) -> None:
-        """A reading that was set aside goes on."""
-        if self.reads.take_back(reading, error):
+    def _take_back(self, reading: Reading) -> None:
+        """A reading that waited for the server's sake goes on."""
+        if self.reads.take_back(reading):
             self._wake()
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -276,7 +279,7 @@ class Calls:
                 self._meta.appendleft(call)
             elif not call.future.done():
                 call.future.set_exception(failure)
-        sent = [one for one in contexts if isinstance(one, Sent)]
+        sent = [cast("Sent", one) for one in contexts if isinstance(one, tuple)]
         self.reads.lost(sent, failure, most * max(1, len(contexts)))
         self._channels.failed(channel, failure, in_flight=len(contexts))
         if self._has_work or self.reads.unfinished:

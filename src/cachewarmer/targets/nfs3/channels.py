@@ -76,7 +76,7 @@ class Channels:
         self.open.remove(channel)
         self._lost += 1
         if isinstance(error, ReplyTimeout):
-            log.warning("%s: asking again on another connection", error)
+            log.info("%s: asking again on another connection", error)
         if in_flight:
             self._failures += 1
         if not self.open and self._failures >= self.most_failures:

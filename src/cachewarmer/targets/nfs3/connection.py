@@ -23,7 +23,8 @@ from cachewarmer.errors import (
     UnknownHost,
     own_resource_error,
 )
-from cachewarmer.rpc.connection import Connection, Event, Refusal, Reply
+from cachewarmer.rpc.connection import Connection
+from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
@@ -68,11 +69,7 @@ async def connect(
     target = (address[0], port, *address[2:])
     tries = _source_ports(privileged)
     for source in tries:
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as error:
-            own = own_resource_error(error, doing="opening a socket", address=host)
-            raise own or ConnectFailed(f"can't open a socket: {error.strerror}", address=host) from error
+        sock = _new_socket(family, host)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -97,13 +94,26 @@ async def connect(
                         advice="run as root or with CAP_NET_BIND_SERVICE",
                     ) from error
                 return await connect(host, family, address, port, seconds=seconds, privileged=False, what=what)
-            reason = "refused" if error.errno == errno.ECONNREFUSED else os.strerror(error.errno or 0)
-            own = own_resource_error(error, doing=f"connecting to port {port} ({what})", address=host)
-            raise own or ConnectFailed(f"can't connect to port {port} ({what}): {reason}", address=host) from error
+            raise _unconnected(error, host, f"port {port} ({what})") from error
         except BaseException:
             sock.close()
             raise
     raise AssertionError("unreachable")
+
+
+def _new_socket(family: int, host: str) -> socket.socket:
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        own = own_resource_error(error, doing="opening a socket", address=host)
+        raise own or ConnectFailed(f"can't open a socket: {error.strerror}", address=host) from error
+
+
+def _unconnected(error: OSError, host: str, port: str) -> CacheWarmerError:
+    """Why a connection was not made, in our words."""
+    reason = "refused" if error.errno == errno.ECONNREFUSED else os.strerror(error.errno or 0)
+    own = own_resource_error(error, doing=f"connecting to {port}", address=host)
+    return own or ConnectFailed(f"can't connect to {port}: {reason}", address=host)
 
 
 def _source_ports(privileged: bool | None) -> list[int]:

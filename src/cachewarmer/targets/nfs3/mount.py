@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import (
@@ -22,9 +24,14 @@ from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
 
+log = logging.getLogger(__name__)
+
 KERBEROS_FLAVORS = range(390003, 390006)
 SHOWN_EXPORTS = 20
 UMNT_SECONDS = 0.5
+EXPORT_SECONDS = 5.0
+"""How long the export list is waited for: it helps, and is not needed."""
+NAME_THE_EXPORT = "name the export (?export=/PATH), so that it need not be looked for"
 
 
 @dataclass(slots=True)
@@ -75,6 +82,11 @@ class MountClient:
                 raise
             return Mounted(export, root, family, address, nfs_port, self._mount_port, self.privileged)
         raise problem
+
+    async def mount_again(self, export: str) -> Mounted:
+        """Mounts the export that was found before, whose handle has died. Raises what ``mount`` does."""
+        self._mount = replace(self._mount, export=export)
+        return await self.mount()
 
     # -- ports -----------------------------------------------------------------------------------------------------
 
@@ -131,28 +143,51 @@ class MountClient:
                 exports = await self.exports()
                 raise self._refused(wanted, reply.status, exports or [])
             return wanted, reply.handle
-        path = "/" + self._mount.path.strip("/")
+        try:
+            async with asyncio.timeout(self._settings.mount_seconds or None):
+                return await self._search("/" + self._mount.path.strip("/"))
+        except TimeoutError as error:
+            raise MountError(
+                f"its export was not found within {self._settings.mount_seconds:g} s",
+                subject=to_bytes(self._mount.path),
+                address=host,
+                advice=NAME_THE_EXPORT,
+            ) from error
+
+    async def _search(self, path: str) -> tuple[str, bytes]:
+        host = self._mount.address
         listed = await self.exports()
         holding = [one for one in listed or [] if path == one or path.startswith(one.rstrip("/") + "/")]
         tried: dict[str, int] = {}
-        parents = [path]
-        while parents[-1] != "/":
-            parents.append(parents[-1].rpartition("/")[0] or "/")
-        for candidate in [*sorted(holding, key=len, reverse=True), *parents]:
-            if candidate in tried:
-                continue
+        for candidate in self._candidates(path, holding):
             reply = await self._mnt(candidate)
             tried[candidate] = reply.status
             if not reply.status:
                 return candidate, reply.handle
-        denied = [one for one in holding if tried[one] != mount3.OK]
+        denied = [one for one in holding if tried.get(one, mount3.OK) != mount3.OK]
         if denied:
             raise self._refused(denied[0], tried[denied[0]], listed or [])
         if listed is None:
             raise MountError(
-                f"no directory on the way to {printable(path)} can be mounted ({_status(tried[path])})", address=host
+                f"no directory on the way to {printable(path)} can be mounted ({_status(tried[path])}), and its "
+                "export list can't be had",
+                address=host,
+                advice=NAME_THE_EXPORT,
             )
         raise MountError(f"{printable(path)} is in no export; {_shown(listed)}", address=host)
+
+    def _candidates(self, path: str, holding: list[str]) -> list[str]:
+        """What to try to mount, in turn: exports that hold the path, the longest first; then the path and its parents.
+
+        No more than the settings allow: of many parents those nearest to the path and those nearest to the root.
+        """
+        parts = [part for part in path.split("/") if part]
+        parents = ["/" + "/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
+        found = list(dict.fromkeys([*sorted(holding, key=len, reverse=True), *parents]))
+        most = max(1, self._settings.mount_tries)
+        if len(found) <= most:
+            return found
+        return [*found[: most - most // 2], *(found[-(most // 2) :] if most > 1 else [])]
 
     async def _mnt(self, path: str) -> mount3.MountReply:
         raw = to_bytes(path)
@@ -167,10 +202,15 @@ class MountClient:
         return reply
 
     async def exports(self) -> list[str] | None:
-        """The server's export list; None where it does not show it."""
+        """The server's export list; None where it does not show it, be it by a refusal, by closing, or by silence."""
+        seconds = min(EXPORT_SECONDS, self._settings.reply_seconds)
         try:
-            exports = mount3.decode_exports(await self._ask_mountd(mount3.EXPORT, b""))
-        except RpcRefused:
+            reply = await self._ask_mountd(mount3.EXPORT, b"", reply_seconds=seconds)
+            exports = mount3.decode_exports(reply)
+        except ConnectFailed:
+            raise
+        except (RpcRefused, TransportError, RemoteProtocolError) as error:
+            log.info("%s: its export list can't be had: %s", self._mount.address, error.problem)
             return None
         return [to_text(one.path) for one in exports]
 
@@ -195,9 +235,19 @@ class MountClient:
         raw = mount3.encode_path(to_bytes(export))
         await self._ask_mountd(mount3.UMNT, raw, UMNT_SECONDS)
 
-    async def _ask_mountd(self, procedure: int, arguments: bytes, seconds: float = 0.0) -> Unpacker:
+    async def _ask_mountd(
+        self, procedure: int, arguments: bytes, seconds: float = 0.0, reply_seconds: float = 0.0
+    ) -> Unpacker:
         return await self._call(
-            self._mount_port, self._credential, mount3.PROGRAM, mount3.VERSION, procedure, arguments, "mountd", seconds
+            self._mount_port,
+            self._credential,
+            mount3.PROGRAM,
+            mount3.VERSION,
+            procedure,
+            arguments,
+            "mountd",
+            seconds,
+            reply_seconds,
         )
 
     async def _call(
@@ -210,6 +260,7 @@ class MountClient:
         arguments: bytes,
         what: str,
         seconds: float = 0.0,
+        reply_seconds: float = 0.0,
     ) -> Unpacker:
         settings, host = self._settings, self._mount.address
         plain = program == portmap.PROGRAM
@@ -230,7 +281,7 @@ class MountClient:
                 version,
                 procedure,
                 arguments,
-                seconds=seconds or min(settings.reply_seconds, 30.0),
+                seconds=seconds or reply_seconds or min(settings.reply_seconds, 30.0),
                 host=host,
                 what=what,
             )

@@ -9,29 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, FileError
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.connection import Event, ReadReply, Refusal
+from cachewarmer.rpc.receiving import Event, ReadReply, Refusal
 from cachewarmer.targets.base import ReadRequest, Window
-from cachewarmer.targets.latency import LatencyHistogram
+from cachewarmer.targets.latency import LatencyHistogram, bucket
 from cachewarmer.targets.nfs3.requests import Reading
 
 MOST_JUKEBOX_SECONDS = 30.0
-STALE_RETRIES = 2
+FIRST_STALE_SECONDS, MOST_STALE_SECONDS = 0.1, 2.0
+"""Between two READs of a file whose fresh handle is stale again; doubles."""
 EMPTY_REPLIES = 3
 """READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
 
 
-class Sent(NamedTuple):
-    """The context of a READ in flight."""
-
-    reading: Reading
-    offset: int
-    length: int
-    sent_at: float
+Sent: TypeAlias = tuple[Reading, int, int, float]
+"""The context of a READ in flight: its reading, offset, length, and when it was sent. A plain tuple, since there is one
+for every READ."""
 
 
 class Unresolved(NamedTuple):
@@ -40,6 +37,8 @@ class Unresolved(NamedTuple):
     reading: Reading
     known_bad: bool
     """The handle there was is stale, and those of the directories above may be."""
+    wait_seconds: float = 0.0
+    """To let pass before."""
 
 
 class Wait(NamedTuple):
@@ -77,6 +76,7 @@ class ReadSchedule:
         self._ready: deque[Reading] = deque()
         self._begun: deque[Reading] = deque()
         self._aside: set[Reading] = set()
+        self._resolving = 0
 
     def __repr__(self) -> str:
         return f"<ReadSchedule {self._address} unfinished={self.unfinished} aside={len(self._aside)}>"
@@ -99,26 +99,27 @@ class ReadSchedule:
         window = self.window
         room, free = window.calls - window.in_flight, window.bytes - window.bytes_in_flight
         most = self.read_bytes
-        begun = self._begun
+        fresh, ready, begun = self._fresh, self._ready, self._begun
         self.bytes_full = False
-        while len(pieces) < room:
+        # Handles are asked for shortly before they are used: a server may keep few of them.
+        while len(pieces) < room and self._resolving < window.calls:
             if free <= 0:
                 self.bytes_full = True
                 break
-            reading = self._next()
+            reading = fresh.popleft() if fresh and not ready else self._next()
             if reading is None:
                 break
             request = reading.request
             if not request.handle and reading.error is None and request.start < request.stop:
                 self._set_aside(reading)
-                self.unresolved.append(Unresolved(reading, known_bad=False))
+                self._resolve(reading, known_bad=False)
                 continue
             piece = reading.take(most) if reading.error is None else None
             if piece is None:
                 self._settle(reading, now)
                 continue
             offset, length = piece
-            pieces.append(Sent(reading, offset, length, now))
+            pieces.append((reading, offset, length, now))
             free -= length
             if not request.calls:
                 reading.began = now
@@ -155,16 +156,19 @@ class ReadSchedule:
         others: list[Event] = []
         done = self.done
         freed = calls = received = 0
-        add_latency = self.latencies.add
+        counts, last, place, waited = self.latencies.counts, -1.0, 0, 0.0
         for event in events:
             context = event.context
-            if type(context) is not Sent:
+            if type(context) is not tuple:
                 others.append(event)
                 continue
-            reading, offset, length, sent_at = context
+            reading, offset, length, sent_at = cast("Sent", context)
             calls += 1
             freed += length
-            add_latency(now - sent_at)
+            if sent_at != last:  # calls are sent many at a time
+                last, place = sent_at, bucket(now - sent_at)
+            counts[place] += 1
+            waited += now - sent_at
             reading.in_flight -= 1
             if type(event) is ReadReply and event.status == 0:
                 request = reading.request
@@ -189,12 +193,14 @@ class ReadSchedule:
         self.window.in_flight -= calls
         self.window.bytes_in_flight -= freed
         self.bytes += received
+        self.latencies.seconds += waited
         return others
 
     def _on_bytes(self, reading: Reading, offset: int, length: int, reply: ReadReply) -> None:
         """NFS3_OK, and it is not the plain end of a request."""
         count = reply.length
-        reading.jukebox_since = reading.jukebox_wait = 0.0  # what was away is there: the next wait is another
+        # What was away is there: the next wait is another.
+        reading.jukebox_since = reading.jukebox_wait = reading.stale_since = reading.stale_wait = 0.0
         if reply.eof:
             reading.end = min(reading.end, offset + count)
         elif count < length:
@@ -216,7 +222,7 @@ class ReadSchedule:
             reading.redo.append((offset, length))
             if reading.waiting:
                 return
-            if self._jukebox(reading, now) if status == nfs3.JUKEBOX else self._stale(reading):
+            if self._jukebox(reading, now) if status == nfs3.JUKEBOX else self._stale(reading, now):
                 return
         reading.error = nfs3.status_error(status, nfs3.READ, self._above + reading.request.path, self._address)
 
@@ -232,13 +238,24 @@ class ReadSchedule:
         self.waits.append(Wait(reading, wait))
         return True
 
-    def _stale(self, reading: Reading) -> bool:
-        """Whether the handle is resolved once more."""
-        if reading.resolved >= STALE_RETRIES:
+    def _stale(self, reading: Reading, now: float) -> bool:
+        """Whether the handle is resolved once more (NFS3ERR_STALE): at once the first time, then ever later."""
+        reading.stale_since = reading.stale_since or now
+        if now - reading.stale_since >= self._settings.stale_limit_seconds:
             return False
         self._set_aside(reading)
-        self.unresolved.append(Unresolved(reading, known_bad=True))
+        self._resolve(reading, known_bad=True, wait_seconds=reading.stale_wait)
+        reading.stale_wait = min(MOST_STALE_SECONDS, 2 * reading.stale_wait or FIRST_STALE_SECONDS)
         return True
+
+    def _resolve(self, reading: Reading, *, known_bad: bool, wait_seconds: float = 0.0) -> None:
+        self._resolving += 1
+        self.unresolved.append(Unresolved(reading, known_bad, wait_seconds))
+
+    def resolved(self, reading: Reading, error: CacheWarmerError | None) -> bool:
+        """Its handle is there, or could not be had; whether there is something to send now."""
+        self._resolving -= 1
+        return self.take_back(reading, error)
 
     def lost(self, sent: Sequence[Sent], failure: CacheWarmerError, most_losses: int) -> None:
         """READs whose connection ended, oldest first: they go back to the front, unless lost ``most_losses`` times."""
@@ -251,7 +268,7 @@ class ReadSchedule:
             if not (reading.in_flight or reading.waiting):
                 self._ready.append(reading)
         self.window.in_flight -= len(sent)
-        self.window.bytes_in_flight -= sum(one.length for one in sent)
+        self.window.bytes_in_flight -= sum(length for _, _, length, _ in sent)
         self.retries += len(sent)
 
     def _go_on(self, reading: Reading, now: float) -> None:
@@ -295,6 +312,7 @@ class ReadSchedule:
         readings = {*self._fresh, *self._ready, *self._begun, *self._aside}
         for waiting in (self._fresh, self._ready, self._begun, self._aside):
             waiting.clear()
+        self._resolving -= len(self.unresolved)
         self.unresolved.clear()
         self.waits.clear()
         for reading in readings:
