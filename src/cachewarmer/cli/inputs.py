@@ -124,9 +124,6 @@ def _wanted(selection: Selection) -> Wanted:
             min_file_bytes=selection.min_file_bytes,
             newer_than=selection.newer_than,
             snapshots=selection.snapshots,
-            follow_links=selection.follow_links,
-            one_file_system=selection.one_file_system,
-            hardlink_dedup=selection.hardlink_dedup,
         )
     except InvalidValue as error:
         raise UsageError.like(error) from error

@@ -99,9 +99,6 @@ class Selection:
     filter_from: tuple[str, ...] = ()
     """Files with rules."""
     snapshots: bool = False
-    follow_links: bool = False
-    one_file_system: bool = False
-    hardlink_dedup: bool = True
     allow_empty: bool = False
     """Whether it is fine that no file passes the filters."""
     files_from: str | None = None
@@ -160,20 +157,6 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         help="also read .snapshot, .zfs and the like (default: leave them out)",
     )
     group.add_argument(
-        "--follow-links",
-        action="store_true",
-        help="read the files that symbolic links inside the target lead to (default: count the links)",
-    )
-    group.add_argument(
-        "--one-file-system", action="store_true", help="stay on the file system of the target (paths of this machine)"
-    )
-    group.add_argument(
-        "--no-hardlink-dedup",
-        dest="hardlink_dedup",
-        action="store_false",
-        help="read a file with several names once for each name (default: once)",
-    )
-    group.add_argument(
         "--allow-empty", action="store_true", help="exit with 0 even if no file passes the filters (default: 3)"
     )
     group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
@@ -212,9 +195,6 @@ def selection(chosen: argparse.Namespace) -> Selection:
         newer_than=chosen.newer_than,
         filter_from=tuple(chosen.filter_from),
         snapshots=chosen.snapshots,
-        follow_links=chosen.follow_links,
-        one_file_system=chosen.one_file_system,
-        hardlink_dedup=chosen.hardlink_dedup,
         allow_empty=chosen.allow_empty,
         uid=chosen.uid,
         gid=chosen.gid,

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, NfsStatusError, TransportError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.filters import DirectoryFilter, FileFilter
+from cachewarmer.filters import SNAPSHOT_NAMES, DirectoryFilter, FileFilter
 from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.paths import to_bytes, to_text
 from cachewarmer.planning.chunker import Chunker
@@ -292,12 +292,24 @@ class Walker:
             path = prefix + name
             if names is not None and names.prunes(to_text(name)):
                 continue
+            if self._passes_over(to_text(name)):
+                continue
             if handle and hash(handle) in above:
                 self.counter.add_error(path, "is one of the directories above it: the tree is a loop there")
             elif len(path) > MOST_PATH_BYTES:
                 self.counter.add_error(path, f"is deeper than {MOST_PATH_BYTES} bytes of path: not listed")
             else:
                 below.append(Directory(path, handle, above))
+
+    def _passes_over(self, name: str) -> bool:
+        """Whether a directory shows older states of the tree, which nobody asked for; said once."""
+        wanted = self.job.wanted
+        if name not in SNAPSHOT_NAMES or wanted.snapshots or wanted.go_rules or self.filter.keeps_snapshots:
+            return False
+        warning = f"snapshots are left out ({name}); --include-snapshots reads them"
+        if warning not in self.counter.warnings:
+            self.counter.warnings.append(warning)
+        return True
 
     def _names(self, directory: bytes) -> DirectoryFilter | None:
         """What the patterns say of the names in a directory; None if there are none."""

@@ -29,7 +29,7 @@ def parsed(*arguments):
 EVERY_SELECTION = (
     "--include *.exr --include *.tx --exclude tmp --max-file-size 2k --min-file-size 1 --newer-than @100 "
     "--files-from list -0 --transport nfs --max-bandwidth 1M --name n --filter-from rules --include-snapshots "
-    "--follow-links --one-file-system --no-hardlink-dedup --allow-empty --uid 0 --gid 7"
+    "--allow-empty --uid 0 --gid 7"
 ).split()
 SELECTED = Selection(
     include=("*.exr", "*.tx"),
@@ -44,9 +44,6 @@ SELECTED = Selection(
     name="n",
     filter_from=("rules",),
     snapshots=True,
-    follow_links=True,
-    one_file_system=True,
-    hardlink_dedup=False,
     allow_empty=True,
     uid=0,
     gid=7,

@@ -21,9 +21,6 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
             min_file_bytes=2,
             newer_than=5.0,
             snapshots=True,
-            follow_links=True,
-            one_file_system=True,
-            hardlink_dedup=False,
             uid=0,
             gid=7,
             name="n",
@@ -34,8 +31,7 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
     wanted = job.wanted
     assert (wanted.include, wanted.exclude, wanted.rules) == (("*.exr",), ("tmp",), ("+ *.tx", "- cache/"))
     assert (wanted.max_file_bytes, wanted.min_file_bytes, wanted.newer_than) == (9, 2, 5.0)
-    assert (wanted.snapshots, wanted.follow_links, wanted.one_file_system) == (True, True, True)
-    assert (wanted.hardlink_dedup, wanted.go_rules) == (False, False)
+    assert (wanted.snapshots, wanted.go_rules) == (True, False)
     assert (job.access.uid, job.access.gid, job.access.transport) == (0, 7, "nfs")
     assert (job.name, job.max_bandwidth, job.has_file_list) == ("n", 3, False)
 

@@ -198,3 +198,18 @@ async def test_sizes_that_no_file_has_do_not_blow_up_the_plan():
     assert counter.errors[0].path == "/huge"
     assert len(items) <= MOST_RANGES + 1
     assert sum(item.byte_count for item in items) == (1 << 62) + 1
+
+
+@pytest.mark.parametrize(("snapshots", "files"), [(False, 1), (True, 2)])
+async def test_snapshots_are_left_out_and_said_unless_they_are_asked_for(snapshots, files):
+    """A file server shows older states of a tree beside it: each would be warmed as another tree."""
+    session = MemorySession({b".snapshot": {b"daily": {b"f": 1}}, b"f": 1})
+    job = WarmJob(access=Access(addresses=("a",)), wanted=Wanted(snapshots=snapshots, go_rules=False), job_id="j")
+    counter = ScanCounter()
+
+    async def emit(_items):
+        pass
+
+    await Walker(job, [session], export="/", root=b"", settings=PlanSettings(), counter=counter, emit=emit).walk()
+    assert counter.files == files
+    assert bool(counter.warnings) is not snapshots
