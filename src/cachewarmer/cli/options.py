@@ -162,7 +162,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--follow-links",
         action="store_true",
-        help="read the files that symbolic links inside the target lead to (default: count the links)",
+        help="read the files of the export that symbolic links lead to (default: count the links)",
     )
     group.add_argument(
         "--one-file-system", action="store_true", help="stay on the file system of the target (paths of this machine)"
