@@ -36,7 +36,6 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "local.reply_seconds": (0.01, 24 * 3600),
     "mount.nconnect": (0, 16),
     "plan.item_files": (1, MOST_FILES),
-    "plan.directory_entries": (1, 1_000_000_000),
     "plan.depth": (1, 4096),
     "plan.pending_memory_bytes": (64 * 1024, MOST_BYTES),
     "plan.item_bytes": (1, MOST_BYTES),

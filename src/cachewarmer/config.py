@@ -116,8 +116,6 @@ class PlanSettings:
     """Maximum length of a work item's message; 0: no limit other than the broker's own."""
     directories_in_flight: int = 32
     """Maximum number of directories listed at the same time, over all addresses."""
-    directory_entries: int = 20_000_000
-    """Maximum number of entries of one directory; what comes after them is not listed, and the directory counts as failed."""
     depth: int = 512
     """Maximum number of directories between a directory and the target; deeper ones are not listed, and count as failed."""
     pending_memory_bytes: int = 16 * MIB

@@ -6,7 +6,7 @@ that is done twice publishes nothing new. Only the paths decide where an item en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
@@ -22,7 +22,7 @@ MOST_RANGES = 4096
 
 
 class Chunker:
-    """Packs the files of one unit of the scan; ``add`` them in order, then ``flush``.
+    """Packs the files of one unit of the scan; ``add_files`` in order, then ``flush``.
 
     ``export`` is what the sessions mounted, ``address`` where the handles are good; both only travel along.
     """
@@ -41,20 +41,30 @@ class Chunker:
         self._bytes = 0
         self._name_bytes = 0
 
-    def add(self, directory: bytes, name: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
-        """One file of ``directory`` (below the export, no leading slash); yields the items that are now complete."""
-        if size > self.settings.range_bytes:
-            yield from self._ranges(directory + b"/" + name if directory else name, size, handle)
-            return
-        # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
-        cost = ROW_BYTES + (len(name) + len(directory) if name.isascii() else 6 * (len(name) + len(directory)))
-        if self._files and self._name_bytes + cost > self._most_name_bytes:
-            yield self._pack()
-        self._files.append((directory, name, size, handle))
-        self._bytes += size
-        self._name_bytes += cost
-        if len(self._files) >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
-            yield self._pack()
+    def add(self, directory: bytes, name: bytes, size: int, handle: bytes) -> list[WorkItem]:
+        """One file of ``directory`` (below the export, no leading slash); returns the items that are now complete."""
+        return self.add_files(directory, [(name, size, handle)])
+
+    def add_files(self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]]) -> list[WorkItem]:
+        """Files of one directory, in order: the name, size and handle of each; returns the items that are now complete."""
+        items: list[WorkItem] = []
+        settings = self.settings
+        range_bytes, item_files, item_bytes = settings.range_bytes, settings.item_files, settings.item_bytes
+        most_name_bytes, length = self._most_name_bytes, len(directory)
+        for name, size, handle in files:
+            if size > range_bytes:
+                items.extend(self._ranges(directory + b"/" + name if directory else name, size, handle))
+                continue
+            # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
+            cost = ROW_BYTES + (len(name) + length if name.isascii() else 6 * (len(name) + length))
+            if self._files and self._name_bytes + cost > most_name_bytes:
+                items.append(self._pack())
+            self._files.append((directory, name, size, handle))
+            self._bytes += size
+            self._name_bytes += cost
+            if len(self._files) >= item_files or self._bytes >= item_bytes:
+                items.append(self._pack())
+        return items
 
     def flush(self) -> Iterator[WorkItem]:
         """The last item, if any files are left."""

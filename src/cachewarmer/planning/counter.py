@@ -41,14 +41,18 @@ class ScanCounter:
         self._histogram = [0] * 64
         self._largest: list[tuple[int, str]] = []
 
-    def add_file(self, directory: bytes, name: bytes, size: int) -> None:
-        """A file that will be warmed."""
-        self.files += 1
-        self.bytes += size
-        self._histogram[min(63, size.bit_length())] += 1
-        if len(self._largest) < LARGEST or size > self._largest[0][0]:
-            path = self._whole(directory + b"/" + name if directory else name)
-            (heapq.heappush if len(self._largest) < LARGEST else heapq.heappushpop)(self._largest, (size, path))
+    def add_files(self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]]) -> None:
+        """Files of one directory that will be warmed: the name and the size of each, and what the counter ignores."""
+        histogram, largest = self._histogram, self._largest
+        smallest = largest[0][0] if len(largest) >= LARGEST else -1
+        for name, size, _ in files:
+            self.bytes += size
+            histogram[min(63, size.bit_length())] += 1
+            if size > smallest:
+                path = self._whole(paths.join_bytes(directory, name))
+                (heapq.heappush if len(largest) < LARGEST else heapq.heappushpop)(largest, (size, path))
+                smallest = largest[0][0] if len(largest) >= LARGEST else -1
+        self.files += len(files)
 
     def add_error(self, path: bytes, error: CacheWarmerError | str, *, directory: bool = False) -> None:
         """A name that could not be looked at, or a directory that could not be listed to its end."""

@@ -25,9 +25,8 @@ class Lister:
     can't go on.
     """
 
-    def __init__(self, sessions: Sequence[Session], most: int, max_entries: int) -> None:
+    def __init__(self, sessions: Sequence[Session], most: int) -> None:
         self._sessions = sessions
-        self._max_entries = max_entries
         self._room = asyncio.Semaphore(most)
 
     async def call(self, number: int, act: Callable[[Session], Awaitable[T]]) -> T:
@@ -71,11 +70,6 @@ class Lister:
                 return
             listed.extend(hash(entry.name) for entry in page.entries)
             listed.extend(hash(one.name) for one in page.errors)
-            if len(listed) > self._max_entries:
-                raise CacheWarmerError(
-                    f"more than {self._max_entries} entries: the rest of the directory is not listed",
-                    advice="raise [plan] directory_entries if that is right",
-                )
             try:
                 async with self._room:
                     page = await self._sessions[number].list_page(path, handle, page.cookie)

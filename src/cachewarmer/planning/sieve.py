@@ -76,7 +76,8 @@ class Sieve:
         """
         counter, wants_size, dedup = self.counter, self.filter.wants_size, self._wanted.hardlink_dedup
         names, named = self._names(directory), self.named
-        items: list[WorkItem] = []
+        kept: list[tuple[bytes, int, bytes]] = []
+        keep = kept.append
         prefix = directory + b"/" if directory else b""
         most_name = MAX_PATH_BYTES - len(prefix)
         regular = FileKind.REGULAR
@@ -94,9 +95,9 @@ class Sieve:
             elif names_of_file > 1 and file_id and dedup:
                 self.aside.add(LinkedFile(file_id, size, prefix + name, names_of_file, number, handle))
             else:
-                counter.add_file(directory, name, size)
-                items.extend(chunker.add(directory, name, size, handle))
-        return items
+                keep((name, size, handle))
+        counter.add_files(directory, kept)
+        return chunker.add_files(directory, kept)
 
     def _refuse(self, path: bytes, size: int) -> None:
         what = f"a file of {size} bytes" if size > MAX_FILE_BYTES else f"a path of more than {MAX_PATH_BYTES} bytes"
@@ -145,8 +146,9 @@ class Sieve:
             items: list[WorkItem] = []
             for one in files:
                 directory, _, name = one.path.rpartition(b"/")
-                self.counter.add_file(directory, name, one.size)
-                items.extend(chunker.add(directory, name, one.size, b"" if one.session else one.handle))
+                file = [(name, one.size, b"" if one.session else one.handle)]
+                self.counter.add_files(directory, file)
+                items.extend(chunker.add_files(directory, file))
             if items:
                 yield items
         yield list(chunker.flush())

@@ -77,7 +77,7 @@ class Walker:
         self._prefix = prefix
         self._sieve = self._make_sieve(self.root)
         self._frontier = Frontier(settings.pending_memory_bytes, settings.pending_disk_bytes)
-        self._lister = Lister(sessions, settings.directories_in_flight, settings.directory_entries)
+        self._lister = Lister(sessions, settings.directories_in_flight)
         self._active: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
         self._emitting = 0

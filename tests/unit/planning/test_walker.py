@@ -281,13 +281,10 @@ async def test_snapshots_are_left_out_unless_they_are_asked_for():
     assert paths(items) == ["a/.snapshot/h/f"]
 
 
-async def test_a_directory_has_a_maximum_number_of_entries_and_a_maximum_depth():
-    tree = {b"wide": {b"%02d" % one: 1 for one in range(20)}, b"d": {b"e": {b"g": {b"f": 1}}}, b"f": 1}
-    budget = replace(SMALL, directory_entries=10, depth=2)
-    _, counter = await scan(tree, settings=budget)
-    assert counter.failed_directories == 2
-    assert {one.path for one in counter.errors} == {"/wide", "/d/e/g"}
-    assert counter.files == 13  # four parts of three names before the maximum is noticed
+async def test_a_directory_deeper_than_the_maximum_is_not_listed():
+    _, counter = await scan({b"d": {b"e": {b"g": {b"f": 1}}}, b"f": 1}, settings=replace(SMALL, depth=2))
+    assert (counter.failed_directories, counter.files) == (1, 1)
+    assert counter.errors[0].path == "/d/e/g"
 
 
 async def test_a_scan_that_takes_too_long_fails():
