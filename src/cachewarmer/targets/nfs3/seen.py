@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import merge
 from typing import Protocol, TypeVar
 
@@ -50,16 +50,36 @@ class SeenNames:
             self.count += len(page)
             self._spill()
             return entries
+        if len(page) == len(hashes) and self._table and self._all_new(hashes):
+            self._mark(hashes)
+            self._recent |= page
+            self.count += len(page)
+            self._spill()
+            return entries
         new = [entry for entry, value in zip(entries, hashes, strict=True) if self._add(value)]
         self._spill()
         return entries if len(new) == len(entries) else new
+
+    def _all_new(self, hashes: Sequence[int]) -> bool:
+        """Whether none was there before; quick, because the table clears nearly all of them at once."""
+        table, last = self._table, TABLE_BYTES - 1
+        suspects = [value for value in hashes if table[value >> 3 & last] >> (value & 7) & 1]
+        return not any(self._has(value) for value in suspects)
+
+    def _mark(self, hashes: Iterable[int]) -> None:
+        table, last = self._table, TABLE_BYTES - 1
+        for value in hashes:
+            table[value >> 3 & last] |= 1 << (value & 7)
+
+    def _has(self, value: int) -> bool:
+        return value in self._recent or any(_holds(run, value) for run in self._runs)
 
     def _add(self, value: int) -> bool:
         """Whether it was not there before."""
         if self._table:
             place, bit = value >> 3 & TABLE_BYTES - 1, 1 << (value & 7)
             if self._table[place] & bit:
-                if value in self._recent or any(_holds(run, value) for run in self._runs):
+                if self._has(value):
                     return False
             else:
                 self._table[place] |= bit
@@ -75,8 +95,7 @@ class SeenNames:
             return
         if not self._table:
             self._table = bytearray(TABLE_BYTES)
-            for value in self._recent:
-                self._table[value >> 3 & TABLE_BYTES - 1] |= 1 << (value & 7)
+            self._mark(self._recent)
         self._runs.append(array("q", sorted(self._recent)))
         self._recent = set()
         while len(self._runs) >= RUNS_OF_A_KIND:
