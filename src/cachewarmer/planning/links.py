@@ -32,30 +32,37 @@ def lead(link: bytes, leads_to: bytes, export: bytes) -> bytes | None:
     return b"/".join(parts)
 
 
-async def follow(session: Session, export: bytes, path: bytes, handle: bytes = b"") -> tuple[bytes, DirectoryEntry]:
+async def follow(
+    session: Session, export: bytes, path: bytes, handle: bytes = b"", within: bytes = b""
+) -> tuple[bytes, DirectoryEntry]:
     """What is at the end of a link, and of the links behind it: its path below the export, and its entry.
 
-    Links in the middle of a path are followed too.
+    Links in the middle of a path are followed too. ``within`` is the directory that none may lead out of.
 
     Raises:
-        FileError: it leads out of the export, to nothing, or in a circle. TransportError: the address failed.
+        FileError: it leads out of there, to nothing, or in a circle. TransportError: the address failed.
     """
     for _ in range(MAX_HOPS):
-        leads_to = await session.read_link(path, handle)
-        found = lead(path, leads_to, export)
-        if found is None:
-            raise FileError("it leads out of the export", subject=b"/" + path)
-        path, handle = found, b""
+        path, handle = _lead_within(path, await session.read_link(path, handle), export, within), b""
         try:
             entry = await session.lookup(path)
         except TransportError:
             raise
         except CacheWarmerError:
-            path, entry = await _past_links(session, export, path)
+            path, entry = await _past_links(session, export, path, within)
         if entry.kind is not FileKind.LINK:
             return path, entry
         handle = entry.handle
     raise FileError("it leads in a circle", subject=b"/" + path)
+
+
+def _lead_within(link: bytes, leads_to: bytes, export: bytes, within: bytes) -> bytes:
+    found = lead(link, leads_to, export)
+    if found is None or (within and not (found + b"/").startswith(within + b"/")):
+        raise FileError(
+            "it leads out of the export" if found is None else "it leads out of the target", subject=b"/" + link
+        )
+    return found
 
 
 async def resolve(session: Session, export: bytes, path: bytes) -> tuple[bytes, DirectoryEntry]:
@@ -68,7 +75,7 @@ async def resolve(session: Session, export: bytes, path: bytes) -> tuple[bytes, 
         entry = await session.lookup(path)
     except FileError as error:  # a link in the middle of a path is one for some targets, a missing file for others
         try:
-            path, entry = await _past_links(session, export, path)
+            path, entry = await _past_links(session, export, path, b"")
         except FileVanished:
             raise error from None
     if entry.kind is FileKind.LINK:
@@ -76,7 +83,7 @@ async def resolve(session: Session, export: bytes, path: bytes) -> tuple[bytes, 
     return path, entry
 
 
-async def _past_links(session: Session, export: bytes, path: bytes) -> tuple[bytes, DirectoryEntry]:
+async def _past_links(session: Session, export: bytes, path: bytes, within: bytes) -> tuple[bytes, DirectoryEntry]:
     """The path with the links in its middle replaced by what they lead to."""
     todo = path.split(b"/")
     done = b""
@@ -85,9 +92,7 @@ async def _past_links(session: Session, export: bytes, path: bytes) -> tuple[byt
             at = join_bytes(done, todo.pop(0))
             entry = await session.lookup(at)
             if entry.kind is FileKind.LINK and todo:
-                found = lead(at, await session.read_link(at, entry.handle), export)
-                if found is None:
-                    raise FileError("it leads out of the export", subject=b"/" + path)
+                found = _lead_within(at, await session.read_link(at, entry.handle), export, within)
                 todo = [*(found.split(b"/") if found else []), *todo]
                 done = b""
                 break

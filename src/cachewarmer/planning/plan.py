@@ -13,7 +13,7 @@ from cachewarmer.errors import BrokerError, CacheWarmerError, MountError, Transp
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob
-from cachewarmer.paths import below, printable, to_bytes
+from cachewarmer.paths import below, printable, to_bytes, to_text
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.nested import is_seen_from_above, nested_exports, open_nested
 from cachewarmer.planning.walker import Emit, Walker
@@ -81,6 +81,7 @@ async def scan_tree(
         counter,
         emit,
         FileFilter.of(job.wanted, job.full_path),
+        pool,
     )
     missing = len(job.access.addresses) - len(sessions)
     if missing > 0:
@@ -121,6 +122,7 @@ class _Scan:
     counter: ScanCounter
     emit: Emit
     filter: FileFilter
+    pool: SessionPool | None
 
     def root(self) -> bytes:
         """The target below the export."""
@@ -140,7 +142,14 @@ class _Scan:
             emit=self.emit,
             filter_=self.filter,
             prefix=prefix,
+            check=lambda path: self._check(sessions[0], path),
         )
+
+    def _check(self, session: Session, path: bytes) -> None:
+        """Raises ``NotAllowed`` where a path that a link leads to may not be read: it was not looked at before."""
+        if self.pool is not None:
+            access = replace(self.job.access, export=session.export)
+            self.pool.check(Mount.of(access, session.address, "/" + to_text(path)))
 
     async def nested(self, export: str, pool: SessionPool) -> None:
         """Scans an export that is nested in the target, unless the scan has seen it from above, or it is not wanted."""

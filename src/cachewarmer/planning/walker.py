@@ -49,7 +49,8 @@ class Walker:
     """One scan of one export. ``sessions`` are the job's mount addresses, opened, all with this export.
 
     ``root`` is the target below it. ``emit`` receives the items in batches; while it waits, the scan waits, and a
-    ``BrokerError`` of it ends the scan. ``prefix`` is the path of a nested export below the target.
+    ``BrokerError`` of it ends the scan. ``prefix`` is the path of a nested export below the target. ``check`` raises where a
+    path that a link leads to may not be read.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Walker:
         emit: Emit,
         filter_: FileFilter | None = None,
         prefix: str = "",
+        check: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self.job = job
         self.sessions = sessions
@@ -75,6 +77,7 @@ class Walker:
         self.emit = emit
         self.filter = filter_ or FileFilter.of(job.wanted, job.full_path)
         self._prefix = prefix
+        self._check = check
         self._sieve = self._make_sieve(self.root)
         self._frontier = Frontier(settings.pending_memory_bytes, settings.pending_disk_bytes)
         self._lister = Lister(sessions, settings.directories_in_flight)
@@ -104,6 +107,7 @@ class Walker:
         """
         path, entry = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
         if path != self.root:
+            self._check(path)
             self.counter.warn(f"the target is read at {self._shown(path)}, where a symbolic link leads")
             self.root = path
         if entry.kind is FileKind.REGULAR:
@@ -294,9 +298,12 @@ class Walker:
 
     async def _follow_one(self, number: int, link: Link) -> None:
         """A link that leads to a file of the export has that read; any other is counted as skipped."""
-        follow_it = partial(follow, export=self._raw_export, path=link.path)
+        # An export is what its server gives away; a link of this machine may lead to anything of its user's.
+        within = self.root if self.job.access.is_local else b""
+        follow_it = partial(follow, export=self._raw_export, path=link.path, within=within)
         try:
             path, entry = await self._lister.call(number, follow_it)
+            self._check(path)
         except TransportError:
             raise
         except CacheWarmerError:

@@ -146,8 +146,7 @@ class SessionPool:
 
     def _may_open(self, mount: Mount) -> bool:
         try:
-            if self._check is not None:
-                self._check(mount)
+            self.check(mount)
         except NotAllowed:
             return False
         return True
@@ -156,6 +155,11 @@ class SessionPool:
         """Why each of these addresses that is down can't be reached, each in one line."""
         lines = (self._addresses.line(mount) for mount in mounts)
         return [str(line.problem()) for line in lines if line.breaker.is_open]
+
+    def check(self, mount: Mount) -> None:
+        """Raises ``NotAllowed`` where the settings do not let this be read."""
+        if self._check is not None:
+            self._check(mount)
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
@@ -189,8 +193,7 @@ class SessionPool:
 
         ``wait``: for another to be returned where the limit is reached. One who holds several must not wait.
         """
-        if self._check is not None:
-            self._check(mount)
+        self.check(mount)
         line = self._addresses.line(mount)
         if line.breaker.is_open:
             raise line.problem()

@@ -1,13 +1,13 @@
 import pytest
 
 from cachewarmer.config import PlanSettings, Settings
-from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError
-from cachewarmer.model import Access, Wanted, WarmJob
+from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError, NotAllowed
+from cachewarmer.model import Access, Transport, Wanted, WarmJob
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
-from tests.memory import MemorySession
+from tests.memory import MemorySession, Symlink
 
 ABOVE = {b"proj": {b"a": 1, b"shots": {}}, b"other": {b"b": 1}}
 
@@ -31,15 +31,18 @@ class Server:
         return session
 
 
-async def scan(server, path="/proj", addresses=("a",), **wanted):
-    job = WarmJob(access=Access(addresses=addresses), wanted=Wanted(**wanted), warm_path=path, job_id="j")
+async def scan(server, path="/proj", addresses=("a",), check=None, **wanted):
+    transport = Transport.AUTO if addresses else Transport.LOCAL
+    job = WarmJob(
+        access=Access(addresses=addresses, transport=transport), wanted=Wanted(**wanted), warm_path=path, job_id="j"
+    )
     counter = ScanCounter()
     items = []
 
     async def emit(batch):
         items.extend(batch)
 
-    async with SessionPool(Settings(), server.open) as pool:
+    async with SessionPool(Settings(), server.open, check=check) as pool:
         sessions = steady(await open_sessions(job, pool), pool)
         await scan_tree(job, sessions, PlanSettings(), counter, emit, pool=pool)
     whole = {
@@ -130,3 +133,40 @@ async def test_what_was_left_out_and_what_matched_nothing_is_said_at_the_end():
         "2 snapshot directories left out beside what --exclude 'F' says, such as /proj/.snapshot"
     )
     assert snapshots.endswith("--include-snapshots reads them")
+
+
+LINKED = {
+    b"proj": {b"l": Symlink(b"../secret/f"), b"a": 1},
+    b"secret": {b"f": 9},
+    b"way": Symlink(b"secret"),
+}
+
+
+def only_proj(mount):
+    if not (mount.path + "/").startswith("/proj/"):
+        raise NotAllowed(f"{mount.path} is not allowed")
+
+
+async def test_a_link_leads_to_nothing_that_the_settings_do_not_allow():
+    """The target was looked at before anything was opened; what a link leads to was not."""
+    whole, counter = await scan(Server({("a", "/"): LINKED}), follow_links=True)
+    assert whole == {"proj/a", "secret/f"}
+    whole, counter = await scan(Server({("a", "/"): LINKED}), follow_links=True, check=only_proj)
+    assert (whole, counter.skipped_files) == ({"proj/a"}, 1)
+
+
+async def test_a_target_that_is_a_link_leads_to_nothing_that_the_settings_do_not_allow():
+    def only_way(mount):
+        if mount.path != "/way":
+            raise NotAllowed(f"{mount.path} is not allowed")
+
+    whole, _ = await scan(Server({("a", "/"): LINKED}), "/way")
+    assert whole == {"secret/f"}
+    with pytest.raises(NotAllowed):
+        await scan(Server({("a", "/"): LINKED}), "/way", check=only_way)
+
+
+async def test_a_link_of_this_machine_is_followed_inside_the_target_alone():
+    tree = LINKED | {b"proj": {**LINKED[b"proj"], b"m": Symlink(b"a")}}
+    whole, counter = await scan(Server({("", "/"): tree}), addresses=(), follow_links=True)
+    assert (whole, counter.links, counter.skipped_files) == ({"proj/a"}, 2, 1)
