@@ -64,13 +64,17 @@ def size(text: str) -> int:
 
 
 def moment(text: str) -> float:
-    """A time, in Unix seconds."""
+    """A time that is over, in Unix seconds."""
     from cachewarmer.target import parse_time
 
+    now = time.time()
     try:
-        return parse_time(text, time.time())
+        parsed = parse_time(text, now)
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    if parsed > now:
+        raise argparse.ArgumentTypeError(f"{text!r} is in the future: no file is newer than that")
+    return parsed
 
 
 def positive(text: str) -> int:

@@ -169,6 +169,7 @@ def test_defaults_that_help_names_are_those_of_the_settings():
         (["warm", "/a", "--processes", "65"], "between 1 and 64"),
         (["warm", "/a", "--max-file-size", "big"], "big"),
         (["warm", "/a", "--newer-than", "soon"], "soon"),
+        (["warm", "/a", "--newer-than", "2999-01-01"], "in the future"),
         (["warm", "/a", "/b", "--files-from", "x"], "exactly one TARGET"),
         (["scan", "/a", "--exit-when-idle", "3"], "--exit-when-idle"),
         (["status", "--watch", "--json"], "needs a JOB"),
