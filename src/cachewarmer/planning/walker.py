@@ -18,6 +18,7 @@ from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.paths import join_bytes, printable, to_bytes
+from cachewarmer.planning.balance import Balance
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import grouped_lines
@@ -78,6 +79,7 @@ class Walker:
         self.filter = filter_ or FileFilter.of(job.wanted, job.full_path)
         self._prefix = prefix
         self._check = check
+        self._balance = Balance([one.address for one in sessions]) if len(sessions) > 1 else None
         self._sieve = self._make_sieve(self.root)
         self._frontier = Frontier(settings.pending_memory_bytes, settings.pending_disk_bytes)
         self._lister = Lister(sessions, settings.directories_in_flight)
@@ -337,6 +339,8 @@ class Walker:
         if not items:
             return
         self.counter.items += len(items)
+        if self._balance is not None:
+            items = [self._balance.placed(item) for item in items]
         began = time.monotonic()
         self._emitting += 1
         try:

@@ -88,8 +88,22 @@ async def test_handles_belong_to_the_address_of_the_item():
     tree = wide(80, 2)
     sessions = [MemorySession(tree, "a"), MemorySession(tree, "b")]
     items, _ = await scan(tree, sessions=sessions)
-    for item in items:
-        assert all(entry.handle.startswith(b"h:" + item.address.encode()) for entry in item.files)
+    handles = [(entry.handle, b"h:" + item.address.encode()) for item in items for entry in item.files]
+    assert all(not handle or handle.startswith(own) for handle, own in handles)
+    assert sum(bool(handle) for handle, _ in handles) >= len(handles) / 2
+
+
+@pytest.mark.parametrize(
+    "tree", [{b"f%03d" % one: 5 for one in range(60)}, {b"big": 6000}, {b"d%d" % one: wide(1, 9) for one in range(9)}]
+)
+async def test_each_address_has_its_share_whatever_the_shape_of_the_tree(tree):
+    """One flat directory, one large file, a few directories: each is listed at one address."""
+    items, _ = await scan(tree, sessions=[MemorySession(tree, address) for address in "abc"])
+    alone, _ = await scan(tree)
+    assert sorted(one.item_id for one in items) == sorted(one.item_id for one in alone)
+    for address in "abc":
+        share = sum(item.byte_count for item in items if item.address == address)
+        assert share >= sum(item.byte_count for item in items) / 6
 
 
 async def test_filters_apply_in_directories_of_any_size():
