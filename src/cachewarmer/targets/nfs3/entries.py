@@ -15,8 +15,9 @@ KINDS = (
     FileKind.SPECIAL,
     FileKind.SPECIAL,
 )
-REGULAR = 1
 """``FileKind`` of each ``ftype3`` (RFC 1813 section 2.5)."""
+REGULAR = 1
+"""NF3REG."""
 
 
 def made_entry(name: bytes, attributes: nfs3.Attributes, handle: bytes) -> DirectoryEntry:
