@@ -160,7 +160,7 @@ class JobKeeper:
                 async with self._pool.scope() as scope:
                     sessions = await open_sessions(job, scope)
                     reached = True
-                    await self._scan(steady(sessions, self._pool))
+                    await self._scan(steady(sessions, self._pool, mounts))
                 return
             except TransportError as error:
                 now = time.monotonic()

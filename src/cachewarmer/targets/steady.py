@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from cachewarmer.errors import CacheWarmerError, FileError, NfsStatusError, TransportError
-from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session, SessionSnapshot
+from cachewarmer.errors import CacheWarmerError, ConnectFailed, FileError, NfsStatusError, TransportError
+from cachewarmer.targets.base import DirectoryEntry, Mount, Page, ReadRequest, Session, SessionSnapshot
 from cachewarmer.targets.pool import SessionPool
 
 T = TypeVar("T")
@@ -40,10 +40,19 @@ class SteadySession(Session):
     An entry that came from another address has no handle: handles never cross addresses.
     """
 
-    def __init__(self, session: Session, others: Sequence[Session], pool: SessionPool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        others: Sequence[Session],
+        pool: SessionPool,
+        mounts: Sequence[Mount] = (),
+        left_out: frozenset[str] = frozenset(),
+    ) -> None:
         self._session = session
         self._all = [session, *others]
         self._pool = pool
+        self._mounts = mounts
+        self._left_out = left_out
         self.address = session.address
         self.export = session.export
         self.window = session.window
@@ -91,7 +100,7 @@ class SteadySession(Session):
     async def _somewhere(self, call: Callable[[Session], Awaitable[T]], path: bytes) -> tuple[Session, T]:
         """The result of a call at the first address that answers it, and its session."""
         for _ in range(MAX_TRIES):
-            session = await self._pool.wait_until_up(self._all)
+            session = await self._up()
             try:
                 return session, await call(session)
             except TransportError as error:
@@ -100,6 +109,23 @@ class SteadySession(Session):
         raise FileError(
             f"no address lists it, though they answer: {failure.problem}", subject=path, address=failure.address
         ) from failure
+
+    async def _up(self) -> Session:
+        """The first session whose address is up; waits while all of them are down.
+
+        Raises:
+            ConnectFailed: an address is up that was not when the scan began: it has to begin again to use that.
+        """
+        if not self._left_out:
+            return await self._pool.wait_until_up(self._all)
+        for session in self._all:
+            if self._pool.usable(session):
+                return session
+        mount = await self._pool.wait_until_up(self._mounts)
+        for session in self._all:
+            if session.address == mount.address:
+                return session
+        raise ConnectFailed("it answers now, and the scan began without it", address=mount.address)
 
     # -- all else is the session's ---------------------------------------------------------------------------------
 
@@ -125,6 +151,16 @@ class SteadySession(Session):
         """Nothing: the sessions are the pool's."""
 
 
-def steady(sessions: Sequence[Session], pool: SessionPool) -> list[Session]:
-    """The sessions of a job, each with the others to fall back on."""
-    return [SteadySession(one, [other for other in sessions if other is not one], pool) for one in sessions]
+def steady(sessions: Sequence[Session], pool: SessionPool, mounts: Sequence[Mount] = ()) -> list[Session]:
+    """The sessions of a job, each with the others to fall back on.
+
+    ``mounts`` are all the addresses of the job, for a caller that begins the scan again after a ``TransportError``: an
+    address that is down now is then not forgotten.
+    """
+    opened = {one.address for one in sessions}
+    left_out = frozenset(one.address for one in mounts if one.address not in opened and not pool.usable(one))
+    others = [one for one in mounts if one.address in opened or one.address in left_out]
+    return [
+        SteadySession(one, [other for other in sessions if other is not one], pool, others, left_out)
+        for one in sessions
+    ]

@@ -103,3 +103,31 @@ async def test_patience_ends_the_waiting():
             one.down = ConnectFailed("refused", address=one.address)
         with pytest.raises(TransportError, match="no answer for"):
             await first.list_page(b"d", b"h")
+
+
+async def test_a_scan_is_told_to_begin_again_when_only_an_address_answers_that_it_began_without():
+    """Else it would wait for the two that it knows, and none of its files is read through the third."""
+    plain = {address: MemorySession(TREE, address) for address in "abc"}
+    refused = ConnectFailed("refused", address="c")
+    dead = {"c"}
+
+    async def open_one(mount, settings):
+        if mount.address in dead:
+            raise refused
+        return plain[mount.address]
+
+    mounts = [Mount(address=address, export="/", path="/") for address in "abc"]
+    settings = Settings(lease=LeaseSettings(patience_seconds=0.0))
+    async with SessionPool(settings, open_one) as pool, pool.scope() as scope:
+        with pytest.raises(ConnectFailed):
+            await scope.session(mounts[2])
+        first, _ = steady([await scope.session(mount) for mount in mounts[:2]], pool, mounts)
+        assert len(await names(first)) == 5
+        for address in "ab":
+            plain[address].down = ConnectFailed("refused", address=address)
+        listing = asyncio.create_task(names(first))
+        await asyncio.sleep(0.01)
+        assert not listing.done()
+        dead.clear()
+        with pytest.raises(TransportError, match="began without it"):
+            await listing
