@@ -46,7 +46,9 @@ def failing_for(clock, seconds, error):
 
 
 async def tried(clock, seconds, error, **limits):
-    return await persist(failing_for(clock, seconds, error), 60.0, OutageLog(logging.getLogger(__name__), "the broker"), **limits)
+    return await persist(
+        failing_for(clock, seconds, error), 60.0, OutageLog(logging.getLogger(__name__), "the broker"), **limits
+    )
 
 
 async def test_a_broker_that_is_away_is_asked_again_for_so_long(clock):
