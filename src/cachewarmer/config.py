@@ -398,6 +398,23 @@ def child_environment() -> dict[str, str]:
     }
 
 
+SHARED_PREFIXES = ("CACHEWARMER_", "AZURE_", "PG", "KRB5", "SSL_CERT_")
+"""Of the variables that say how a broker is reached, and how a worker reads."""
+
+
+def shared_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What workers on other machines get of this process's variables, proxies included."""
+    values = os.environ if environment is None else environment
+    shared = {name: value for name, value in values.items() if name.startswith(SHARED_PREFIXES)}
+    return shared | {name: value for name, value in values.items() if name.lower() in PROXY_VARIABLES}
+
+
+def cluster_environment() -> dict[str, str]:
+    """What the commands of a cluster's scheduler get of ours: not what changes their answers, nor secrets."""
+    names = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_JWT")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def vmss_password(environment: dict[str, str] | None = None) -> str:
     """``VMSS_PASSWORD``: the fleet's password where no flag says it, so that it needs no command line."""
     return (os.environ if environment is None else environment).get("VMSS_PASSWORD", "")

@@ -287,6 +287,10 @@ class BrokerUnavailable(BrokerError):
     transient = True
 
 
+class BrokerBusy(BrokerUnavailable):
+    """Somebody else has held the broker for long: nothing is wrong with it, and it answers when they let go."""
+
+
 class LeaseLost(BrokerError):
     """The lease ran out, or was taken over: whatever was done under it must not be counted."""
 

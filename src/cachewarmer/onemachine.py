@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker, JobLease
+from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings
 from cachewarmer.errors import UsageError
 from cachewarmer.manager import Manager
@@ -85,7 +87,14 @@ async def warm(
                 if alone
                 else ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
             )
-            manager = Manager(broker, settings, pool, waits_at_start=False, on_scanning=readers.on_scanning)
+            manager = Manager(
+                broker,
+                settings,
+                pool,
+                waits_at_start=False,
+                busy_seconds=_busy_seconds(settings),
+                on_scanning=readers.on_scanning,
+            )
             tasks = [asyncio.create_task(manager.manage(lease, ended)), asyncio.create_task(readers.run(ended))]
 
             def show(status: JobStatus) -> None:
@@ -97,15 +106,25 @@ async def warm(
             finally:
                 ended.set()
                 await asyncio.gather(*tasks, return_exceptions=True)
-        await _settle(broker, lease, status)
+        await _settle(broker, lease, status, settings)
         return await broker.status(job_id)
 
 
-async def _settle(broker: Broker, lease: JobLease, status: JobStatus) -> None:
+def _busy_seconds(settings: Settings) -> float:
+    """How long another process may hold the broker's file: as long as a cache may be away."""
+    return settings.lease.patience_seconds or math.inf
+
+
+async def _settle(broker: Broker, lease: JobLease, status: JobStatus, settings: Settings) -> None:
     """Closes the books of a job that ended before its manager noticed."""
-    if status.state.final:
+
+    async def close() -> None:
         await broker.set_state(lease.job.job_id, status.state)
         await broker.settle_job(lease)
+
+    if status.state.final:
+        seconds = settings.lease.lease_seconds
+        await persist(close, seconds, outage_log(broker), busy_seconds=_busy_seconds(settings))
 
 
 async def _watch(

@@ -121,8 +121,8 @@ async def test_a_job_brings_an_array_and_survives_what_happens_to_its_nodes(site
         workers = await site.until(lambda: len(found := site.workers()) == 2 and found)
         for pids in workers.values():
             os.kill(pids[0], signal.SIGKILL)
-        listed = site.cluster.ask("scontrol", "show", "job", "--details") + site.cluster.ask("squeue", "--Format=Name,Command")
-            "scontrol", "show", "job"
+        listed = site.cluster.ask("scontrol", "show", "job", "--details") + site.cluster.ask(
+            "squeue", "--Format=Name,Command"
         )
         processes = command_lines()
         output, _ = await asyncio.wait_for(submitted.communicate(), 120)

@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.config import NfsSettings, PlanSettings
-from cachewarmer.errors import BrokerError, BrokerUnavailable, ConnectFailed, InvalidTransition, OwnResourceError
+from cachewarmer.errors import (
+    BrokerBusy,
+    BrokerError,
+    BrokerUnavailable,
+    ConnectFailed,
+    InvalidTransition,
+    OwnResourceError,
+)
 from cachewarmer.manager import Manager
 from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
 from cachewarmer.submitter import submit
@@ -199,6 +206,23 @@ async def test_a_queue_that_is_away_for_longer_than_a_lease_ends_no_job(broker, 
     left = failing(broker, "publish", BrokerUnavailable("the queue is out of order"), 4)
     await ends_warm(broker, running, SHORT)
     assert not left
+
+
+async def test_a_lone_manager_waits_for_a_broker_that_others_hold(broker, running):
+    """There is no other one to go on with the job: it waits for longer than a lease, and scans only once."""
+    left = failing(broker, "publish", BrokerBusy("locked"), 4)
+    scans = []
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    pool = SessionPool(SHORT, opener(session))
+    lease = await broker.claim_job(SHORT.lease.lease_seconds, job_id)
+    manager = Manager(broker, SHORT, pool, busy_seconds=60.0, on_scanning=scans.append)
+    managing = asyncio.create_task(manager.manage(lease, asyncio.Event()))
+    running.start(Worker(broker, SHORT, SessionPool(SHORT, opener(session)), name="x"))
+    assert (await finish(broker, job_id)).state is JobState.COMPLETED
+    await asyncio.wait_for(managing, 60)
+    assert not left
+    assert scans == [True, False]
 
 
 async def test_a_cancelled_scan_ends_though_it_publishes_nothing(broker, running):

@@ -10,7 +10,7 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from cachewarmer.broker.base import Broker
-from cachewarmer.errors import BrokerError
+from cachewarmer.errors import BrokerBusy, BrokerError
 from cachewarmer.outage import OutageLog
 
 log = logging.getLogger(__name__)
@@ -33,21 +33,26 @@ def outage_log(broker: Broker) -> OutageLog:
     return found
 
 
-async def persist(call: Callable[[], Awaitable[T]], seconds: float, outage: OutageLog) -> T:
+async def persist(
+    call: Callable[[], Awaitable[T]], seconds: float, outage: OutageLog, *, busy_seconds: float | None = None
+) -> T:
     """The result of a broker call, made again while its failure is transient, for up to ``seconds``.
+
+    ``busy_seconds``: for so long instead while others hold the broker (``BrokerBusy``).
 
     The call must bear being done twice: of a failed one nobody knows whether the broker did it.
 
     Raises:
         BrokerError: what the last try failed with.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     wait = FIRST_WAIT_SECONDS
     while True:
         try:
             result = await call()
         except BrokerError as error:
-            if not error.transient or time.monotonic() > deadline:
+            limit = busy_seconds if busy_seconds is not None and isinstance(error, BrokerBusy) else seconds
+            if not error.transient or time.monotonic() - began > limit:
                 raise
             outage.failed(str(error))
         else:

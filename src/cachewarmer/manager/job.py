@@ -42,7 +42,8 @@ class JobKeeper:
     """Sees one job through to its end, under its lease.
 
     ``waits_at_start``: also for addresses that have never answered. ``on_busy`` is told whether the job is being
-    scanned (or about to be), or only waits; ``on_scanning`` when a scan begins (True) and when it ends.
+    scanned (or about to be), or only waits; ``on_scanning`` when a scan begins (True) and when it ends. ``busy_seconds``
+    is how long a broker is waited for that others hold; None: no longer than one that fails.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class JobKeeper:
         lease: JobLease,
         *,
         waits_at_start: bool,
+        busy_seconds: float | None,
         on_busy: Callable[[bool], None],
         on_scanning: Callable[[bool], None],
     ) -> None:
@@ -62,6 +64,7 @@ class JobKeeper:
         self._lease = lease
         self._job = lease.job
         self._waits_at_start = waits_at_start
+        self._busy_seconds = busy_seconds
         self._on_busy = on_busy
         self._on_scanning = on_scanning
         self._outage = outage_log(broker)
@@ -88,7 +91,8 @@ class JobKeeper:
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a broker call while its failure is transient, for as long as a lease lasts."""
-        return await persist(call, self._settings.lease.lease_seconds, self._outage)
+        seconds = self._settings.lease.lease_seconds
+        return await persist(call, seconds, self._outage, busy_seconds=self._busy_seconds)
 
     async def _renew(self) -> None:
         """Returns when the lease is lost."""

@@ -48,6 +48,7 @@ class Manager:
     ``pool`` gives the sessions that it scans with; whoever made it closes it. ``jobs_at_once`` is how many jobs it
     scans at the same time; those that are only read or paused don't count. ``waits_at_start``: a job none of whose
     addresses has ever answered is waited for as well; off where somebody sits there who may have mistyped one.
+    ``busy_seconds`` is for a manager without another one that could go on: how long it waits for a broker that others hold.
     ``on_scanning`` is told when a scan begins (True) and when it ends.
     """
 
@@ -62,6 +63,7 @@ class Manager:
         jobs_at_once: int = 4,
         exit_when_idle: float | None = None,
         waits_at_start: bool = True,
+        busy_seconds: float | None = None,
         on_scanning: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.broker = broker
@@ -71,6 +73,7 @@ class Manager:
         self.jobs_at_once = jobs_at_once
         self.exit_when_idle = exit_when_idle
         self.waits_at_start = waits_at_start
+        self.busy_seconds = busy_seconds
         self._pool = pool
         self._on_scanning = on_scanning
         self._scanning: set[str] = set()
@@ -140,6 +143,7 @@ class Manager:
             self._pool,
             lease,
             waits_at_start=self.waits_at_start,
+            busy_seconds=self.busy_seconds,
             on_busy=on_busy,
             on_scanning=self._on_scanning,
         ).keep(stop)

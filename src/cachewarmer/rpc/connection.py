@@ -275,7 +275,8 @@ class Connection:
         (xid,) = U32.unpack(record.held)
         call = self._calls.get(xid)
         if call is None:
-            raise RemoteProtocolError(f"the server answered a call that was never made (xid {xid:#x})")
+            # Not the xid: on a port where no NFS server answers it is part of what somebody's service said.
+            raise RemoteProtocolError("the server answered a call that was never made; is it an NFS server's port?")
         if left + 4 > call.reply_limit:
             raise RemoteProtocolError(f"the server's reply of {left + 4} bytes is longer than {call.reply_limit} bytes")
         record.call, record.xid = call, xid

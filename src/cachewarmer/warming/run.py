@@ -18,6 +18,9 @@ from cachewarmer.warming.pace import Pace
 ERRORS_PER_ITEM = 20
 """Failed paths that a receipt names."""
 SLOWEST_PER_ITEM = 5
+LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
+"""Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
+lost just now is still told, though READ knows better."""
 
 
 class Piece(NamedTuple):
@@ -38,8 +41,9 @@ class ItemRun:
     is missing afterwards and is all that the next pass asks for, at whichever address.
     """
 
-    def __init__(self, pace: Pace | None = None) -> None:
+    def __init__(self, pace: Pace | None = None, look_again: Sequence[float] = LOOK_AGAIN_SECONDS) -> None:
         self.pace = pace
+        self._look_again_seconds = look_again
         self.outstanding = 0
         """Requests given to the session and not yet done."""
         self.bytes = 0
@@ -172,6 +176,20 @@ class ItemRun:
 
     async def _look_again(self, session: Session, item: WorkItem) -> None:
         """Asks for the size of files that ended early, and finds out what is left to read of them, or that they failed."""
+        for seconds in (0.0, *self._look_again_seconds):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.aborting.wait(), seconds)
+            if self.aborted:
+                return
+            await self._look(session, item)
+            if not self._short or self.unreached is not None:
+                return
+        short, self._short = self._short, {}
+        for index, end in short.items():
+            self._problems[index] = FileError(f"the file ends after {end:,} of its {self._size(item, index):,} bytes")
+
+    async def _look(self, session: Session, item: WorkItem) -> None:
+        """Asks for their size once; what has not changed, or could not be asked for, is still short afterwards."""
         short, self._short = self._short, {}
         for index, end in short.items():
             if index in self._problems:
@@ -184,14 +202,17 @@ class ItemRun:
             except CacheWarmerError as error:
                 self._problems[index] = error
             else:
-                self._resize(item, index, end, size)
+                if size == self._size(item, index):
+                    self._short[index] = end
+                else:
+                    self._resize(item, index, end, size)
+
+    def _size(self, item: WorkItem, index: int) -> int:
+        """As it was last told."""
+        return self._sizes.get(index, (item.files or ())[index].size)
 
     def _resize(self, item: WorkItem, index: int, end: int, size: int) -> None:
         """A file that ended at ``end`` has ``size`` bytes now."""
-        known = self._sizes.get(index, (item.files or ())[index].size)
-        if size == known:
-            self._problems[index] = FileError(f"the file ends after {end:,} of its {size:,} bytes")
-            return
         # Of a file in several ranges, the range that holds its new end counts it.
         if index not in self._sizes and (item.start < 0 or item.start <= size < item.stop):
             self._changed += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -92,9 +93,12 @@ class Settler:
             log.info("handing back %s: %s", held.lease.item.path, error)
 
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Repeats a broker call while its failure is transient, for as long as a lease lasts; then None."""
+        """Repeats a broker call while its failure is transient, for as long as a lease lasts; then None.
+
+        While others hold the broker it is repeated without end: nobody else can take the lease over meanwhile.
+        """
         try:
-            return await persist(call, self._lease_seconds, outage_log(self._broker))
+            return await persist(call, self._lease_seconds, outage_log(self._broker), busy_seconds=math.inf)
         except BrokerError as error:
             log.error("%s", error)  # noqa: TRY400  # one line; the broker's own log has the cause
             return None

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.broker.base import Backlog
-from cachewarmer.config import FleetSettings, SlurmSettings
+from cachewarmer.config import FleetSettings, SlurmSettings, shared_environment
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable, UsageError
 from cachewarmer.fleet import open_fleet
 from cachewarmer.fleet.base import Action, FleetSize, WorkerLaunch
@@ -108,7 +108,7 @@ def test_no_secret_is_in_the_script_or_on_a_command_line():
     assert "s3cret" not in script + " ".join(array_options(settings, 3))
     assert "module load cachewarmer\n" in script
     assert "exec '/opt/cache warmer' worker --exit-when-idle 60 --window 8 --name " in script
-    assert worker_environment(LAUNCH, settings, own) == {
+    assert worker_environment(LAUNCH, settings, shared_environment(own)) == {
         "PGPASSWORD": "x",
         "CACHEWARMER_CONFIG": "/c",
         "https_proxy": "p",

@@ -27,7 +27,7 @@ def item(*files, path="/d", **more):
 
 async def read(work, *sessions, pace=None):
     async with SessionPool(Settings(), opener(*sessions)) as pool:
-        return await ItemReader(pool).read(work, ItemRun(pace))
+        return await ItemReader(pool).read(work, ItemRun(pace, look_again=(0.001, 0.002)))
 
 
 @pytest.fixture
@@ -117,6 +117,39 @@ async def test_a_file_that_has_become_shorter_is_read_to_its_new_end(pace):
     session.ends = {b"d/two": 5}
     receipt = (await read(item(("two", 20)), session, pace=pace)).receipt
     assert (receipt.files, receipt.failed_files, receipt.changed_files, receipt.bytes) == (1, 0, 1, 5)
+
+
+@pytest.mark.parametrize("stale", [1, 2])
+async def test_a_size_that_the_server_still_has_in_memory_is_asked_for_again(stale):
+    """A file has become shorter, but LOOKUP tells its old size for a while: it has changed, and not failed."""
+    session = Ends({b"d": {b"two": 20, b"one": 10}}, "a")
+    session.ends = {b"d/two": 5}
+    looks = []
+
+    async def lookup(path):
+        looks.append(path)
+        if len(looks) > stale:
+            session.tree = {b"d": {b"two": 5, b"one": 10}}
+        return await MemorySession.lookup(session, path)
+
+    session.lookup = lookup
+    receipt = (await read(item(("one", 10), ("two", 20)), session)).receipt
+    assert (receipt.files, receipt.failed_files, receipt.changed_files, receipt.bytes) == (2, 0, 1, 15)
+    assert looks == [b"d/two"] * (stale + 1)
+
+
+async def test_looking_again_ends_at_once_when_the_reading_is_aborted():
+    """A job that is cancelled does not wait for what a server may tell later."""
+    session = Ends({b"d": {b"two": 20}}, "a")
+    session.ends = {b"d/two": 5}
+    run = ItemRun(look_again=(3600.0,))
+    async with SessionPool(Settings(), opener(session)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(item(("two", 20)), run))
+        while not session.reads:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        run.abort()
+        assert (await asyncio.wait_for(reading, 60)).aborted
 
 
 async def test_a_file_that_was_replaced_by_a_longer_one_is_read_to_its_new_end():

@@ -14,7 +14,7 @@ from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
 from cachewarmer.broker.sqlite.files import prepare
 from cachewarmer.broker.sqlite.store import Store
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import BrokerError, BrokerUnavailable
+from cachewarmer.errors import BrokerBusy, BrokerError, BrokerUnavailable
 from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkItem, new_job_id
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class SqliteBroker(Broker):
     def _translated(self, error: sqlite3.Error) -> BrokerError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return BrokerUnavailable(
+            return BrokerBusy(
                 f"the broker file {self.path} is locked: another process has held it for {self._busy_seconds:.0f} s"
             )
         if code == sqlite3.SQLITE_FULL:

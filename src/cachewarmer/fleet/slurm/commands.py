@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cachewarmer.config import cluster_environment
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 
 CALL_SECONDS = 100.0
@@ -93,7 +94,7 @@ class Slurm:
             "sbatch",
             ["--parsable", f"--job-name={self._job_name}", "--export=ALL", *options],
             script=script,
-            environment={**_own_environment(), **environment},
+            environment={**cluster_environment(), **environment},
         )
         array = done.strip().partition(";")[0]
         if not array.isdecimal():
@@ -106,7 +107,7 @@ class Slurm:
             "sbatch",
             ["--test-only", f"--job-name={self._job_name}", "--export=ALL", *options],
             script=script,
-            environment={**_own_environment(), **environment},
+            environment={**cluster_environment(), **environment},
         )
 
     async def elements(self) -> list[Element]:
@@ -159,7 +160,7 @@ class Slurm:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={**(_own_environment() if environment is None else environment), "SLURM_TIME_FORMAT": "%s"},
+                env={**(cluster_environment() if environment is None else environment), "SLURM_TIME_FORMAT": "%s"},
                 start_new_session=True,  # an interrupt of the terminal is for the manager
             )
         except OSError as error:
@@ -237,11 +238,3 @@ def accounted_of(line: str) -> Element | None:
 def _seconds(text: str) -> float:
     """A time as ``SLURM_TIME_FORMAT=%s`` gives it; 0 for N/A, NONE and Unknown."""
     return float(text) if text.isdecimal() else 0.0
-
-
-def _own_environment() -> dict[str, str]:
-    """What Slurm's commands get of ours: not what changes their answers (``SQUEUE_FORMAT`` and the like), nor secrets."""
-    return {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
-
-
-_PASSED = re.compile(r"PATH|HOME|USER|LOGNAME|LANG|LC_ALL|TZ|SLURM_CONF|SLURM_JWT|MUNGE_\w+|LD_LIBRARY_PATH")

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cachewarmer.config import SlurmSettings
+from cachewarmer.config import SlurmSettings, shared_environment
 from cachewarmer.errors import FleetError, FleetUnavailable
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
 from cachewarmer.fleet.slurm.commands import Element, Phase, Slurm
@@ -64,7 +63,7 @@ class SlurmFleet(Fleet):
         self.name = fleet_name(launch.broker_url)
         self._settings = settings
         self._script = script or batch_script(launch, settings)
-        self._environment = worker_environment(launch, settings, os.environ)
+        self._environment = worker_environment(launch, settings, shared_environment())
         self._clock = clock
         self._end_seconds = end_seconds
         self._slurm = Slurm(self.name)

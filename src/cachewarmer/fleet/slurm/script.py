@@ -6,7 +6,6 @@ may hold a secret, such as the broker's URL, is in the environment alone.
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,16 +13,10 @@ from collections.abc import Mapping, Sequence
 from cachewarmer.config import SlurmSettings
 from cachewarmer.fleet.base import WorkerLaunch
 
-PASSED = re.compile(
-    r"CACHEWARMER_\w+|AZURE_\w+|PG[A-Z]+|(?:https?|no|HTTPS?|NO)_(?:proxy|PROXY)|SSL_CERT_(?:FILE|DIR)|REQUESTS_CA_BUNDLE"
-    r"|KRB5\w*"
-)
-"""Variables of the manager that its workers get: how the broker is reached, and how they read."""
 
-
-def worker_environment(launch: WorkerLaunch, settings: SlurmSettings, own: Mapping[str, str]) -> dict[str, str]:
-    """What the script gets beside the variables of Slurm itself; ``own`` is the manager's environment."""
-    made = {name: value for name, value in own.items() if PASSED.fullmatch(name)} | dict(launch.environment)
+def worker_environment(launch: WorkerLaunch, settings: SlurmSettings, shared: Mapping[str, str]) -> dict[str, str]:
+    """What the script gets beside the variables of Slurm itself; ``shared`` are the manager's own that are for workers."""
+    made = {**shared, **launch.environment}
     if settings.environment_file:
         made.pop("CACHEWARMER_BROKER", None)
     else:
