@@ -17,6 +17,7 @@ MOST_BYTES = 1 << 62
 MOST_COUNT = 1 << 31
 MOUNT_OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*")
 """An option of mount(8) that can't be taken for something else on its command line."""
+SLURM_WORD = re.compile(r"|[A-Za-z0-9_][\w.,@+-]*")
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "nfs.window_calls": (1, 65536),
@@ -48,11 +49,12 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "fleet.items_per_worker": (1, MOST_COUNT),
     "fleet.worker_bytes_per_second": (1, MOST_BYTES),
     "fleet.worker_files_per_second": (1, MOST_COUNT),
+    "fleet.slurm.cpus": (1, 4096),
     "fleet.vmss.max_price": (-1, 1_000_000),
 }
 """By table and name: the least and the greatest value."""
 WORDS: Mapping[str, tuple[str, ...]] = {
-    "fleet.kind": ("none", "local", "vmss"),
+    "fleet.kind": ("none", "local", "slurm", "vmss"),
     "targets.allow_transports": ("nfs", "mount"),
 }
 """Settings that take one of a few words."""
@@ -63,6 +65,14 @@ PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
         re.compile(rf"(?:\s*(?:{MOUNT_OPTION.pattern})?\s*(?:,|$))*"),
         "options of mount(8), separated by commas",
     ),
+    "fleet.slurm.account": (SLURM_WORD, "a name"),
+    "fleet.slurm.partition": (SLURM_WORD, "a name, or names separated by commas"),
+    "fleet.slurm.constraint": (re.compile(r"|[^\s-][^\s]*"), "features as sbatch takes them"),
+    "fleet.slurm.memory": (re.compile(r"|\d+[KMGT]?"), "a size such as 2G"),
+    "fleet.slurm.time_limit": (re.compile(r"|[\d:-]{1,32}|UNLIMITED"), "a time as sbatch takes it, such as 2:00:00"),
+    "fleet.slurm.program": (re.compile(r"|/[^\n]*"), "an absolute path"),
+    "fleet.slurm.environment_file": (re.compile(r"|/[^\n]*"), "an absolute path"),
+    "fleet.slurm.log_directory": (re.compile(r"|/[^\n%]*"), "an absolute path without %"),
     "targets.allow_exports": (re.compile(r"/.*", re.DOTALL), "absolute paths"),
     "targets.allow_local": (re.compile(r"/.*", re.DOTALL), "absolute paths"),
 }

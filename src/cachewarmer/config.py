@@ -184,11 +184,43 @@ class VmssSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmSettings:
+    """The job arrays of a Slurm cluster."""
+
+    account: str = ""
+    """Account that the jobs are charged to; this and the next four: empty: Slurm's default."""
+    partition: str = ""
+    """Partition, or several separated by commas."""
+    constraint: str = ""
+    """Features that the nodes must have, such as ``ssd``."""
+    time_limit: str = ""
+    """Maximum run time of one worker, as sbatch takes it: ``30`` (minutes), ``2:00:00``, ``1-0`` (days-hours)."""
+    memory: str = ""
+    """Memory for one worker, such as ``2G``."""
+    cpus: int = 1
+    """CPUs for one worker."""
+    options: tuple[str, ...] = ()
+    """Additional options for sbatch, each as one text, such as ``--qos=low``."""
+    program: str = ""
+    """Path of ``cachewarmer`` on the nodes; empty: that of the manager."""
+    setup: str = ""
+    """Shell commands that run on the node before the worker, such as ``module load cachewarmer``."""
+    environment_file: str = ""
+    """File with lines ``NAME=value`` that every node can read, such as one with ``CACHEWARMER_BROKER``; empty: the
+    manager passes its own variables through Slurm."""
+    log_directory: str = ""
+    """Directory that every node can write to, for the workers' logs; empty: there are none."""
+    worker_idle_seconds: float = 60.0
+    """A worker that has had nothing to do for this long ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
     """When worker machines are started and deleted, whatever kind they are."""
 
     kind: str = "none"
-    """``none``; ``local``: worker processes on the manager's machine; ``vmss``: an Azure VM scale set of Spot VMs."""
+    """``none``; ``local``: worker processes on the manager's machine; ``slurm``: job arrays of a Slurm cluster; ``vmss``: an
+    Azure VM scale set of Spot VMs."""
     workers: int = 0
     """Maximum number of machines; 0: none is ever started."""
     idle_seconds: float = 20.0
@@ -217,6 +249,8 @@ class FleetSettings:
     """Additional options for mounting that export, separated by commas, such as ``vers=4.1``."""
     vmss: VmssSettings = field(default_factory=VmssSettings)
     """What only a VM scale set needs: the table ``[fleet.vmss]``."""
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    """What only Slurm needs: the table ``[fleet.slurm]``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,7 +345,7 @@ TABLES = {
     "fleet": FleetSettings,
     "targets": TargetSettings,
 }
-TABLES_WITHIN = {"VmssSettings": VmssSettings}
+TABLES_WITHIN = {"VmssSettings": VmssSettings, "SlurmSettings": SlurmSettings}
 """Groups within a group, by the type of their field."""
 
 
@@ -364,6 +398,23 @@ def child_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in own} | {
         "PYINSTALLER_RESET_ENVIRONMENT": "1"
     }
+
+
+SHARED_PREFIXES = ("CACHEWARMER_", "AZURE_", "PG", "KRB5", "SSL_CERT_")
+"""Of the variables that say how a broker is reached, and how a worker reads."""
+
+
+def shared_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What workers on other machines get of this process's variables, proxies included."""
+    values = os.environ if environment is None else environment
+    shared = {name: value for name, value in values.items() if name.startswith(SHARED_PREFIXES)}
+    return shared | {name: value for name, value in values.items() if name.lower() in PROXY_VARIABLES}
+
+
+def cluster_environment() -> dict[str, str]:
+    """What the commands of a cluster's scheduler get of ours: not what changes their answers, nor secrets."""
+    names = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_JWT")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def vmss_password(environment: dict[str, str] | None = None) -> str:

@@ -139,6 +139,8 @@ async def persistently(make_part, make_handle, fault, stop):
         died = asyncio.create_task(handle.dead.wait())
         await asyncio.wait([part, died, stopped], return_when=asyncio.FIRST_COMPLETED)
         own_stop.set()
+        # A process may be killed while it stops, too: what it leaves then waits for nobody.
+        await asyncio.wait([part, died], return_when=asyncio.FIRST_COMPLETED)
         if handle.dead.is_set():
             part.cancel()
         died.cancel()
@@ -198,7 +200,8 @@ async def warm_with(make_handle, fault):
                 await asyncio.sleep(0.05)
     finally:
         stop.set()
-        await asyncio.gather(*running)
+        _, hanging = await asyncio.wait(running, timeout=HANG_SECONDS)
+        assert not hanging, [task.get_stack() for task in hanging]
     return status, session
 
 

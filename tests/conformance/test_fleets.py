@@ -1,24 +1,32 @@
-"""What every fleet promises (``fleet/base.py``), for each kind: processes of this machine, and scale sets of the stand-in for Azure.
+"""What every fleet promises (``fleet/base.py``), for each kind: processes of this machine, scale sets of the stand-in for
+Azure, and job arrays of Slurm: a stand-in for its commands, and a real cluster.
 
 A new kind passes this with a lab of its own: how it is opened, and how one of its machines is taken away.
 """
 
 import asyncio
 import os
+import secrets
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from cachewarmer.config import SlurmSettings
 from cachewarmer.errors import FleetError
 from cachewarmer.fleet.base import Fleet, WorkerLaunch
 from cachewarmer.fleet.local import LocalFleet
+from cachewarmer.fleet.slurm.fleet import SlurmFleet
 from cachewarmer.fleet.vmss.fleet import VmssFleet
 from tests.azure_standin.cloud import azure
 from tests.azure_standin.fixtures import LAUNCH, run, settings, trust
+from tests.servers.slurm import slurm
+from tests.slurm_standin.cluster import Standin
 
 
 class LocalLab:
@@ -59,16 +67,62 @@ class ScaleSetLab:
         self._running.__exit__(None, None, None)
 
 
+class SlurmLab:
+    """A Slurm cluster whose jobs only wait."""
+
+    def __init__(self, monkeypatch, cluster):
+        self.cluster = cluster
+        for name, value in cluster.environment.items():
+            monkeypatch.setenv(name, value)
+        self._launch = WorkerLaunch(broker_url=f"postgresql://nowhere/{secrets.token_hex(4)}")
+
+    def open(self, **given) -> Fleet:
+        return SlurmFleet(SlurmSettings(**given), self._launch, script="#!/bin/sh\nexec sleep 1000\n", end_seconds=5)
+
+    async def take(self, fleet: Fleet) -> None:
+        taken = next(one.name for one in fleet.ledger() if not one.ended_at)
+        await asyncio.to_thread(self.cluster.ask, "scancel", "--full", "--signal=KILL", taken)
+
+    def close(self) -> None:
+        pass
+
+
+class StandinSlurmLab(SlurmLab):
+    """The stand-in for Slurm's commands."""
+
+    def __init__(self, monkeypatch):
+        self._folder = tempfile.TemporaryDirectory()
+        super().__init__(monkeypatch, Standin(Path(self._folder.name) / "cluster"))
+
+    async def take(self, fleet: Fleet) -> None:
+        self.cluster.take()
+
+    def close(self) -> None:
+        self.cluster.close()
+        self._folder.cleanup()
+
+
+@pytest.fixture(scope="module")
+def real_slurm():
+    """A cluster for all tests of this file."""
+    with slurm() as cluster:
+        yield cluster
+
+
 LABS = {
     "local": LocalLab,
+    "slurm": StandinSlurmLab,
     "flexible": lambda patch: ScaleSetLab(patch, "Flexible"),
     "uniform": lambda patch: ScaleSetLab(patch, "Uniform"),
 }
 
 
-@pytest.fixture(params=LABS)
+@pytest.fixture(params=[*LABS, "real slurm"])
 def lab(request, monkeypatch):
-    made = LABS[request.param](monkeypatch)
+    if request.param == "real slurm":
+        made = SlurmLab(monkeypatch, request.getfixturevalue("real_slurm"))
+    else:
+        made = LABS[request.param](monkeypatch)
     yield made
     made.close()
 
@@ -187,6 +241,8 @@ async def test_what_can_t_be_done_is_an_error_of_the_fleet(lab):
     """Of one family, whatever the provider's own was."""
     if isinstance(lab, LocalLab):
         fleet = LocalFleet(WorkerLaunch(broker_url="sqlite:////b"), command=lambda name: ["/no/such/program"])
+    elif isinstance(lab, SlurmLab):
+        fleet = lab.open(partition="nosuch")
     else:
         fleet = VmssFleet(replace(lab._settings, resource_group="nosuch"), LAUNCH)
     try:

@@ -13,10 +13,11 @@ SOURCE = Path(cachewarmer.__file__).parent
 ABOUT_AZURE = ("azure/", "broker/azure/", "fleet/vmss/", "cli/dropin/")
 TABLES = {
     "broker/__init__.py": {"azure", "cachewarmer.broker.azure"},
-    "config.py": {"azureuser"},
+    "config.py": {"azureuser", "AZURE_"},
     "cli/worker.py": {"cachewarmer.fleet.vmss.notices"},
 }
-"""Where a table, or an import that waits until it is needed, names a room; and a setting's default."""
+"""Where a table, or an import that waits until it is needed, names a room; a setting's default, and whose variables
+workers on other machines get."""
 
 
 def names_in(tree: ast.AST) -> set[str]:

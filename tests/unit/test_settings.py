@@ -70,7 +70,7 @@ def test_the_reference_is_up_to_date():
         ("[mount]\noptions = 'a b'", r"\[mount\] options .* options of mount\(8\)"),
         ("[mount]\noptions = '-o'", "options of mount"),
         ("[mount]\nvers = '3;x'", "NFS version"),
-        ("[fleet]\nkind = 'cloud'", "one of none, local, vmss"),
+        ("[fleet]\nkind = 'cloud'", "one of none, local, slurm, vmss"),
         ("[fleet.vmss]\nmax_price = -2", "must be from -1"),
         ("[targets]\nallow_transports = ['smb']", "one of nfs, mount"),
         ("[targets]\nallow_local = 'x'", "must be a list of texts"),

@@ -68,7 +68,10 @@ def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
         subnet_name=fleet.subnet_name or loaded.vmss.subnet_name,
         password=fleet.password or loaded.vmss.password or vmss_password(),
     )
-    return replace(loaded, kind=fleet.kind or loaded.kind, workers=fleet.workers or loaded.workers, vmss=vmss)
+    slurm = replace(loaded.slurm, options=(*loaded.slurm.options, *fleet.options))
+    return replace(
+        loaded, kind=fleet.kind or loaded.kind, workers=fleet.workers or loaded.workers, vmss=vmss, slurm=slurm
+    )
 
 
 def broker_url(choice: BrokerChoice) -> str:
@@ -187,7 +190,9 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
     if kind != "none" and not settings.fleet.workers:
         raise UsageError(f"a fleet of kind {kind} needs a number of workers: --workers N")
     if kind == "none" and choice.workers:
-        raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local or --fleet vmss")
+        raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local, slurm or vmss")
+    if choice.options and kind != "slurm":
+        raise UsageError(f"--fleet-option {choice.options[0]} is for --fleet slurm")
     local = (("--window", reading.window), ("--connections", reading.connections), ("--patience", reading.patience))
     return open_fleet(
         kind,

@@ -308,6 +308,8 @@ class FleetChoice:
     password: str = field(default="", repr=False)
     ssh_public_key: str = ""
     subnet_name: str = ""
+    options: tuple[str, ...] = ()
+    """For the provider, beside those of the settings."""
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:
@@ -315,11 +317,19 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the fleet of workers (docs/operations.md)")
     group.add_argument(
         "--fleet",
-        choices=("none", "local", "vmss"),
+        choices=("none", "local", "slurm", "vmss"),
         default="",
-        help="local: processes on this machine; vmss: Spot VMs of an Azure scale set (default: none)",
+        help="local: processes on this machine; slurm: job arrays of a Slurm cluster; vmss: Spot VMs of an Azure scale "
+        "set (default: none)",
     )
     group.add_argument("--workers", type=arguments.positive, default=0, metavar="N", help="maximum number of workers")
+    group.add_argument(
+        "--fleet-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="slurm: an option for sbatch, such as --fleet-option=--partition=render; may be repeated",
+    )
     group.add_argument(
         "--bootstrap-address",
         default="",
@@ -342,4 +352,5 @@ def fleet(chosen: argparse.Namespace) -> FleetChoice:
         bootstrap_address=chosen.bootstrap_address,
         bootstrap_export=chosen.bootstrap_export,
         bootstrap_script=chosen.bootstrap_script,
+        options=tuple(chosen.fleet_option),
     )

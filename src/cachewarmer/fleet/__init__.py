@@ -38,5 +38,15 @@ def _vmss(settings: FleetSettings, launch: WorkerLaunch) -> Fleet:
     return open_scale_set(settings, launch)
 
 
-FLEETS: Mapping[str, Callable[[FleetSettings, WorkerLaunch], Fleet]] = {"local": _local, "vmss": _vmss}
+def _slurm(settings: FleetSettings, launch: WorkerLaunch) -> Fleet:
+    from cachewarmer.fleet.slurm import open_slurm  # noqa: PLC0415  # only one kind is ever needed
+
+    return open_slurm(settings, launch)
+
+
+FLEETS: Mapping[str, Callable[[FleetSettings, WorkerLaunch], Fleet]] = {
+    "local": _local,
+    "slurm": _slurm,
+    "vmss": _vmss,
+}
 """How a fleet of each kind is made. A new kind is one more entry; it must pass ``tests/conformance/test_fleets.py``."""

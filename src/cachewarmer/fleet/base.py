@@ -18,6 +18,8 @@ class FleetSize:
     """The capacity it was last asked for, by whichever manager."""
     running: int = 0
     """Machines that are there or on their way; those being deleted don't count."""
+    queued: int = 0
+    """Machines that were asked for and wait in a queue of the provider's: they come, or not, without being asked for again."""
     evicted: int = 0
     """Machines that went away and not by us, as far as this process saw; it never falls."""
 
@@ -60,7 +62,7 @@ class MachineTime:
     ended_at: float = 0.0
     """0: still there."""
     end: str = ""
-    """``evicted``, ``deleted`` or ``failed`` (it went away by itself, with an error)."""
+    """``evicted``, ``deleted``, ``failed`` (it went away by itself, with an error), or ``ended`` (by itself, with none)."""
 
     def seconds(self, now: float) -> float:
         """How long it was there, until ``now``."""
@@ -102,6 +104,8 @@ class Fleet(ABC):
     """What it is called at its provider."""
     outlives_manager: bool = True
     """Whether the machines stay when this process ends."""
+    ends_by_itself: bool = False
+    """Whether machines that have had nothing to do for a while go away without being deleted."""
 
     @abstractmethod
     async def check(self) -> None:

@@ -208,7 +208,8 @@ class FleetDriver:
             log.warning("fleet %s was never seen; if an earlier manager made it, only a manager deletes it", name)
         elif decision.action is Action.NOTHING:
             machines = f"{size.running} machines" if size is not None else "machines"
-            log.warning("fleet %s with %s: %s; only a manager deletes it", name, machines, decision.reason)
+            end = "it ends by itself when idle" if self._fleet.ends_by_itself else "only a manager deletes it"
+            log.warning("fleet %s with %s: %s; %s", name, machines, decision.reason, end)
         elif not await self._carry_out(decision, stop):
             log.warning("fleet %s may still be there: start a manager again, or delete it by hand", name)
 

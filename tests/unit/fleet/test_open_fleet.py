@@ -55,5 +55,5 @@ def test_a_scale_set_that_makes_no_sense_is_refused(settings, launch, complaint)
 
 def test_an_unknown_kind_is_refused():
     """The known ones are named."""
-    with pytest.raises(UsageError, match="none, local, vmss"):
+    with pytest.raises(UsageError, match="none, local, slurm, vmss"):
         open_fleet("aws", SETTINGS, LAUNCH)
