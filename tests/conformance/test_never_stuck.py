@@ -186,13 +186,13 @@ async def test_a_job_that_is_asked_for_by_its_id_is_given_however_many_managers_
     """Somebody who resumes a job again and again knows that it was killed; and one that failed so begins to count anew."""
     broker = await lab.broker(max_deliveries=2)
     job_id = await broker.submit(a_job())
-    try:
-        for number in range(1, 5):
-            assert (await broker.claim_job(lab.lease_seconds, job_id)).deliveries == number
-            await lab.expire()
-    except BrokerError as error:
-        assert "not a chosen one" in str(error)  # all that a queue can give is the next job
-        return
+    for number in range(1, 5):
+        try:
+            lease = await broker.claim_job(lab.lease_seconds, job_id)
+        except BrokerError:
+            return  # a queue that gives the next job alone
+        assert lease.deliveries == number
+        await lab.expire()
     assert await broker.claim_job(lab.lease_seconds) is None
     assert (await broker.status(job_id)).state is JobState.FAILED
     assert await broker.revive(job_id)
