@@ -168,7 +168,7 @@ class Procedures:
             return node, wire.STALE
         times = faults.jukebox.get(procedure, 0)
         if times and self._once("jukebox", procedure, node, times):
-            return node, wire.JUKEBOX
+            return node, faults.jukebox_status
         if faults.jukebox_every and procedure == "READ":
             self._given["reads", "", node.fileid] += 1
             if not self._given["reads", "", node.fileid] % faults.jukebox_every:
