@@ -114,7 +114,8 @@ class DamagedRows:
 
 class ManagedJobs:
     """The jobs that this process manages, each with its lease: what a manager writes after another one took the job
-    over must not count, even while it does not know of that yet."""
+    over must not count, even while it does not know of that yet.
+    """
 
     def __init__(self) -> None:
         self._tokens: dict[str, str] = {}
