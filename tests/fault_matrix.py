@@ -27,6 +27,7 @@ SETTINGS = NfsSettings(
     reply_seconds=0.2,
     connect_seconds=2.0,
     jukebox_seconds=0.01,
+    fault_limit_seconds=5.0,
     stale_limit_seconds=5.0,
     mount_seconds=5.0,
 )
@@ -47,7 +48,7 @@ OPENING = ("MNT", "EXPORT", "FSINFO")
 """Called while a session is opened."""
 STATUSES = (*nfs3.STATUS_NAMES, 4242)
 """Every ``nfsstat3`` (RFC 1813 section 2.6) that is an error, and one that is none of them."""
-PASSING = frozenset({nfs3.STALE, nfs3.BADHANDLE, nfs3.JUKEBOX})
+PASSING = frozenset({nfs3.STALE, nfs3.BADHANDLE, nfs3.JUKEBOX, nfs3.SERVERFAULT})
 """After these the call is made again, on any procedure with a status."""
 
 

@@ -46,6 +46,8 @@ class NfsSettings:
     """First wait after NFS3ERR_JUKEBOX (the server asks to try later); doubles up to 30 s."""
     jukebox_limit_seconds: float = 600.0
     """How long one file may answer NFS3ERR_JUKEBOX before it counts as failed."""
+    fault_limit_seconds: float = 30.0
+    """The same for NFS3ERR_SERVERFAULT, which a server sends while something is wrong with it."""
     stale_limit_seconds: float = 30.0
     """How long handles may be stale, fresh ones too, before what they stand for counts as failed."""
     directory_entries: int = 50_000_000

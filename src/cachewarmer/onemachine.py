@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
@@ -13,14 +14,14 @@ from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings
-from cachewarmer.errors import UsageError
+from cachewarmer.errors import InvalidTransition, UsageError
 from cachewarmer.manager import Manager
 from cachewarmer.model import JobState, JobStatus, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets import open_session
-from cachewarmer.targets.breaker import Outage
+from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
 from cachewarmer.worker import Worker
@@ -36,6 +37,40 @@ class ScanReport:
     largest: list[tuple[int, str]]
     """(bytes, path), largest first."""
     seconds: float
+
+
+NOTICED_SECONDS = 15.0
+"""How long it may take until a silent address is noticed: from there on those who wait for it count their patience."""
+
+
+class Stall:
+    """Notices a job of which nothing has moved for as long as the patience lasts, because addresses fail at it.
+
+    They may answer probes all the while: a cache whose origin is away answers for itself, and gives no byte.
+    """
+
+    def __init__(self, patience_seconds: float, now: float) -> None:
+        self.patience_seconds = patience_seconds
+        self.over = asyncio.Event()
+        """Set when the job has stalled."""
+        self.reason = ""
+        self._moved_at = now
+        self._seen: object = None
+        self._failures = 0
+
+    def look(self, status: JobStatus, failures: Sequence[Failures], now: float) -> None:
+        """Takes the job as it is now, with what is read of items that have no receipt yet."""
+        read = [(tally.bytes, tally.files, tally.failed_files) for tally in status.tallies]
+        seen = (status.state, status.settled_items, status.scan, read)
+        count = sum(one.times for one in failures)
+        if seen != self._seen or status.state is JobState.PAUSED:
+            self._seen, self._moved_at, self._failures = seen, now, count
+        still = now - self._moved_at
+        late = self.patience_seconds + min(self.patience_seconds, NOTICED_SECONDS)
+        if self.patience_seconds and still >= late and count > self._failures:
+            last = next(one.last for one in reversed(failures) if one.last)
+            self.reason = f"nothing could be read or listed for {still:.0f} s: {last}"
+            self.over.set()
 
 
 async def warm(
@@ -97,12 +132,16 @@ async def warm(
             )
             tasks = [asyncio.create_task(manager.manage(lease, ended)), asyncio.create_task(readers.run(ended))]
 
+            stall = Stall(settings.lease.patience_seconds, time.monotonic())
+
             def show(status: JobStatus) -> None:
                 on_outages(readers.outages())
-                on_status(replace(status, tallies=(*status.tallies, *readers.in_hand())))
+                shown = replace(status, tallies=(*status.tallies, *readers.in_hand()))
+                stall.look(shown, readers.failures(), time.monotonic())
+                on_status(shown)
 
             try:
-                status = await _watch(broker, job_id, show, stop, tasks)
+                status = await _watch(broker, job_id, show, stop, tasks, stall)
             finally:
                 ended.set()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,9 +172,11 @@ async def _watch(
     on_status: Callable[[JobStatus], None],
     stop: asyncio.Event,
     tasks: Sequence[asyncio.Task[None]],
+    stall: Stall,
 ) -> JobStatus:
-    """Waits for the job's end; a part that fails ends the wait with its error."""
+    """Waits for the job's end; a part that fails ends the wait with its error, and a job that stalls fails."""
     waiting = asyncio.create_task(wait_until_warm(broker, job_id, on_status, stop, STATUS_SECONDS))
+    stalled = asyncio.create_task(_fail_when_stalled(broker, job_id, stall))
     manager, *others = tasks
     try:
         await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +190,14 @@ async def _watch(
                 return status
         return await waiting
     finally:
-        await eventloop.end_tasks(waiting)
+        await eventloop.end_tasks(waiting, stalled)
+
+
+async def _fail_when_stalled(broker: Broker, job_id: str, stall: Stall) -> None:
+    await stall.over.wait()
+    seconds = stall.patience_seconds
+    with contextlib.suppress(InvalidTransition):
+        await persist(lambda: broker.set_state(job_id, JobState.FAILED, stall.reason), seconds, outage_log(broker))
 
 
 async def _begin(

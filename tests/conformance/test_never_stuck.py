@@ -182,6 +182,23 @@ async def test_a_job_that_ends_each_manager_fails(lab):
     assert "2 managers" in status.reason
 
 
+async def test_a_job_that_is_asked_for_by_its_id_is_given_however_many_managers_ended(lab):
+    """Somebody who resumes a job again and again knows that it was killed; and one that failed so begins to count anew."""
+    broker = await lab.broker(max_deliveries=2)
+    job_id = await broker.submit(a_job())
+    for number in range(1, 5):
+        try:
+            lease = await broker.claim_job(lab.lease_seconds, job_id)
+        except BrokerError:
+            return  # a queue that gives the next job alone
+        assert lease.deliveries == number
+        await lab.expire()
+    assert await broker.claim_job(lab.lease_seconds) is None
+    assert (await broker.status(job_id)).state is JobState.FAILED
+    assert await broker.revive(job_id)
+    assert (await broker.claim_job(lab.lease_seconds)).deliveries == 1
+
+
 async def test_a_job_that_is_handed_back_or_scanned_has_no_limit(lab):
     """A manager that is restarted every day did the job no harm, nor did one that waited for its workers."""
     broker = await lab.broker(max_deliveries=2)

@@ -33,6 +33,9 @@ RECOVERED = {
     "listings too small": Faults(too_small=100_000),
     "JUKEBOX on READ": Faults(jukebox={"READ": 2}),
     "JUKEBOX on everything": Faults(jukebox=dict.fromkeys(("READ", "READDIRPLUS", "LOOKUP", "GETATTR", "FSINFO"), 1)),
+    "a fault of the server on everything": Faults(
+        jukebox=dict.fromkeys(("READ", "READDIRPLUS", "LOOKUP", "GETATTR", "FSINFO"), 2), jukebox_status=10006
+    ),
     "stale files": Faults(stale={"READ": 1}),
     "stale twice": Faults(stale={"READ": 2}),
     "stale directories": Faults(stale={"READDIRPLUS": 1}),
@@ -151,6 +154,16 @@ async def test_jukebox_that_does_not_end_fails_the_file_alone(tmp_path):
     report = status.report(0)
     assert (report["files"], report["failed_files"]) == (1, 1)
     assert "NFS3ERR_JUKEBOX" in report["errors"][0]["error"]
+
+
+async def test_a_fault_of_the_server_that_does_not_end_fails_the_file_alone(tmp_path):
+    """NFS3ERR_SERVERFAULT for one file: it is asked for again until the limit, and named."""
+    settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, fault_limit_seconds=0.3))
+    async with ScriptedServer({b"good": 100, b"odd": 100}, Faults(failing={b"odd": 10006})) as server:
+        status = await warmed(server.url(), tmp_path, settings)
+    report = status.report(0)
+    assert (report["files"], report["failed_files"]) == (1, 1)
+    assert "NFS3ERR_SERVERFAULT" in report["errors"][0]["error"]
 
 
 async def test_jukebox_now_and_then_is_waited_for_each_time(tmp_path):

@@ -160,7 +160,8 @@ class Broker(ABC):
 
         A message that can't be understood goes to poison with its reason, at once, and the next one is tried. A job
         already in a final state is settled and passed over. A job whose scan outlived more than ``max_deliveries``
-        managers, none of which handed it back, fails instead of being returned.
+        managers, none of which handed it back, fails instead of being returned, unless it is asked for by its id: whoever
+        does that knows what to expect.
         """
 
     @abstractmethod

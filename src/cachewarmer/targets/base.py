@@ -118,7 +118,7 @@ class SessionSnapshot:
     retries: int = 0
     """Calls sent again because their connection was lost."""
     jukebox_waits: int = 0
-    """NFS3ERR_JUKEBOX answers that were waited for."""
+    """Answers such as NFS3ERR_JUKEBOX after which the server was waited for."""
     reconnects: int = 0
     """Connections that took the place of a lost one."""
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)

@@ -19,6 +19,8 @@ FIRST_PROBE_SECONDS = 0.25
 """From the failure to the first probe; doubles with each probe that fails,"""
 MAX_PROBE_SECONDS = 5.0
 """up to this."""
+RELAPSE_SECONDS = 5.0
+"""An address that fails again so soon after a probe was answered relapses: its probes go on where they were."""
 
 
 class BreakerState(StrEnum):
@@ -38,13 +40,24 @@ class Outage(NamedTuple):
     """Why, in one line."""
 
 
+class Failures(NamedTuple):
+    """What has failed with an address so far, in one process."""
+
+    times: int
+    last: str
+    """In one line; empty: nothing has."""
+
+
 class Breaker:
     """The breaker of one address. All times are seconds of one clock."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.state = BreakerState.CLOSED
+        self.relapsed = False
+        """Whether the last outage began so soon after the one before that both are one to whoever reads of them."""
         self._since = 0.0
+        self._closed_at = float("-inf")
         self._problem = ""
         self._wait = 0.0
         self._probe_at = 0.0
@@ -71,9 +84,14 @@ class Breaker:
             return False
         self.state = BreakerState.OPEN
         self._since, self._problem = now, problem
-        self._wait = FIRST_PROBE_SECONDS
+        self.relapsed = not self.is_steady(now)
+        self._wait = min(MAX_PROBE_SECONDS, 2 * self._wait) if self.relapsed else FIRST_PROBE_SECONDS
         self._probe_at = now + self._wait
         return True
+
+    def is_steady(self, now: float) -> bool:
+        """Whether the address has answered for some time, or always has."""
+        return now - self._closed_at >= RELAPSE_SECONDS
 
     def probe_in(self, now: float) -> float:
         """Seconds until the next probe is due."""
@@ -90,4 +108,5 @@ class Breaker:
         if not self.is_open:
             return 0.0
         self.state = BreakerState.CLOSED
+        self._closed_at = now
         return now - self._since

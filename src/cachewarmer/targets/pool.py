@@ -32,7 +32,7 @@ from cachewarmer.config import Settings
 from cachewarmer.errors import CacheWarmerError, NotAllowed, OwnResourceError, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.targets.base import Mount, Session
-from cachewarmer.targets.breaker import Outage
+from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.policy import Check, Opener
 from cachewarmer.targets.reach import Addresses, Line, Place
 
@@ -95,6 +95,7 @@ class SessionPool:
             announce=announce,
             clock=clock,
         )
+        self._last_failure = ""
         self._returned = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._scope = PoolScope(self)
@@ -113,9 +114,14 @@ class SessionPool:
 
     # -- what is up (see ``reach``) --------------------------------------------------------------------------------
 
-    def failed(self, place: Mount | Session, error: TransportError) -> None:
+    def failed(self, place: Mount | Session, error: TransportError, doing: str = "") -> None:
         """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
         self._addresses.failed(self._addresses.find(place), error)
+        self._last_failure = f"{doing}: {error}" if doing else str(error)
+
+    def failures(self) -> Failures:
+        """How often what was asked of an address failed with it, and how it did the last time."""
+        return Failures(self._addresses.failures, self._last_failure)
 
     def usable(self, place: Mount | Session) -> bool:
         """Whether an address may be used now."""
@@ -363,6 +369,7 @@ class SessionPool:
         """Notices addresses that have fallen silent, and closes sessions that are not used any more."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            self._addresses.settle()
             await self._close_unused(self.settings.nfs.idle_seconds)
             await asyncio.gather(*(self._look_at(line) for line in self._addresses.lines))
 

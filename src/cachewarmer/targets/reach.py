@@ -86,6 +86,8 @@ class Addresses:
         self._forget = forget
         self._announce = announce
         self._clock = clock
+        self.failures = 0
+        """How often an address could not be reached or did not answer, probes aside."""
         self._lines: dict[Endpoint, Line] = {}
         self._line_of: WeakKeyDictionary[Session, Line] = WeakKeyDictionary()
 
@@ -135,6 +137,7 @@ class Addresses:
     def failed(self, line: Line, error: TransportError) -> None:
         """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
         problem = without_address(error)
+        self.failures += 1
         if line.breaker.failed(self._clock(), problem):
             line.up.clear()
             if not isinstance(
@@ -164,7 +167,15 @@ class Addresses:
             else:
                 breaker.answered(self._clock())
         line.up.set()
-        line.log.answered()
+        if not breaker.relapsed:
+            line.log.answered()
+
+    def settle(self) -> None:
+        """Tells that addresses answer again which fell back and have answered for some time since."""
+        now = self._clock()
+        for line in self._lines.values():
+            if line.log.lasting and not line.breaker.is_open and line.breaker.is_steady(now):
+                line.log.answered()
 
     async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
         """The first of several addresses that is up; waits while all of them are down.

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cachewarmer.config import MIB
-from cachewarmer.errors import CacheWarmerError, FileVanished, ReplyTimeout, TransportError
+from cachewarmer.errors import CacheWarmerError, FileVanished, OwnResourceError, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter, in_name_range
 from cachewarmer.model import FileEntry, Receipt, WorkItem
 from cachewarmer.paths import join_bytes, to_bytes, to_text
 from cachewarmer.targets.base import FileKind, Mount, Session
 from cachewarmer.targets.pool import SessionPool
-from cachewarmer.warming.run import ItemRun
+from cachewarmer.warming.run import ItemRun, full_path
 
 FIRST_GENERATION_RANGE_BYTES = 100 * MIB
 """From this size on, a first-generation manager sends a file's ranges, and its workers leave the file out of its directory."""
@@ -114,7 +114,8 @@ class _Task:
             error = failure
         except CacheWarmerError as failure:
             return Reading(error=failure)
-        self._pool.failed(mount, error)
+        path = "" if run.unreached_path is None else to_text(run.unreached_path)
+        self._pool.failed(mount, error, f"reading {full_path(self._item, path)}" if path else "")
         return self._blame(error, answered=answered, moved=run.progress != before)
 
     async def _pass(self, session: Session) -> None:
@@ -135,7 +136,7 @@ class _Task:
         if moved:
             self._barren, self._moved_at = 0, now
             return None
-        if answered and not isinstance(error, ReplyTimeout):
+        if answered and not isinstance(error, ReplyTimeout | OwnResourceError):
             self._barren += 1
         patience = self._pool.settings.lease.patience_seconds
         stuck = answered and patience and now - self._moved_at >= patience

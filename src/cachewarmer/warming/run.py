@@ -54,6 +54,8 @@ class ItemRun:
         self.aborting = asyncio.Event()
         self.unreached: TransportError | None = None
         """What the address failed with in the last pass."""
+        self.unreached_path: bytes | None = None
+        """The last path that it failed for."""
         self._requests: list[ReadRequest] = []
         self._missing: list[Piece] | None = None
         self._calls = 0
@@ -155,7 +157,7 @@ class ItemRun:
         if not self.outstanding:
             self._idle.set()
         if isinstance(request.error, TransportError):
-            self.unreached = request.error
+            self.unreached, self.unreached_path = request.error, request.path
             if self._missing is not None:
                 self._missing.append(piece)
             return

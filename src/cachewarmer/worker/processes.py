@@ -22,7 +22,7 @@ from cachewarmer.errors import BrokerError, CacheWarmerError, OwnResourceError
 from cachewarmer.model import Tally
 from cachewarmer.outage import OutageLog
 from cachewarmer.targets import open_session
-from cachewarmer.targets.breaker import Outage
+from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.share import Shares, shares, with_share
 from cachewarmer.worker.worker import Worker
@@ -52,6 +52,9 @@ class Readers(Protocol):
     def outages(self) -> Sequence[Outage]:
         """The addresses that do not answer."""
 
+    def failures(self) -> Sequence[Failures]:
+        """What has failed with an address so far, for each process."""
+
 
 class ReaderHere:
     """One worker in this process: it shares the window with the scan by sharing the pool."""
@@ -72,12 +75,16 @@ class ReaderHere:
     def outages(self) -> Sequence[Outage]:
         return self._pool.outages()
 
+    def failures(self) -> Sequence[Failures]:
+        return (self._pool.failures(),)
+
 
 class Word(NamedTuple):
     """What a reader process says of itself, several times a second."""
 
     in_hand: Tally
     outages: tuple[Outage, ...]
+    failures: Failures
 
 
 @dataclass(eq=False)
@@ -218,6 +225,9 @@ class ReaderProcesses:
             first.setdefault(outage.address, outage)
         return tuple(first.values())
 
+    def failures(self) -> Sequence[Failures]:
+        return [self._pool.failures(), *(reader.word.failures for reader in self._readers if reader.word is not None)]
+
     async def _end(self) -> None:
         readers, self._readers = self._readers, []
         for reader in readers:
@@ -291,4 +301,4 @@ async def _tell(worker: Worker, pool: SessionPool, channel: Connection) -> None:
     with contextlib.suppress(OSError):
         while True:
             await asyncio.sleep(STATUS_SECONDS)
-            channel.send(Word(worker.in_hand(), pool.outages()))
+            channel.send(Word(worker.in_hand(), pool.outages(), pool.failures()))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewarmer.targets.breaker import FIRST_PROBE_SECONDS, MAX_PROBE_SECONDS, Breaker, Outage
+from cachewarmer.targets.breaker import FIRST_PROBE_SECONDS, MAX_PROBE_SECONDS, RELAPSE_SECONDS, Breaker, Outage
 
 
 def test_a_failure_opens_it_and_an_answer_closes_it_at_once():
@@ -53,3 +53,19 @@ def test_a_new_outage_is_probed_as_quickly_as_the_first():
     breaker.answered(20.0)
     breaker.failed(30.0, "refused")
     assert breaker.probe_in(30.0) == FIRST_PROBE_SECONDS
+
+
+def test_a_relapse_is_probed_ever_more_slowly():
+    """It answers probes and fails at once at what it is asked for: that is no reason to ask four times a second."""
+    breaker, now, waits = Breaker("cache1"), 0.0, []
+    for _ in range(8):
+        breaker.failed(now, "out of memory")
+        waits.append(breaker.probe_in(now))
+        now += waits[-1]
+        breaker.answered(now)
+    assert waits[:3] == [FIRST_PROBE_SECONDS, 2 * FIRST_PROBE_SECONDS, 4 * FIRST_PROBE_SECONDS]
+    assert waits[-1] == MAX_PROBE_SECONDS
+    assert breaker.relapsed
+    assert not breaker.is_steady(now)
+    breaker.failed(now + RELAPSE_SECONDS, "refused")
+    assert not breaker.relapsed

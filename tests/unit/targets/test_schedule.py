@@ -13,7 +13,13 @@ from cachewarmer.rpc.receiving import ReadReply
 from cachewarmer.targets.base import ReadRequest, Window
 from cachewarmer.targets.nfs3.schedule import MOST_JUKEBOX_SECONDS, ReadSchedule
 
-SETTINGS = NfsSettings(max_read_bytes=100, jukebox_seconds=1.0, jukebox_limit_seconds=60.0, stale_limit_seconds=10.0)
+SETTINGS = NfsSettings(
+    max_read_bytes=100,
+    jukebox_seconds=1.0,
+    jukebox_limit_seconds=60.0,
+    fault_limit_seconds=20.0,
+    stale_limit_seconds=10.0,
+)
 
 
 def schedule(calls=4, most_bytes=10_000):
@@ -79,23 +85,24 @@ def test_every_byte_is_asked_for_once_whatever_order_the_answers_come_in(sizes, 
     assert (reads.window.in_flight, reads.window.bytes_in_flight, reads.unfinished) == (0, 0, 0)
 
 
-def test_a_server_that_asks_to_wait_is_asked_again_ever_later_and_not_for_ever():
-    """NFS3ERR_JUKEBOX: 1, 2, 4 … 30 s, until the limit."""
+@pytest.mark.parametrize(("status", "limit"), [(nfs3.JUKEBOX, 60.0), (nfs3.SERVERFAULT, 20.0)])
+def test_a_server_that_asks_to_wait_or_is_at_fault_is_asked_again_ever_later_and_not_for_ever(status, limit):
+    """1, 2, 4 … 30 s, until the limit of its own that the status has."""
     reads = schedule()
     reads.add(request(50))
     now, waits = 0.0, []
     while not reads.done:
         (sent,) = reads.take(now)
-        reads.answered([ReadReply(sent, nfs3.JUKEBOX, 0, eof=False)], now)
+        reads.answered([ReadReply(sent, status, 0, eof=False)], now)
         if reads.waits:
             reading, seconds = reads.waits.pop()
             assert reads.take(now) == []
             waits.append(seconds)
             now += seconds
             assert reads.take_back(reading)
-    assert waits[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert waits[:5] == [1.0, 2.0, 4.0, 8.0, 16.0][: len(waits)]
     assert max(waits) <= MOST_JUKEBOX_SECONDS
-    assert 60.0 <= now < 120.0
+    assert limit <= now < 2 * limit
     assert isinstance(reads.done[0].error, NfsStatusError)
     assert reads.jukebox_waits == len(waits)
 

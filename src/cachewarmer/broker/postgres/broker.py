@@ -138,7 +138,8 @@ class PostgresBroker(Broker):
         async with self._database.transaction() as sql:
             for row, status in await self._readable(sql, await sql.all("free_jobs", job_id=job_id)):
                 deliveries = row["deliveries"]
-                if deliveries >= self.settings.max_deliveries and not (status.scan.finished or status.state.final):
+                over = deliveries >= self.settings.max_deliveries and not job_id
+                if over and not (status.scan.finished or status.state.final):
                     await _set_state(sql, row, JobState.FAILED, record.managers_lost(deliveries))
                     await _settle_job(sql, row["job_id"], "")
                     continue

@@ -137,7 +137,7 @@ RETURNING state;
 
 -- name: back_on_queue
 -- A job that failed goes on.
-UPDATE SCHEMA.jobs SET off_queue = false, token = NULL, lease_until = 0 WHERE job_id = %(job_id)s;
+UPDATE SCHEMA.jobs SET off_queue = false, token = NULL, lease_until = 0, deliveries = 0 WHERE job_id = %(job_id)s;
 
 -- name: forget_items
 -- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker

@@ -128,7 +128,7 @@ WHERE job_id = :job_id AND (token = :token OR :token = '');
 
 -- name: back_on_queue
 -- A job that failed goes on.
-UPDATE jobs SET off_queue = 0, token = NULL, owner = NULL, lease_until = 0 WHERE job_id = :job_id;
+UPDATE jobs SET off_queue = 0, token = NULL, owner = NULL, lease_until = 0, deliveries = 0 WHERE job_id = :job_id;
 
 -- name: forget_items
 -- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker

@@ -76,7 +76,8 @@ class Store(Database):
     def claim_job(self, lease_seconds: float, job_id: str, now: float) -> JobLease | None:
         with self.transaction():
             for row, status in self._readable(self.run("free_jobs", now=now, job_id=job_id).fetchall()):
-                if row["deliveries"] >= self._max_deliveries and not (status.scan.finished or status.state.final):
+                over = row["deliveries"] >= self._max_deliveries and not job_id
+                if over and not (status.scan.finished or status.state.final):
                     self._set_state(row, JobState.FAILED, record.managers_lost(row["deliveries"]), now)
                     self._settle_job(row["job_id"], "", now)
                     continue

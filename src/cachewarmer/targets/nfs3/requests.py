@@ -41,7 +41,7 @@ class Reading:
         self.listed = False
         """Stands in the deque of open readings."""
         self.waiting = False
-        """Set aside: for the server's sake (JUKEBOX), or until its path is resolved."""
+        """Set aside: for the server's sake (JUKEBOX, SERVERFAULT), or until its path is resolved."""
         self.began = 0.0
         self.lost = 0
         self.stale_since = 0.0

@@ -48,6 +48,13 @@ class Wait(NamedTuple):
     seconds: float
 
 
+def waits_for(status: int, settings: NfsSettings) -> float:
+    """For how many seconds a call that is answered so is made again (RFC 1813 section 2.6); 0: not for that reason."""
+    if status == nfs3.JUKEBOX:
+        return settings.jukebox_limit_seconds
+    return settings.fault_limit_seconds if status == nfs3.SERVERFAULT else 0.0
+
+
 class ReadSchedule:
     """The READ requests of one address. ``above`` stands before their paths in errors."""
 
@@ -218,18 +225,19 @@ class ReadSchedule:
         """Something other than NFS3_OK."""
         if reading.error is not None:
             return
-        if status in (nfs3.JUKEBOX, nfs3.STALE, nfs3.BADHANDLE):
+        limit = waits_for(status, self._settings)
+        if limit or status in (nfs3.STALE, nfs3.BADHANDLE):
             reading.redo.append((offset, length))
             if reading.waiting:
                 return
-            if self._jukebox(reading, now) if status == nfs3.JUKEBOX else self._stale(reading, now):
+            if self._wait(reading, limit, now) if limit else self._stale(reading, now):
                 return
         reading.error = nfs3.status_error(status, nfs3.READ, self._above + reading.request.path, self._address)
 
-    def _jukebox(self, reading: Reading, now: float) -> bool:
-        """Whether the server is waited for (NFS3ERR_JUKEBOX, RFC 1813 section 2.6)."""
+    def _wait(self, reading: Reading, limit: float, now: float) -> bool:
+        """Whether the server is waited for, which asks for it or has a fault that may pass."""
         reading.jukebox_since = reading.jukebox_since or now
-        if now - reading.jukebox_since >= self._settings.jukebox_limit_seconds:
+        if now - reading.jukebox_since >= limit:
             return False
         wait = min(MOST_JUKEBOX_SECONDS, 2 * reading.jukebox_wait or self._settings.jukebox_seconds)
         reading.jukebox_wait = wait

@@ -41,7 +41,7 @@ from cachewarmer.targets.nfs3.directories import Directories
 from cachewarmer.targets.nfs3.entries import made_entry
 from cachewarmer.targets.nfs3.listing import Lister
 from cachewarmer.targets.nfs3.mount import MountClient, Mounted
-from cachewarmer.targets.nfs3.schedule import MOST_JUKEBOX_SECONDS
+from cachewarmer.targets.nfs3.schedule import MOST_JUKEBOX_SECONDS, waits_for
 
 T = TypeVar("T")
 
@@ -216,7 +216,7 @@ class Nfs3Session(Session):
         path: bytes,
         reply_bytes: int = SMALL_REPLY,
     ) -> T:
-        """One call, tried again while the server asks to wait (NFS3ERR_JUKEBOX).
+        """One call, tried again while the server asks to wait, or has a fault that may pass.
 
         Raises:
             NfsStatusError, RpcRefused, TransportError, RemoteProtocolError
@@ -231,7 +231,7 @@ class Nfs3Session(Session):
                 except RemoteProtocolError as error:
                     error.fill(doing=nfs3.PROCEDURES[procedure], subject=self._whole(path), address=self.address)
                     raise
-            if status != nfs3.JUKEBOX or waited >= self._settings.jukebox_limit_seconds:
+            if waited >= waits_for(status, self._settings):
                 raise nfs3.status_error(status, procedure, self._whole(path), self.address)
             await asyncio.sleep(wait)
             waited += wait
