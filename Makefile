@@ -1,5 +1,6 @@
-# make warm TARGET=…   sets everything up in .venv, then warms      make test    sets up what the tests need, runs them all
-# make check           lint, types, layers                          make bench   against peers
+# make warm TARGET=…   set up .venv, then warm      make test       set up what the tests need, then run them all
+# make check           lint, types, layers          make coverage   measure it; fail below a room's floor
+# make bench           compare with peers           make soak       fuzz for SOAK_SECONDS, warm under faults for SOAK_HOURS
 # make bundle          dist/cachewarmer: one file with every command, and wheel and sdist
 
 SHELL := /bin/bash
@@ -7,10 +8,18 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 TARGET ?=
 JOBS ?= 2
+export SOAK_SECONDS ?= 600
+export SOAK_HOURS ?= 1
 
-.PHONY: warm test check bench bundle clean
+# What is measured for coverage: bounded, without a kernel, a fleet or a deployment.
+COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tests/integration/test_manager_worker.py \
+  tests/integration/test_manager_worker_faults.py tests/integration/test_scripted_faults.py \
+  tests/integration/test_scripted_server.py tests/integration/test_scripted_mount.py tests/integration/test_ganesha.py
 
-warm: $(VENV)/.run
+.PHONY: warm setup test check coverage soak bench settings bundle clean
+
+# make itself exits with 2 whenever the program fails, and prints its exit code; scripts/warm passes the code on.
+warm: setup
 ifeq ($(strip $(TARGET)),)
 	@bash scripts/packages.sh nfs || true
 	@$(PYTHON) -m scripts.demo
@@ -18,9 +27,11 @@ else
 	@$(VENV)/bin/cachewarmer warm '$(subst ','\'',$(TARGET))' $(OPTIONS)
 endif
 
-# What is missing is said; its tests are skipped with their reason, but in CI they fail.
+setup: $(VENV)/.run
+
+# What is missing is named; its tests are skipped with their reason, but in CI they fail.
 test: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node fuse kernel deploy bundle cloud || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
+	@bash scripts/packages.sh nfs node postgres fuse kernel deploy bundle cloud slurm deb || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
 	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile $(PYTEST)
 
 check: $(VENV)/.dev
@@ -28,6 +39,20 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(PYTHON) -m scripts.complexity src scripts
+
+coverage: $(VENV)/.dev
+	@bash scripts/packages.sh nfs node || true
+	$(VENV)/bin/coverage erase
+	$(VENV)/bin/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile --quiet $(COVERED)
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage json --quiet -o .coverage.json
+	$(PYTHON) -m scripts.coverage_floors .coverage.json
+
+# Other options for pytest, such as -k messages, go into PYTEST.
+soak: $(VENV)/.dev
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[soak]'
+	$(PYTHON) -m pytest -o addopts='--import-mode=importlib -ra --strict-markers' -s -m soak tests/soak $(PYTEST)
 
 bench: $(VENV)/.dev
 	@bash scripts/packages.sh nfs node
@@ -38,6 +63,9 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.traffic
 	$(PYTHON) -m benchmarks.killing 10
 
+settings: $(VENV)/.dev
+	$(PYTHON) scripts/settings_reference.py
+
 bundle:
 	@bash scripts/packages.sh bundle
 	@sh deploy/bundle/build
@@ -47,8 +75,8 @@ $(VENV)/.run: pyproject.toml constraints.txt scripts/venv.sh
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt scripts/venv.sh
-	@bash scripts/venv.sh $(VENV) azure,fast,dev
+	@bash scripts/venv.sh $(VENV) azure,postgres,fast,dev
 	@touch $@ $(VENV)/.run
 
 clean:
-	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .cache .coverage* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

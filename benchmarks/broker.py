@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from cachewarmer.broker.azure.broker import AzureBroker
 from cachewarmer.broker.sqlite.broker import SqliteBroker
-from cachewarmer.model import FileEntry, JobState, Receipt, WarmJob, WorkItem, item_id, new_job_id
+from cachewarmer.model import Access, FileEntry, JobState, Receipt, WarmJob, WorkItem, new_job_id
 from tests.servers.azurite import azurite
 
 ACCOUNT = "warmtest"
@@ -32,14 +32,14 @@ BATCH = 32
 def items_of(job_id, count):
     files = tuple(FileEntry(f"frame.{number:05}.exr", 13_000, os.urandom(32)) for number in range(100))
     return [
-        WorkItem(mount_addresses=("a",), path=f"/d{n}", job_id=job_id, item_id=item_id(job_id, n), files=files)
+        WorkItem(access=Access(addresses=("a",)), path=f"/d{n}", job_id=job_id, files=files).with_content_id()
         for n in range(count)
     ]
 
 
 async def rates_of(broker, count):
     """(published, claimed, completed) a second: one process, batches of 32, items of 100 files."""
-    job_id = await broker.submit(WarmJob(mount_addresses=("a",), warm_path="/x"))
+    job_id = await broker.submit(WarmJob(access=Access(addresses=("a",)), warm_path="/x"))
     await broker.set_state(job_id, JobState.SCANNING)
     items = items_of(job_id, count)
     began = time.perf_counter()
@@ -50,7 +50,7 @@ async def rates_of(broker, count):
     done = 0
     while done < count:
         began = time.perf_counter()
-        leases = await broker.claim("w", BATCH, 60)
+        leases = await broker.claim(BATCH, 60)
         claimed += time.perf_counter() - began
         results = [(lease, Receipt(item_id=lease.item.item_id, files=100, bytes=1_300_000)) for lease in leases]
         began = time.perf_counter()

@@ -65,13 +65,47 @@ if [ "$role" != programs ]; then
   [ -n "${QUEUE_PREFIX-}" ] || fail "QUEUE_PREFIX is not set"
 fi
 
-# The environment of a first CacheWarmer may name the folder; what lies beside this script is what counts.
+# Before anything is replaced: what can't work is to fail here.
+instances=${CACHEWARMER_WORKERS_PER_HOST:-1}
+case $instances in
+'' | *[!0-9]* | 0) fail "CACHEWARMER_WORKERS_PER_HOST must be a number from 1" ;;
+esac
+workers=${VMSS_WORKER_COUNT-}
+case $workers in
+*[!0-9]*) fail "VMSS_WORKER_COUNT must be a number; 0: no scale set" ;;
+esac
+# With settings the program decides; without, it starts 12 workers unless told, as the first CacheWarmer did.
+if [ "$role" = manager ] && [ -z "${CACHEWARMER_SETTINGS-}${CACHEWARMER_CONFIG-}" ] && [ "${workers:-12}" -gt 0 ]; then
+  for name in BOOTSTRAP_MOUNT_ADDRESS BOOTSTRAP_EXPORT_PATH BOOTSTRAP_SCRIPT; do
+    eval "value=\${$name-}"
+    [ -n "$value" ] || fail "$name is not set, which the ${workers:-12} workers of VMSS_WORKER_COUNT (default: 12) install themselves from; 0: no scale set"
+  done
+  [ -n "${VMSS_SSHPUBLICKEY-}${VMSS_PASSWORD-}" ] ||
+    fail "neither VMSS_SSHPUBLICKEY nor VMSS_PASSWORD is set, which the ${workers:-12} workers of VMSS_WORKER_COUNT (default: 12) need; 0: no scale set"
+fi
+
+# The environment of a first CacheWarmer may name the folder; what lies beside this script is what counts. The checksums
+# say that a copy is whole. That it is the right one, only a sum that came another way can say.
+if [ -n "${BOOTSTRAP_SHA256-}" ]; then
+  [ "$(sha256sum "$here/SHA256SUMS" | cut -d ' ' -f 1)" = "$BOOTSTRAP_SHA256" ] ||
+    fail "$here/SHA256SUMS is not the file that this installation was told to expect (BOOTSTRAP_SHA256): somebody changed the folder, or prepared it again; tell the new sum, if the change is meant"
+fi
 (cd "$here" && sha256sum --check --quiet --strict SHA256SUMS) || fail "$here: a file differs from SHA256SUMS; prepare the folder again"
 
 # One at a time: a manager and a worker may come onto the same host at the same moment.
 mkdir -p "$bin"
 exec 9<"$bin"
 flock 9
+
+# The new program must run here before it takes the old one's place.
+trial=$bin/.cachewarmer.trial
+cp -- "$here/cachewarmer" "$trial"
+chmod 755 "$trial"
+if ! version=$("$trial" --version 2>&1); then
+  rm -f -- "$trial"
+  fail "the program of $here does not run on this machine, and nothing was replaced: $(printf '%s' "$version" | tail -n 1)"
+fi
+rm -f -- "$trial"
 
 mkdir -p "$lib" "$etc" "$units"
 chmod 755 "$bin" "$lib" "$etc" "$units"
@@ -89,6 +123,7 @@ if [ -z "$root" ] && ! id cachewarmer >/dev/null 2>&1; then
   useradd --system --user-group --home-dir /var/lib/cachewarmer --no-create-home --shell /usr/sbin/nologin cachewarmer
 fi
 put 755 "$here/backoff" "$lib/backoff"
+put 755 "$here/first_generation.sh" "$lib/first_generation"
 
 fresh=$etc/$role.fresh
 if [ -n "${CACHEWARMER_SETTINGS-}" ]; then
@@ -104,12 +139,16 @@ fi
   echo "# Written by bootstrap.cachewarmer-$role.sh; run it again to change it."
   lines STORAGE_ACCOUNT STORAGE_ACCOUNT_RESOURCE_GROUP QUEUE_PREFIX
   if [ "$role" = manager ]; then
-    : "${VMSS_WORKER_COUNT:=0}"
-    lines BOOTSTRAP_MOUNT_ADDRESS BOOTSTRAP_EXPORT_PATH BOOTSTRAP_SCRIPT \
+    # What its workers' folder is to be, which is the one that it was installed from.
+    BOOTSTRAP_SHA256=$(sha256sum "$here/SHA256SUMS" | cut -d ' ' -f 1)
+    lines BOOTSTRAP_MOUNT_ADDRESS BOOTSTRAP_EXPORT_PATH BOOTSTRAP_SCRIPT BOOTSTRAP_SHA256 \
       VMSS_USERNAME VMSS_SSHPUBLICKEY VMSS_SUBNET VMSS_WORKER_COUNT
   fi
+  # Who the service is to the NFS server: root, unless told, as the first CacheWarmer was.
+  : "${CACHEWARMER_NFS_UID:=0}" "${CACHEWARMER_NFS_GID:=0}"
+  if [ "$CACHEWARMER_NFS_UID" = own ]; then CACHEWARMER_NFS_UID='' CACHEWARMER_NFS_GID=''; fi
   for name in AZURE_CLIENT_ID AZURE_SUBSCRIPTION_ID AZURE_STORAGE_ENDPOINT_SUFFIX CACHEWARMER_CONFIG \
-    CACHEWARMER_IMDS_URL no_proxy; do
+    CACHEWARMER_IMDS_URL CACHEWARMER_NFS_UID CACHEWARMER_NFS_GID CACHEWARMER_NFS_GIDS no_proxy; do
     eval "value=\${$name-}"
     [ -z "$value" ] || line "$name" "$value"
   done
@@ -133,10 +172,6 @@ put 644 "$fresh" "$etc/$role.env"
 put 600 "$fresh" "$etc/$role.secret.env"
 rm -f -- "$fresh"
 
-instances=${CACHEWARMER_WORKERS_PER_HOST:-1}
-case $instances in
-'' | *[!0-9]* | 0) fail "CACHEWARMER_WORKERS_PER_HOST must be a number from 1" ;;
-esac
 files=cachewarmer-$role.service
 [ "$role" = manager ] || files="$files cachewarmer-worker@.service"
 for file in $files; do
@@ -164,6 +199,7 @@ if [ -d "$root/etc/logrotate.d" ]; then
   changed=$before
 fi
 
+CACHEWARMER_ROOT=$root sh "$here/first_generation.sh" "$role"
 systemctl_here daemon-reload
 wanted=cachewarmer-$role.service
 if [ "$role" = worker ]; then

@@ -59,7 +59,7 @@ mkdir "$stage/systemd" "$stage/logging"
 cp -- "$systemd"/cachewarmer-*.service "$systemd/kernel-mounts.conf" "$stage/systemd/"
 cp -- "$logging/rsyslog.conf" "$logging/logrotate.conf" "$stage/logging/"
 cp -- "$backoff" "$stage/backoff"
-for name in install.sh remove.sh bootstrap.cachewarmer-manager.sh bootstrap.cachewarmer-worker.sh; do
+for name in install.sh remove.sh first_generation.sh bootstrap.cachewarmer-manager.sh bootstrap.cachewarmer-worker.sh; do
   cp -- "$here/$name" "$stage/$name"
 done
 chmod 755 "$stage/cachewarmer" "$stage/backoff" "$stage"/*.sh "$stage/systemd" "$stage/logging"
@@ -75,4 +75,4 @@ chmod 755 "$to" "$to/systemd" "$to/logging"
   cmp -s "$stage/$file" "$to/$file" || mv -f -- "$stage/$file" "$to/$file"
 done
 cmp -s "$stage/SHA256SUMS" "$to/SHA256SUMS" || mv -f -- "$stage/SHA256SUMS" "$to/SHA256SUMS"
-echo "prepared $to"
+echo "prepared $to; SHA-256 of its SHA256SUMS: $(sha256sum "$to/SHA256SUMS" | cut -d ' ' -f 1)"

@@ -14,6 +14,12 @@ systemctl_here() {
 }
 
 remove_role() {
+  for script in "$lib/first_generation" "$(dirname -- "$0")/first_generation.sh"; do
+    [ -f "$script" ] || continue
+    sh "$script" "$1"
+    break
+  done
+  rm -f -- "$root/var/log/cachewarmer-$1.log"*
   for link in "$units/multi-user.target.wants/cachewarmer-$1"*.service; do
     [ -L "$link" ] || continue
     systemctl_here disable --now --quiet "${link##*/}" || true

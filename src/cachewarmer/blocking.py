@@ -1,4 +1,4 @@
-"""Calls that block, and may never come back, beside the event loop."""
+"""Runs calls that may block for ever beside the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings, frozen, with their units. The only module that reads the environment and TOML."""
+"""Settings, frozen, with their units. Only this module reads TOML, and the environment but for Azure's own variables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import socket
 import sys
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cachewarmer.bounds import problem_of
 from cachewarmer.errors import ConfigError
+from cachewarmer.wire import MAX_ID
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -22,39 +25,63 @@ class NfsSettings:
     """The direct NFSv3 reader."""
 
     window_calls: int = 16
-    """READs (and listing calls) in flight for one address. A cold READ holds a server thread: docs/design.md."""
+    """Maximum number of READ and listing calls in flight for one address. A cold READ holds a thread of the server."""
     window_bytes: int = 64 * MIB
-    """Bytes asked for and not yet received, for one address."""
+    """Maximum number of bytes requested and not yet received, for one address."""
     connections: int = 2
     """TCP connections for one address."""
     port: int = 0
+    """Port of the NFS service for jobs that name none; 0: ask the server's portmapper."""
     mount_port: int = 0
-    """Ports of the NFS and the MOUNT service for jobs that name none; 0: the server's portmapper is asked."""
+    """Port of the MOUNT service for jobs that name none; 0: ask the server's portmapper."""
     max_read_bytes: int = 1 * MIB
-    """The longest READ to ask for; the server's rtmax may be less."""
+    """Maximum length of a READ; the server's rtmax may be smaller."""
     connect_seconds: float = 10.0
+    """How long to wait for a connection."""
     reply_seconds: float = 60.0
-    """No byte and no reply on a connection with calls in flight for this long: it is given up and made again."""
+    """A connection with calls in flight on which nothing has come for this long is closed and made again."""
     reconnect_attempts: int = 5
-    """Failed attempts in a row after which the session gives its requests back with ``TransportError``."""
+    """Failed attempts in a row after which the address counts as unreachable."""
     jukebox_seconds: float = 1.0
-    """First wait after NFS3ERR_JUKEBOX; doubles up to 30 s."""
+    """First wait after NFS3ERR_JUKEBOX (the server asks to try later); doubles up to 30 s."""
     jukebox_limit_seconds: float = 600.0
     """How long one file may answer NFS3ERR_JUKEBOX before it counts as failed."""
+    fault_limit_seconds: float = 30.0
+    """The same for NFS3ERR_SERVERFAULT, which a server sends while something is wrong with it."""
+    stale_limit_seconds: float = 30.0
+    """How long handles may be stale, fresh ones too, before what they stand for counts as failed."""
+    directory_entries: int = 50_000_000
+    """Maximum number of entries of one directory; 0: no maximum."""
+    directory_seconds: float = 14_400.0
+    """How long the listing of one directory may take; 0: as long as it likes."""
+    mount_tries: int = 16
+    """Maximum number of MNT calls to find an export by."""
+    mount_seconds: float = 60.0
+    """How long finding the export may take."""
+    sessions: int = 64
+    """Maximum number of sessions kept open at once, one for each address, export and uid."""
+    idle_seconds: float = 60.0
+    """A session that nothing has used for this long is closed."""
     privileged_port: bool | None = None
-    """Bind a source port below 1024: True, False, or None to do it if we may."""
+    """Whether to use a source port below 1024; unset: where this process is allowed to."""
+    uid: int | None = None
+    """AUTH_SYS user id for jobs that name none; unset: ``CACHEWARMER_NFS_UID``, or else that of this process."""
+    gid: int | None = None
+    """AUTH_SYS group id for jobs that name none; unset: ``CACHEWARMER_NFS_GID``, or else that of this process."""
+    gids: tuple[int, ...] = ()
+    """Supplementary AUTH_SYS groups for jobs that name none, 16 at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
-    """Reading files of this machine, and of kernel mounts."""
+    """Reading files of this machine and of kernel mounts."""
 
     threads: int = 16
-    """Threads that read at the same time, for one session."""
+    """Number of threads that read at the same time, for one session."""
     read_bytes: int = 1 * MIB
-    """Length of one read(2)."""
+    """Length of one read(2) call."""
     reply_seconds: float = 60.0
-    """A call into the file system that takes this long is given up: its request ends with ``ReplyTimeout``."""
+    """How long a call into the file system may take before its address counts as unreachable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +89,19 @@ class MountSettings:
     """Kernel mounts: ``--transport mount``."""
 
     root: str = "/mnt/cachewarmer"
-    """Mounts go to ``<root>/<address>/<export>``."""
+    """Where mounts are made: ``<root>/<address>/<export>``."""
     vers: str = ""
-    """NFS version, such as ``3`` or ``4.2``; empty: what mount.nfs negotiates."""
+    """NFS version, such as ``3`` or ``4.2``; empty: the one that mount.nfs negotiates."""
     nconnect: int = 0
-    """TCP connections for one server; 0: the kernel's own choice (1)."""
+    """Number of TCP connections for one server; 0: the kernel's default (1)."""
     sec: str = ""
-    """Security flavour, such as ``krb5p``; empty: the kernel's own choice."""
+    """Security flavor, such as ``krb5p``; empty: the kernel's default."""
     options: str = ""
-    """Further options for mount(8), separated by commas."""
+    """Additional options for mount(8), separated by commas."""
     retry_seconds: float = 600.0
-    """How long a mount that fails is tried again."""
+    """How long a failed mount is retried."""
     idle_seconds: float = 60.0
-    """A mount of ours that no session has used for this long is unmounted."""
+    """A mount made by cachewarmer that no session has used for this long is unmounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +109,24 @@ class PlanSettings:
     """How a tree is cut into work items."""
 
     item_files: int = 2000
-    """Most files in one item."""
+    """Maximum number of files in one work item."""
     item_bytes: int = 256 * MIB
-    """An item is closed when it holds this many bytes."""
+    """A work item is complete when it holds this many bytes."""
     range_bytes: int = 256 * MIB
     """A file larger than this is cut into ranges of this many bytes."""
     message_bytes: int = 0
-    """Most bytes of an item's JSON; 0: no limit. Azure Storage Queues take 64 KiB."""
+    """Maximum length of a work item's message; 0: no limit other than the broker's own."""
     directories_in_flight: int = 32
-    """Listings going on at once, over all addresses."""
+    """Maximum number of directories listed at the same time, over all addresses."""
+    depth: int = 512
+    """Maximum number of directories between a directory and the target; deeper ones are not listed, and count as failed."""
+    pending_memory_bytes: int = 16 * MIB
+    """Memory for the directories still to be listed, and as much for files with several links; the rest goes to a
+    temporary file."""
+    pending_disk_bytes: int = 1024 * MIB
+    """Maximum length of each of these two files; a scan that needs more fails."""
+    scan_seconds: float = 7 * 24 * 3600.0
+    """Maximum time for one scan, without the time in which it waits to publish; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,51 +134,27 @@ class LeaseSettings:
     """How work is handed out."""
 
     lease_seconds: float = 60.0
-    """Visibility timeout of a lease; renewed at a third of it."""
+    """How long a lease lasts unless it is renewed, which happens at a third of this time."""
     max_deliveries: int = 5
-    """Failed deliveries after which an item goes to poison."""
+    """Number of failed deliveries after which a work item goes to the poison queue."""
     poll_seconds: float = 1.0
-    """Between two looks at an empty queue, and at the state of jobs."""
+    """Interval between two looks at an empty queue, and at the state of jobs."""
     drain_seconds: float = 20.0
-    """On SIGTERM, time to finish what is held and to hand the rest back."""
+    """How long a worker may take after SIGTERM to finish what it holds and to hand back the rest."""
     keep_seconds: float = 30 * 24 * 3600.0
-    """How long a job that is over is remembered: its line in ``status``, its report."""
+    """How long a job that is over is kept, for ``status`` and its report."""
+    patience_seconds: float = 900.0
+    """How long a job waits for its mount addresses while none of them answers, before it fails; 0: for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetSettings:
-    """When machines come and go, and what they are."""
+class VmssSettings:
+    """The machines of an Azure VM scale set."""
 
-    kind: str = "none"
-    """``none``; ``local``: worker processes on the manager's machine; ``vmss``: an Azure VM scale set of Spot VMs."""
-    workers: int = 0
-    """Most machines; 0: the fleet is never started."""
-    idle_seconds: float = 20.0
-    """The fleet is deleted this long after the last lease was settled."""
-    blind_seconds: float = 900.0
-    """When the queues could not be seen for this long, nothing is left running."""
-    scan_seconds: float = 300.0
-    """While a scan goes on, machines without work are kept for this long: more may come of it."""
-    look_seconds: float = 5.0
-    """Between two looks at the backlog and the fleet."""
-    local_seconds: float = 0.0
-    """Work that one worker beside the manager does within this time starts no machine; 0: always start."""
-    worker_bytes_per_second: int = 100 * MIB
-    worker_files_per_second: int = 1000
-    """What one worker is taken to read, to judge ``local_seconds``."""
-    items_per_worker: int = 1
-    """Items of the backlog for each machine that is started."""
-    bootstrap_address: str = ""
-    bootstrap_export: str = ""
-    bootstrap_script: str = ""
-    """The NFS export with the bootstrap folder, and the script below it that makes an empty VM a worker."""
-    bootstrap_options: str = ""
-    """Further options for mount(8) of that export, separated by commas, such as ``vers=4.1``."""
-    # -- the scale set --
     vm_sizes: str = "Standard_D2s_v5,Standard_D2as_v5,Standard_D2ds_v5"
-    """VM sizes, the preferred one first, separated by commas."""
+    """VM sizes, separated by commas, the preferred one first."""
     max_price: float = -1.0
-    """Dollars an hour for one machine; -1: up to the price on demand."""
+    """Maximum price of one VM in dollars an hour; -1: the pay-as-you-go price."""
     image: str = "Canonical:ubuntu-24_04-lts:server:latest"
     """URN ``publisher:offer:sku:version``, or the id of an image."""
     image_plan: str = ""
@@ -150,20 +162,110 @@ class FleetSettings:
     orchestration: str = "Flexible"
     """``Flexible`` or ``Uniform``."""
     location: str = ""
+    """Azure region; empty: that of the manager's own VM."""
     resource_group: str = ""
+    """Resource group of the scale set; empty: that of the manager's own VM."""
     subnet_id: str = ""
-    """These three, where empty, are those of the manager's own VM."""
+    """Resource id of the subnet; empty: that of the manager's own VM."""
     subnet_name: str = ""
-    """Another subnet of the same network."""
+    """Another subnet of the manager's virtual network, by its name."""
     identity: str = ""
     """Id of the user-assigned identity that the workers sign in with; empty: the manager VM's own."""
     user_name: str = "azureuser"
+    """Name of the user on the VMs."""
     ssh_public_key: str = ""
+    """SSH key of that user; where it is given, nobody logs in by password."""
     password: str = field(default="", repr=False)
+    """Password of that user, where there is no key."""
     worker_key: str = field(default="", repr=False)
-    """An account key that custom data carries to the workers; empty, as it should be: they use their identity."""
+    """Account key for the workers, in their custom data; best left empty: they sign in with their identity."""
     allow_internet: bool = False
-    """Whether cloud-init may fetch packages."""
+    """Whether the VMs may fetch packages from the internet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmSettings:
+    """The job arrays of a Slurm cluster."""
+
+    account: str = ""
+    """Account that the jobs are charged to; this and the next four: empty: Slurm's default."""
+    partition: str = ""
+    """Partition, or several separated by commas."""
+    constraint: str = ""
+    """Features that the nodes must have, such as ``ssd``."""
+    time_limit: str = ""
+    """Maximum run time of one worker, as sbatch takes it: ``30`` (minutes), ``2:00:00``, ``1-0`` (days-hours)."""
+    memory: str = ""
+    """Memory for one worker, such as ``2G``."""
+    cpus: int = 1
+    """CPUs for one worker."""
+    options: tuple[str, ...] = ()
+    """Additional options for sbatch, each as one text, such as ``--qos=low``."""
+    program: str = ""
+    """Path of ``cachewarmer`` on the nodes; empty: that of the manager."""
+    setup: str = ""
+    """Shell commands that run on the node before the worker, such as ``module load cachewarmer``."""
+    environment_file: str = ""
+    """File with lines ``NAME=value`` that every node can read, such as one with ``CACHEWARMER_BROKER``; empty: the
+    manager passes its own variables through Slurm."""
+    log_directory: str = ""
+    """Directory that every node can write to, for the workers' logs; empty: there are none."""
+    worker_idle_seconds: float = 60.0
+    """A worker that has had nothing to do for this long ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSettings:
+    """When worker machines are started and deleted, whatever kind they are."""
+
+    kind: str = "none"
+    """``none``; ``local``: worker processes on the manager's machine; ``slurm``: job arrays of a Slurm cluster; ``vmss``: an
+    Azure VM scale set of Spot VMs."""
+    workers: int = 0
+    """Maximum number of machines; 0: none is ever started."""
+    idle_seconds: float = 20.0
+    """The fleet is deleted this long after the last lease was settled."""
+    blind_seconds: float = 900.0
+    """The fleet is deleted when the queues could not be read for this long."""
+    scan_seconds: float = 300.0
+    """How long idle machines are kept while a scan may still find more work."""
+    look_seconds: float = 5.0
+    """Interval between two looks at the backlog and the fleet."""
+    local_seconds: float = 0.0
+    """No machine is started for work that one worker beside the manager can do within this time; 0: always start."""
+    worker_bytes_per_second: int = 100 * MIB
+    """Bytes per second that one worker is assumed to read, for ``local_seconds``."""
+    worker_files_per_second: int = 1000
+    """Files per second that one worker is assumed to read, for ``local_seconds``."""
+    items_per_worker: int = 1
+    """Number of work items in the backlog for each machine that is started."""
+    bootstrap_address: str = ""
+    """Address of the NFS server that holds the bootstrap folder."""
+    bootstrap_export: str = ""
+    """Export that holds the bootstrap folder."""
+    bootstrap_script: str = ""
+    """Script below that export that installs a worker on an empty VM."""
+    bootstrap_options: str = ""
+    """Additional options for mounting that export, separated by commas, such as ``vers=4.1``."""
+    vmss: VmssSettings = field(default_factory=VmssSettings)
+    """What only a VM scale set needs: the table ``[fleet.vmss]``."""
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    """What only Slurm needs: the table ``[fleet.slurm]``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSettings:
+    """What a manager or worker may be asked to read by whoever posts to its queue. Not for ``warm`` and ``scan``."""
+
+    allow_addresses: tuple[str, ...] = ()
+    """Networks such as ``10.0.0.0/8``, addresses, and host names, these as they are written in a target; empty: any."""
+    allow_exports: tuple[str, ...] = ()
+    """Directories of the server that targets must lie in, such as ``/data``; empty: any."""
+    allow_transports: tuple[str, ...] = ()
+    """``nfs`` (the direct reader) and ``mount`` (a kernel mount); empty: both."""
+    allow_local: tuple[str, ...] = ()
+    """Directories of this machine that targets may lie in, such as ``/mnt/juicefs``; empty: none, unless the broker is a
+    file of this user's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,10 +278,7 @@ class Settings:
     plan: PlanSettings = field(default_factory=PlanSettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
-
-
-_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool, "bool | None": bool}
-"""What TOML may give for each type of setting."""
+    targets: TargetSettings = field(default_factory=TargetSettings)
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:
@@ -188,68 +287,95 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     Raises:
         ConfigError: the file can't be read, or a key or value in it is wrong.
     """
-    path = (os.environ if environment is None else environment).get("CACHEWARMER_CONFIG")
+    values = os.environ if environment is None else environment
+    path = values.get("CACHEWARMER_CONFIG")
     if not path:
-        return Settings()
+        return Settings(nfs=NfsSettings(**_wire_ids(values)))
     try:
         with open(path, "rb") as file:
             tables = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"configuration file {path}: {error}") from error
-    groups = {
-        "nfs": NfsSettings,
-        "local": LocalSettings,
-        "mount": MountSettings,
-        "plan": PlanSettings,
-        "lease": LeaseSettings,
-        "fleet": FleetSettings,
-    }
     made: dict[str, Any] = {}
+    tables.setdefault("nfs", {})
     for name, table in tables.items():
-        group = groups.get(name)
+        group = TABLES.get(name)
         if group is None or not isinstance(table, dict):
-            raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(groups)})")
-        known = {one.name: one.type for one in fields(group)}
-        for key, value in table.items():
-            if key not in known:
-                raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
-            wanted = _KINDS[str(known[key])]
-            negative = not isinstance(value, str) and isinstance(value, wanted) and value < 0 and key != "max_price"
-            if negative or not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-                raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {value!r}")
-        made[name] = group(**table)
-    return Settings(**made)
+            raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(TABLES)})")
+        made[name] = _group(path, name, group, _with_vmss_table(table) if name == "fleet" else table)
+    return Settings(**{**made, "nfs": replace(made["nfs"], **_wire_ids(values, tables["nfs"]))})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AzureEnvironment:
-    """What the environment says of Azure; ``repr`` keeps the secret out."""
-
-    connection_string: str = field(default="", repr=False)
-    """``AZURE_STORAGE_CONNECTION_STRING``."""
-    endpoint_suffix: str = "core.windows.net"
-    """``AZURE_STORAGE_ENDPOINT_SUFFIX``: of a sovereign cloud."""
-    subscription_id: str = ""
-    """``AZURE_SUBSCRIPTION_ID``: where an account's key is looked up, and machines are started."""
-    resource_manager: str = ""
-    """``AZURE_RESOURCE_MANAGER_ENDPOINT``, of a cloud that is none of the known ones; empty: by the storage suffix."""
-    client_id: str = ""
-    """``AZURE_CLIENT_ID``: which of several managed identities this process signs in with."""
-    imds_url: str = "http://169.254.169.254"
-    """``CACHEWARMER_IMDS_URL``: the instance metadata service, where it is not at Azure's own address."""
+WIRE_IDS = {"uid": "CACHEWARMER_NFS_UID", "gid": "CACHEWARMER_NFS_GID", "gids": "CACHEWARMER_NFS_GIDS"}
+"""Settings of [nfs] that a service's environment gives where its file does not: who it is to the NFS server."""
 
 
-def azure_environment(environment: dict[str, str] | None = None) -> AzureEnvironment:
-    """Reads it; what is not set takes its default."""
-    values = os.environ if environment is None else environment
-    return AzureEnvironment(
-        connection_string=values.get("AZURE_STORAGE_CONNECTION_STRING", ""),
-        endpoint_suffix=values.get("AZURE_STORAGE_ENDPOINT_SUFFIX") or "core.windows.net",
-        subscription_id=values.get("AZURE_SUBSCRIPTION_ID", ""),
-        resource_manager=values.get("AZURE_RESOURCE_MANAGER_ENDPOINT", "").rstrip("/"),
-        client_id=values.get("AZURE_CLIENT_ID", ""),
-        imds_url=(values.get("CACHEWARMER_IMDS_URL") or "http://169.254.169.254").rstrip("/"),
-    )
+def bootstrap_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """``BOOTSTRAP_SHA256``, where the manager's installation left it: what the workers' bootstrap folder is to be."""
+    known = (os.environ if environment is None else environment).get("BOOTSTRAP_SHA256")
+    return {"BOOTSTRAP_SHA256": known} if known else {}
+
+
+def wire_environment(settings: NfsSettings) -> dict[str, str]:
+    """The variables that give another process the same user and groups on the wire."""
+    values = {"uid": settings.uid, "gid": settings.gid, "gids": ",".join(map(str, settings.gids)) or None}
+    return {WIRE_IDS[key]: str(value) for key, value in values.items() if value is not None}
+
+
+def _wire_ids(environment: Mapping[str, str], said: Collection[str] = ()) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, variable in WIRE_IDS.items():
+        text = environment.get(variable, "")
+        if not text or key in said:
+            continue
+        parts = text.split(",") if key == "gids" else [text]
+        if not all(part.strip().isdecimal() and int(part) <= MAX_ID for part in parts):
+            raise ConfigError(f"{variable} is {text!r}: must be a number from 0 to {MAX_ID}")
+        numbers = tuple(int(part) for part in parts)
+        made[key] = numbers if key == "gids" else numbers[0]
+    return made
+
+
+TABLES = {
+    "nfs": NfsSettings,
+    "local": LocalSettings,
+    "mount": MountSettings,
+    "plan": PlanSettings,
+    "lease": LeaseSettings,
+    "fleet": FleetSettings,
+    "targets": TargetSettings,
+}
+TABLES_WITHIN = {"VmssSettings": VmssSettings, "SlurmSettings": SlurmSettings}
+"""Groups within a group, by the type of their field."""
+
+
+def _with_vmss_table(table: dict[str, Any]) -> dict[str, Any]:
+    """``[fleet]`` with the scale set's settings in a table of their own: earlier versions had all of them in one."""
+    moved = {one.name for one in fields(VmssSettings)} & table.keys()
+    inner = table.get("vmss", {})
+    if not moved or not isinstance(inner, dict):
+        return table
+    return {key: value for key, value in table.items() if key not in moved} | {
+        "vmss": {key: table[key] for key in moved} | inner
+    }
+
+
+def _group(path: str, name: str, group: Any, table: dict[str, Any]) -> Any:
+    """The settings of one table, checked."""
+    known = {one.name: str(one.type) for one in fields(group)}
+    made: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
+        within = TABLES_WITHIN.get(known[key])
+        if within is not None and isinstance(value, dict):
+            made[key] = _group(path, f"{name}.{key}", within, value)
+            continue
+        problem = problem_of(f"{name}.{key}", known[key], value) if within is None else "must be a table"
+        if problem:
+            raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {repr(value)[:100]}: it {problem}")
+        made[key] = tuple(value) if isinstance(value, list) else value
+    return group(**made)
 
 
 def proxies(environment: dict[str, str] | None = None) -> dict[str, str]:
@@ -274,6 +400,23 @@ def child_environment() -> dict[str, str]:
     }
 
 
+SHARED_PREFIXES = ("CACHEWARMER_", "AZURE_", "PG", "KRB5", "SSL_CERT_")
+"""Of the variables that say how a broker is reached, and how a worker reads."""
+
+
+def shared_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What workers on other machines get of this process's variables, proxies included."""
+    values = os.environ if environment is None else environment
+    shared = {name: value for name, value in values.items() if name.startswith(SHARED_PREFIXES)}
+    return shared | {name: value for name, value in values.items() if name.lower() in PROXY_VARIABLES}
+
+
+def cluster_environment() -> dict[str, str]:
+    """What the commands of a cluster's scheduler get of ours: not what changes their answers, nor secrets."""
+    names = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_JWT")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def vmss_password(environment: dict[str, str] | None = None) -> str:
     """``VMSS_PASSWORD``: the fleet's password where no flag says it, so that it needs no command line."""
     return (os.environ if environment is None else environment).get("VMSS_PASSWORD", "")
@@ -286,8 +429,18 @@ def state_directory() -> Path:
 
 
 def default_broker_url() -> str:
-    """The broker when none is named: SQLite in the user's state directory."""
-    return os.environ.get("CACHEWARMER_BROKER") or f"sqlite:///{state_directory() / 'cachewarmer.db'}"
+    """The broker when none is named: the environment's, else SQLite in the user's state directory."""
+    return environment_broker_url() or broker_url_in(state_directory())
+
+
+def environment_broker_url() -> str:
+    """``CACHEWARMER_BROKER``; empty where it is not set."""
+    return os.environ.get("CACHEWARMER_BROKER", "")
+
+
+def broker_url_in(directory: Path) -> str:
+    """The URL of the embedded broker with its file in a directory."""
+    return f"sqlite:///{directory / 'cachewarmer.db'}"
 
 
 def process_name() -> str:

@@ -1,4 +1,4 @@
-"""Runs the program's coroutines, as fast as this machine can, and ends tasks that nobody needs any more."""
+"""Runs the program's coroutines on the fastest event loop available, and ends tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ often than Python would saves a tenth of the time."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end, on uvloop where that is installed; once in a process."""
+    """Runs a coroutine to its end, on uvloop if it is installed. Call it once in a process."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
@@ -27,7 +27,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
-    """Cancels tasks, and returns when all of them have ended, whatever they end with."""
+    """Cancels tasks and returns when all of them have ended, in whatever way."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

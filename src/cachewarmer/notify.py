@@ -1,4 +1,4 @@
-"""Tells systemd how a service does: the sd_notify(3) protocol, datagrams to the socket in ``NOTIFY_SOCKET``."""
+"""Reports a service's state to systemd, by sd_notify(3): datagrams to the socket in ``NOTIFY_SOCKET``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 
 def notify(state: str) -> bool:
-    """Sends one state (``READY=1``, ``STATUS=…``); False where there is no systemd to tell."""
+    """Sends one state (``READY=1``, ``STATUS=…``); False if no systemd is listening."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
         return False
@@ -25,7 +25,7 @@ def notify(state: str) -> bool:
 
 @asynccontextmanager
 async def service() -> AsyncIterator[None]:
-    """Says that the service is ready, feeds the watchdog from the event loop, and says when it is stopping.
+    """Reports the service as ready, feeds the watchdog from the event loop, and reports the stop.
 
     The watchdog is fed at a third of ``WATCHDOG_USEC``: a loop that is stuck stops feeding it, and systemd restarts us.
     """

@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import multiprocessing
-import signal
+import math
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 
 from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker, JobLease
-from cachewarmer.config import Settings, process_name
-from cachewarmer.errors import BrokerError, CacheWarmerError, UsageError
+from cachewarmer.broker.patience import outage_log, persist
+from cachewarmer.config import Settings
+from cachewarmer.errors import InvalidTransition, UsageError
 from cachewarmer.manager import Manager
-from cachewarmer.model import JobState, JobStatus, ScanTotals, Tally, WarmJob, WorkItem
+from cachewarmer.model import JobState, JobStatus, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets import open_session
+from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.pool import SessionPool
-from cachewarmer.worker.worker import Worker, with_share
-
-log = logging.getLogger(__name__)
-
-STATUS_SECONDS = 0.25
-"""Between two looks at the job."""
-STOP_SECONDS = 0.7
-"""How long the readers may take to finish what they hold after an interrupt."""
-READER_RESTARTS = 3
-"""How often a reader process that died is replaced before the job is left as it is."""
+from cachewarmer.targets.steady import steady
+from cachewarmer.worker import Worker
+from cachewarmer.worker.processes import STATUS_SECONDS, STOP_SECONDS, ReaderHere, ReaderProcesses, Readers
+from cachewarmer.worker.share import reader_count, shares, with_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +37,40 @@ class ScanReport:
     largest: list[tuple[int, str]]
     """(bytes, path), largest first."""
     seconds: float
+
+
+NOTICED_SECONDS = 15.0
+"""How long it may take until a silent address is noticed: from there on those who wait for it count their patience."""
+
+
+class Stall:
+    """Notices a job of which nothing has moved for as long as the patience lasts, because addresses fail at it.
+
+    They may answer probes all the while: a cache whose origin is away answers for itself, and gives no byte.
+    """
+
+    def __init__(self, patience_seconds: float, now: float) -> None:
+        self.patience_seconds = patience_seconds
+        self.over = asyncio.Event()
+        """Set when the job has stalled."""
+        self.reason = ""
+        self._moved_at = now
+        self._seen: object = None
+        self._failures = 0
+
+    def look(self, status: JobStatus, failures: Sequence[Failures], now: float) -> None:
+        """Takes the job as it is now, with what is read of items that have no receipt yet."""
+        read = [(tally.bytes, tally.files, tally.failed_files) for tally in status.tallies]
+        seen = (status.state, status.settled_items, status.scan, read)
+        count = sum(one.times for one in failures)
+        if seen != self._seen or status.state is JobState.PAUSED:
+            self._seen, self._moved_at, self._failures = seen, now, count
+        still = now - self._moved_at
+        late = self.patience_seconds + min(self.patience_seconds, NOTICED_SECONDS)
+        if self.patience_seconds and still >= late and count > self._failures:
+            last = next(one.last for one in reversed(failures) if one.last)
+            self.reason = f"nothing could be read or listed for {still:.0f} s: {last}"
+            self.over.set()
 
 
 async def warm(
@@ -58,13 +84,18 @@ async def warm(
     resume: str | None = None,
     file_list: AsyncIterable[bytes] | None = None,
     prepare: Callable[[], None] | None = None,
+    on_outages: Callable[[Sequence[Outage]], None] = lambda _: None,
 ) -> JobStatus:
     """Warms one job with this machine alone and returns its status: final, or as far as it came when ``stop`` was set.
 
     The statuses that ``on_status`` gets also count what is read of items that have no receipt yet.
 
+    ``on_outages`` gets the addresses that do not answer at present, each with when that began, just before each status;
+    most of the time there are none.
+
     ``prepare`` is called first in each further process (it must pickle): the place to set up logging.
-    ``resume`` goes on with an earlier job instead (``""``: the latest unfinished one); ``job`` is then None.
+    ``resume`` goes on with an earlier job instead, also with one that failed: that of the id, or for ``""`` the latest
+    unfinished one, of the target of ``job`` unless that is None.
 
     Raises:
         UsageError: there is nothing to resume, or another process is warming the job now.
@@ -74,45 +105,65 @@ async def warm(
     settings = replace(settings, lease=replace(settings.lease, drain_seconds=STOP_SECONDS, poll_seconds=STATUS_SECONDS))
     async with open_broker(broker_url, settings.lease) as broker:
         job_id = await _begin(broker, job, resume, file_list, stop)
-        lease = await broker.claim_job(process_name(), settings.lease.lease_seconds, job_id)
+        lease = await broker.claim_job(settings.lease.lease_seconds, job_id)
         if lease is None:
             status = await broker.status(job_id)
             if status.state.final:
                 return status
             raise UsageError(f"job {job_id} is being warmed by another process")
-        share = max(1, processes)
+        count = reader_count(settings.nfs.window_calls, processes) if processes > 1 else 1
         ended = asyncio.Event()
-        manager = Manager(broker, settings, scan_attempts=1)
-        tasks = [asyncio.create_task(manager.manage(lease, ended))]
-        in_hand: dict[int, Tally] = {}
-        try:
-            if share == 1:
-                reader = Worker(broker, settings, job_id=job_id)
-                tasks.append(asyncio.create_task(reader.run(ended)))
-            else:
-                shared = with_share(settings, share)
-                tasks.append(
-                    asyncio.create_task(_run_readers(broker_url, shared, job_id, share, ended, in_hand, prepare))
-                )
+        first = shares(settings.nfs.window_calls, count, scanning=True)
+        alone = count == 1
+        scanning = settings if alone else with_share(settings, first.scan, count)
+        async with SessionPool(scanning, open_session, announce=alone) as pool:
+            readers: Readers = (
+                ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
+                if alone
+                else ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
+            )
+            manager = Manager(
+                broker,
+                settings,
+                pool,
+                waits_at_start=False,
+                busy_seconds=_busy_seconds(settings),
+                on_scanning=readers.on_scanning,
+            )
+            tasks = [asyncio.create_task(manager.manage(lease, ended)), asyncio.create_task(readers.run(ended))]
+
+            stall = Stall(settings.lease.patience_seconds, time.monotonic())
 
             def show(status: JobStatus) -> None:
-                if share == 1:
-                    in_hand[0] = reader.in_hand()
-                on_status(replace(status, tallies=(*status.tallies, *in_hand.values())))
+                on_outages(readers.outages())
+                shown = replace(status, tallies=(*status.tallies, *readers.in_hand()))
+                stall.look(shown, readers.failures(), time.monotonic())
+                on_status(shown)
 
-            status = await _watch(broker, job_id, show, stop, tasks)
-        finally:
-            ended.set()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        await _settle(broker, lease, status)
+            try:
+                status = await _watch(broker, job_id, show, stop, tasks, stall)
+            finally:
+                ended.set()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        await _settle(broker, lease, status, settings)
         return await broker.status(job_id)
 
 
-async def _settle(broker: Broker, lease: JobLease, status: JobStatus) -> None:
+def _busy_seconds(settings: Settings) -> float:
+    """How long another process may hold the broker's file: as long as a cache may be away."""
+    return settings.lease.patience_seconds or math.inf
+
+
+async def _settle(broker: Broker, lease: JobLease, status: JobStatus, settings: Settings) -> None:
     """Closes the books of a job that ended before its manager noticed."""
-    if status.state.final:
+
+    async def close() -> None:
         await broker.set_state(lease.job.job_id, status.state)
         await broker.settle_job(lease)
+
+    if status.state.final:
+        seconds = settings.lease.lease_seconds
+        await persist(close, seconds, outage_log(broker), busy_seconds=_busy_seconds(settings))
 
 
 async def _watch(
@@ -121,9 +172,11 @@ async def _watch(
     on_status: Callable[[JobStatus], None],
     stop: asyncio.Event,
     tasks: Sequence[asyncio.Task[None]],
+    stall: Stall,
 ) -> JobStatus:
-    """Waits for the job's end; a part that fails ends the wait with its error."""
+    """Waits for the job's end; a part that fails ends the wait with its error, and a job that stalls fails."""
     waiting = asyncio.create_task(wait_until_warm(broker, job_id, on_status, stop, STATUS_SECONDS))
+    stalled = asyncio.create_task(_fail_when_stalled(broker, job_id, stall))
     manager, *others = tasks
     try:
         await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -137,7 +190,14 @@ async def _watch(
                 return status
         return await waiting
     finally:
-        await eventloop.end_tasks(waiting)
+        await eventloop.end_tasks(waiting, stalled)
+
+
+async def _fail_when_stalled(broker: Broker, job_id: str, stall: Stall) -> None:
+    await stall.over.wait()
+    seconds = stall.patience_seconds
+    with contextlib.suppress(InvalidTransition):
+        await persist(lambda: broker.set_state(job_id, JobState.FAILED, stall.reason), seconds, outage_log(broker))
 
 
 async def _begin(
@@ -150,111 +210,28 @@ async def _begin(
     if resume is None:
         assert job is not None
         return await submit(broker, job, file_list, stop)
-    unfinished = [status for status in await broker.jobs() if not status.state.final]
-    if not resume:
-        if not unfinished:
-            raise UsageError("there is no unfinished job to resume")
-        resume = unfinished[0].job.job_id
-    status = await broker.status(resume)
+    status = await (broker.status(resume) if resume else _latest(broker, job))
+    if status.state is JobState.FAILED and await broker.revive(status.job.job_id):
+        status = await broker.status(status.job.job_id)
     if status.state.final:
-        raise UsageError(f"job {resume} is {status.state}: there is nothing to resume")
+        raise UsageError(f"job {status.job.job_id} is {status.state}: there is nothing to resume")
     if status.state is JobState.PAUSED:
-        await broker.set_state(resume, JobState.WARMING if status.scan.finished else JobState.SCANNING)
-    return resume
+        await broker.set_state(status.job.job_id, status.resumed)
+    return status.job.job_id
 
 
-# -- several reader processes --------------------------------------------------------------------------------------
-
-
-async def _run_readers(
-    broker_url: str,
-    settings: Settings,
-    job_id: str,
-    count: int,
-    stop: asyncio.Event,
-    in_hand: dict[int, Tally],
-    prepare: Callable[[], None] | None,
-) -> None:
-    """Runs reader processes until ``stop``; replaces one that dies a few times, then gives up.
-
-    ``in_hand`` gets what each last said of its unfinished items, by process id.
+async def _latest(broker: Broker, job: WarmJob | None) -> JobStatus:
+    """The latest job that has not come to its end, of the target of ``job`` where that is given.
 
     Raises:
-        CacheWarmerError: readers keep dying.
+        UsageError: there is none.
     """
-    context = multiprocessing.get_context("spawn")
-    readers: list[tuple[SpawnProcess, Connection]] = []
-    deaths = 0
-    try:
-        while not stop.is_set():
-            for reader, channel in [one for one in readers if not one[0].is_alive()]:
-                readers.remove((reader, channel))
-                channel.close()
-                in_hand.pop(reader.pid or 0, None)
-                deaths += 1
-                log.warning("a reader process ended with %s", reader.exitcode)
-                if deaths > READER_RESTARTS:
-                    raise CacheWarmerError(f"the reader processes keep ending (last: {reader.exitcode})")
-            while len(readers) < count:
-                ours, theirs = context.Pipe()
-                reader = context.Process(
-                    target=_reader_process, args=(broker_url, settings, job_id, count, theirs, prepare)
-                )
-                reader.start()
-                theirs.close()
-                readers.append((reader, ours))
-            for reader, channel in readers:
-                with contextlib.suppress(EOFError, OSError):  # it has just died: the next turn sees to that
-                    while channel.poll():
-                        in_hand[reader.pid or 0] = channel.recv()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), STATUS_SECONDS)
-    finally:
-        in_hand.clear()
-        for _, channel in readers:
-            channel.close()
-        deadline = time.monotonic() + 2 * STOP_SECONDS
-        while any(reader.is_alive() for reader, _ in readers) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        for reader, _ in readers:
-            reader.kill()
-            reader.join()
-
-
-def _reader_process(
-    broker_url: str,
-    settings: Settings,
-    job_id: str,
-    count: int,
-    channel: Connection,
-    prepare: Callable[[], None] | None,
-) -> None:
-    """The body of a reader process: works until the parent closes its end of the channel, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if prepare is not None:
-        prepare()
-    with contextlib.suppress(BrokerError, KeyboardInterrupt):
-        eventloop.run(_read_until_closed(broker_url, settings, job_id, count, channel))
-
-
-async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, count: int, channel: Connection) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(channel.fileno(), stop.set)
-    async with open_broker(broker_url, settings.lease) as broker:
-        worker = Worker(broker, settings, job_id=job_id, sharers=count)
-        telling = asyncio.create_task(_tell(worker, channel))
-        try:
-            await worker.run(stop)
-        finally:
-            await eventloop.end_tasks(telling)
-
-
-async def _tell(worker: Worker, channel: Connection) -> None:
-    """Tells the parent how it goes, until that is gone."""
-    with contextlib.suppress(OSError):
-        while True:
-            await asyncio.sleep(STATUS_SECONDS)
-            channel.send(worker.in_hand())
+    for status in await broker.jobs():
+        unfinished = not status.state.final or status.state is JobState.FAILED
+        if unfinished and (job is None or status.job.label == job.label):
+            return status
+    of_target = f" of {job.label}" if job is not None else ""
+    raise UsageError(f"there is no unfinished job{of_target} to resume")
 
 
 # -- scan only -----------------------------------------------------------------------------------------------------
@@ -281,7 +258,8 @@ async def scan(
 
     async def count() -> None:
         async with SessionPool(settings, open_session) as pool:
-            await scan_tree(job, await open_sessions(job, pool), settings.plan, counter, ignore, file_list=file_list)
+            sessions = steady(await open_sessions(job, pool), pool)
+            await scan_tree(job, sessions, settings.plan, counter, ignore, file_list=file_list, pool=pool)
 
     counting = asyncio.create_task(count())
     stopping = asyncio.create_task(stop.wait())

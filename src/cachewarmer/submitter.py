@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, Callable
 from dataclasses import replace
 
 from cachewarmer.broker.base import Broker
+from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, Interrupted
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import JobStatus, WarmJob, new_job_id
@@ -51,19 +52,22 @@ async def wait_until_warm(
     """The status of a job once it is in a final state, or once ``stop`` is set.
 
     Raises:
-        UnknownJob: the broker has no such job. A broker that can't be reached is asked again, with a warning.
+        UnknownJob: the broker has no such job, or has it no more: its end can't come. A broker that can't be reached is
+            asked again, with a warning.
     """
     status: JobStatus | None = None
+    outage = outage_log(broker)
     while True:
         try:
             status = await broker.status(job_id)
+            outage.answered()
             on_status(status)
             if status.state.final or stop.is_set():
                 return status
         except BrokerError as error:
             if not error.transient or (stop.is_set() and status is None):
                 raise
-            log.warning("asking for job %s: %s", job_id, error)
+            outage.failed(f"asking for job {job_id}: {error}")
             if stop.is_set() and status is not None:
                 return status
         try:

@@ -11,10 +11,12 @@ import binascii
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
-from cachewarmer.errors import InvalidMessage
+from cachewarmer.errors import InvalidMessage, InvalidValue
+from cachewarmer.paths import climbs, to_bytes
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest message an Azure Storage Queue takes (REST reference, Put Message)."""
@@ -24,15 +26,18 @@ MAX_HANDLE_BYTES = 64
 """NFS3_FHSIZE (RFC 1813 section 2.4): a longer handle is no server's."""
 MOST_FILES = 100_000
 """In one message."""
-MOST_ADDRESSES = 256
-"""In one message: each that is dead costs whoever tries it its time."""
 MAX_ID = (1 << 32) - 1
 """The largest user or group id (AUTH_SYS, RFC 5531 appendix A)."""
+MAX_GIDS = 16
+"""Supplementary groups that AUTH_SYS carries (RFC 5531 appendix A)."""
 MAX_PORT = (1 << 16) - 1
+ROW_PROBLEM = "must hold [path, size, handle in base64, at most 64 bytes]"
+_ROW = re.compile(rb'\["((?:[^"\\\x00-\x1f\x80-\xff]|\\[^\n])*)",(\d{1,19}),"([A-Za-z0-9+/=]{0,88})"\]')
+"""A row of a packed list as ``pack_files`` writes it: JSON in ASCII without spaces."""
+PLAIN_TOKENS = 1 << 16
+"""Commas and opening brackets up to which a packed list is parsed in one go."""
 SHORT_LIST = 8
 """A file list no longer than this is sent readable."""
-_ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,254}", re.ASCII)
-"""A host's name, or an IPv4 or IPv6 address, this one without brackets."""
 
 
 class FileEntry(NamedTuple):
@@ -46,8 +51,12 @@ class FileEntry(NamedTuple):
     """NFSv3 file handle, good only at the item's ``address``; empty: resolve the path."""
 
 
-def load_object(text: str | bytes) -> dict[str, Any]:
-    """The JSON object in a message, plain or base64 (Azure Storage Explorer offers both)."""
+def load_object(text: str | bytes) -> FieldReader:
+    """The JSON object in a message, plain or base64 (Azure Storage Explorer offers both).
+
+    Raises:
+        InvalidMessage: it is neither.
+    """
     try:
         raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
         if raw.lstrip()[:1] != b"{":
@@ -55,89 +64,125 @@ def load_object(text: str | bytes) -> dict[str, Any]:
                 raw = base64.b64decode(b"".join(raw.split()), validate=True)  # base64(1) breaks its lines
             except (binascii.Error, ValueError):
                 raise InvalidMessage("neither a JSON object nor base64 of one") from None
-        loaded = json.loads(raw.decode("utf-8", "strict"))
+        loaded = json.loads(raw.decode("utf-8", "strict"), object_pairs_hook=_folded, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidMessage(f"not JSON: {error}") from error
     if not isinstance(loaded, dict):
         raise InvalidMessage(f"a JSON object was expected, not {type(loaded).__name__}")
-    return loaded
+    return FieldReader(loaded)
+
+
+def _folded(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object by the rules of Go's encoding/json: case does not matter in keys, the last of several counts, and a null
+    changes nothing but a list, which it empties.
+    """
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        name = fold(key)
+        if value is not None or isinstance(values.get(name), list):
+            values[name] = [] if value is None else value
+    return values
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def fold(key: str) -> str:
+    """A key as it is compared: without regard to case, as Go folds ASCII (two letters outside it fold into it)."""
+    return key.lower() if key.isascii() else key.lower().replace("\u017f", "s")
 
 
 class FieldReader:
-    """Takes typed values out of a JSON object; says which key is at fault."""
+    """Takes typed values out of a JSON object; says which key is at fault by ``InvalidValue``."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = values
+        self.values = {fold(key): value for key, value in values.items()}
+        """By the keys as ``fold`` makes them."""
+
+    def __contains__(self, key: str) -> bool:
+        return fold(key) in self.values
+
+    def remove(self, key: str) -> Any:
+        """The value as it is, which then is no longer there; None: there was none."""
+        return self.values.pop(fold(key), None)
 
     def take(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
-        value = self.values.get(key)
+        value = self.values.get(fold(key))
         if value is None:
             return default
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise InvalidMessage(f"{key} has the wrong type: {type(value).__name__}")
+            raise InvalidValue(f"{key} has the wrong type: {type(value).__name__}")
         return value
 
     def text(self, key: str, default: str = "") -> str:
         value: str = self.take(key, str, default)
-        if "\0" in value:
-            raise InvalidMessage(f"{key} holds a NUL character")
-        try:
-            value.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise InvalidMessage(f"{key} holds a character that no file name can hold") from None
+        _check_text(key, value)
         return value
 
-    def path(self, key: str) -> str:
+    def path(self, key: str, default: str = "") -> str:
         """A path below something else, that can't lead out of it."""
-        value = self.text(key)
+        value = self.text(key, default)
         if climbs(value):
-            raise InvalidMessage(f"{key} holds ..")
+            raise InvalidValue(f"{key} holds ..")
         return value
 
-    def addresses(self, key: str) -> tuple[str, ...]:
-        found = self.texts(key)
-        if len(found) > MOST_ADDRESSES:
-            raise InvalidMessage(f"{key} holds {len(found)} addresses: at most {MOST_ADDRESSES}")
-        for one in found:
-            if not _ADDRESS.fullmatch(one):
-                raise InvalidMessage(f"{key}: {one[:100]!r} can't be an address")
-        return found
+    def choice(self, key: str, default: StrEnum, *, choices: type[StrEnum]) -> StrEnum:
+        """One of a few words."""
+        value = self.text(key, default)
+        try:
+            return choices(value)
+        except ValueError:
+            raise InvalidValue(f"{key} must be one of {', '.join(choices)}, not {value[:100]!r}") from None
 
     def number(self, key: str, default: int = 0, *, least: int = 0, most: int = (1 << 63) - 1) -> int:
         value: int = self.take(key, int, default)
         if not least <= value <= most:
-            raise InvalidMessage(f"{key} is out of range")
+            raise InvalidValue(f"{key} must be a number from {least} to {most}, not {_shown(value)}")
         return value
 
     def real(self, key: str, default: float = 0.0) -> float:
         value = self.take(key, (int, float), default)
         if not -1e18 < value < 1e18:
-            raise InvalidMessage(f"{key} is out of range")
+            raise InvalidValue(f"{key} is out of range")
         return float(value)
 
-    def flag(self, key: str) -> bool:
-        return bool(self.take(key, bool, False))
+    def flag(self, key: str, default: bool = False) -> bool:
+        return bool(self.take(key, bool, default))
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        found = self.take(key, list, [])
+    def texts(self, key: str, default: Sequence[str] = (), *, most: int = 1 << 16) -> tuple[str, ...]:
+        found = self.take(key, list, list(default))
+        if len(found) > most:
+            raise InvalidValue(f"{key} holds {len(found)} values: at most {most}")
+        found = ["" if one is None else one for one in found]  # as Go does
         if not all(isinstance(one, str) for one in found):
-            raise InvalidMessage(f"{key} must be a list of strings")
-        return tuple(FieldReader({key: one}).text(key) for one in found)
+            raise InvalidValue(f"{key} must be a list of strings")
+        for one in found:
+            _check_text(key, one)
+        return tuple(found)
 
-    def ids(self, key: str) -> tuple[int, ...]:
-        found = self.take(key, list, [])
-        if len(found) > 16 or not all(type(one) is int and 0 <= one <= MAX_ID for one in found):
-            raise InvalidMessage(f"{key} must be a list of at most 16 group ids")
+    def ids(self, key: str, default: Sequence[int] = ()) -> tuple[int, ...]:
+        found = self.take(key, list, list(default))
+        if len(found) > MAX_GIDS or not all(type(one) is int and 0 <= one <= MAX_ID for one in found):
+            raise InvalidValue(f"{key} must be a list of at most {MAX_GIDS} group ids")
         return tuple(found)
 
 
-def climbs(path: str) -> bool:
-    """Whether a path has a part ``..``."""
-    return ".." in path and ".." in path.split("/")
+def _check_text(key: str, value: str) -> None:
+    if "\0" in value:
+        raise InvalidValue(f"{key} holds a NUL character")
+    try:
+        to_bytes(value)
+    except UnicodeEncodeError:
+        raise InvalidValue(f"{key} holds a character that no file name can hold") from None
 
 
-def dump_object(values: Mapping[str, Any]) -> str:
-    """The message text of an object: ASCII, without spaces."""
+def _shown(value: int) -> str:
+    return str(value) if abs(value) < 1 << 80 else "a far larger one"
+
+
+def dump_object(values: Mapping[str, Any] | Sequence[Any]) -> str:
+    """The message text of an object, or of a list: ASCII, without spaces."""
     return json.dumps(values, separators=(",", ":"))
 
 
@@ -146,48 +191,89 @@ def pack_files(files: Sequence[FileEntry]) -> dict[str, Any]:
     rows = [(path, size, binascii.b2a_base64(handle, newline=False).decode()) for path, size, handle in files]
     if len(rows) <= SHORT_LIST:
         return {"Files": rows}
-    deflated = zlib.compress(json.dumps(rows, separators=(",", ":")).encode("ascii"), 1)
+    raw = json.dumps(rows, separators=(",", ":")).encode("ascii")
+    if len(raw) > MAX_INFLATED_BYTES:
+        return {"Files": rows}
+    deflated = zlib.compress(raw, 1)
+    if len(raw) > _may_inflate_to(deflated):
+        deflated = zlib.compress(raw, 0)
     return {"FilesDeflated": base64.b64encode(deflated).decode()}
 
 
-def unpack_files(values: Mapping[str, Any]) -> tuple[FileEntry, ...] | None:
+def unpack_files(read: FieldReader) -> tuple[FileEntry, ...] | None:
     """The file list of a message; None: it has none.
 
     Raises:
-        InvalidMessage: it can't be read, or would inflate past ``MAX_INFLATED_BYTES``.
+        InvalidMessage: it can't be read, or would inflate past what its length allows.
     """
-    if "FilesDeflated" in values:
-        return _inflate_files(FieldReader(values).text("FilesDeflated"))
-    return _check_files(values["Files"]) if "Files" in values else None
-
-
-def _inflate_files(text: str) -> tuple[FileEntry, ...]:
+    key = "FilesDeflated" if "FilesDeflated" in read else "Files"
+    if key not in read:
+        return None
     try:
-        inflater = zlib.decompressobj()
-        raw = inflater.decompress(base64.b64decode(text, validate=True), MAX_INFLATED_BYTES)
-        if inflater.unconsumed_tail or not inflater.eof:
-            raise InvalidMessage("FilesDeflated inflates to more than it may, or is cut short")
-        return _check_files(json.loads(raw))
-    except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
-        raise InvalidMessage(f"FilesDeflated can't be read: {error}") from error
+        rows = _inflated_rows(read.text(key)) if key == "FilesDeflated" else read.take(key, list, [])
+        return _entries(rows)
+    except (binascii.Error, zlib.error, TypeError, ValueError, RecursionError) as error:
+        problem = str(error) if isinstance(error, _FilesError) else f"can't be read: {error}"[:200]
+    raise InvalidMessage(f"{key} {problem}")  # here, where nothing holds what was inflated
 
 
-def _check_files(rows: object) -> tuple[FileEntry, ...]:
-    if not isinstance(rows, list) or len(rows) > MOST_FILES:
-        raise InvalidMessage(f"Files must be a list of at most {MOST_FILES}")
+class _FilesError(ValueError):
+    """What is wrong with a file list, after the name of its key."""
+
+
+def _may_inflate_to(deflated: bytes) -> int:
+    """The most bytes that a packed list may have: lists of paths shrink well, but not as a bomb does."""
+    return min(MAX_INFLATED_BYTES, 256 * 1024 + 150 * len(deflated))
+
+
+def _inflated_rows(text: str) -> Iterable[Any]:
+    """The rows of a packed list. A list that could make many objects is read row by row, so that the first wrong row
+    ends it: ``json`` would build all of them first.
+    """
+    deflated = base64.b64decode(text, validate=True)
+    inflater = zlib.decompressobj()
+    raw = inflater.decompress(deflated, _may_inflate_to(deflated))
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise _FilesError("inflates to more than it may, or is cut short")
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > PLAIN_TOKENS:
+        return _rows_one_by_one(raw)
+    rows = json.loads(raw)
+    if not isinstance(rows, list):
+        raise _FilesError("must be a list")
+    return rows
+
+
+def _rows_one_by_one(raw: bytes) -> Iterator[tuple[str, int, bytes]]:
+    at = 0
+    while raw[at : at + 1] == (b"," if at else b"["):
+        row = _ROW.match(raw, at + 1)
+        if row is None:
+            raise _FilesError(ROW_PROBLEM)
+        name, size, handle = row.groups()
+        yield json.loads(b'"%b"' % name), int(size), handle
+        at = row.end()
+    if raw[at:] != b"]":
+        raise _FilesError("must be a list")
+
+
+def _entries(rows: Iterable[Any]) -> tuple[FileEntry, ...]:
     entries = []
     for row in rows:
         try:
             path, size, handle = row
-            if not isinstance(path, str) or "\0" in path or type(size) is not int or not 0 <= size < 1 << 63:
+            if "\0" in path or type(size) is not int or not 0 <= size < 1 << 63:
                 raise ValueError(path)
-            if climbs(path):
-                raise InvalidMessage("Files holds a path with ..")
+            if ".." in path and climbs(path):
+                raise _FilesError("holds a path with ..")
             path.encode("utf-8", "surrogateescape")
             raw = binascii.a2b_base64(handle, strict_mode=True) if handle else b""
             if len(raw) > MAX_HANDLE_BYTES:
                 raise ValueError(handle)
             entries.append(FileEntry(path, size, raw))
-        except (TypeError, ValueError, binascii.Error) as error:
-            raise InvalidMessage("Files must hold [path, size, handle in base64, at most 64 bytes]") from error
+        except _FilesError:
+            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _FilesError(ROW_PROBLEM) from error
+        if len(entries) > MOST_FILES:
+            raise _FilesError(f"holds more than {MOST_FILES} files")
     return tuple(entries)

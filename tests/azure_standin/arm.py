@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.azure_standin.authorization import Authorization
 from tests.azure_standin.imds import MetadataService
 from tests.azure_standin.rules import LOCATIONS, ArmError, check_scale_set, check_update, require
 from tests.azure_standin.scale_sets import SETS, VMS, Operation, ScaleSet, ScaleSets, Vm
@@ -29,6 +30,8 @@ VERSIONS = {
         "2026-03-01",
     },
     "Microsoft.ManagedIdentity": {"2018-11-30", "2023-01-31", "2024-11-30"},
+    "Microsoft.Authorization": {"2015-07-01", "2022-04-01"},
+    "Microsoft.Storage": {"2023-01-01", "2023-05-01", "2024-01-01", "2025-01-01", "2025-06-01", "2025-08-01"},
 }
 PAGE = 2
 """Entries of a listing on one page: few, so that listings have several."""
@@ -44,6 +47,7 @@ class ResourceManager:
         self.groups = groups
         self.sets = sets
         self.metadata = metadata
+        self.authorization = Authorization()
         self.subnets: set[str] = set()
         self.identities: dict[str, dict[str, str]] = {}
         """Resource id and ``clientId``."""
@@ -77,6 +81,7 @@ class ResourceManager:
                 "/subscriptions/{sub}/providers/Microsoft.Compute/locations/{location}/operations/{id}",
                 self._get_operation,
             ),
+            *self.authorization.routes(),
         ):
             app.router.add_route(method, path, self._guarded(answer))
         app.router.add_route("*", "/{path:.*}", self._guarded(self._nothing))
@@ -110,7 +115,7 @@ class ResourceManager:
         group = request.match_info.get("group")
         if group is not None and group not in self.groups:
             raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
-        provider = next((one for one in VERSIONS if f"/{one}/" in request.path + "/"), "")
+        provider = request.path.rpartition("/providers/")[2].partition("/")[0]
         version = request.query.get("api-version")
         if version not in VERSIONS.get(provider, ()):
             raise ArmError(
@@ -180,6 +185,8 @@ class ResourceManager:
             subnet = one["properties"]["ipConfigurations"][0]["properties"]["subnet"]["id"]
             self._allow("Microsoft.Network/virtualNetworks/subnets/join/action", subnet, "LinkedAuthorizationFailed")
         status, found = self.sets.put(request.path, body)
+        if principal := (found.record.get("identity") or {}).get("principalId"):
+            self.authorization.principals.add(principal)
         return self._begun(request, found.operation, found.shown, status)
 
     async def _patch_set(self, request: web.Request) -> web.Response:

@@ -38,6 +38,7 @@ OTHER_SUBNET = f"{NETWORK}/subnets/spare"
 PROVIDERS = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers"
 IDENTITY = f"{PROVIDERS}/Microsoft.ManagedIdentity/userAssignedIdentities/warmer"
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
+ACCOUNT = f"{PROVIDERS}/Microsoft.Storage/storageAccounts/account"
 NOTICE_SECONDS = 3.0
 """Between an eviction notice and the end of the machine: 30 s on Azure."""
 
@@ -100,8 +101,11 @@ class Cloud:
         self.metadata.machines["manager"] = Metadata(_about("manager", machine, ""), [{"clientId": CLIENT_ID}])
 
     def _boot(self, vm: Vm, found: ScaleSet, custom_data: bytes) -> Machine:
-        held = (found.record.get("identity") or {}).get("userAssignedIdentities", {})
+        identity = found.record.get("identity") or {}
+        held = identity.get("userAssignedIdentities", {})
         identities = [{"clientId": self.arm.identities[one]["clientId"]} for one in held]
+        if own := identity.get("principalId"):
+            identities.append({"clientId": own})
         vm_id = f"{PROVIDERS}/{VMS}/{vm.name}"
         self.metadata.machines[vm.name] = Metadata(_about(vm.name, vm_id, found.name), identities)
         environment = self.vm_environment | self._metadata_of(vm.name)

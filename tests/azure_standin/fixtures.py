@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.fleet.base import FleetSize, WorkerLaunch
 from cachewarmer.fleet.vmss import arm
 from cachewarmer.fleet.vmss.fleet import VmssFleet
@@ -33,8 +33,8 @@ def trust(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arm, "CLIENT_OPTIONS", arm.CLIENT_OPTIONS | {"connection_verify": str(cloud.certificate)})
 
 
-def settings(**given: Any) -> FleetSettings:
-    return FleetSettings(**{"workers": 10, "ssh_public_key": KEY, "vm_sizes": ",".join(SIZES), **given})
+def settings(**given: Any) -> VmssSettings:
+    return VmssSettings(**{"ssh_public_key": KEY, "vm_sizes": ",".join(SIZES), **given})
 
 
 @contextlib.asynccontextmanager

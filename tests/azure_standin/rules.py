@@ -76,7 +76,7 @@ def check_scale_set(body: Any, subnets: Collection[str], identities: Mapping[str
     _check_os(profile.get("osProfile") or {})
     _check_storage(profile.get("storageProfile") or {}, body.get("plan"), flexible)
     _check_network(profile.get("networkProfile") or {}, subnets, flexible)
-    _check_identity(body.get("identity"), identities)
+    _check_identity(body.get("identity"), identities, flexible)
 
 
 def _check_shape(body: Any, model: str) -> None:
@@ -187,9 +187,11 @@ def _check_network(network: Mapping[str, Any], subnets: Collection[str], flexibl
                 )
 
 
-def _check_identity(identity: Mapping[str, Any] | None, identities: Mapping[str, Any]) -> None:
+def _check_identity(identity: Mapping[str, Any] | None, identities: Mapping[str, Any], flexible: bool) -> None:
     if identity is None:
         return
+    own = "SystemAssigned" in identity.get("type", "")
+    require(not (own and flexible), "identity.type", "Flexible orchestration mode takes user-assigned identities only.")
     assigned = identity.get("userAssignedIdentities") or {}
     require(("UserAssigned" in identity.get("type", "")) == bool(assigned), "identity", "Type and identities disagree.")
     for one in assigned:

@@ -130,6 +130,8 @@ class ScaleSets:
         if found is None:
             found = self.sets[set_id.lower()] = ScaleSet(set_id, {})
         found.record = copy.deepcopy(body)
+        if (body.get("identity") or {}).get("type") == "SystemAssigned":
+            found.record["identity"] |= {"principalId": str(uuid.uuid4()), "tenantId": str(uuid.uuid4())}
         found.record["properties"] |= {"uniqueId": str(uuid.uuid4()), "timeCreated": now()}
         self._start(found, "Creating" if status == 201 else "Updating", lambda: self._settle(found))
         return status, found

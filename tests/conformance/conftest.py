@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.labs import AzuriteLab, SqliteLab
+from tests.conformance.labs import AzuriteLab, Lab, PostgresLab, SqliteLab
 from tests.servers.azurite import azurite
+from tests.servers.postgres import postgres
 
 
 @pytest.fixture(scope="session")
@@ -15,9 +16,22 @@ def storage_account():
         yield connection_string
 
 
-@pytest.fixture(params=["sqlite", "azurite"])
+@pytest.fixture(scope="session")
+def postgres_url():
+    """The URL of an empty PostgreSQL server of the whole test run."""
+    with postgres() as server:
+        yield server.url
+
+
+@pytest.fixture(params=["sqlite", "azurite", "postgres"])
 async def lab(request, tmp_path):
     """A fresh store behind each broker in turn."""
-    made = SqliteLab(tmp_path) if request.param == "sqlite" else AzuriteLab(request.getfixturevalue("storage_account"))
+    made: Lab
+    if request.param == "sqlite":
+        made = SqliteLab(tmp_path)
+    elif request.param == "azurite":
+        made = AzuriteLab(request.getfixturevalue("storage_account"))
+    else:
+        made = PostgresLab(request.getfixturevalue("postgres_url"))
     async with made.handles:
         yield made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import sqlite3
@@ -12,7 +13,7 @@ from pathlib import Path
 from cachewarmer.broker.base import Broker, JobLease, WorkLease
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem
 
 
 class Lab:
@@ -30,7 +31,8 @@ class Lab:
 
     async def broker(self, max_deliveries: int = 5) -> Broker:
         """Another handle on the same store, as another process would have it."""
-        return await self.handles.enter_async_context(self.make(LeaseSettings(max_deliveries=max_deliveries)))
+        settings = LeaseSettings(max_deliveries=max_deliveries, lease_seconds=self.lease_seconds)
+        return await self.handles.enter_async_context(self.make(settings))
 
     async def advance(self, seconds: float) -> None:
         raise NotImplementedError
@@ -40,6 +42,22 @@ class Lab:
         await self.advance(self.lease_seconds + 0.3)
 
     async def poison_reasons(self) -> list[str]:
+        raise NotImplementedError
+
+    def looking(self) -> Broker:
+        """A handle for somebody who only looks, not opened."""
+        raise NotImplementedError
+
+    async def is_empty(self) -> bool:
+        """Whether nothing has been created."""
+        raise NotImplementedError
+
+    async def lose_items(self) -> None:
+        """Everything that waits to be read is deleted by hand."""
+        raise NotImplementedError
+
+    async def damage_job(self, job_id: str) -> None:
+        """Somebody writes nonsense into the job's record."""
         raise NotImplementedError
 
 
@@ -55,6 +73,23 @@ class SqliteLab(Lab):
 
     def make(self, settings):
         return SqliteBroker(self.path, settings, clock=lambda: self.now)
+
+    def looking(self):
+        return SqliteBroker(self.path, create=False)
+
+    async def is_empty(self):
+        return not list(Path(self.path).parent.iterdir())
+
+    def run(self, statement: str, *values: object) -> None:
+        """Changes the file by hand."""
+        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(statement, values)
+
+    async def lose_items(self):
+        self.run("DELETE FROM items WHERE settled = 0")
+
+    async def damage_job(self, job_id):
+        self.run("UPDATE jobs SET state = 'bogus' WHERE job_id = ?", job_id)
 
     async def advance(self, seconds):
         self.now += seconds
@@ -82,6 +117,28 @@ class AzuriteLab(Lab):
 
         return AzureBroker("warmtest", self.prefix, settings, connection_string=self.connection_string)
 
+    def looking(self):
+        from cachewarmer.broker.azure.broker import AzureBroker
+
+        return AzureBroker("warmtest", self.prefix, create=False, connection_string=self.connection_string)
+
+    async def is_empty(self):
+        from azure.storage.queue.aio import QueueServiceClient
+
+        async with QueueServiceClient.from_connection_string(self.connection_string) as service:
+            return not [queue async for queue in service.list_queues(name_starts_with=self.prefix)]
+
+    async def lose_items(self):
+        async with self.queue("work") as queue:
+            await queue.clear_messages()
+
+    async def damage_job(self, job_id):
+        from azure.data.tables import UpdateMode
+
+        async with self.table() as table:
+            row = {"PartitionKey": f"{self.prefix}.jobs", "RowKey": job_id, "State": "bogus"}
+            await table.update_entity(row, mode=UpdateMode.MERGE)
+
     async def advance(self, seconds):
         await asyncio.sleep(seconds)
 
@@ -108,24 +165,67 @@ class AzuriteLab(Lab):
         return [json.loads(text)["Reason"] for text in await self.texts("poison")]
 
 
+class PostgresLab(Lab):
+    name = "postgres"
+    lease_seconds = 2.0
+    can_choose_job = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.schema = "t" + secrets.token_hex(6)
+
+    def make(self, settings):
+        from cachewarmer.broker.postgres.broker import PostgresBroker
+
+        return PostgresBroker(self.url, settings, schema=self.schema)
+
+    async def advance(self, seconds):
+        await asyncio.sleep(seconds)
+
+    def looking(self):
+        from cachewarmer.broker.postgres.broker import PostgresBroker
+
+        return PostgresBroker(self.url, schema=self.schema, create=False)
+
+    async def run(self, statement: str, *values: object):
+        """The rows of a statement made by hand; ``{}`` is the schema."""
+        import psycopg
+
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            done = await connection.execute(statement.format(self.schema), values)
+            return await done.fetchall() if done.description else []
+
+    async def is_empty(self):
+        return not await self.run("SELECT 1 FROM pg_namespace WHERE nspname = '{}'")
+
+    async def lose_items(self):
+        await self.run("DELETE FROM {}.items WHERE NOT settled")
+
+    async def damage_job(self, job_id):
+        await self.run("UPDATE {}.jobs SET state = 'bogus' WHERE job_id = %s", job_id)
+
+    async def poison_reasons(self):
+        return [row[0] for row in await self.run("SELECT reason FROM {}.poison ORDER BY seq")]
+
+
 # -- short ways to the usual situations ----------------------------------------------------------------------------
 
 
 def a_job(**values) -> WarmJob:
-    return WarmJob(**{"mount_addresses": ("10.0.1.7",), "export_path": "/data", "warm_path": "/tools", **values})
+    access = Access(addresses=("10.0.1.7",), export="/data")
+    return WarmJob(**{"access": access, "warm_path": "/tools", **values})
 
 
 def items_of(job_id: str, count: int, *, size: int = 1000, start: int = 0) -> list[WorkItem]:
     """Items of two files each."""
     return [
         WorkItem(
-            mount_addresses=("10.0.1.7",),
-            export_path="/data",
+            access=Access(addresses=("10.0.1.7",), export="/data"),
             path=f"/tools/d{number}",
             job_id=job_id,
-            item_id=item_id(job_id, number),
             files=(FileEntry("a", size, b"\x01\x02"), FileEntry("b\udcff", size)),
-        )
+        ).with_content_id()
         for number in range(start, start + count)
     ]
 
@@ -138,7 +238,7 @@ def receipt(lease: WorkLease, **values) -> Receipt:
 async def scanning_job(broker: Broker, lab: Lab, count: int = 0, **values) -> tuple[str, JobLease]:
     """A job whose scan has begun and published ``count`` items."""
     job_id = await broker.submit(a_job(**values))
-    lease = await broker.claim_job("manager", lab.lease_seconds * 20)
+    lease = await broker.claim_job(lab.lease_seconds * 20)
     assert lease is not None
     assert lease.job.job_id == job_id
     await broker.set_state(job_id, JobState.SCANNING)
@@ -152,10 +252,15 @@ async def finish_scan(broker: Broker, job_id: str, items: int, **values) -> None
     await broker.record_scan(job_id, ScanTotals(items=items, finished=True, **totals))
 
 
+async def give_up(lab: Lab, lease: WorkLease, reason: str) -> None:
+    """The item fails for the last time, where a single delivery is all that it is granted."""
+    await (await lab.broker(max_deliveries=1)).abandon(lease, reason)
+
+
 async def claim_all(broker: Broker, lab: Lab, worker: str = "w1", most: int = 32) -> list[WorkLease]:
     """Everything that can be claimed now."""
     found: list[WorkLease] = []
-    while leases := await broker.claim(worker, most, lab.lease_seconds):
+    while leases := await broker.claim(most, lab.lease_seconds):
         found += leases
     return found
 
@@ -166,6 +271,6 @@ async def claim_some(broker: Broker, lab: Lab, count: int, worker: str = "w1") -
     for _ in range(10 + count):
         if len(found) == count:
             break
-        found += await broker.claim(worker, count - len(found), lab.lease_seconds)
+        found += await broker.claim(count - len(found), lab.lease_seconds)
     assert len(found) == count
     return found

@@ -15,8 +15,8 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 from yarl import URL
 
-from cachewarmer.azure import open_broker
 from cachewarmer.azure import sign_in as azure_auth
+from cachewarmer.broker import open_broker
 from cachewarmer.errors import BrokerError, ConfigError
 from cachewarmer.model import JobState, ScanTotals
 from tests.conformance.labs import a_job, items_of, receipt
@@ -102,10 +102,10 @@ async def test_a_job_is_done_with_tokens_alone(cloud, monkeypatch):
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT_SUFFIX", cloud.suffix)
     async with open_broker("azure://warmtest/tokens") as broker:
         job_id = await broker.submit(a_job())
-        lease = await broker.claim_job("m", 60)
+        lease = await broker.claim_job(60)
         await broker.set_state(job_id, JobState.SCANNING)
         await broker.publish(items_of(job_id, 2))
-        leases = [*await broker.claim("w", 1, 60), *await broker.claim("w", 1, 60)]
+        leases = [*await broker.claim(1, 60), *await broker.claim(1, 60)]
         assert await broker.complete("w", [(one, receipt(one)) for one in leases]) == [True, True]
         await broker.record_scan(job_id, ScanTotals(items=2, finished=True))
         assert (await broker.status(job_id)).state is JobState.COMPLETED
@@ -125,7 +125,7 @@ async def test_a_key_signs_in_and_a_wrong_one_is_not_shown(cloud):
     """As the worker's ``-storageKey`` gives it."""
     async with open_broker("azure://warmtest/keys", storage_key=cloud.key, endpoint_suffix=cloud.suffix) as broker:
         job_id = await broker.submit(a_job())
-        assert (await broker.claim_job("m", 60)).job.job_id == job_id
+        assert (await broker.claim_job(60)).job.job_id == job_id
         assert cloud.key not in repr(broker) + repr(broker._sign_in)
     wrong = base64.b64encode(b"secret-secret").decode()
     with pytest.raises(BrokerError, match="not allowed") as caught:

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from cachewarmer.errors import BrokerError
-from cachewarmer.model import FileEntry, JobState, WorkItem
+from cachewarmer.model import Access, FileEntry, JobState, WorkItem
 from tests.conformance.labs import AzuriteLab, a_job, claim_some, finish_scan, items_of, receipt, scanning_job
 
 JOB = (
@@ -22,6 +22,12 @@ ITEM = (
     ' "WarmTargetPath":"/tools/bootstrap","StartByte":-1,"StopByte":-1,"ApplyFilter":false,"StartFileFilter":"",\n'
     ' "EndFileFilter":"","InclusionList":[],"ExclusionList":[],"MaxFileSizeBytes":0}'
 )
+
+
+def of_job(job_id, **more):
+    """``ITEM`` as an item of a job of ours, with the id that belongs to it."""
+    values = {**json.loads(ITEM), "JobId": job_id, **more}
+    return {**values, "ItemId": WorkItem.from_json(json.dumps(values)).content_id}
 
 
 @pytest.fixture
@@ -38,12 +44,12 @@ async def test_a_job_put_on_the_queue_by_hand_gets_an_id(azure, encode):
     """The sample of the wire format works as it is, plain or base64; its id is the same at each delivery."""
     broker = await azure.broker()
     await azure.post("job", encode(JOB))
-    first = await broker.claim_job("m", 60)
-    assert first.job.mount_addresses == ("10.0.1.7", "10.0.1.8", "10.0.1.9")
+    first = await broker.claim_job(60)
+    assert first.job.access.addresses == ("10.0.1.7", "10.0.1.8", "10.0.1.9")
     assert first.job.job_id
     assert (await broker.status(first.job.job_id)).state is JobState.QUEUED
     await broker.release_job(first)
-    again = await broker.claim_job("m", 60)
+    again = await broker.claim_job(60)
     assert again.job.job_id == first.job.job_id
     assert len(await broker.jobs()) == 1
 
@@ -55,7 +61,7 @@ async def test_a_malformed_job_goes_to_poison_and_the_next_is_taken(azure):
     for text in bad:
         await azure.post("job", text)
     await azure.post("job", JOB)
-    lease = await broker.claim_job("m", 60)
+    lease = await broker.claim_job(60)
     assert lease.job.warm_path == "/tools"
     poison = [json.loads(text) for text in await azure.texts("poison")]
     assert [one["Message"] for one in poison] == bad
@@ -67,7 +73,7 @@ async def test_a_message_as_long_as_a_message_can_be_still_fits_into_poison(azur
     """Its text is cut, and the cut is marked."""
     broker = await azure.broker()
     await azure.post("work", 'é<&"' * 10_000)
-    assert await broker.claim("w", 8, 2) == []
+    assert await broker.claim(8, 2) == []
     (poison,) = [json.loads(text) for text in await azure.texts("poison")]
     assert poison["Cut"] is True
     assert poison["Message"].startswith('é<&"')
@@ -101,7 +107,7 @@ async def test_a_repeated_job_message_is_one_job(azure):
     job_id, _ = await scanning_job(broker, azure)
     (status,) = await broker.jobs()
     await azure.post("job", status.job.to_json())
-    assert await broker.claim_job("m2", 60) is None
+    assert await broker.claim_job(60) is None
     assert await azure.texts("job") == []
     assert await broker.state(job_id) is JobState.SCANNING
 
@@ -111,7 +117,7 @@ async def test_handles_are_left_out_where_a_message_would_grow_too_long(azure):
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
     files = tuple(FileEntry(f"file{number:05}", 10, os.urandom(60)) for number in range(1500))
-    await broker.publish([WorkItem(mount_addresses=("a",), job_id=job_id, path="/x", files=files)])
+    await broker.publish([WorkItem(access=Access(addresses=("a",)), job_id=job_id, path="/x", files=files)])
     (lease,) = await claim_some(broker, azure, 1)
     assert [entry.path for entry in lease.item.files] == [entry.path for entry in files]
     assert 0 < sum(1 for entry in lease.item.files if entry.handle) < 1500
@@ -157,7 +163,7 @@ async def test_hostile_jobs_go_to_poison_and_the_manager_goes_on(azure):
     for text in HOSTILE_JOBS.values():
         await azure.post("job", text)
     await azure.post("job", JOB)
-    assert (await broker.claim_job("m", 60)).job.warm_path == "/tools"
+    assert (await broker.claim_job(60)).job.warm_path == "/tools"
     assert len(await azure.poison_reasons()) == len(HOSTILE_JOBS)
 
 
@@ -165,8 +171,9 @@ async def test_hostile_items_go_to_poison_and_the_worker_goes_on(azure):
     """At once, with the reason; what comes behind them is delivered."""
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
-    good = {**json.loads(ITEM), "JobId": job_id, "ItemId": "good"}
+    good = of_job(job_id)
     bad = [
+        {**good, "ItemId": "0" * 32},
         {**good, "WarmTargetMountAddresses": []},
         {**good, "JobId": "../x"},
         {**good, "JobId": "a#b?c"},
@@ -176,18 +183,29 @@ async def test_hostile_items_go_to_poison_and_the_worker_goes_on(azure):
     for one in [*bad, good]:
         await azure.post("work", json.dumps(one))
     (lease,) = await claim_some(broker, azure, 1)
-    assert lease.item.item_id == "good"
+    assert lease.item.item_id == good["ItemId"]
     assert len(await azure.poison_reasons()) == len(bad)
 
 
-@pytest.mark.parametrize("odd", ["a/b", "a\\b", "a#b", "a?b", "a\tb", "ü", "x" * 3000, " "])
-async def test_an_item_id_of_any_letters_is_counted_once(azure, odd):
-    """A row's key may not hold them, so another id is made of it, the same one each time."""
+@pytest.mark.parametrize("odd", ["a/b", "a\\b", "a#b", "a?b", "a\tb", "ü", "x" * 3000, " ", "plain"])
+async def test_an_item_id_that_is_not_the_contents_own_goes_to_poison(azure, odd):
+    """Whoever posts one could make another item count as read; nor may a row's key hold any letters."""
+    broker = await azure.broker()
+    job_id, _ = await scanning_job(broker, azure)
+    await azure.post("work", json.dumps({**json.loads(ITEM), "JobId": job_id, "ItemId": odd}))
+    assert await broker.claim(1, azure.lease_seconds) == []
+    (reason,) = await azure.poison_reasons()
+    assert "ItemId" in reason
+
+
+async def test_an_item_without_an_id_gets_the_contents_own_and_is_counted_once(azure):
+    """The same one each time it is posted."""
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
     for _ in range(2):
-        await azure.post("work", json.dumps({**json.loads(ITEM), "JobId": job_id, "ItemId": odd}))
+        await azure.post("work", json.dumps({**json.loads(ITEM), "JobId": job_id}))
     first, second = await claim_some(broker, azure, 2)
+    assert first.item.item_id == second.item.item_id == of_job(job_id)["ItemId"]
     assert await broker.complete("w", [(first, receipt(first, files=1))]) == [True]
     assert await broker.complete("w", [(second, receipt(second, files=1))]) == [False]
 
@@ -207,7 +225,7 @@ async def test_an_item_that_claims_to_be_forgiven_is_given_up_all_the_same(azure
     """As a copy from the poison queue may: it is not tried for ever."""
     broker = await azure.broker(max_deliveries=2)
     job_id, _ = await scanning_job(broker, azure)
-    item = {**json.loads(ITEM), "JobId": job_id, "ItemId": "i", "ForgivenDeliveries": 1 << 40}
+    item = {**of_job(job_id), "ForgivenDeliveries": 1 << 40}
     await azure.post("work", json.dumps(item))
     (lease,) = await claim_some(broker, azure, 1)
     assert lease.deliveries == 1
@@ -221,7 +239,7 @@ async def test_an_item_without_room_for_its_history_is_handed_back_as_it_is(azur
     """Somebody else's message may be as long as a message can be."""
     broker = await azure.broker()
     job_id, _ = await scanning_job(broker, azure)
-    item = {**json.loads(ITEM), "JobId": job_id, "ItemId": "i", "InclusionList": ["é" * 20_000]}
+    item = of_job(job_id, InclusionList=["é" * 20_000])
     await azure.post("work", json.dumps(item, ensure_ascii=False, separators=(",", ":")))
     for reason in ("it fails", ""):
         (lease,) = await claim_some(broker, azure, 1)
@@ -237,8 +255,8 @@ async def test_messages_never_run_out_of_time(azure):
     await azure.post("job", "garbage")
     for kind, count in (("job", 2), ("work", 1), ("poison", 1)):
         if kind == "poison":
-            assert (await broker.claim_job("m", 60)).job.job_id == "waits"
-            assert await broker.claim_job("m", 60) is None
+            assert (await broker.claim_job(60)).job.job_id == "waits"
+            assert await broker.claim_job(60) is None
         async with azure.queue(kind) as queue:
             messages = [one for one in await queue.peek_messages(8) if one.content != "garbage"]
         assert [one.expires_on.year for one in messages] == [9999] * (count - (kind == "job"))
@@ -248,12 +266,12 @@ async def scanned_anew(azure):
     """A job whose first manager published two items, and whose second one published the same two again."""
     old, new = await azure.broker(), await azure.broker()
     job_id = await old.submit(a_job())
-    await old.claim_job("m1", azure.lease_seconds)
+    await old.claim_job(azure.lease_seconds)
     await old.set_state(job_id, JobState.SCANNING)
     await old.publish(items_of(job_id, 2))
     early = await claim_some(old, azure, 1)
     await azure.expire()
-    assert (await new.claim_job("m2", 60)).job.job_id == job_id
+    assert (await new.claim_job(60)).job.job_id == job_id
     await new.publish(items_of(job_id, 2))
     return old, new, job_id, early
 
@@ -264,7 +282,7 @@ async def test_items_of_a_scan_that_was_begun_anew_are_dropped(azure):
     await new.state(job_id)
     leases = await claim_some(new, azure, 2)
     assert [lease.item.scan for lease in leases] == [1, 1]
-    assert await new.claim("w", 8, 1) == []
+    assert await new.claim(8, 1) == []
     assert await azure.texts("work") == []
 
 

@@ -92,7 +92,7 @@ async def test_a_restarted_worker_goes_on_under_its_name(tampered):
     async def die(lease):
         raise asyncio.CancelledError
 
-    one._let_go = die
+    one._work._let_go = die
     with pytest.raises(asyncio.CancelledError):
         await one.complete("w", [(leases[0], receipt(leases[0]))])
     await lab.expire()

@@ -1,4 +1,4 @@
-"""The roles of docs/operations.md: each component works with those it lists, and with none of them taken away.
+"""The roles of docs/azure.md: each component works with those it lists, and with none of them taken away.
 
 What a role allows is written down here from Azure's reference of built-in roles; a proxy refuses the rest with 403.
 """
@@ -17,7 +17,7 @@ from cachewarmer.model import JobState, ScanTotals
 from tests.conformance.labs import AzuriteLab, a_job, items_of, receipt
 from tests.servers.tamperer import Tamperer
 
-OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+ROLES_PAGE = Path(__file__).resolve().parents[2] / "docs" / "azure.md"
 MESSAGES = {"messages/read", "messages/write", "messages/delete", "messages/add", "messages/process"}
 ALLOWED = {
     "Storage Queue Data Reader": {"queues/read", "messages/read"},
@@ -32,7 +32,7 @@ def documented():
     """The roles of each component: ``{component: [(role, scope), …]}``, a row of the table for each scope."""
     found = {}
     component = ""
-    for line in OPERATIONS.read_text().splitlines():
+    for line in ROLES_PAGE.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and len(cells) == 3 and cells[1] in ALLOWED:
             component = cells[0] or component
@@ -78,7 +78,7 @@ class Identity:
 
 async def manage(broker, job_id, owner):
     await owner.publish(items_of(job_id, 1))
-    lease = await broker.claim_job("m", 60)
+    lease = await broker.claim_job(60)
     await broker.renew_job(lease, 60)
     await broker.status(job_id)
     await broker.set_state(job_id, JobState.SCANNING)
@@ -86,12 +86,12 @@ async def manage(broker, job_id, owner):
     await broker.record_scan(job_id, ScanTotals(items=2, finished=True))
     await broker.backlog()
     await broker.release_job(lease)
-    lease = await broker.claim_job("m", 60)
+    lease = await broker.claim_job(60)
     await broker.settle_job(lease)
     await broker.tidy(0.0)
     async with owner.lab.queue("job") as jobs:
         await jobs.send_message("garbage")
-    assert await broker.claim_job("m", 60) is None
+    assert await broker.claim_job(60) is None
     assert len(await owner.lab.poison_reasons()) == 1
 
 
@@ -99,12 +99,13 @@ async def work(broker, job_id, owner):
     await owner.publish(items_of(job_id, 3))
     leases = []
     while len(leases) < 3:
-        leases += await broker.claim("w", 3, 60)
+        leases += await broker.claim(3, 60)
     await broker.state(job_id)
     await broker.renew(leases[0], 60)
     assert await broker.complete("w", [(leases[0], receipt(leases[0]))]) == [True]
     await broker.abandon(leases[1], "it fails")
-    await broker.poison(leases[2], "no good")
+    leases[2].deliveries = broker.settings.max_deliveries
+    await broker.abandon(leases[2], "no good")
     assert len(await owner.lab.poison_reasons()) == 1
 
 

@@ -15,6 +15,7 @@ from tests.conformance.labs import (
     claim_all,
     claim_some,
     finish_scan,
+    give_up,
     items_of,
     receipt,
     scanning_job,
@@ -45,7 +46,7 @@ async def chunks():
 
 async def ended_job(azure, broker, items, **values):
     job_id = await broker.submit(a_job(**values), chunks())
-    lease = await broker.claim_job("m", 60)
+    lease = await broker.claim_job(60)
     await broker.set_state(job_id, JobState.SCANNING)
     for start in range(0, items, 64):
         await broker.publish(items_of(job_id, min(64, items - start), start=start))
@@ -80,7 +81,7 @@ async def test_what_a_scan_left_behind_that_was_begun_anew_goes_too(azure, monke
     broker = await azure.broker()
     job_id = await broker.submit(a_job())
     for number in range(2):
-        lease = await broker.claim_job("m", 1 if number == 0 else 60)
+        lease = await broker.claim_job(1 if number == 0 else 60)
         if number == 0:
             await broker.set_state(job_id, JobState.SCANNING)
         await broker.publish(items_of(job_id, 1))
@@ -125,7 +126,7 @@ async def test_the_longest_samples_fit_into_a_row(azure):
     leases = await claim_some(broker, azure, 3)
     assert await broker.complete("w", [(leases[0], receipt(leases[0], **full))]) == [True]
     assert await broker.complete("w", [(leases[1], receipt(leases[1], **full))]) == [True]
-    await broker.poison(replace_path(leases[2], path), "é" * 5000)
+    await give_up(azure, replace_path(leases[2], path), "é" * 5000)
     totals = {"files": 1 << 60, "errors": full["errors"]}
     await finish_scan(broker, job_id, 3, **totals)
     status = await broker.status(job_id)

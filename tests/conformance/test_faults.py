@@ -12,18 +12,21 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 
+import psycopg
 import pytest
 
 from cachewarmer.broker.azure.broker import AzureBroker
 from cachewarmer.broker.base import Broker
+from cachewarmer.broker.postgres.broker import PostgresBroker
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.manager import Manager
-from cachewarmer.model import JobState, WarmJob, new_job_id
+from cachewarmer.model import Access, JobState, WarmJob, new_job_id
 from cachewarmer.submitter import submit
+from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
-from tests.conformance.labs import AzuriteLab
+from tests.conformance.labs import AzuriteLab, PostgresLab
 from tests.memory import MemorySession, opener
 
 SETTINGS = Settings(
@@ -44,12 +47,12 @@ STEPS = {
     "jobs": ("send", "receive", "change", "delete"),
     "work": ("send", "receive", "change", "delete"),
     "records": ("find", "add", "replace", "state"),
-    "ledger": ("_write", "sums"),
+    "receipts": ("_write", "sums"),
 }
 """What the calls of the Azure broker are made of: each is one request, or one that is repeated until it is answered."""
-TIMES = {"sqlite": 4, "azurite": 2}
+TIMES = {"sqlite": 4, "azurite": 2, "postgres": 1}
 """Each call that is made so often, or oftener, has its fault at the first, the second, … of them."""
-AT_ONCE = {"sqlite": 12, "azurite": 6}
+AT_ONCE = {"sqlite": 12, "azurite": 6, "postgres": 3}
 HANG_SECONDS = 60
 
 
@@ -136,6 +139,8 @@ async def persistently(make_part, make_handle, fault, stop):
         died = asyncio.create_task(handle.dead.wait())
         await asyncio.wait([part, died, stopped], return_when=asyncio.FIRST_COMPLETED)
         own_stop.set()
+        # A process may be killed while it stops, too: what it leaves then waits for nobody.
+        await asyncio.wait([part, died], return_when=asyncio.FIRST_COMPLETED)
         if handle.dead.is_set():
             part.cancel()
         died.cancel()
@@ -150,7 +155,17 @@ async def messages_left(broker):
             return file.execute(
                 "SELECT (SELECT count(*) FROM items) + count(*) FROM jobs WHERE NOT off_queue"
             ).fetchone()[0]
+    if isinstance(broker, PostgresBroker):
+        async with broker._database.statement() as sql:
+            return sum([not row["off_queue"] for row in await sql.all("all_jobs")]) + await _rows(broker)
     return await broker._at.jobs.length() + await broker._at.work.length()
+
+
+async def _rows(broker):
+    """Item rows of a PostgreSQL broker."""
+    async with await psycopg.AsyncConnection.connect(broker.url) as connection:
+        found = await connection.execute(f"SELECT count(*) FROM {broker._schema}.items")
+        return (await found.fetchone())[0]
 
 
 async def warm_with(make_handle, fault):
@@ -158,11 +173,11 @@ async def warm_with(make_handle, fault):
     session = SlowSession(TREE, "a", delay=0.01)
     eye = await make_handle()
     stop = asyncio.Event()
-    job = WarmJob(mount_addresses=("a",), warm_path="/", job_id=new_job_id())
+    job = WarmJob(access=Access(addresses=("a",)), warm_path="/", job_id=new_job_id())
     running = [
         asyncio.create_task(
             persistently(
-                lambda broker: Manager(broker, SETTINGS, opener=opener(session), jobs_at_once=2),
+                lambda broker: Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), jobs_at_once=2),
                 make_handle,
                 fault,
                 stop,
@@ -170,7 +185,7 @@ async def warm_with(make_handle, fault):
         )
     ]
     for _ in range(2):
-        make = lambda broker: Worker(broker, SETTINGS, name=new_job_id(), opener=opener(session))  # noqa: E731
+        make = lambda broker: Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name=new_job_id())  # noqa: E731
         running.append(asyncio.create_task(persistently(make, make_handle, fault, stop)))
     try:
         async with asyncio.timeout(HANG_SECONDS):
@@ -185,7 +200,8 @@ async def warm_with(make_handle, fault):
                 await asyncio.sleep(0.05)
     finally:
         stop.set()
-        await asyncio.gather(*running)
+        _, hanging = await asyncio.wait(running, timeout=HANG_SECONDS)
+        assert not hanging, [task.get_stack() for task in hanging]
     return status, session
 
 
@@ -245,6 +261,19 @@ async def check_all(kind, make_store, fate, calls=CALLS):
 async def test_a_call_that_goes_wrong_over_sqlite(tmp_path, fate):
     """Whichever call it is."""
     await check_all("sqlite", lambda number: lambda: SqliteBroker(str(tmp_path / f"{number}.db"), SETTINGS.lease), fate)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fate", FATES)
+async def test_a_call_that_goes_wrong_over_postgres(postgres_url, fate):
+    """Whichever call it is."""
+
+    def store(_number):
+        lab = PostgresLab(postgres_url)
+        return lambda: lab.make(SETTINGS.lease)
+
+    await check_all("postgres", store, fate)
 
 
 def account(storage_account):

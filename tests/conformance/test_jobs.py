@@ -6,17 +6,17 @@ import pytest
 
 from cachewarmer.broker.base import Backlog
 from cachewarmer.errors import BrokerError, InvalidTransition, LeaseLost, UnknownJob
-from cachewarmer.model import JobState, PathError, ScanTotals
-from tests.conformance.labs import a_job, claim_all, claim_some, finish_scan, items_of, receipt, scanning_job
+from cachewarmer.model import JobState, PathError, ScanTotals, Wanted
+from tests.conformance.labs import a_job, claim_all, claim_some, finish_scan, give_up, items_of, receipt, scanning_job
 
 
 async def test_a_submitted_job_is_queued_and_known(lab):
     """Submitting gives an id, and the status has the job as it was posted, queued, with nothing counted."""
     broker = await lab.broker()
-    job_id = await broker.submit(a_job(name="shot 42", uid=1000, exclusion=("*.tmp",)))
+    job_id = await broker.submit(a_job(name="shot 42", wanted=Wanted(exclude=("*.tmp",))))
     status = await broker.status(job_id)
     assert (status.state, status.job.job_id, status.job.name) == (JobState.QUEUED, job_id, "shot 42")
-    assert (status.job.uid, status.job.exclusion) == (1000, ("*.tmp",))
+    assert (status.job.name, status.job.wanted.exclude) == ("shot 42", ("*.tmp",))
     assert status.submitted_at > 0
     assert status.started_at == status.finished_at == 0
     assert not status.tallies
@@ -30,11 +30,11 @@ async def test_submitting_an_id_again_is_a_no_op(lab):
     assert await broker.submit(a_job(job_id="j1", name="second")) == "j1"
     assert (await broker.status("j1")).job.name == "first"
     assert len(await broker.jobs()) == 1
-    first = await broker.claim_job("m1", lab.lease_seconds * 20)
+    first = await broker.claim_job(lab.lease_seconds * 20)
     assert first is not None
     await broker.set_state("j1", JobState.FAILED, "no such export")
     await broker.settle_job(first)
-    assert await broker.claim_job("m2", lab.lease_seconds) is None
+    assert await broker.claim_job(lab.lease_seconds) is None
 
 
 async def test_jobs_of_unknown_ids_are_refused(lab):
@@ -54,23 +54,23 @@ async def test_two_managers_never_have_the_same_job(lab):
     """A job is handed to one manager; the other gets the next one, or none."""
     one, two = await lab.broker(), await lab.broker()
     ids = {await one.submit(a_job()), await one.submit(a_job())}
-    first = await one.claim_job("m1", lab.lease_seconds)
-    second = await two.claim_job("m2", lab.lease_seconds)
+    first = await one.claim_job(lab.lease_seconds)
+    second = await two.claim_job(lab.lease_seconds)
     assert first is not None
     assert second is not None
     assert {first.job.job_id, second.job.job_id} == ids
-    assert await two.claim_job("m2", lab.lease_seconds) is None
+    assert await two.claim_job(lab.lease_seconds) is None
 
 
 async def test_a_killed_managers_job_goes_to_another(lab):
     """When a lease runs out the job is claimed again, in the state it was in, and the first manager is told."""
     one, two = await lab.broker(), await lab.broker()
     job_id = await one.submit(a_job())
-    first = await one.claim_job("m1", lab.lease_seconds)
+    first = await one.claim_job(lab.lease_seconds)
     await one.set_state(job_id, JobState.SCANNING)
-    assert await two.claim_job("m2", lab.lease_seconds) is None
+    assert await two.claim_job(lab.lease_seconds) is None
     await lab.expire()
-    second = await two.claim_job("m2", lab.lease_seconds)
+    second = await two.claim_job(lab.lease_seconds)
     assert second is not None
     assert second.job.job_id == job_id
     assert second.deliveries == 2
@@ -86,13 +86,13 @@ async def test_a_renewed_job_lease_holds(lab):
     """Renewing pushes the end of the lease out, from now on."""
     one, two = await lab.broker(), await lab.broker()
     await one.submit(a_job())
-    lease = await one.claim_job("m1", lab.lease_seconds)
+    lease = await one.claim_job(lab.lease_seconds)
     before = lease.expires_at
     await lab.advance(lab.lease_seconds * 0.6)
     await one.renew_job(lease, lab.lease_seconds)
     assert lease.expires_at > before
     await lab.advance(lab.lease_seconds * 0.6)
-    assert await two.claim_job("m2", lab.lease_seconds) is None
+    assert await two.claim_job(lab.lease_seconds) is None
     await one.renew_job(lease, lab.lease_seconds)
 
 
@@ -100,9 +100,9 @@ async def test_a_released_job_is_there_at_once(lab):
     """A manager that shuts down hands its job back without fault."""
     broker = await lab.broker()
     await broker.submit(a_job())
-    lease = await broker.claim_job("m1", lab.lease_seconds * 20)
+    lease = await broker.claim_job(lab.lease_seconds * 20)
     await broker.release_job(lease)
-    again = await broker.claim_job("m2", lab.lease_seconds)
+    again = await broker.claim_job(lab.lease_seconds)
     assert again is not None
     assert again.job.job_id == lease.job.job_id
 
@@ -113,10 +113,10 @@ async def test_a_job_in_a_final_state_is_passed_over(lab):
     cancelled = await broker.submit(a_job())
     await broker.set_state(cancelled, JobState.CANCELLED)
     other = await broker.submit(a_job())
-    lease = await broker.claim_job("m1", lab.lease_seconds)
+    lease = await broker.claim_job(lab.lease_seconds)
     assert lease is not None
     assert lease.job.job_id == other
-    assert await broker.claim_job("m1", lab.lease_seconds) is None
+    assert await broker.claim_job(lab.lease_seconds) is None
     assert (await broker.status(cancelled)).state is JobState.CANCELLED
 
 
@@ -127,13 +127,13 @@ async def test_a_job_is_claimed_by_id_or_that_is_refused(lab):
     wanted = await broker.submit(a_job())
     if not lab.can_choose_job:
         with pytest.raises(BrokerError):
-            await broker.claim_job("m1", lab.lease_seconds, wanted)
+            await broker.claim_job(lab.lease_seconds, wanted)
         return
-    lease = await broker.claim_job("m1", lab.lease_seconds, wanted)
+    lease = await broker.claim_job(lab.lease_seconds, wanted)
     assert lease is not None
     assert lease.job.job_id == wanted
-    assert await broker.claim_job("m2", lab.lease_seconds, wanted) is None
-    assert await broker.claim_job("m2", lab.lease_seconds, "other") is None
+    assert await broker.claim_job(lab.lease_seconds, wanted) is None
+    assert await broker.claim_job(lab.lease_seconds, "other") is None
 
 
 async def test_states_follow_the_table(lab):
@@ -250,7 +250,7 @@ async def test_a_list_that_breaks_off_leaves_no_job(lab):
 
     with pytest.raises(ValueError, match="broken"):
         await broker.submit(a_job(job_id="j1"), source())
-    assert await broker.claim_job("m1", lab.lease_seconds) is None
+    assert await broker.claim_job(lab.lease_seconds) is None
 
     async def whole():
         yield b"two\0"
@@ -274,7 +274,7 @@ async def test_the_backlog_counts_what_is_not_settled(lab):
     await broker.complete("w1", [(leases[0], receipt(leases[0]))])
     backlog = await broker.backlog()
     assert (backlog.unsettled_items, backlog.unsettled_files, backlog.unsettled_bytes) == (3, 6, 6000)
-    await broker.poison(leases[1], "it has never been seen")
+    await give_up(lab, leases[1], "it has never been seen")
     await broker.abandon(leases[2], "")
     assert (await broker.backlog()).unsettled_items == 2
     for lease in await claim_all(broker, lab):
@@ -291,7 +291,7 @@ async def test_an_item_is_in_the_backlog_before_its_scan_is_recorded(lab):
     await broker.submit(a_job())
     backlog = await broker.backlog()
     assert (backlog.unsettled_items, backlog.scanning_jobs, backlog.active_jobs) == (0, 1, 1)
-    lease = await broker.claim_job("manager", lab.lease_seconds * 20)
+    lease = await broker.claim_job(lab.lease_seconds * 20)
     await broker.set_state(lease.job.job_id, JobState.SCANNING)
     await broker.publish(items_of(lease.job.job_id, 3))
     assert (await broker.backlog()).unsettled_items == 3
@@ -332,20 +332,20 @@ async def test_a_tree_that_changed_between_two_scans_is_done_when_the_second_is(
     """What a killed manager published counts for nothing that the next one found: no item of its is left out."""
     first, second = await lab.broker(), await lab.broker()
     job_id = await first.submit(a_job())
-    assert await first.claim_job("m1", lab.lease_seconds)
+    assert await first.claim_job(lab.lease_seconds)
     await first.set_state(job_id, JobState.SCANNING)
     await first.publish(items_of(job_id, 4))
     read = await claim_some(first, lab, 3)
     await first.complete("w", [(lease, receipt(lease)) for lease in read])
     await lab.expire()
-    assert await second.claim_job("m2", lab.lease_seconds * 20)
+    assert await second.claim_job(lab.lease_seconds * 20)
     found = items_of(job_id, 4, start=3)
     await second.publish(found)
     await finish_scan(second, job_id, 4)
     left = {item.item_id for item in found}
     for _ in range(40):
         assert not (await second.status(job_id)).state.final, left
-        for lease in await second.claim("w", 1, lab.lease_seconds):
+        for lease in await second.claim(1, lab.lease_seconds):
             await second.complete("w", [(lease, receipt(lease))])
             left.discard(lease.item.item_id)
         if not left and (await second.status(job_id)).state.final:
@@ -360,7 +360,7 @@ async def test_jobs_that_are_old_are_forgotten(lab):
     over, lease = await scanning_job(broker, lab, 2)
     leases = await claim_some(broker, lab, 2)
     await broker.complete("w", [(leases[0], receipt(leases[0]))])
-    await broker.poison(leases[1], "no good")
+    await give_up(lab, leases[1], "no good")
     await finish_scan(broker, over, 2)
     await broker.set_state(over, JobState.COMPLETED_WITH_ERRORS)
     await broker.settle_job(lease)

@@ -8,7 +8,7 @@ import pytest
 
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.model import JobState, PathError, SlowPath
-from tests.conformance.labs import claim_all, claim_some, finish_scan, items_of, receipt, scanning_job
+from tests.conformance.labs import claim_all, claim_some, finish_scan, give_up, items_of, receipt, scanning_job
 
 
 def sums(status) -> tuple[int, int, int]:
@@ -27,7 +27,7 @@ async def test_an_item_arrives_as_it_was_published(lab):
     (lease,) = await claim_some(broker, lab, 1)
     assert lease.item == items_of(job_id, 1)[0]
     assert lease.deliveries == 1
-    assert await broker.claim("w1", 8, lab.lease_seconds) == []
+    assert await broker.claim(8, lab.lease_seconds) == []
 
 
 async def test_items_come_about_oldest_first(lab):
@@ -36,7 +36,7 @@ async def test_items_come_about_oldest_first(lab):
     job_id, _ = await scanning_job(broker, lab)
     for item in items_of(job_id, 6):
         await broker.publish([item])
-    first = await broker.claim("w1", 2, lab.lease_seconds)
+    first = await broker.claim(2, lab.lease_seconds)
     assert len(first) <= 2
     assert first[0].item.path == "/tools/d0"
 
@@ -120,7 +120,7 @@ async def test_a_redelivered_item_counts_once(lab):
     one, two = await lab.broker(), await lab.broker()
     job_id, _ = await scanning_job(one, lab, 1)
     (slow,) = await claim_some(one, lab, 1, "w1")
-    assert await two.claim("w2", 1, lab.lease_seconds) == []
+    assert await two.claim(1, lab.lease_seconds) == []
     await lab.expire()
     (fast,) = await claim_some(two, lab, 1, "w2")
     assert fast.deliveries == 2
@@ -128,7 +128,7 @@ async def test_a_redelivered_item_counts_once(lab):
         await one.renew(slow, lab.lease_seconds)
     assert await one.complete("w1", [(slow, receipt(slow))]) == [False]
     await one.abandon(slow, "")  # a lost lease is no error
-    await one.poison(slow, "mine was lost")
+    await give_up(lab, slow, "mine was lost")
     assert await two.complete("w2", [(fast, receipt(fast))]) == [True]
     status = await one.status(job_id)
     assert sums(status) == (1, 2, 2000)
@@ -145,7 +145,7 @@ async def test_a_renewed_lease_keeps_the_item(lab):
         before = lease.expires_at
         await one.renew(lease, lab.lease_seconds)
         assert lease.expires_at > before
-        assert await two.claim("w2", 1, lab.lease_seconds) == []
+        assert await two.claim(1, lab.lease_seconds) == []
     assert await one.complete("w1", [(lease, receipt(lease))]) == [True]
 
 
@@ -158,7 +158,7 @@ async def test_an_item_that_always_fails_ends_in_poison(lab):
         (lease,) = await claim_some(broker, lab, 1)
         assert lease.deliveries == attempt
         assert await broker.abandon(lease, f"10.0.1.7 refused {attempt}") is (attempt == 5)
-    assert await broker.claim("w1", 1, lab.lease_seconds) == []
+    assert await broker.claim(1, lab.lease_seconds) == []
     status = await broker.status(job_id)
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (status.poisoned_items, status.failed_files) == (1, 2)
@@ -176,7 +176,7 @@ async def test_workers_that_die_of_an_item_poison_it(lab):
     for _ in range(2):
         await claim_some(broker, lab, 1)
         await lab.expire()
-    assert await broker.claim("w1", 1, lab.lease_seconds) == []
+    assert await broker.claim(1, lab.lease_seconds) == []
     status = await broker.status(job_id)
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert status.poisoned_items == 1
@@ -207,24 +207,24 @@ async def test_a_delayed_hand_back_is_out_of_sight(lab):
     await scanning_job(broker, lab, 1)
     (lease,) = await claim_some(broker, lab, 1)
     await broker.abandon(lease, "try later", 2.0)
-    assert await broker.claim("w1", 1, lab.lease_seconds) == []
+    assert await broker.claim(1, lab.lease_seconds) == []
     await lab.advance(2.3)
     (lease,) = await claim_some(broker, lab, 1)
     assert lease.deliveries == 2
 
 
-async def test_poison_at_once(lab):
+async def test_the_last_delivery_ends_in_poison(lab):
     """An item that can't ever work is settled with its reason, and does not come back."""
     broker = await lab.broker()
     job_id, _ = await scanning_job(broker, lab, 2)
     await finish_scan(broker, job_id, 2)
     bad, good = await claim_some(broker, lab, 2)
-    await broker.poison(bad, "no such address")
+    await give_up(lab, bad, "no such address")
     assert await broker.complete("w1", [(good, receipt(good))]) == [True]
     status = await broker.status(job_id)
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (status.poisoned_items, sums(status)) == (1, (1, 2, 2000))
-    assert await lab.poison_reasons() == ["no such address"]
+    assert await lab.poison_reasons() == ["given up after 1 deliveries: no such address"]
 
 
 async def test_an_item_is_poisoned_or_counted_never_both(lab):
@@ -236,7 +236,7 @@ async def test_an_item_is_poisoned_or_counted_never_both(lab):
     await lab.expire()
     (second,) = await claim_some(two, lab, 1, "w2")
     assert await two.complete("w2", [(second, receipt(second))]) == [True]
-    await one.poison(first, "too late")
+    await give_up(lab, first, "too late")
     status = await one.status(job_id)
     assert (status.state, status.poisoned_items) == (JobState.COMPLETED, 0)
 
@@ -259,7 +259,7 @@ async def test_a_cancelled_jobs_items_are_not_read(lab):
         else:
             assert await broker.complete("w1", [(lease, receipt(lease))]) == [True]
     assert other in seen
-    assert await broker.claim("w1", 8, lab.lease_seconds) == []
+    assert await broker.claim(8, lab.lease_seconds) == []
     assert (await broker.backlog()).waiting_items == 0
     assert (await broker.status(cancelled)).state is JobState.CANCELLED
 
@@ -272,7 +272,7 @@ async def test_a_paused_jobs_items_come_back_after_it_resumes(lab):
     await broker.set_state(job_id, JobState.PAUSED)
     for lease in held:
         assert await broker.abandon(lease, "") is False
-    for lease in await broker.claim("w1", 8, lab.lease_seconds):
+    for lease in await broker.claim(8, lab.lease_seconds):
         assert await broker.abandon(lease, "") is False
     assert (await broker.backlog()).active_jobs == 1
     await broker.set_state(job_id, JobState.SCANNING)
@@ -305,9 +305,9 @@ async def test_items_are_claimed_by_job_or_that_is_refused(lab):
     second, _ = await scanning_job(broker, lab, 1)
     if not lab.can_choose_job:
         with pytest.raises(BrokerError):
-            await broker.claim("w1", 1, lab.lease_seconds, first)
+            await broker.claim(1, lab.lease_seconds, first)
         return
-    (lease,) = await broker.claim("w1", 8, lab.lease_seconds, second)
+    (lease,) = await broker.claim(8, lab.lease_seconds, second)
     assert lease.item.job_id == second
 
 

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def bundle() -> Path:
-    """``cachewarmer``; builds it when there is none of these sources, which takes about a minute."""
+    """``cachewarmer``; builds it when there is none of these sources, which takes about a minute (and some more when the
+    interpreter has to be built)."""
     need(sys.platform == "linux" and os.uname().machine == "x86_64", "the bundle is for Linux on x86-64")
     need(shutil.which("objdump"), "binutils is not installed")
     kinds = ("*.py", "*.sql", "*.sh")
@@ -49,6 +50,7 @@ def bundle() -> Path:
                 if old.is_dir() and old.name not in ("work", "environment"):
                     shutil.rmtree(old)
             program.parent.mkdir()
-            shutil.copy(work / "dist/cachewarmer", program)
+            for name in ("sbom.cdx.json", "licenses.txt", "cachewarmer"):
+                shutil.copy(work / "dist" / name, program.with_name(name))
             shutil.rmtree(work)
     return program

@@ -79,7 +79,7 @@ run "made" {
   }
   assert {
     condition     = local.settings_toml == <<-EOT
-      [fleet]
+      [fleet.vmss]
       allow_internet = true
       identity = "/workers"
       image = "Canonical:ubuntu-24_04-lts:server:latest"

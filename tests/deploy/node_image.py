@@ -14,6 +14,8 @@ from tests.servers.ports import cache_directory, locked
 VERSION = "2"
 """Counts up when what is built changes."""
 SUITE = "bookworm"
+OLD_SUITE = "bullseye"
+"""Debian 11, with glibc 2.31."""
 NODE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "rsyslog", "logrotate")
 MACHINE_PACKAGES = ("nfs-common", "netbase", "kmod", "iproute2")
 MACHINE_UNWANTED_UNITS = ("getty@tty1.service", "serial-getty@ttyS0.service", "e2scrub_reap.service")
@@ -42,6 +44,21 @@ def minimal_root() -> Path:
     with locked("node-image"):
         if not root.exists():
             _finish(_debootstrap("minimal"), root)
+    return root
+
+
+def old_root() -> Path:
+    """The oldest Debian that can still be had from the usual archives, of the essential packages only. Never write into it."""
+    _need_tools()
+    root = _directory() / OLD_SUITE
+    with locked("node-image"):
+        if not root.exists():
+            try:
+                tree = _debootstrap(OLD_SUITE, suite=OLD_SUITE)
+            except RuntimeError as error:
+                need(False, f"Debian {OLD_SUITE} can't be had: {error}")
+                raise
+            _finish(tree, root)
     return root
 
 
@@ -99,11 +116,11 @@ def _need_tools() -> None:
     need(os.geteuid() == 0, "debootstrap needs root")
 
 
-def _debootstrap(name: str, *packages: str) -> Path:
+def _debootstrap(name: str, *packages: str, suite: str = SUITE) -> Path:
     tree = _directory() / f"{name}.unfinished"
     shutil.rmtree(tree, ignore_errors=True)
     include = [f"--include={','.join(packages)}"] if packages else []
-    _run("debootstrap", "--variant=minbase", *include, SUITE, tree)
+    _run("debootstrap", "--variant=minbase", *include, suite, tree)
     return tree
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.cloud_init import assignments, launch_values
 from tests.deploy.bundle import bundle
@@ -49,6 +49,7 @@ def environment(azurite_connection):
         "AZURE_STORAGE_CONNECTION_STRING": azurite_connection,
         "BOOTSTRAP_PATH": "/bootstrap",
         "CACHEWARMER_IMDS_URL": NO_IMDS,
+        "VMSS_WORKER_COUNT": "0",
     }
 
 
@@ -100,6 +101,7 @@ def test_manager_and_worker_from_the_folder_to_their_removal(machine, environmen
     tree.mkdir()
     for number in range(20):
         (tree / f"f{number}").write_bytes(bytes(1000))
+    (tree / "f0").chmod(0)  # for root alone, who they are on the wire
     done = subprocess.run(
         [
             *(sys.executable, "-m", "cachewarmer", "submit", nfs_server.target("/bootstrapped"), "--wait", "--json"),
@@ -147,7 +149,7 @@ def test_a_new_vm_makes_itself_a_worker(machine, environment):
             bootstrap_export_path="/bootstrap",
             bootstrap_script_path="/bootstrap.cachewarmer-worker.sh",
         ),
-        FleetSettings(),
+        VmssSettings(),
         client_id="me",
         proxy={"no_proxy": ODD},
     )
@@ -206,3 +208,55 @@ def test_a_damaged_folder_installs_nothing(machine, folder, environment, tmp_pat
     assert done.returncode == 1
     assert "SHA256SUMS" in done.stderr
     assert machine.run("ls /usr/local/bin").stdout == ""
+
+
+FIRST_PROGRAM = """#!/bin/sh
+exec sleep 100000
+"""
+FIRST_UNIT = """[Unit]
+Description=CacheWarmer of the first generation
+[Service]
+User=root
+ExecStart=/usr/local/bin/cachewarmer-{role} -vmssPassword 'S3cret-of-old'
+Restart=always
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def lay_down_the_first_generation(machine, role, number):
+    """What its bootstrap script leaves behind, running."""
+    unit = f"/lib/systemd/system/cachewarmer-{role}.service"
+    rule = f"/etc/rsyslog.d/{number}-cachewarmer-{role}.conf"
+    machine.run(f"cat >/usr/local/bin/cachewarmer-{role}", stdin=FIRST_PROGRAM)
+    machine.run(f"chmod 755 /usr/local/bin/cachewarmer-{role}")
+    machine.run(f"cat >{unit}", stdin=FIRST_UNIT.format(role=role))
+    machine.run(f"cat >{rule}", stdin=f"if $programname == 'cachewarmer-{role}' then /var/log/cachewarmer-{role}.log")
+    machine.run("cat >>/etc/logrotate.d/rsyslog", stdin=f"/var/log/cachewarmer-{role}.log\n{{\n  daily\n}}")
+    listener = r"""sed -i 's/^#\(module(load="imtcp")\|input(type="imtcp" port="514")\)/\1/' /etc/rsyslog.conf"""
+    machine.run(f"{listener}; systemctl daemon-reload; systemctl restart rsyslog")
+    machine.run(f"systemctl enable --now cachewarmer-{role}")
+
+
+@pytest.mark.timeout(300)
+def test_an_upgrade_in_place_from_the_first_generation(machine, environment):
+    """Its services, as root from /lib, become ours; no rule, listener, stanza or password of it is left, then nor of ours."""
+    before = listing(machine)
+    for role, number in (("manager", 35), ("worker", 36)):
+        lay_down_the_first_generation(machine, role, number)
+        assert active(machine, f"cachewarmer-{role}") == "active"
+    for role in ("manager", "worker"):
+        machine.run(f"sh /bootstrap/bootstrap.cachewarmer-{role}.sh", environment=environment)
+        unit = machine.run(f"systemctl show -P FragmentPath -P User -P ActiveState cachewarmer-{role}").stdout.split()
+        assert set(unit) == {f"/etc/systemd/system/cachewarmer-{role}.service", "cachewarmer", "active"}
+        assert machine.run(f"systemctl is-enabled cachewarmer-{role}").stdout.strip() == "enabled"
+        held = variables(machine, f"cachewarmer-{role}")
+        assert (held["CACHEWARMER_NFS_UID"], held["CACHEWARMER_NFS_GID"]) == ("0", "0")
+    assert machine.run("pgrep -f 'sleep 100000'", check=False).stdout == ""
+    places = "/etc /lib/systemd /usr/lib/systemd /usr/local"
+    assert machine.run(f"grep -rl S3cret-of-old {places}", check=False).stdout == ""
+    assert machine.run("ls /etc/rsyslog.d").stdout.split() == ["40-cachewarmer.conf"]
+    assert machine.run("grep -c '^[a-z].*imtcp' /etc/rsyslog.conf", check=False).stdout.strip() == "0"
+    assert machine.run("grep -c cachewarmer /etc/logrotate.d/rsyslog", check=False).stdout.strip() == "0"
+    machine.run("sh /bootstrap/remove.sh all")
+    assert [line for line in listing(machine) if line not in before] == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cachewarmer.config import FleetSettings, load_settings
+from cachewarmer.config import VmssSettings, load_settings
 from tests.deploy.azurerm_schema import provider_schema
 from tests.deploy.scanner import checkov, scan
 from tests.deploy.terraform import DEPLOY, programs
@@ -242,18 +242,18 @@ def test_the_manager_takes_the_settings_that_it_is_given(tmp_path):
     file.write_text(
         textwrap.dedent(stated[1]).replace('trimspace(file("tests/key.pub"))', "").replace("${}", "ssh-rsa A")
     )
-    fleet = load_settings({"CACHEWARMER_CONFIG": str(file)}).fleet
+    fleet = load_settings({"CACHEWARMER_CONFIG": str(file)}).fleet.vmss
     assert (fleet.identity, fleet.subnet_name, fleet.allow_internet) == ("/workers", "workers", True)
     assert fleet.vm_sizes.count(",") == 2
 
-    other = re.search(r"\[fleet\]\n(.*?)\n +EOT", (EXAMPLES / "hpc-cache/warm.tf").read_text(), re.DOTALL)
+    other = re.search(r"\[fleet\.vmss\]\n(.*?)\n +EOT", (EXAMPLES / "hpc-cache/warm.tf").read_text(), re.DOTALL)
     keys = set(re.findall(r"^ +(\w+) =", other[1], re.MULTILINE))
-    assert {"identity", "image"} < keys <= {field.name for field in dataclasses.fields(FleetSettings)}
+    assert {"identity", "image"} < keys <= {field.name for field in dataclasses.fields(VmssSettings)}
 
 
 def test_the_manager_may_do_what_the_documentation_says():
-    """The role of its own has the actions that docs/operations.md lists; which identity it may give away is a role on that one."""
-    documented = re.search(r'"Actions": (\[.*?\])', (DEPLOY.parent / "docs/operations.md").read_text(), re.DOTALL)
+    """The role of its own has the actions that docs/fleet.md lists; which identity it may give away is a role on that one."""
+    documented = re.search(r'"Actions": (\[.*?\])', (DEPLOY.parent / "docs/fleet.md").read_text(), re.DOTALL)
     roles = (EXAMPLES / "modules/broker/roles.tf").read_text()
     given = json.loads(re.sub(r",\s*\]", "]", re.search(r"actions = (\[.*?\])", roles, re.DOTALL)[1]))
     assert given == [one for one in json.loads(documented[1]) if not one.startswith("Microsoft.ManagedIdentity/")]

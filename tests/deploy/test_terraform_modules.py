@@ -1,5 +1,7 @@
 """The Terraform modules as they are written: nothing here signs in anywhere."""
 
+import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -7,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from tests.deploy.terraform import DEPLOY, MODULES, Configuration, programs
+from tests.deploy.terraform import DEPLOY, MODULES, Configuration, Expression, programs
 from tests.servers.need import need
 
 PUBLIC = sorted(path.name for path in MODULES.glob("cachewarmer_*"))
@@ -20,7 +22,13 @@ SSH = {"jumpbox_address": "node.invalid"}
 STORAGE = {"storage_account": "account", "queue_name_prefix": "prefix"}
 GIVEN = {
     "cachewarmer_prepare_bootstrapdir": {**SSH, "bootstrap_export_path": "/data", "cachewarmer_node_path": "/program"},
-    "cachewarmer_manager_install": {**SSH, **STORAGE, "bootstrap_export_path": "/data"},
+    "cachewarmer_manager_install": {
+        **SSH,
+        **STORAGE,
+        "bootstrap_export_path": "/data",
+        "bootstrap_mount_address": "filer",
+        "vmss_ssh_public_key": "ssh-ed25519 AAAA",
+    },
     "cachewarmer_worker_install": {**SSH, **STORAGE, "bootstrap_export_path": "/data"},
     "cachewarmer_submitjobs": {
         **SSH,
@@ -100,7 +108,7 @@ COMBINED = [
     ("folder.sh", "remove_folder.sh"),
     ("folder.sh", "install_role.sh"),
     ("remove_role.sh",),
-    ("submit_job.sh",),
+    ("submit_jobs.sh",),
 ]
 
 
@@ -123,7 +131,7 @@ def test_shellcheck_finds_nothing_in_what_starts_it(name):
 
 
 def test_the_least_that_must_be_given_is_enough(configuration):
-    """For all four together: each has its script to run, the jobs one for each path; and three have something to remove."""
+    """For all four together: each has its script to run, three have something to remove, and the jobs have a name."""
     code, said = plan(configuration, GIVEN)
     assert code == 0, said
     assert "Plan: 8 to add" in said
@@ -150,7 +158,12 @@ WRONG = [
     ("cachewarmer_manager_install", {"queue_name_prefix": "a--b"}, "1 to 57"),
     ("cachewarmer_manager_install", {"storage_connection_string": "a\nb"}, "must be one line"),
     ("cachewarmer_manager_install", {"vmss_worker_count": 1.5}, "whole number from 0 to 1000"),
-    ("cachewarmer_manager_install", {"vmss_worker_count": 4}, "above 0 needs bootstrap_mount_address"),
+    ("cachewarmer_manager_install", {"bootstrap_mount_address": ""}, "(default: 12) needs bootstrap_mount_address"),
+    ("cachewarmer_manager_install", {"vmss_ssh_public_key": None}, "needs vmss_ssh_public_key or vmss_password"),
+    ("cachewarmer_manager_install", {"vmss_ssh_public_key": ""}, "needs vmss_ssh_public_key or vmss_password"),
+    ("cachewarmer_manager_install", {"nfs_uid": -2}, "nfs_uid must be a whole number"),
+    ("cachewarmer_manager_install", {"bootstrap_sha256": "abc"}, "64 hexadecimal digits"),
+    ("cachewarmer_submitjobs", {"warm_uid": 0.5}, "warm_uid must be a whole number"),
     ("cachewarmer_manager_install", {"bootstrap_manager_script_path": "x.sh"}, "begin with a slash"),
     ("cachewarmer_worker_install", {"workers_per_host": 0}, "whole number from 1 to 256"),
     ("cachewarmer_submitjobs", {"warm_mount_addresses": "a,,b"}, "separated by commas"),
@@ -185,7 +198,7 @@ def test_the_names_of_earlier_versions_are_taken(configuration):
     }
     code, output = plan(configuration, {"cachewarmer_submitjobs": older})
     assert code == 0, output
-    assert '"/data:/island"' in output
+    assert re.search(r'export += "/data" \+ path += "/island"', output)
     code, output = plan(
         configuration,
         {
@@ -210,3 +223,51 @@ def test_a_plan_shows_no_secret(configuration):
     code, output = plan(configuration, modules)
     assert code == 0, output
     assert "S3cr3t" not in output
+
+
+UNKNOWN = {
+    "a path": '{"/data" = [terraform_data.other.id]}',
+    "an export": '{(terraform_data.other.id) = ["/tools"]}',
+    "all of it": "{for one in [terraform_data.other.id] : one => [one]}",
+}
+
+
+@pytest.mark.parametrize("paths", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_to_warm_may_be_known_only_at_apply(configuration, paths):
+    """As the export of a filer that is made by the same apply."""
+    (configuration.directory / "other.tf").write_text('resource "terraform_data" "other" {}\n')
+    job = GIVEN["cachewarmer_submitjobs"] | {"warm_paths": Expression(paths)}
+    code, output = plan(configuration, {"cachewarmer_submitjobs": job})
+    assert code == 0, output
+    assert "Plan: 3 to add" in output
+
+
+def test_nothing_is_done_where_that_is_said(configuration):
+    """``deploy_cachewarmer = false``, as in earlier versions: not even what is missing counts then."""
+    off = {module: GIVEN[module] | {"deploy_cachewarmer": False} for module in PUBLIC}
+    off["cachewarmer_manager_install"] |= {"vmss_ssh_public_key": None}
+    code, output = plan(configuration, off)
+    assert code == 0, output
+    assert "Plan: 1 to add" in output, "what names the jobs"
+
+
+def test_the_sum_that_terraform_knows_is_that_of_the_folder(configuration, tmp_path):
+    """What is prepared has it, to the byte: the install modules would run nothing else."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    folder = GIVEN["cachewarmer_prepare_bootstrapdir"] | {
+        "cachewarmer_path": str(program),
+        "cachewarmer_node_path": None,
+    }
+    configuration.write({"cachewarmer_prepare_bootstrapdir": folder})
+    output = 'output "told" {\n  value = module.cachewarmer_prepare_bootstrapdir.bootstrap_sha256\n}\n'
+    (configuration.directory / "told.tf").write_text(output)
+    configuration.initialise()
+    known = configuration.run("plan", "-input=false", "-no-color", "-out=it")
+    assert known.code == 0, known.output
+    shown = json.loads(configuration.run("show", "-json", "it").output)
+    told = shown["planned_values"]["outputs"]["told"]["value"]
+    command = ["sh", DEPLOY / "bootstrap/prepare.sh", "--to", tmp_path / "folder", "--executable", program]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert told == hashlib.sha256((tmp_path / "folder/SHA256SUMS").read_bytes()).hexdigest()
+    assert told in said

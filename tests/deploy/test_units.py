@@ -12,9 +12,11 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SCRIPTS = sorted(
     [
+        *DEPLOY.glob("*.sh"),
         *(DEPLOY / "bootstrap").glob("*.sh"),
         *(DEPLOY / "terraform/examples/scripts").glob("*.sh"),
         DEPLOY / "bundle/build",
+        DEPLOY / "bundle/python",
         DEPLOY / "systemd/backoff",
     ]
 )

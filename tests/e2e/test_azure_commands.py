@@ -67,7 +67,9 @@ def report_of(running, job):
 
 
 def all_jobs(running):
-    return json.loads(say(running, "status", "--json").stdout)["jobs"]
+    """What `status` lists; nothing as long as neither a manager nor a submitter has made the queues."""
+    done = say(running, "status", "--json")
+    return json.loads(done.stdout)["jobs"] if done.stdout else []
 
 
 def wait_for(running, job, wanted, seconds=60):

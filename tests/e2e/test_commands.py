@@ -109,7 +109,7 @@ def test_an_unreadable_file_is_counted_and_the_exit_code_says_so(nfs_server, exp
         (["warm", "nfs://no-such-host.invalid/x"], 1, "no-such-host.invalid"),
         (["warm", "/no/such/directory"], 1, "/no/such/directory"),
         (["warm", "/tmp", "--include", "["], 2, "["),
-        (["status", "nojob"], 1, "nojob"),
+        (["status", "nojob"], 1, "no job was ever submitted"),
         (["status", "--broker", "redis://x"], 2, "redis"),
     ],
 )
@@ -192,7 +192,7 @@ def test_status_lists_jobs_and_a_finished_one_can_not_be_cancelled(nfs_server, e
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys\nfrom cachewarmer.cli.main import build_parser\nbuild_parser().format_help()\n"
+        "import sys\nfrom cachewarmer.cli.commands import build_parser\nbuild_parser().format_help()\n"
         "print([one for one in ('asyncio', 'rich', 'azure', 'aiohttp', 'sqlite3', 'uvloop') if one in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -279,3 +279,167 @@ def test_the_demonstration_needs_no_test_tool(nfs_server):
     assert done.returncode == 0, done.stderr
     assert b"nfs://" in done.stdout
     assert b"2,020 files" in done.stdout
+
+
+# -- exit codes, and the machine around the command ----------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A directory of this machine with two files of text and one of another kind."""
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    for name in ("a.txt", "sub/b.txt", "c.bin"):
+        (tmp_path / "tree" / name).write_bytes(b"12345")
+    return tmp_path / "tree"
+
+
+def test_resume_with_a_target_takes_the_job_of_that_target(nfs_server, exported, tree):
+    """Not the latest job of all."""
+    target = target_of(nfs_server, exported)
+    child = start("warm", target, "--json", "--max-bandwidth", "1M")
+    wait_until_a_job_goes_on()
+    child.send_signal(signal.SIGINT)
+    job = json.loads(child.communicate(timeout=10)[0])["job"]
+    assert run("warm", tree, "--resume").returncode == 2
+    done = run("warm", target, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["job"] == job
+
+
+@pytest.mark.parametrize("redirected", ["> /dev/full", ">&-", "2> /dev/full", "2>&-", "<&- >&- 2>&-", "| true"])
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_a_warm_tree_is_warm_whoever_can_read_of_it(tree, redirected, form):
+    """Full, closed or gone: the exit code is that of the job, and nothing ends with a traceback."""
+    command = f"set -o pipefail; '{sys.executable}' -m cachewarmer warm '{tree}' {form} {redirected}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.count(b"\n") == (1 if redirected in ("> /dev/full", ">&-") else 0)
+
+
+@pytest.mark.parametrize("command", ["scan", "status"])
+def test_a_report_that_is_lost_is_an_error_where_it_is_all_there_is(tree, command):
+    """In one line."""
+    arguments = f"scan '{tree}'" if command == "scan" else "status"
+    done = subprocess.run(
+        ["bash", "-c", f"'{sys.executable}' -m cachewarmer {arguments} > /dev/full"], capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_report_is_shown_in_any_encoding(tree, encoding):
+    """What it has no character for is written in another way."""
+    (tree / "emoji🎬").write_bytes(b"x" * 100)
+    done = run("warm", tree, env=os.environ | {"PYTHONIOENCODING": encoding})
+    assert done.returncode == 0, done.stderr
+    assert b"####" in done.stdout
+    assert rb"emoji\U0001f3ac" in done.stdout
+
+
+def test_no_place_for_the_state_is_said_and_the_tree_is_warmed(tree, tmp_path):
+    """In a temporary directory, which is gone afterwards."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {"XDG_STATE_HOME": "/proc/none", "TMPDIR": str(temporary)}
+    environment.pop("CACHEWARMER_BROKER", None)
+    done = run("warm", tree, "--json", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["files"] == 3
+    assert done.stderr.count(b"\n") == 1
+    assert str(temporary).encode() in done.stderr
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", ["-n 12", "-v 40000"])
+def test_what_the_process_has_too_little_of_is_one_line(tree, limit):
+    """Descriptors, memory, threads."""
+    command = f"ulimit {limit}; exec '{sys.executable}' -m cachewarmer warm '{tree}' --processes 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1, done.stderr
+    assert b"ulimit" in done.stderr
+
+
+@pytest.mark.parametrize("settings", ["[mount]\nno_such = 1\n", '[mount]\noptions = "ro -o exec"\n', "[mount"])
+@pytest.mark.parametrize("command", [["warm", "/tmp"], ["scan", "/tmp"], ["manager"], ["worker"], ["status"]])
+def test_a_wrong_setting_is_wrong_usage(tmp_path, settings, command):
+    """It is found out at the start, whatever the command would do with it."""
+    config = tmp_path / "c.toml"
+    config.write_text(settings)
+    done = run(*command, env=os.environ | {"CACHEWARMER_CONFIG": str(config)})
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+
+def test_commands_that_only_look_create_nothing(tmp_path):
+    """And say that nothing is there; the user's own file, not yet made, is no error."""
+    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    environment.pop("CACHEWARMER_BROKER", None)
+    assert run("status", env=environment).stdout == b"no jobs\n"
+    assert json.loads(run("status", "--json", env=environment).stdout)["jobs"] == []
+    for arguments in (["status"], ["status", "j1"], ["cancel", "j1"], ["pause", "j1"], ["resume", "j1"]):
+        done = run(*arguments, "--broker", f"sqlite:///{tmp_path}/other/file.db", env=environment)
+        assert done.returncode == 1
+        assert done.stderr.count(b"\n") == 1
+        assert b"nothing" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_filters_that_nothing_passes_exit_with_3(tree):
+    """Unless that is accepted; scan as well as warm."""
+    for command in ("warm", "scan"):
+        done = run(command, tree, "--include", "*.exr")
+        assert done.returncode == 3
+        assert b"0 of 3 files passed the filters" in done.stdout
+        assert run(command, tree, "--include", "*.exr", "--allow-empty", "-q").returncode == 0
+
+
+def test_status_of_a_job_exits_as_warm_did(nfs_server, exported):
+    """0, or 3 where files could not be warmed; quietly if asked to."""
+    (exported / "locked").write_bytes(b"secret")
+    (exported / "locked").chmod(0)
+    warmed = run("warm", target_of(nfs_server, exported) + "&uid=12345&gid=12345", "--json")
+    assert warmed.returncode == 3
+    asked = run("status", json.loads(warmed.stdout)["job"], "-q")
+    assert (asked.returncode, asked.stdout, asked.stderr) == (3, b"", b"")
+
+
+def test_uid_and_gid_are_who_reads(nfs_server, exported):
+    """At the server: a file that only its owner may read is read as him, and not as another."""
+    (exported / "own").write_bytes(b"secret")
+    os.chown(exported / "own", 4711, 4711)
+    (exported / "own").chmod(0o600)
+    target = target_of(nfs_server, exported)
+    assert run("warm", target, "--uid", "4711", "--gid", "4711", "-q").returncode == 0
+    assert run("warm", target, "--uid", "4712", "--gid", "4712", "-q").returncode == 3
+
+
+def test_a_hang_up_stops_a_job_like_an_interrupt(nfs_server, exported):
+    """The terminal is gone: the job is left to be resumed, with no traceback for nobody."""
+    child = start("warm", target_of(nfs_server, exported), "--json", "--max-bandwidth", "1M")
+    wait_until_a_job_goes_on()
+    child.send_signal(signal.SIGHUP)
+    output, errors = child.communicate(timeout=10)
+    assert child.returncode == 130, errors
+    assert json.loads(output)["state"] in ("scanning", "warming")
+
+
+def test_an_interrupt_while_readers_start_leaves_no_traceback(tree):
+    """It goes to the whole group, as a terminal sends it, at moments spread over the start."""
+    for moment in range(6):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "cachewarmer", "warm", tree, "--processes", "2", "--max-bandwidth", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and child.poll() is None:
+            seen = subprocess.run(["pgrep", "-g", str(child.pid)], capture_output=True, text=True).stdout.split()
+            if len(seen) > 1 + moment % 3:
+                break
+        time.sleep(moment * 0.02)
+        os.killpg(child.pid, signal.SIGINT)
+        _, errors = child.communicate(timeout=20)
+        assert child.returncode == 130, errors
+        assert b"Traceback" not in errors

@@ -106,7 +106,7 @@ def farm(azurite_connection, tmp_path, request):
         (bootstrap / "worker.toml").write_text(config.read_text())
         with config.open("a") as more:
             more.write(
-                f'[plan]\nitem_files = 5\n[fleet]\nlook_seconds = 0.5\nidle_seconds = 3.0\nssh_public_key = "{KEY}"\n'
+                f'[plan]\nitem_files = 5\n[fleet]\nlook_seconds = 0.5\nidle_seconds = 3.0\n[fleet.vmss]\nssh_public_key = "{KEY}"\n'
             )
         running.environment.update(cloud.environment)
         yield Farm(running, cloud)
@@ -222,11 +222,6 @@ SAID = {
         False,
     ),
     "throttling": (throttled, r"Azure Resource Manager has had too many requests: asking again in 1 s", True),
-    "no metadata service": (
-        no_metadata,
-        r"fleet \S+ can't be seen: where the workers go is not known: no instance metadata service answers at .*; else set .*",
-        False,
-    ),
     "a missing role": (
         no_role,
         r"not allowed \(LinkedAuthorizationFailed\): .* lacks the action \S+/subnets/join/action; give it Network Contributor",
@@ -250,6 +245,17 @@ def test_what_goes_wrong_is_one_line(farm, tree, befall, line, comes):
         assert not farm.cloud.vms
     assert "Traceback" not in farm.log
     farm.cancel(job)
+
+
+@pytest.mark.timeout(240)
+def test_a_manager_that_could_never_start_a_machine_ends_at_its_start(farm):
+    """With one line that says what to set: a job would wait for its workers for ever."""
+    no_metadata(farm)
+    farm.start_manager()
+    farm.says(r"where the workers go is not known: no instance metadata service answers at .*; else set .*")
+    assert farm.running.running.pop("manager1").wait(60) in (1, 2)
+    assert not farm.cloud.vms
+    assert "Traceback" not in farm.log
 
 
 @pytest.mark.timeout(240)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
-from cachewarmer.model import WarmJob
+from cachewarmer.model import Access, WarmJob
 from cachewarmer.submitter import wait_until_warm
 
 SETTINGS = Settings(
@@ -37,7 +37,7 @@ class Running:
 
 
 def job(**more):
-    return WarmJob(mount_addresses=("a",), warm_path="/", **more)
+    return WarmJob(access=Access(addresses=("a",)), warm_path="/", **more)
 
 
 async def finish(broker, job_id, seconds=20):

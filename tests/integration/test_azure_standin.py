@@ -7,13 +7,12 @@ import aiohttp
 import pytest
 
 from cachewarmer.fleet.vmss import model as vmss_model
+from cachewarmer.fleet.vmss.identity import WorkerSignIn
 from tests.azure_standin.cloud import CLIENT_ID, IDENTITY, SUBNET, SUBSCRIPTION, azure
 from tests.azure_standin.fixtures import SIZES, settings
 from tests.azure_standin.rules import ArmError, check_scale_set, check_update
 
-PLACE = vmss_model.Place(
-    subscription_id=SUBSCRIPTION, resource_group="render", location="westeurope", subnet_id=SUBNET, identity_id=IDENTITY
-)
+PLACE = vmss_model.Place(location="westeurope", subnet_id=SUBNET, sign_in=WorkerSignIn(identity_id=IDENTITY))
 PROFILE = ("properties", "virtualMachineProfile")
 OS = (*PROFILE, "osProfile")
 LINUX = (*OS, "linuxConfiguration")
@@ -46,10 +45,10 @@ def look(whole):
 
 
 @pytest.mark.parametrize("orchestration", ["Flexible", "Uniform"])
-@pytest.mark.parametrize("password", ["", "Correct-Horse-7"])
-def test_what_the_program_asks_for_is_right(orchestration, password):
+@pytest.mark.parametrize("login", [{}, {"password": "Correct-Horse-7", "ssh_public_key": ""}])
+def test_what_the_program_asks_for_is_right(orchestration, login):
     """Or every case below would be refused for another reason."""
-    look(body(orchestration=orchestration, password=password))
+    look(body(orchestration=orchestration, **login))
 
 
 FLEXIBLE = {
@@ -91,7 +90,8 @@ FLEXIBLE = {
     "a disk kind that is none": ((*DISK, "managedDisk", "storageAccountType"), "Cheap_LRS", "one of"),
     "no image": ((*PROFILE, "storageProfile", "imageReference"), {}, "Required parameter is missing"),
     "an identity that is none": (("identity", "userAssignedIdentities"), {"/x": {}}, "FailedIdentityOperation"),
-    "identities of the wrong kind": (("identity", "type"), "SystemAssigned", "disagree"),
+    "identities of the wrong kind": (("identity", "type"), "None", "disagree"),
+    "an identity of its own": (("identity",), {"type": "SystemAssigned"}, "user-assigned identities only"),
 }
 UNIFORM = {
     "no upgrade policy": (("properties", "upgradePolicy"), MISSING, "upgradePolicy.mode"),

@@ -1,13 +1,15 @@
 """The custom data goes through the real cloud-init, on a machine of its own namespaces."""
 
 import contextlib
+import hashlib
 import shutil
 import subprocess
+from dataclasses import replace
 from importlib import resources
 
 import pytest
 
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.cloud_init import custom_data
 from tests.azure_standin.machine import Machine, need_machines
@@ -55,7 +57,7 @@ def test_it_is_valid_by_cloud_inits_own_schema(tmp_path, worker_key):
     """``cloud-init schema`` has no complaint."""
     need(shutil.which("cloud-init"), "cloud-init is not installed")
     file = tmp_path / "custom-data"
-    settings = FleetSettings(worker_key=worker_key, allow_internet=True)
+    settings = VmssSettings(worker_key=worker_key, allow_internet=True)
     file.write_text(custom_data(launch(), settings, client_id="me", proxy={"http_proxy": ODD}))
     done = subprocess.run(["cloud-init", "schema", "--config-file", file], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,7 +77,7 @@ def test_it_mounts_waits_runs_and_unmounts(tmp_path):
     (tmp_path / ".unexported").touch()
     document = custom_data(
         launch(),
-        FleetSettings(worker_key=ODD),
+        VmssSettings(worker_key=ODD),
         client_id="me",
         proxy={"http_proxy": ODD, "https_proxy": "http://s:2", "no_proxy": "local"},
     )
@@ -118,7 +120,7 @@ def test_it_mounts_waits_runs_and_unmounts(tmp_path):
 def test_secrets_are_never_readable_by_others(tmp_path):
     """While the machine waits, the values are root's alone, and on no command line."""
     (tmp_path / ".unexported").touch()
-    with machine(tmp_path, custom_data(launch(), FleetSettings(worker_key="c2VjcmV0"), proxy={})) as made:
+    with machine(tmp_path, custom_data(launch(), VmssSettings(worker_key="c2VjcmV0"), proxy={})) as made:
         made.start()
         made.wait(lambda: "not yet" in bootstrap_log(made))
         assert made.upper("etc/cachewarmer/launch.env").stat().st_mode & 0o777 == 0o600
@@ -134,7 +136,7 @@ def test_secrets_are_never_readable_by_others(tmp_path):
 
 def test_an_image_without_an_nfs_client(tmp_path):
     """Nothing is fetched unless it may be, and the log says what to do."""
-    with machine(tmp_path, custom_data(launch(), FleetSettings(), proxy={}), nfs_client=False) as made:
+    with machine(tmp_path, custom_data(launch(), VmssSettings(), proxy={}), nfs_client=False) as made:
         made.write("usr/sbin/modprobe", "#!/bin/sh\nexit 1\n", 0o755)
         made.write("usr/bin/apt-get", "#!/bin/sh\ntouch /root/fetched\n", 0o755)
         made.start()
@@ -155,10 +157,36 @@ case "$*" in
   printf '#!/bin/sh\\nexec mount --bind {tmp_path} "$2"\\n' >/usr/sbin/mount.nfs; chmod 755 /usr/sbin/mount.nfs ;;
 esac
 """
-    document = custom_data(launch("bootstrap.sh"), FleetSettings(allow_internet=True), proxy={})
+    document = custom_data(launch("bootstrap.sh"), VmssSettings(allow_internet=True), proxy={})
     with machine(tmp_path, document, nfs_client=False) as made:
         made.write("usr/bin/apt-get", install, 0o755)
         made.start()
         made.wait(lambda: bootstrap_log(made).endswith(" done\n"))
         assert "installing the NFS client: not yet" in bootstrap_log(made)
         assert made.upper("root/seen").exists()
+
+
+def test_a_folder_that_the_manager_was_not_installed_from_is_not_run(tmp_path):
+    """Others may write to the share, and the machine would run it as root; the folder that is known runs, from a copy."""
+    folder = tmp_path / "scripts"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "bootstrap.sh").write_text('#!/bin/sh\ncat "$(dirname "$0")/deep/file" >/root/seen\n')
+    (folder / "deep/file").write_text("as it was\n")
+    sums = "".join(
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  ./{name}\n"
+        for name in ("bootstrap.sh", "deep/file")
+    )
+    (folder / "SHA256SUMS").write_text(sums)
+    known = {"BOOTSTRAP_SHA256": hashlib.sha256(sums.encode()).hexdigest()}
+    (folder / "deep/file").write_text("changed\n")
+    with machine(tmp_path, custom_data(replace(launch(), environment=known), VmssSettings(), proxy={})) as made:
+        made.start()
+        made.wait(lambda: "deep/file: FAILED" in bootstrap_log(made))
+        (folder / "SHA256SUMS").write_text(sums.replace("./deep", "./x/../deep"))
+        made.wait(lambda: "not the one that the manager was installed from" in bootstrap_log(made))
+        assert not made.upper("root/seen").exists()
+        (folder / "SHA256SUMS").write_text(sums)
+        (folder / "deep/file").write_text("as it was\n")
+        made.wait(lambda: bootstrap_log(made).endswith(" done\n"))
+        assert made.upper("root/seen").read_text() == "as it was\n"
+        made.wait(lambda: not made.upper("etc/cachewarmer/folder").exists())

@@ -13,6 +13,8 @@ from cachewarmer.config import LeaseSettings, Settings
 from cachewarmer.manager import Manager
 from cachewarmer.submitter import submit
 from cachewarmer.target import make_job, parse_target
+from cachewarmer.targets import open_session
+from cachewarmer.targets.pool import SessionPool
 from cachewarmer.testing import Faults, ScriptedServer
 from tests.azure_standin.one_vm import one_vm
 
@@ -34,7 +36,7 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
     ):
         await submit(broker, make_job(parse_target(server.url()), transport="nfs"))
         stop = asyncio.Event()
-        managing = asyncio.create_task(Manager(broker, Settings()).run(stop))
+        managing = asyncio.create_task(Manager(broker, Settings(), SessionPool(Settings(), open_session)).run(stop))
         environment = os.environ | {
             "AZURE_STORAGE_CONNECTION_STRING": azurite_connection,
             "CACHEWARMER_CONFIG": str(config),
@@ -46,7 +48,7 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
             async with asyncio.timeout(30):
                 while not server.calls["READ"] or not served.asked:
                     await asyncio.sleep(0.05)
-            assert await broker.claim("other", 1, 60) == []
+            assert await broker.claim(1, 60) == []
             began = time.monotonic()
             served.announce("Preempt", "somebody_else", 30)
             ours = served.announce("Preempt", "farm_3", 30)
@@ -59,6 +61,6 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
             await managing
         assert time.monotonic() - began < 10, "a notice is 30 s"
         assert (worker.returncode, served.started) == (0, [ours["EventId"]]), said.decode()
-        (found,) = await broker.claim("other", 1, 60)
+        (found,) = await broker.claim(1, 60)
         assert (found.deliveries, len(found.item.files)) == (1, 8)
         assert "this VM is about to be taken away (Preempt" in said.decode()

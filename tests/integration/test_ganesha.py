@@ -84,3 +84,32 @@ def test_a_symlink_loop_is_skipped(tree):
     with ganesha(tree) as server:
         report = json.loads(warm(server.target()).stdout)
     assert (report["state"], report["files"], report["skipped_files"]) == ("completed", 3, 2)
+
+
+def test_names_of_one_file_and_links_to_another(tree):
+    """A file is read under the smallest of its names; a link to a file elsewhere in the export is read through."""
+    for directory in ("t/a", "t/b", "o"):
+        (tree / directory).mkdir(parents=True)
+    (tree / "t/b/name").write_bytes(b"x" * 100)
+    os.link(tree / "t/b/name", tree / "t/a/name")
+    (tree / "o/other").write_bytes(b"y" * 70)
+    (tree / "t/link").symlink_to("../o/other")
+    (tree / "t/again").symlink_to("link")
+    (tree / "t/away").symlink_to("/etc/hostname")
+    with ganesha(tree) as server:
+        target = server.target("/t")
+        plain, followed = (json.loads(warm(target, *options).stdout) for options in ((), ("--follow-links",)))
+        each = json.loads(warm(target, "--no-hardlink-dedup").stdout)
+    shown = ("files", "bytes", "hardlinks", "links", "skipped_files")
+    assert [plain[key] for key in shown] == [1, 100, 1, 3, 3]
+    assert [followed[key] for key in shown] == [2, 170, 2, 3, 1]
+    assert [each[key] for key in shown] == [2, 200, 0, 3, 3]
+
+
+def test_an_export_that_the_export_above_shows_as_well(tree):
+    """What is in it is warmed once."""
+    (tree / "nested").mkdir()
+    (tree / "nested" / "inside").write_bytes(b"z" * 7)
+    with ganesha(tree, also=[GaneshaExport(path=tree / "nested", pseudo=f"{tree}/nested")]) as server:
+        report = json.loads(warm(server.target()).stdout)
+    assert (report["files"], report["bytes"]) == (4, sum(SIZES.values()) + 7), report

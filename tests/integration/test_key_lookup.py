@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 from azure.core.credentials import AccessToken
 
+from cachewarmer.azure import endpoints
 from cachewarmer.azure import sign_in as azure_auth
 from cachewarmer.errors import BrokerError, ConfigError
 from tests.azure_standin.one_vm import one_vm
@@ -47,7 +48,7 @@ async def manager(tmp_path, monkeypatch):
     monkeypatch.setattr(azure_auth, "default_credential", Identity)
     monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "sub")
     async with tls_server(answer, certificate, key) as port:
-        monkeypatch.setitem(azure_auth.MANAGEMENT, "core.windows.net", f"https://127.0.0.1:{port}")
+        monkeypatch.setitem(endpoints.MANAGEMENT, "core.windows.net", f"https://127.0.0.1:{port}")
         yield script
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError
 from cachewarmer.manager import Manager
-from cachewarmer.model import JobState, WarmJob
+from cachewarmer.model import Access, JobState, WarmJob
 from cachewarmer.submitter import submit
+from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
 from tests.memory import MemorySession, opener
@@ -16,9 +17,9 @@ from tests.memory import MemorySession, opener
 async def test_a_job_ends_with_exact_totals(broker, running):
     session = MemorySession(TREE, "a")
     job_id = await submit(broker, job())
-    running.start(Manager(broker, SETTINGS, opener=opener(session)))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
     for name in "xyz":
-        running.start(Worker(broker, SETTINGS, name=name, opener=opener(session)))
+        running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name=name))
     status = await finish(broker, job_id)
     report = status.report(0)
     assert status.state is JobState.COMPLETED
@@ -32,9 +33,9 @@ async def test_two_jobs_each_end_by_themselves(broker, running):
     stuck = MemorySession({b"x": 5}, "b")
     stuck.held = []
     first = await submit(broker, job())
-    second = await submit(broker, WarmJob(mount_addresses=("b",), warm_path="/"))
-    running.start(Manager(broker, SETTINGS, opener=opener(session, stuck)))
-    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session, stuck)))
+    second = await submit(broker, WarmJob(access=Access(addresses=("b",)), warm_path="/"))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session, stuck))))
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session, stuck)), name="x"))
     assert (await finish(broker, first)).state is JobState.COMPLETED
     assert not (await broker.status(second)).state.final
     while not stuck.held:
@@ -45,11 +46,11 @@ async def test_two_jobs_each_end_by_themselves(broker, running):
 
 async def test_an_item_that_always_fails_ends_in_poison_and_the_job_with_errors(broker, running):
     session = MemorySession({b"ok": 5, b"d": {b"locked": 7}}, "a")
-    session.read_errors[b"d/locked"] = NfsStatusError(13, "READ", "/d/locked", "NFS3ERR_ACCES")
+    session.read_errors[b"d/locked"] = NfsStatusError(13, "READ", b"/d/locked", "NFS3ERR_ACCES")
     settings = replace(SETTINGS, plan=PlanSettings(item_files=1))
     job_id = await submit(broker, job())
-    running.start(Manager(broker, settings, opener=opener(session)))
-    running.start(Worker(broker, settings, name="x", opener=opener(session)))
+    running.start(Manager(broker, settings, SessionPool(settings, opener(session))))
+    running.start(Worker(broker, settings, SessionPool(settings, opener(session)), name="x"))
     status = await finish(broker, job_id)
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     report = status.report(0)
@@ -63,8 +64,8 @@ async def test_a_cancelled_job_stops_reading_and_others_go_on(broker, running):
     stuck.held = []
     other = MemorySession({b"x": 5}, "b")
     first = await submit(broker, job())
-    running.start(Manager(broker, SETTINGS, opener=opener(stuck, other)))
-    running.start(Worker(broker, SETTINGS, name="x", opener=opener(stuck, other)))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(stuck, other))))
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(stuck, other)), name="x"))
     while not stuck.held:
         await asyncio.sleep(0.01)
     await broker.set_state(first, JobState.CANCELLED)
@@ -72,7 +73,7 @@ async def test_a_cancelled_job_stops_reading_and_others_go_on(broker, running):
         await asyncio.sleep(0.01)
     for request in stuck.held:
         stuck.finish(request)
-    second = await submit(broker, WarmJob(mount_addresses=("b",), warm_path="/"))
+    second = await submit(broker, WarmJob(access=Access(addresses=("b",)), warm_path="/"))
     assert (await finish(broker, second)).state is JobState.COMPLETED
     assert (await broker.status(first)).state is JobState.CANCELLED
 
@@ -81,8 +82,8 @@ async def test_a_paused_job_goes_on_where_it_was(broker, running):
     session = MemorySession(TREE, "a")
     session.held = []
     job_id = await submit(broker, job())
-    running.start(Manager(broker, SETTINGS, opener=opener(session)))
-    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session)))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
     while not (await broker.status(job_id)).scan.finished or not session.held:
         await asyncio.sleep(0.01)
     await broker.set_state(job_id, JobState.PAUSED)
@@ -106,13 +107,13 @@ async def test_a_stopped_worker_hands_back_what_it_holds(broker, running):
     stuck.held = []
     healthy = MemorySession(TREE, "a")
     job_id = await submit(broker, job())
-    running.start(Manager(broker, SETTINGS, opener=opener(healthy)))
-    task, stop = running.start(Worker(broker, SETTINGS, name="slow", opener=opener(stuck)))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(healthy))))
+    task, stop = running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(stuck)), name="slow"))
     while not stuck.held:
         await asyncio.sleep(0.01)
     stop.set()
     await asyncio.wait_for(task, 5)
-    running.start(Worker(broker, SETTINGS, name="good", opener=opener(healthy)))
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(healthy)), name="good"))
     status = await finish(broker, job_id, 4.5)
     assert (status.report(0)["files"], status.report(0)["bytes"]) == (FILES, BYTES)
 
@@ -121,14 +122,14 @@ async def test_a_restarted_manager_comes_to_the_same_totals(broker, running):
     slow = MemorySession(TREE, "a", delay=0.01)
     session = MemorySession(TREE, "a")
     job_id = await submit(broker, job())
-    task, stop = running.start(Manager(broker, SETTINGS, opener=opener(slow)))
-    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session)))
+    task, stop = running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(slow))))
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
     while not session.reads:
         await asyncio.sleep(0.005)
     assert not (await broker.status(job_id)).scan.finished
     stop.set()
     await task
-    running.start(Manager(broker, SETTINGS, opener=opener(session)))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
     status = await finish(broker, job_id)
     report = status.report(0)
     assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)
@@ -139,7 +140,7 @@ async def test_a_target_that_can_not_be_opened_fails_the_job_with_its_reason(bro
         raise MountError("no export /x at a; there are: /data")
 
     job_id = await submit(broker, job())
-    running.start(Manager(broker, SETTINGS, opener=refuse))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, refuse)))
     status = await finish(broker, job_id)
     assert status.state is JobState.FAILED
     assert "there are: /data" in status.reason
@@ -153,9 +154,9 @@ async def test_an_address_that_is_down_is_left_out_of_the_scan(broker, running):
             raise ConnectFailed("down: connection refused")
         return session
 
-    job_id = await submit(broker, WarmJob(mount_addresses=("down", "a"), warm_path="/"))
-    running.start(Manager(broker, SETTINGS, opener=half))
-    running.start(Worker(broker, SETTINGS, name="x", opener=half))
+    job_id = await submit(broker, WarmJob(access=Access(addresses=("down", "a")), warm_path="/"))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, half)))
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, half), name="x"))
     status = await finish(broker, job_id)
     assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, FILES)
 
@@ -164,8 +165,12 @@ async def test_an_evicted_worker_leaves_at_once(broker, running):
     stuck = MemorySession(TREE, "a")
     stuck.held = []
     await submit(broker, job())
-    running.start(Manager(broker, SETTINGS, opener=opener(MemorySession(TREE, "a"))))
-    worker = Worker(broker, replace(SETTINGS, lease=replace(SETTINGS.lease, drain_seconds=60)), opener=opener(stuck))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(MemorySession(TREE, "a")))))
+    worker = Worker(
+        broker,
+        replace(SETTINGS, lease=replace(SETTINGS.lease, drain_seconds=60)),
+        SessionPool(replace(SETTINGS, lease=replace(SETTINGS.lease, drain_seconds=60)), opener(stuck)),
+    )
     task, _ = running.start(worker)
     while not stuck.held:
         await asyncio.sleep(0.01)
@@ -175,5 +180,5 @@ async def test_an_evicted_worker_leaves_at_once(broker, running):
 
 
 async def test_a_worker_leaves_when_idle(broker):
-    worker = Worker(broker, SETTINGS, exit_when_idle=0.05, opener=opener())
+    worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, opener()), exit_when_idle=0.05)
     await asyncio.wait_for(worker.run(asyncio.Event()), 5)

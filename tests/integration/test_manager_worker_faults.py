@@ -7,12 +7,20 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.config import NfsSettings, PlanSettings
-from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidTransition
+from cachewarmer.errors import (
+    BrokerBusy,
+    BrokerError,
+    BrokerUnavailable,
+    ConnectFailed,
+    InvalidTransition,
+    OwnResourceError,
+)
 from cachewarmer.manager import Manager
-from cachewarmer.model import FileEntry, JobState, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
 from cachewarmer.submitter import submit
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page
-from cachewarmer.worker.worker import PAUSE_SECONDS, PAUSED_EVERY_SECONDS, Worker
+from cachewarmer.targets.pool import SessionPool
+from cachewarmer.worker import Worker
 from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
 from tests.memory import MemorySession, opener
 
@@ -44,8 +52,8 @@ async def ends_warm(broker, running, settings):
     """A manager and a worker do a whole job, with exact totals."""
     session = MemorySession(TREE, "a")
     job_id = await submit(broker, job())
-    running.start(Manager(broker, settings, opener=opener(session)))
-    running.start(Worker(broker, settings, name="x", opener=opener(session)))
+    running.start(Manager(broker, settings, SessionPool(settings, opener(session))))
+    running.start(Worker(broker, settings, SessionPool(settings, opener(session)), name="x"))
     status = await finish(broker, job_id)
     report = status.report(0)
     assert status.state is JobState.COMPLETED
@@ -60,10 +68,9 @@ async def work_of(broker, count, *, files=10, first_generation=False):
     await broker.publish(
         [
             WorkItem(
-                mount_addresses=("a",),
+                access=Access(addresses=("a",)),
                 path=f"/d{number}",
                 job_id=job_id,
-                item_id=item_id(job_id, number),
                 files=None if first_generation else entries,
             )
             for number in range(count)
@@ -94,7 +101,7 @@ async def test_a_worker_that_still_connects_leaves_the_work_to_others(broker, ru
         connecting.set()
         await asyncio.Event().wait()
 
-    running.start(Worker(broker, settings, name="slow", opener=never))
+    running.start(Worker(broker, settings, SessionPool(settings, never), name="slow"))
     await connecting.wait()
     await asyncio.sleep(0.3)
     held = (await broker.backlog()).leased_items
@@ -128,7 +135,7 @@ async def test_the_tail_of_a_job_is_shared(broker, running):
 
     watching = asyncio.create_task(watch())
     for name in "xy":
-        running.start(Worker(broker, settings, name=name, opener=opener(Slow(tree, "a"))))
+        running.start(Worker(broker, settings, SessionPool(settings, opener(Slow(tree, "a"))), name=name))
     async with asyncio.timeout(20):
         while (await broker.status(job_id)).settled_items < 60:
             await asyncio.sleep(0.01)
@@ -144,8 +151,8 @@ async def test_a_stopped_worker_is_gone_in_time_though_its_broker_is_not_there(b
     stuck = MemorySession(TREE, "a")
     stuck.held = []
     await submit(broker, job())
-    running.start(Manager(broker, SETTINGS, opener=opener(MemorySession(TREE, "a"))))
-    task, stop = running.start(Worker(broker, settings, opener=opener(stuck)))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(MemorySession(TREE, "a")))))
+    task, stop = running.start(Worker(broker, settings, SessionPool(settings, opener(stuck))))
     await wait_for(lambda: stuck.held)
 
     async def hang(*arguments, **more):
@@ -162,17 +169,6 @@ async def test_a_stopped_worker_is_gone_in_time_though_its_broker_is_not_there(b
         setattr(broker, name, real)
 
 
-async def test_many_items_of_a_paused_job_come_back_one_by_one(broker):
-    """Where the queue hands out what is paused, each look at it costs calls that others' items are waiting for."""
-    worker = Worker(broker, SETTINGS)
-    now = 1000.0
-    assert worker._hiding_seconds(now) == PAUSE_SECONDS, "one item is back soon: resuming acts within seconds"
-    hidden = [worker._hiding_seconds(now) for _ in range(1000)]
-    assert hidden == sorted(hidden)
-    assert hidden[99] == pytest.approx(PAUSE_SECONDS + 100 * PAUSED_EVERY_SECONDS)
-    assert worker._hiding_seconds(now + 500.0) == PAUSE_SECONDS
-
-
 async def test_a_worker_with_nothing_but_paused_work_is_idle(broker):
     """Where the queue hands out what is paused, that is no work."""
     job_id = await work_of(broker, 3)
@@ -181,7 +177,7 @@ async def test_a_worker_with_nothing_but_paused_work_is_idle(broker):
         return JobState.PAUSED
 
     broker.state = paused
-    worker = Worker(broker, SETTINGS, exit_when_idle=0.2, opener=opener())
+    worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, opener()), exit_when_idle=0.2)
     await asyncio.wait_for(worker.run(asyncio.Event()), 5)
     assert (await broker.status(job_id)).settled_items == 0
 
@@ -200,7 +196,7 @@ async def test_a_queue_that_refuses_for_good_fails_the_job_with_its_reason(broke
     """It would refuse the next manager too; whoever waits for the job hears of it."""
     job_id = await submit(broker, job())
     failing(broker, "publish", BrokerError("posting to the queue: not allowed"), 1)
-    running.start(Manager(broker, SETTINGS, opener=opener(MemorySession(TREE, "a"))))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(MemorySession(TREE, "a")))))
     status = await finish(broker, job_id)
     assert (status.state, status.reason) == (JobState.FAILED, "posting to the queue: not allowed")
 
@@ -210,6 +206,23 @@ async def test_a_queue_that_is_away_for_longer_than_a_lease_ends_no_job(broker, 
     left = failing(broker, "publish", BrokerUnavailable("the queue is out of order"), 4)
     await ends_warm(broker, running, SHORT)
     assert not left
+
+
+async def test_a_lone_manager_waits_for_a_broker_that_others_hold(broker, running):
+    """There is no other one to go on with the job: it waits for longer than a lease, and scans only once."""
+    left = failing(broker, "publish", BrokerBusy("locked"), 4)
+    scans = []
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    pool = SessionPool(SHORT, opener(session))
+    lease = await broker.claim_job(SHORT.lease.lease_seconds, job_id)
+    manager = Manager(broker, SHORT, pool, busy_seconds=60.0, on_scanning=scans.append)
+    managing = asyncio.create_task(manager.manage(lease, asyncio.Event()))
+    running.start(Worker(broker, SHORT, SessionPool(SHORT, opener(session)), name="x"))
+    assert (await finish(broker, job_id)).state is JobState.COMPLETED
+    await asyncio.wait_for(managing, 60)
+    assert not left
+    assert scans == [True, False]
 
 
 async def test_a_cancelled_scan_ends_though_it_publishes_nothing(broker, running):
@@ -228,23 +241,25 @@ async def test_a_cancelled_scan_ends_though_it_publishes_nothing(broker, running
 
     session = Endless({b"d": {}}, "a")
     job_id = await submit(broker, job())
-    task, _ = running.start(Manager(broker, SETTINGS, opener=opener(session), exit_when_idle=0.1))
+    task, _ = running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), exit_when_idle=0.1))
     await wait_for(lambda: session.listed > 10)
     await broker.set_state(job_id, JobState.CANCELLED)
     await asyncio.wait_for(task, 5)
-    assert session.closed
+    listed = session.listed
+    await asyncio.sleep(0.05)
+    assert session.listed == listed
 
 
 async def test_paused_jobs_take_no_other_jobs_place(broker, running):
     """A manager that scans one job at a time takes the next while the first one rests."""
     session = MemorySession(TREE, "a", delay=0.002)
     first = await submit(broker, job())
-    running.start(Manager(broker, SETTINGS, opener=opener(session), jobs_at_once=1))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), jobs_at_once=1))
     while (await broker.state(first)) is not JobState.SCANNING:
         await asyncio.sleep(0.005)
     await broker.set_state(first, JobState.PAUSED)
     second = await submit(broker, job())
-    running.start(Worker(broker, SETTINGS, name="x", opener=opener(session)))
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
     assert (await finish(broker, second)).report(0)["files"] == FILES
     assert (await broker.state(first)) is JobState.PAUSED
     await broker.set_state(first, JobState.SCANNING)
@@ -255,7 +270,7 @@ async def test_a_job_that_is_only_read_takes_no_other_jobs_place(broker, running
     """What counts is how many are scanned at the same time."""
     session = MemorySession(TREE, "a")
     jobs = [await submit(broker, job()) for _ in range(3)]
-    running.start(Manager(broker, SETTINGS, opener=opener(session), jobs_at_once=1))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), jobs_at_once=1))
     async with asyncio.timeout(10):
         while {await broker.state(one) for one in jobs} != {JobState.WARMING}:
             await asyncio.sleep(0.02)
@@ -268,8 +283,8 @@ async def test_a_fault_of_the_program_fails_the_job_and_not_the_next_manager(bro
         raise ZeroDivisionError("a bug")
 
     job_id = await submit(broker, job())
-    other = await submit(broker, WarmJob(mount_addresses=("a",), warm_path="/d00"))
-    running.start(Manager(broker, SETTINGS, opener=broken))
+    other = await submit(broker, WarmJob(access=Access(addresses=("a",)), warm_path="/d00"))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, broken)))
     status = await finish(broker, job_id)
     assert (status.state, status.reason) == (JobState.FAILED, "ZeroDivisionError: a bug")
     assert (await finish(broker, other)).state is JobState.FAILED
@@ -286,11 +301,11 @@ async def test_a_job_cancelled_just_before_its_scan_is_let_go(broker, running):
         return await real(one, state, reason)
 
     broker.set_state = cancelled_first
-    task, _ = running.start(Manager(broker, SETTINGS, opener=opener(), exit_when_idle=0.1))
+    task, _ = running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener()), exit_when_idle=0.1))
     await asyncio.wait_for(task, 5)
     with pytest.raises(InvalidTransition):
         await real(job_id, JobState.SCANNING)
-    assert await broker.claim_job("another", 1.0) is None, "it is off the queue"
+    assert await broker.claim_job(1.0) is None, "it is off the queue"
 
 
 async def test_small_files_do_not_make_a_plan_that_nobody_can_share(broker, running):
@@ -299,8 +314,8 @@ async def test_small_files_do_not_make_a_plan_that_nobody_can_share(broker, runn
     session = MemorySession(TREE, "a")
     session.held = []
     job_id = await submit(broker, job())
-    running.start(Manager(broker, settings, opener=opener(MemorySession(TREE, "a"))))
-    running.start(Worker(broker, settings, name="x", opener=opener(session)))
+    running.start(Manager(broker, settings, SessionPool(settings, opener(MemorySession(TREE, "a")))))
+    running.start(Worker(broker, settings, SessionPool(settings, opener(session)), name="x"))
     while not (await broker.status(job_id)).scan.finished:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
@@ -309,3 +324,143 @@ async def test_small_files_do_not_make_a_plan_that_nobody_can_share(broker, runn
     for request in held:
         session.finish(request)
     assert (await finish(broker, job_id)).report(0)["files"] == FILES
+
+
+# -- addresses that go away ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ConnectFailed("no route to host"), OwnResourceError("too many open files")])
+async def test_a_worker_that_can_not_reach_the_cache_leaves_everything_to_those_who_can(
+    broker, running, monkeypatch, caplog, error
+):
+    """It hands back what it took without a delivery counted, claims next to nothing, and says why once."""
+    monkeypatch.setattr("cachewarmer.worker.worker.HOLD_SECONDS", 0.1)
+    monkeypatch.setattr("cachewarmer.worker.worker.AWAY_SECONDS", 0.2)
+    monkeypatch.setattr("cachewarmer.worker.jobs.HIDING_SECONDS", 0.05)
+    session = MemorySession(TREE, "a", delay=0.001)
+    claims = []
+    claim = broker.claim
+
+    async def refuse(mount, settings):
+        raise error
+
+    job_id = await submit(broker, job())
+    away = Worker(broker, SETTINGS, SessionPool(SETTINGS, refuse), name="away")
+
+    async def count(wanted, *more):
+        taken = await claim(wanted, *more)
+        claims.append((asyncio.current_task(), len(taken)))
+        return taken
+
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    running.start(away)
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    await wait_for(lambda: away.pool.reaches_nothing and not away._held)
+    monkeypatch.setattr(broker, "claim", count)
+    await asyncio.sleep(1.0)
+    assert sum(taken for _, taken in claims) <= 6, "one item every 0.2 s, to see whether it is for another address"
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="well"))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
+    assert [one["worker"] for one in report["workers"]] == ["well"]
+    assert sum("waiting for it" in record.message for record in caplog.records) == 1
+
+
+async def test_a_worker_that_reaches_the_cache_again_goes_on(broker, running, monkeypatch):
+    monkeypatch.setattr("cachewarmer.worker.worker.HOLD_SECONDS", 0.05)
+    monkeypatch.setattr("cachewarmer.worker.jobs.HIDING_SECONDS", 0.05)
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    there = False
+
+    async def sometimes(mount, settings):
+        if not there:
+            raise ConnectFailed("no route to host", address="a")
+        return session
+
+    worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, sometimes), name="x")
+    running.start(worker)
+    await wait_for(lambda: worker.pool.reaches_nothing)
+    there = True
+    status = await finish(broker, job_id)
+    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, FILES)
+
+
+async def test_a_job_whose_addresses_stay_away_fails_after_the_patience(broker, running, monkeypatch):
+    """The manager, not a worker, says so: it looks for itself when nothing has moved for a while."""
+    monkeypatch.setattr("cachewarmer.manager.waiting.STILL_SECONDS", 0.1)
+    settings = replace(SETTINGS, lease=replace(SETTINGS.lease, patience_seconds=0.5))
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, settings, SessionPool(settings, opener(session))))
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    session.down = ConnectFailed("refused", address="a")
+    running.start(Worker(broker, settings, SessionPool(settings, opener(session)), name="x"))
+    status = await finish(broker, job_id)
+    assert status.state is JobState.FAILED
+    assert "a: refused" in status.reason
+    assert status.poisoned_items == 0
+
+
+async def test_a_scan_waits_for_its_addresses_and_is_complete(broker, running):
+    """The address goes away in the middle of the scan and comes back: no directory is missing, none has failed."""
+    session = MemorySession(TREE, "a", delay=0.005)
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    while not (await broker.status(job_id)).scan.directories:
+        await asyncio.sleep(0.005)
+    session.down = ConnectFailed("refused", address="a")
+    await asyncio.sleep(0.5)
+    assert not (await broker.status(job_id)).scan.finished
+    session.down = None
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert (report["files"], report["scanned_files"], report["failed_files"]) == (FILES, FILES, 0)
+
+
+# -- jobs whose work got lost --------------------------------------------------------------------------------------
+
+
+async def lose(broker, job_id):
+    """Takes the items of a job off the queue behind everybody's back, as another program would."""
+    await broker._call(lambda: broker._opened().run("drop_items", job_id=job_id))
+
+
+async def test_a_job_whose_items_are_gone_is_scanned_again_and_fails_the_second_time(broker, running, monkeypatch):
+    monkeypatch.setattr("cachewarmer.manager.waiting.STRANDED_SECONDS", 0.1)
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    for again in (False, True):
+        while not (status := await broker.status(job_id)).scan.finished:
+            await asyncio.sleep(0.01)
+        await lose(broker, job_id)
+        if not again:
+            while (await broker.status(job_id)).scan.finished:
+                await asyncio.sleep(0.01)
+    status = await finish(broker, job_id)
+    assert status.state is JobState.FAILED
+    assert "gone from the queue" in status.reason
+
+
+async def test_a_job_that_was_scanned_again_ends_with_exact_totals(broker, running, monkeypatch):
+    monkeypatch.setattr("cachewarmer.manager.waiting.STRANDED_SECONDS", 0.1)
+    session = MemorySession(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    while not (await broker.status(job_id)).scan.finished:
+        await asyncio.sleep(0.01)
+    await lose(broker, job_id)
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)

@@ -101,6 +101,14 @@ async def test_the_uid_that_was_chosen_is_the_one_that_asks():
             await opened(server, "/export", uid=1, gid=1)
 
 
+async def test_the_settings_uid_is_the_one_that_asks_where_the_job_names_none():
+    """What the installed services rest on: they run as one user and read as another."""
+    async with ScriptedServer({b"f": 1}, Faults(nfs_uid=4242)) as server:
+        assert await opened(server, "/export", replace(SETTINGS.nfs, uid=4242, gid=0)) == "/export"
+        with pytest.raises(MountError, match="uid"):
+            await opened(server, "/export", replace(SETTINGS.nfs, uid=4242), uid=1, gid=1)
+
+
 async def test_an_export_for_kerberos_alone_is_told():
     """The flavours of MNT's reply leave AUTH_SYS out."""
     async with ScriptedServer({}, Faults(mount_flavours=(390003,))) as server:
@@ -148,7 +156,7 @@ async def test_a_server_that_answers_mount_but_not_nfs_is_told(monkeypatch):
     """It is not waited for as a file server that is merely slow: the error says what is not answered."""
     monkeypatch.setattr("cachewarmer.targets.nfs3.session.START_SECONDS", 0.3)
     async with ScriptedServer({b"f": 1}, Faults(trick=Trick.SILENCE)) as server:
-        with pytest.raises(ReplyTimeout, match=r"127.0.0.1:/export: mounted, but FSINFO is not answered"):
+        with pytest.raises(ReplyTimeout, match=r"127.0.0.1: /export: mounted, but FSINFO is not answered"):
             await opened(server, "/export")
 
 

@@ -111,12 +111,8 @@ async def test_a_uniform_set_does_not_over_provision(cloud):
     assert body["properties"]["overprovision"] is False
 
 
-async def test_a_key_only_when_it_is_asked_for(cloud):
-    """Then no identity is needed."""
-    cloud.arm.others[f"{PROVIDERS}/Microsoft.Compute/virtualMachines/manager"].pop("identity")
-    async with opened() as fleet:
-        with pytest.raises(FleetError, match=r"has no user-assigned identity; set \[fleet\] identity"):
-            await fleet.create(1)
+async def test_a_key_that_the_settings_give_is_used_whatever_else_there_is(cloud):
+    """And then no identity is given away."""
     async with opened(worker_key="c2VjcmV0") as fleet:
         await fleet.create(1)
     assert "STORAGE_KEY=c2VjcmV0\n" in custom_data(cloud)[1]
@@ -155,13 +151,16 @@ async def test_images(cloud, given):
         await seen(fleet, lambda size: size.running == 1)
 
 
-@pytest.mark.parametrize("more", [{}, {"ssh_public_key": ""}])
-async def test_a_password(cloud, more):
-    """Beside a key, or in its place; it is shown to nobody afterwards."""
-    async with opened(password="Correct-Horse-7", **more) as fleet:
+@pytest.mark.parametrize("key", [True, False])
+async def test_a_password(cloud, key):
+    """It lets somebody in only where there is no key, and is shown to nobody afterwards."""
+    async with opened(password="Correct-Horse-7", **({} if key else {"ssh_public_key": ""})) as fleet:
         await fleet.create(1)
         await seen(fleet, lambda size: size.running == 1)
         assert "Correct-Horse-7" not in repr(fleet) + repr(fleet._settings)
+    os = asked(cloud, "PUT")[0]["properties"]["virtualMachineProfile"]["osProfile"]
+    assert os["linuxConfiguration"]["disablePasswordAuthentication"] is key
+    assert ("adminPassword" in os) is not key
 
 
 # -- what is there already ---------------------------------------------------------------------------------------------
@@ -250,7 +249,7 @@ PRICE = (
 NO_ROOM = {
     "size": (("SkuNotAvailable", "The requested size is not available."), "no room (SkuNotAvailable)"),
     "quota": (QUOTA, "the quota is used up (OperationNotAllowed)"),
-    "price": (PRICE, "Spot costs more than [fleet] max_price now (OperationNotAllowed)"),
+    "price": (PRICE, "Spot costs more than [fleet.vmss] max_price now (OperationNotAllowed)"),
 }
 
 
@@ -291,7 +290,7 @@ async def test_no_room_in_any_size_at_once(cloud):
     assert str(caught.value) == (
         "no room for 4 Spot machines in any VM size of the list (Standard_D2s_v5: the quota is used up (OperationNotAllowed), "
         "Standard_D2as_v5: the quota is used up (OperationNotAllowed), Standard_D2ds_v5: the quota is used up "
-        "(OperationNotAllowed)): add sizes to [fleet] vm_sizes, ask for more Spot quota, or wait"
+        "(OperationNotAllowed)): add sizes to [fleet.vmss] vm_sizes, ask for more Spot quota, or wait"
     )
     assert not cloud.sets.sets
 
@@ -364,7 +363,7 @@ async def test_no_metadata_service(cloud):
     line = str(caught.value)
     assert "\n" not in line
     assert "no instance metadata service answers" in line
-    assert line.endswith("else set AZURE_SUBSCRIPTION_ID, [fleet] location, resource_group, subnet_id, identity")
+    assert line.endswith("else set AZURE_SUBSCRIPTION_ID, [fleet.vmss] location, resource_group, subnet_id, identity")
 
 
 async def test_nobody_to_sign_in_as(cloud):
@@ -374,7 +373,7 @@ async def test_nobody_to_sign_in_as(cloud):
         with pytest.raises(FleetError) as caught:
             await fleet.observe()
     assert str(caught.value) == (
-        "looking at the manager's own VM manager: no way to sign in to Azure worked: give the manager's VM a managed "
+        f"looking at scale set {fleet.name}: no way to sign in to Azure worked: give the manager's VM a managed "
         "identity (AZURE_CLIENT_ID names one of several), or run `az login`"
     )
 
@@ -393,9 +392,9 @@ async def test_the_identity_that_the_environment_names_is_the_workers_too(cloud,
     held["userAssignedIdentities"] = {IDENTITY + "2": {"clientId": "2"}, IDENTITY + "3": {"clientId": "3"}}
     async with opened() as fleet:
         with pytest.raises(
-            FleetError, match=r"the manager's VM has 2 user-assigned identities; set \[fleet\] identity"
+            FleetError, match=r"the manager's VM has 2 user-assigned identities; set \[fleet\.vmss\] identity"
         ):
-            await fleet.observe()
+            await fleet.check()
 
 
 async def test_azure_cannot_be_reached(cloud, monkeypatch):
@@ -462,15 +461,18 @@ async def test_the_documented_role_is_what_is_asked_for(cloud):
             await fleet.create(2)
             await seen(fleet, lambda size: size.running == 2)
             await fleet.delete()
-    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL).group(1)
+    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs/fleet.md").read_text(), re.DOTALL).group(1)
     assert json.loads(documented)["Actions"] == sorted(cloud.arm.used)
 
 
 REFUSALS = {
     "resource group": ({"resource_group": "nosuch"}, r"\(ResourceGroupNotFound\): name a resource group that exists"),
-    "subnet": ({"subnet_name": "nosuch"}, r"\(InvalidResourceReference\): look at \[fleet\] subnet_id"),
-    "image": ({"image": "Canonical:nosuch:server:latest"}, r"\(PlatformImageNotFound\): look at \[fleet\] image"),
-    "plan": ({"image": "openlogic:priced:lts:latest"}, r"\(VMMarketplaceInvalidInput\): .* set \[fleet\] image_plan"),
+    "subnet": ({"subnet_name": "nosuch"}, r"\(InvalidResourceReference\): look at \[fleet\.vmss\] subnet_id"),
+    "image": ({"image": "Canonical:nosuch:server:latest"}, r"\(PlatformImageNotFound\): look at \[fleet\.vmss\] image"),
+    "plan": (
+        {"image": "openlogic:priced:lts:latest"},
+        r"\(VMMarketplaceInvalidInput\): .* set \[fleet\.vmss\] image_plan",
+    ),
     "identity": (
         {"identity": IDENTITY + "x"},
         r"looking at the workers' identity warmerx: refused \(ResourceNotFound\)",

@@ -3,15 +3,17 @@
 import base64
 import json
 import textwrap
+import tracemalloc
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cachewarmer import wire
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model import WarmJob, WorkItem
-from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES
+from cachewarmer.model import Access, FileEntry, Wanted, WarmJob, WorkItem
+from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, SHORT_LIST
 
 BASE = {"WarmTargetMountAddresses": ["10.0.1.7"], "WarmTargetExportPath": "/data", "WarmTargetPath": "/tools"}
 
@@ -111,16 +113,9 @@ def test_garbage_is_refused(kind, raw):
         kind.from_json(raw)
 
 
-A_JOB = {"mount_addresses": ("a",), "job_id": "j", "name": "n", "uid": 1, "gid": 1, "gids": (1,), "newer_than": 1.0}
-AN_ITEM = {
-    "mount_addresses": ("a",),
-    "job_id": "j",
-    "item_id": "i",
-    "address": "a",
-    "files": (),
-    "uid": 1,
-    "last_error": "e",
-}
+ACCESS = Access(addresses=("a",), uid=1, gid=1, gids=(1,))
+A_JOB = WarmJob(access=ACCESS, job_id="j", name="n", wanted=Wanted(newer_than=1.0))
+AN_ITEM = WorkItem(access=ACCESS, job_id="j", item_id="i", address="a", files=(), last_error="e")
 
 
 @given(
@@ -130,7 +125,7 @@ AN_ITEM = {
 )
 def test_no_value_of_any_key_gets_past_the_reader(value):
     """Each key in turn holds something of any type: the message is understood, or refused as one."""
-    for kind, sample in ((WarmJob, WarmJob(**A_JOB)), (WorkItem, WorkItem(**AN_ITEM))):
+    for kind, sample in ((WarmJob, A_JOB), (WorkItem, AN_ITEM)):
         whole = {**json.loads(sample.to_json()), "FilesDeflated": None} | BASE
         for key in whole:
             try:
@@ -148,3 +143,83 @@ def test_base64_with_line_breaks_is_read():
 def test_names_with_dots_that_do_not_climb_are_names():
     item = WorkItem.from_json(json.dumps({**BASE, "Files": [["..a/b..", 1, ""], ["...", 1, ""]]}))
     assert [entry.path for entry in item.files or ()] == ["..a/b..", "..."]
+
+
+BOMBS = [b"[]", b"{}", b"[0]", b'{"a":0}', b"0", b'""', b"[[[]]]", b'["",0,""]', b'["a",1,"",[]]']
+
+
+@pytest.mark.parametrize("row", BOMBS)
+@pytest.mark.parametrize("kind", ["packed", "plain"])
+def test_a_small_message_costs_little_memory_whatever_it_holds(row, kind):
+    """Refused messages wait together to be moved away, so that what each of them holds on to counts as well."""
+    room = MAX_INFLATED_BYTES if kind == "packed" else 40_000
+    rows = b"[" + row + (b"," + row) * (room // (len(row) + 1) - 2) + b"]"
+    files = {"FilesDeflated": deflated(rows)} if kind == "packed" else {"Files": json.loads(rows)}
+    text = json.dumps({**BASE, **files})
+    kept = []
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            try:
+                WorkItem.from_json(text)
+            except InvalidMessage as error:
+                kept.append(error)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+ANY_NAME = st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            ANY_NAME.filter(lambda name: ".." not in name.split("/")), st.integers(0, 1 << 62), st.binary(max_size=64)
+        ),
+        min_size=SHORT_LIST + 1,
+        max_size=40,
+    )
+)
+def test_a_long_list_is_read_row_by_row_with_the_same_result(rows):
+    """Which of the two ways a list takes depends only on how much it holds."""
+    item = WorkItem(job_id="j", files=tuple(FileEntry(*row) for row in rows))
+    text = item.to_json()
+    assert WorkItem.from_json(text) == item
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "PLAIN_TOKENS", 0)
+        assert WorkItem.from_json(text) == item
+
+
+def test_a_list_that_shrinks_too_well_is_sent_so_that_it_can_be_read():
+    """What is written by one is never refused by another."""
+    item = WorkItem(job_id="j", files=(FileEntry("a" * 4000, 1),) * 4000)
+    assert WorkItem.from_json(item.to_json()) == item
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"warmtargetmountaddresses":["a"],"WARMTARGETPATH":"/x"}', ("/x", 0, ())),
+        ('{"WarmTargetMountAddresses":["a"],"WarmTargetPath":"/x","warmTargetPath":"/y"}', ("/y", 0, ())),
+        ('{"WarmTargetMountAddresses":["a"],"WarmTargetPath":"/x","WarmTargetPath":null}', ("/x", 0, ())),
+        ('{"WarmTargetMountAddresses":["a"]}', ("/", 0, ())),
+        ('{"WarmTargetMountAddresses":["a"],"WarmTargetPath":null,"MaxFileSizeBytes":null}', ("/", 0, ())),
+        ('{"WarmTargetMountAddresses":["a"],"MaxFileSizeBytes":-0}', ("/", 0, ())),
+        ('{"WarmTargetMountAddresses":["a"],"InclusionList":["b",null]}', ("/", 0, ("b", ""))),
+        ('{"WarmTargetMountAddresses":["a"],"InclusionList":["b"],"InclusionList":null}', ("/", 0, ())),
+        ('{"WarmTargetMountAddre\u017f\u017fes":["a"],"MaxFileSizeBytes":7}', ("/", 7, ())),
+    ],
+)
+def test_a_job_is_read_as_go_reads_it(text, expected):
+    """Keys without regard to case, the last of several; null changes nothing but a list; no path: the whole export."""
+    job = WarmJob.from_json(text)
+    assert job.access.addresses == ("a",)
+    assert (job.warm_path, job.wanted.max_file_bytes, job.wanted.include) == expected
+
+
+@pytest.mark.parametrize("number", ["1e3", "1.0", '"1"', "9223372036854775808", "NaN", "true"])
+def test_a_number_that_go_refuses_is_refused(number):
+    """An integer is an integer's literal."""
+    with pytest.raises(InvalidMessage):
+        WarmJob.from_json('{"WarmTargetMountAddresses":["a"],"MaxFileSizeBytes":' + number + "}")

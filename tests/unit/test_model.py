@@ -1,12 +1,15 @@
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewarmer.errors import InvalidMessage, InvalidTransition
+from cachewarmer.errors import InvalidMessage, InvalidTransition, MountError
 from cachewarmer.model import (
+    FIRST_GENERATION,
+    Access,
     FileEntry,
     JobState,
     JobStatus,
@@ -15,6 +18,8 @@ from cachewarmer.model import (
     ScanTotals,
     SlowPath,
     Tally,
+    Transport,
+    Wanted,
     WarmJob,
     WorkItem,
     check_transition,
@@ -37,8 +42,9 @@ files = st.lists(st.builds(FileEntry, paths, st.integers(0, 1 << 62), st.binary(
 
 def test_the_first_cachewarmers_messages_are_accepted_plain_and_base64():
     addresses = ("10.0.1.7", "10.0.1.8", "10.0.1.9")
-    job = WarmJob(mount_addresses=addresses, export_path="/data", warm_path="/tools")
-    item = WorkItem(mount_addresses=addresses, export_path="/data", path="/tools/bootstrap")
+    access = Access(addresses=addresses, export="/data")
+    job = WarmJob(access=access, wanted=FIRST_GENERATION, warm_path="/tools")
+    item = WorkItem(access=Access(addresses=addresses, export="/data"), path="/tools/bootstrap")
     for wrap in (str, lambda text: base64.b64encode(text.encode()).decode()):
         assert WarmJob.from_json(wrap(JOB_SAMPLE)) == job
         assert WorkItem.from_json(wrap(ITEM_SAMPLE)) == item
@@ -52,7 +58,9 @@ def test_any_path_survives_the_trip_through_json(path, entries, error):
     text = item.to_json()
     assert text.isascii()
     assert WorkItem.from_json(text) == item
-    job = WarmJob(warm_path=path, transport="local", name=error, gids=(1, 2), newer_than=1.5)
+    job = WarmJob(
+        warm_path=path, access=Access(transport=Transport.LOCAL, gids=(1, 2)), wanted=Wanted(newer_than=1.5), name=error
+    )
     assert WarmJob.from_json(job.to_json()) == job
 
 
@@ -130,7 +138,7 @@ def test_job_states_move_only_along_the_table():
 
 def test_a_job_is_done_when_the_scan_is_and_every_item_is_settled():
     tally = Tally(worker="w").add(Receipt(item_id="1", files=2, bytes=10, slowest=(SlowPath("/a", 1.0),)))
-    job = WarmJob(transport="local", job_id="j")
+    job = WarmJob(access=Access(transport=Transport.LOCAL), job_id="j")
     scan = ScanTotals(items=2, files=4, finished=True)
     status = JobStatus(job=job, state=JobState.WARMING, scan=scan, tallies=(tally,), started_at=10.0)
     assert status.settled().state is JobState.WARMING
@@ -160,3 +168,48 @@ def test_a_handle_longer_than_the_protocol_allows_is_refused(deflated):
     assert ("FilesDeflated" in text) is deflated
     with pytest.raises(InvalidMessage, match="64 bytes"):
         WorkItem.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": "/other"},
+        {"files": (FileEntry("a", 1),)},
+        {"files": (FileEntry("ab", 1), FileEntry("", 2))},
+        {"start": 0, "stop": 1, "files": (FileEntry("a", 1),)},
+        {"files": None},
+        {"job_id": "j2"},
+    ],
+)
+def test_an_items_id_belongs_to_what_it_holds(change):
+    """To its job, its path, its files and its range; not to sizes, handles and addresses, which may differ between scans."""
+    item = WorkItem(job_id="j1", path="/d", files=(FileEntry("a", 1), FileEntry("b", 2))).with_content_id()
+    same = replace(item, files=(FileEntry("a", 7, b"h"), FileEntry("b", 8)), address="a", scan=3)
+    assert same.content_id == item.item_id
+    assert replace(item, **change).content_id != item.item_id
+
+
+def test_a_failed_jobs_reason_keeps_its_parts():
+    """And one that an earlier version stored is read as it is."""
+    failure = MountError("no such export", subject=b"/\xff", address="cache1", advice="see showmount").failure
+    status = JobStatus(job=WarmJob(job_id="j"), state=JobState.FAILED, reason=failure.dump())
+    assert status.failure == failure
+    assert status.report(0)["reason"] == "cache1: /\\xff: no such export; see showmount"
+    assert JobStatus(job=WarmJob(), state=JobState.FAILED, reason="plain").failure.problem == "plain"
+
+
+def test_directories_that_could_not_be_listed_are_not_files():
+    """They have a count of their own, and no job is complete with them."""
+    scan = ScanTotals(failed_directories=2, duplicates=3, hardlinks=4, links=5, warnings=("w",), finished=True)
+    status = JobStatus(job=WarmJob(), state=JobState.WARMING, scan=scan, warnings=("w", "v")).settled()
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED_WITH_ERRORS
+    assert (report["failed_files"], report["failed_directories"], report["duplicates"]) == (0, 2, 7)
+    assert (report["links"], report["hardlinks"], report["warnings"]) == (5, 4, ["w", "v"])
+
+
+def test_a_paused_job_resumes_where_it_was():
+    """Scanning, unless its scan is finished."""
+    status = JobStatus(job=WarmJob(), state=JobState.PAUSED)
+    assert status.resumed is JobState.SCANNING
+    assert replace(status, scan=ScanTotals(finished=True)).resumed is JobState.WARMING

@@ -1,30 +1,87 @@
 import pytest
 
 from cachewarmer.errors import UsageError
+from cachewarmer.model import Access, Transport, Wanted
 from cachewarmer.target import Target, make_job, parse_size, parse_target, parse_time
+
+
+def at(*addresses, path, **access):
+    """A target at some addresses."""
+    return Target(access=Access(addresses=addresses, **access), path=path)
+
+
+LOCAL = Access(transport=Transport.LOCAL)
 
 
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("nfs://filer/projects/shot42", Target(addresses=("filer",), path="/projects/shot42")),
-        ("nfs://10.0.1.7,10.0.1.8/data", Target(addresses=("10.0.1.7", "10.0.1.8"), path="/data")),
-        ("10.0.1.7,10.0.1.8:/data//tools/", Target(addresses=("10.0.1.7", "10.0.1.8"), path="/data/tools")),
-        ("[fe80::1]:/data", Target(addresses=("fe80::1",), path="/data")),
-        ("nfs://[::1]:2050/data", Target(addresses=("::1",), path="/data", nfs_port=2050)),
-        ("nfs://a/x%20y%FF", Target(addresses=("a",), path="/x y\udcff")),
+        ("nfs://filer/projects/shot42", at("filer", path="/projects/shot42")),
+        ("nfs://10.0.1.7,10.0.1.8/data", at("10.0.1.7", "10.0.1.8", path="/data")),
+        ("10.0.1.7,10.0.1.8:/data//tools/", at("10.0.1.7", "10.0.1.8", path="/data/tools")),
+        ("[fe80::1]:/data", at("fe80::1", path="/data")),
+        ("[fe80::1%eth0],b:/data", at("fe80::1%eth0", "b", path="/data")),
+        ("nfs://[::1]:2050/data", at("::1", path="/data", nfs_port=2050)),
+        ("nfs://a/x%20y%FF", at("a", path="/x y\udcff")),
         (
             "nfs://a/data/x?nfsport=1&mountport=2&uid=3&gid=4&gids=5,6&export=/data",
-            Target(addresses=("a",), export="/data", path="/x", nfs_port=1, mount_port=2, uid=3, gid=4, gids=(5, 6)),
+            at("a", export="/data", path="/x", nfs_port=1, mount_port=2, uid=3, gid=4, gids=(5, 6)),
         ),
-        ("nfs://a", Target(addresses=("a",), path="/")),
-        ("filer:/", Target(addresses=("filer",), path="/")),
-        ("/tmp", Target(path="/tmp")),
-        ("/a:/b", Target(path="/a:/b")),
+        ("nfs://a", at("a", path="/")),
+        ("filer:/", at("filer", path="/")),
+        ("/tmp", Target(access=LOCAL, path="/tmp")),
+        ("/a:/b", Target(access=LOCAL, path="/a:/b")),
     ],
 )
 def test_targets_are_read_as_people_write_them(text, target):
     assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("cache1:projects/shot", "cache1:/projects/shot"),
+        ("cache1", "cache1:/PATH"),
+        ("a,b,c", "a,b,c:/PATH"),
+        ("cache1:2049:/p", "nfs://cache1:2049/PATH"),
+        ("fe80::1:/p", "[fe80::1]"),
+        ("s3://bucket/key", "nfs://ADDRESS/PATH"),
+        ("nfs://a/x?vers=4", "nfsport"),
+        ("nfs://a/x?exprt=/y", "export"),
+    ],
+)
+def test_a_mistyped_target_says_what_may_have_been_meant(text, meant, tmp_path, monkeypatch):
+    """As far as it can be told from the text and from what is there."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        parse_target(text)
+    assert meant in str(caught.value)
+    assert str(caught.value).startswith(text)
+
+
+def test_what_looks_like_an_address_and_is_there_is_a_path(tmp_path, monkeypatch):
+    """A file may be called anything."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cache1:p").touch()
+    assert parse_target("cache1:p") == Target(access=LOCAL, path=str(tmp_path / "cache1:p"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a," * 200_000,
+        "[" * 400_000,
+        "a:" * 200_000 + "/x",
+        "[::1]," * 60_000 + ":/x",
+        "nfs://" + "a:1," * 100_000 + "/x?" + "a=1&" * 1000,
+        "1." * 200_000 + "x",
+        "a" * 400_000 + ":/",
+    ],
+)
+def test_a_target_is_parsed_in_linear_time(text):
+    """Whatever it is made of: at 400,000 characters anything worse would not end."""
+    with pytest.raises(UsageError):
+        parse_target(text)
 
 
 @pytest.mark.parametrize(
@@ -54,16 +111,16 @@ def test_a_local_path_becomes_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert parse_target(".").path == str(tmp_path)
     job = make_job(parse_target("."))
-    assert (job.transport, job.mount_addresses) == ("local", ())
+    assert (job.access.transport, job.access.addresses) == (Transport.LOCAL, ())
 
 
 def test_transport_must_fit_the_target():
     with pytest.raises(UsageError):
-        make_job(parse_target("/tmp"), transport="nfs")
+        make_job(parse_target("/tmp"), transport=Transport.NFS)
     with pytest.raises(UsageError):
-        make_job(parse_target("a:/x"), transport="local")
+        make_job(parse_target("a:/x"), transport=Transport.LOCAL)
     with pytest.raises(UsageError):
-        make_job(parse_target("a:/x"), include=["["])
+        make_job(parse_target("a:/x"), Wanted(include=("[",)))
 
 
 @pytest.mark.parametrize(

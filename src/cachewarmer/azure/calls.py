@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import aiohttp
 from azure.core.exceptions import (
@@ -22,7 +23,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from cachewarmer.errors import BrokerError, BrokerUnavailable
+from cachewarmer.errors import BrokerError, BrokerUnavailable, CacheWarmerError
 
 log = logging.getLogger(__name__)
 
@@ -89,29 +90,51 @@ def translated(error: BaseException, what: str) -> BrokerError:
     return BrokerError(f"{what}: refused ({error_code(error)})")
 
 
-async def call(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """The result of ``attempt``, made again while it fails in a way that may pass.
+class Call:
+    """Makes SDK calls, again and again while they fail in a way that may pass; see ``doing``."""
 
-    A failure that leaves open whether the service did it is repeated too, so ``attempt`` must bear being done twice.
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    async def __call__(self, function: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
+        """The result of ``function``. A failure that leaves open whether the service did it is repeated too, so it must
+        bear being done twice.
+
+        Raises:
+            AzureError, OSError, …: what the last try failed with: after ``ATTEMPTS`` of them (about 10 s in all when
+                the service answers at once) if it may pass, else after the first.
+        """
+        wait = FIRST_WAIT_SECONDS
+        for number in range(1, ATTEMPTS + 1):
+            try:
+                return await function(*arguments, **options)
+            except FOREIGN as error:
+                if number == ATTEMPTS or not is_transient(error):
+                    raise
+                pause = max(_retry_after(error), random.uniform(wait / 2, wait))
+                log.debug("%s: %s; again in %.1f s", self.what, error_code(error), pause)
+            await asyncio.sleep(pause)
+            wait = min(MOST_WAIT_SECONDS, wait * 2)
+        raise AssertionError("unreachable")
+
+
+@contextmanager
+def doing(what: str, translate: Callable[[BaseException, str], CacheWarmerError] | None = None) -> Iterator[Call]:
+    """Gives the caller a ``Call``, and turns what its calls finally fail with into our exceptions.
+
+    As in: ``with doing("reading job 7") as call: row = await call(client.get_entity, partition, key)``.
+
+    ``call`` retries, and what it finally fails with leaves the block as our exception, with ``what`` in it and the
+    foreign one as its cause. What has a meaning of its own (a row that is not there) is caught inside the block.
+    ``translate`` is used in place of ``translated`` where other errors are meant, as for machines.
 
     Raises:
-        BrokerUnavailable: it failed ``ATTEMPTS`` times, about 10 s in all when the service answers at once.
-        AzureError: anything that will not pass: the caller knows what it means, or uses ``translated``.
+        BrokerUnavailable: it may pass. BrokerError: it will not. With ``translate``: what that returns.
     """
-    wait = FIRST_WAIT_SECONDS
-    for number in range(1, ATTEMPTS + 1):
-        try:
-            return await attempt()
-        except FOREIGN as error:
-            if not is_transient(error):
-                raise
-            if number == ATTEMPTS:
-                raise translated(error, what) from error
-            pause = max(_retry_after(error), random.uniform(wait / 2, wait))
-            log.info("%s: %s; again in %.1f s", what, error_code(error), pause)
-        await asyncio.sleep(pause)
-        wait = min(MOST_WAIT_SECONDS, wait * 2)
-    raise AssertionError("unreachable")
+    try:
+        yield Call(what)
+    except FOREIGN as error:
+        raise (translate or translated)(error, what) from error
 
 
 def _retry_after(error: BaseException) -> float:
@@ -128,16 +151,16 @@ async def create(what: str, make: Callable[[], Awaitable[object]], is_there: Cal
     """Makes something unless it is there; an identity that may not make it may find it there.
 
     Raises:
-        BrokerError: it is not there and we may not make it. BrokerUnavailable: see ``call``.
+        BrokerError: it is not there and we may not make it. BrokerUnavailable: see ``doing``.
     """
-    try:
-        await call(what, make)
-    except ResourceExistsError:
-        return
-    except FOREIGN as error:
-        if getattr(error, "status_code", None) == FORBIDDEN and await is_there():
+    with doing(what) as call:
+        try:
+            await call(make)
+        except ResourceExistsError:
             return
-        raise translated(error, what) from error
+        except HttpResponseError as error:
+            if error.status_code != FORBIDDEN or not await is_there():
+                raise
 
 
 async def all_of(calls: Iterable[Awaitable[T]], at_once: int = CALLS_IN_FLIGHT) -> list[T]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from cachewarmer.config import azure_environment
+from cachewarmer.azure.endpoints import azure_environment
 from cachewarmer.errors import FleetError, FleetUnavailable, MetadataAbsent
 
 if TYPE_CHECKING:

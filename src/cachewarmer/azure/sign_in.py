@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +18,19 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
-from cachewarmer.azure.calls import FOREIGN, NO_RETRIES, call, translated
+from cachewarmer.azure.calls import NO_RETRIES, doing, is_transient, translated
+from cachewarmer.azure.endpoints import (
+    azure_environment,
+    management_endpoint,
+    queue_endpoint,
+    quiet_sdk,
+    table_endpoint,
+)
 from cachewarmer.azure.metadata import Imds
-from cachewarmer.config import azure_environment
 from cachewarmer.errors import BrokerError, ConfigError, FleetError
 
 if TYPE_CHECKING:
     from azure.identity.aio import DefaultAzureCredential
-
-MANAGEMENT = {
-    "core.windows.net": "https://management.azure.com",
-    "core.usgovcloudapi.net": "https://management.usgovcloudapi.net",
-    "core.chinacloudapi.cn": "https://management.chinacloudapi.cn",
-}
-"""The resource manager of each cloud, by its storage endpoint suffix."""
 
 
 @dataclass(slots=True, repr=False)
@@ -46,8 +44,7 @@ class SignIn:
     endpoint_suffix: str = ""
 
     def __post_init__(self) -> None:
-        # The SDK's HTTP log is for its authors; what it writes at INFO names every request.
-        logging.getLogger("azure").setLevel(logging.WARNING)
+        quiet_sdk()
         environment = azure_environment()
         self.endpoint_suffix = self.endpoint_suffix or environment.endpoint_suffix
         if not self.connection_string and not self.key and environment.connection_string:
@@ -69,6 +66,12 @@ class SignIn:
             raise ConfigError("the connection string's AccountKey is not base64")
 
     @property
+    def account_key(self) -> str:
+        """The account's key, where one was given or looked up; else empty."""
+        parts = dict(part.split("=", 1) for part in self.connection_string.split(";") if "=" in part)
+        return self.key or parts.get("AccountKey", "")
+
+    @property
     def uses_identity(self) -> bool:
         """Whether it is an identity with roles that signs in, not a secret of the account."""
         return not self.key and not self.connection_string
@@ -86,8 +89,8 @@ class SignIn:
                     QueueServiceClient.from_connection_string(self.connection_string, **options),
                     TableServiceClient.from_connection_string(self.connection_string, **options),
                 )
-            queues = f"https://{self.account}.queue.{self.endpoint_suffix}"
-            tables = f"https://{self.account}.table.{self.endpoint_suffix}"
+            queues = queue_endpoint(self.account, self.endpoint_suffix)
+            tables = table_endpoint(self.account, self.endpoint_suffix)
             if self.key:
                 named = AzureNamedKeyCredential(self.account, self.key)
                 return Clients(
@@ -118,6 +121,13 @@ class SignIn:
             raise ConfigError(f"{advice} (the metadata service does not tell it)")
         return subscription
 
+    def _no_key(self, error: BaseException, what: str) -> BrokerError:
+        if isinstance(error, HttpResponseError | ClientAuthenticationError) and not is_transient(error):
+            return BrokerError(
+                f"{what}: {translated(error, self.account)}; or Storage Account Key Operator Service Role"
+            )
+        return translated(error, what)
+
     async def look_up_key(self) -> None:
         """Fetches the account's key from the resource manager and signs in with it from now on.
 
@@ -137,14 +147,8 @@ class SignIn:
                 identity, subscription, base_url=manager, credential_scopes=[f"{manager}/.default"], **options
             ) as client,
         ):
-            try:
-                found = await call(what, lambda: client.storage_accounts.list_keys(self.resource_group, self.account))
-            except FOREIGN as error:
-                if isinstance(error, HttpResponseError | ClientAuthenticationError):
-                    raise BrokerError(
-                        f"{what}: {translated(error, self.account)}; or Storage Account Key Operator Service Role"
-                    ) from error
-                raise translated(error, what) from error
+            with doing(what, self._no_key) as call:
+                found = await call(client.storage_accounts.list_keys, self.resource_group, self.account)
         # As plain JSON: the model's attribute is called otherwise in later versions of the package.
         listed: list[dict[str, Any]] = found.as_dict().get("keys") or []
         self.key = next((str(key["value"]) for key in listed if key.get("value")), "")
@@ -165,13 +169,6 @@ class Clients:
         await self.tables.close()
         if self.identity is not None:
             await self.identity.close()
-
-
-def management_endpoint(endpoint_suffix: str = "") -> str:
-    """The resource manager: the one that the environment names, or that of the cloud with this storage suffix."""
-    environment = azure_environment()
-    suffix = endpoint_suffix or environment.endpoint_suffix
-    return environment.resource_manager or MANAGEMENT.get(suffix, MANAGEMENT["core.windows.net"])
 
 
 def _is_base64(key: str) -> bool:

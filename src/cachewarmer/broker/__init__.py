@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from importlib import import_module
 
-from cachewarmer.broker.base import Broker
+from cachewarmer.broker.base import Account, Broker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import ConfigError, UsageError
+from cachewarmer.errors import UsageError
 
-FORMS = "sqlite:///FILE or azure://ACCOUNT/PREFIX"
+SCHEMES = {
+    "sqlite": "cachewarmer.broker.sqlite",
+    "azure": "cachewarmer.broker.azure",
+    "postgresql": "cachewarmer.broker.postgres",
+}
+"""The package of each scheme. It has ``FORM``, how its URLs are written, and ``open_url``; it is imported when it is
+needed, and imports what is slow or optional in ``open_url``."""
+
+OpenUrl = Callable[[str, str, LeaseSettings | None, Account, bool], Broker]
 
 
 def open_broker(
     url: str,
     settings: LeaseSettings | None = None,
     *,
+    create: bool = True,
     storage_key: str = "",
     resource_group: str = "",
     connection_string: str = "",
@@ -22,41 +32,17 @@ def open_broker(
 ) -> Broker:
     """The broker at ``url``, not yet opened: enter it as an async context manager.
 
-    The credential options are for Azure: an account key; the account's resource group, in which its key is looked up
-    when we have no data role; a connection string (else ``AZURE_STORAGE_CONNECTION_STRING``); and the endpoint suffix
-    of a sovereign cloud (else ``AZURE_STORAGE_ENDPOINT_SUFFIX``, else ``core.windows.net``).
+    ``create=False`` is for those who only look or steer: what is missing is not made, and entering raises
+    ``NothingThere``. The credential options are for a broker in a cloud: see ``Account``.
 
     Raises:
-        UsageError: the URL is of no known form, or the prefix is none that Azure takes.
-        ConfigError: the Azure packages are not installed.
+        UsageError: the URL is not of a known form, or what it names is not allowed there.
+        ConfigError: the packages that this kind of broker needs are not installed.
     """
     scheme, _, rest = url.partition("://")
-    if scheme == "sqlite":
-        return _sqlite(url, rest, settings)
-    if scheme == "azure":
-        account, _, prefix = rest.partition("/")
-        if not re.fullmatch(r"[a-z0-9]{3,24}", account):
-            raise UsageError(f"{url}: an Azure storage account is 3 to 24 lower-case letters and digits ({FORMS})")
-        try:
-            from cachewarmer.broker.azure.broker import AzureBroker  # noqa: PLC0415  # slow to import, and optional
-        except ImportError as error:
-            raise ConfigError(f"{url}: install cachewarmer[azure] for this ({error})") from error
-        return AzureBroker(
-            account,
-            prefix.rstrip("/"),
-            settings,
-            storage_key=storage_key,
-            resource_group=resource_group,
-            connection_string=connection_string,
-            endpoint_suffix=endpoint_suffix,
-        )
-    raise UsageError(f"{url!r} is no broker: give {FORMS}")
-
-
-def _sqlite(url: str, rest: str, settings: LeaseSettings | None) -> Broker:
-    from cachewarmer.broker.sqlite.broker import SqliteBroker  # noqa: PLC0415  # only one of the brokers is ever needed
-
-    if not rest.startswith("/") or len(rest) < 2:  # noqa: PLR2004  # the slash and at least one letter
-        raise UsageError(f"{url}: name a file, with three slashes: sqlite:///FILE")
-    # sqlite:////abs/file and sqlite:///abs/file mean the same: a broker in "the current directory" helps nobody.
-    return SqliteBroker("/" + rest.lstrip("/"), settings)
+    if scheme not in SCHEMES or "://" not in url:
+        forms = " or ".join(import_module(package).FORM for package in SCHEMES.values())
+        raise UsageError(f"{url!r} is not a broker: use {forms}")
+    open_url: OpenUrl = import_module(SCHEMES[scheme]).open_url
+    account = Account(storage_key, resource_group, connection_string, endpoint_suffix)
+    return open_url(url, rest, settings, account, create)

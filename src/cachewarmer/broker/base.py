@@ -15,6 +15,22 @@ from typing import Self
 
 from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkItem
 
+MANAGER_SECONDS = 10.0
+"""Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Account:
+    """How to sign in where a broker is in somebody's cloud; what is empty is found from the environment."""
+
+    key: str = ""
+    """An account key."""
+    resource_group: str = ""
+    """Where the account is: its key is looked up there when this identity has no data role."""
+    connection_string: str = ""
+    endpoint_suffix: str = ""
+    """Of a cloud other than the public one."""
+
 
 @dataclass(slots=True, eq=False)
 class Lease:
@@ -91,9 +107,13 @@ def _bytes_left(status: JobStatus) -> int:
 
 
 class Broker(ABC):
-    """See the module. Use as an async context manager; opening creates what is missing."""
+    """See the module. Use as an async context manager; opening creates what is missing, unless told not to."""
 
     url: str
+    workers_are_rented: bool = False
+    """Whether its workers may run on machines that are taken away at short notice."""
+    is_private: bool = False
+    """Whether only the user of this process can post to it: then its jobs may name any file of this machine."""
     max_message_bytes: int = 0
     """Most bytes of a message; 0: no limit. The planner keeps its items below."""
 
@@ -108,7 +128,11 @@ class Broker(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Connects; creates queues, tables or files that are missing."""
+        """Connects; creates queues, tables or files that are missing.
+
+        Raises:
+            NothingThere: it was made with ``create=False``, and something is missing. Nothing was created.
+        """
 
     @abstractmethod
     async def close(self) -> None:
@@ -129,13 +153,15 @@ class Broker(ABC):
         """The chunks of the job's stored list, in order, as they were given."""
 
     @abstractmethod
-    async def claim_job(self, owner: str, lease_seconds: float, job_id: str = "") -> JobLease | None:
+    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
         """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None: there is none.
 
         ``job_id`` takes that job or none; a broker whose queue can't choose raises ``BrokerError`` when it is given.
 
         A message that can't be understood goes to poison with its reason, at once, and the next one is tried. A job
-        already in a final state is settled and passed over.
+        already in a final state is settled and passed over. A job whose scan outlived more than ``max_deliveries``
+        managers, none of which handed it back, fails instead of being returned, unless it is asked for by its id: whoever
+        does that knows what to expect.
         """
 
     @abstractmethod
@@ -188,16 +214,59 @@ class Broker(ABC):
         For managers to call now and then; any number of them may do so at once.
         """
 
+    # -- what keeps a job from waiting for ever --------------------------------------------------------------------
+
+    @abstractmethod
+    async def stranded(self, job_id: str) -> bool:
+        """Whether nobody can ever settle what is left of a job: its scan is finished and items of it are not settled,
+        but none of them waits and nobody holds one. Their messages were deleted by hand, or another program took them.
+
+        A broker that can look knows at once. One whose queue can't be searched has to see two lease times go by
+        without a message on it and without a receipt, between two calls of this by the same process: the job's manager
+        calls it every few seconds while it waits for the job, and acts on the first True. Raises ``UnknownJob``.
+        """
+
+    @abstractmethod
+    async def begin_scan_again(self, job_id: str) -> bool:
+        """Leaves behind all that was published and counted of a stranded job, and moves it back to scanning: the caller
+        scans it once more, under the lease it has. For True the job has been moved. False: that was done before, or the
+        job is not in the state for it; nothing was changed, and the caller fails the job with the reason.
+
+        A repeated call whose first answer was lost returns False: the job is then failed rather than scanned for ever.
+        """
+
+    async def revive(self, job_id: str) -> bool:
+        """Moves a job that failed back to where it was, with all that is counted of it, to be claimed and gone on with.
+
+        False: the job has not failed, or the broker does not keep what it would take; nothing was changed. Raises
+        ``UnknownJob``.
+        """
+        await self.state(job_id)
+        return False
+
+    @abstractmethod
+    async def note_manager(self, name: str) -> None:
+        """Says that the manager of that name is at work now. For managers to call every ``MANAGER_SECONDS`` or so.
+
+        A broker whose jobs can get lost from its queue looks for those here and puts them back, once; a job that is
+        lost again fails with the reason.
+        """
+
+    @abstractmethod
+    async def manager_seen(self) -> float | None:
+        """How many seconds ago a manager was last at work; None: no manager has ever been here."""
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     async def publish(self, items: Sequence[WorkItem]) -> None:
-        """Makes items available. An item whose id was published before (a manager scanned twice) may be delivered
-        twice, but is counted once.
+        """Makes items available. Each id is published once in a scan: an item whose id was published before (a list
+        names it twice, a manager scanned twice) may be delivered again, but never counts again: neither among the
+        ``scan.items`` of a status nor in a tally. What ``record_scan`` is told of ``items`` gives way to that count.
         """
 
     @abstractmethod
-    async def claim(self, worker: str, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
+    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
         """Up to ``most`` items, oldest first; an empty list: nothing to do now. Does not wait.
 
         ``job_id`` takes items of that job only; a broker whose queue can't choose raises ``BrokerError`` when it is
@@ -228,10 +297,6 @@ class Broker(ABC):
         (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
         A lost lease is no error.
         """
-
-    @abstractmethod
-    async def poison(self, lease: WorkLease, reason: str) -> None:
-        """Puts an item into poison at once. A lost lease is no error."""
 
     @abstractmethod
     async def backlog(self) -> Backlog:

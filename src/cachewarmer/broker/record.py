@@ -1,16 +1,115 @@
-"""How totals, tallies and samples are kept by a broker: JSON in ASCII, so that paths of any bytes survive. Pure."""
+"""What every broker does alike, free of any store: how a job moves on, and how its totals and samples are written.
+
+JSON in ASCII, so that paths of any bytes survive.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+import logging
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, NamedTuple, Self
 
-from cachewarmer.model import ERROR_SAMPLE, PathError, Receipt, ScanTotals, SlowPath, Tally, WorkItem, item_id
+from cachewarmer.errors import DamagedRecord, InvalidMessage
+from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, Receipt, ScanTotals, SlowPath, Tally, WorkItem
+from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
+log = logging.getLogger(__name__)
+
+DAMAGED_NAMED = 100
+"""Damaged rows that are named in one process at most."""
+ROW_BORDER = re.compile(rb'[A-Za-z0-9+/="]"\],\["')
+"""Between two rows of a packed list of files: the end of a handle, and the beginning of the next path. Within a path, a
+quote has a backslash before it, and the quote that begins one has a bracket."""
+LONGEST_BORDER = 6
+COUNTED_BYTES = 64 * 1024
+"""Inflated at a time while the rows of a list are counted."""
 POISON_FILES_NAMED = 5
 """How many of a poisoned item's files the error sample names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What changes of a job as it goes. Each method returns what the job is afterwards: the same object if nothing
+    changes, so that a broker knows whether there is something to write.
+    """
+
+    state: JobState
+    reason: str = ""
+    submitted_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    scan: ScanTotals = field(default_factory=ScanTotals)
+    begun_again: bool = False
+    """Whether the job was found stranded once, and its scan begun again."""
+
+    def moved_to(self, state: JobState, reason: str, now: float) -> Self:
+        """In another state: the first move to scanning stamps the start, a final state the end."""
+        if state is self.state:
+            return self
+        return replace(
+            self,
+            state=state,
+            reason=printable(reason) or self.reason,
+            started_at=self.started_at or (now if state is JobState.SCANNING else 0.0),
+            finished_at=now if state.final else 0.0,
+        )
+
+    def scanned(self, totals: ScanTotals, now: float) -> Self:
+        """With the totals of its scan. Finished totals are never overwritten by unfinished ones; they end scanning."""
+        if self.scan.finished and not totals.finished:
+            return self
+        changed = replace(self, scan=totals)
+        if totals.finished and self.state is JobState.SCANNING:
+            return changed.moved_to(JobState.WARMING, "", now)
+        return changed
+
+    def revived(self) -> Self | None:
+        """Where a job that failed goes on; None: it has not failed."""
+        if self.state is not JobState.FAILED:
+            return None
+        state = JobState.WARMING if self.scan.finished else JobState.SCANNING
+        return replace(self, state=state, reason="", finished_at=0.0)
+
+    def scanned_again(self) -> Self | None:
+        """Back at the beginning of its scan, because it was stranded; None if that was done before, or may not be.
+
+        A job that is being scanned again stays as it is: the answer of the first call may have been lost.
+        """
+        if self.begun_again:
+            return self if self.state is JobState.SCANNING and not self.scan.finished else None
+        if self.state is not JobState.WARMING:
+            return None
+        return replace(self, state=JobState.SCANNING, scan=ScanTotals(), begun_again=True)
+
+
+@contextmanager
+def reading_row(what: str) -> Iterator[None]:
+    """What goes wrong in reading a stored row leaves the block as ``DamagedRecord``, with ``what`` was read."""
+    try:
+        yield
+    except (InvalidMessage, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+        raise DamagedRecord(f"the broker's record of {what} is damaged ({why[:200]})") from error
+
+
+class DamagedRows:
+    """Names each damaged row once, for whoever passes over it to serve the others."""
+
+    def __init__(self) -> None:
+        self._named: set[str] = set()
+
+    def name(self, error: DamagedRecord) -> None:
+        """Writes one line, the first time."""
+        if str(error) not in self._named and len(self._named) < DAMAGED_NAMED:
+            self._named.add(str(error))
+            log.warning("%s; passing over it", error)
 
 
 def dump(value: object) -> str:
@@ -32,15 +131,17 @@ def load_scan(text: str) -> ScanTotals:
     """The totals of a stored record; the empty text is a scan that has not begun."""
     if not text:
         return ScanTotals()
-    values: dict[str, Any] = json.loads(text)
+    known = {one.name for one in fields(ScanTotals)}
+    values: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in known}
     values["errors"] = load_errors(values.get("errors", ()))
     values["histogram"] = tuple(values.get("histogram", ()))
+    values["warnings"] = tuple(values.get("warnings", ()))
     return ScanTotals(**values)
 
 
 def load_errors(rows: Sequence[Sequence[str]]) -> tuple[PathError, ...]:
-    """Rows of JSON as path errors."""
-    return tuple(PathError(path, error) for path, error in rows)
+    """Rows of JSON as path errors; earlier versions kept the path and one line."""
+    return tuple(PathError(*row) for row in rows)
 
 
 def load_slowest(rows: Sequence[Sequence[Any]]) -> tuple[SlowPath, ...]:
@@ -74,18 +175,12 @@ def add_all(tally: Tally, receipts: Sequence[Receipt]) -> Tally:
 
 def with_id(item: WorkItem) -> WorkItem:
     """The item with an id: its own, or one made from all that says what it is, so that a repeat has the same."""
-    if item.item_id:
-        return item
-    listed = "" if item.files is None else "\0".join(entry.path for entry in item.files)
-    chosen = (item.start_file_filter, item.end_file_filter) if item.apply_filter else ("", "")
-    filters = dump([item.inclusion, item.exclusion, item.max_file_bytes])
-    made = item_id(item.job_id, item.path, item.start, item.stop, *chosen, filters, item.export_path, listed)
-    return replace(item, item_id=made)
+    return item if item.item_id else item.with_content_id()
 
 
 def poison_sample(item: WorkItem, reason: str) -> tuple[PathError, ...]:
     """What the error sample of a job says of an item that was given up."""
-    base = f"{item.export_path.rstrip('/')}/{item.path.strip('/')}"
+    base = f"{item.access.export.rstrip('/')}/{item.path.strip('/')}"
     if not item.files or len(item.files) == 1:
         name = item.files[0].path if item.files else ""
         return (PathError(f"{base.rstrip('/')}/{name}" if name else base, reason),)
@@ -96,3 +191,52 @@ def poison_sample(item: WorkItem, reason: str) -> tuple[PathError, ...]:
 def given_up(deliveries: int, last_error: str) -> str:
     """The reason of an item that goes to poison because of too many failed deliveries."""
     return f"given up after {deliveries} deliveries: {last_error or 'each worker that held it ended without a word'}"
+
+
+class Envelope(NamedTuple):
+    """What a work message says, its list of files left out."""
+
+    text: str
+    file_count: int
+    """How many files the list has; 1 where there is none."""
+
+
+def envelope(text: str) -> Envelope:
+    """A work message without its list of files, which is counted, never unpacked: in little memory, whatever it holds.
+
+    Raises:
+        InvalidMessage: it is not a JSON object. A list that can't be read counts as one file.
+    """
+    read = load_object(text)
+    lists = [read.remove(key) for key in ("Files", "FilesDeflated")]
+    count = 1
+    for value in lists:
+        if isinstance(value, list):
+            count = len(value)
+        elif isinstance(value, str):
+            count = _count_deflated(value)
+    return Envelope(dump_object(read.values), min(count, MOST_FILES))
+
+
+def _count_deflated(text: str) -> int:
+    """The rows of a deflated list, by what stands between two rows."""
+    inflater = zlib.decompressobj()
+    count, end = 1, b""
+    try:
+        packed, seen = base64.b64decode(text, validate=True), 0
+        while not inflater.eof and seen < MAX_INFLATED_BYTES:
+            part = inflater.decompress(packed, COUNTED_BYTES)
+            packed = inflater.unconsumed_tail
+            if not part:
+                break
+            seen += len(part)
+            count += len(ROW_BORDER.findall(end + part))
+            end = (end + part)[1 - LONGEST_BORDER :]
+    except (binascii.Error, zlib.error, ValueError):
+        return 1
+    return count
+
+
+def managers_lost(deliveries: int) -> str:
+    """The reason of a job that is not handed to yet another manager."""
+    return f"given up after {deliveries} managers: each of them ended, without a word, before the scan was finished"

@@ -1,41 +1,58 @@
-"""``cachewarmer cancel``, ``pause`` and ``resume``."""
+"""What ``cancel``, ``pause`` and ``resume`` share: each changes the state of one job."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cachewarmer.cli import options
-from cachewarmer.cli.exit_codes import WARM
-from cachewarmer.cli.run import log_to_stderr, print_json, run
-from cachewarmer.model import JobState
+from cachewarmer.cli.exit_codes import ERROR, WARM
+
+if TYPE_CHECKING:
+    from cachewarmer.model import JobState
 
 
-def run_cancel(chosen: argparse.Namespace) -> int:
-    """Ends a job."""
-    return run(lambda stop: _set(chosen, stop, JobState.CANCELLED))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlOptions:
+    """Which job."""
+
+    job: str
+    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
+    output: options.Output = field(default_factory=options.Output)
 
 
-def run_pause(chosen: argparse.Namespace) -> int:
-    """Lets a job rest."""
-    return run(lambda stop: _set(chosen, stop, JobState.PAUSED))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Registers the arguments."""
+    parser.add_argument("job", metavar="JOB", help=options.JOB_HELP)
+    options.add_broker(parser)
+    options.add_output(parser, quiet="show nothing unless it fails")
 
 
-def run_resume(chosen: argparse.Namespace) -> int:
-    """Lets a paused job go on."""
-    return run(lambda stop: _set(chosen, stop, None))
+def parse(chosen: argparse.Namespace) -> ControlOptions:
+    """Makes the options."""
+    return ControlOptions(job=chosen.job, broker=options.broker(chosen), output=options.output(chosen))
 
 
-async def _set(chosen: argparse.Namespace, _stop: asyncio.Event, state: JobState | None) -> int:
-    log_to_stderr(chosen.verbose, chosen.quiet)
-    async with options.broker(chosen) as broker:
+def move(chosen: ControlOptions, state: JobState | None) -> int:
+    """Moves the job to a state; None: back to what it was doing before it was paused."""
+    from cachewarmer.cli.running import run
+
+    return run(lambda _stop: _move(chosen, state), chosen.output, stop_seconds=0.0)
+
+
+async def _move(chosen: ControlOptions, state: JobState | None) -> int:
+    from cachewarmer.cli import inputs
+    from cachewarmer.cli.outcome import show_json
+    from cachewarmer.cli.streams import show
+    from cachewarmer.model import Report
+
+    async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
         if state is None:
-            finished = (await broker.status(chosen.job)).scan.finished
-            state = JobState.WARMING if finished else JobState.SCANNING
+            state = (await broker.status(chosen.job)).resumed
         status = await broker.set_state(chosen.job, state)
-    if chosen.json:
-        print_json(status.report(time.time()))
-    elif not chosen.quiet:
-        print(f"job {chosen.job} is {status.state}")
+    if chosen.output.json:
+        return WARM if show_json(Report.of_job(status).document()) else ERROR
+    if not chosen.output.quiet:
+        show(f"job {chosen.job} is {status.state}")
     return WARM

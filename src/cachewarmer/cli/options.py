@@ -1,241 +1,356 @@
-"""The options that commands share, and what they become."""
+"""The options that commands share: how each is registered, and the frozen values that a command line becomes.
+
+Only ``parse`` functions see an ``argparse.Namespace``. The drop-in commands make the same values from their own flags.
+"""
 
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-from cachewarmer.errors import CacheWarmerError, UsageError
+from cachewarmer.cli import arguments
 
-if TYPE_CHECKING:
-    from cachewarmer.broker.base import Broker
-    from cachewarmer.config import FleetSettings, Settings
-    from cachewarmer.fleet.base import Fleet
-    from cachewarmer.model import WarmJob
+TARGET_HELP = (
+    "a path of this machine, ADDRESS[,ADDRESS...]:/PATH, or nfs://ADDRESS[,ADDRESS...]/PATH[?KEY=VALUE&...] with the keys "
+    "nfsport, mountport, uid, gid, gids and export"
+)
+JOB_HELP = "the job's id, as submit and status print it"
 
 
-def size(text: str) -> int:
-    """An argparse type for sizes."""
-    from cachewarmer.target import parse_size
-
-    try:
-        return parse_size(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+# -- what is said ----------------------------------------------------------------------------------------------------
 
 
-def moment(text: str) -> float:
-    """An argparse type for times."""
-    from cachewarmer.target import parse_time
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """How much is said, and in which form."""
 
-    try:
-        return parse_time(text, time.time())
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def positive(text: str) -> int:
-    """An argparse type for counts of at least one."""
-    if not text.isdecimal() or not 0 < int(text) < 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """What every command has."""
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no report")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell more; tracebacks with errors")
+def add_output(parser: argparse.ArgumentParser, *, quiet: str, json: bool = True) -> None:
+    """``quiet`` says what -q leaves out; ``json`` is whether the command has a result to give as JSON."""
+    group = parser.add_argument_group("output")
+    if json:
+        group.add_argument("--json", action="store_true", help="write one JSON document to stdout")
+    group.add_argument("-q", "--quiet", action="store_true", help=quiet)
+    group.add_argument("-v", "--verbose", action="store_true", help="show more messages, and tracebacks of errors")
+
+
+def output(chosen: argparse.Namespace) -> Output:
+    """What the command line says of it."""
+    return Output(json=getattr(chosen, "json", False), quiet=chosen.quiet, verbose=chosen.verbose)
+
+
+# -- the broker ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerChoice:
+    """Which broker, and how to sign in to it."""
+
+    url: str = ""
+    """Empty: the environment's, else the user's own file."""
+    resource_group: str = ""
+    """Where the storage account's key is looked up."""
+    storage_key: str = field(default="", repr=False)
 
 
 def add_broker(parser: argparse.ArgumentParser) -> None:
-    """Where jobs and work are kept."""
+    """``--broker``: where jobs are kept."""
     parser.add_argument(
         "--broker",
         metavar="URL",
-        help="sqlite:///FILE (default: in the user's state directory) or azure://ACCOUNT/PREFIX",
+        default="",
+        help="where jobs are kept: sqlite:///FILE or azure://ACCOUNT/PREFIX "
+        "(default: $CACHEWARMER_BROKER, else a file in the user's state directory)",
     )
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
-    """How manager and worker find an account's key where their identity has no role on its data."""
+    """How an account's key is found."""
     parser.add_argument(
         "--storage-resource-group",
         dest="resource_group",
         default="",
         metavar="NAME",
-        help="where the storage account's key is looked up, if there is no role on its data",
+        help="the storage account's resource group: its key is looked up there if the identity has no role on its data",
     )
 
 
-def add_fleet(parser: argparse.ArgumentParser) -> None:
-    """Which machines the manager starts; the rest of it is in the settings file."""
-    group = parser.add_argument_group("the fleet of workers (docs/operations.md)")
-    group.add_argument(
-        "--fleet",
-        choices=("none", "local", "vmss"),
-        help="none; local: processes on this machine; vmss: Spot VMs of Azure (none)",
-    )
-    group.add_argument("--workers", type=positive, metavar="N", help="most workers")
-    group.add_argument("--bootstrap-address", metavar="ADDRESS", help="vmss: the NFS server with the bootstrap folder")
-    group.add_argument("--bootstrap-export", metavar="PATH", help="vmss: its export")
-    group.add_argument("--bootstrap-script", metavar="PATH", help="vmss: the script below it that installs a worker")
+def broker(chosen: argparse.Namespace) -> BrokerChoice:
+    """What the command line says of it."""
+    return BrokerChoice(url=chosen.broker, resource_group=getattr(chosen, "resource_group", ""))
 
 
-def fleet(chosen: argparse.Namespace, settings: Settings) -> Fleet | None:
-    """The fleet that the command line and the settings describe, checked, with nothing started yet.
+# -- which files -----------------------------------------------------------------------------------------------------
 
-    Raises:
-        UsageError: something is missing or makes no sense.
-    """
-    from cachewarmer.fleet import open_fleet
-    from cachewarmer.fleet.base import WorkerLaunch
 
-    kind = settings.fleet.kind
-    if kind != "none" and not settings.fleet.workers:
-        raise UsageError(f"a fleet of kind {kind} needs a number of workers")
-    if kind == "none" and chosen.workers:
-        raise UsageError(f"{chosen.workers} workers of which kind? Give --fleet local or --fleet vmss")
-    reading = [("--window", chosen.window), ("--connections", chosen.connections)]
-    return open_fleet(
-        kind,
-        settings.fleet,
-        WorkerLaunch(
-            broker_url=broker_url(chosen),
-            storage_resource_group=chosen.resource_group,
-            bootstrap_mount_address=chosen.bootstrap_address or settings.fleet.bootstrap_address,
-            bootstrap_export_path=chosen.bootstrap_export or settings.fleet.bootstrap_export,
-            bootstrap_script_path=chosen.bootstrap_script or settings.fleet.bootstrap_script,
-            local_options=tuple(text for flag, value in reading if value for text in (flag, str(value))),
-        ),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which files of a target a job is about, and how they are read."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_file_bytes: int = 0
+    min_file_bytes: int = 0
+    newer_than: float = 0.0
+    filter_from: tuple[str, ...] = ()
+    """Files with rules."""
+    snapshots: bool = False
+    follow_links: bool = False
+    one_file_system: bool = False
+    hardlink_dedup: bool = True
+    allow_empty: bool = False
+    """Whether it is fine that no file passes the filters."""
+    files_from: str | None = None
+    null: bool = False
+    transport: str = "auto"
+    max_bandwidth: int = 0
+    name: str = ""
+    uid: int | None = None
+    gid: int | None = None
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Which files: shared by warm, scan and submit."""
+    """Which files, and what the job is called."""
     group = parser.add_argument_group("which files")
     group.add_argument(
-        "--include", action="append", default=[], metavar="PATTERN", help="only these (Go's filepath.Match)"
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="read only what matches; may be repeated",
     )
     group.add_argument(
         "--exclude",
         action="append",
         default=[],
         metavar="PATTERN",
-        help="not these; a / matches the path, ** any depth",
-    )
-    group.add_argument("--max-file-size", type=size, default=0, metavar="SIZE", help="no larger files: 500M, 2GiB")
-    group.add_argument("--min-file-size", type=size, default=0, metavar="SIZE", help="no smaller files")
-    group.add_argument("--newer-than", type=moment, default=0.0, metavar="TIME", help="modified since: 2026-11-01, 3d")
-    group.add_argument("--files-from", metavar="FILE", help="these paths instead of a walk, one a line; - is stdin")
-    group.add_argument("-0", "--null", action="store_true", help="the list is separated by NUL")
-    group.add_argument(
-        "--transport", default="auto", choices=["auto", "nfs", "mount", "local"], help="how to read (auto)"
+        help="leave out what matches: name, *.tmp, dir/, /top, a/**/b; may be repeated, and wins over --include",
     )
     group.add_argument(
-        "--max-bandwidth", type=size, default=0, metavar="SIZE", help="bytes per second for the whole job"
+        "--filter-from",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="rules in FILE, one a line: + PATTERN or - PATTERN; the first that matches decides; may be repeated",
     )
-    group.add_argument("--name", default="", help="a name for the job")
+    group.add_argument(
+        "--max-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out larger files: 500M, 2GiB"
+    )
+    group.add_argument(
+        "--min-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out smaller files"
+    )
+    group.add_argument(
+        "--newer-than",
+        type=arguments.moment,
+        default=0.0,
+        metavar="TIME",
+        help="only files modified since then: 2026-11-01, 2026-11-01T08:00, 3d, 12h",
+    )
+    group.add_argument(
+        "--files-from", metavar="FILE", help="read the paths in FILE, one a line, instead of a whole tree; - is stdin"
+    )
+    group.add_argument(
+        "--include-snapshots",
+        dest="snapshots",
+        action="store_true",
+        help="also read .snapshot, .zfs and the like (default: leave them out)",
+    )
+    group.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="read the files of the export that symbolic links lead to (default: count the links)",
+    )
+    group.add_argument(
+        "--one-file-system", action="store_true", help="stay on the file system of the target (paths of this machine)"
+    )
+    group.add_argument(
+        "--no-hardlink-dedup",
+        dest="hardlink_dedup",
+        action="store_false",
+        help="read a file with several names once for each name (default: once)",
+    )
+    group.add_argument(
+        "--allow-empty", action="store_true", help="exit with 0 even if no file passes the filters (default: 3)"
+    )
+    group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
+    group = parser.add_argument_group("the job")
+    group.add_argument(
+        "--transport",
+        default="auto",
+        choices=["auto", "nfs", "mount", "local"],
+        help="nfs: the direct reader; mount: a kernel mount; local: a path of this machine (default: auto)",
+    )
+    group.add_argument(
+        "--max-bandwidth", type=arguments.size, default=0, metavar="SIZE", help="bytes per second for the whole job"
+    )
+    group.add_argument("--name", default="", help="a name for the job, shown by status")
+    add_ids(group)
+
+
+def add_ids(parser: argparse._ActionsContainer) -> None:
+    """Who is named to the NFS server."""
+    for option, what in (("--uid", "user"), ("--gid", "group")):
+        parser.add_argument(
+            option,
+            type=arguments.user_id,
+            metavar="ID",
+            help=f"read as this {what} (AUTH_SYS) where the target names none (default: that of the process that reads)",
+        )
+
+
+def selection(chosen: argparse.Namespace) -> Selection:
+    """What the command line says of it."""
+    return Selection(
+        include=tuple(chosen.include),
+        exclude=tuple(chosen.exclude),
+        max_file_bytes=chosen.max_file_size,
+        min_file_bytes=chosen.min_file_size,
+        newer_than=chosen.newer_than,
+        filter_from=tuple(chosen.filter_from),
+        snapshots=chosen.snapshots,
+        follow_links=chosen.follow_links,
+        one_file_system=chosen.one_file_system,
+        hardlink_dedup=chosen.hardlink_dedup,
+        allow_empty=chosen.allow_empty,
+        uid=chosen.uid,
+        gid=chosen.gid,
+        files_from=chosen.files_from,
+        null=chosen.null,
+        transport=chosen.transport,
+        max_bandwidth=chosen.max_bandwidth,
+        name=chosen.name,
+    )
+
+
+# -- how hard to read ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How hard one address is read from; None: what the settings say."""
+
+    window: int | None = None
+    connections: int | None = None
+    patience: float | None = None
+    """Seconds; 0: for ever."""
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """How hard the reader works."""
+    """How hard to read."""
     group = parser.add_argument_group("how to read")
-    group.add_argument("--window", type=positive, metavar="N", help="calls in flight for one address (16)")
-    group.add_argument("--connections", type=positive, metavar="N", help="TCP connections for one address")
+    group.add_argument(
+        "--window", type=arguments.positive, metavar="N", help="maximum calls in flight for one address (default: 16)"
+    )
+    group.add_argument(
+        "--connections", type=arguments.positive, metavar="N", help="TCP connections for one address (default: 2)"
+    )
+    group.add_argument(
+        "--patience",
+        type=arguments.span,
+        metavar="TIME",
+        help="how long to wait for addresses that do not answer before the job fails: 90, 15m, 2h; 0: for ever "
+        "(default: 15m)",
+    )
+
+
+def reading(chosen: argparse.Namespace) -> Reading:
+    """What the command line says of it."""
+    return Reading(window=chosen.window, connections=chosen.connections, patience=chosen.patience)
+
+
+# -- manager and worker ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What manager and worker share."""
+
+    name: str = ""
+    exit_when_idle: float | None = None
+    uid: int | None = None
+    gid: int | None = None
+    """For jobs that name none; None: as the settings say."""
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
     """What manager and worker share."""
-    parser.add_argument("--exit-when-idle", type=float, metavar="SECONDS", help="leave after this long without work")
-    if not any(action.dest == "name" for action in parser._actions):  # noqa: SLF001  # argparse has no public view
-        parser.add_argument("--name", default="", help="what this process is called (host and pid)")
+    parser.add_argument(
+        "--exit-when-idle",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="exit after this long without work (default: never)",
+    )
+    parser.add_argument(
+        "--name", default="", metavar="NAME", help="what this process is called (default: host name and process id)"
+    )
+    add_ids(parser)
 
 
-def settings(chosen: argparse.Namespace) -> Settings:
-    """The settings file, with what the command line says on top."""
-    from cachewarmer.config import load_settings
-
-    loaded = load_settings()
-    nfs = loaded.nfs
-    if getattr(chosen, "window", None):
-        nfs = replace(nfs, window_calls=chosen.window)
-    if getattr(chosen, "connections", None):
-        nfs = replace(nfs, connections=chosen.connections)
-    return replace(loaded, nfs=nfs, fleet=_fleet_settings(chosen, loaded.fleet))
+def service(chosen: argparse.Namespace) -> Service:
+    """What the command line says of it."""
+    return Service(name=chosen.name, exit_when_idle=chosen.exit_when_idle, uid=chosen.uid, gid=chosen.gid)
 
 
-def _fleet_settings(chosen: argparse.Namespace, loaded: FleetSettings) -> FleetSettings:
-    """The fleet's settings, with what the command line says of it on top."""
-    from cachewarmer.config import vmss_password
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetChoice:
+    """What the command line says of the fleet; what it leaves empty is in the settings file."""
 
-    said = {"kind": "fleet", "workers": "workers", **FLEET_FLAGS}
-    given = {name: getattr(chosen, option, None) for name, option in said.items()}
-    return replace(
-        loaded,
-        **{name: value for name, value in given.items() if value},
-        password=getattr(chosen, "vmss_password", "") or loaded.password or vmss_password(),
+    kind: str = ""
+    workers: int = 0
+    bootstrap_address: str = ""
+    bootstrap_export: str = ""
+    bootstrap_script: str = ""
+    user_name: str = ""
+    password: str = field(default="", repr=False)
+    ssh_public_key: str = ""
+    subnet_name: str = ""
+    options: tuple[str, ...] = ()
+    """For the provider, beside those of the settings."""
+
+
+def add_fleet(parser: argparse.ArgumentParser) -> None:
+    """Which machines the manager starts; the rest is in the settings file."""
+    group = parser.add_argument_group("the fleet of workers (docs/operations.md)")
+    group.add_argument(
+        "--fleet",
+        choices=("none", "local", "slurm", "vmss"),
+        default="",
+        help="local: processes on this machine; slurm: job arrays of a Slurm cluster; vmss: Spot VMs of an Azure scale "
+        "set (default: none)",
+    )
+    group.add_argument("--workers", type=arguments.positive, default=0, metavar="N", help="maximum number of workers")
+    group.add_argument(
+        "--fleet-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="slurm: an option for sbatch, such as --fleet-option=--partition=render; may be repeated",
+    )
+    group.add_argument(
+        "--bootstrap-address",
+        default="",
+        metavar="ADDRESS",
+        help="vmss: the NFS server that holds the bootstrap folder",
+    )
+    group.add_argument(
+        "--bootstrap-export", default="", metavar="PATH", help="vmss: the export of the bootstrap folder"
+    )
+    group.add_argument(
+        "--bootstrap-script", default="", metavar="PATH", help="vmss: the script in it that installs a worker"
     )
 
 
-FLEET_FLAGS = {
-    "user_name": "vmss_user_name",
-    "ssh_public_key": "vmss_ssh_public_key",
-    "subnet_name": "vmss_subnet_name",
-}
-"""Settings that the first CacheWarmer's flags say."""
-
-
-def broker_url(chosen: argparse.Namespace) -> str:
-    """The broker's URL: the option, else the environment's, else the user's own file."""
-    from cachewarmer.config import default_broker_url
-
-    return chosen.broker or default_broker_url()
-
-
-def broker(chosen: argparse.Namespace) -> Broker:
-    """The broker that the command line names, not yet opened."""
-    from cachewarmer.broker import open_broker
-
-    return open_broker(
-        broker_url(chosen),
-        settings(chosen).lease,
-        storage_key=getattr(chosen, "account_key", ""),
-        resource_group=getattr(chosen, "resource_group", ""),
+def fleet(chosen: argparse.Namespace) -> FleetChoice:
+    """What the command line says of it."""
+    return FleetChoice(
+        kind=chosen.fleet,
+        workers=chosen.workers,
+        bootstrap_address=chosen.bootstrap_address,
+        bootstrap_export=chosen.bootstrap_export,
+        bootstrap_script=chosen.bootstrap_script,
+        options=tuple(chosen.fleet_option),
     )
-
-
-def job(chosen: argparse.Namespace, target: str) -> WarmJob:
-    """The job for one TARGET."""
-    from cachewarmer.target import make_job, parse_target
-
-    return make_job(
-        parse_target(target),
-        name=chosen.name,
-        include=chosen.include,
-        exclude=chosen.exclude,
-        max_file_bytes=chosen.max_file_size,
-        min_file_bytes=chosen.min_file_size,
-        newer_than=chosen.newer_than,
-        transport=chosen.transport,
-        max_bandwidth=chosen.max_bandwidth,
-        has_file_list=chosen.files_from is not None,
-    )
-
-
-async def file_list(chosen: argparse.Namespace) -> AsyncIterator[bytes]:
-    """The chunks of ``--files-from``."""
-    from cachewarmer.planning.filelist import list_chunks
-
-    try:
-        # Without a buffer of Python's: who reads that holds a lock that the end of the program would wait for.
-        place = sys.stdin.fileno() if chosen.files_from == "-" else chosen.files_from
-        with open(place, "rb", buffering=0, closefd=place is chosen.files_from) as source:  # noqa: ASYNC230  # opening a list is quick
-            async for chunk in list_chunks(source, nul_separated=chosen.null):
-                yield chunk
-    except OSError as error:
-        raise CacheWarmerError(f"--files-from {chosen.files_from}: {error.strerror}") from error

@@ -7,15 +7,22 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
 
+from cachewarmer.cli.streams import note, on_terminal
 from cachewarmer.cli.text import CLEAR_LINE, duration, size
 from cachewarmer.model import JobState, JobStatus, ScanTotals
+
+if TYPE_CHECKING:
+    from cachewarmer.targets.breaker import Outage
 
 PLAIN_SECONDS = 10.0
 """Between two lines where stderr is no terminal."""
 RATE_SECONDS = 10.0
 """The time that rates are taken over."""
+MOST_ETA_SECONDS = 100 * 3600.0
+"""A longer estimate says only that hardly anything was read just now: it is not shown."""
 
 
 class Part(NamedTuple):
@@ -27,13 +34,15 @@ class Part(NamedTuple):
 
 
 class Progress:
-    """Feed it with every status; ``close`` clears its line."""
+    """Feed it with every status; leaving it clears its line."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.terminal = sys.stderr.isatty()
+        self.terminal = on_terminal(sys.stderr)
         self._last_line = time.monotonic()
         self._past: deque[tuple[float, int, int]] = deque()
+        self._warning = ""
+        self._outages: Sequence[Outage] = ()
         self.files = 0
         """Of the last status, with those of items that are being read."""
 
@@ -45,6 +54,16 @@ class Progress:
         while len(self._past) > 2 and now - self._past[0][0] > RATE_SECONDS:
             self._past.popleft()
         self._show(now, self.parts(status, files, read))
+
+    def outages(self, outages: Sequence[Outage]) -> None:
+        """The addresses that do not answer at present: shown with the next status."""
+        self._outages = outages
+
+    def warn(self, text: str) -> None:
+        """Something that holds from now on, until it is called with nothing: said once, and on the line."""
+        if text and not self._warning and not self.quiet:
+            note(f"{CLEAR_LINE if self.terminal else ''}{text}")
+        self._warning = text
 
     def parts(self, status: JobStatus, files: int, read: int) -> list[Part]:
         """Files, bytes, rates, and once the scan is done what is left and for how long."""
@@ -71,10 +90,14 @@ class Progress:
             eta = (
                 left_bytes / byte_rate if byte_rate and left_bytes > 0 else left_files / file_rate if file_rate else 0.0
             )
-            if eta:
+            if 0 < eta < MOST_ETA_SECONDS and not self._outages:
                 parts.append(Part(7, f"ETA {duration(eta)}"))
         if status.failed_files:
             parts.append(Part(9, f"{status.failed_files:,} failed"))
+        if self._warning:
+            parts.append(Part(9, self._warning))
+        now = time.monotonic()
+        parts += [Part(10, f"{one.address}: no answer for {max(0, now - one.since):.0f} s") for one in self._outages]
         return parts
 
     def scanned(self, totals: ScanTotals) -> None:
@@ -93,7 +116,12 @@ class Progress:
             self._last_line = now
             print(", ".join(part.text for part in parts), file=sys.stderr, flush=True)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.terminal and not self.quiet:
             sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()

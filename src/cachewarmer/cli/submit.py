@@ -3,57 +3,109 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from cachewarmer.broker.base import Broker
 from cachewarmer.cli import options
-from cachewarmer.cli.exit_codes import WARM
-from cachewarmer.cli.progress import Progress
-from cachewarmer.cli.run import log_to_stderr, print_json, run
-from cachewarmer.cli.warm import finish
-from cachewarmer.errors import UsageError
-from cachewarmer.model import JobStatus, WarmJob
-from cachewarmer.submitter import submit, wait_until_warm
+from cachewarmer.cli.command import Command
+from cachewarmer.cli.exit_codes import ERROR, WARM
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from cachewarmer.broker.base import Broker
+    from cachewarmer.model import JobStatus, WarmJob
 
 
-def run_submit(chosen: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOptions:
+    """What ``submit`` was told."""
+
+    targets: tuple[str, ...]
+    selection: options.Selection = field(default_factory=options.Selection)
+    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
+    output: options.Output = field(default_factory=options.Output)
+    wait: bool = False
+    once: bool = False
+    """A job whose name another has that is warm, or on its way, is not posted; the other is waited for instead."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Registers the arguments."""
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help=options.TARGET_HELP)
+    options.add_selection(parser)
+    options.add_broker(parser)
+    parser.add_argument("--wait", action="store_true", help="wait until the jobs are done, and exit as warm does")
+    options.add_output(parser, quiet="show only the jobs' ids")
+
+
+def parse(chosen: argparse.Namespace) -> SubmitOptions:
+    """Makes the options."""
+    return SubmitOptions(
+        targets=tuple(chosen.targets),
+        selection=options.selection(chosen),
+        broker=options.broker(chosen),
+        output=options.output(chosen),
+        wait=chosen.wait,
+    )
+
+
+def run(chosen: SubmitOptions) -> int:
     """Posts a job for each TARGET."""
-    if chosen.files_from is not None and len(chosen.targets) != 1:
-        raise UsageError("--files-from goes with exactly one TARGET")
-    log_to_stderr(chosen.verbose, chosen.quiet)
-    return run(lambda stop: _submit(chosen, stop))
+    from cachewarmer.cli.running import run
+
+    return run(lambda stop: _submit(chosen, stop), chosen.output)
 
 
-async def _submit(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
-    jobs = [options.job(chosen, target) for target in chosen.targets]
-    files = options.file_list(chosen) if chosen.files_from is not None else None
-    async with options.broker(chosen) as broker:
-        return await post(broker, jobs, files, chosen, stop)
+async def _submit(chosen: SubmitOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.cli import inputs
+
+    jobs = inputs.jobs(chosen.targets, chosen.selection)
+    return await post(jobs, chosen, inputs.file_list(chosen.selection), stop)
 
 
 async def post(
-    broker: Broker,
-    jobs: Sequence[WarmJob],
-    files: AsyncIterator[bytes] | None,
-    chosen: argparse.Namespace,
-    stop: asyncio.Event,
+    jobs: Sequence[WarmJob], chosen: SubmitOptions, files: AsyncIterable[bytes] | None, stop: asyncio.Event
 ) -> int:
-    """Posts jobs, prints their ids, and waits for them when told to."""
-    ids = [await submit(broker, job, files, stop) for job in jobs]
-    if not chosen.wait:
-        if chosen.json:
-            print_json({"job": ids[0], "jobs": ids})
+    """Posts jobs, shows their ids, and waits for them if it was told to."""
+    from cachewarmer.cli import inputs
+    from cachewarmer.cli.managers import wait
+    from cachewarmer.cli.outcome import finish, show_json
+    from cachewarmer.cli.progress import Progress
+    from cachewarmer.cli.streams import show
+    from cachewarmer.submitter import submit
+
+    async with inputs.broker(chosen.broker, inputs.settings()) as broker:
+        known = await _ids_by_name(broker) if chosen.once else {}
+        ids = [known.get(job.name) or await submit(broker, job, files, stop) for job in jobs]
+        if chosen.output.json:
+            if not chosen.wait:
+                return WARM if show_json({"job": ids[0], "jobs": ids}) else ERROR
         else:
-            print("\n".join(ids))
-        return WARM
-    if not chosen.json:
-        print("\n".join(ids), flush=True)
-    progress = Progress(quiet=chosen.quiet)
-    statuses: list[JobStatus] = []
-    try:
-        for job_id in ids:
-            statuses.append(await wait_until_warm(broker, job_id, progress, stop))
-    finally:
-        progress.close()
-    return finish(chosen, statuses)
+            show("\n".join(ids))
+        if not chosen.wait:
+            return WARM
+        statuses: list[JobStatus] = []
+        with Progress(quiet=chosen.output.quiet) as progress:
+            for job_id in ids:
+                statuses.append(await wait(broker, job_id, progress, stop))
+    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
+
+
+async def _ids_by_name(broker: Broker) -> dict[str, str]:
+    """The jobs that are warm, or on their way."""
+    from cachewarmer.model import JobState
+
+    found = [one for one in await broker.jobs() if one.state is JobState.COMPLETED or not one.state.final]
+    return {one.job.name: one.job.job_id for one in found if one.job.name}
+
+
+COMMAND = Command(
+    name="submit",
+    summary="post a job to a broker, for a manager to take",
+    example="cachewarmer submit nfs://cache1/projects/shot42 --broker azure://ACCOUNT/PREFIX --wait",
+    add_arguments=add_arguments,
+    parse=parse,
+    run=run,
+)

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 
+from cachewarmer.paths import printable
+
 CLEAR_LINE = "\r\x1b[K"
 """Takes a terminal back to the start of a line that is then empty."""
-
-
-def printable(text: str) -> str:
-    """A text with all that could act on a terminal escaped: control characters, and bytes that are no UTF-8."""
-    return "".join(
-        char
-        if char.isprintable()
-        else f"\\x{ord(char) - 0xDC00:02x}"
-        if 0xDC80 <= ord(char) <= 0xDCFF
-        else ascii(char)[1:-1]
-        for char in text
-    )
 
 
 def size(count: float) -> str:
@@ -47,11 +36,10 @@ def columns() -> int:
 
 def problem_line(path: str, error: str, most: int) -> str:
     """A path and what is wrong with it, in at most ``most`` characters where that leaves room for both."""
-    said = re.sub(r" \S*" + re.escape(path) + r"(?![^\s:])", "", error, count=1)
     room = max(20, most - 2)
-    for_path = max(room - len(said), room // 2)
+    for_path = max(room - len(error), room // 2)
     shown = shorten(path, for_path)
-    return f"{shown}: {shorten(said, room - len(shown))}"
+    return f"{shown}: {shorten(error, room - len(shown))}"
 
 
 def shorten(path: str, most: int) -> str:

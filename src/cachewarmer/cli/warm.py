@@ -3,98 +3,127 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import sys
-import time
-from functools import partial
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from cachewarmer.cli import options
-from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
-from cachewarmer.cli.progress import Progress
-from cachewarmer.cli.report import combine, job_lines
-from cachewarmer.cli.run import log_to_stderr, print_json, run
-from cachewarmer.cli.text import printable
-from cachewarmer.config import default_processes
+from cachewarmer.cli import arguments, options
+from cachewarmer.cli.command import Command
 from cachewarmer.errors import UsageError
-from cachewarmer.model import JobState, JobStatus, WarmJob
-from cachewarmer.onemachine import warm
 
-CODES = {
-    JobState.COMPLETED: WARM,
-    JobState.COMPLETED_WITH_ERRORS: INCOMPLETE,
-    JobState.CANCELLED: CANCELLED,
-    JobState.FAILED: ERROR,
-}
+if TYPE_CHECKING:
+    import asyncio
+
+    from cachewarmer.model import JobStatus, WarmJob
 
 
-def run_warm(chosen: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmOptions:
+    """What ``warm`` was told."""
+
+    targets: tuple[str, ...] = ()
+    selection: options.Selection = field(default_factory=options.Selection)
+    reading: options.Reading = field(default_factory=options.Reading)
+    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
+    output: options.Output = field(default_factory=options.Output)
+    processes: int | None = None
+    resume: str | None = None
+    """The id of the job to resume; empty: the latest."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Registers the arguments."""
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=options.TARGET_HELP)
+    options.add_selection(parser)
+    options.add_reading(parser)
+    parser.add_argument(
+        "--processes",
+        type=arguments.processes,
+        metavar="N",
+        help="reader processes (default: half of the cores, at most 4)",
+    )
+    options.add_broker(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="JOB",
+        help="resume an interrupted or failed job (default: the latest one, of TARGET if that is given)",
+    )
+    options.add_output(parser, quiet="show no progress and no report")
+
+
+def parse(chosen: argparse.Namespace) -> WarmOptions:
+    """Makes the options."""
+    targets, resume = tuple(chosen.targets), chosen.resume
+    if resume and not resume.isalnum():  # no id: the TARGET stands behind --resume
+        targets, resume = (*targets, resume), ""
+    if resume is None and not targets:
+        raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
+    if resume and targets:
+        raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
+    return WarmOptions(
+        targets=targets,
+        selection=options.selection(chosen),
+        reading=options.reading(chosen),
+        broker=options.broker(chosen),
+        output=options.output(chosen),
+        processes=chosen.processes,
+        resume=resume,
+    )
+
+
+def run(chosen: WarmOptions) -> int:
     """Warms each TARGET, one after the other."""
-    if (chosen.resume is None) == (not chosen.targets):
-        raise UsageError("name a TARGET, or --resume without one")
-    if chosen.processes is not None and not 1 <= chosen.processes <= 64:
-        raise UsageError("--processes must be between 1 and 64")
-    if chosen.files_from is not None and len(chosen.targets) != 1:
-        raise UsageError("--files-from goes with exactly one TARGET")
-    log_to_stderr(chosen.verbose, chosen.quiet)
-    return run(lambda stop: _warm(chosen, stop))
+    from cachewarmer.cli.running import run
+
+    return run(lambda stop: _warm(chosen, stop), chosen.output)
 
 
-async def _warm(chosen: argparse.Namespace, stop: asyncio.Event) -> int:
-    jobs: list[WarmJob | None] = [options.job(chosen, target) for target in chosen.targets]
-    if not jobs:
-        jobs.append(None)
+async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.cli import inputs
+    from cachewarmer.cli.outcome import finish, interrupted_line
+    from cachewarmer.cli.progress import Progress
+    from cachewarmer.cli.running import Logging
+    from cachewarmer.cli.state import State
+    from cachewarmer.cli.streams import note
+    from cachewarmer.config import default_processes
+    from cachewarmer.onemachine import warm
+
+    settings = inputs.settings(chosen.reading)
+    jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection)]
+    state = State(chosen.broker)
     statuses: list[JobStatus] = []
-    progress = Progress(quiet=chosen.quiet)
     try:
-        for job in jobs:
-            if stop.is_set():
-                break
-            statuses.append(
-                await warm(
+        with Progress(quiet=chosen.output.quiet) as progress:
+            for job in jobs or [None]:
+                if stop.is_set():
+                    break
+                status = await warm(
                     job,
-                    broker_url=options.broker_url(chosen),
-                    settings=options.settings(chosen),
+                    broker_url=state.url,
+                    settings=settings,
                     processes=chosen.processes or default_processes(),
                     on_status=progress,
+                    on_outages=progress.outages,
                     stop=stop,
                     resume=chosen.resume,
-                    file_list=options.file_list(chosen) if chosen.files_from is not None else None,
-                    prepare=partial(log_to_stderr, chosen.verbose, chosen.quiet),
+                    file_list=inputs.file_list(chosen.selection),
+                    prepare=Logging.of(chosen.output).begin,
                 )
-            )
+                statuses.append(status)
     finally:
-        progress.close()
-    if stop.is_set() and statuses and not statuses[-1].state.final and not chosen.quiet:
-        print(interrupted_line(statuses[-1], progress.files), file=sys.stderr)
-    return finish(chosen, statuses)
+        unfinished = [status for status in statuses if not status.state.final]
+        state.close(keep=bool(unfinished))
+    if stop.is_set() and unfinished and not chosen.output.quiet:
+        note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
+    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
 
 
-def interrupted_line(status: JobStatus, shown_files: int) -> str:
-    """How to go on; and why fewer files are reported than were shown, which only counts whole items."""
-    again = shown_files - sum(tally.files for tally in status.tallies)
-    read_again = f"; {again:,} files of unfinished items will be read again" if again > 0 else ""
-    return f"interrupted{read_again}; go on with: cachewarmer warm --resume {status.job.job_id}"
-
-
-def finish(chosen: argparse.Namespace, statuses: list[JobStatus]) -> int:
-    """Prints what came of the jobs, and gives the exit code: that of the worst."""
-    reports = [status.report(time.time()) for status in statuses]
-    if chosen.json:
-        print_json(combine(reports))
-    elif not chosen.quiet:
-        # Of a job that failed before it found anything there is nothing to report but why.
-        shown = [one for one in reports if one["state"] != JobState.FAILED or one["scanned_files"]]
-        if shown:
-            print("\n".join(line for report in shown for line in job_lines(report)))
-    for status in statuses:
-        if status.state is JobState.FAILED:
-            print(f"cachewarmer: {failure_line(status)}", file=sys.stderr)
-    codes = [CODES.get(status.state, INTERRUPTED) for status in statuses]
-    return next((code for code in (INTERRUPTED, ERROR, CANCELLED, INCOMPLETE) if code in codes), WARM)
-
-
-def failure_line(status: JobStatus) -> str:
-    """Why a job failed, in one printable line; an address that the target begins with is not named again."""
-    addresses = status.job.mount_addresses
-    reason = status.reason.removeprefix(f"{addresses[0]}: ") if len(addresses) == 1 else status.reason
-    return printable(f"{status.job.label}: {reason}")
+COMMAND = Command(
+    name="warm",
+    summary="scan and warm a tree from this machine",
+    example="cachewarmer warm nfs://cache1,cache2/projects/shot42 --exclude '*.tmp' --max-bandwidth 200M",
+    add_arguments=add_arguments,
+    parse=parse,
+    run=run,
+)

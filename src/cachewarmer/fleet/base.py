@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -17,6 +18,8 @@ class FleetSize:
     """The capacity it was last asked for, by whichever manager."""
     running: int = 0
     """Machines that are there or on their way; those being deleted don't count."""
+    queued: int = 0
+    """Machines that were asked for and wait in a queue of the provider's: they come, or not, without being asked for again."""
     evicted: int = 0
     """Machines that went away and not by us, as far as this process saw; it never falls."""
 
@@ -59,7 +62,7 @@ class MachineTime:
     ended_at: float = 0.0
     """0: still there."""
     end: str = ""
-    """``evicted``, ``deleted`` or ``failed`` (it went away by itself, with an error)."""
+    """``evicted``, ``deleted``, ``failed`` (it went away by itself, with an error), or ``ended`` (by itself, with none)."""
 
     def seconds(self, now: float) -> float:
         """How long it was there, until ``now``."""
@@ -79,6 +82,10 @@ class WorkerLaunch:
     """The NFS export with the bootstrap folder, for machines that start empty."""
     bootstrap_script_path: str = ""
     """The script that makes a machine a worker: its path below the export."""
+    bootstrap_mount_options: str = ""
+    """Further options for mount(8) of the export, separated by commas."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the bootstrap script is given beside these, for machines that start empty."""
     local_options: tuple[str, ...] = ()
     """Further options of ``cachewarmer worker``, for workers that are started on this machine."""
 
@@ -97,6 +104,16 @@ class Fleet(ABC):
     """What it is called at its provider."""
     outlives_manager: bool = True
     """Whether the machines stay when this process ends."""
+    ends_by_itself: bool = False
+    """Whether machines that have had nothing to do for a while go away without being deleted."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Looks whether machines could be made, before there is work for them, and changes nothing.
+
+        Raises:
+            FleetError: they can't, as things are; it says what has to be mended.
+        """
 
     @abstractmethod
     async def observe(self) -> FleetSize:

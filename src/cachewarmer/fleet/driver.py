@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 CALL_SECONDS = 1800.0
 """No call of a fleet takes longer; a provider that says nothing for so long is asked anew."""
+CHECK_SECONDS = 60.0
+"""What a look before the start may take: systemd waits 90 s for a service."""
 LEAVE_SECONDS = 60.0
 """From the manager's stop until whatever goes on is left to the provider: systemd kills a service after 90 s."""
 
@@ -55,11 +57,38 @@ class FleetDriver:
         self._beside = _Beside(beside)
         self._complaints: dict[str, str] = {}
         self._reported = 0
+        self._was_there = False
         self.may_have_machines = True
         """Until the fleet was seen, and whenever it can't be, nobody knows."""
 
     def __repr__(self) -> str:
         return f"<FleetDriver {self._fleet!r}>"
+
+    async def check(self) -> None:
+        """Looks, before the manager says that it is ready, whether the fleet can have machines at all.
+
+        Raises:
+            FleetError: it can't, until somebody mends that, and none is there that would have to be looked after. The
+                fleet is closed then.
+        """
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._fleet.check()
+        except TimeoutError:
+            log.warning("fleet %s: no answer for %.0f s; going on without", self._fleet.name, CHECK_SECONDS)
+        except FleetError as error:
+            if error.transient or await self._is_there():
+                log.warning("fleet %s: %s", self._fleet.name, error)
+                return
+            await self._fleet.close()
+            raise
+
+    async def _is_there(self) -> bool:
+        """Whether there are machines; False also where nobody knows."""
+        with suppress(FleetError, TimeoutError):
+            async with asyncio.timeout(CHECK_SECONDS):
+                return (await self._fleet.observe()).is_there
+        return False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keeps the fleet as large as the work needs until ``stop``; then leaves it or deletes it, as the policy says."""
@@ -95,6 +124,10 @@ class FleetDriver:
         except BrokerError as error:
             self._complain("backlog", f"the backlog can't be seen: {error}")
             return None
+        except Exception as error:  # whatever it is, machines are running that somebody has to delete in time
+            self._complain("backlog", f"the backlog can't be seen: {type(error).__name__}: {error}")
+            log.debug("the backlog can't be seen", exc_info=error)
+            return None
         self._complain("backlog", "")
         return backlog
 
@@ -107,6 +140,7 @@ class FleetDriver:
             return None
         self._complain("size", "")
         self.may_have_machines = size.is_there
+        self._was_there |= size.is_there
         if not size.is_there:
             self._report()
         return size
@@ -127,6 +161,7 @@ class FleetDriver:
             log.warning("fleet %s: %s: %s; trying again in %.0f s", fleet.name, what, error, wait)
             return False
         self._policy.succeeded(decision)
+        self._was_there |= action is not Action.DELETE
         if action is Action.DELETE:
             self._report()
         return True
@@ -144,7 +179,7 @@ class FleetDriver:
             if not task.done() and stop.is_set():
                 await asyncio.wait({task}, timeout=max(0.0, self._leave_by - time.monotonic()))
             if task.done():
-                return task.result()
+                return _result(task)
             raise FleetUnavailable("the provider has not finished; what it has accepted goes on")
         finally:
             await end_tasks(task, stopped)
@@ -168,11 +203,15 @@ class FleetDriver:
         if size is not None and not size.is_there:
             return
         decision = self._policy.leave(await self._backlog())
-        if decision.action is Action.NOTHING:
+        name = self._fleet.name
+        if size is None and not self._was_there:
+            log.warning("fleet %s was never seen; if an earlier manager made it, only a manager deletes it", name)
+        elif decision.action is Action.NOTHING:
             machines = f"{size.running} machines" if size is not None else "machines"
-            log.warning("fleet %s with %s: %s; only a manager deletes it", self._fleet.name, machines, decision.reason)
+            end = "it ends by itself when idle" if self._fleet.ends_by_itself else "only a manager deletes it"
+            log.warning("fleet %s with %s: %s; %s", name, machines, decision.reason, end)
         elif not await self._carry_out(decision, stop):
-            log.warning("fleet %s may still be there: start a manager again, or delete it by hand", self._fleet.name)
+            log.warning("fleet %s may still be there: start a manager again, or delete it by hand", name)
 
     def _report(self) -> None:
         """The ledger of a fleet that has ended: what each machine took, and all of them."""
@@ -190,6 +229,15 @@ class FleetDriver:
             log.warning("%s", complaint)
         elif before and not complaint:
             log.info("the %s can be seen again", "fleet" if about == "size" else about)
+
+
+def _result(task: asyncio.Future[T]) -> T:
+    """The result of a fleet's call. What it did not mean to raise must not end the driver either."""
+    error = task.exception()
+    if error is None or isinstance(error, FleetError):
+        return task.result()
+    log.debug("a fleet's call failed", exc_info=error)
+    raise FleetError(f"{type(error).__name__}: {error}") from error
 
 
 class _Beside:

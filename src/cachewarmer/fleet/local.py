@@ -70,6 +70,9 @@ class LocalFleet(Fleet):
             options += ["--storage-resource-group", self._launch.storage_resource_group]
         return [*program, "worker", *options, *self._launch.local_options]
 
+    async def check(self) -> None:
+        pass  # what a worker process needs, this process has
+
     async def observe(self) -> FleetSize:
         self._reap("evicted")
         return FleetSize(exists=self._exists, wanted=self._wanted, running=len(self._running()), evicted=self._evicted)

@@ -125,14 +125,14 @@ class Policy:
             return self._grow(now, Action.CREATE, workers, size, beside, f"{_work(backlog)} left")
         if workers > size.wanted:
             return self._grow(now, Action.SCALE_OUT, workers, size, beside, f"{_work(backlog)} left")
-        if size.running < workers:
+        if size.running + size.queued < workers:
             lost = size.evicted - self._evicted_when_asked
             if lost > 0:
                 return self._grow(
                     now, Action.SCALE_OUT, workers, size, beside, f"{lost} evicted, {_work(backlog)} left"
                 )
             if now >= self._asked_at + REPLACE_SECONDS:
-                missing = workers - size.running
+                missing = workers - size.running - size.queued
                 return self._grow(now, Action.SCALE_OUT, workers, size, beside, f"{missing} of them have not come")
         surplus = size.wanted - max(needed, size.running)
         if surplus <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cachewarmer.model.access import MAX_ADDRESSES, Access, Transport, check_address
 from cachewarmer.model.jobs import (
     TRANSITIONS,
     JobState,
@@ -12,6 +13,7 @@ from cachewarmer.model.jobs import (
     item_id,
     new_job_id,
 )
+from cachewarmer.model.report import Report, size_histogram
 from cachewarmer.model.results import (
     ERROR_SAMPLE,
     SLOWEST_SAMPLE,
@@ -22,26 +24,33 @@ from cachewarmer.model.results import (
     ScanTotals,
     SlowPath,
     Tally,
-    size_histogram,
 )
+from cachewarmer.model.wanted import FIRST_GENERATION, Wanted
 from cachewarmer.wire import MAX_MESSAGE_BYTES, FileEntry
 
 __all__ = [
     "ERROR_SAMPLE",
+    "FIRST_GENERATION",
+    "MAX_ADDRESSES",
     "MAX_MESSAGE_BYTES",
     "SLOWEST_SAMPLE",
     "TALLY_COUNTS",
     "TRANSITIONS",
+    "Access",
     "FileEntry",
     "JobState",
     "JobStatus",
     "PathError",
     "Receipt",
+    "Report",
     "ScanTotals",
     "SlowPath",
     "Tally",
+    "Transport",
+    "Wanted",
     "WarmJob",
     "WorkItem",
+    "check_address",
     "check_job_id",
     "check_transition",
     "item_id",

@@ -9,26 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from cachewarmer.errors import InvalidMessage, InvalidTransition
-from cachewarmer.wire import (
-    MAX_ID,
-    MAX_PORT,
-    FieldReader,
-    FileEntry,
-    dump_object,
-    load_object,
-    pack_files,
-    unpack_files,
-)
-
-TRANSPORTS = ("auto", "nfs", "mount", "local")
-"""How a job or an item may ask to be read."""
-
+from cachewarmer.errors import InvalidMessage, InvalidTransition, InvalidValue
+from cachewarmer.model.access import NOWHERE, Access
+from cachewarmer.model.fields import keyed, read_fields, write_fields
+from cachewarmer.model.wanted import EVERYTHING, FIRST_GENERATION, Wanted
+from cachewarmer.paths import join, to_bytes
+from cachewarmer.wire import MAX_ID, FieldReader, FileEntry, dump_object, load_object, pack_files, unpack_files
 
 # -- states --------------------------------------------------------------------------------------------------------
 
@@ -96,7 +87,7 @@ def item_id(job_id: str, *parts: str | int) -> str:
     """The id of a work item: the same job, path and range always give the same id (32 hexadecimal digits)."""
     digest = hashlib.blake2b(digest_size=16)
     for part in (job_id, *parts):
-        raw = str(part).encode("utf-8", "surrogateescape")
+        raw = to_bytes(str(part))
         digest.update(len(raw).to_bytes(4, "big") + raw)
     return digest.hexdigest()
 
@@ -106,84 +97,34 @@ def item_id(job_id: str, *parts: str | int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """How the cache is reached and which files are meant. ``mount_addresses`` is empty for this machine's own files."""
+    """How the cache is reached, which files are meant, and which job it belongs to."""
 
-    mount_addresses: tuple[str, ...] = ()
-    export_path: str = ""
-    """The export to mount; empty: found from the server's export list, by the whole path."""
-    inclusion: tuple[str, ...] = ()
-    exclusion: tuple[str, ...] = ()
-    max_file_bytes: int = 0
-    job_id: str = ""
-    transport: str = "auto"
-    """``auto``, ``nfs``, ``mount`` or ``local``."""
-    max_bandwidth: int = 0
+    access: Access = NOWHERE
+    wanted: Wanted = EVERYTHING
+    job_id: str = keyed("JobId", "text", "")
+    max_bandwidth: int = keyed("MaxBandwidthBytesPerSecond", "number", 0)
     """Bytes per second for the job as a whole; 0: no limit."""
-    nfs_port: int = 0
-    """0: ask the portmapper."""
-    mount_port: int = 0
-    uid: int = -1
-    """AUTH_SYS user id; −1: of the process that reads."""
-    gid: int = -1
-    gids: tuple[int, ...] = ()
 
-    def _json(self, path: str, own: Mapping[str, Any], optional: Sequence[tuple[str, Any, Any]]) -> dict[str, Any]:
-        """The first CacheWarmer's keys, those it has for this kind of message alone (``own``), and of all others
-        (key, value, default) what differs from the default.
-        """
-        values: dict[str, Any] = {
-            "WarmTargetMountAddresses": list(self.mount_addresses),
-            "WarmTargetExportPath": self.export_path,
+    def _json(self, path: str) -> dict[str, Any]:
+        """The first CacheWarmer's keys, in its order, and of our own those that differ from what their absence says."""
+        return {
+            **write_fields(self.access, always=True),
             "WarmTargetPath": path,
-            **own,
-            "InclusionList": list(self.inclusion),
-            "ExclusionList": list(self.exclusion),
-            "MaxFileSizeBytes": self.max_file_bytes,
+            **write_fields(self, always=True),
+            **write_fields(self.wanted, always=True),
+            **write_fields(self, always=False),
+            **write_fields(self.access, always=False),
+            **write_fields(self.wanted, always=False),
         }
-        for key, value, default in (
-            ("JobId", self.job_id, ""),
-            ("Transport", self.transport, "auto"),
-            ("MaxBandwidthBytesPerSecond", self.max_bandwidth, 0),
-            ("NfsPort", self.nfs_port, 0),
-            ("MountPort", self.mount_port, 0),
-            ("Uid", self.uid, -1),
-            ("Gid", self.gid, -1),
-            ("Gids", list(self.gids), []),
-            *optional,
-        ):
-            if value != default:
-                values[key] = value
-        return values
 
 
-def _open(text: str | bytes) -> tuple[FieldReader, str, dict[str, Any]]:
-    """A message opened: its reader, its path, and the values of the fields of ``Message``. Raises ``InvalidMessage``."""
-    loaded = load_object(text)
-    if "WarmTargetPath" not in loaded:
-        raise InvalidMessage("WarmTargetPath is missing")
-    read = FieldReader(loaded)
-    transport = read.text("Transport", "auto")
-    if transport not in TRANSPORTS:
-        raise InvalidMessage(f"Transport must be one of {', '.join(TRANSPORTS)}, not {transport!r}")
-    return (
-        read,
-        read.path("WarmTargetPath"),
-        {
-            "mount_addresses": read.addresses("WarmTargetMountAddresses"),
-            "export_path": read.path("WarmTargetExportPath"),
-            "inclusion": read.texts("InclusionList"),
-            "exclusion": read.texts("ExclusionList"),
-            "max_file_bytes": read.number("MaxFileSizeBytes"),
-            "job_id": read.text("JobId"),
-            "transport": transport,
-            "max_bandwidth": read.number("MaxBandwidthBytesPerSecond"),
-            "nfs_port": read.number("NfsPort", most=MAX_PORT),
-            "mount_port": read.number("MountPort", most=MAX_PORT),
-            "uid": read.number("Uid", -1, least=-1, most=MAX_ID),
-            "gid": read.number("Gid", -1, least=-1, most=MAX_ID),
-            "gids": read.ids("Gids"),
-        },
-    )
+def _read(kind: type[Message], read: FieldReader) -> dict[str, Any]:
+    """The fields of a job or an item. Raises ``InvalidValue``."""
+    access = Access(**read_fields(Access, read))
+    values = read_fields(kind, read)
+    if values["job_id"]:
+        check_job_id(values["job_id"])
+    return {"access": access, "wanted": Wanted(**read_fields(Wanted, read)), **values}
 
 
 # -- jobs ----------------------------------------------------------------------------------------------------------
@@ -194,60 +135,43 @@ class WarmJob(Message):
     """A tree to warm."""
 
     warm_path: str = "/"
-    """Below ``export_path``; a directory or a file."""
-    min_file_bytes: int = 0
-    newer_than: float = 0.0
-    """Unix seconds; only files modified at or after it. 0: all."""
-    name: str = ""
-    has_file_list: bool = False
+    """Below the export; a directory or a file."""
+    name: str = keyed("Name", "text", "")
+    has_file_list: bool = keyed("HasFileList", "flag", False)
     """The files are those of the list stored with the job (``--files-from``), not of a walk."""
-    submitted_at: float = 0.0
+    submitted_at: float = keyed("SubmittedAt", "real", 0.0)
 
     def to_json(self) -> str:
         """The message text; only the keys of the first CacheWarmer and what differs from the default."""
-        optional = (
-            ("MinFileSizeBytes", self.min_file_bytes, 0),
-            ("NewerThan", self.newer_than, 0.0),
-            ("Name", self.name, ""),
-            ("HasFileList", self.has_file_list, False),
-            ("SubmittedAt", self.submitted_at, 0.0),
-        )
-        return dump_object(self._json(self.warm_path, {}, optional))
+        return dump_object(self._json(self.warm_path))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> WarmJob:
-        """Reads a job message, plain or base64.
+        """Reads a job message, plain or base64. Without a path, the whole export is meant.
 
         Raises:
             InvalidMessage: says which key is wrong.
         """
-        read, path, shared = _open(text)
-        job = cls(
-            **shared,
-            warm_path=path,
-            min_file_bytes=read.number("MinFileSizeBytes"),
-            newer_than=read.real("NewerThan"),
-            name=read.text("Name"),
-            has_file_list=read.flag("HasFileList"),
-            submitted_at=read.real("SubmittedAt"),
-        )
-        if not job.mount_addresses and job.transport != "local":
-            raise InvalidMessage("WarmTargetMountAddresses is empty")
-        if job.job_id:
-            check_job_id(job.job_id)
+        read = load_object(text)
+        try:
+            job = cls(**_read(cls, read), warm_path=read.path("WarmTargetPath", "/"))
+            job.access.check_complete()
+        except InvalidValue as error:
+            raise InvalidMessage.like(error) from error
         return job
 
     @property
     def full_path(self) -> str:
         """Export and warm path joined with one slash: the path a client of the whole server would use."""
-        return "/" + "/".join(part for part in f"{self.export_path}/{self.warm_path}".split("/") if part)
+        return join(self.access.export, self.warm_path)
 
     @property
     def label(self) -> str:
         """How the target is shown to people: as mount(8) writes it, or the path of a local directory."""
-        if not self.mount_addresses:
+        if self.access.is_local:
             return self.full_path
-        return f"{','.join(self.mount_addresses)}:{self.full_path}"
+        hosts = (f"[{one}]" if ":" in one else one for one in self.access.addresses)
+        return f"{','.join(hosts)}:{self.full_path}"
 
 
 # -- work items ----------------------------------------------------------------------------------------------------
@@ -261,24 +185,26 @@ class WorkItem(Message):
     a first-generation item: ``path`` is a file, or a directory whose direct files are meant, with the filters here.
     """
 
+    wanted: Wanted = FIRST_GENERATION
+    """Only of an item without ``files``."""
     path: str = "/"
-    """Below ``export_path``."""
-    start: int = -1
-    stop: int = -1
+    """Below the export."""
+    start: int = keyed("StartByte", "number", -1, always=True, least=-1)
+    stop: int = keyed("StopByte", "number", -1, always=True, least=-1)
     """Half-open byte range [start, stop); −1: all."""
-    apply_filter: bool = False
-    start_file_filter: str = ""
-    end_file_filter: str = ""
-    item_id: str = ""
-    address: str = ""
+    apply_filter: bool = keyed("ApplyFilter", "flag", False, always=True)
+    start_file_filter: str = keyed("StartFileFilter", "text", "", always=True)
+    end_file_filter: str = keyed("EndFileFilter", "text", "", always=True)
+    item_id: str = keyed("ItemId", "text", "")
+    address: str = keyed("Address", "text", "")
     """The mount address whose handles ``files`` carries: read there first."""
     files: tuple[FileEntry, ...] | None = None
-    failed_deliveries: int = 0
+    failed_deliveries: int = keyed("FailedDeliveries", "number", 0)
     """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
-    forgiven_deliveries: int = 0
+    forgiven_deliveries: int = keyed("ForgivenDeliveries", "number", 0)
     """How often it was handed back without fault: pause, shutdown, eviction notice."""
-    last_error: str = ""
-    scan: int = 0
+    last_error: str = keyed("LastError", "text", "")
+    scan: int = keyed("Scan", "number", 0, most=MAX_ID)
     """Which scan of its job published it, counted from 0, where a broker counts each scan by itself."""
 
     @property
@@ -295,24 +221,29 @@ class WorkItem(Message):
             return 0
         return len(self.files) if self.files is not None else 1
 
+    @property
+    def first_generation(self) -> bool:
+        """Whether a first-generation manager made it, or somebody who writes as it does: it names no files."""
+        return self.files is None and self.wanted.go_rules
+
+    @property
+    def content_id(self) -> str:
+        """The id that belongs to what the item holds: the same job, paths and range always give the same."""
+        if self.files is None:
+            filters = dump_object([self.wanted.include, self.wanted.exclude, self.wanted.max_file_bytes])
+            names = (self.start_file_filter, self.end_file_filter) if self.apply_filter else ("", "")
+            return item_id(self.job_id, self.path, self.start, self.stop, *names, filters, self.access.export, "")
+        if self.start >= 0:
+            return item_id(self.job_id, self.path, self.start, self.stop)
+        return item_id(self.job_id, self.path, "files", "\0".join([entry.path for entry in self.files]))
+
+    def with_content_id(self) -> WorkItem:
+        """The item with the id that belongs to what it holds."""
+        return replace(self, item_id=self.content_id)
+
     def to_json(self) -> str:
         """The message text. ``Files`` is a list while it is small, else deflated and base64 (``FilesDeflated``)."""
-        own = {
-            "StartByte": self.start,
-            "StopByte": self.stop,
-            "ApplyFilter": self.apply_filter,
-            "StartFileFilter": self.start_file_filter,
-            "EndFileFilter": self.end_file_filter,
-        }
-        optional = (
-            ("ItemId", self.item_id, ""),
-            ("Address", self.address, ""),
-            ("FailedDeliveries", self.failed_deliveries, 0),
-            ("ForgivenDeliveries", self.forgiven_deliveries, 0),
-            ("LastError", self.last_error, ""),
-            ("Scan", self.scan, 0),
-        )
-        values = self._json(self.path, own, optional)
+        values = self._json(self.path)
         if self.files is not None:
             values.update(pack_files(self.files))
         return dump_object(values)
@@ -324,25 +255,13 @@ class WorkItem(Message):
         Raises:
             InvalidMessage: says which key is wrong.
         """
-        read, path, shared = _open(text)
-        item = cls(
-            **shared,
-            path=path,
-            start=read.number("StartByte", -1, least=-1),
-            stop=read.number("StopByte", -1, least=-1),
-            apply_filter=read.flag("ApplyFilter"),
-            start_file_filter=read.text("StartFileFilter"),
-            end_file_filter=read.text("EndFileFilter"),
-            item_id=read.text("ItemId"),
-            address=read.text("Address"),
-            files=unpack_files(read.values),
-            failed_deliveries=read.number("FailedDeliveries"),
-            forgiven_deliveries=read.number("ForgivenDeliveries"),
-            last_error=read.text("LastError"),
-            scan=read.number("Scan", most=MAX_ID),
-        )
+        read = load_object(text)
+        try:
+            item = cls(**_read(cls, read), path=read.path("WarmTargetPath", "/"), files=unpack_files(read))
+        except InvalidValue as error:
+            raise InvalidMessage.like(error) from error
         if (item.start < 0) != (item.stop < 0) or item.stop < item.start:
-            raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are no range")
+            raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are not a range")
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
         return item

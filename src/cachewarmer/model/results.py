@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from cachewarmer import paths
+from cachewarmer.errors import CacheWarmerError, Failure, one_line
 from cachewarmer.model.jobs import JobState, WarmJob
+from cachewarmer.model.report import Report
 
 ERROR_SAMPLE = 100
 """How many failed paths a status report names at most."""
@@ -15,10 +18,28 @@ SLOWEST_SAMPLE = 10
 
 
 class PathError(NamedTuple):
-    """A path that could not be warmed, and why, in one line."""
+    """A path that could not be warmed, and why: the parts of the error, of which the path is the subject."""
 
     path: str
-    error: str
+    problem: str
+    doing: str = ""
+    address: str = ""
+    advice: str = ""
+
+    @classmethod
+    def of(cls, path: str, error: CacheWarmerError | str) -> PathError:
+        """What came of a path. An error about something else on the way to the path names that too."""
+        if isinstance(error, str):
+            return cls(path, error)
+        doing, subject = error.doing, paths.to_text(error.subject)
+        if subject and not path.endswith(subject):
+            doing = f"{doing} {paths.printable(subject)}".strip()
+        return cls(path, error.problem, doing, error.address, error.advice)
+
+    @property
+    def error(self) -> str:
+        """Why, in one line that does not name the path."""
+        return one_line(self.problem, self.doing, "", self.address, self.advice)
 
 
 class SlowPath(NamedTuple):
@@ -28,7 +49,16 @@ class SlowPath(NamedTuple):
     seconds: float
 
 
-COUNTS = ("files", "bytes", "failed_files", "vanished_files", "excluded_files", "skipped_files", "calls")
+COUNTS = (
+    "files",
+    "bytes",
+    "failed_files",
+    "vanished_files",
+    "excluded_files",
+    "skipped_files",
+    "changed_files",
+    "calls",
+)
 """The numbers of ``Counts``,"""
 TALLY_COUNTS = ("items", *COUNTS)
 """and those of a tally, as brokers keep them."""
@@ -44,6 +74,9 @@ class Counts:
     vanished_files: int = 0
     excluded_files: int = 0
     skipped_files: int = 0
+    """Symbolic links and special files."""
+    changed_files: int = 0
+    """Files whose size had changed since the scan, and which were read to their new size."""
     calls: int = 0
     """READ calls, or read(2) calls, that it took."""
     errors: tuple[PathError, ...] = ()
@@ -90,13 +123,24 @@ class ScanTotals:
     bytes: int = 0
     excluded_files: int = 0
     skipped_files: int = 0
+    """Symbolic links and special files that are not read."""
+    links: int = 0
+    """Symbolic links seen; of ``skipped_files`` where they are not followed."""
+    hardlinks: int = 0
+    """Names left out because they are further names of a file that is read already."""
+    duplicates: int = 0
+    """Names left out because a list or a directory had named them before."""
     failed_files: int = 0
-    """Directories and names that could not be listed or looked up."""
+    """Names that could not be looked up."""
+    failed_directories: int = 0
+    """Directories that could not be listed: what lies below them is not known."""
     items: int = 0
     """Work items, each id once."""
     errors: tuple[PathError, ...] = ()
     histogram: tuple[int, ...] = ()
     """Files by size: entry *n* counts sizes of *n* bits, that is 2**(n-1) ≤ size < 2**n; entry 0 is empty files."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know of this scan, each in one line: patterns that matched nothing, nested exports, …"""
     finished: bool = False
 
 
@@ -115,12 +159,34 @@ class JobStatus:
     started_at: float = 0.0
     finished_at: float = 0.0
     reason: str = ""
-    """Why the job failed, in one line."""
+    """Why the job failed, as it is stored: see ``failure``."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know beside the scan's own warnings."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the job will never change again."""
+        return self.state.final
+
+    @property
+    def failure(self) -> Failure:
+        """Why the job failed, with its parts; empty while it has not."""
+        return Failure.load(self.reason)
+
+    @property
+    def all_warnings(self) -> tuple[str, ...]:
+        """The warnings of the scan and of the job, each once."""
+        return tuple(dict.fromkeys((*self.scan.warnings, *self.warnings)))
+
+    def total(self, count: str) -> int:
+        """The sum of one of ``TALLY_COUNTS`` over all workers."""
+        total: int = sum(getattr(tally, count) for tally in self.tallies)
+        return total
 
     @property
     def settled_items(self) -> int:
         """Items that need no more work: they have a receipt, or are in poison."""
-        return sum(tally.items for tally in self.tallies) + self.poisoned_items
+        return self.total("items") + self.poisoned_items
 
     @property
     def all_settled(self) -> bool:
@@ -129,7 +195,7 @@ class JobStatus:
 
     @property
     def failed_files(self) -> int:
-        return sum(tally.failed_files for tally in self.tallies) + self.poisoned_files + self.scan.failed_files
+        return self.total("failed_files") + self.poisoned_files + self.scan.failed_files
 
     @property
     def errors(self) -> tuple[PathError, ...]:
@@ -146,7 +212,17 @@ class JobStatus:
     @property
     def outcome(self) -> JobState:
         """The final state that a job with nothing left to read deserves."""
-        return JobState.COMPLETED_WITH_ERRORS if self.failed_files or self.poisoned_items else JobState.COMPLETED
+        failed = self.failed_files or self.scan.failed_directories or self.poisoned_items
+        return JobState.COMPLETED_WITH_ERRORS if failed else JobState.COMPLETED
+
+    @property
+    def resumed(self) -> JobState:
+        """The state that a paused job goes on in."""
+        return JobState.WARMING if self.scan.finished else JobState.SCANNING
+
+    def seconds(self, now: float) -> float:
+        """How long the job has taken; ``now`` in Unix seconds."""
+        return max(0.0, (self.finished_at or now) - self.started_at) if self.started_at else 0.0
 
     def settled(self) -> JobStatus:
         """This status, in its final state if nothing is left to read: so no process has to be there to say so."""
@@ -156,44 +232,4 @@ class JobStatus:
 
     def report(self, now: float) -> dict[str, Any]:
         """The JSON object of ``warm``, ``status`` and ``submit --wait``; ``now`` in Unix seconds."""
-        files = sum(tally.files for tally in self.tallies)
-        read = sum(tally.bytes for tally in self.tallies)
-        seconds = max(0.0, (self.finished_at or now) - self.started_at) if self.started_at else 0.0
-        return {
-            "job": self.job.job_id,
-            "name": self.job.name,
-            "target": self.job.label,
-            "state": str(self.state),
-            "reason": self.reason,
-            "files": files,
-            "bytes": read,
-            "directories": self.scan.directories,
-            "failed_files": self.failed_files,
-            "vanished_files": sum(tally.vanished_files for tally in self.tallies),
-            "excluded_files": self.scan.excluded_files + sum(tally.excluded_files for tally in self.tallies),
-            "skipped_files": self.scan.skipped_files + sum(tally.skipped_files for tally in self.tallies),
-            "scanned_files": self.scan.files,
-            "scanned_bytes": self.scan.bytes,
-            "scan_finished": self.scan.finished,
-            "poisoned_items": self.poisoned_items,
-            "calls": sum(tally.calls for tally in self.tallies),
-            "seconds": round(seconds, 3),
-            "files_per_second": round(files / seconds, 3) if seconds else 0.0,
-            "bytes_per_second": round(read / seconds, 3) if seconds else 0.0,
-            "errors": [{"path": path, "error": error} for path, error in self.errors],
-            "slowest": [{"path": path, "seconds": round(took, 6)} for path, took in self.slowest],
-            "histogram": size_histogram(self.scan.histogram),
-            "workers": [
-                {"worker": tally.worker, "items": tally.items, "files": tally.files, "bytes": tally.bytes}
-                for tally in self.tallies
-            ],
-        }
-
-
-def size_histogram(counts: Sequence[int]) -> list[dict[str, int]]:
-    """The histogram in the form that reports use: files of ``from`` ≤ size < ``below`` bytes."""
-    return [
-        {"from": 1 << (bits - 1) if bits else 0, "below": 1 << bits, "files": count}
-        for bits, count in enumerate(counts)
-        if count
-    ]
+        return Report.of_job(self, now).document()

@@ -6,11 +6,12 @@ that is done twice publishes nothing new. Only the paths decide where an item en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.model import FileEntry, WarmJob, WorkItem, item_id
+from cachewarmer.model import FileEntry, WarmJob, WorkItem
+from cachewarmer.paths import to_text
 
 ROW_BYTES = 16
 """What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
@@ -21,7 +22,7 @@ MOST_RANGES = 4096
 
 
 class Chunker:
-    """Packs the files of one unit of the scan; ``add`` them in order, then ``flush``.
+    """Packs the files of one unit of the scan; ``add_files`` in order, then ``flush``.
 
     ``export`` is what the sessions mounted, ``address`` where the handles are good; both only travel along.
     """
@@ -29,16 +30,9 @@ class Chunker:
     def __init__(self, job: WarmJob, settings: PlanSettings, *, export: str, address: str) -> None:
         self.settings = settings
         self._template = WorkItem(
-            mount_addresses=job.mount_addresses,
-            export_path=export,
+            access=replace(job.access, export=export),
             job_id=job.job_id,
             address=address,
-            transport=job.transport,
-            nfs_port=job.nfs_port,
-            mount_port=job.mount_port,
-            uid=job.uid,
-            gid=job.gid,
-            gids=job.gids,
             max_bandwidth=job.max_bandwidth,
         )
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())
@@ -47,20 +41,30 @@ class Chunker:
         self._bytes = 0
         self._name_bytes = 0
 
-    def add(self, directory: bytes, name: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
-        """One file of ``directory`` (below the export, no leading slash); yields the items that are now complete."""
-        if size > self.settings.range_bytes:
-            yield from self._ranges(directory + b"/" + name if directory else name, size, handle)
-            return
-        # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
-        cost = ROW_BYTES + (len(name) + len(directory) if name.isascii() else 6 * (len(name) + len(directory)))
-        if self._files and self._name_bytes + cost > self._most_name_bytes:
-            yield self._pack()
-        self._files.append((directory, name, size, handle))
-        self._bytes += size
-        self._name_bytes += cost
-        if len(self._files) >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
-            yield self._pack()
+    def add(self, directory: bytes, name: bytes, size: int, handle: bytes) -> list[WorkItem]:
+        """One file of ``directory`` (below the export, no leading slash); returns the items that are now complete."""
+        return self.add_files(directory, [(name, size, handle)])
+
+    def add_files(self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]]) -> list[WorkItem]:
+        """Files of one directory, in order: the name, size and handle of each; returns the items that are now complete."""
+        items: list[WorkItem] = []
+        settings = self.settings
+        range_bytes, item_files, item_bytes = settings.range_bytes, settings.item_files, settings.item_bytes
+        most_name_bytes, length = self._most_name_bytes, len(directory)
+        for name, size, handle in files:
+            if size > range_bytes:
+                items.extend(self._ranges(directory + b"/" + name if directory else name, size, handle))
+                continue
+            # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
+            cost = ROW_BYTES + (len(name) + length if name.isascii() else 6 * (len(name) + length))
+            if self._files and self._name_bytes + cost > most_name_bytes:
+                items.append(self._pack())
+            self._files.append((directory, name, size, handle))
+            self._bytes += size
+            self._name_bytes += cost
+            if len(self._files) >= item_files or self._bytes >= item_bytes:
+                items.append(self._pack())
+        return items
 
     def flush(self) -> Iterator[WorkItem]:
         """The last item, if any files are left."""
@@ -72,7 +76,6 @@ class Chunker:
         base = common_directory(files[0][0], {directory for directory, *_ in files})
         skip = len(base) + 1 if base else 0
         entries = []
-        paths = []
         prefix = b""
         seen: bytes | None = None
         for directory, name, size, handle in files:
@@ -80,15 +83,11 @@ class Chunker:
                 seen = directory
                 prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
             below = prefix + name
-            paths.append(below)
-            entries.append(FileEntry(below.decode("utf-8", "surrogateescape"), size, handle))
-        listed = b"\0".join(paths).decode("utf-8", "surrogateescape")
-        path = "/" + base.decode("utf-8", "surrogateescape")
-        identity = item_id(self._template.job_id, path, "files", listed)
-        return replace(self._template, path=path, item_id=identity, files=tuple(entries))
+            entries.append(FileEntry(to_text(below), size, handle))
+        return replace(self._template, path="/" + to_text(base), files=tuple(entries)).with_content_id()
 
     def _ranges(self, file_path: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
-        path = "/" + file_path.decode("utf-8", "surrogateescape")
+        path = "/" + to_text(file_path)
         length = self.settings.range_bytes
         length *= -(-size // (length * MOST_RANGES))
         for start in range(0, size, length):
@@ -98,9 +97,8 @@ class Chunker:
                 path=path,
                 start=start,
                 stop=stop,
-                item_id=item_id(self._template.job_id, path, start, stop),
                 files=(FileEntry("", size, handle),),
-            )
+            ).with_content_id()
 
 
 def common_directory(first: bytes, directories: set[bytes]) -> bytes:

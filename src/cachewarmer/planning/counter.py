@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
+from cachewarmer import paths
+from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals
 
+MAX_WARNINGS = 20
+MAX_WARNING_CHARS = 500
+SHOWN_PATTERNS = 5
 LARGEST = 10
 """How many of the largest files a scan names."""
 
@@ -21,29 +27,65 @@ class ScanCounter:
         self.bytes = 0
         self.excluded_files = 0
         self.skipped_files = 0
+        self.links = 0
+        self.hardlinks = 0
+        self.duplicates = 0
         self.failed_files = 0
+        self.failed_directories = 0
+        self.snapshots = 0
+        """Directories of snapshots that were left out."""
+        self._snapshot = ""
+        self.warnings: list[str] = []
         self.items = 0
         self.errors: list[PathError] = []
         self._histogram = [0] * 64
         self._largest: list[tuple[int, str]] = []
 
-    def add_file(self, directory: bytes, name: bytes, size: int) -> None:
-        """A file that will be warmed."""
-        self.files += 1
-        self.bytes += size
-        self._histogram[min(63, size.bit_length())] += 1
-        if len(self._largest) < LARGEST or size > self._largest[0][0]:
-            path = self._whole(directory + b"/" + name if directory else name)
-            (heapq.heappush if len(self._largest) < LARGEST else heapq.heappushpop)(self._largest, (size, path))
+    def add_files(self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]]) -> None:
+        """Files of one directory that will be warmed: the name and the size of each, and what the counter ignores."""
+        histogram, largest = self._histogram, self._largest
+        smallest = largest[0][0] if len(largest) >= LARGEST else -1
+        for name, size, _ in files:
+            self.bytes += size
+            histogram[min(63, size.bit_length())] += 1
+            if size > smallest:
+                path = self._whole(paths.join_bytes(directory, name))
+                (heapq.heappush if len(largest) < LARGEST else heapq.heappushpop)(largest, (size, path))
+                smallest = largest[0][0] if len(largest) >= LARGEST else -1
+        self.files += len(files)
 
-    def add_error(self, path: bytes, error: str) -> None:
-        """A directory or name that could not be looked at."""
-        self.failed_files += 1
+    def add_error(self, path: bytes, error: CacheWarmerError | str, *, directory: bool = False) -> None:
+        """A name that could not be looked at, or a directory that could not be listed to its end."""
+        if directory:
+            self.failed_directories += 1
+        else:
+            self.failed_files += 1
         if len(self.errors) < ERROR_SAMPLE:
-            self.errors.append(PathError(self._whole(path), error))
+            self.errors.append(PathError.of(self._whole(path), error))
+
+    def add_snapshot(self, path: bytes) -> None:
+        """A directory of snapshots that is left out."""
+        self.snapshots += 1
+        self._snapshot = self._snapshot or self._whole(path)
+
+    def warn(self, text: str) -> None:
+        """A line for the report, once; only so many are kept."""
+        if text not in self.warnings and len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(text if len(text) <= MAX_WARNING_CHARS else f"{text[:MAX_WARNING_CHARS]}…")
+
+    def conclude(self, *, follow_links: bool, patterns: Sequence[str] = ()) -> None:
+        """Adds to the warnings what is known only at the end of a scan; ``patterns`` are those of the job."""
+        if self.snapshots:
+            what = _count(self.snapshots, "snapshot directory", "snapshot directories")
+            beside = f" beside what {', '.join(patterns[:SHOWN_PATTERNS])} says" if patterns else ""
+            shown = paths.printable(self._snapshot)
+            self.warn(f"{what} left out{beside}, such as {shown}; --include-snapshots reads them")
+        if self.links and not follow_links:
+            what = _count(self.links, "symbolic link", "symbolic links")
+            self.warn(f"{what} not followed; --follow-links reads those that lead to files of the export")
 
     def _whole(self, path: bytes) -> str:
-        return f"{self.base}/{path.decode('utf-8', 'surrogateescape')}"
+        return f"{self.base}/{paths.to_text(path)}"
 
     def largest(self) -> list[tuple[int, str]]:
         """The largest files, (bytes, path), largest first."""
@@ -58,9 +100,18 @@ class ScanCounter:
             bytes=self.bytes,
             excluded_files=self.excluded_files,
             skipped_files=self.skipped_files,
+            links=self.links,
+            hardlinks=self.hardlinks,
+            duplicates=self.duplicates,
             failed_files=self.failed_files,
+            failed_directories=self.failed_directories,
+            warnings=tuple(self.warnings),
             items=self.items,
             errors=tuple(self.errors),
             histogram=tuple(self._histogram[:used]),
             finished=finished,
         )
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"

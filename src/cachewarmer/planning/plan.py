@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import CacheWarmerError, MountError
+from cachewarmer.errors import BrokerError, CacheWarmerError, MountError, TransportError
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob
+from cachewarmer.paths import below, printable, to_bytes, to_text
 from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.planning.nested import is_seen_from_above, nested_exports, open_nested
 from cachewarmer.planning.walker import Emit, Walker
 from cachewarmer.targets.base import Mount, Session
-from cachewarmer.targets.pool import SessionPool
+from cachewarmer.targets.pool import SessionPool, SessionSource
+from cachewarmer.targets.steady import steady
 
 log = logging.getLogger(__name__)
 
 
-async def open_sessions(job: WarmJob, pool: SessionPool) -> list[Session]:
+async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
     """The sessions of a job's mount addresses; an address that can't be opened is left out while another can.
 
     Raises:
         CacheWarmerError: none can be opened, or they don't agree on the export.
     """
-    addresses = job.mount_addresses or ("",)
+    addresses = job.access.addresses or ("",)
     results = await asyncio.gather(
-        *(pool.session(Mount.of(job, address, job.warm_path)) for address in addresses), return_exceptions=True
+        *(pool.session(Mount.of(job.access, address, job.warm_path)) for address in addresses), return_exceptions=True
     )
     sessions: list[Session] = []
     first_error: BaseException | None = None
@@ -44,8 +50,8 @@ async def open_sessions(job: WarmJob, pool: SessionPool) -> list[Session]:
     for session in sessions[1:]:
         if session.export != sessions[0].export:
             raise MountError(
-                f"{sessions[0].address} exports {sessions[0].export} and {session.address} exports {session.export}: "
-                f"name the export with ?export="
+                f"{sessions[0].address} exports {sessions[0].export} and {session.address} exports {session.export}",
+                advice="name the export with ?export=",
             )
     return sessions
 
@@ -59,30 +65,112 @@ async def scan_tree(
     *,
     message_bytes: int = 0,
     file_list: AsyncIterable[bytes] | None = None,
+    pool: SessionPool | None = None,
 ) -> None:
     """Scans a job's tree, or the files of its list, and emits the work items.
 
+    With a ``pool``, exports nested in the target are scanned too.
+
     Raises:
-        CacheWarmerError: see ``Walker.walk``.
+        CacheWarmerError: see ``Walker.walk``. TransportError: no address answers, and the scan can't go on.
     """
-    export = sessions[0].export
-    path = job.warm_path if job.export_path else below_export(job.full_path, export)
-    walker = Walker(
+    scan = _Scan(
         job,
         sessions,
-        export=export,
-        root=path.strip("/").encode("utf-8", "surrogateescape"),
-        settings=replace(settings, message_bytes=message_bytes or settings.message_bytes),
-        counter=counter,
-        emit=emit,
+        replace(settings, message_bytes=message_bytes or settings.message_bytes),
+        counter,
+        emit,
+        FileFilter.of(job.wanted, job.full_path),
+        pool,
     )
-    if file_list is None:
-        await walker.walk()
+    missing = len(job.access.addresses) - len(sessions)
+    if missing > 0:
+        counter.warn(f"read through {len(sessions)} of {len(job.access.addresses)} addresses")
+    if file_list is not None:
+        await scan.walker(scan.sessions, scan.root()).walk_list(file_list)
     else:
-        await walker.walk_list(file_list)
+        async with _exports_meanwhile(job, sessions[0], pool) as exports:
+            await scan.walker(scan.sessions, scan.root()).walk()
+            nested = await exports
+        for export in nested:
+            if pool is not None:
+                await scan.nested(export, pool)
+    for warning in scan.filter.warnings():
+        counter.warn(warning)
+    counter.conclude(follow_links=job.wanted.follow_links, patterns=scan.filter.shown)
 
 
-def below_export(path: str, export: str) -> str:
-    """A whole path as seen from the export it lies in."""
-    export = export.rstrip("/")
-    return path[len(export) :] if path == export or path.startswith(export + "/") else path
+@asynccontextmanager
+async def _exports_meanwhile(
+    job: WarmJob, session: Session, pool: SessionPool | None
+) -> AsyncIterator[Awaitable[list[str]]]:
+    """Asks for the nested exports while the scan goes on: the answer is not needed before its end."""
+    asking = asyncio.create_task(nested_exports(session, job.full_path if pool is not None else ""))
+    try:
+        yield asking
+    finally:
+        await end_tasks(asking)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """What the walks of one scan share: that of the target, and one for each export nested in it."""
+
+    job: WarmJob
+    sessions: Sequence[Session]
+    settings: PlanSettings
+    counter: ScanCounter
+    emit: Emit
+    filter: FileFilter
+    pool: SessionPool | None
+
+    def root(self) -> bytes:
+        """The target below the export."""
+        export = self.sessions[0].export
+        path = self.job.warm_path if self.job.access.export else below(export, self.job.full_path)
+        return to_bytes(path.strip("/"))
+
+    def walker(self, sessions: Sequence[Session], root: bytes, prefix: str = "") -> Walker:
+        """The walk of one export."""
+        return Walker(
+            self.job,
+            sessions,
+            export=sessions[0].export,
+            root=root,
+            settings=self.settings,
+            counter=self.counter,
+            emit=self.emit,
+            filter_=self.filter,
+            prefix=prefix,
+            check=lambda path: self._check(sessions[0], path),
+        )
+
+    def _check(self, session: Session, path: bytes) -> None:
+        """Raises ``NotAllowed`` where a path that a link leads to may not be read: it was not looked at before."""
+        if self.pool is not None:
+            access = replace(self.job.access, export=session.export)
+            self.pool.check(Mount.of(access, session.address, "/" + to_text(path)))
+
+    async def nested(self, export: str, pool: SessionPool) -> None:
+        """Scans an export that is nested in the target, unless the scan has seen it from above, or it is not wanted."""
+        prefix = below(self.job.full_path, export).strip("/")
+        if self.filter.uses_names and _is_left_out(self.filter, prefix):
+            return
+        path = to_bytes(below(self.sessions[0].export, export).strip("/"))
+        try:
+            sessions = steady(await open_nested(self.job, export, self.sessions, pool), pool)
+            if not await is_seen_from_above(self.sessions[0], sessions[0]):
+                log.info("job %s: the export %s is nested in the target: it is warmed too", self.job.job_id, export)
+                await self.walker(sessions, b"", prefix).walk()
+        except (BrokerError, TransportError):
+            raise
+        except CacheWarmerError as error:
+            self.counter.base = self.sessions[0].export.rstrip("/")
+            self.counter.add_error(path, error, directory=True)
+            self.counter.warn(f"the nested export {printable(export)} is not warmed: {error}")
+
+
+def _is_left_out(filter_: FileFilter, path: str) -> bool:
+    """Whether a pattern leaves out a directory, or one above it."""
+    parts = path.split("/")
+    return any(filter_.prunes("/".join(parts[: end + 1])) for end in range(len(parts)))

@@ -1,6 +1,6 @@
-"""The scan: walks a tree with many directories in flight and turns it into work items, in bounded memory.
+"""The concurrent scan: lists directories, filters, and packs files into work items.
 
-The tree is cut into batches of directories (see ``frontier.Batch``). Batches go on at the same time and in any order;
+The unit of the scan is a batch of directories (see ``frontier.Batch``). Batches go on at the same time and in any order;
 what comes of each is decided by its own directories alone, in order, so two scans of the same tree publish the same
 items.
 """
@@ -8,43 +8,50 @@ items.
 from __future__ import annotations
 
 import asyncio
-from array import array
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, NfsStatusError, TransportError
+from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, TransportError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.paths import join_bytes, printable, to_bytes
+from cachewarmer.planning.balance import Balance
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import grouped_lines
-from cachewarmer.planning.frontier import Batch, Directory, Frontier
+from cachewarmer.planning.frontier import Above, Batch, Directory, Frontier
+from cachewarmer.planning.links import follow, resolve
+from cachewarmer.planning.listed import ListPaths, Named
+from cachewarmer.planning.lister import Lister
+from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Link, Sieve
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
+
+__all__ = ["MAX_PATH_BYTES", "Emit", "Walker"]
 
 BATCH_DIRECTORIES = 32
 """Directories in one batch; part of what makes item ids repeatable, so never a setting."""
 LIST_LINES = 512
-"""Lines of a file list that are looked up together."""
+"""Lines of a file list that are looked up together; part of what makes item ids repeatable as well."""
 EMIT_ITEMS = 32
 """Items handed on at once."""
-LIST_ATTEMPTS = 3
-"""Tries of one listing, each on the next address, while the failure is transient."""
-LIST_RETRY_SECONDS = 1.0
-"""Wait before a listing is tried again; grows with each try."""
-MOST_FILE_BYTES = (1 << 63) - 1
-"""No file system has larger files; a server that says so is wrong."""
-MOST_PATH_BYTES = 8 * 1024
-"""Longer than any client can open; what is deeper is a tree that loops, or was made up."""
+FILTERED_TOGETHER = 64
+"""Names held against patterns before others have their turn: patterns and names may be long."""
+FOLLOWED_TOGETHER = 64
+"""Links that are followed at the same time."""
 
 Emit = Callable[[Sequence[WorkItem]], Awaitable[None]]
+FirstPage = asyncio.Task[Page]
 
 
 class Walker:
-    """One scan. ``sessions`` are the job's mount addresses, opened, all with the same export (``export``).
+    """One scan of one export. ``sessions`` are the job's mount addresses, opened, all with this export.
 
-    ``root`` is the target below the export. ``emit`` receives the items in batches; while it waits, the scan waits, and
-    a ``BrokerError`` of it ends the scan.
+    ``root`` is the target below it. ``emit`` receives the items in batches; while it waits, the scan waits, and a
+    ``BrokerError`` of it ends the scan. ``prefix`` is the path of a nested export below the target. ``check`` raises where a
+    path that a link leads to may not be read.
     """
 
     def __init__(
@@ -57,6 +64,9 @@ class Walker:
         settings: PlanSettings,
         counter: ScanCounter,
         emit: Emit,
+        filter_: FileFilter | None = None,
+        prefix: str = "",
+        check: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self.job = job
         self.sessions = sessions
@@ -66,86 +76,100 @@ class Walker:
         self.counter = counter
         counter.base = export.rstrip("/")
         self.emit = emit
-        self.filter = FileFilter(
-            job.inclusion,
-            job.exclusion,
-            max_file_bytes=job.max_file_bytes,
-            min_file_bytes=job.min_file_bytes,
-            newer_than=job.newer_than,
-        )
-        self._frontier = Frontier()
-        self._listings = asyncio.Semaphore(settings.directories_in_flight)
-        self._next_session = 0
+        self.filter = filter_ or FileFilter.of(job.wanted, job.full_path)
+        self._prefix = prefix
+        self._check = check
+        self._balance = Balance([one.address for one in sessions]) if len(sessions) > 1 else None
+        self._sieve = self._make_sieve(self.root)
+        self._frontier = Frontier(settings.pending_memory_bytes, settings.pending_disk_bytes)
+        self._lister = Lister(sessions, settings.directories_in_flight)
         self._active: set[asyncio.Task[None]] = set()
-        self._root_skip = len(self.root) + 1 if self.root else 0
+        self._began = time.monotonic()
+        self._emitting = 0
+        self._device = 0
+        self._last_session = 0
+
+    def _make_sieve(self, root: bytes) -> Sieve:
+        return Sieve(
+            self.job.wanted,
+            self.filter,
+            self.counter,
+            self.settings,
+            root=root,
+            prefix=self._prefix,
+        )
 
     # -- what is scanned -------------------------------------------------------------------------------------------
 
     async def walk(self) -> None:
-        """Scans the tree at the root, or the one file that the root is.
+        """Scans the tree at the root, or the one file that the root is. A root that is a link is followed.
 
         Raises:
             CacheWarmerError: the root itself can't be looked at or listed; what goes wrong below it is counted.
         """
-        entry = await self._lookup(self.root)
+        path, entry = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
+        if path != self.root:
+            self._check(path)
+            self.counter.warn(f"the target is read at {self._shown(path)}, where a symbolic link leads")
+            self.root = path
         if entry.kind is FileKind.REGULAR:
-            directory, _, name = self.root.rpartition(b"/")
-            chunker = self._chunker(self.sessions[0])
-            await self._emit(self._files(chunker, directory, [entry._replace(name=name)]))
+            directory, _, name = path.rpartition(b"/")
+            self._sieve = self._make_sieve(directory)
+            chunker = self._chunker(0)
+            await self._emit(self._sieve.files(chunker, 0, directory, [entry._replace(name=name)], []))
             await self._emit(list(chunker.flush()))
         elif entry.kind is FileKind.DIRECTORY:
-            self._frontier.push(Batch([Directory(self.root, entry.handle)], 0))
+            self._sieve = self._make_sieve(path)
+            self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], 0))
             await self._drain()
         else:
-            what = "a symbolic link: name what it points to" if entry.kind is FileKind.LINK else "no file or directory"
-            raise CacheWarmerError(f"/{self.root.decode('utf-8', 'replace')} is {what}")
+            raise CacheWarmerError("it is neither a file nor a directory", subject=to_bytes(self._shown(path)))
+        await self._read_aside()
 
     async def walk_list(self, chunks: AsyncIterable[bytes]) -> None:
-        """Scans the paths of a list (see ``filelist``), relative to the root or absolute below it; a directory stands for its tree."""
-        chunker = self._chunker(self.sessions[0])
+        """Scans the paths of a list (see ``listed``); a directory stands for its tree, and what is named again is left out."""
+        lines_to_paths = ListPaths(self.export, self.root)
+        named = Named(SNAPSHOTS)
+        self._sieve.named, self._sieve.covers = named, named.covers
+        chunker = self._chunker(0)
         async for lines in grouped_lines(chunks, LIST_LINES):
-            looked_up = await asyncio.gather(*(self._lookup_listed(line) for line in lines))
+            looked_up = await asyncio.gather(*(self._look_up_line(lines_to_paths, line) for line in lines))
             items: list[WorkItem] = []
-            directories: list[Directory] = []
+            links: list[Link] = []
             for path, entry in looked_up:
                 if entry is None:
                     continue
-                if entry.kind is FileKind.DIRECTORY:
-                    directories.append(Directory(path, entry.handle))
+                if not named.add(path, directory=entry.kind is FileKind.DIRECTORY):
+                    self.counter.duplicates += 1
+                elif entry.kind is FileKind.DIRECTORY:
+                    self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], 0))
                 else:
-                    directory, _, name = path.rpartition(b"/")
-                    items += self._files(chunker, directory, [entry._replace(name=name)])
+                    items += self._listed_file(chunker, path, entry, links)
             await self._emit(items)
-            for found in directories:
-                self._frontier.push(Batch([found], 0))
+            await self._follow(0, links)
             await self._drain()
         await self._emit(list(chunker.flush()))
+        await self._read_aside()
 
-    async def _lookup_listed(self, line: bytes) -> tuple[bytes, DirectoryEntry | None]:
-        prefix = b"/" + self.root if self.root else b""
-        full = (
-            b"/" + self.export.strip("/").encode("utf-8", "surrogateescape") + prefix if self.export != "/" else prefix
-        )
-        if line.startswith(b"/"):
-            for known in (full, prefix):
-                if line == known or line.startswith(known + b"/"):
-                    line = line[len(known) :]
-                    break
-            else:
-                self.counter.add_error(line.lstrip(b"/"), "is not below the target")
-                return line, None
-        parts = [part for part in line.split(b"/") if part not in (b"", b".")]
-        path = b"/".join([self.root, *parts] if self.root else parts)
+    def _listed_file(self, chunker: Chunker, path: bytes, entry: DirectoryEntry, links: list[Link]) -> list[WorkItem]:
+        directory, _, name = path.rpartition(b"/")
+        named, self._sieve.named = self._sieve.named, None  # it is the list that names it
         try:
-            if b".." in parts:
-                raise CacheWarmerError("a path can't hold ..")
-            return path, await self._lookup(path)
-        except FileVanished:
-            self.counter.add_error(path, "there is no such file")
+            return self._sieve.files(chunker, 0, directory, [entry._replace(name=name)], links)
+        finally:
+            self._sieve.named = named
+
+    async def _look_up_line(self, paths: ListPaths, line: bytes) -> tuple[bytes, DirectoryEntry | None]:
+        path = line.lstrip(b"/")
+        try:
+            path = paths.path(line)
+            return path, await self._lister.call(0, lambda session: session.lookup(path))
         except TransportError:
             raise
+        except FileVanished:
+            self.counter.add_error(path, "there is no such file")
         except CacheWarmerError as error:
-            self.counter.add_error(path, str(error))
+            self.counter.add_error(path, error)
         return path, None
 
     # -- the walk --------------------------------------------------------------------------------------------------
@@ -160,24 +184,32 @@ class Walker:
                 done, self._active = await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
+                self._check_time()
         finally:
             await end_tasks(*self._active)
             self._active = set()
             self._frontier.close()
 
+    def _check_time(self) -> None:
+        limit = self.settings.scan_seconds
+        if limit and not self._emitting and time.monotonic() - self._began > limit:
+            raise CacheWarmerError(
+                f"the scan has taken more than {limit:.0f} s",
+                advice="name a part of the tree, or raise [plan] scan_seconds",
+            )
+
     async def _scan_batch(self, batch: Batch) -> None:
         number = self._choose_session()
-        session = self.sessions[number]
-        chunker = self._chunker(session)
+        chunker = self._chunker(number)
         below: list[Directory] = []
         handles = [one.handle if batch.session == number else b"" for one in batch.directories]
         firsts = [
-            asyncio.create_task(self._first_page(session, one.path, handle))
+            asyncio.create_task(self._lister.first_page(number, one.path, handle))
             for one, handle in zip(batch.directories, handles, strict=True)
         ]
         try:
             for directory, handle, first in zip(batch.directories, handles, firsts, strict=True):
-                await self._scan_directory(session, chunker, number, directory, handle, first, below)
+                await self._scan_directory(chunker, number, directory, handle, first, below)
         finally:
             await end_tasks(*firsts)
         await self._emit(list(chunker.flush()))
@@ -185,76 +217,64 @@ class Walker:
 
     def _choose_session(self) -> int:
         """Spreads batches over the addresses in turn; with one address there is nothing to choose."""
-        if len(self.sessions) == 1:
-            return 0
-        self._next_session = (self._next_session + 1) % len(self.sessions)
-        return self._next_session
+        self._last_session = (self._last_session + 1) % len(self.sessions)
+        return self._last_session
 
     async def _scan_directory(
         self,
-        session: Session,
         chunker: Chunker,
         number: int,
         directory: Directory,
         handle: bytes,
-        first: asyncio.Task[Page],
+        first: FirstPage,
         below: list[Directory],
     ) -> None:
-        """Lists one directory; ``handle`` is the one that is good at this session, empty where that has none."""
+        """Lists one directory; ``handle`` is the one that is good at this address, empty where that has none."""
         path = directory.path
-        listed = array("q")
-        known: set[int] = set()
-        restarts = 0
         try:
-            page = await first
-            self.counter.directories += 1
-            while True:
-                entries, errors = page.entries, page.errors
-                if known:
-                    entries = [entry for entry in entries if hash(entry.name) not in known]
-                    errors = [one for one in errors if hash(one.name) not in known]
-                items = self._files(chunker, path, entries)
-                self._directories(directory, entries, below)
-                for name, error in errors:
-                    self.counter.add_error(path + b"/" + name if path else name, str(error))
-                if items:
-                    await self._emit(items)
-                self._push(below, number, keep=BATCH_DIRECTORIES)
-                if page.cookie is None:
+            begun = False
+            async for page in self._lister.pages(number, path, handle, first):
+                if not begun and self._other_file_system(path, page):
                     return
-                listed.extend(hash(entry.name) for entry in entries)
-                listed.extend(hash(one.name) for one in errors)
-                try:
-                    async with self._listings:
-                        page = await session.list_page(path, handle, page.cookie)
-                except NfsStatusError as error:
-                    # The directory changed so that its listing can't go on: from the start, without what we have.
-                    restarts += 1
-                    if not error.transient or restarts > LIST_ATTEMPTS:
-                        raise
-                    known = set(listed)
-                    page = await self._first_page(session, path, handle)
-        except BrokerError:
-            raise  # ``emit`` failed: the directory has no fault, and its items are not published
-        except FileVanished as error:
-            if path == self.root:
-                raise
-            self.counter.add_error(path, f"directory vanished during the scan ({error})")
+                self.counter.directories += not begun
+                begun = True
+                await self._take(chunker, number, directory, page, below)
+        except (BrokerError, TransportError):
+            raise  # ``emit`` failed, or no address answers: the directory has no fault
         except CacheWarmerError as error:
             if path == self.root:
                 raise
-            self.counter.add_error(path, str(error))
+            if isinstance(error, FileVanished):
+                error = CacheWarmerError(f"the directory vanished during the scan ({error.problem})")
+            self.counter.add_error(path, error, directory=True)
 
-    async def _first_page(self, session: Session, path: bytes, handle: bytes) -> Page:
-        async with self._listings:
-            for attempt in range(1, LIST_ATTEMPTS + 1):
-                try:
-                    return await session.list_page(path, handle)
-                except CacheWarmerError as error:
-                    if not error.transient or attempt == LIST_ATTEMPTS:
-                        raise
-                    await asyncio.sleep(LIST_RETRY_SECONDS * attempt)
-        raise AssertionError("unreachable")
+    async def _take(
+        self, chunker: Chunker, number: int, directory: Directory, page: Page, below: list[Directory]
+    ) -> None:
+        """What becomes of one part of a directory."""
+        path = directory.path
+        links: list[Link] = []
+        for entries in self._turns(page.entries):
+            items = self._sieve.files(chunker, number, path, entries, links)
+            self._sieve.directories(directory, entries, below)
+            if items:
+                await self._emit(items)
+            elif self.filter.uses_names:
+                await asyncio.sleep(0)
+        self.counter.duplicates += page.duplicates
+        for name, error in page.errors:
+            self.counter.add_error(join_bytes(path, name), error)
+        if links:
+            await self._follow(number, links)
+        self._push(below, number, keep=BATCH_DIRECTORIES)
+
+    def _turns(self, entries: Sequence[DirectoryEntry]) -> Iterator[Sequence[DirectoryEntry]]:
+        """The entries, in pieces where each of them takes some time."""
+        if not self.filter.uses_names:
+            yield entries
+            return
+        for start in range(0, len(entries), FILTERED_TOGETHER):
+            yield entries[start : start + FILTERED_TOGETHER]
 
     def _push(self, below: list[Directory], number: int, *, keep: int) -> None:
         """Cuts whole batches off ``below``; with ``keep`` 0 the rest as well."""
@@ -262,62 +282,71 @@ class Walker:
             self._frontier.push(Batch(below[:BATCH_DIRECTORIES], number))
             del below[:BATCH_DIRECTORIES]
 
-    # -- entries to items ------------------------------------------------------------------------------------------
+    def _other_file_system(self, path: bytes, page: Page) -> bool:
+        """Whether a directory of this machine is left out, because its file system is not the target's."""
+        if path == self.root:
+            self._device = page.device
+        if not self.job.wanted.one_file_system or page.device in (0, self._device) or not self._device:
+            return False
+        self.counter.warn(f"{self._shown(path)} is on another file system: left out (--one-file-system)")
+        return True
 
-    def _files(self, chunker: Chunker, directory: bytes, entries: Sequence[DirectoryEntry]) -> list[WorkItem]:
-        """Filters entries and packs the files that are wanted; counts what is neither file nor directory."""
-        counter, wanted = self.counter, self.filter
-        items: list[WorkItem] = []
-        prefix = directory + b"/" if directory else b""
-        most_name = MOST_PATH_BYTES - len(prefix)
-        for name, kind, size, mtime, handle in entries:
-            if kind is FileKind.REGULAR:
-                if size > MOST_FILE_BYTES or len(name) > most_name:
-                    too_long = f"a path of more than {MOST_PATH_BYTES} bytes"
-                    what = too_long if len(name) > most_name else f"a file of {size} bytes"
-                    counter.add_error(prefix + name, f"the server lists {what}, which can't be")
-                    continue
-                if not wanted.wants_size(size, mtime) or (
-                    wanted.uses_names and not wanted.wants_name(self._below_root(prefix + name))
-                ):
-                    counter.excluded_files += 1
-                    continue
-                counter.add_file(directory, name, size)
-                items.extend(chunker.add(directory, name, size, handle))
-            elif kind is not FileKind.DIRECTORY:
-                counter.skipped_files += 1
-        return items
+    # -- links -----------------------------------------------------------------------------------------------------
 
-    def _directories(self, parent: Directory, entries: Sequence[DirectoryEntry], below: list[Directory]) -> None:
-        """Adds the subdirectories that are to be listed to ``below``: not what is excluded whole, nor a loop."""
-        wanted = self.filter
-        prefix = parent.path + b"/" if parent.path else b""
-        above = (*parent.above, hash(parent.handle)) if parent.handle else parent.above
-        for name, kind, _, _, handle in entries:
-            if kind is not FileKind.DIRECTORY:
-                continue
-            path = prefix + name
-            if wanted.uses_names and wanted.prunes(self._below_root(path)):
-                continue
-            if handle and hash(handle) in above:
-                self.counter.add_error(path, "is one of the directories above it: the tree is a loop there")
-            elif len(path) > MOST_PATH_BYTES:
-                self.counter.add_error(path, f"is deeper than {MOST_PATH_BYTES} bytes of path: not listed")
-            else:
-                below.append(Directory(path, handle, above))
+    async def _follow(self, number: int, links: list[Link]) -> None:
+        for start in range(0, len(links), FOLLOWED_TOGETHER):
+            some = links[start : start + FOLLOWED_TOGETHER]
+            await asyncio.gather(*(self._follow_one(number, one) for one in some))
 
-    def _below_root(self, path: bytes) -> str:
-        return path[self._root_skip :].decode("utf-8", "surrogateescape")
+    async def _follow_one(self, number: int, link: Link) -> None:
+        """A link that leads to a file of the export has that read; any other is counted as skipped."""
+        # An export is what its server gives away; a link of this machine may lead to anything of its user's.
+        within = self.root if self.job.access.is_local else b""
+        follow_it = partial(follow, export=self._raw_export, path=link.path, within=within)
+        try:
+            path, entry = await self._lister.call(number, follow_it)
+            self._check(path)
+        except TransportError:
+            raise
+        except CacheWarmerError:
+            self.counter.skipped_files += 1
+            return
+        if not self._sieve.followed(number, path, entry):
+            self.counter.skipped_files += 1
 
-    def _chunker(self, session: Session) -> Chunker:
-        return Chunker(self.job, self.settings, export=self.export, address=session.address)
+    async def _read_aside(self) -> None:
+        """Plans the files that were set aside: see ``aside``."""
+        try:
+            for items in self._sieve.linked_files(lambda: self._chunker(0)):
+                await self._emit(items)
+        finally:
+            self._sieve.aside.close()
+
+    # -- items -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _raw_export(self) -> bytes:
+        return to_bytes(self.export)
+
+    def _shown(self, path: bytes) -> str:
+        return f"{self.export.rstrip('/')}/{printable(path)}"
+
+    def _chunker(self, number: int) -> Chunker:
+        address = self.sessions[number].address
+        return Chunker(self.job, self.settings, export=self.export, address=address)
 
     async def _emit(self, items: Sequence[WorkItem]) -> None:
+        if not items:
+            return
         self.counter.items += len(items)
-        for start in range(0, len(items), EMIT_ITEMS):
-            await self.emit(items[start : start + EMIT_ITEMS])
-
-    async def _lookup(self, path: bytes) -> DirectoryEntry:
-        """Looks a path up on the first address, so that its handle fits the batches that start there."""
-        async with self._listings:
-            return await self.sessions[0].lookup(path)
+        if self._balance is not None:
+            items = [self._balance.placed(item) for item in items]
+        began = time.monotonic()
+        self._emitting += 1
+        try:
+            for start in range(0, len(items), EMIT_ITEMS):
+                await self.emit(items[start : start + EMIT_ITEMS])
+        finally:
+            self._emitting -= 1
+            if not self._emitting:
+                self._began += time.monotonic() - began

@@ -7,11 +7,22 @@ driver may drop unseen (``discardable``), and reports the reply once they are go
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple, TypeAlias
 
-from cachewarmer.errors import RemoteProtocolError, RpcRefused
+from cachewarmer.errors import RemoteProtocolError
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.message import LAST_FRAGMENT, call_prefix, check_reply, encode_record
+from cachewarmer.rpc.receiving import (
+    U32,
+    Call,
+    Event,
+    Fragment,
+    Phase,
+    ReadReply,
+    Record,
+    Refusal,
+    Reply,
+    wanted_of_read,
+)
 from cachewarmer.rpc.xdr import Unpacker, padded
 
 MAX_EMPTY_FRAGMENTS = 64
@@ -19,48 +30,13 @@ MAX_EMPTY_FRAGMENTS = 64
 READ_REPLY_SPACE = 24 + 400 + 4 + 4 + 4 + nfs3.FATTR_BYTES + 12
 """Most bytes of a READ reply before its payload: the longest verifier, attributes, count, eof, length."""
 
-_MARK = struct.Struct(">I")
-_REPLY_HEAD = struct.Struct(">9I")
-"""Mark, xid, mtype, reply_stat, verifier flavour, its length (0), accept_stat, nfsstat3, attributes follow."""
+_REPLY_HEAD = struct.Struct(">II24sI")
+"""Mark, xid, everything up to the status of a reply, attributes follow."""
+_GOOD = struct.pack(">6I", 1, 0, 0, 0, 0, 0)
+"""REPLY, MSG_ACCEPTED, a verifier of AUTH_NONE and its length, SUCCESS (RFC 5531 section 9), NFS3_OK."""
 _READ_TAIL = struct.Struct(">III")
 """count, eof, length of the data (RFC 1813 section 3.3.6)."""
 _HEAD_BYTES = _REPLY_HEAD.size
-
-
-class ReadReply(NamedTuple):
-    """READ was answered and its payload is gone."""
-
-    context: object
-    """What the call was made with."""
-    status: int
-    length: int
-    """Bytes of payload."""
-    eof: bool
-
-
-class Reply(NamedTuple):
-    """Any other call was answered: ``results`` stands at the results of the procedure."""
-
-    context: object
-    results: Unpacker
-
-
-class Refusal(NamedTuple):
-    """The server refused a call; others go on."""
-
-    context: object
-    error: RpcRefused
-
-
-Event: TypeAlias = ReadReply | Reply | Refusal
-
-
-class _Call(NamedTuple):
-    context: object
-    read_bytes: int
-    """What READ asked for; −1: not a READ."""
-    reply_limit: int
-    """Most bytes of the reply's record."""
 
 
 class Connection:
@@ -72,24 +48,16 @@ class Connection:
     def __init__(self, credential: bytes, first_xid: int = 1) -> None:
         self._credential = credential
         self._xid = first_xid & 0xFFFFFFFF
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
         self.failure: RemoteProtocolError | None = None
         """What the server did against the rules; after that no byte is taken any more."""
         self._prefixes: dict[tuple[int, int, int], bytes] = {}
         self._read_prefix = call_prefix(nfs3.PROGRAM, nfs3.VERSION, nfs3.READ, credential)
         self._read_layouts: dict[int, struct.Struct] = {}
-        # What follows describes the record being received.
-        self._mark = bytearray()
-        self._left = 0
-        self._last = True
-        self._fresh = True
-        self._empty_fragments = 0
-        self._held = bytearray()
-        self._want = 4
-        self._call: _Call | None = None
-        self._answering = -1
-        self._payload = -1
-        self._read_reply: ReadReply | None = None
+        self._fragment = Fragment()
+        self._record = Record()
+        self._between = True
+        """No byte of the next record is here."""
 
     @property
     def in_flight(self) -> int:
@@ -112,7 +80,7 @@ class Connection:
         if prefix is None:
             prefix = self._prefixes[key] = call_prefix(program, version, procedure, self._credential)
         xid = self._next_xid()
-        self._calls[xid] = _Call(context, -1, reply_limit)
+        self._calls[xid] = Call(context, None, reply_limit)
         return encode_record(xid, prefix, arguments)
 
     def call_read(self, handle: bytes, offset: int, count: int, context: object) -> bytes:
@@ -124,7 +92,7 @@ class Connection:
         xid = self._xid = (self._xid + 1) & 0xFFFFFFFF
         if xid in self._calls:
             xid = self._next_xid()
-        self._calls[xid] = _Call(context, count, READ_REPLY_SPACE + count + 3)
+        self._calls[xid] = Call(context, count, READ_REPLY_SPACE + count + 3)
         return layout.pack(LAST_FRAGMENT | (layout.size - 4), xid, self._read_prefix, length, handle, offset, count)
 
     def _new_read_layout(self, length: int) -> struct.Struct:
@@ -151,14 +119,15 @@ class Connection:
     @property
     def discardable(self) -> int:
         """How many of the next bytes are payload: the driver may drop them and call ``discarded``."""
-        return min(self._payload, self._left) if self._payload > 0 else 0
+        record = self._record
+        return min(record.payload_left, self._fragment.left) if record.phase is Phase.PAYLOAD else 0
 
     def discarded(self, count: int) -> list[Event]:
         """The driver dropped ``count`` bytes, at most ``discardable``; returns the replies that ended with them."""
-        self._payload -= count
-        self._left -= count
+        self._record.payload_left -= count
+        self._fragment.left -= count
         events: list[Event] = []
-        if not self._left:
+        if not self._fragment.left:
             try:
                 self._end_fragment(events)
             except RemoteProtocolError as error:
@@ -191,16 +160,13 @@ class Connection:
         calls = self._calls
         while position < size:
             # The usual case, straight from the buffer: a READ reply in one fragment with an empty verifier.
-            if self._fresh and position + _HEAD_BYTES <= size:
-                mark, xid, kind, replied, _, verifier, accepted, status, has_attributes = _REPLY_HEAD.unpack_from(
-                    buffer, position
-                )
+            if self._between and position + _HEAD_BYTES <= size:
+                mark, xid, head, has_attributes = _REPLY_HEAD.unpack_from(buffer, position)
                 call = calls.get(xid)
                 if (
-                    call is not None
-                    and call[1] >= 0
-                    and kind == 1
-                    and not (replied or verifier or accepted or status)
+                    head == _GOOD
+                    and call is not None
+                    and call[1] is not None
                     and mark & LAST_FRAGMENT
                     and has_attributes <= 1
                 ):
@@ -216,159 +182,147 @@ class Connection:
                                 events.append(reply)
                                 position = end
                                 continue
-                            self._answering = xid
-                            self._fresh = False
-                            self._last = True
-                            self._payload = self._left = end - size
-                            self._read_reply = reply
+                            self._begin_payload(xid, reply, end - size)
                             return
             position = self._receive_slowly(buffer, position, size, events)
 
+    def _begin_payload(self, xid: int, reply: ReadReply, left: int) -> None:
+        """All of a READ reply is here but ``left`` bytes of its payload."""
+        self._between = False
+        fragment, record = self._fragment, self._record
+        fragment.is_last = True
+        record.enter(Phase.PAYLOAD)
+        record.xid = xid
+        record.reply = reply
+        record.payload_left = fragment.left = left
+
     def _receive_slowly(self, buffer: bytes | bytearray, position: int, size: int, events: list[Event]) -> int:
         """Takes at least one byte, whatever the fragments look like; returns where it stopped."""
-        if not self._left:
-            stop = min(size, position + 4 - len(self._mark))
-            self._mark += buffer[position:stop]
-            self._fresh = False
-            if len(self._mark) == 4:
+        fragment, record = self._fragment, self._record
+        if not fragment.left:
+            stop = min(size, position + 4 - len(fragment.mark))
+            fragment.mark += buffer[position:stop]
+            self._between = False
+            if len(fragment.mark) == 4:
                 self._begin_fragment(events)
             return stop
-        if self._payload > 0:
-            taken = min(self._payload, self._left, size - position)
-            self._payload -= taken
-        elif self._payload == 0:
-            raise RemoteProtocolError("the server's READ reply is longer than it says")
+        if record.phase is Phase.PAYLOAD:
+            if not record.payload_left:
+                raise RemoteProtocolError("the server's READ reply is longer than it says")
+            taken = min(record.payload_left, fragment.left, size - position)
+            record.payload_left -= taken
+            fragment.left -= taken
         else:
-            taken = min(self._left, size - position, self._want - len(self._held))
-            self._held += buffer[position : position + taken]
-        self._left -= taken
-        if self._payload < 0 and len(self._held) == self._want:
-            self._look(events)
-        if not self._left and not self._fresh:
+            taken = min(fragment.left, size - position, record.wanted - len(record.held))
+            record.held += buffer[position : position + taken]
+            fragment.left -= taken
+            if len(record.held) == record.wanted:
+                self._look(events)
+        if not fragment.left and not self._between:
             self._end_fragment(events)
         return position + taken
 
     def _begin_fragment(self, events: list[Event]) -> None:
-        (mark,) = _MARK.unpack(self._mark)
-        self._mark.clear()
-        self._left = mark & 0x7FFFFFFF
-        self._last = bool(mark & LAST_FRAGMENT)
-        if self._call is not None and self._payload < 0 and len(self._held) + self._left > self._call.reply_limit:
-            raise RemoteProtocolError(f"the server's reply is longer than {self._call.reply_limit} bytes")
-        if self._left:
-            self._empty_fragments = 0
+        fragment, record = self._fragment, self._record
+        (mark,) = U32.unpack(fragment.mark)
+        fragment.mark.clear()
+        fragment.left = mark & 0x7FFFFFFF
+        fragment.is_last = bool(mark & LAST_FRAGMENT)
+        if record.phase in (Phase.READ_HEAD, Phase.WHOLE) and record.call is not None:
+            limit = record.call.reply_limit
+            if len(record.held) + fragment.left > limit:
+                raise RemoteProtocolError(f"the server's reply is longer than {limit} bytes")
+        if fragment.left:
+            fragment.empty = 0
             return
-        self._empty_fragments += 1
-        if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
+        fragment.empty += 1
+        if fragment.empty > MAX_EMPTY_FRAGMENTS:
             raise RemoteProtocolError("the server sends nothing but empty fragments")
         self._end_fragment(events)
 
     def _end_fragment(self, events: list[Event]) -> None:
         """The fragment is over; with the last one the record is."""
-        if not self._last:
+        if not self._fragment.is_last:
             return
-        if self._payload == 0 and self._read_reply is not None:
-            events.append(self._read_reply)
-        elif self._call is not None and self._call.read_bytes < 0 and len(self._held) >= 4:
-            events.append(_decode_reply(self._call, bytes(self._held)))
+        record = self._record
+        if record.phase is Phase.PAYLOAD and not record.payload_left and record.reply is not None:
+            events.append(record.reply)
+        elif record.phase is Phase.WHOLE and record.call is not None:
+            events.append(_decode_reply(record.call, bytes(record.held)))
         else:
             raise RemoteProtocolError("the server's reply ends too early")
-        self._begin_record()
+        self._end_record()
 
-    def _begin_record(self) -> None:
+    def _end_record(self) -> None:
         # Only now is the call answered: until its last byte is here it may still be lost with the connection.
-        del self._calls[self._answering]
-        self._answering = -1
-        self._fresh = True
-        self._left = 0
-        self._empty_fragments = 0
-        self._held = bytearray()
-        self._want = 4
-        self._call = None
-        self._payload = -1
-        self._read_reply = None
+        self._record.enter(Phase.XID)
+        del self._calls[self._record.xid]
+        self._fragment = Fragment()
+        self._record = Record()
+        self._between = True
 
     def _look(self, events: list[Event]) -> None:
         """As many bytes are held as were wanted: decides what they are and how many more are."""
-        if self._call is None:
-            (xid,) = _MARK.unpack(self._held)
-            call = self._calls.get(xid)
-            if call is None:
-                raise RemoteProtocolError(f"the server answered a call that was never made (xid {xid:#x})")
-            self._call = call
-            self._answering = xid
-            if self._left + 4 > call.reply_limit:
-                raise RemoteProtocolError(
-                    f"the server's reply of {self._left + 4} bytes is longer than {call.reply_limit} bytes"
-                )
-            self._want = 8 if call.read_bytes >= 0 else call.reply_limit + 1
-            if self._want == 8:
-                self._want = _wanted_of_read(self._held)
+        record = self._record
+        if record.phase is Phase.XID:
+            self._on_xid(record)
+        else:
+            self._on_read_head(record, events)
+
+    def _on_xid(self, record: Record) -> None:
+        left = self._fragment.left
+        (xid,) = U32.unpack(record.held)
+        call = self._calls.get(xid)
+        if call is None:
+            # Not the xid: on a port where no NFS server answers it is part of what somebody's service said.
+            raise RemoteProtocolError("the server answered a call that was never made; is it an NFS server's port?")
+        if left + 4 > call.reply_limit:
+            raise RemoteProtocolError(f"the server's reply of {left + 4} bytes is longer than {call.reply_limit} bytes")
+        record.call, record.xid = call, xid
+        if call.read_bytes is None:
+            record.enter(Phase.WHOLE)
+            record.wanted = call.reply_limit + 1  # never reached: its last fragment ends it
+        else:
+            record.enter(Phase.READ_HEAD)
+            record.wanted = wanted_of_read(record.held)
+
+    def _on_read_head(self, record: Record, events: list[Event]) -> None:
+        wanted = wanted_of_read(record.held)
+        if wanted > len(record.held):
+            record.wanted = wanted
             return
-        wanted = _wanted_of_read(self._held)
-        if wanted > len(self._held):
-            self._want = wanted
-            return
-        held = Unpacker(bytes(self._held), 4)
+        call, fragment = record.call, self._fragment
+        assert call is not None
+        assert call.read_bytes is not None
+        held = Unpacker(bytes(record.held), 4)
         refused = check_reply(held)
         if refused is not None:
-            self._finish_without_payload(events, Refusal(self._call.context, refused))
+            self._finish_without_payload(events, Refusal(call.context, refused))
             return
         status = held.u32()
         nfs3.decode_optional_attributes(held)
         if status:
-            self._finish_without_payload(events, ReadReply(self._call.context, status, 0, False))
+            self._finish_without_payload(events, ReadReply(call.context, status, 0, eof=False))
             return
         count, eof, length = held.u32(), held.flag(), held.u32()
-        if count != length or count > self._call.read_bytes:
+        if count != length or count > call.read_bytes:
             raise RemoteProtocolError(
-                f"the server answered READ of {self._call.read_bytes} bytes with count {count} and {length} bytes"
+                f"the server answered READ of {call.read_bytes} bytes with count {count} and {length} bytes"
             )
-        self._payload = padded(length)
-        if self._left > self._payload or (self._last and self._left != self._payload):
+        record.enter(Phase.PAYLOAD)
+        record.payload_left = padded(length)
+        record.reply = ReadReply(call.context, 0, count, eof)
+        if fragment.left > record.payload_left or (fragment.is_last and fragment.left != record.payload_left):
             raise RemoteProtocolError("the server's READ reply is not as long as it says")
-        self._read_reply = ReadReply(self._call.context, 0, count, eof)
 
     def _finish_without_payload(self, events: list[Event], event: Event) -> None:
-        if self._left or not self._last:
+        if self._fragment.left or not self._fragment.is_last:
             raise RemoteProtocolError("the server's READ reply is longer than it says")
         events.append(event)
-        self._begin_record()
+        self._end_record()
 
 
-def _decode_reply(call: _Call, record: bytes) -> Event:
+def _decode_reply(call: Call, record: bytes) -> Event:
     results = Unpacker(record, 4)
     refused = check_reply(results)
     return Reply(call.context, results) if refused is None else Refusal(call.context, refused)
-
-
-def _wanted_of_read(held: bytes | bytearray) -> int:
-    """How many bytes of a READ reply must be held to know all up to its payload; no more than are surely sent."""
-
-    def at(position: int) -> int:
-        return int(_MARK.unpack_from(held, position)[0])
-
-    size = len(held)
-    if size < 12:
-        return 12
-    if at(8) != 0:  # denied: reject_stat, then low and high, or auth_stat
-        if size < 16:
-            return 16
-        return 24 if at(12) == 0 else 20
-    if size < 20:
-        return 20
-    verifier = at(16)
-    if verifier > 400:
-        raise RemoteProtocolError(f"the server sent a verifier of {verifier} bytes")
-    accepted = 20 + padded(verifier)
-    if size < accepted + 4:
-        return accepted + 4
-    if at(accepted) != 0:
-        return accepted + (12 if at(accepted) == 2 else 4)
-    status = accepted + 4
-    if size < status + 8:
-        return status + 8
-    if at(status + 4) > 1:
-        raise RemoteProtocolError("the server sent no boolean before the attributes")
-    end = status + 8 + (nfs3.FATTR_BYTES if at(status + 4) else 0)
-    return end if at(status) else end + 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from cachewarmer.errors import LocalProtocolError, RemoteProtocolError, RpcRefused
+from cachewarmer.errors import LocalProtocolError, ProcedureUnavailable, RemoteProtocolError, RpcRefused
 from cachewarmer.rpc.xdr import Unpacker, pack_opaque
 
 LAST_FRAGMENT = 0x80000000
@@ -90,9 +90,10 @@ def check_reply(reply: Unpacker) -> RpcRefused | None:
         if accept_status not in _ACCEPT_STATUS:
             raise RemoteProtocolError(f"the server sent accept_stat {accept_status}")
         text = _ACCEPT_STATUS[accept_status]
-        if accept_status == 2:
+        if accept_status == 2 and reply.left >= 8:  # some servers leave the versions out
             text += f" (but {reply.u32()} to {reply.u32()})"
-        return RpcRefused(f"the server refused the call: {text}")
+        kind = ProcedureUnavailable if accept_status == 3 else RpcRefused
+        return kind(f"the server refused the call: {text}")
     if reply_status != 1:
         raise RemoteProtocolError(f"the server sent reply_stat {reply_status}")
     reject_status = reply.u32()

@@ -64,7 +64,7 @@ STATUS_NAMES = {
 }
 """``nfsstat3`` (RFC 1813 section 2.6)."""
 
-_FATTR = struct.Struct(">I16xQ40xII8x")
+_FATTR = struct.Struct(">I4xI8xQ16xQQ8xII8x")
 
 
 class Attributes(NamedTuple):
@@ -76,6 +76,12 @@ class Attributes(NamedTuple):
     """Bytes."""
     mtime: float
     """Unix seconds."""
+    file_id: int
+    """``fileid``: the same for every name of one file of an export."""
+    links: int
+    """``nlink``: names of the file."""
+    device: int
+    """``fsid``: the same for all files of one file system of the server."""
 
 
 class Lookup(NamedTuple):
@@ -93,10 +99,10 @@ class FsInfo(NamedTuple):
     dtpref: int
 
 
-def status_error(status: int, procedure: int, path: str) -> NfsStatusError:
+def status_error(status: int, procedure: int, path: bytes, address: str = "") -> NfsStatusError:
     """The exception for a status other than NFS3_OK."""
     kind = StaleHandle if status in (STALE, BADHANDLE) else NfsStatusError
-    return kind(status, PROCEDURES[procedure], path, STATUS_NAMES.get(status, ""))
+    return kind(status, PROCEDURES[procedure], path, STATUS_NAMES.get(status, ""), address=address)
 
 
 def encode_handle(handle: bytes) -> bytes:
@@ -117,10 +123,10 @@ def decode_attributes(reply: Unpacker) -> Attributes:
     """
     start = reply.position
     reply.skip(FATTR_BYTES)
-    kind, size, seconds, nanoseconds = _FATTR.unpack_from(reply.data, start)
+    kind, links, size, device, file_id, seconds, nanoseconds = _FATTR.unpack_from(reply.data, start)
     if not 1 <= kind <= 7:
         raise RemoteProtocolError(f"the server sent file type {kind}")
-    return Attributes(kind, size, seconds + nanoseconds * 1e-9)
+    return Attributes(kind, size, seconds + nanoseconds * 1e-9, file_id, links, device)
 
 
 def decode_optional_attributes(reply: Unpacker) -> Attributes | None:

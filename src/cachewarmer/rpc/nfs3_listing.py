@@ -14,7 +14,7 @@ NO_VERIFIER = bytes(8)
 
 _ENTRY_HEAD = struct.Struct(">IQI")
 """value follows, fileid, length of the name."""
-_ENTRY_TAIL = struct.Struct(">QII16xQ40xII8xII")
+_ENTRY_TAIL = struct.Struct(">QII4xI8xQ16xQQ8xII8xII")
 """cookie, attributes follow, type, size, mtime (s, ns), handle follows, its length: what nearly all entries have."""
 _TAIL_BYTES = _ENTRY_TAIL.size
 
@@ -77,16 +77,26 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
             name = data[start : start + length]
             position = start + ((length + 3) & ~3)
             if position + _TAIL_BYTES <= size:
-                next_cookie, has_attributes, kind, file_size, seconds, nanoseconds, has_handle, length = tail(
-                    data, position
-                )
+                (
+                    next_cookie,
+                    has_attributes,
+                    kind,
+                    links,
+                    file_size,
+                    device,
+                    file_id,
+                    seconds,
+                    nanoseconds,
+                    has_handle,
+                    length,
+                ) = tail(data, position)
                 if has_attributes == 1 and has_handle == 1 and 0 < kind < 8 and length <= MAX_HANDLE_BYTES:
                     cookie = next_cookie
                     start = position + _TAIL_BYTES
                     append(
                         ListedEntry(
                             name,
-                            Attributes(kind, file_size, seconds + nanoseconds * 1e-9),
+                            Attributes(kind, file_size, seconds + nanoseconds * 1e-9, file_id, links, device),
                             data[start : start + length],
                         )
                     )
@@ -99,7 +109,7 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
             position = reply.position
     except struct.error:
         # The list ends with "no value follows" and eof: 8 bytes, fewer than the head of an entry.
-        if position + 4 > size or data[position : position + 4] != bytes(4):
+        if not (position == size and entries) and data[position : position + 4] != bytes(4):
             raise truncated() from None
     reply.position = position
     return _end(reply, entries, cookie, verifier)
@@ -110,16 +120,20 @@ def decode_readdir(reply: Unpacker, cookie: int = 0) -> Listing:
     decode_optional_attributes(reply)
     verifier = reply.fixed(8)
     entries: list[ListedEntry] = []
-    while reply.flag():
+    while reply.left or not entries:
+        if not reply.flag():
+            reply.position -= 4
+            break
         reply.u64()
         name = reply.opaque(MAX_NAME_BYTES)
         cookie = reply.u64()
         entries.append(ListedEntry(name, None, b""))
-    reply.position -= 4
     return _end(reply, entries, cookie, verifier)
 
 
 def _end(reply: Unpacker, entries: list[ListedEntry], cookie: int, verifier: bytes) -> Listing:
-    if reply.flag():
+    """What follows the last entry. Where a server leaves it out, there is more: entries that came whole count."""
+    if reply.left and reply.flag():
         raise RemoteProtocolError("the server's listing is broken")
-    return Listing(entries, cookie, verifier, reply.flag())
+    eof = reply.flag() if reply.left or not entries else False
+    return Listing(entries, cookie, verifier, eof)

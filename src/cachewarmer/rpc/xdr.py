@@ -36,6 +36,11 @@ class Unpacker:
         self.data = data
         self.position = position
 
+    @property
+    def left(self) -> int:
+        """Bytes not yet read."""
+        return len(self.data) - self.position
+
     def u32(self) -> int:
         """Unsigned integer (RFC 4506 section 4.2).
 

@@ -9,6 +9,7 @@ from cachewarmer.config import Settings
 from cachewarmer.errors import (
     CacheWarmerError,
     ConnectFailed,
+    Failure,
     FlavorRefused,
     MountError,
     RemoteProtocolError,
@@ -16,11 +17,10 @@ from cachewarmer.errors import (
     TransportError,
     UnknownHost,
 )
+from cachewarmer.rpc.nfs3 import PORT as NFS_PORT
 from cachewarmer.targets.base import Mount, Session
 
 log = logging.getLogger(__name__)
-
-NFS_PORT = 2049
 
 
 async def open_session(mount: Mount, settings: Settings) -> Session:
@@ -56,7 +56,7 @@ async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmer
     from cachewarmer.targets.mount.session import open_mounted  # noqa: PLC0415
     from cachewarmer.targets.mount.table import why_not  # noqa: PLC0415
 
-    problem = why_not()
+    problem = Failure(problem=why_not())
     cause: BaseException = direct
     if not problem:
         port = mount.nfs_port or NFS_PORT
@@ -64,19 +64,19 @@ async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmer
             # Mounting is tried for minutes; where nothing listens, that is not worth the wait.
             await _reach(mount.address, port, settings.nfs.connect_seconds)
         except ConnectFailed as error:
-            problem, cause = str(error), error
+            problem, cause = error.fill(address=mount.address).failure, error
     if not problem:
         log.info("%s: the direct reader can't be used (%s): mounting", mount.address, direct)
         try:
             return await open_mounted(mount, settings)
         except CacheWarmerError as error:
-            problem, cause = str(error), error
+            problem, cause = error.fill(address=mount.address).failure, error
     kind = ConnectFailed if direct.transient else MountError
     ways = (
-        f"{way}: {said.removeprefix(f'{mount.address}: ')}"
-        for way, said in (("direct reader", str(direct)), ("kernel mount", problem))
+        f"{way}: {replace(said, address='')}"  # the address stands before both
+        for way, said in (("direct reader", direct.failure), ("kernel mount", problem))
     )
-    raise kind(f"{mount.address}: {'; '.join(ways)}") from cause
+    raise kind("; ".join(ways), address=mount.address) from cause
 
 
 async def _reach(address: str, port: int, seconds: float) -> None:

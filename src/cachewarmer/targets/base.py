@@ -8,13 +8,14 @@ Listing awaits; reading does not: a request is queued, and its ``on_done`` is ca
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import NamedTuple
 
-from cachewarmer.errors import CacheWarmerError
-from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.errors import CacheWarmerError, FileError
+from cachewarmer.model import Access
+from cachewarmer.targets.latency import LatencyHistogram
 
 
 class FileKind(IntEnum):
@@ -36,7 +37,12 @@ class DirectoryEntry(NamedTuple):
     mtime: float
     """Unix seconds."""
     handle: bytes
-    """For this session only; empty where the target has none (local directories)."""
+    """For this session only; empty where the target has none (local directories), or is better asked shortly before
+    the file is read."""
+    file_id: int = 0
+    """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0: not known."""
+    links: int = 1
+    """Names that the file has, as far as is known."""
 
 
 class EntryError(NamedTuple):
@@ -53,6 +59,10 @@ class Page(NamedTuple):
     errors: Sequence[EntryError]
     cookie: object
     """Opaque: hand it to ``list_page`` to go on; None: that was the last page."""
+    duplicates: int = 0
+    """Names that the server listed again; they are not among the entries."""
+    device: int = 0
+    """Tells the file system that the directory is on from others of this machine; 0: not known."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +90,41 @@ class ReadRequest:
     ``TransportError`` if the address does not answer: then nothing is known about the file."""
 
 
+@dataclass(slots=True)
+class Window:
+    """How much may be in flight at one address, and how much is. Listing and reading share it."""
+
+    calls: int
+    """The maximum of calls in flight; may be set at any time, and is at least 1."""
+    bytes: int
+    """The maximum of bytes asked for and not yet here."""
+    in_flight: int = 0
+    """Calls."""
+    bytes_in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSnapshot:
+    """What a session has done since it was opened, and what it is doing."""
+
+    calls: Mapping[str, int]
+    """Calls sent so far, by the procedure's name; for a local directory by the system call's."""
+    window_calls: int
+    in_flight: int
+    waiting: int
+    """READ requests not yet done, those in flight among them."""
+    bytes: int
+    """Payload of READ replies."""
+    retries: int = 0
+    """Calls sent again because their connection was lost."""
+    jukebox_waits: int = 0
+    """Answers such as NFS3ERR_JUKEBOX after which the server was waited for."""
+    reconnects: int = 0
+    """Connections that took the place of a lost one."""
+    latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
+    """Of READ calls, from sending to the end of the reply."""
+
+
 class Session(ABC):
     """One opened mount address (or local directory).
 
@@ -91,6 +136,12 @@ class Session(ABC):
     """As the user wrote it; empty for a local directory."""
     export: str = "/"
     """What was mounted: every path of this session is below it. ``/`` for a local directory."""
+    window: Window
+    """What may be in flight, and is."""
+
+    @abstractmethod
+    def snapshot(self) -> SessionSnapshot:
+        """What the session has done so far; cheap enough to ask for some times a second."""
 
     @abstractmethod
     async def lookup(self, path: bytes) -> DirectoryEntry:
@@ -108,14 +159,42 @@ class Session(ABC):
         out was asked for. A listing whose cookie went bad starts again by itself, or raises a transient error.
         """
 
+    async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002  # for targets that have links
+        """What the symbolic link at ``path`` holds.
+
+        Raises:
+            FileError: it is none, or may not be read.
+        """
+        raise FileError("it is a symbolic link, which can't be read here", subject=b"/" + path)
+
+    async def exports(self) -> Sequence[str]:
+        """The exports that the server shows; empty where there are none, or it shows none."""
+        return ()
+
     @abstractmethod
     def read(self, request: ReadRequest) -> None:
         """Queues a request; returns at once. ``request.on_done`` is called exactly once, later, on the event loop."""
 
-    @property
-    @abstractmethod
-    def queued_reads(self) -> int:
-        """Requests not yet done: what a caller looks at to keep the pipeline full and its memory bounded."""
+    async def probe(self) -> float:
+        """Asks the address whether it answers, by one cheap call apart from all others; returns the seconds it took.
+
+        Raises:
+            TransportError: it does not answer.
+        """
+        return 0.0
+
+    def set_window(self, calls: int) -> None:  # noqa: B027  # for those that share one with other sessions
+        """Changes how many calls may be in flight, where calls hold a thread of a cache; those that are go on."""
+
+    def heard(self) -> object:
+        """A value that stays equal for as long as calls are in flight and nothing at all is received.
+
+        The default never does, for what can't fall silent.
+        """
+        return object()
+
+    def interrupt(self, error: CacheWarmerError) -> None:  # noqa: B027  # what can't fall silent has nothing to do here
+        """Ends all that is in flight or waiting with ``error``, at once; the session stays usable."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -133,32 +212,17 @@ class Session(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """Everything needed to open a session: made from a job or a work item."""
+class Mount(Access):
+    """Everything needed to open a session: how a job's cache is reached, at one of its addresses."""
 
-    address: str
-    export: str
-    """Empty: find it from the server's export list; ``Session.export`` then says which it was."""
-    path: str
-    """The path that will be asked for first, to find the export by."""
-    transport: str = "auto"
-    nfs_port: int = 0
-    mount_port: int = 0
-    uid: int = -1
-    gid: int = -1
-    gids: tuple[int, ...] = ()
+    address: str = ""
+    """Empty: this machine's own files."""
+    path: str = ""
+    """The path that will be asked for first, to find the export by where ``export`` is empty; ``Session.export`` then
+    says which it was."""
 
     @classmethod
-    def of(cls, work: WarmJob | WorkItem, address: str, path: str) -> Mount:
+    def of(cls, access: Access, address: str, path: str) -> Mount:
         """What opens one address of a job, or of one of its items."""
-        return cls(
-            address=address,
-            export=work.export_path,
-            path=path,
-            transport=work.transport,
-            nfs_port=work.nfs_port,
-            mount_port=work.mount_port,
-            uid=work.uid,
-            gid=work.gid,
-            gids=work.gids,
-        )
+        shared = {one.name: getattr(access, one.name) for one in fields(Access) if one.name != "addresses"}
+        return cls(**shared, address=address, path=path)

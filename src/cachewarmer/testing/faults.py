@@ -76,6 +76,8 @@ class Faults:
     # -- what it answers the first few times --
     jukebox: Mapping[str, int] = field(default_factory=_nothing)
     """By procedure: how often NFS3ERR_JUKEBOX comes first, for each handle."""
+    jukebox_status: int = 10008
+    """The status (``nfsstat3``) that comes instead of NFS3ERR_JUKEBOX there."""
     jukebox_every: int = 0
     """NFS3ERR_JUKEBOX comes in place of every so many READs of a file; 0: never."""
     stale: Mapping[str, int] = field(default_factory=_nothing)

@@ -1,26 +1,26 @@
-"""Reads one work item through one mount address, and says what came of it."""
+"""Reads one work item through whichever of its mount addresses answers, and says what came of it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cachewarmer.errors import CacheWarmerError, FileVanished, TransportError, UsageError
+from cachewarmer.config import MIB
+from cachewarmer.errors import CacheWarmerError, FileVanished, OwnResourceError, ReplyTimeout, TransportError
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter, in_name_range
-from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
-from cachewarmer.targets.base import FileKind, Mount, ReadRequest, Session
+from cachewarmer.model import FileEntry, Receipt, WorkItem
+from cachewarmer.paths import join_bytes, to_bytes, to_text
+from cachewarmer.targets.base import FileKind, Mount, Session
 from cachewarmer.targets.pool import SessionPool
-from cachewarmer.warming.pace import Pace
+from cachewarmer.warming.run import ItemRun, full_path
 
-ERRORS_PER_ITEM = 20
-"""Failed paths that a receipt names."""
-SLOWEST_PER_ITEM = 5
-DOWN_SECONDS = 10.0
-"""How long an address that failed is tried only after the others."""
+FIRST_GENERATION_RANGE_BYTES = 100 * MIB
+"""From this size on, a first-generation manager sends a file's ranges, and its workers leave the file out of its directory."""
+MAX_BARREN_PASSES = 3
+"""How often an address may answer everything but an item's files before that counts as the item's fault."""
 
 
 @dataclass(slots=True)
@@ -30,70 +30,144 @@ class Reading:
     receipt: Receipt | None = None
     error: CacheWarmerError | None = None
     aborted: bool = False
+    unreachable: bool = False
+    """None of the item's addresses could be reached from here: the item has no fault, and another process may read it."""
 
 
 class ItemReader:
-    """Reads items through the sessions of a pool; knows which addresses failed lately."""
+    """Reads items through the sessions of a pool, which knows which addresses answer.
 
-    def __init__(self, pool: SessionPool) -> None:
+    ``hold_seconds``: how long an item waits for its addresses while none of them answers; 0: until it is aborted.
+    """
+
+    def __init__(
+        self, pool: SessionPool, *, hold_seconds: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._pool = pool
-        self._down_until: dict[str, float] = {}
+        self._hold_seconds = hold_seconds
+        self._clock = clock
 
     async def read(self, item: WorkItem, run: ItemRun) -> Reading:
-        """Reads all of an item on one address; on the next one when the address fails.
+        """Reads an item, pass after pass, each at an address that answers.
 
         ``run`` lets another coroutine see how far it is, and end it early. Nothing is raised: every error of the
         program's own ends up in the result.
         """
-        now = time.monotonic()
-        addresses = self._addresses(item, now)
-        error: CacheWarmerError | None = None
-        for address in addresses:
-            if run.aborted:
-                break
+        task = _Task(self._pool, item, run, self._clock)
+        while not run.aborted:
             try:
-                reading = await self._read_at(address, item, run)
-            except CacheWarmerError as failure:
-                reading = Reading(error=failure)
-            if reading.error is None:
+                mount = await self._choose(task.mounts, run)
+            except TransportError as error:
+                return Reading(error=error, unreachable=True)
+            if mount is None:
+                break
+            reading = await task.read_at(mount)
+            if reading is not None:
                 return reading
-            error = reading.error
-            if not isinstance(error, TransportError):
-                return reading
-            self._down_until[address] = time.monotonic() + DOWN_SECONDS
-        return Reading(error=error, aborted=run.aborted)
+        return Reading(aborted=True)
 
-    def _addresses(self, item: WorkItem, now: float) -> list[str]:
-        """The addresses to try, best first: the one whose handles the item carries, unless it failed lately."""
-        if not item.mount_addresses:
-            return [""]
-        spread = hash(item.item_id) % len(item.mount_addresses)
-        turned = [*item.mount_addresses[spread:], *item.mount_addresses[:spread]]
-        return sorted(
-            turned, key=lambda one: (self._down_until.get(one, 0.0) > now, one != item.address and bool(item.address))
-        )
+    async def _choose(self, mounts: list[Mount], run: ItemRun) -> Mount | None:
+        """The first address that is up, waiting for one if need be; None: the run was aborted meanwhile."""
+        for mount in mounts:
+            if self._pool.usable(mount):
+                return mount
+        waiting = asyncio.ensure_future(self._pool.wait_until_up(mounts, self._hold_seconds))
+        aborting = asyncio.ensure_future(run.aborting.wait())
+        try:
+            await asyncio.wait([waiting, aborting], return_when=asyncio.FIRST_COMPLETED)
+            return waiting.result() if waiting.done() else None
+        finally:
+            await end_tasks(waiting, aborting)
 
-    async def _read_at(self, address: str, item: WorkItem, run: ItemRun) -> Reading:
-        session = await self._pool.session(Mount.of(item, address, item.path))
-        excluded = skipped = 0
-        if item.files is None:
-            item, excluded, skipped = await list_item(session, item)
-        elif address != item.address:
-            item = replace(item, files=tuple(entry._replace(handle=b"") for entry in item.files))
-        began = time.monotonic()
-        await run.read(session, item)
-        if run.aborted:
-            return Reading(aborted=True)
-        return run.result(item, excluded, skipped, time.monotonic() - began)
+
+class _Task:
+    """An item on its way through one or more addresses."""
+
+    def __init__(self, pool: SessionPool, item: WorkItem, run: ItemRun, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._item = item
+        self._run = run
+        self._clock = clock
+        self._excluded = self._skipped = 0
+        self._began = self._moved_at = clock()
+        self._passes = 0
+        self._barren = 0
+        self.mounts = [Mount.of(item.access, address, item.path) for address in _in_order(item)]
+
+    async def read_at(self, mount: Mount) -> Reading | None:
+        """One pass; None: the address failed, and the item is to be read on elsewhere, or later."""
+        run, before = self._run, self._run.progress
+        answered = False
+        self._passes += 1
+        try:
+            async with self._pool.lend(mount) as session:
+                if self._passes > 1:
+                    await session.lookup(b"")
+                    answered = True
+                await self._pass(session)
+            if run.aborted:
+                return Reading(aborted=True)
+            if run.unreached is None:
+                return self._result()
+            error = run.unreached
+        except TransportError as failure:
+            error = failure
+        except CacheWarmerError as failure:
+            return Reading(error=failure)
+        path = "" if run.unreached_path is None else to_text(run.unreached_path)
+        self._pool.failed(mount, error, f"reading {full_path(self._item, path)}" if path else "")
+        return self._blame(error, answered=answered, moved=run.progress != before)
+
+    async def _pass(self, session: Session) -> None:
+        if self._item.files is None:
+            self._item, self._excluded, self._skipped = await list_item(session, self._item)
+        elif session.address != self._item.address:
+            files = tuple(entry._replace(handle=b"") for entry in self._item.files)
+            self._item = replace(self._item, files=files, address=session.address)
+        await self._run.read(session, self._item)
+
+    def _blame(self, error: TransportError, *, answered: bool, moved: bool) -> Reading | None:
+        """Whether the item itself is at fault: its address answers all but its reads, again and again.
+
+        A failure of an address is not: the item waits. But one file may be such that the server drops each connection
+        that asks for it, and a job that waited for that would never end.
+        """
+        now = self._clock()
+        if moved:
+            self._barren, self._moved_at = 0, now
+            return None
+        if answered and not isinstance(error, ReplyTimeout | OwnResourceError):
+            self._barren += 1
+        patience = self._pool.settings.lease.patience_seconds
+        stuck = answered and patience and now - self._moved_at >= patience
+        return Reading(error=error) if stuck or self._barren >= MAX_BARREN_PASSES else None
+
+    def _result(self) -> Reading:
+        if self._run.all_failed(self._item):
+            return Reading(error=self._run.failure)
+        seconds = self._clock() - self._began
+        return Reading(self._run.receipt(self._item, self._excluded, self._skipped, seconds))
+
+
+def _in_order(item: WorkItem) -> list[str]:
+    """The item's addresses, best first: the one whose handles it carries, then the others, spread over the items."""
+    if not item.access.addresses:
+        return [""]
+    spread = hash(item.item_id) % len(item.access.addresses)
+    turned = [*item.access.addresses[spread:], *item.access.addresses[:spread]]
+    return sorted(turned, key=lambda one: bool(item.address) and one != item.address)
 
 
 async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, int]:
     """A first-generation item with its files filled in, and how many were excluded and skipped.
 
-    A directory stands for the files directly in it; a file for itself, or for its range.
+    A directory stands for the files directly in it, but for large ones, of which a first-generation manager sends ranges
+    in other items; a file for itself, or for its range.
+
+    Raises:
+        CacheWarmerError: it, or one of its names, can't be looked at.
     """
-    path = item.path.strip("/").encode("utf-8", "surrogateescape")
-    wanted = FileFilter(item.inclusion, item.exclusion, max_file_bytes=item.max_file_bytes)
+    path = to_bytes(item.path.strip("/"))
     try:
         top = await session.lookup(path)
     except FileVanished:
@@ -104,159 +178,28 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
         return replace(item, files=(FileEntry("", top.size, top.handle),), address=session.address), 0, 0
     if top.kind is not FileKind.DIRECTORY:
         return replace(item, files=(), start=-1, stop=-1), 0, 1
+    return await _list_files(session, item, path, top.handle)
+
+
+async def _list_files(session: Session, item: WorkItem, path: bytes, directory: bytes) -> tuple[WorkItem, int, int]:
+    wanted = FileFilter.of(item.wanted)
     first = last = b""
     if item.apply_filter:
-        first, last = (one.encode("utf-8", "surrogateescape") for one in (item.start_file_filter, item.end_file_filter))
+        first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))
+    most = FIRST_GENERATION_RANGE_BYTES if item.first_generation else 1 << 63
     excluded = skipped = 0
     files: list[FileEntry] = []
-    async for page in session.list_directory(path, top.handle):
-        for name, kind, size, mtime, handle in page.entries:
+    async for page in session.list_directory(path, directory):
+        for name, kind, size, mtime, handle, _, _ in page.entries:
             if kind is FileKind.DIRECTORY or not in_name_range(name, first, last):
                 continue
+            text = to_text(name)
             if kind is not FileKind.REGULAR:
                 skipped += 1
-                continue
-            text = name.decode("utf-8", "surrogateescape")
-            if not wanted.wants_size(size, mtime) or not wanted.wants_name(text):
+            elif size < most and wanted.wants_size(size, mtime) and wanted.wants_name(text):
+                files.append(FileEntry(text, size, handle))
+            else:
                 excluded += 1
-                continue
-            files.append(FileEntry(text, size, handle))
         for name, error in page.errors:
-            raise UsageError(f"{item.path}/{name.decode('utf-8', 'replace')}: {error}") from error
+            raise error.fill(subject=join_bytes(path, name), address=session.address)
     return replace(item, files=tuple(files), start=-1, stop=-1, address=session.address), excluded, skipped
-
-
-class ItemRun:
-    """One item being read: its requests, what has come back, and the way to end it early."""
-
-    def __init__(self, pace: Pace | None = None) -> None:
-        self.pace = pace
-        self.outstanding = 0
-        """Requests given to the session and not yet done."""
-        self.bytes = 0
-        self.files = 0
-        """Files that need no more reading, whatever came of them."""
-        self.begun = False
-        """Whether its files are known and were given to a session."""
-        self.aborted = False
-        self._requests: list[ReadRequest] = []
-        self._calls = 0
-        self._problems: dict[int, CacheWarmerError] = {}
-        self._slow: list[tuple[float, bytes]] = []
-        self._ended: set[int] = set()
-        self._idle = asyncio.Event()
-        self._aborting = asyncio.Event()
-
-    def abort(self) -> None:
-        """Ends the reading soon: no further call is made for it."""
-        self.aborted = True
-        self._aborting.set()
-        for request in self._requests:
-            request.stop = request.start
-
-    async def read(self, session: Session, item: WorkItem) -> None:
-        """Gives all of the item's files to the session and waits until every request is done."""
-        if self.aborted:
-            return
-        self._requests, self._problems, self._slow, self._ended = [], {}, [], set()
-        self.bytes = self.files = self._calls = 0
-        self._idle.clear()
-        base = item.path.strip("/").encode("utf-8", "surrogateescape")
-        prefix = base + b"/" if base else b""
-        pace = self.pace
-        self.outstanding = 1
-        self.begun = True
-        for index, (name, size, handle) in enumerate(item.files or ()):
-            path = prefix + name.encode("utf-8", "surrogateescape") if name else base
-            start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
-            if pace is None:
-                self._ask(session, ReadRequest(path, handle, start, stop, self._done, index))
-                continue
-            while start < stop and not self.aborted and index not in self._ended:
-                piece = min(stop, start + pace.piece_bytes)
-                wait = pace.take(piece - start, time.monotonic())
-                if wait:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._aborting.wait(), wait)
-                done = self._done if piece == stop else self._piece_done
-                self._ask(session, ReadRequest(path, handle, start, piece, done, index))
-                start = piece
-            if self.aborted:
-                break
-        self.outstanding -= 1
-        if self.outstanding:
-            await self._idle.wait()
-        self._requests = []  # each of them holds this run: together they would wait for the garbage collector
-
-    def _ask(self, session: Session, request: ReadRequest) -> None:
-        self._requests.append(request)
-        self.outstanding += 1
-        session.read(request)
-
-    def _done(self, request: ReadRequest) -> None:
-        self.files += 1
-        self._piece_done(request)
-
-    def _piece_done(self, request: ReadRequest) -> None:
-        self.outstanding -= 1
-        self.bytes += request.bytes_read
-        self._calls += request.calls
-        if request.bytes_read < request.stop - request.start:
-            self._ended.add(request.context)  # type: ignore[arg-type]  # the file is shorter than it was, or can't be read
-        if request.error is not None:
-            self._problems[request.context] = request.error  # type: ignore[index]
-        slow = self._slow
-        if len(slow) < SLOWEST_PER_ITEM:
-            heapq.heappush(slow, (request.seconds, request.path))
-        elif request.seconds > slow[0][0]:
-            heapq.heapreplace(slow, (request.seconds, request.path))
-        if not self.outstanding:
-            self._idle.set()
-
-    def result(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Reading:
-        """The receipt; or the error, where the address failed or none of several tries could read anything."""
-        for problem in self._problems.values():
-            if isinstance(problem, TransportError):
-                return Reading(error=problem)
-        files = item.files or ()
-        vanished = sum(isinstance(problem, FileVanished) for problem in self._problems.values())
-        failed = len(self._problems) - vanished
-        first = next((one for one in self._problems.values() if not isinstance(one, FileVanished)), None)
-        if failed and failed + vanished == len(files):
-            return Reading(error=first)
-        counted = 0 if item.start > 0 else len(files) - failed - vanished
-        return Reading(
-            Receipt(
-                item_id=item.item_id,
-                files=counted,
-                bytes=self.bytes,
-                failed_files=failed,
-                vanished_files=0 if item.start > 0 else vanished,
-                excluded_files=excluded,
-                skipped_files=skipped,
-                calls=self._calls,
-                seconds=seconds,
-                errors=_sample(item, files, self._problems),
-                slowest=tuple(
-                    SlowPath(full_path(item, path.decode("utf-8", "surrogateescape")), took)
-                    for took, path in sorted(self._slow, reverse=True)
-                ),
-            )
-        )
-
-
-def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, CacheWarmerError]) -> tuple[PathError, ...]:
-    sample = []
-    for index, problem in problems.items():
-        if isinstance(problem, FileVanished):
-            continue
-        path = f"{item.path}/{files[index].path}" if files[index].path else item.path
-        sample.append(PathError(full_path(item, path), str(problem)))
-        if len(sample) == ERRORS_PER_ITEM:
-            break
-    return tuple(sample)
-
-
-def full_path(item: WorkItem, path: str) -> str:
-    """A path below the item's export as the server's other clients know it."""
-    return "/" + "/".join(part for part in f"{item.export_path}/{path}".split("/") if part)

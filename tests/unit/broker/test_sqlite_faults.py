@@ -8,7 +8,7 @@ import pytest
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.errors import BrokerError, BrokerUnavailable
-from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
+from cachewarmer.model import Access, JobState, ScanTotals, Transport, WarmJob, WorkItem
 
 
 async def refusal(path, **options) -> str:
@@ -53,7 +53,7 @@ async def test_a_damaged_file(tmp_path):
     """Pages of garbage are found out and named."""
     path = tmp_path / "b.db"
     async with SqliteBroker(str(path)) as broker:
-        await broker.submit(WarmJob(transport="local", warm_path="/x"))
+        await broker.submit(WarmJob(access=Access(transport=Transport.LOCAL), warm_path="/x"))
     whole = path.read_bytes()
     path.write_bytes(whole[:100] + b"\xff" * (len(whole) - 100))
     assert "damaged" in await refusal(path)
@@ -74,7 +74,7 @@ async def test_a_locked_file_is_unavailable_not_broken(tmp_path):
     """Another process that never lets go: transient, after the busy time-out."""
     path = str(tmp_path / "b.db")
     async with SqliteBroker(path, busy_seconds=0.05) as broker:
-        job_id = await broker.submit(WarmJob(transport="local", warm_path="/x"))
+        job_id = await broker.submit(WarmJob(access=Access(transport=Transport.LOCAL), warm_path="/x"))
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         with pytest.raises(BrokerUnavailable, match="locked"):
@@ -89,14 +89,14 @@ async def test_an_item_row_that_cannot_be_read_is_poison(tmp_path):
     """It goes there at once with its reason, and the next one is given."""
     path = str(tmp_path / "b.db")
     async with SqliteBroker(path) as broker:
-        job_id = await broker.submit(WarmJob(transport="local", warm_path="/x"))
+        job_id = await broker.submit(WarmJob(access=Access(transport=Transport.LOCAL), warm_path="/x"))
         await broker.set_state(job_id, JobState.SCANNING)
         await broker.publish([WorkItem(job_id=job_id, path="/a"), WorkItem(job_id=job_id, path="/b")])
         other = sqlite3.connect(path)
         with other:
             other.execute("UPDATE items SET message = '{' WHERE seq = 1")
         other.close()
-        (lease,) = await broker.claim("w", 1, 60)
+        (lease,) = await broker.claim(1, 60)
         assert lease.item.path == "/b"
         status = await broker.status(job_id)
         assert status.poisoned_items == 1
@@ -106,7 +106,7 @@ async def test_an_item_row_that_cannot_be_read_is_poison(tmp_path):
 async def test_a_scan_over_a_changed_tree_waits_for_all_it_published(tmp_path):
     """Items of a first scan that the second no longer has still count as work to be settled."""
     async with SqliteBroker(str(tmp_path / "b.db")) as broker:
-        job_id = await broker.submit(WarmJob(transport="local", warm_path="/x"))
+        job_id = await broker.submit(WarmJob(access=Access(transport=Transport.LOCAL), warm_path="/x"))
         await broker.set_state(job_id, JobState.SCANNING)
         await broker.publish([WorkItem(job_id=job_id, path="/old"), WorkItem(job_id=job_id, path="/both")])
         await broker.publish([WorkItem(job_id=job_id, path="/both"), WorkItem(job_id=job_id, path="/new")])

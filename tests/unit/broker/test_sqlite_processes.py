@@ -13,7 +13,7 @@ import pytest
 from cachewarmer.broker.sqlite import processes
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import JobState, Receipt, ScanTotals, WarmJob, WorkItem, item_id
+from cachewarmer.model import Access, JobState, Receipt, ScanTotals, Transport, WarmJob, WorkItem, item_id
 
 HEAD = """
 import asyncio, sys, os, signal
@@ -30,7 +30,7 @@ def start(body: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 async def publish(broker: SqliteBroker, count: int) -> str:
-    job = WarmJob(transport="local", warm_path="/x")
+    job = WarmJob(access=Access(transport=Transport.LOCAL), warm_path="/x")
     job_id = await broker.submit(job)
     await broker.set_state(job_id, JobState.SCANNING)
     await broker.publish([WorkItem(path=f"/{n}", job_id=job_id, item_id=item_id(job_id, n)) for n in range(count)])
@@ -45,7 +45,7 @@ async def test_processes_share_the_work_and_no_item_twice(tmp_path):
     print("ready", flush=True)
     while not (jobs := await broker.jobs()) or not jobs[0].scan.finished:
         await asyncio.sleep(0.01)
-    while leases := await broker.claim(me, 7, 60):
+    while leases := await broker.claim(7, 60):
         print(*(lease.item.item_id for lease in leases), flush=True)
         results = [(lease, Receipt(item_id=lease.item.item_id, files=1)) for lease in leases]
         assert all(await broker.complete(me, results))
@@ -68,8 +68,8 @@ async def test_what_a_killed_process_held_is_free_at_the_next_start(tmp_path):
     """After kill -9 the next process that opens the file has the job and its items at once, with nothing counted."""
     path = str(tmp_path / "b.db")
     body = """
-    job = await broker.claim_job("m", 3600)
-    leases = await broker.claim("w", 5, 3600)
+    job = await broker.claim_job(3600)
+    leases = await broker.claim(5, 3600)
     first = leases[0]
     await broker.complete("w", [(first, Receipt(item_id=first.item.item_id, files=1))])
     print(len(leases), flush=True)
@@ -80,13 +80,13 @@ async def test_what_a_killed_process_held_is_free_at_the_next_start(tmp_path):
         child = start(body, path)
         assert child.stdout.readline() == "5\n"
         async with SqliteBroker(path) as other:
-            assert await other.claim("w2", 5, 60) == []  # it lives: its leases hold
+            assert await other.claim(5, 60) == []  # it lives: its leases hold
         child.send_signal(signal.SIGKILL)
         child.communicate()
         async with SqliteBroker(path) as other:
-            leases = await other.claim("w2", 5, 60)
+            leases = await other.claim(5, 60)
             assert [lease.deliveries for lease in leases] == [2] * 4
-            job = await other.claim_job("m2", 60)
+            job = await other.claim_job(60)
             assert job is not None
             assert job.job.job_id == job_id
         assert sum(tally.items for tally in (await broker.status(job_id)).tallies) == 1
@@ -96,7 +96,7 @@ async def test_a_process_killed_before_its_commit_counted_nothing(tmp_path):
     """Receipt and tally are one step: a kill between the two leaves neither."""
     path = str(tmp_path / "b.db")
     body = """
-    (lease,) = await broker.claim("w", 1, 3600)
+    (lease,) = await broker.claim(1, 3600)
     store = broker._store
     def die(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -110,7 +110,7 @@ async def test_a_process_killed_before_its_commit_counted_nothing(tmp_path):
         assert child.returncode == -signal.SIGKILL
         assert not (await broker.status(job_id)).tallies
         async with SqliteBroker(path) as other:
-            (lease,) = await other.claim("w2", 1, 60)
+            (lease,) = await other.claim(1, 60)
             assert await other.complete("w2", [(lease, Receipt(item_id=lease.item.item_id, files=1))]) == [True]
 
 
@@ -134,5 +134,5 @@ async def test_one_delivery_is_enough_where_so_configured(tmp_path, settings):
     """``max_deliveries`` of the settings is what counts."""
     async with SqliteBroker(str(tmp_path / "b.db"), settings) as broker:
         await publish(broker, 1)
-        (lease,) = await broker.claim("w", 1, 60)
+        (lease,) = await broker.claim(1, 60)
         assert await broker.abandon(lease, "no") is True

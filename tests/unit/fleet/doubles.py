@@ -33,11 +33,16 @@ class PaperFleet(Fleet):
         self.size = FleetSize()
         self.calls = []
         self.errors = []
+        self.unready = None
         self.unseen = None
         self.slow = None
         self.busy = 0
         self.most_busy = 0
         self.closed = False
+
+    async def check(self):
+        if self.unready:
+            raise self.unready
 
     async def observe(self):
         async with self._one_call():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.errors import ConfigError
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.cloud_init import assignments, custom_data, launch_values
@@ -21,7 +21,7 @@ LAUNCH = WorkerLaunch(
 )
 
 
-def values(launch=LAUNCH, settings=FleetSettings(), client_id="", **proxy):  # noqa: B008
+def values(launch=LAUNCH, settings=VmssSettings(), client_id="", **proxy):  # noqa: B008
     return launch_values(launch, settings, client_id=client_id, proxy=proxy)
 
 
@@ -54,7 +54,7 @@ def test_each_proxy_goes_to_its_own_variable():
 
 def test_a_key_and_the_internet_only_when_asked_for():
     """Neither is in the custom data otherwise."""
-    asked = values(settings=FleetSettings(worker_key="c2VjcmV0", allow_internet=True))
+    asked = values(settings=VmssSettings(worker_key="c2VjcmV0", allow_internet=True))
     assert (asked["STORAGE_KEY"], asked["CACHEWARMER_ALLOW_INTERNET"]) == ("c2VjcmV0", "1")
     assert not {"STORAGE_KEY", "CACHEWARMER_ALLOW_INTERNET"} & set(values())
 
@@ -63,7 +63,7 @@ def test_a_key_and_the_internet_only_when_asked_for():
 def test_the_bootstrap_folder_must_be_named(part):
     """A machine without it would cost money and do nothing."""
     with pytest.raises(ConfigError, match="where their bootstrap script is"):
-        custom_data(replace(LAUNCH, **{part: ""}), FleetSettings(), proxy={})
+        custom_data(replace(LAUNCH, **{part: ""}), VmssSettings(), proxy={})
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))

@@ -80,11 +80,12 @@ async def test_no_room_and_a_busy_provider_are_one_line_each_and_tried_again(lin
     now = [0.0]
     fleet.errors = [CapacityError("no room for Standard_D2s_v5"), FleetUnavailable("busy")]
     async with driven(queues, fleet, clock=lambda: now[0]):
-        await until(lambda: len(fleet.calls) == 1)
+        # The clock moves on only when a failure has been dealt with: its wait begins then.
+        await until(lambda: any("no room" in line for line in lines()))
         await asyncio.sleep(0.1)
         assert len(fleet.calls) == 1, "not before its wait is over"
         now[0] = 60
-        await until(lambda: len(fleet.calls) == 2)
+        await until(lambda: any("busy" in line for line in lines()))
         now[0] = 80
         await until(lambda: fleet.size.exists)
     said = lines()
@@ -93,17 +94,18 @@ async def test_no_room_and_a_busy_provider_are_one_line_each_and_tried_again(lin
 
 
 async def test_a_deletion_that_fails_is_repeated():
-    """Until it is done."""
+    """Until it is done, as time passes."""
     queues, fleet = Queues(), PaperFleet()
     await fleet.create(3)
     now = [0.0]
     fleet.errors = [FleetError("a lock is on it")]
+
+    def deleted_twice():
+        now[0] += 0.1
+        return fleet.calls.count(("delete", 0)) == 2
+
     async with driven(queues, fleet, clock=lambda: now[0]):
-        await asyncio.sleep(0.02)
-        now[0] = 1
-        await until(lambda: ("delete", 0) in fleet.calls)
-        now[0] = 10
-        await until(lambda: fleet.calls.count(("delete", 0)) == 2)
+        await until(deleted_twice)
         assert not fleet.size.exists
 
 
@@ -197,3 +199,57 @@ def test_the_ledger_counts_what_is_still_there():
         "c: 10 s, still there",
         "3 machines took 100 VM-seconds (1 evicted, 1 deleted, 1 still there)",
     ]
+
+
+async def test_a_fleet_that_can_have_no_machines_is_an_error_before_anything_runs():
+    """And is closed; one whose provider is only out of reach may still come."""
+    queues, fleet = Queues(), PaperFleet()
+    fleet.unready = FleetError("no identity")
+    with pytest.raises(FleetError, match="no identity"):
+        await FleetDriver(queues, fleet, SETTINGS).check()
+    assert fleet.closed
+
+    fleet = PaperFleet()
+    fleet.unready = FleetUnavailable("busy")
+    await FleetDriver(queues, fleet, SETTINGS).check()
+    assert not fleet.closed
+
+
+async def test_machines_that_are_there_are_looked_after_though_no_more_could_be_made():
+    """A manager that ended instead would leave them running."""
+    fleet = PaperFleet()
+    await fleet.create(2)
+    fleet.unready = FleetError("no identity")
+    await FleetDriver(Queues(), fleet, SETTINGS).check()
+    assert not fleet.closed
+
+
+async def test_nothing_that_the_backlog_raises_ends_the_driver(caplog):
+    """A row that can't be read is one line; the fleet is deleted when the queues were not seen for long."""
+    queues, fleet = Queues(1), PaperFleet()
+    async with driven(queues, fleet):
+        await until(lambda: fleet.size.running)
+        queues.error = ValueError("a damaged row")
+        await until(lambda: ("delete", 0) in fleet.calls)
+    assert "the backlog can't be seen: ValueError: a damaged row" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_call_of_the_fleet_that_fails_in_its_own_way_is_tried_again_too(caplog):
+    """A fault of the fleet's code must not leave its machines to nobody."""
+    queues, fleet = Queues(1), PaperFleet()
+    fleet.unseen = KeyError("properties")
+    async with driven(queues, fleet):
+        await until(lambda: "can't be seen: KeyError: 'properties'" in caplog.text)
+        fleet.unseen = None
+        await until(lambda: fleet.size.running)
+
+
+async def test_a_fleet_that_nobody_ever_saw_does_not_stay_for_anybody(caplog):
+    """There may be one of an earlier manager, which is all that can be said."""
+    fleet = PaperFleet()
+    fleet.unseen = FleetUnavailable("no way")
+    async with driven(Queues(3), fleet):
+        await until(lambda: "can't be seen" in caplog.text)
+    assert "was never seen" in caplog.text
+    assert "stays" not in caplog.text

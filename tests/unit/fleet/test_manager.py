@@ -9,6 +9,8 @@ from cachewarmer.config import FleetSettings, Settings
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 from cachewarmer.fleet.driver import FleetDriver
 from cachewarmer.manager import Manager
+from cachewarmer.targets import open_session
+from cachewarmer.targets.pool import SessionPool
 from tests.unit.fleet.doubles import PaperFleet
 
 SETTINGS = Settings(fleet=FleetSettings(workers=3, look_seconds=0.01, blind_seconds=0.1, idle_seconds=0.05))
@@ -30,7 +32,9 @@ class Closed(SqliteBroker):
 def managing(broker, fleet):
     """A manager that drives the fleet, as a task, and what stops it."""
     stop = asyncio.Event()
-    manager = Manager(broker, SETTINGS, fleet_driver=FleetDriver(broker, fleet, SETTINGS.fleet))
+    manager = Manager(
+        broker, SETTINGS, SessionPool(SETTINGS, open_session), fleet_driver=FleetDriver(broker, fleet, SETTINGS.fleet)
+    )
     return asyncio.create_task(manager.run(stop)), stop
 
 
@@ -80,4 +84,6 @@ async def test_a_manager_that_may_not_take_jobs_ends_only_when_no_machine_is_lef
 async def test_without_a_fleet_the_error_ends_the_manager_at_once(tmp_path):
     """Whoever started it sees why."""
     with pytest.raises(BrokerUnavailable):
-        await Manager(Closed(tmp_path / "b.db", BrokerUnavailable("no way")), SETTINGS).run(asyncio.Event())
+        await Manager(
+            Closed(tmp_path / "b.db", BrokerUnavailable("no way")), SETTINGS, SessionPool(SETTINGS, open_session)
+        ).run(asyncio.Event())

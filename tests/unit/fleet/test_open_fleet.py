@@ -4,19 +4,24 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import FleetSettings, VmssSettings
 from cachewarmer.errors import UsageError
 from cachewarmer.fleet import open_fleet
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.local import LocalFleet
 
-SETTINGS = FleetSettings(workers=5, ssh_public_key="ssh-ed25519 AAAA")
+SETTINGS = FleetSettings(workers=5, vmss=VmssSettings(ssh_public_key="ssh-ed25519 AAAA"))
 LAUNCH = WorkerLaunch(
     broker_url="azure://farm/p",
     bootstrap_mount_address="10.0.0.1",
     bootstrap_export_path="/boot",
     bootstrap_script_path="/boot.sh",
 )
+
+
+def given(workers=5, **scale_set):
+    """The settings with these changes."""
+    return replace(SETTINGS, workers=workers, vmss=replace(SETTINGS.vmss, **scale_set))
 
 
 def test_none_is_none():
@@ -34,8 +39,8 @@ def test_local_needs_nothing_but_a_broker():
     ("settings", "launch", "complaint"),
     [
         ({}, {"broker_url": "sqlite:////x/b.db"}, "VMs can't reach the broker sqlite:////x/b.db"),
-        ({}, {"bootstrap_mount_address": ""}, "mount address must be given"),
-        ({}, {"bootstrap_export_path": "", "bootstrap_script_path": ""}, "export path, script path must be given"),
+        ({}, {"bootstrap_mount_address": ""}, "give its mount address$"),
+        ({}, {"bootstrap_export_path": "", "bootstrap_script_path": ""}, "give its export path, script path$"),
         ({"ssh_public_key": ""}, {}, "SSH public key, or a password in VMSS_PASSWORD"),
         ({"workers": 1001}, {}, "at most 1000 VMs"),
         ({"vm_sizes": " , "}, {}, "at least one VM size"),
@@ -45,10 +50,10 @@ def test_local_needs_nothing_but_a_broker():
 def test_a_scale_set_that_makes_no_sense_is_refused(settings, launch, complaint):
     """With what is missing or wrong."""
     with pytest.raises(UsageError, match=complaint):
-        open_fleet("vmss", replace(SETTINGS, **settings), replace(LAUNCH, **launch))
+        open_fleet("vmss", given(**settings), replace(LAUNCH, **launch))
 
 
 def test_an_unknown_kind_is_refused():
     """The known ones are named."""
-    with pytest.raises(UsageError, match="none, local, vmss"):
+    with pytest.raises(UsageError, match="none, local, slurm, vmss"):
         open_fleet("aws", SETTINGS, LAUNCH)

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.model import Access, WarmJob, WorkItem
 from cachewarmer.planning.chunker import MESSAGE_HEAD_BYTES, MOST_RANGES, Chunker
 
-JOB = WarmJob(mount_addresses=("a",), job_id="j1", export_path="/e", warm_path="/")
+JOB = WarmJob(access=Access(addresses=("a",), export="/e"), job_id="j1", warm_path="/")
 names = st.binary(min_size=1, max_size=12).filter(lambda raw: b"/" not in raw and b"\0" not in raw)
 streams = st.lists(
     st.tuples(st.sampled_from([b"", b"a", b"a/b", b"a/bc", b"a/b/c", b"x"]), names, st.integers(0, 300)),
@@ -87,7 +87,7 @@ def test_no_file_becomes_more_ranges_than_a_plan_can_hold(size, range_bytes):
 def test_an_item_fits_a_message_with_the_longest_paths_and_many_addresses():
     """A path may have 4,096 bytes, each of them six letters in JSON; the addresses take their room in every message."""
     most = 62 * 1024
-    job = WarmJob(mount_addresses=tuple(f"{number:03}.{'a' * 60}" for number in range(256)), job_id="j1")
+    job = WarmJob(access=Access(addresses=tuple(f"{number:03}.{'a' * 60}" for number in range(256))), job_id="j1")
     chunker = Chunker(job, PlanSettings(message_bytes=most), export="/data", address="a")
     deep = b"/".join([b"\xff" * 250] * 15)
     items = [item for n in range(20) for item in chunker.add(deep, b"\xfe" * 200 + b"%d" % n, 5, b"")]

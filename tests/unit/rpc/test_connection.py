@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from cachewarmer.errors import RemoteProtocolError
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.connection import MAX_EMPTY_FRAGMENTS, Connection, ReadReply, Refusal, Reply
+from cachewarmer.rpc.connection import MAX_EMPTY_FRAGMENTS, Connection
 from cachewarmer.rpc.message import auth_sys
+from cachewarmer.rpc.receiving import ReadReply, Refusal, Reply
 from cachewarmer.testing import Faults, MemoryTree
 from cachewarmer.testing.procedures import Procedures
 
@@ -220,3 +221,30 @@ def test_a_reply_to_no_call_is_refused():
     twice = stream[: ENDS[1]] * 2
     assert plain(connection.receive(twice, len(twice))) == EXPECTED[:1]
     assert "never made" in str(connection.failure)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nServer: inside\r\n\r\n",
+        b"220 mail.inside.example ESMTP\r\n",
+        b"-ERR unknown command\r\n",
+        bytes([0x4A, 0, 0, 0, 10]) + b"8.0.36-inside" + bytes(60),
+        bytes(4) + b"secret-token-of-a-service",
+    ],
+)
+def test_nothing_of_what_another_service_answers_is_in_the_error(said):
+    """Whoever posts a job chooses the port, and reads the error: it holds no byte of the answer, as text or as a number."""
+    connection = Connection(auth_sys(0, 0), first_xid=0x12345678)
+    connection.call(nfs3.PROGRAM, 3, nfs3.NULL, b"", "call", 1024)
+    with pytest.raises(RemoteProtocolError) as caught:
+        connection.receive(said, len(said))
+    shown = str(caught.value).casefold()
+    for size in (4, 8):
+        for start in range(len(said) - size + 1):
+            part = said[start : start + size]
+            forms = {part.hex(), str(int.from_bytes(part)), str(int.from_bytes(part, "little"))}
+            text = part.decode("latin-1").strip().casefold()
+            assert not any(form in shown for form in forms if len(form) > 3)
+            assert len(text) < 4 or text not in shown.replace("server", "")

@@ -1,9 +1,11 @@
 """What mount(8) is asked for, and how what is mounted is recognized."""
 
+import os
+
 import pytest
 
 from cachewarmer.config import MountSettings
-from cachewarmer.errors import UsageError
+from cachewarmer.errors import ConfigError, InvalidValue, MountError
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.mount import table
 
@@ -38,21 +40,21 @@ def test_ports_are_passed_on():
 @pytest.mark.parametrize("option", ["a b", "x\ny", "-o", 'q"', "$(id)"])
 def test_an_option_that_could_be_taken_for_something_else_is_refused(option):
     """Before a program is started."""
-    with pytest.raises(UsageError):
+    with pytest.raises(ConfigError):
         options(MountSettings(options=option))
 
 
 @pytest.mark.parametrize("address", ["-o", "a b", "", "host;id", "a/b", "a\nb"])
 def test_an_address_that_is_none_is_refused(address):
     """It stands on the command line of mount(8)."""
-    with pytest.raises(UsageError):
+    with pytest.raises(MountError):
         table.source_of(mount(address=address))
 
 
 @pytest.mark.parametrize("export", ["data", "/a\0b", "/../etc"])
 def test_an_export_that_is_none_is_refused(export):
     """It becomes part of a path on this machine."""
-    with pytest.raises(UsageError):
+    with pytest.raises((MountError, InvalidValue)):
         table.source_of(mount(export=export))
 
 
@@ -83,11 +85,65 @@ def test_a_mount_that_is_there_is_found_by_its_server_port_and_export():
 
 
 def test_mounts_go_below_the_root_by_address_and_export():
-    """One inside another would be hidden by it, so it goes elsewhere."""
+    """Each export is one component, so that no mount lies inside another whatever the exports are called."""
     settings = MountSettings(root="/nowhere/cachewarmer")
-    place = table.place_of(mount(export="/data/a"), settings, [])
-    assert place == b"/nowhere/cachewarmer/10.0.0.1/data/a"
-    above = table.parse_mountinfo(b"1 0 0:40 / /nowhere/cachewarmer/10.0.0.1/data rw - nfs 10.0.0.1:/data rw")
-    nested = table.place_of(mount(export="/data/a"), settings, above)
-    assert nested != place
-    assert b".nested" in nested
+    assert table.place_of(mount(export="/data"), settings) == b"/nowhere/cachewarmer/10.0.0.1/data"
+    places = {
+        table.place_of(mount(export=export), settings)
+        for export in ("/", "/data", "/data/a", "/data%2Fa", "/" + "x" * 300, "/" + "x" * 301)
+    }
+    assert len(places) == 6
+    assert {os.path.dirname(place) for place in places} == {b"/nowhere/cachewarmer/10.0.0.1"}
+    assert max(len(os.path.basename(place)) for place in places) <= 255
+
+
+def test_another_spelling_of_an_export_is_the_same_place():
+    """Servers and users write more slashes than there need be."""
+    settings = MountSettings(root="/nowhere")
+    assert table.place_of(mount(export="//data/./a/"), settings) == table.place_of(mount(export="/data/a"), settings)
+
+
+def test_directories_are_made_down_to_the_mount_point(tmp_path):
+    """And made again, when they are there, without complaint."""
+    place = bytes(tmp_path / "root" / "10.0.0.1" / "data")
+    (tmp_path / "root").mkdir()
+    for _ in range(2):
+        table.prepare(str(tmp_path / "root"), place)
+    assert os.path.isdir(place)
+
+
+@pytest.mark.parametrize("where", ["10.0.0.1", "10.0.0.1/data"])
+def test_a_link_on_the_way_to_a_mount_point_is_not_followed(tmp_path, where):
+    """It could lead the mount over any directory of this machine."""
+    (tmp_path / "etc" / "data").mkdir(parents=True)
+    link = tmp_path / "root" / where
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "etc")
+    with pytest.raises(OSError, match=r"symbolic|Not a directory"):
+        table.prepare(str(tmp_path / "root"), bytes(tmp_path / "root" / "10.0.0.1" / "data"))
+
+
+def test_a_directory_that_others_may_write_to_is_no_place_for_mounts(tmp_path):
+    """They could put a link there between the check and the mount."""
+    (tmp_path / "root" / "10.0.0.1").mkdir(parents=True)
+    (tmp_path / "root" / "10.0.0.1").chmod(0o777)
+    with pytest.raises(PermissionError, match="others may write"):
+        table.prepare(str(tmp_path / "root"), bytes(tmp_path / "root" / "10.0.0.1" / "data"))
+
+
+def test_a_mount_point_inside_another_file_system_is_refused(monkeypatch, tmp_path):
+    """What is mounted there belongs to a server, links and all."""
+    root = tmp_path / "root"
+    (root / "10.0.0.1").mkdir(parents=True)
+    inner = os.stat(root / "10.0.0.1").st_ino
+    real = os.fstat
+
+    def elsewhere(fd):
+        found = real(fd)
+        if found.st_ino != inner:
+            return found
+        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:10]))
+
+    monkeypatch.setattr(table.os, "fstat", elsewhere)
+    with pytest.raises(OSError, match="something else is mounted there"):
+        table.prepare(str(root), bytes(root / "10.0.0.1" / "data"))

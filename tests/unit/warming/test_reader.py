@@ -1,16 +1,18 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 
 from cachewarmer.config import Settings
 from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError
-from cachewarmer.model import FileEntry, WorkItem
+from cachewarmer.model import Access, FileEntry, Wanted, WorkItem
 from cachewarmer.targets.base import FileKind
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.pace import Pace
-from cachewarmer.warming.reader import ItemReader, ItemRun
+from cachewarmer.warming.reader import MAX_BARREN_PASSES, ItemReader
+from cachewarmer.warming.run import ItemRun
 from tests.memory import MemorySession, opener
 
 TREE = {b"d": {b"one": 10, b"two": 20, b"sub": {b"x": 1}, b"l": FileKind.LINK, b"three.tmp": 5}, b"big": 100}
@@ -19,13 +21,13 @@ TREE = {b"d": {b"one": 10, b"two": 20, b"sub": {b"x": 1}, b"l": FileKind.LINK, b
 def item(*files, path="/d", **more):
     entries = tuple(FileEntry(name, size, b"h") for name, size in files) or None
     return WorkItem(
-        mount_addresses=("a", "b"), export_path="/", path=path, address="a", item_id="i", files=entries, **more
+        access=Access(addresses=("a", "b"), export="/"), path=path, address="a", item_id="i", files=entries, **more
     )
 
 
 async def read(work, *sessions, pace=None):
     async with SessionPool(Settings(), opener(*sessions)) as pool:
-        return await ItemReader(pool).read(work, ItemRun(pace))
+        return await ItemReader(pool).read(work, ItemRun(pace, look_again=(0.001, 0.002)))
 
 
 @pytest.fixture
@@ -44,30 +46,164 @@ async def test_the_next_address_takes_over_when_one_fails(sessions):
     sessions[0].read_errors[b"d/two"] = ConnectionLost("gone")
     reading = await read(item(("one", 10), ("two", 20)), *sessions)
     assert reading.receipt.bytes == 30
-    assert len(sessions[1].reads) == 2
+    assert sessions[1].reads == [(b"d/two", 0, 20)], "what was read at the first address is not read again"
 
 
-async def test_when_every_address_fails_the_item_is_not_counted(sessions):
+async def test_an_item_waits_while_no_address_answers(sessions):
+    """Nothing is held against it: it is read when an address is back, and counted as if nothing had been."""
     for session in sessions:
-        session.read_errors[b"d/two"] = ConnectionLost("gone")
-    reading = await read(item(("one", 10), ("two", 20)), *sessions)
-    assert reading.receipt is None
-    assert reading.error.transient
+        session.down = ConnectionLost("gone", address=session.address)
+    run = ItemRun()
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(item(("one", 10), ("two", 20)), run))
+        while not all(session.probes for session in sessions):
+            await asyncio.sleep(0.01)
+        assert not reading.done()
+        assert len(pool.outages()) == 2
+        sessions[1].down = None
+        receipt = (await reading).receipt
+    assert (receipt.files, receipt.bytes, receipt.failed_files) == (2, 30, 0)
+
+
+async def test_an_item_is_left_to_others_where_no_address_answers_from_here(sessions):
+    """Where others may reach what this process can't, it gives up the item after a while, without a fault of the item."""
+    for session in sessions:
+        session.down = ConnectionLost("gone", address=session.address)
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        reading = await ItemReader(pool, hold_seconds=0.05).read(item(("one", 10)), ItemRun())
+    assert reading.unreachable
+    assert reading.error.address in "ab"
+
+
+async def test_an_item_that_its_address_never_serves_is_at_fault_in_the_end(sessions):
+    """The address answers all but this file, again and again: waiting for it would never end."""
+    for session in sessions:
+        session.read_errors[b"d/two"] = ConnectionLost("gone", address=session.address)
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        reading = await ItemReader(pool).read(item(("one", 10), ("two", 20)), ItemRun())
+    assert isinstance(reading.error, ConnectionLost)
+    assert not reading.unreachable
+    assert sum(len(session.reads) for session in sessions) <= 1 + 2 * (MAX_BARREN_PASSES + 2)
+
+
+class Ends(MemorySession):
+    """Files end where ``ends`` says, whatever their size."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.ends = {}
+
+    def finish(self, request):
+        self.reads.append((request.path, request.start, request.stop))
+        end = self.ends.get(request.path, 1 << 62)
+        request.bytes_read = max(0, min(request.stop, end) - request.start)
+        request.calls = 1
+        request.on_done(request)
+
+
+@pytest.mark.parametrize("pace", [None, Pace(1e12, 0.0)])
+async def test_a_file_that_ends_early_and_has_not_changed_is_a_failed_file(pace):
+    """The server lists 20 bytes, gives 5 and says that this is the end: part of the file is not warm."""
+    session = Ends(TREE, "a")
+    session.ends = {b"d/two": 5}
+    receipt = (await read(item(("one", 10), ("two", 20)), session, pace=pace)).receipt
+    assert (receipt.files, receipt.failed_files, receipt.changed_files, receipt.bytes) == (1, 1, 0, 15)
+    assert [one.path for one in receipt.errors] == ["/d/two"]
+
+
+@pytest.mark.parametrize("pace", [None, Pace(1e12, 0.0)])
+async def test_a_file_that_has_become_shorter_is_read_to_its_new_end(pace):
+    session = Ends({b"d": {b"two": 5}}, "a")
+    session.ends = {b"d/two": 5}
+    receipt = (await read(item(("two", 20)), session, pace=pace)).receipt
+    assert (receipt.files, receipt.failed_files, receipt.changed_files, receipt.bytes) == (1, 0, 1, 5)
+
+
+@pytest.mark.parametrize("stale", [1, 2])
+async def test_a_size_that_the_server_still_has_in_memory_is_asked_for_again(stale):
+    """A file has become shorter, but LOOKUP tells its old size for a while: it has changed, and not failed."""
+    session = Ends({b"d": {b"two": 20, b"one": 10}}, "a")
+    session.ends = {b"d/two": 5}
+    looks = []
+
+    async def lookup(path):
+        looks.append(path)
+        if len(looks) > stale:
+            session.tree = {b"d": {b"two": 5, b"one": 10}}
+        return await MemorySession.lookup(session, path)
+
+    session.lookup = lookup
+    receipt = (await read(item(("one", 10), ("two", 20)), session)).receipt
+    assert (receipt.files, receipt.failed_files, receipt.changed_files, receipt.bytes) == (2, 0, 1, 15)
+    assert looks == [b"d/two"] * (stale + 1)
+
+
+async def test_looking_again_ends_at_once_when_the_reading_is_aborted():
+    """A job that is cancelled does not wait for what a server may tell later."""
+    session = Ends({b"d": {b"two": 20}}, "a")
+    session.ends = {b"d/two": 5}
+    run = ItemRun(look_again=(3600.0,))
+    async with SessionPool(Settings(), opener(session)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(item(("two", 20)), run))
+        while not session.reads:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        run.abort()
+        assert (await asyncio.wait_for(reading, 60)).aborted
+
+
+async def test_a_file_that_was_replaced_by_a_longer_one_is_read_to_its_new_end():
+    session = Ends({b"d": {b"two": 50}}, "a")
+    session.ends = {b"d/two": 5}
+    reading = asyncio.create_task(read(item(("two", 20)), session))
+    while not session.reads:
+        await asyncio.sleep(0)
+    session.ends = {}
+    receipt = (await reading).receipt
+    assert (receipt.files, receipt.changed_files, receipt.bytes) == (1, 1, 50)
+    assert session.reads == [(b"d/two", 0, 20), (b"d/two", 5, 50)]
+
+
+async def test_a_file_that_never_gives_what_it_promises_is_a_failed_file():
+    """Its size changed once more, but its bytes still end at the same place: no third look."""
+    session = Ends({b"d": {b"two": 40}}, "a")
+    session.ends = {b"d/two": 5}
+    reading = await read(item(("two", 20), ("one", 5)), session)
+    assert (reading.receipt.failed_files, reading.receipt.files) == (1, 1)
+    assert len(session.reads) == 3
+
+
+async def test_of_a_file_in_ranges_only_the_range_with_its_new_end_counts_the_change():
+    session = Ends({b"big": 50}, "a")
+    session.ends = {b"big": 50}
+    receipts = [
+        (await read(item(("", 100), path="/big", start=start, stop=start + 40), session)).receipt
+        for start in (0, 40, 80)
+    ]
+    assert [one.changed_files for one in receipts] == [0, 1, 0]
+    assert [one.bytes for one in receipts] == [40, 10, 0]
+    assert [one.failed_files for one in receipts] == [0, 0, 0]
+
+
+async def test_a_file_that_vanished_before_its_end_is_counted_as_vanished():
+    session = Ends({b"d": {}}, "a")
+    session.ends = {b"d/two": 5}
+    assert (await read(item(("two", 20)), session)).receipt.vanished_files == 1
 
 
 async def test_failed_and_vanished_files_are_told_apart(sessions):
     sessions[0].read_errors = {
-        b"d/two": NfsStatusError(13, "READ", "/d/two", "NFS3ERR_ACCES"),
+        b"d/two": NfsStatusError(13, "READ", b"/d/two", "NFS3ERR_ACCES"),
         b"d/gone": FileVanished("x"),
     }
     reading = await read(item(("one", 10), ("two", 20), ("gone", 5)), *sessions)
     receipt = reading.receipt
     assert (receipt.files, receipt.failed_files, receipt.vanished_files, receipt.bytes) == (1, 1, 1, 10)
-    assert [path for path, _ in receipt.errors] == ["/d/two"]
+    assert [one.path for one in receipt.errors] == ["/d/two"]
 
 
 async def test_an_item_of_which_nothing_can_be_read_is_an_error(sessions):
-    sessions[0].read_errors = {b"d/two": NfsStatusError(13, "READ", "/d/two", "NFS3ERR_ACCES")}
+    sessions[0].read_errors = {b"d/two": NfsStatusError(13, "READ", b"/d/two", "NFS3ERR_ACCES")}
     reading = await read(item(("two", 20)), *sessions)
     assert reading.receipt is None
     assert not reading.error.transient
@@ -81,15 +217,16 @@ async def test_a_range_is_read_to_its_end_and_counted_by_the_first(sessions):
 
 
 async def test_a_first_generation_directory_means_the_files_directly_in_it(sessions):
-    work = WorkItem(mount_addresses=("a",), export_path="/", path="/d", item_id="i", exclusion=("*.tmp",))
+    work = WorkItem(
+        access=Access(addresses=("a",), export="/"), wanted=Wanted(exclude=("*.tmp",)), path="/d", item_id="i"
+    )
     receipt = (await read(work, *sessions)).receipt
     assert (receipt.files, receipt.bytes, receipt.excluded_files, receipt.skipped_files) == (2, 30, 1, 1)
 
 
 async def test_a_first_generation_name_range_is_inclusive(sessions):
     work = WorkItem(
-        mount_addresses=("a",),
-        export_path="/",
+        access=Access(addresses=("a",), export="/"),
         path="/d",
         item_id="i",
         apply_filter=True,
@@ -100,13 +237,13 @@ async def test_a_first_generation_name_range_is_inclusive(sessions):
 
 
 async def test_a_first_generation_range_never_goes_past_the_end(sessions):
-    work = WorkItem(mount_addresses=("a",), export_path="/", path="/big", item_id="i", start=90, stop=500)
+    work = WorkItem(access=Access(addresses=("a",), export="/"), path="/big", item_id="i", start=90, stop=500)
     assert (await read(work, *sessions)).receipt.bytes == 10
     assert sessions[0].reads == [(b"big", 90, 100)]
 
 
 async def test_a_first_generation_path_that_is_gone_counts_as_vanished(sessions):
-    work = WorkItem(mount_addresses=("a",), export_path="/", path="/nothing", item_id="i")
+    work = WorkItem(access=Access(addresses=("a",), export="/"), path="/nothing", item_id="i")
     sessions[0].read_errors[b"nothing"] = FileVanished("x")
     assert (await read(work, *sessions)).receipt.vanished_files == 1
 
@@ -149,7 +286,7 @@ async def test_a_paced_file_that_has_ended_is_asked_for_no_further(sessions):
             request.bytes_read = max(0, min(request.stop, 100_000) - request.start)
             request.on_done(request)
 
-    session = Short(TREE, "a")
+    session = Short({b"big": 100_000}, "a")
     reading = await asyncio.wait_for(read(item(("", 1 << 62), path="/big"), session, pace=Pace(2e6, 0.0)), 10)
     assert reading.receipt.bytes == 100_000
     assert len(session.reads) < 10
@@ -179,3 +316,14 @@ async def test_what_was_read_leaves_nothing_to_the_garbage_collector(sessions):
     finally:
         gc.enable()
     assert reading.receipt.files == 2
+
+
+async def test_a_first_generation_directory_leaves_large_files_to_their_ranges():
+    """From 100 MiB on; its manager sends them in other items. An item of our own names what it means."""
+    session = MemorySession({b"d": {b"small": 10, b"large": 100 << 20, b"almost": (100 << 20) - 1}}, "a")
+    work = WorkItem(access=Access(addresses=("a",), export="/"), path="/d", item_id="i")
+    receipt = (await read(work, session)).receipt
+    assert (receipt.files, receipt.excluded_files) == (2, 1)
+    assert {path for path, *_ in session.reads} == {b"d/small", b"d/almost"}
+    receipt = (await read(replace(work, wanted=Wanted()), session)).receipt
+    assert (receipt.files, receipt.excluded_files) == (3, 0)

@@ -32,7 +32,9 @@ module "manager" {
   bootstrap_export_path         = module.bootstrap[var.manager_address].bootstrap_export_path
   bootstrap_manager_script_path = module.bootstrap[var.manager_address].cachewarmer_manager_bootstrap_script_path
   bootstrap_version             = module.bootstrap[var.manager_address].bootstrap_version
+  bootstrap_sha256              = module.bootstrap[var.manager_address].bootstrap_sha256
   settings_toml                 = var.settings_toml
+  vmss_worker_count             = 0 # the workers are the hosts below
 
   storage_account           = var.storage_account
   queue_name_prefix         = var.queue_name_prefix
@@ -55,6 +57,7 @@ module "worker" {
   bootstrap_export_path        = module.bootstrap[each.key].bootstrap_export_path
   bootstrap_worker_script_path = module.bootstrap[each.key].cachewarmer_worker_bootstrap_script_path
   bootstrap_version            = module.bootstrap[each.key].bootstrap_version
+  bootstrap_sha256             = module.bootstrap[each.key].bootstrap_sha256
   workers_per_host             = var.workers_per_host
   settings_toml                = var.settings_toml
 

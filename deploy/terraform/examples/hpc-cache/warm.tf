@@ -44,6 +44,7 @@ module "manager" {
   bootstrap_manager_script_path = module.bootstrap.cachewarmer_manager_bootstrap_script_path
   bootstrap_worker_script_path  = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version             = module.bootstrap.bootstrap_version
+  bootstrap_sha256              = module.bootstrap.bootstrap_sha256
 
   storage_account   = module.broker.account_name
   queue_name_prefix = var.queue_name_prefix
@@ -54,7 +55,7 @@ module "manager" {
   vmss_ssh_public_key = trimspace(file(pathexpand(var.ssh_public_key_path)))
   vmss_subnet_name    = azurerm_subnet.main["workers"].name
   settings_toml       = <<-EOT
-    [fleet]
+    [fleet.vmss]
     identity = ${jsonencode(module.broker.worker_identity.id)}
     image = ${jsonencode(join(":", [var.image.publisher, var.image.offer, var.image.sku, var.image.version]))}
     allow_internet = true
@@ -74,6 +75,7 @@ module "worker" {
   bootstrap_mount_options      = local.bootstrap_mount_options
   bootstrap_worker_script_path = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version            = module.bootstrap.bootstrap_version
+  bootstrap_sha256             = module.bootstrap.bootstrap_sha256
 
   storage_account   = module.broker.account_name
   queue_name_prefix = var.queue_name_prefix

@@ -15,7 +15,7 @@ locals {
     allow_internet = var.allow_internet
   }
   # A JSON string is a TOML string too, and so are numbers and booleans.
-  settings_toml = "[fleet]\n${join("", [for key, value in local.worker_settings : "${key} = ${jsonencode(value)}\n"])}"
+  settings_toml = "[fleet.vmss]\n${join("", [for key, value in local.worker_settings : "${key} = ${jsonencode(value)}\n"])}"
 }
 
 module "filer_ready" {
@@ -59,6 +59,7 @@ module "manager" {
   bootstrap_manager_script_path = module.bootstrap.cachewarmer_manager_bootstrap_script_path
   bootstrap_worker_script_path  = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version             = module.bootstrap.bootstrap_version
+  bootstrap_sha256              = module.bootstrap.bootstrap_sha256
 
   storage_account   = module.broker.account_name
   queue_name_prefix = var.queue_name_prefix
@@ -85,6 +86,7 @@ module "worker" {
   bootstrap_mount_options      = local.bootstrap_mount_options
   bootstrap_worker_script_path = module.bootstrap.cachewarmer_worker_bootstrap_script_path
   bootstrap_version            = module.bootstrap.bootstrap_version
+  bootstrap_sha256             = module.bootstrap.bootstrap_sha256
 
   storage_account   = module.broker.account_name
   queue_name_prefix = var.queue_name_prefix

@@ -12,6 +12,7 @@ locals {
 
 module "installation" {
   source = "../remote_script"
+  count  = var.deploy_cachewarmer ? 1 : 0
 
   name       = "manager"
   connection = local.connection

@@ -23,9 +23,9 @@ variable "bootstrap_worker_script_path" {
 }
 
 variable "vmss_worker_count" {
-  description = "Most Spot VMs that the manager starts for a job; 0: none, the workers are hosts of your own."
+  description = "Maximum number of Spot VMs that the manager starts; 0: none, the workers are hosts of your own."
   type        = number
-  default     = 0
+  default     = 12
   nullable    = false
 
   validation {
@@ -42,7 +42,7 @@ variable "vmss_user_name" {
 }
 
 variable "vmss_password" {
-  description = "Password of that user; not used where vmss_ssh_public_key is given."
+  description = "Password of that user; not used where vmss_ssh_public_key is given, which also turns signing in with passwords off."
   type        = string
   default     = null
   sensitive   = true

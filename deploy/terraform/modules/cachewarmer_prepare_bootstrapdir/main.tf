@@ -9,6 +9,18 @@ locals {
   program = var.cachewarmer_path != null ? filesha256(var.cachewarmer_path) : join(" ", compact([var.cachewarmer_node_path, var.cachewarmer_url, var.cachewarmer_sha256]))
   version = sha256(jsonencode([local.sums, local.program]))
 
+  # What prepare.sh writes into SHA256SUMS, where the program's own sum is known: "./" and the name in the folder, in the order of
+  # the names.
+  program_sum = var.cachewarmer_path != null ? filesha256(var.cachewarmer_path) : var.cachewarmer_sha256
+  kept = merge(
+    { for name in ["install.sh", "remove.sh", "first_generation.sh", "bootstrap.cachewarmer-manager.sh", "bootstrap.cachewarmer-worker.sh"] : "./${name}" => "bootstrap/${name}" },
+    { for name in fileset("${local.deploy}/systemd", "{cachewarmer-*.service,kernel-mounts.conf}") : "./systemd/${name}" => "systemd/${name}" },
+    { for name in ["rsyslog.conf", "logrotate.conf"] : "./logging/${name}" => "logging/${name}" },
+    { "./backoff" = "systemd/backoff" },
+  )
+  sum_of      = merge({ for name, source in local.kept : name => local.sums[source] }, { "./cachewarmer" = local.program_sum })
+  sums_sha256 = local.program_sum == null ? null : sha256(join("", [for name in sort(keys(local.sum_of)) : "${local.sum_of[name]}  ${name}\n"]))
+
   place = {
     BOOTSTRAP_MOUNT_ADDRESS = var.bootstrap_mount_address
     BOOTSTRAP_EXPORT_PATH   = var.bootstrap_export_path
@@ -20,6 +32,7 @@ locals {
 
 module "folder" {
   source = "../remote_script"
+  count  = var.deploy_cachewarmer ? 1 : 0
 
   name       = "folder"
   connection = local.connection

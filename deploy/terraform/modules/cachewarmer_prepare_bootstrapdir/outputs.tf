@@ -28,12 +28,18 @@ output "bootstrap_version" {
   depends_on  = [module.folder]
 
   precondition {
-    condition     = length(compact([var.cachewarmer_path, var.cachewarmer_node_path, var.cachewarmer_url])) == 1
+    condition     = !var.deploy_cachewarmer || length(compact([var.cachewarmer_path, var.cachewarmer_node_path, var.cachewarmer_url])) == 1
     error_message = "Give the program as exactly one of cachewarmer_path, cachewarmer_node_path and cachewarmer_url."
   }
 }
 
+output "bootstrap_sha256" {
+  description = "SHA-256 of the folder's SHA256SUMS, where the program's own is known (cachewarmer_path or cachewarmer_sha256). Pass it to the install modules, so that they run nothing else."
+  value       = local.sums_sha256
+  depends_on  = [module.folder]
+}
+
 output "module_depends_on_id" {
   description = "Changes when the folder is prepared anew."
-  value       = module.folder.id
+  value       = one(module.folder[*].id)
 }

@@ -150,6 +150,13 @@ variable "module_depends_on" {
   default     = [""]
 }
 
+variable "deploy_cachewarmer" {
+  description = "Whether to do anything at all, as in earlier versions; count = 0 of the module does the same."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 # The names that earlier versions of these modules had.
 
 variable "node_address" {

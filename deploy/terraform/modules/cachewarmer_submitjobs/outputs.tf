@@ -1,10 +1,10 @@
 output "jobs" {
   description = "What was submitted: export and path of each job. With block_until_warm, all of it is warm when this is known."
-  value       = values(local.jobs)
-  depends_on  = [module.job]
+  value       = local.jobs
+  depends_on  = [module.jobs]
 
   precondition {
-    condition     = length(local.jobs) > 0
+    condition     = !var.deploy_cachewarmer || length(local.jobs) > 0
     error_message = "Nothing to warm: warm_paths has no path."
   }
 
@@ -15,6 +15,6 @@ output "jobs" {
 }
 
 output "module_depends_on_id" {
-  description = "One for each job; changes when it is submitted anew."
-  value       = { for name, job in module.job : name => job.id }
+  description = "Changes when jobs are submitted anew."
+  value       = one(module.jobs[*].id)
 }

@@ -42,6 +42,28 @@ variable "warm_target_path" {
   }
 }
 
+variable "warm_uid" {
+  description = "User to read as on the wire; null: what the workers are set to, which is root."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.warm_uid == null || try(var.warm_uid >= 0 && var.warm_uid <= 4294967295 && floor(var.warm_uid) == var.warm_uid, false)
+    error_message = "warm_uid must be a whole number from 0 to 4294967295."
+  }
+}
+
+variable "warm_gid" {
+  description = "Group to read as on the wire; null: as for warm_uid."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.warm_gid == null || try(var.warm_gid >= 0 && var.warm_gid <= 4294967295 && floor(var.warm_gid) == var.warm_gid, false)
+    error_message = "warm_gid must be a whole number from 0 to 4294967295."
+  }
+}
+
 variable "inclusion_csv" {
   description = "Warm only files that match one of these patterns, separated by commas, such as *.exr,*.png; empty: all. The patterns are those of Go's filepath.Match, on the base name."
   type        = string

@@ -7,6 +7,7 @@ locals {
 
 module "installation" {
   source = "../remote_script"
+  count  = var.deploy_cachewarmer ? 1 : 0
 
   name       = "worker"
   connection = local.connection

@@ -6,5 +6,5 @@ output "services" {
 
 output "module_depends_on_id" {
   description = "Changes when the workers are installed anew."
-  value       = module.installation.id
+  value       = one(module.installation[*].id)
 }

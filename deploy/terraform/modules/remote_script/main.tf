@@ -6,7 +6,7 @@ locals {
 
   # Within single quotes a shell takes every character as it is but the single quote itself.
   settings = [for name, value in var.environment : "give ${name} '${replace(value == null ? "" : value, "'", "'\\''")}'\n"]
-  script   = join("", concat([file("${path.module}/scripts/prologue.sh")], local.settings, [var.preamble], [for name in var.scripts : file("${path.module}/scripts/${name}")]))
+  script   = join("", concat([file("${path.module}/scripts/prologue.sh")], local.settings, [var.preamble], [for name in var.scripts : file("${path.module}/scripts/${name}")], [var.epilogue]))
 }
 
 # Terraform ends a script by writing an empty file in its place. In /tmp that would stay there, and /tmp may be on a file system

@@ -39,6 +39,12 @@ variable "preamble" {
   default     = ""
 }
 
+variable "epilogue" {
+  description = "Shell text that comes after them."
+  type        = string
+  default     = ""
+}
+
 variable "environment" {
   description = "Environment of the scripts: any text, also secrets. What is empty or null is not set."
   type        = map(string)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, is_key, job_id_of_message
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model import WarmJob, WorkItem, check_job_id, item_id
+from cachewarmer.model import Access, Transport, WarmJob, WorkItem, check_job_id
 from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
 
 LAST_ERROR_BYTES = 1024
@@ -32,23 +33,44 @@ def job_of(text: str, message_id: str) -> WarmJob:
     return job
 
 
-def item_of(text: str, message_id: str) -> WorkItem:
-    """The work item of a message; one of a first-generation manager gets ids. Raises ``InvalidMessage``."""
+def item_of(text: str, message_id: str, *, whole: bool = True) -> WorkItem:
+    """The work item of a message; one of a first-generation manager gets ids. Raises ``InvalidMessage``.
+
+    An item whose id does not belong to what it holds is refused: its receipt would stand for files that nobody read.
+    That is not known of a message whose list of files was left out (``whole`` is False).
+    """
     item = WorkItem.from_json(text)
-    if not item.mount_addresses and item.transport != "local":
+    if not item.access.addresses and item.access.transport is not Transport.LOCAL:
         raise InvalidMessage("WarmTargetMountAddresses is empty")
+    if item.item_id and not is_key(item.item_id):
+        raise InvalidMessage("ItemId can't be a key")
     if not item.job_id:
         return replace(item, job_id=FIRST_GENERATION_JOB, item_id=item.item_id or job_id_of_message(message_id))
     check_job_id(item.job_id)
     item = record.with_id(item)
-    return item if is_key(item.item_id) else replace(item, item_id=item_id(item.job_id, "id", item.item_id))
+    if whole and item.job_id != FIRST_GENERATION_JOB and item.item_id != item.content_id:
+        raise InvalidMessage("ItemId does not belong to what the item holds")
+    return item
+
+
+class UnreadItem(NamedTuple):
+    """An item without its list of files, of a message that may have ended whoever read it."""
+
+    item: WorkItem
+    file_count: int
+
+
+def unread_item_of(text: str, message_id: str) -> UnreadItem:
+    """The item of a message whose list of files stays packed. Raises ``InvalidMessage``."""
+    envelope = record.envelope(text)
+    item = item_of(envelope.text, message_id, whole=False)
+    return UnreadItem(item, 0 if item.start > 0 else envelope.file_count)
 
 
 def first_generation_job(item: WorkItem) -> WarmJob:
     """The job that items without one are counted in."""
     return WarmJob(
-        mount_addresses=item.mount_addresses or ("unknown",),
-        export_path=item.export_path,
+        access=Access(addresses=item.access.addresses or ("unknown",), export=item.access.export),
         job_id=FIRST_GENERATION_JOB,
         name="work items without a job",
     )

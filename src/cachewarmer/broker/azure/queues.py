@@ -10,7 +10,7 @@ from typing import NamedTuple
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
-from cachewarmer.azure.calls import FOREIGN, call, create, error_code, translated
+from cachewarmer.azure.calls import create, doing, error_code, translated
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.wire import MAX_MESSAGE_BYTES
 
@@ -62,9 +62,17 @@ class Queue:
 
     async def _is_there(self) -> bool:
         try:
-            await call(f"looking at the queue {self.name}", self._client.get_queue_properties)
-        except FOREIGN:
+            return await self.exists()
+        except BrokerError:
             return False
+
+    async def exists(self) -> bool:
+        """Whether there is such a queue."""
+        with doing(f"looking at the queue {self.name}") as call:
+            try:
+                await call(self._client.get_queue_properties)
+            except ResourceNotFoundError:
+                return False
         return True
 
     async def send(self, text: str) -> None:
@@ -72,16 +80,12 @@ class Queue:
         length = len(text.encode("utf-8"))
         if length > MAX_MESSAGE_BYTES:
             raise BrokerError(f"a message of {length} bytes is too long for {self.name}: at most {MAX_MESSAGE_BYTES}")
-        what = f"posting to the queue {self.name}"
-        try:
-            await call(what, lambda: self._client.send_message(text, time_to_live=FOR_EVER))
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"posting to the queue {self.name}") as call:
+            await call(self._client.send_message, text, time_to_live=FOR_EVER)
 
     async def receive(self, most: int, lease_seconds: float) -> list[Taken]:
         """Up to ``most`` messages (32 at the most), each out of others' sight for ``lease_seconds``."""
         most = min(most, MOST_AT_ONCE)
-        what = f"taking from the queue {self.name}"
         visible_in = max(1, _whole(lease_seconds))  # Get Messages takes no 0
 
         async def first_page() -> tuple[float, list[Taken]]:
@@ -97,51 +101,48 @@ class Queue:
                 ]
             return expires, []
 
-        try:
-            return (await call(what, first_page))[1]
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"taking from the queue {self.name}") as call:
+            return (await call(first_page))[1]
 
     async def change(self, token: Token, seconds: float, text: str | None = None) -> tuple[Token, float]:
         """Keeps the message out of sight for ``seconds`` from now, with a new ``text`` if one is given.
 
         Returns the new token and when it ends. Raises ``LeaseLost`` if the message is no longer ours.
         """
-        what = f"renewing a message of the queue {self.name}"
         expires = time.time() + _whole(seconds)
-        try:
+        with doing(f"renewing a message of the queue {self.name}", _lost_or_refused) as call:
             changed = await call(
-                what,
-                lambda: self._client.update_message(
-                    token.message_id, token.pop_receipt, content=text, visibility_timeout=_whole(seconds)
-                ),
+                self._client.update_message,
+                token.message_id,
+                token.pop_receipt,
+                content=text,
+                visibility_timeout=_whole(seconds),
             )
-        except FOREIGN as error:
-            raise _lost(error, what) from error
         return Token(token.message_id, changed.pop_receipt or ""), expires
 
     async def delete(self, token: Token) -> bool:
         """Takes the message off the queue for good; False if it was no longer ours to take."""
-        what = f"deleting from the queue {self.name}"
         try:
-            await call(what, lambda: self._client.delete_message(token.message_id, token.pop_receipt))
-        except FOREIGN as error:
-            lost = _lost(error, what)
-            if isinstance(lost, LeaseLost):
-                return False
-            raise lost from error
+            with doing(f"deleting from the queue {self.name}", _lost_or_refused) as call:
+                await call(self._client.delete_message, token.message_id, token.pop_receipt)
+        except LeaseLost:
+            return False
         return True
 
     async def length(self) -> int:
         """About how many messages there are, in sight or not."""
-        what = f"asking for the length of the queue {self.name}"
-        try:
-            properties = await call(what, self._client.get_queue_properties)
-        except ResourceNotFoundError:
-            return 0
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"asking for the length of the queue {self.name}") as call:
+            try:
+                properties = await call(self._client.get_queue_properties)
+            except ResourceNotFoundError:
+                return 0
         return properties.approximate_message_count or 0
+
+    async def peek(self) -> list[tuple[str, str]]:
+        """Id and text of the first messages that are in sight (32 at the most), which stay where they are."""
+        with doing(f"looking at the queue {self.name}") as call:
+            found = await call(self._client.peek_messages, max_messages=MOST_AT_ONCE)
+        return [(one.id, one.content) for one in found]
 
 
 def _whole(seconds: float) -> int:
@@ -149,7 +150,7 @@ def _whole(seconds: float) -> int:
     return max(0, min(7 * 24 * 3600, math.ceil(seconds)))
 
 
-def _lost(error: BaseException, what: str) -> BrokerError:
+def _lost_or_refused(error: BaseException, what: str) -> BrokerError:
     if isinstance(error, HttpResponseError) and (error_code(error) in GONE or isinstance(error, ResourceNotFoundError)):
         return LeaseLost(f"{what}: somebody else has it by now ({error_code(error)})")
     return translated(error, what)

@@ -1,11 +1,10 @@
-"""The rows of the status table: a job's record and its stored file list. Tallies and receipts: ``azure_ledger``."""
+"""The rows of the status table: a job's record and its stored file list. Tallies and receipts: ``receipts``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 from azure.core import MatchConditions
@@ -13,10 +12,11 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from cachewarmer.azure.calls import FOREIGN, call, create, translated
+from cachewarmer.azure.calls import create, doing, error_code
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import JobScan, records_partition, scan_partition
-from cachewarmer.errors import BrokerError, BrokerUnavailable, UnknownJob
+from cachewarmer.broker.record import reading_row
+from cachewarmer.errors import BrokerError, BrokerUnavailable, DamagedRecord, UnknownJob
 from cachewarmer.model import JobState, ScanTotals, WarmJob
 
 PROPERTY_BYTES = 64 * 1024
@@ -30,22 +30,20 @@ ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
+class JobRecord(record.Standing):
     """What the table keeps of a job; ``etag`` is of the row as it was read."""
 
     job: WarmJob
-    state: JobState
-    reason: str = ""
-    submitted_at: float = 0.0
-    started_at: float = 0.0
-    finished_at: float = 0.0
-    scan: ScanTotals = field(default_factory=ScanTotals)
     message_id: str = ""
     """The message that a manager first took the job by; another message of the same job is a repeat."""
     scan_number: int = 0
     """Which scan counts: a manager that has to scan anew what another left unfinished begins the next one."""
     tidied: bool = False
     """Whether the receipts and the file list of the job were dropped, some time after its end."""
+    handed_back: int = 0
+    """How often a manager handed the job back: the queue counts those as deliveries too."""
+    reposted: bool = False
+    """Whether the job's message got lost once, and another one was posted."""
     etag: str = ""
 
     @property
@@ -64,15 +62,12 @@ class JobRecord:
             record = replace(record, scan_number=self.scan_number + 1, scan=ScanTotals())
         return record
 
-    def moved_to(self, state: JobState, reason: str, now: float) -> JobRecord:
-        """The record in another state, with its times."""
-        return replace(
-            self,
-            state=state,
-            reason=reason or self.reason,
-            started_at=self.started_at or (now if state is JobState.SCANNING else 0.0),
-            finished_at=now if state.final else 0.0,
-        )
+    def scanned_again(self) -> JobRecord | None:
+        """As every broker's, in a partition of its own: the receipts of what is published again don't count."""
+        changed = super(JobRecord, self).scanned_again()
+        if changed is None or changed is self:
+            return changed
+        return replace(changed, scan_number=self.scan_number + 1)
 
     def entity(self, prefix: str) -> dict[str, Any]:
         scan = replace(self.scan, errors=record.sample_within(self.scan.errors, SAMPLE_BYTES))
@@ -89,31 +84,40 @@ class JobRecord:
             "MessageId": self.message_id,
             "ScanNumber": self.scan_number,
             "Tidied": self.tidied,
+            "HandedBack": self.handed_back,
+            "BegunAgain": self.begun_again,
+            "Reposted": self.reposted,
         }
 
     @classmethod
     def read(cls, entity: Any) -> JobRecord:
-        return cls(
-            job=WarmJob.from_json(bytes(entity["Job"])),
-            state=JobState(entity["State"]),
-            reason=entity["Reason"],
-            submitted_at=float(entity["SubmittedAt"]),
-            started_at=float(entity["StartedAt"]),
-            finished_at=float(entity["FinishedAt"]),
-            scan=record.load_scan(bytes(entity["Scan"]).decode("ascii")),
-            message_id=entity["MessageId"],
-            scan_number=entity["ScanNumber"],
-            tidied=entity["Tidied"],
-            etag=entity.metadata["etag"],
-        )
+        """The record in a row. Raises ``DamagedRecord``."""
+        with reading_row(f"job {entity.get('RowKey')}"):
+            return cls(
+                job=WarmJob.from_json(bytes(entity["Job"])),
+                state=JobState(entity["State"]),
+                reason=entity["Reason"],
+                submitted_at=float(entity["SubmittedAt"]),
+                started_at=float(entity["StartedAt"]),
+                finished_at=float(entity["FinishedAt"]),
+                scan=record.load_scan(bytes(entity["Scan"]).decode("ascii")),
+                message_id=entity["MessageId"],
+                scan_number=entity["ScanNumber"],
+                tidied=entity["Tidied"],
+                handed_back=entity.get("HandedBack", 0),  # these three are not in rows of earlier versions
+                begun_again=entity.get("BegunAgain", False),
+                reposted=entity.get("Reposted", False),
+                etag=entity.metadata["etag"],
+            )
 
 
 class Records:
     """The job records and file lists of one prefix. Errors as ``Broker`` says."""
 
-    def __init__(self, client: TableClient, prefix: str) -> None:
+    def __init__(self, client: TableClient, prefix: str, damaged: record.DamagedRows) -> None:
         self._client = client
         self._prefix = prefix
+        self._damaged = damaged
 
     async def create_table(self) -> None:
         """Makes the table if it is missing. An identity that may not make tables finds it there."""
@@ -121,22 +125,28 @@ class Records:
 
     async def _is_there(self) -> bool:
         try:
-            await self.find("none")
+            return await self.table_exists()
         except BrokerError:
             return False
+
+    async def table_exists(self) -> bool:
+        """Whether there is such a table."""
+        with doing(f"looking at the table {self._client.table_name}") as call:
+            try:
+                await call(self._client.get_entity, records_partition(self._prefix), "none")
+            except ResourceNotFoundError as error:
+                return error_code(error) != "TableNotFound"
         return True
 
     # -- records ---------------------------------------------------------------------------------------------------
 
     async def find(self, job_id: str) -> JobRecord | None:
         """The record, or None."""
-        what = f"reading job {job_id}"
-        try:
-            entity = await call(what, lambda: self._client.get_entity(records_partition(self._prefix), job_id))
-        except ResourceNotFoundError:
-            return None
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"reading job {job_id}") as call:
+            try:
+                entity = await call(self._client.get_entity, records_partition(self._prefix), job_id)
+            except ResourceNotFoundError:
+                return None
         return JobRecord.read(entity)
 
     async def get(self, job_id: str) -> JobRecord:
@@ -148,19 +158,18 @@ class Records:
 
     async def state(self, job_id: str) -> tuple[JobState, int]:
         """The state and the number of the scan that counts: one point read of two properties. Raises ``UnknownJob``."""
-        what = f"reading the state of job {job_id}"
-        try:
-            entity = await call(
-                what,
-                lambda: self._client.get_entity(
-                    records_partition(self._prefix), job_id, select=["State", "ScanNumber"]
-                ),
-            )
-        except ResourceNotFoundError:
-            raise UnknownJob(f"there is no job {job_id}") from None
-        except FOREIGN as error:
-            raise translated(error, what) from error
-        return JobState(entity["State"]), entity["ScanNumber"]
+        with doing(f"reading the state of job {job_id}") as call:
+            try:
+                entity = await call(
+                    self._client.get_entity,
+                    records_partition(self._prefix),
+                    job_id,
+                    select=["State", "ScanNumber"],
+                )
+            except ResourceNotFoundError:
+                raise UnknownJob(f"there is no job {job_id}") from None
+        with reading_row(f"job {job_id}"):
+            return JobState(entity["State"]), entity["ScanNumber"]
 
     async def all(self) -> list[JobRecord]:
         """Every job of this prefix: one query of one partition."""
@@ -172,45 +181,42 @@ class Records:
         return await self._query(f"PartitionKey eq @partition and ({active})")
 
     async def _query(self, condition: str) -> list[JobRecord]:
-        what = f"listing the jobs in {self._client.table_name}"
-
-        async def query() -> list[JobRecord]:
+        async def query() -> list[Any]:
             found = self._client.query_entities(condition, parameters={"partition": records_partition(self._prefix)})
-            return [JobRecord.read(entity) async for entity in found]
+            return [entity async for entity in found]
 
-        try:
-            return await call(what, query)
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"listing the jobs in {self._client.table_name}") as call:
+            rows = await call(query)
+        records: list[JobRecord] = []
+        for row in rows:
+            try:
+                records.append(JobRecord.read(row))
+            except DamagedRecord as error:
+                self._damaged.name(error)
+        return records
 
     async def add(self, record: JobRecord) -> bool:
         """Writes a new record; False: there is one already, which stays as it is."""
-        what = f"recording job {record.job.job_id}"
-        try:
-            await call(what, lambda: self._client.create_entity(record.entity(self._prefix)))
-        except ResourceExistsError:
-            return False
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"recording job {record.job.job_id}") as call:
+            try:
+                await call(self._client.create_entity, record.entity(self._prefix))
+            except ResourceExistsError:
+                return False
         return True
 
     async def replace(self, record: JobRecord) -> bool:
         """Writes a record back; False: somebody changed the row since it was read."""
-        what = f"changing job {record.job.job_id}"
-        try:
-            await call(
-                what,
-                lambda: self._client.update_entity(
+        with doing(f"changing job {record.job.job_id}") as call:
+            try:
+                await call(
+                    self._client.update_entity,
                     record.entity(self._prefix),
                     mode=UpdateMode.REPLACE,
                     etag=record.etag,
                     match_condition=MatchConditions.IfNotModified,
-                ),
-            )
-        except (ResourceModifiedError, ResourceNotFoundError):
-            return False
-        except FOREIGN as error:
-            raise translated(error, what) from error
+                )
+            except (ResourceModifiedError, ResourceNotFoundError):
+                return False
         return True
 
     async def change(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
@@ -228,11 +234,8 @@ class Records:
 
     async def remove(self, job_id: str) -> None:
         """Deletes a record; no error if there is none."""
-        what = f"forgetting job {job_id}"
-        try:
-            await call(what, lambda: self._client.delete_entity(records_partition(self._prefix), job_id))
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"forgetting job {job_id}") as call:
+            await call(self._client.delete_entity, records_partition(self._prefix), job_id)
 
     # -- file lists ------------------------------------------------------------------------------------------------
 
@@ -255,11 +258,8 @@ class Records:
 
     async def _put_row(self, job_id: str, row: str, properties: dict[str, Any]) -> None:
         entity = {"PartitionKey": scan_partition(self._prefix, JobScan(job_id)), "RowKey": row, **properties}
-        what = f"storing the file list of job {job_id}"
-        try:
-            await call(what, partial(self._client.upsert_entity, entity, mode=UpdateMode.REPLACE))
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"storing the file list of job {job_id}") as call:
+            await call(self._client.upsert_entity, entity, mode=UpdateMode.REPLACE)
 
     async def get_list(self, job_id: str) -> AsyncIterator[bytes]:
         """The chunks in order; none if no list is stored."""
@@ -273,15 +273,11 @@ class Records:
                     yield bytes(entity[f"C{place}"])
 
     async def _get_row(self, job_id: str, row: str) -> Any:
-        what = f"reading the file list of job {job_id}"
-        try:
-            return await call(
-                what, partial(self._client.get_entity, scan_partition(self._prefix, JobScan(job_id)), row)
-            )
-        except ResourceNotFoundError:
-            return None
-        except FOREIGN as error:
-            raise translated(error, what) from error
+        with doing(f"reading the file list of job {job_id}") as call:
+            try:
+                return await call(self._client.get_entity, scan_partition(self._prefix, JobScan(job_id)), row)
+            except ResourceNotFoundError:
+                return None
 
 
 def load_json(value: Any) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 from azure.data.tables.aio import TableClient
 
-from cachewarmer.azure.calls import FOREIGN, NOT_FOUND, call, translated
+from cachewarmer.azure.calls import NOT_FOUND, Call, doing
 from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, JobScan, scan_partition
 from cachewarmer.broker.azure.tables import JobRecord, Records
 
@@ -56,21 +55,19 @@ class Tidier:
         what = f"tidying up after job {scan.job_id}"
         chosen = {"partition": scan_partition(self._prefix, scan), **parameters}
         rows: list[tuple[str, Mapping[str, Any]]] = []
-        try:
+        with doing(what) as call:
             found = self._client.query_entities(condition, parameters=chosen, select=["PartitionKey", "RowKey"])
             async for entity in found:
                 rows.append(("delete", entity))
                 if len(rows) == DELETES:
-                    await self._delete(what, rows)
+                    await self._delete(call, rows)
                     rows = []
             if rows:
-                await self._delete(what, rows)
-        except FOREIGN as error:
-            raise translated(error, what) from error
+                await self._delete(call, rows)
 
-    async def _delete(self, what: str, rows: list[tuple[str, Mapping[str, Any]]]) -> None:
+    async def _delete(self, call: Call, rows: list[tuple[str, Mapping[str, Any]]]) -> None:
         try:
-            await call(what, partial(self._client.submit_transaction, rows))
+            await call(self._client.submit_transaction, rows)
         except HttpResponseError as error:
             if error.status_code != NOT_FOUND:  # another manager is at it, or did it before our answer was lost
                 raise

@@ -1,1 +1,19 @@
 """The embedded broker: one SQLite file, shared by the processes of one machine."""
+
+from __future__ import annotations
+
+from cachewarmer.broker.base import Account, Broker
+from cachewarmer.config import LeaseSettings
+from cachewarmer.errors import UsageError
+
+FORM = "sqlite:///FILE"
+
+
+def open_url(url: str, rest: str, settings: LeaseSettings | None, _account: Account, create: bool) -> Broker:
+    """The broker at ``sqlite://`` + ``rest``, not yet opened. Raises ``UsageError``."""
+    from cachewarmer.broker.sqlite.broker import SqliteBroker  # noqa: PLC0415  # only one of the brokers is ever needed
+
+    if not rest.startswith("/") or not rest.strip("/"):
+        raise UsageError(f"{url}: name a file, with three slashes: {FORM}")
+    # sqlite:////abs/file and sqlite:///abs/file mean the same: a broker in "the current directory" helps nobody.
+    return SqliteBroker("/" + rest.lstrip("/"), settings, create=create)

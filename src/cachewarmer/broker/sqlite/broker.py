@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
@@ -12,9 +11,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.sqlite.files import prepare
 from cachewarmer.broker.sqlite.store import Store
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import BrokerError, BrokerUnavailable
+from cachewarmer.errors import BrokerBusy, BrokerError, BrokerUnavailable
 from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkItem, new_job_id
 
 T = TypeVar("T")
@@ -26,17 +26,21 @@ BUSY_SECONDS = 30.0
 class SqliteBroker(Broker):
     """``path`` is the file, made when missing. All of SQLite happens in one thread; ``clock`` gives Unix seconds."""
 
+    is_private = True
+
     def __init__(
         self,
         path: str,
         settings: LeaseSettings | None = None,
         *,
+        create: bool = True,
         clock: Callable[[], float] = time.time,
         busy_seconds: float = BUSY_SECONDS,
     ) -> None:
         self.path = path
         self.url = f"sqlite:///{path}"
         self.settings = settings or LeaseSettings()
+        self._create = create
         self._clock = clock
         self._busy_seconds = busy_seconds
         self._thread: ThreadPoolExecutor | None = None
@@ -61,9 +65,7 @@ class SqliteBroker(Broker):
 
     def _open(self) -> None:
         if self._store is None:
-            folder = os.path.dirname(self.path)
-            if folder:
-                os.makedirs(folder, exist_ok=True)
+            prepare(self.path, create=self._create)
             self._store = Store(self.path, self.settings.max_deliveries, self._busy_seconds)
             self._store.release_dead_owners()
 
@@ -90,7 +92,7 @@ class SqliteBroker(Broker):
     def _translated(self, error: sqlite3.Error) -> BrokerError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return BrokerUnavailable(
+            return BrokerBusy(
                 f"the broker file {self.path} is locked: another process has held it for {self._busy_seconds:.0f} s"
             )
         if code == sqlite3.SQLITE_FULL:
@@ -139,7 +141,7 @@ class SqliteBroker(Broker):
             yield chunk
             number += 1
 
-    async def claim_job(self, owner: str, lease_seconds: float, job_id: str = "") -> JobLease | None:  # noqa: ARG002
+    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
         return await self._call(self._opened().claim_job, lease_seconds, job_id, self._clock())
 
     async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
@@ -169,12 +171,27 @@ class SqliteBroker(Broker):
     async def tidy(self, keep_seconds: float) -> None:
         await self._call(self._opened().tidy, self._clock() - keep_seconds)
 
+    async def stranded(self, job_id: str) -> bool:
+        return await self._call(self._opened().stranded, job_id)
+
+    async def begin_scan_again(self, job_id: str) -> bool:
+        return await self._call(self._opened().begin_scan_again, job_id)
+
+    async def revive(self, job_id: str) -> bool:
+        return await self._call(self._opened().revive, job_id)
+
+    async def note_manager(self, name: str) -> None:
+        await self._call(self._opened().note_manager, name, self._clock())
+
+    async def manager_seen(self) -> float | None:
+        return await self._call(self._opened().manager_seen, self._clock())
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     async def publish(self, items: Sequence[WorkItem]) -> None:
         await self._call(self._opened().publish, items)
 
-    async def claim(self, worker: str, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:  # noqa: ARG002
+    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
         return await self._call(self._opened().claim, most, lease_seconds, job_id, self._clock())
 
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
@@ -185,9 +202,6 @@ class SqliteBroker(Broker):
 
     async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
         return await self._call(self._opened().abandon, lease, reason, delay_seconds, self._clock())
-
-    async def poison(self, lease: WorkLease, reason: str) -> None:
-        await self._call(self._opened().poison, lease, reason, self._clock())
 
     async def backlog(self) -> Backlog:
         return await self._call(self._opened().backlog, self._clock())

@@ -52,7 +52,8 @@ CREATE TABLE items (
 );
 -- Claiming walks this index, oldest first: it never holds what is settled.
 CREATE INDEX open_items ON items (job_id, seq) WHERE settled = 0;
--- tallies: the sum of a worker's receipts for a job; status reads these, not the items.
+-- tallies: the sum of a worker's receipts for a job; status reads these, not the items. One column a count: those of
+-- model.TALLY_COUNTS that are not here are added as the file is opened.
 CREATE TABLE tallies (
   job_id TEXT NOT NULL,
   worker TEXT NOT NULL,
@@ -63,6 +64,7 @@ CREATE TABLE tallies (
   vanished_files INTEGER NOT NULL,
   excluded_files INTEGER NOT NULL,
   skipped_files INTEGER NOT NULL,
+  changed_files INTEGER NOT NULL DEFAULT 0,
   calls INTEGER NOT NULL,
   errors TEXT NOT NULL,
   slowest TEXT NOT NULL,
@@ -77,6 +79,12 @@ CREATE TABLE poison (
   message TEXT NOT NULL,
   poisoned_at REAL NOT NULL
 );
+
+-- name: upgrade_2
+-- What version 2 adds to a file of version 1. begun_again: the job was found stranded once, and scanned again.
+ALTER TABLE jobs ADD COLUMN begun_again INTEGER NOT NULL DEFAULT 0;
+-- managers: when each was last at work, for those who wait for one.
+CREATE TABLE managers (name TEXT PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
 
 -- name: add_job
 INSERT INTO jobs (job_id, message, state, submitted_at) VALUES (:job_id, :message, :state, :submitted_at)
@@ -118,6 +126,10 @@ WHERE job_id = :job_id AND token = :token;
 UPDATE jobs SET off_queue = 1, token = NULL, owner = NULL, lease_until = 0
 WHERE job_id = :job_id AND (token = :token OR :token = '');
 
+-- name: back_on_queue
+-- A job that failed goes on.
+UPDATE jobs SET off_queue = 0, token = NULL, owner = NULL, lease_until = 0, deliveries = 0 WHERE job_id = :job_id;
+
 -- name: forget_items
 -- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker
 -- still reads stays, that its result may count.
@@ -143,7 +155,24 @@ UPDATE jobs SET state = :state, reason = :reason, started_at = :started_at, fini
 WHERE job_id = :job_id;
 
 -- name: set_scan
-UPDATE jobs SET scan = :scan, scan_finished = :finished WHERE job_id = :job_id AND scan_finished <= :finished;
+UPDATE jobs SET scan = :scan, scan_finished = :finished WHERE job_id = :job_id;
+
+-- name: begin_again
+UPDATE jobs SET state = :state, scan = '', scan_finished = 0, published_items = 0, poisoned_items = 0,
+  poisoned_files = 0, poison_errors = '[]', begun_again = 1
+WHERE job_id = :job_id;
+
+-- name: any_open_item
+SELECT 1 FROM items WHERE job_id = :job_id AND settled = 0 LIMIT 1;
+
+-- name: note_manager
+INSERT INTO managers (name, seen_at) VALUES (:name, :now) ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
+
+-- name: manager_seen
+SELECT max(seen_at) FROM managers;
+
+-- name: old_managers
+DELETE FROM managers WHERE seen_at < :before;
 
 -- name: add_item
 INSERT INTO items (job_id, item_id, message, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (job_id, item_id) DO NOTHING;
@@ -179,7 +208,7 @@ UPDATE items SET token = NULL, owner = NULL, visible_at = :until, deliveries = d
 WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
 
 -- name: held_item
-SELECT seq, message, deliveries, last_error FROM items
+SELECT seq, job_id, item_id, message, deliveries, last_error FROM items
 WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
 
 -- name: poison_item
@@ -197,11 +226,6 @@ SELECT * FROM tallies WHERE job_id = :job_id AND worker = :worker;
 
 -- name: tallies
 SELECT * FROM tallies WHERE job_id = :job_id ORDER BY worker;
-
--- name: put_tally
-INSERT OR REPLACE INTO tallies
-VALUES (:job_id, :worker, :items, :files, :bytes, :failed_files, :vanished_files, :excluded_files, :skipped_files,
-        :calls, :errors, :slowest);
 
 -- name: settled_count
 -- O(workers): what the tallies of a job add up to, and its poison.

@@ -6,23 +6,18 @@ Each public method is one transaction. Time is an argument (``now``, Unix second
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import cache
-from importlib import resources
 from typing import Any
 
-from cachewarmer.broker import record
+from cachewarmer.broker import record, rows
 from cachewarmer.broker.base import Backlog, JobLease, WorkLease
+from cachewarmer.broker.record import reading_row
+from cachewarmer.broker.sqlite.database import Database
 from cachewarmer.broker.sqlite.processes import is_gone, own_name
-from cachewarmer.errors import BrokerError, InvalidMessage, LeaseLost, UnknownJob
+from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob
 from cachewarmer.model import (
-    ERROR_SAMPLE,
     TALLY_COUNTS,
     JobState,
     JobStatus,
@@ -34,79 +29,18 @@ from cachewarmer.model import (
     check_transition,
 )
 
-SCHEMA_VERSION = 1
 
-
-@cache
-def queries() -> dict[str, str]:
-    """The statements of ``queries.sql`` by name."""
-    text = resources.files("cachewarmer.broker.sqlite").joinpath("queries.sql").read_text("utf-8")
-    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-class Store:
-    """One open file. ``busy_seconds``: how long a transaction waits for those of other processes."""
+class Store(Database):
+    """One open file, and what a broker does in it."""
 
     def __init__(self, path: str, max_deliveries: int, busy_seconds: float) -> None:
+        super().__init__(path, busy_seconds)
         self._max_deliveries = max_deliveries
         self._owner = own_name()
-        self._sql = queries()
-        self._connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, cached_statements=256)
-        try:
-            self._connection.row_factory = sqlite3.Row
-            self._use_wal(busy_seconds)
-            # A commit survives the end of any process; after a power cut the last ones may be read again.
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._make_schema(path)
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def _use_wal(self, busy_seconds: float) -> None:
-        """Turns a new file to WAL. SQLite waits for nobody there: two processes that open it at once must try again."""
-        deadline = time.monotonic() + busy_seconds
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.01)
-
-    def _make_schema(self, path: str) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if not version:
-            with self._transaction():
-                if not self._connection.execute("PRAGMA user_version").fetchone()[0]:
-                    if self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                        raise BrokerError(f"{path} is an SQLite file of another program")
-                    for statement in self._sql["schema"].split(";\n"):
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
-            raise BrokerError(f"{path} was made by another version of cachewarmer (schema {version})")
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _run(self, name: str, **values: Any) -> sqlite3.Cursor:
-        return self._connection.execute(self._sql[name], values)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+        self._damaged = record.DamagedRows()
 
     def _job(self, job_id: str) -> sqlite3.Row:
-        row: sqlite3.Row | None = self._run("job", job_id=job_id).fetchone()
+        row: sqlite3.Row | None = self.run("job", job_id=job_id).fetchone()
         if row is None:
             raise UnknownJob(f"there is no job {job_id}")
         return row
@@ -114,24 +48,24 @@ class Store:
     # -- jobs ------------------------------------------------------------------------------------------------------
 
     def has_job(self, job_id: str) -> bool:
-        return self._run("job", job_id=job_id).fetchone() is not None
+        return self.run("job", job_id=job_id).fetchone() is not None
 
     def begin_list(self, job_id: str) -> None:
         """Drops what an interrupted submission of the same id left behind."""
-        with self._transaction():
-            self._run("drop_chunks", job_id=job_id)
+        with self.transaction():
+            self.run("drop_chunks", job_id=job_id)
 
     def add_chunk(self, job_id: str, number: int, chunk: bytes) -> None:
-        with self._transaction():
-            self._run("add_chunk", job_id=job_id, number=number, chunk=chunk)
+        with self.transaction():
+            self.run("add_chunk", job_id=job_id, number=number, chunk=chunk)
 
     def chunk(self, job_id: str, number: int) -> bytes | None:
-        row = self._run("chunk", job_id=job_id, number=number).fetchone()
+        row = self.run("chunk", job_id=job_id, number=number).fetchone()
         return None if row is None else bytes(row[0])
 
     def add_job(self, job: WarmJob) -> None:
-        with self._transaction():
-            self._run(
+        with self.transaction():
+            self.run(
                 "add_job",
                 job_id=job.job_id,
                 message=job.to_json(),
@@ -140,114 +74,149 @@ class Store:
             )
 
     def claim_job(self, lease_seconds: float, job_id: str, now: float) -> JobLease | None:
-        with self._transaction():
-            for row in self._run("free_jobs", now=now, job_id=job_id).fetchall():
-                status = self._status(row)
+        with self.transaction():
+            for row, status in self._readable(self.run("free_jobs", now=now, job_id=job_id).fetchall()):
+                over = row["deliveries"] >= self._max_deliveries and not job_id
+                if over and not (status.scan.finished or status.state.final):
+                    self._set_state(row, JobState.FAILED, record.managers_lost(row["deliveries"]), now)
+                    self._settle_job(row["job_id"], "", now)
+                    continue
                 if status.state.final:
                     self._set_state(row, status.state, "", now)
                     self._settle_job(row["job_id"], "", now)
                     continue
                 token = secrets.token_hex(8)
                 until = now + lease_seconds
-                self._run("lease_job", job_id=row["job_id"], token=token, owner=self._owner, until=until)
+                self.run("lease_job", job_id=row["job_id"], token=token, owner=self._owner, until=until)
                 return JobLease(token, until, row["deliveries"] + 1, status.job)
         return None
 
     def renew_job(self, lease: JobLease, lease_seconds: float, now: float) -> float:
-        with self._transaction():
+        with self.transaction():
             until = now + lease_seconds
-            if not self._run("renew_job", job_id=lease.job.job_id, token=lease.token, until=until).rowcount:
+            if not self.run("renew_job", job_id=lease.job.job_id, token=lease.token, until=until).rowcount:
                 raise LeaseLost(f"another manager has job {lease.job.job_id}")
             return until
 
     def release_job(self, lease: JobLease) -> None:
-        with self._transaction():
-            self._run("release_job", job_id=lease.job.job_id, token=lease.token)
+        with self.transaction():
+            self.run("release_job", job_id=lease.job.job_id, token=lease.token)
 
     def settle_job(self, lease: JobLease, now: float) -> None:
-        with self._transaction():
+        with self.transaction():
             self._settle_job(lease.job.job_id, lease.token, now)
 
     def _settle_job(self, job_id: str, token: str, now: float) -> None:
-        if self._run("settle_job", job_id=job_id, token=token).rowcount and JobState(self._job(job_id)["state"]).final:
-            self._run("forget_items", job_id=job_id, now=now)
-            self._run("drop_chunks", job_id=job_id)
+        if self.run("settle_job", job_id=job_id, token=token).rowcount and self.state(job_id) in rows.KEEP_NOTHING:
+            self.run("forget_items", job_id=job_id, now=now)
+            self.run("drop_chunks", job_id=job_id)
 
     def set_state(self, job_id: str, state: JobState, reason: str, now: float) -> JobStatus:
-        with self._transaction():
+        with self.transaction():
             self._set_state(self._job(job_id), state, reason, now)
             self._finish_if_settled(job_id, now)
             return self._status(self._job(job_id))
 
     def _set_state(self, row: sqlite3.Row, state: JobState, reason: str, now: float) -> None:
-        if not check_transition(row["job_id"], JobState(row["state"]), state):
-            return
-        self._run(
+        if check_transition(row["job_id"], JobState(row["state"]), state):
+            self._put_standing(row["job_id"], rows.standing(row).moved_to(state, reason, now))
+
+    def _put_standing(self, job_id: str, standing: record.Standing) -> None:
+        self.run(
             "set_state",
-            job_id=row["job_id"],
-            state=state,
-            reason=record.printable(reason) or row["reason"],
-            started_at=row["started_at"] or (now if state is JobState.SCANNING else 0.0),
-            finished_at=now if state.final else 0.0,
+            job_id=job_id,
+            state=standing.state,
+            reason=standing.reason,
+            started_at=standing.started_at,
+            finished_at=standing.finished_at,
         )
 
     def _finish_if_settled(self, job_id: str, now: float) -> None:
         """Stamps the final state in the very step that settled the last item, so that it needs no manager."""
-        counts = self._run("settled_count", job_id=job_id).fetchone()
+        counts = self.run("settled_count", job_id=job_id).fetchone()
         if counts["scan_finished"] and counts["settled"] >= counts["published_items"]:
-            row = self._job(job_id)
-            self._set_state(row, self._status(row).state, "", now)
+            for row, status in self._readable([self._job(job_id)]):
+                self._set_state(row, status.state, "", now)
 
     def record_scan(self, job_id: str, totals: ScanTotals, now: float) -> None:
-        with self._transaction():
-            row = self._job(job_id)
-            self._run("set_scan", job_id=job_id, scan=record.dump_scan(totals), finished=int(totals.finished))
-            if totals.finished and row["state"] == JobState.SCANNING:
-                self._set_state(row, JobState.WARMING, "", now)
+        with self.transaction():
+            before = rows.standing(self._job(job_id))
+            after = before.scanned(totals, now)
+            if after is before:
+                return
+            self.run("set_scan", job_id=job_id, scan=record.dump_scan(totals), finished=int(totals.finished))
+            if after.state is not before.state:
+                self._put_standing(job_id, after)
                 self._finish_if_settled(job_id, now)
 
+    def stranded(self, job_id: str) -> bool:
+        with self.reading():
+            status = self._status(self._job(job_id))
+            waits = status.state is JobState.WARMING and status.scan.finished
+            return waits and self.run("any_open_item", job_id=job_id).fetchone() is None
+
+    def begin_scan_again(self, job_id: str) -> bool:
+        with self.transaction():
+            before = rows.standing(self._job(job_id))
+            after = before.scanned_again()
+            if after is not None and after is not before:
+                self.run("begin_again", job_id=job_id, state=after.state)
+                for name in ("drop_items", "drop_tallies", "drop_poison"):
+                    self.run(name, job_id=job_id)
+            return after is not None
+
+    def revive(self, job_id: str) -> bool:
+        with self.transaction():
+            after = rows.standing(self._job(job_id)).revived()
+            if after is None:
+                return False
+            self._put_standing(job_id, after)
+            self.run("back_on_queue", job_id=job_id)
+            return True
+
+    def note_manager(self, name: str, now: float) -> None:
+        with self.transaction():
+            self.run("note_manager", name=record.printable(name), now=now)
+
+    def manager_seen(self, now: float) -> float | None:
+        with self.reading():
+            seen_at = self.run("manager_seen").fetchone()[0]
+        return None if seen_at is None else max(0.0, now - seen_at)
+
     def state(self, job_id: str) -> JobState:
-        return JobState(self._job(job_id)["state"])
+        row = self._job(job_id)
+        with reading_row(f"job {job_id}"):
+            return JobState(row["state"])
 
     def status(self, job_id: str) -> JobStatus:
-        with self._reading():
+        with self.reading():
             return self._status(self._job(job_id))
 
     def jobs(self) -> list[JobStatus]:
-        with self._reading():
-            return [self._status(row) for row in self._run("all_jobs").fetchall()]
+        with self.reading():
+            return [status for _, status in self._readable(self.run("all_jobs").fetchall())]
+
+    def _readable(self, rows: Sequence[sqlite3.Row]) -> Iterator[tuple[sqlite3.Row, JobStatus]]:
+        """The jobs that make sense, with their status; the others are named once and passed over."""
+        for row in rows:
+            try:
+                yield row, self._status(row)
+            except DamagedRecord as error:
+                self._damaged.name(error)
 
     def tidy(self, before: float) -> None:
         """Forgets jobs that ended before then. What else a job leaves behind is dropped as it is settled."""
-        with self._transaction():
-            for row in self._run("old_jobs", before=before).fetchall():
+        with self.transaction():
+            self.run("old_managers", before=before)
+            for row in self.run("old_jobs", before=before).fetchall():
                 for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
-                    self._run(name, job_id=row["job_id"])
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """One snapshot for several SELECTs; in WAL mode it waits for nobody."""
-        self._connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._connection.execute("ROLLBACK")
+                    self.run(name, job_id=row["job_id"])
+        self.shrink()
 
     def _status(self, row: sqlite3.Row) -> JobStatus:
-        scan = record.load_scan(row["scan"])
-        return JobStatus(
-            job=WarmJob.from_json(row["message"]),
-            state=JobState(row["state"]),
-            scan=replace(scan, items=max(scan.items, row["published_items"])),
-            tallies=tuple(_tally(one) for one in self._run("tallies", job_id=row["job_id"])),
-            poisoned_items=row["poisoned_items"],
-            poisoned_files=row["poisoned_files"],
-            poison_errors=record.load_errors(json.loads(row["poison_errors"])),
-            submitted_at=row["submitted_at"],
-            started_at=row["started_at"],
-            finished_at=row["finished_at"],
-            reason=row["reason"],
-        ).settled()
+        tallies = self.run("tallies", job_id=row["job_id"]).fetchall()
+        with reading_row(f"job {row['job_id']}"):
+            return rows.status(row, [_tally(one) for one in tallies])
 
     # -- work ------------------------------------------------------------------------------------------------------
 
@@ -255,16 +224,16 @@ class Store:
         by_job: dict[str, list[tuple[str, str, str, int]]] = {}
         for item in map(record.with_id, items):
             by_job.setdefault(item.job_id, []).append((item.job_id, item.item_id, item.to_json(), item.byte_count))
-        with self._transaction():
+        with self.transaction():
             for job_id, rows in by_job.items():
-                if JobState(self._job(job_id)["state"]).final:
+                if self.state(job_id).final:
                     continue
-                added = self._connection.executemany(self._sql["add_item"], rows).rowcount
-                self._run("count_published", job_id=job_id, count=added)
+                added = self.run_many("add_item", rows)
+                self.run("count_published", job_id=job_id, count=added)
 
     def claim(self, most: int, lease_seconds: float, job_id: str, now: float) -> list[WorkLease]:
         leases: list[WorkLease] = []
-        with self._transaction():
+        with self.transaction():
             while len(leases) < most:
                 found = self._open_items(job_id, most - len(leases), now)
                 if not found:
@@ -277,29 +246,23 @@ class Store:
 
     def _open_items(self, job_id: str, most: int, now: float) -> list[sqlite3.Row]:
         found: list[sqlite3.Row] = []
-        for job in self._run("working_jobs", job_id=job_id).fetchall():
-            found += self._run("open_items", job_id=job["job_id"], now=now, most=most)
+        for job in self.run("working_jobs", job_id=job_id).fetchall():
+            found += self.run("open_items", job_id=job["job_id"], now=now, most=most)
         return sorted(found, key=lambda row: int(row["seq"]))[:most]
 
     def _lease_or_poison(self, row: sqlite3.Row, lease_seconds: float, now: float) -> WorkLease | None:
-        try:
-            item = WorkItem.from_json(row["message"])
-        except InvalidMessage as error:
-            self._poison(row, WorkItem(job_id=row["job_id"], item_id=row["item_id"]), str(error), now)
+        token, until = secrets.token_hex(8), now + lease_seconds
+        lease = rows.lease_or_poison(row, token, until, row["deliveries"], self._max_deliveries)
+        if isinstance(lease, rows.Poisoned):
+            self._poison(row, lease, now)
             return None
-        if row["deliveries"] >= self._max_deliveries:
-            self._poison(row, item, record.given_up(row["deliveries"], row["last_error"]), now)
-            return None
-        token = secrets.token_hex(8)
-        until = now + lease_seconds
-        self._run("lease_item", seq=row["seq"], token=token, owner=self._owner, until=until)
-        item = replace(record.with_id(item), failed_deliveries=row["deliveries"], last_error=row["last_error"])
-        return WorkLease(token, until, row["deliveries"] + 1, item)
+        self.run("lease_item", seq=row["seq"], token=token, owner=self._owner, until=until)
+        return lease
 
     def renew(self, lease: WorkLease, lease_seconds: float, now: float) -> float:
-        with self._transaction():
+        with self.transaction():
             until = now + lease_seconds
-            if not self._run("renew_item", until=until, **_held(lease)).rowcount:
+            if not self.run("renew_item", until=until, **rows.held(lease)).rowcount:
                 raise LeaseLost(f"the lease on {lease.item.path} was lost")
             return until
 
@@ -307,77 +270,74 @@ class Store:
         worker = record.printable(worker)
         counted: list[bool] = []
         by_job: dict[str, list[Receipt]] = {}
-        with self._transaction():
+        with self.transaction():
             for lease, receipt in results:
-                done = self._run("settle_item", **_held(lease)).rowcount == 1
+                done = self.run("settle_item", **rows.held(lease)).rowcount == 1
                 counted.append(done)
                 if done:
                     by_job.setdefault(lease.item.job_id, []).append(receipt)
             for job_id, receipts in by_job.items():
-                row = self._run("tally", job_id=job_id, worker=worker).fetchone()
+                row = self.run("tally", job_id=job_id, worker=worker).fetchone()
                 tally = record.add_all(Tally(worker=worker) if row is None else _tally(row), receipts)
-                self._run(
-                    "put_tally",
-                    job_id=job_id,
-                    worker=worker,
-                    errors=record.dump(tally.errors),
-                    slowest=record.dump(tally.slowest),
-                    **{name: getattr(tally, name) for name in TALLY_COUNTS},
-                )
+                self.connection.execute(PUT_TALLY, {"job_id": job_id, **_tally_values(tally)})
                 self._finish_if_settled(job_id, now)
         return counted
 
     def abandon(self, lease: WorkLease, reason: str, delay_seconds: float, now: float) -> bool:
-        with self._transaction():
-            row = self._run("held_item", **_held(lease)).fetchone()
+        with self.transaction():
+            row = self.run("held_item", **rows.held(lease)).fetchone()
             if row is None:
                 return False
             if reason and row["deliveries"] >= self._max_deliveries:
-                self._poison(row, lease.item, record.given_up(row["deliveries"], reason), now)
+                given_up = record.given_up(row["deliveries"], reason)
+                self._poison(row, rows.Poisoned(lease.item, given_up, lease.item.file_count), now)
                 return True
-            self._run(
+            self.run(
                 "hand_back",
                 until=now + delay_seconds if delay_seconds else 0.0,
                 forgiven=int(not reason),
                 reason=record.printable(reason),
-                **_held(lease),
+                **rows.held(lease),
             )
             return False
 
-    def poison(self, lease: WorkLease, reason: str, now: float) -> None:
-        with self._transaction():
-            row = self._run("held_item", **_held(lease)).fetchone()
-            if row is not None:
-                self._poison(row, lease.item, reason, now)
-
-    def _poison(self, row: sqlite3.Row, item: WorkItem, reason: str, now: float) -> None:
-        job = self._job(item.job_id)
-        ids = {"job_id": item.job_id, "item_id": item.item_id}
-        reason = record.printable(reason)
-        self._run("add_poison", reason=reason, message=row["message"], now=now, **ids)
-        self._run("poison_item", seq=row["seq"], reason=reason)
-        errors = (*record.load_errors(json.loads(job["poison_errors"])), *record.poison_sample(item, reason))
-        self._run("count_poison", job_id=item.job_id, files=item.file_count, errors=record.dump(errors[:ERROR_SAMPLE]))
-        self._finish_if_settled(item.job_id, now)
+    def _poison(self, row: sqlite3.Row, poisoned: rows.Poisoned, now: float) -> None:
+        poisoned = poisoned._replace(reason=record.printable(poisoned.reason))
+        job = self._job(row["job_id"])
+        ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
+        self.run("add_poison", reason=poisoned.reason, message=row["message"], now=now, **ids)
+        self.run("poison_item", seq=row["seq"], reason=poisoned.reason)
+        self.run("count_poison", **rows.poison_counts(job, poisoned))
+        self._finish_if_settled(row["job_id"], now)
 
     def release_dead_owners(self) -> None:
         """Frees at once what processes of this machine held that are gone; it counts as a failed delivery."""
-        gone = [row["owner"] for row in self._run("owners").fetchall() if is_gone(row["owner"])]
+        gone = [row["owner"] for row in self.run("owners").fetchall() if is_gone(row["owner"])]
         if gone:
-            with self._transaction():
+            with self.transaction():
                 for owner in gone:
-                    self._run("free_items_of", owner=owner)
-                    self._run("free_jobs_of", owner=owner)
+                    self.run("free_items_of", owner=owner)
+                    self.run("free_jobs_of", owner=owner)
 
     def backlog(self, now: float) -> Backlog:
-        with self._reading():
-            row = self._run("backlog", now=now).fetchone()
-            active = [self._status(job) for job in self._run("active_jobs").fetchall()]
+        with self.reading():
+            row = self.run("backlog", now=now).fetchone()
+            active = [status for _, status in self._readable(self.run("active_jobs").fetchall())]
         return Backlog.of(active, waiting_items=row["waiting"], leased_items=row["leased"])
 
 
-def _held(lease: WorkLease) -> dict[str, str]:
-    return {"job_id": lease.item.job_id, "item_id": lease.item.item_id, "token": lease.token}
+TALLY_COLUMNS = ("job_id", "worker", "errors", "slowest", *TALLY_COUNTS)
+PUT_TALLY = f"INSERT OR REPLACE INTO tallies ({', '.join(TALLY_COLUMNS)}) VALUES (:{', :'.join(TALLY_COLUMNS)})"  # noqa: S608  # names of our own
+"""The one statement that is not in the file: its columns are the counts of the model."""
+
+
+def _tally_values(tally: Tally) -> dict[str, Any]:
+    return {
+        "worker": tally.worker,
+        "errors": record.dump(tally.errors),
+        "slowest": record.dump(tally.slowest),
+        **{name: getattr(tally, name) for name in TALLY_COUNTS},
+    }
 
 
 def _tally(row: sqlite3.Row) -> Tally:

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+from azure.core.polling import AsyncLROPoller
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.network.aio import NetworkManagementClient
 
 from cachewarmer.azure.calls import CONNECT_SECONDS, error_code, is_transient
-from cachewarmer.azure.sign_in import default_credential, management_endpoint
+from cachewarmer.azure.endpoints import management_endpoint, quiet_sdk
+from cachewarmer.azure.sign_in import default_credential
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CLIENT_OPTIONS: dict[str, Any] = {
     "retry_total": 4,
@@ -77,20 +81,20 @@ PASSING_CODES = frozenset(
 """A long operation that ended so was well understood; the reply that says it has no status of its own."""
 
 ADVICE = {
-    "ResourceGroupNotFound": "name a resource group that exists in [fleet] resource_group",
+    "ResourceGroupNotFound": "name a resource group that exists in [fleet.vmss] resource_group",
     "SubscriptionNotFound": "set AZURE_SUBSCRIPTION_ID to a subscription that this identity may see",
-    "InvalidResourceReference": "look at [fleet] subnet_id, subnet_name, image and identity: one of them is not there",
-    "SubnetNotFound": "look at [fleet] subnet_id and subnet_name",
+    "InvalidResourceReference": "look at [fleet.vmss] subnet_id, subnet_name, image and identity: one of them is not there",
+    "SubnetNotFound": "look at [fleet.vmss] subnet_id and subnet_name",
     "SubnetIsFull": "the subnet has too few free addresses: use a larger one, or fewer workers",
-    "PlatformImageNotFound": "look at [fleet] image",
-    "ImageNotFound": "look at [fleet] image",
-    "GalleryImageNotFound": "look at [fleet] image",
+    "PlatformImageNotFound": "look at [fleet.vmss] image",
+    "ImageNotFound": "look at [fleet.vmss] image",
+    "GalleryImageNotFound": "look at [fleet.vmss] image",
     "MarketplacePurchaseEligibilityFailed": "accept the image's terms once: az vm image terms accept --urn URN",
     "ResourcePurchaseValidationFailed": "accept the image's terms once: az vm image terms accept --urn URN",
-    "VMMarketplaceInvalidInput": "the image has a marketplace plan: set [fleet] image_plan",
+    "VMMarketplaceInvalidInput": "the image has a marketplace plan: set [fleet.vmss] image_plan",
     "RequestDisallowedByPolicy": "a policy of the subscription forbids it: ask who keeps it",
     "ScopeLocked": "a lock on the resource group forbids it",
-    "FailedIdentityOperation": "look at [fleet] identity: it must be the resource id of a user-assigned identity",
+    "FailedIdentityOperation": "look at [fleet.vmss] identity: it must be the resource id of a user-assigned identity",
     "MissingSubscriptionRegistration": "register the provider once: az provider register --namespace Microsoft.Compute",
     "InvalidAuthenticationTokenTenant": "sign in to the tenant of the subscription",
 }
@@ -118,7 +122,7 @@ class Clients:
     @classmethod
     def open(cls, subscription_id: str) -> Clients:
         """New clients; nothing is sent yet."""
-        logging.getLogger("azure").setLevel(logging.WARNING)
+        quiet_sdk()
         endpoint = management_endpoint()
         credential: Any = default_credential()
         options: dict[str, Any] = {
@@ -163,7 +167,7 @@ def capacity_reason(code: str, message: str) -> str:
     if code == OTHER_CODE and "quota" in text:
         return f"the quota is used up ({code})"
     if code == OTHER_CODE and "max price" in text:
-        return f"Spot costs more than [fleet] max_price now ({code})"
+        return f"Spot costs more than [fleet.vmss] max_price now ({code})"
     return f"no room ({code})" if code in CAPACITY_CODES else ""
 
 
@@ -206,4 +210,28 @@ def plain(model: Any) -> dict[str, Any]:
     return found
 
 
-__all__ = ["FOREIGN", "Clients", "ResourceNotFoundError", "capacity_reason", "detail", "plain", "translated"]
+async def done(what: str, begin: Awaitable[AsyncLROPoller[Any]]) -> None:
+    """Returns at the end of a long operation."""
+    poller = await asked(what, begin)
+    await asked(what, poller.result())
+
+
+async def asked(what: str, answer: Awaitable[T]) -> T:
+    """The answer, or our exception for the SDK's."""
+    try:
+        return await answer
+    except FOREIGN as error:
+        raise translated(error, what) from error
+
+
+__all__ = [
+    "FOREIGN",
+    "Clients",
+    "ResourceNotFoundError",
+    "asked",
+    "capacity_reason",
+    "detail",
+    "done",
+    "plain",
+    "translated",
+]

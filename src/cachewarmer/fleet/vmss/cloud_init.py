@@ -13,7 +13,8 @@ import shlex
 from collections.abc import Mapping
 from importlib import resources
 
-from cachewarmer.config import FleetSettings, azure_environment, proxies
+from cachewarmer.azure.endpoints import azure_environment
+from cachewarmer.config import VmssSettings, proxies
 from cachewarmer.errors import ConfigError
 from cachewarmer.fleet.base import WorkerLaunch
 
@@ -27,23 +28,26 @@ METADATA_ADDRESS = "169.254.169.254"
 
 def custom_data(
     launch: WorkerLaunch,
-    settings: FleetSettings,
+    settings: VmssSettings,
     *,
     client_id: str = "",
+    key: str = "",
     proxy: Mapping[str, str] | None = None,
 ) -> str:
     """The ``#cloud-config`` document for the machines of a scale set.
 
     Args:
         launch: the broker and the bootstrap folder.
-        settings: ``worker_key``, ``bootstrap_options`` and ``allow_internet`` of it.
+        settings: ``worker_key`` and ``allow_internet`` of it.
         client_id: of the identity that the workers sign in with.
+        key: of the account, where they sign in with that; empty: ``worker_key``.
         proxy: ``http_proxy``, ``https_proxy`` and ``no_proxy``, those that are set; None: this process's own.
 
     Raises:
         ConfigError: a value can't be passed on, or the bootstrap folder is not named.
     """
-    values = launch_values(launch, settings, client_id=client_id, proxy=proxies() if proxy is None else proxy)
+    proxy = proxies() if proxy is None else proxy
+    values = launch_values(launch, settings, client_id=client_id, key=key, proxy=proxy)
     script = resources.files("cachewarmer.fleet.vmss").joinpath("launch.sh").read_text(encoding="ascii")
     return "\n".join(
         [
@@ -67,7 +71,7 @@ def custom_data(
 
 
 def launch_values(
-    launch: WorkerLaunch, settings: FleetSettings, *, client_id: str, proxy: Mapping[str, str]
+    launch: WorkerLaunch, settings: VmssSettings, *, client_id: str, proxy: Mapping[str, str], key: str = ""
 ) -> dict[str, str]:
     """The variables of ``launch.sh`` and of the bootstrap script, under the first CacheWarmer's names."""
     account, _, prefix = launch.broker_url.removeprefix("azure://").partition("/")
@@ -77,13 +81,14 @@ def launch_values(
         "STORAGE_ACCOUNT_RESOURCE_GROUP": launch.storage_resource_group,
         "QUEUE_PREFIX": prefix,
         "BOOTSTRAP_MOUNT_ADDRESS": launch.bootstrap_mount_address.strip("[]"),
-        "BOOTSTRAP_MOUNT_OPTIONS": settings.bootstrap_options,
+        "BOOTSTRAP_MOUNT_OPTIONS": launch.bootstrap_mount_options,
         "BOOTSTRAP_EXPORT_PATH": launch.bootstrap_export_path,
         "BOOTSTRAP_SCRIPT": launch.bootstrap_script_path.lstrip("/"),
-        "STORAGE_KEY": settings.worker_key,
+        "STORAGE_KEY": key or settings.worker_key,
         "AZURE_CLIENT_ID": client_id,
         "AZURE_STORAGE_ENDPOINT_SUFFIX": environment.endpoint_suffix,
         "CACHEWARMER_ALLOW_INTERNET": "1" if settings.allow_internet else "",
+        **launch.environment,
         **proxy,
     }
     if launch.storage_resource_group:  # where the key is looked up

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
 from azure.core import MatchConditions
-from azure.core.polling import AsyncLROPoller
 from azure.mgmt.compute.models import (
     VirtualMachineScaleSet,
     VirtualMachineScaleSetUpdate,
@@ -23,7 +22,7 @@ from azure.mgmt.compute.models import (
 )
 
 from cachewarmer.azure.metadata import Imds
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.errors import CapacityError, ConfigError, FleetError, FleetUnavailable
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
@@ -32,14 +31,17 @@ from cachewarmer.fleet.vmss.arm import (
     FOREIGN,
     Clients,
     ResourceNotFoundError,
+    asked,
     capacity_reason,
     detail,
+    done,
     plain,
     translated,
 )
 from cachewarmer.fleet.vmss.cloud_init import custom_data
+from cachewarmer.fleet.vmss.identity import account_id, grant, revoke
 from cachewarmer.fleet.vmss.ledger import FAILED, Machine, MachineLedger
-from cachewarmer.fleet.vmss.place import find_place, subscription
+from cachewarmer.fleet.vmss.place import Group, find_group, find_place, warn_of_first_generation
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class VmssFleet(Fleet):
 
     def __init__(
         self,
-        settings: FleetSettings,
+        settings: VmssSettings,
         launch: WorkerLaunch,
         *,
         imds: Imds | None = None,
@@ -80,6 +82,7 @@ class VmssFleet(Fleet):
         self._evicted_when_asked = 0
         self._ledger = MachineLedger()
         self._clients: Clients | None = None
+        self._group: Group | None = None
         self._place: model.Place | None = None
         self._growing: asyncio.Task[None] | None = None
 
@@ -88,19 +91,25 @@ class VmssFleet(Fleet):
 
     # -- the contract ----------------------------------------------------------------------------------------------
 
+    async def check(self) -> None:
+        clients, group = await self._open()
+        place = await self._find_place()
+        custom_data(self._launch, self._settings, client_id=place.sign_in.client_id, key=place.sign_in.key)
+        await warn_of_first_generation(clients, group)
+
     async def observe(self) -> FleetSize:
         found = await self._find()
         if found is None:
             self._ledger.all_gone(self._clock())
             return FleetSize(wanted=self._wanted if self._is_growing else 0, evicted=self._ledger.evicted)
         machines = await self._machines(found)
-        if _state(found) == "deleting":
+        if model.state_of(found) == "deleting":
             self._ledger.going([one.name for one in machines])
         for gone in self._ledger.note(machines, self._clock()):
             log.info("%s: machine %s %s after %.0f s", self.name, gone.name, gone.end, gone.seconds(gone.ended_at))
         return FleetSize(
             exists=True,
-            wanted=self._wanted or _capacity(found),
+            wanted=self._wanted or model.capacity_of(found),
             running=sum(one.alive for one in machines),
             evicted=self._ledger.evicted,
         )
@@ -118,13 +127,13 @@ class VmssFleet(Fleet):
         if found is None:
             await self._grow(workers, fresh=True)
             return
-        if _state(found) == "deleting":
+        if model.state_of(found) == "deleting":
             raise FleetUnavailable(f"scale set {self.name} is being deleted: made anew when it is gone")
         await self._stop_following()
         machines = await self._machines(found)
         alive = sum(one.alive for one in machines)
         target = max(workers, alive)  # which machines hold work is not known here, so none is taken away
-        capacity, state = _capacity(found), _state(found)
+        capacity, state = model.capacity_of(found), model.state_of(found)
         if state in ("creating", "updating") and capacity == target:
             self._wanted = target  # an earlier manager has asked for it, and Azure is at it
             return
@@ -133,7 +142,7 @@ class VmssFleet(Fleet):
             # Azure's own count did not follow the evictions: asked for the same again, it would do nothing.
             await self._patch(found, alive)
         if target != alive or capacity != target:
-            self._size = self._sizes.index(size) if (size := _size_of(found)) in self._sizes else self._size
+            self._size = self._sizes.index(size) if (size := model.size_of(found)) in self._sizes else self._size
             await self._grow(target, fresh=False)
 
     async def delete(self) -> None:
@@ -152,6 +161,7 @@ class VmssFleet(Fleet):
                 log.warning("%s; emptying it first", error)
                 await self._patch(found, 0)
                 await self._delete_set(what)
+            await self._revoke(found)
             if await self._find() is not None:
                 raise FleetUnavailable(f"{what}: Azure said it is done, and it is still there")
             log.info("scale set %s is deleted", self.name)
@@ -215,7 +225,7 @@ class VmssFleet(Fleet):
         self._fail(
             CapacityError(
                 f"no room for {workers} Spot machines in any VM size of the list ({', '.join(refusals)}): "
-                f"add sizes to [fleet] vm_sizes, ask for more Spot quota, or wait"
+                f"add sizes to [fleet.vmss] vm_sizes, ask for more Spot quota, or wait"
             ),
             accepted,
         )
@@ -243,39 +253,56 @@ class VmssFleet(Fleet):
 
     async def _put(self, size: str, workers: int) -> Awaitable[Any]:
         what = f"making scale set {self.name} of {size}"
-        clients, place = await self._open()
-        settings = self._settings
-        data = custom_data(self._launch, settings, client_id=place.client_id)
+        clients, group = await self._open()
+        place = await self._find_place()
+        settings, sign_in = self._settings, place.sign_in
+        data = custom_data(self._launch, settings, client_id=sign_in.client_id, key=sign_in.key)
         body = model.scale_set(
             settings, place, broker=self._launch.broker_url, size=size, workers=workers, custom_data=data
         )
         # Only where there is none of that name: two managers may be at it, and the name may be somebody else's.
-        poller = await _asked(
+        poller = await asked(
             what,
             clients.compute.virtual_machine_scale_sets.begin_create_or_update(
-                place.resource_group,
+                group.resource_group,
                 self.name,
                 VirtualMachineScaleSet(body),
                 match_condition=MatchConditions.IfMissing,
             ),
         )
-        return _asked(what, poller.result())
+        if sign_in.grants_at:
+            await self._grant(clients, sign_in.grants_at)
+        return asked(what, poller.result())
+
+    async def _grant(self, clients: Clients, account: str) -> None:
+        """Gives the scale set's own identity its roles; one whose workers could do nothing does not stay."""
+        try:
+            await grant(clients, self._launch, account, await self._find() or {})
+        except FleetError:
+            await self._delete_set(f"deleting scale set {self.name}, whose workers could not sign in")
+            raise
 
     async def _patch_size(self, size: str, workers: int) -> Awaitable[Any]:
         what = f"resizing scale set {self.name} to {workers} of {size}"
-        clients, place = await self._open()
+        clients, group = await self._open()
         body = VirtualMachineScaleSetUpdate(model.resized(size, workers))
         sets = clients.compute.virtual_machine_scale_sets
-        poller = await _asked(what, sets.begin_update(place.resource_group, self.name, body))
-        return _asked(what, poller.result())
+        poller = await asked(what, sets.begin_update(group.resource_group, self.name, body))
+        return asked(what, poller.result())
 
     async def _patch(self, found: dict[str, Any], workers: int) -> None:
-        await (await self._patch_size(_size_of(found), workers))
+        await (await self._patch_size(model.size_of(found), workers))
 
     async def _delete_set(self, what: str) -> None:
-        clients, place = await self._open()
+        clients, group = await self._open()
         sets = clients.compute.virtual_machine_scale_sets
-        await _done(what, sets.begin_delete(place.resource_group, self.name, force_deletion=True))
+        await done(what, sets.begin_delete(group.resource_group, self.name, force_deletion=True))
+
+    async def _revoke(self, found: dict[str, Any]) -> None:
+        """Takes the roles of a deleted scale set's own identity away."""
+        clients, group = await self._open()
+        if account := account_id(self._launch, group.subscription_id):
+            await revoke(clients, self._launch, account, found)
 
     async def _stop_following(self) -> None:
         """Stops looking at what Azure was asked for; Azure goes on with it."""
@@ -285,14 +312,19 @@ class VmssFleet(Fleet):
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    async def _open(self) -> tuple[Clients, model.Place]:
-        if self._clients is None or self._place is None:
-            subscription_id, own = await subscription(self._settings, self._imds)
-            clients = self._clients or Clients.open(subscription_id)
-            self._clients = clients
-            self._place = await find_place(self._settings, clients, subscription_id, own)
+    async def _open(self) -> tuple[Clients, Group]:
+        if self._clients is None or self._group is None:
+            self._group = await find_group(self._settings, self._imds)
+            self._clients = Clients.open(self._group.subscription_id)
+        return self._clients, self._group
+
+    async def _find_place(self) -> model.Place:
+        """What only new machines need to know; what is there already is found, and deleted, without it."""
+        if self._place is None:
+            clients, group = await self._open()
+            self._place = await find_place(self._settings, self._launch, clients, group)
             log.info("the workers go to %s, subnet %s", self._place.location, self._place.subnet_id)
-        return self._clients, self._place
+        return self._place
 
     async def _find(self) -> dict[str, Any] | None:
         """The scale set as Azure has it; None where there is none.
@@ -301,9 +333,9 @@ class VmssFleet(Fleet):
             FleetError: there is one of that name which is not ours.
         """
         what = f"looking at scale set {self.name}"
-        clients, place = await self._open()
+        clients, group = await self._open()
         try:
-            found = plain(await clients.compute.virtual_machine_scale_sets.get(place.resource_group, self.name))
+            found = plain(await clients.compute.virtual_machine_scale_sets.get(group.resource_group, self.name))
         except ResourceNotFoundError as error:
             if getattr(getattr(error, "error", None), "code", "") == "ResourceGroupNotFound":
                 raise translated(error, what) from error
@@ -311,25 +343,25 @@ class VmssFleet(Fleet):
         except FOREIGN as error:
             raise translated(error, what) from error
         if not model.is_ours(found, self._launch.broker_url):
-            self._raise_foreign(place)
+            self._raise_foreign(group)
         return found
 
-    def _raise_foreign(self, place: model.Place) -> NoReturn:
+    def _raise_foreign(self, group: Group) -> NoReturn:
         raise FleetError(
-            f"the scale set {self.name} in {place.resource_group} was not made by cachewarmer for "
+            f"the scale set {self.name} in {group.resource_group} was not made by cachewarmer for "
             f"{self._launch.broker_url} (its tags say so) and is left alone: rename or delete it, or use another prefix"
         )
 
     async def _machines(self, found: dict[str, Any]) -> list[Machine]:
         """The machines of a flexible set are VMs of their own; those of a uniform one are instances in it."""
-        clients, place = await self._open()
+        clients, group = await self._open()
         what = f"listing the machines of scale set {self.name}"
         listing: AsyncIterable[Any]
-        if _is_flexible(found):
+        if model.is_flexible(found):
             only = f"'virtualMachineScaleSet/id' eq '{found['id']}'"
-            listing = clients.compute.virtual_machines.list(place.resource_group, filter=only)
+            listing = clients.compute.virtual_machines.list(group.resource_group, filter=only)
         else:
-            listing = clients.compute.virtual_machine_scale_set_vms.list(place.resource_group, self.name)
+            listing = clients.compute.virtual_machine_scale_set_vms.list(group.resource_group, self.name)
         try:
             return [Machine.from_json(plain(one)) async for one in listing]
         except ResourceNotFoundError:
@@ -342,46 +374,16 @@ class VmssFleet(Fleet):
         failed = [one for one in machines if one.state == FAILED]
         if not failed:
             return
-        clients, place = await self._open()
+        clients, group = await self._open()
         what = f"deleting {len(failed)} failed machines of scale set {self.name}"
-        group, compute = place.resource_group, clients.compute
-        if not _is_flexible(found):
+        compute = clients.compute
+        if not model.is_flexible(found):
             ids = VirtualMachineScaleSetVMInstanceRequiredIDs({"instanceIds": [one.instance_id for one in failed]})
             sets = compute.virtual_machine_scale_sets
-            await _done(what, sets.begin_delete_instances(group, self.name, ids, force_deletion=True))
+            await done(what, sets.begin_delete_instances(group.resource_group, self.name, ids, force_deletion=True))
             return
         for one in failed:
-            await _done(what, compute.virtual_machines.begin_delete(group, one.name, force_deletion=True))
-
-
-async def _done(what: str, begin: Awaitable[AsyncLROPoller[Any]]) -> None:
-    """Returns at the end of a long operation."""
-    poller = await _asked(what, begin)
-    await _asked(what, poller.result())
-
-
-async def _asked(what: str, answer: Awaitable[T]) -> T:
-    """The answer, or our exception for the SDK's."""
-    try:
-        return await answer
-    except FOREIGN as error:
-        raise translated(error, what) from error
-
-
-def _capacity(found: dict[str, Any]) -> int:
-    return int((found.get("sku") or {}).get("capacity") or 0)
-
-
-def _state(found: dict[str, Any]) -> str:
-    return str(found["properties"].get("provisioningState") or "").lower()
-
-
-def _size_of(found: dict[str, Any]) -> str:
-    return str((found.get("sku") or {}).get("name") or "")
-
-
-def _is_flexible(found: dict[str, Any]) -> bool:
-    return bool(found["properties"].get("orchestrationMode") == "Flexible")
+            await done(what, compute.virtual_machines.begin_delete(group.resource_group, one.name, force_deletion=True))
 
 
 def _reason_of(error: CapacityError) -> str:

@@ -7,6 +7,7 @@ umask 077
 here=$(dirname -- "$0")
 log=/var/log/cachewarmer-bootstrap.log
 BOOTSTRAP_PATH=/mnt/cachewarmer-bootstrap
+copy=$here/folder # only root may write beside this file
 wait_seconds=${CACHEWARMER_WAIT_SECONDS:-1800} # for the export, and again for the script in it
 pause_seconds=${CACHEWARMER_PAUSE_SECONDS:-5}
 exec >>"$log" 2>&1
@@ -57,13 +58,34 @@ mount_export() {
 
 script_is_there() { [ -s "$BOOTSTRAP_PATH/$BOOTSTRAP_SCRIPT" ]; }
 
+# What runs as root is what the manager was installed from, or nothing: a copy is looked at, since the folder may change.
+copy_folder() {
+  from=$(dirname -- "$BOOTSTRAP_PATH/$BOOTSTRAP_SCRIPT")
+  rm -rf -- "$copy"
+  mkdir -p -- "$copy" && cp -- "$from/SHA256SUMS" "$copy/SHA256SUMS" || return 1
+  if [ "$(sha256sum "$copy/SHA256SUMS" | cut -d ' ' -f 1)" != "$BOOTSTRAP_SHA256" ]; then
+    say "the folder is not the one that the manager was installed from: run the manager's bootstrap script again"
+    return 1
+  fi
+  sed 's/^[0-9a-f]* [ *]//' "$copy/SHA256SUMS" | while IFS= read -r file; do
+    mkdir -p -- "$(dirname -- "$copy/$file")" && cp -- "$from/$file" "$copy/$file" || exit 1
+  done || return 1
+  (cd "$copy" && sha256sum --check --quiet --strict SHA256SUMS)
+}
+
 run_script() {
-  if head -n 1 -- "$BOOTSTRAP_PATH/$BOOTSTRAP_SCRIPT" | grep -q '^#!.*bash'; then shell="bash"; else shell="sh"; fi
-  (umask 022 && "$shell" -- "$BOOTSTRAP_PATH/$BOOTSTRAP_SCRIPT")
+  script=$BOOTSTRAP_PATH/$BOOTSTRAP_SCRIPT
+  if [ -n "${BOOTSTRAP_SHA256-}" ]; then
+    copy_folder || return 1
+    script=$copy/$(basename -- "$BOOTSTRAP_SCRIPT")
+  fi
+  if head -n 1 -- "$script" | grep -q '^#!.*bash'; then shell="bash"; else shell="sh"; fi
+  (umask 022 && "$shell" -- "$script")
 }
 
 unmount() {
   cd /
+  rm -rf -- "$copy"
   if [ -n "${mounted-}" ]; then umount "$BOOTSTRAP_PATH" || umount -l "$BOOTSTRAP_PATH"; fi
   rmdir "$BOOTSTRAP_PATH" 2>/dev/null
 }

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.config import FleetSettings
+from cachewarmer.config import VmssSettings
 from cachewarmer.errors import ConfigError
+from cachewarmer.fleet.vmss.identity import WorkerSignIn
 
 MADE_BY_TAG = "made-by"
 MADE_BY = "cachewarmer"
@@ -34,14 +35,9 @@ _PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
 class Place:
     """Where the machines go, and who they are there."""
 
-    subscription_id: str
-    resource_group: str
     location: str
     subnet_id: str
-    identity_id: str = ""
-    """Resource id of the workers' user-assigned identity; empty with an account key."""
-    client_id: str = ""
-    """The client id of that identity."""
+    sign_in: WorkerSignIn
 
 
 def scale_set_name(account: str, prefix: str) -> str:
@@ -64,7 +60,27 @@ def is_ours(found: dict[str, Any], broker: str) -> bool:
     return held.get(MADE_BY_TAG) == MADE_BY and held.get(BROKER_TAG) == broker
 
 
-def vm_sizes(settings: FleetSettings) -> list[str]:
+def capacity_of(found: dict[str, Any]) -> int:
+    """How many machines a scale set was asked for."""
+    return int((found.get("sku") or {}).get("capacity") or 0)
+
+
+def state_of(found: dict[str, Any]) -> str:
+    """Its ``provisioningState``, lower case."""
+    return str(found["properties"].get("provisioningState") or "").lower()
+
+
+def size_of(found: dict[str, Any]) -> str:
+    """The VM size of its machines to come."""
+    return str((found.get("sku") or {}).get("name") or "")
+
+
+def is_flexible(found: dict[str, Any]) -> bool:
+    """Whether its machines are VMs of their own."""
+    return bool(found["properties"].get("orchestrationMode") == "Flexible")
+
+
+def vm_sizes(settings: VmssSettings) -> list[str]:
     """The VM sizes to try, the preferred one first.
 
     Raises:
@@ -72,11 +88,11 @@ def vm_sizes(settings: FleetSettings) -> list[str]:
     """
     sizes = [one.strip() for one in settings.vm_sizes.split(",") if one.strip()]
     if not sizes:
-        raise ConfigError("[fleet] vm_sizes names no VM size: give one or more, separated by commas")
+        raise ConfigError("[fleet.vmss] vm_sizes names no VM size: give one or more, separated by commas")
     return sizes
 
 
-def check(settings: FleetSettings) -> None:
+def check(settings: VmssSettings) -> None:
     """Looks at what can be wrong in the settings before anything is asked of Azure.
 
     Raises:
@@ -86,15 +102,17 @@ def check(settings: FleetSettings) -> None:
     image_reference(settings.image)
     plan(settings.image_plan)
     if settings.orchestration not in ORCHESTRATIONS:
-        raise ConfigError(f"[fleet] orchestration is {settings.orchestration!r}: must be Flexible or Uniform")
+        raise ConfigError(f"[fleet.vmss] orchestration is {settings.orchestration!r}: must be Flexible or Uniform")
     if settings.max_price != -1 and settings.max_price <= 0:
-        raise ConfigError(f"[fleet] max_price is {settings.max_price}: must be above 0, or -1 for the price on demand")
+        raise ConfigError(
+            f"[fleet.vmss] max_price is {settings.max_price}: must be above 0, or -1 for the price on demand"
+        )
     if not settings.user_name:
-        raise ConfigError("[fleet] user_name is empty: name the user of the workers")
+        raise ConfigError("[fleet.vmss] user_name is empty: name the user of the workers")
     if settings.password:
         _check_password(settings.password)
     if settings.subnet_id and "/subnets/" not in settings.subnet_id:
-        raise ConfigError(f"[fleet] subnet_id is {settings.subnet_id!r}: must be the resource id of a subnet")
+        raise ConfigError(f"[fleet.vmss] subnet_id is {settings.subnet_id!r}: must be the resource id of a subnet")
 
 
 def _check_password(password: str) -> None:
@@ -123,7 +141,9 @@ def image_reference(image: str) -> dict[str, str]:
             return {"id": image}
     parts = image.split(":")
     if len(parts) != 4 or not all(parts):
-        raise ConfigError(f"[fleet] image is {image!r}: must be publisher:offer:sku:version, or the id of an image")
+        raise ConfigError(
+            f"[fleet.vmss] image is {image!r}: must be publisher:offer:sku:version, or the id of an image"
+        )
     return dict(zip(("publisher", "offer", "sku", "version"), parts, strict=True))
 
 
@@ -137,7 +157,7 @@ def plan(text: str) -> dict[str, str] | None:
         return None
     parts = text.split(":")
     if len(parts) != 3 or not all(parts):
-        raise ConfigError(f"[fleet] image_plan is {text!r}: must be publisher:product:name")
+        raise ConfigError(f"[fleet.vmss] image_plan is {text!r}: must be publisher:product:name")
     publisher, product, name = parts
     return {"name": name, "publisher": publisher, "product": product}
 
@@ -158,14 +178,15 @@ def resized(size: str, workers: int) -> dict[str, Any]:
 
 
 def scale_set(
-    settings: FleetSettings, place: Place, *, broker: str, size: str, workers: int, custom_data: str
+    settings: VmssSettings, place: Place, *, broker: str, size: str, workers: int, custom_data: str
 ) -> dict[str, Any]:
     """The body of Create Or Update: Spot machines that are deleted on eviction and have nothing but our custom data.
 
     Raises:
         ConfigError: a setting makes no sense, or the custom data is too long.
     """
-    flexible = settings.orchestration == "Flexible"
+    # A flexible set takes no identity of its own, only user-assigned ones (reference: orchestration modes).
+    flexible = settings.orchestration == "Flexible" and not place.sign_in.grants_at
     profile: dict[str, Any] = {
         "priority": "Spot",
         "evictionPolicy": "Delete",
@@ -195,14 +216,16 @@ def scale_set(
         "sku": sku(size, workers),
         "properties": properties,
     }
-    if place.identity_id:
-        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {place.identity_id: {}}}
+    if place.sign_in.grants_at:
+        body["identity"] = {"type": "SystemAssigned"}
+    elif identity := place.sign_in.identity_id:
+        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}
     if bought := plan(settings.image_plan):
         body["plan"] = bought
     return body
 
 
-def _os_profile(settings: FleetSettings, custom_data: str) -> dict[str, Any]:
+def _os_profile(settings: VmssSettings, custom_data: str) -> dict[str, Any]:
     raw = custom_data.encode()
     if len(raw) > MOST_CUSTOM_DATA_BYTES:
         raise ConfigError(f"the workers' custom data has {len(raw)} bytes, Azure takes {MOST_CUSTOM_DATA_BYTES}")
@@ -210,9 +233,9 @@ def _os_profile(settings: FleetSettings, custom_data: str) -> dict[str, Any]:
         "computerNamePrefix": "cachewarmer",
         "adminUsername": settings.user_name,
         "customData": base64.b64encode(raw).decode(),
-        "linuxConfiguration": {"disablePasswordAuthentication": not settings.password},
+        "linuxConfiguration": {"disablePasswordAuthentication": bool(settings.ssh_public_key)},
     }
-    if settings.password:
+    if settings.password and not settings.ssh_public_key:
         profile["adminPassword"] = settings.password
     if settings.ssh_public_key:
         path = f"/home/{settings.user_name}/.ssh/authorized_keys"

@@ -2,74 +2,99 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from dataclasses import dataclass
 from typing import Any
 
-from azure.core.rest import HttpRequest
-
+from cachewarmer.azure.endpoints import azure_environment
 from cachewarmer.azure.metadata import Imds, Instance
-from cachewarmer.config import FleetSettings, azure_environment
+from cachewarmer.config import VmssSettings
 from cachewarmer.errors import FleetError, MetadataAbsent
+from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.arm import FOREIGN, Clients, plain, translated
+from cachewarmer.fleet.vmss.identity import find_sign_in
 from cachewarmer.fleet.vmss.model import Place, with_subnet
 
-IDENTITY_API_VERSION = "2023-01-31"
-"""Of Microsoft.ManagedIdentity/userAssignedIdentities, Get."""
+log = logging.getLogger(__name__)
+
+FIRST_GENERATION = "cwvmss"
+"""What the first CacheWarmer calls its one scale set."""
 
 
-async def subscription(settings: FleetSettings, imds: Imds) -> tuple[str, Instance | None]:
-    """The subscription, and the manager's VM where it had to be asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Where a scale set is found again, whatever its machines are."""
+
+    subscription_id: str
+    resource_group: str
+    location: str
+    own: Instance | None
+    """The manager's VM, where it had to be asked for."""
+
+
+async def find_group(settings: VmssSettings, imds: Imds) -> Group:
+    """The resource group as the settings say, completed from the manager's VM.
 
     Raises:
         FleetError: there is no metadata service, and the settings leave something to it.
     """
     named = azure_environment().subscription_id
-    given = (settings.location, settings.resource_group, settings.subnet_id, settings.identity or settings.worker_key)
-    if named and all(given):
-        return named, None
-    try:
-        instance = await imds.instance()
-    except MetadataAbsent as error:
-        wanted = {
-            "AZURE_SUBSCRIPTION_ID": named,
-            "[fleet] location": settings.location,
-            "resource_group": settings.resource_group,
-            "subnet_id": settings.subnet_id,
-            "identity": given[3],
-        }
-        missing = ", ".join(name for name, value in wanted.items() if not value)
-        raise FleetError(f"where the workers go is not known: {error}; else set {missing}") from error
-    return named or instance.subscription_id, instance
+    identity = settings.identity or settings.worker_key
+    given = (settings.location, settings.resource_group, settings.subnet_id, identity)
+    own: Instance | None = None
+    if not named or not all(given):
+        try:
+            own = await imds.instance()
+        except MetadataAbsent as error:
+            names = ("[fleet.vmss] location", "resource_group", "subnet_id", "identity")
+            wanted = {"AZURE_SUBSCRIPTION_ID": named, **dict(zip(names, given, strict=True))}
+            missing = ", ".join(name for name, value in wanted.items() if not value)
+            raise FleetError(f"where the workers go is not known: {error}; else set {missing}") from error
+    return Group(
+        subscription_id=named or (own.subscription_id if own else ""),
+        resource_group=settings.resource_group or (own.resource_group if own else ""),
+        location=settings.location or (own.location if own else ""),
+        own=own,
+    )
 
 
-async def find_place(settings: FleetSettings, clients: Clients, subscription_id: str, own: Instance | None) -> Place:
-    """The place as the settings say, completed from ``own``, the manager's VM.
+async def find_place(settings: VmssSettings, launch: WorkerLaunch, clients: Clients, group: Group) -> Place:
+    """The whole place: the subnet, and how the workers sign in.
 
     Raises:
         FleetError: something is not there, or may not be looked at. FleetUnavailable: see ``arm.translated``.
     """
     machine: dict[str, Any] = {}
-    if own is not None and not (settings.subnet_id and (settings.identity or settings.worker_key)):
-        machine = await _get_machine(clients, own)
+    if group.own is not None and not (settings.subnet_id and (settings.identity or settings.worker_key)):
+        machine = await _get_machine(clients, group.own)
     subnet = settings.subnet_id or await _subnet_of(clients, machine)
-    identity, client_id = settings.identity, ""
-    if identity:
-        client_id = await _client_id(clients, identity)
-    elif not settings.worker_key:
-        identity, client_id = _identity_of(machine)
     return Place(
-        subscription_id=subscription_id,
-        resource_group=settings.resource_group or (own.resource_group if own else ""),
-        location=settings.location or (own.location if own else ""),
+        location=group.location,
         subnet_id=with_subnet(subnet, settings.subnet_name),
-        identity_id=identity,
-        client_id=client_id,
+        sign_in=await find_sign_in(settings, launch, clients, group.subscription_id, machine),
     )
+
+
+async def warn_of_first_generation(clients: Clients, group: Group) -> None:
+    """Says so where the first CacheWarmer's manager left its scale set behind: its workers take work off the same queues
+    and lose it when they are evicted, and nobody deletes it.
+    """
+    with contextlib.suppress(*FOREIGN):
+        await clients.compute.virtual_machine_scale_sets.get(group.resource_group, FIRST_GENERATION)
+        log.warning(
+            "there is a scale set %s in the resource group %s, as the first CacheWarmer makes it: stop its manager, and "
+            "delete it (az vmss delete -g %s -n %s), since nothing here does, and its workers lose what they take",
+            *(FIRST_GENERATION, group.resource_group, group.resource_group, FIRST_GENERATION),
+        )
 
 
 async def _get_machine(clients: Clients, own: Instance) -> dict[str, Any]:
     what = f"looking at the manager's own VM {own.name}"
     if own.scale_set:
-        raise FleetError(f"{what}: it belongs to the scale set {own.scale_set}; set [fleet] subnet_id and identity")
+        raise FleetError(
+            f"{what}: it belongs to the scale set {own.scale_set}; set [fleet.vmss] subnet_id and identity"
+        )
     try:
         return plain(await clients.compute.virtual_machines.get(own.resource_group, own.name))
     except FOREIGN as error:
@@ -91,36 +116,7 @@ async def _subnet_of(clients: Clients, machine: dict[str, Any]) -> str:
         subnet = (one.get("properties") or {}).get("subnet") or {}
         if subnet.get("id"):
             return str(subnet["id"])
-    raise FleetError(f"{what}: it is in no subnet; set [fleet] subnet_id")
-
-
-def _identity_of(machine: dict[str, Any]) -> tuple[str, str]:
-    """The manager's user-assigned identity: the one that it signs in with, or its only one."""
-    held: dict[str, Any] = (machine.get("identity") or {}).get("userAssignedIdentities") or {}
-    found = [(one, str((about or {}).get("clientId", ""))) for one, about in held.items()]
-    mine = azure_environment().client_id
-    if mine:
-        found = [one for one in found if one[1] == mine] or found
-    if len(found) == 1:
-        return found[0]
-    has = f"has {len(found)} user-assigned identities" if found else "has no user-assigned identity"
-    raise FleetError(
-        f"which identity the workers sign in with is not known: the manager's VM {has}; set [fleet] identity"
-    )
-
-
-async def _client_id(clients: Clients, identity: str) -> str:
-    """The client id of an identity, by its resource id."""
-    what = f"looking at the workers' identity {_last(identity)}"
-    request = HttpRequest("GET", identity, params={"api-version": IDENTITY_API_VERSION})
-    try:
-        response = await clients.compute.send_request(request)
-        response.raise_for_status()
-        return str(response.json()["properties"]["clientId"])
-    except (KeyError, ValueError) as error:
-        raise FleetError(f"{what}: [fleet] identity must be the resource id of a user-assigned identity") from error
-    except FOREIGN as error:
-        raise translated(error, what) from error
+    raise FleetError(f"{what}: it is in no subnet; set [fleet.vmss] subnet_id")
 
 
 def _part(resource_id: str, kind: str) -> str:

@@ -1,8 +1,11 @@
-"""Caches that discard what they have just fetched, and say so.
+"""Caches that discard what they have just fetched, and count it.
 
-JuiceFS writes what it has read to its cache in the background, and drops a block when that writer can't keep up: the
-reader gets its bytes and the cache stays cold. It counts those blocks (``juicefs_blockcache_drops`` in ``.stats`` at the
-mount's root). A file that was read while the count stood still is in the cache; one that was not is read again.
+JuiceFS writes what it has read to its cache in the background and drops a block when that writer can't keep up: the
+reader gets its bytes and the cache stays cold. ``.stats`` at the mount's root counts the blocks that were fetched,
+written and dropped. ``Discards`` uses them twice: it holds readers back while too many blocks wait for the writer, and
+it tells afterwards whether a block may have been dropped, so that the file is read again.
+
+A look at ``.stats`` costs JuiceFS as much as reading several small files, so one look serves many of them.
 """
 
 from __future__ import annotations
@@ -10,78 +13,199 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
 
 from cachewarmer.errors import FileError
 from cachewarmer.targets.mount.table import read_table
 
-COUNTER = b"juicefs_blockcache_drops"
 TYPE = "fuse.juicefs"
 TRIES = 10
-FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.02, 2.0
-"""Before a file is read again, so that the cache's writer catches up; doubles each time."""
-LATE_SECONDS = 0.1
-"""The count may be a little late: what was read is looked at once more after one to two times this long."""
+"""How often a file is read before it counts as failed."""
+LATE_SECONDS, LATE_SECONDS_OF_MANY = 0.02, 0.1
+"""The count may lag by this much: for a file of one block, and for one whose blocks are fetched ahead."""
+CHECK_SECONDS = 0.1
+"""What was read is checked once in this time."""
+BLOCK_BYTES = 4 << 20
+"""A file is fetched and dropped in blocks of this size (JuiceFS's default; smaller blocks only mean more looks)."""
+FIRST_LIMIT, MIN_LIMIT, MAX_LIMIT = 10, 2, 64
+"""Blocks that may wait for the cache's writer. JuiceFS was seen to drop what comes beyond 13."""
+CALM_LOOKS = 100
+"""The limit rises by one after so many looks without a drop."""
+CREDIT = 0.8
+"""Between two looks the writer is taken to manage this share of the rate that was seen."""
+RATE_SECONDS = 0.25
+"""The rate follows what is seen over about this time."""
+MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.002, 0.02
+TURN_SECONDS = 0.5
+"""A thread that waits for room reports that it is alive this often."""
+REMEMBERED_LOOKS = 256
+
+_FETCHED = b"juicefs_object_request_durations_histogram_seconds_GET_total"
+_WRITTEN = b"juicefs_blockcache_writes"
+_DROPPED = b"juicefs_blockcache_drops"
+
+
+class Counts(NamedTuple):
+    """Blocks since the file system was mounted."""
+
+    fetched: float
+    written: float
+    dropped: float
+
+
+def read_counts(stats: bytes) -> Counts:
+    """The counts in a ``.stats`` file; a count that is missing is 0.
+
+    Raises:
+        OSError, ValueError: the file can't be read or makes no sense.
+    """
+    sums = dict.fromkeys((_FETCHED, _WRITTEN, _DROPPED), 0.0)
+    with open(stats, "rb") as file:
+        for line in file:
+            name = line.partition(b" ")[0].partition(b"{")[0]
+            if name in sums:
+                sums[name] += float(line.split()[-1])
+    return Counts(*sums.values())
 
 
 class Discards:
-    """The count of one mount; safe for use by several threads, which share a look at it where they can."""
+    """The counts of one mount, shared by the threads that read it."""
 
-    def __init__(self, stats: bytes) -> None:
-        self._stats = stats
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        look: Callable[[], Counts],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Looks once. Raises what ``look`` does."""
+        self._read_counts = look
+        self._clock = clock
+        self._sleep = sleep
         self._turn = threading.Lock()
-        self._count = 0.0
-        self._looked_at = 0.0
-        """When the last look began, by the monotonic clock; 0: never."""
+        """Held by the one thread that looks for all."""
+        self._room_made = threading.Condition()
+        # All below is guarded by the condition's lock.
+        self._in_flight = 0
+        self._limit = FIRST_LIMIT
+        self._calm = 0
+        began = clock()
+        self._level, self._level_at = 0.0, began
+        """Blocks that wait for the writer, as far as can be told without a look, and since when."""
+        self._rate = 0.0
+        """Blocks that the writer manages in a second."""
+        self._counts = look()
+        self._drained = _unwritten(self._counts)
+        """``_unwritten`` when nothing waits for the writer: others write and read in other ways, so it drifts."""
+        self._looks = deque([(began, self._counts.dropped)], maxlen=REMEMBERED_LOOKS)
+        """When each look began, and the blocks dropped by then."""
 
     def __repr__(self) -> str:
-        return f"<Discards {os.fsdecode(self._stats)} count={self._count:g}>"
+        return f"<Discards dropped={self._counts.dropped:g} waiting={self._level:.0f}/{self._limit}>"
 
-    def mark(self) -> float:
-        """A count from before what comes next."""
-        with self._lock:
-            if not self._looked_at:
-                self._look()
-            return self._count
+    @property
+    def limit(self) -> int:
+        """Blocks that may wait for the writer now: lower after a drop, slowly higher again."""
+        return self._limit
 
-    def kept_since(self, mark: float, now: float | None = None) -> bool:
-        """Whether nothing was discarded from ``mark`` to ``now`` (monotonic; None: this moment)."""
-        now = time.monotonic() if now is None else now
-        with self._lock:
-            if self._looked_at <= now:
-                self._look()
-            return self._count == mark
+    def begin(self, alive: Callable[[], bool]) -> float:
+        """Waits until the cache's writer has room for one block more; ``end`` says that it was read.
 
-    def _look(self) -> None:
-        self._looked_at = time.monotonic()
-        with open(self._stats, "rb") as file:
-            self._count = sum(float(line.split()[-1]) for line in file if line.startswith(COUNTER))
-
-    @contextmanager
-    def turn(self, tries: int, waiting: Callable[[], bool]) -> Iterator[None]:
-        """One file is read again at a time, each later than the last time, so that the writer catches up.
-
-        ``waiting`` is called now and then meanwhile; True from it ends the wait.
+        ``alive`` is called now and then meanwhile; False from it ends the wait. Returns a mark for ``kept``.
         """
-        while not self._turn.acquire(timeout=0.5):
-            if waiting():
-                yield
-                return
-        try:
-            time.sleep(min(MOST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (tries - 1)))
-            waiting()
-            yield
-        finally:
-            self._turn.release()
+        while True:
+            with self._room_made:
+                if self._has_room(self._clock()) or not alive():
+                    self._level += 1
+                    self._in_flight += 1
+                    return self._counts.dropped
+                looking = self._turn.acquire(blocking=False)
+                if not looking:
+                    self._room_made.wait(TURN_SECONDS)
+            if looking:
+                try:
+                    self._make_room(alive)
+                finally:
+                    self._turn.release()
+
+    def end(self) -> float:
+        """A block was read; when."""
+        with self._room_made:
+            self._in_flight -= 1
+        return self._clock()
+
+    def kept(self, mark: float, until: float) -> bool:
+        """Whether nothing was dropped from ``mark`` to ``until``, a time of the clock; at most to now."""
+        with self._room_made:
+            if self._looks[-1][0] < until:
+                self._take(*self._look())
+            later = (dropped for began, dropped in self._looks if began >= until)
+            return next(later, self._counts.dropped) == mark
+
+    def _has_room(self, now: float) -> bool:
+        """Whether one block more may wait, by the writer's rate; the lock is held."""
+        self._level = max(0.0, self._level - (now - self._level_at) * self._rate * CREDIT)
+        self._level_at = now
+        return self._level + 1 <= self._limit
+
+    def _make_room(self, alive: Callable[[], bool]) -> None:
+        """Looks, and waits where the writer is really behind."""
+        while True:
+            began, counts = self._look()
+            with self._room_made:
+                self._take(began, counts)
+                missing = self._level + 1 - self._limit
+                seconds = max(missing, self._limit / 2) / (self._rate * CREDIT) if self._rate else MAX_WAIT_SECONDS
+            if missing > 0:
+                if not alive():
+                    return
+                self._sleep(min(MAX_WAIT_SECONDS, max(MIN_WAIT_SECONDS, seconds)))
+            with self._room_made:
+                if self._has_room(self._clock()):
+                    self._room_made.notify_all()
+                    return
+
+    def _look(self) -> tuple[float, Counts]:
+        return self._clock(), self._read_counts()
+
+    def _take(self, began: float, counts: Counts) -> None:
+        """Makes a look count; the lock is held."""
+        before, since = self._counts, self._looks[-1][0]
+        if began <= since:
+            return  # another thread's look overtook this one
+        self._counts = counts
+        self._looks.append((began, counts.dropped))
+        written = counts.written - before.written
+        unwritten = _unwritten(counts)
+        if written == 0 and counts.fetched == before.fetched:
+            self._drained = unwritten  # nothing has moved: the writer has nothing to do
+        was_busy = _unwritten(before) > self._drained
+        self._drained = min(self._drained, unwritten)
+        self._level, self._level_at = unwritten - self._drained + self._in_flight, began
+        seconds = began - since
+        change = (written / seconds - self._rate) * min(1.0, seconds / RATE_SECONDS)
+        if change > 0 or (was_busy and unwritten > self._drained):  # a writer that had nothing to do may be faster
+            self._rate += change
+        self._calm += 1
+        if counts.dropped > before.dropped:
+            self._limit, self._calm = max(MIN_LIMIT, self._limit - max(1, self._limit // 4)), 0
+            self._rate *= CREDIT
+        elif self._calm >= CALM_LOOKS:
+            self._limit, self._calm = min(MAX_LIMIT, self._limit + 1), 0
 
 
-def gave_up(path: str) -> FileError:
-    """The error of a file that the cache would not keep."""
+def _unwritten(counts: Counts) -> float:
+    return counts.fetched - counts.written - counts.dropped
+
+
+def gave_up(path: bytes) -> FileError:
+    """The error of a file that the cache did not keep."""
     return FileError(
-        f"read {path}: the cache discarded blocks all {TRIES} times that it was read: its disk can't keep up with what "
-        f"is fetched (fewer threads, or a larger buffer for the mount, may help)"
+        f"the cache dropped blocks each of the {TRIES} times that it was read: its disk can't keep up with what is fetched",
+        doing="read",
+        subject=b"/" + path.lstrip(b"/"),
+        advice="fewer threads, or a larger buffer for the mount, may help",
     )
 
 
@@ -90,11 +214,14 @@ class DiscardCounts:
 
     def __init__(self) -> None:
         self._known: dict[int, Discards | None] = {}
+        self._lock = threading.Lock()
 
     def of(self, device: int) -> Discards | None:
-        """The count of the file system with that ``st_dev``; None: it has none."""
+        """The counts of the file system with that ``st_dev``; None: it has none."""
         if device not in self._known:
-            self._known[device] = _find(device)
+            with self._lock:
+                if device not in self._known:
+                    self._known[device] = _find(device)
         return self._known[device]
 
 
@@ -103,10 +230,9 @@ def _find(device: int) -> Discards | None:
         major, _, minor = entry.device.partition(":")
         if entry.kind != TYPE or os.makedev(int(major), int(minor)) != device:
             continue
-        found = Discards(os.path.join(entry.mount_point, b".stats"))
+        stats = os.path.join(entry.mount_point, b".stats")
         try:
-            found.mark()
+            return Discards(lambda stats=stats: read_counts(stats))  # type: ignore[misc]
         except (OSError, ValueError):
             continue
-        return found
     return None

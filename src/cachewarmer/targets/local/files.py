@@ -1,7 +1,7 @@
 """Directories and files of this machine, as the local target needs them: blocking calls, for a thread.
 
 Paths are resolved one component at a time from an open directory, so that no link is ever followed and nothing outside
-the root is reached, whatever changes meanwhile. Reads by-pass the page cache, so that it is the storage that answers.
+the root is reached, whatever changes meanwhile. Reads bypass the page cache, so that the storage answers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from mmap import PAGESIZE, mmap
@@ -22,8 +22,10 @@ from cachewarmer.errors import (
     ConnectionLost,
     FileError,
     FileVanished,
+    own_resource_error,
 )
 from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page
+from cachewarmer.targets.mount.table import TableEntry, read_table
 
 Result = TypeVar("Result")
 
@@ -34,7 +36,7 @@ _PATH = getattr(os, "O_PATH", os.O_RDONLY)
 _OPEN_DIRECTORIES = 64
 _PAGE_ENTRIES = 2000
 _ALIGNMENT = max(4096, PAGESIZE)
-"""Suits every block device there is: 512 and 4096 byte sectors."""
+"""Suits block devices with sectors of 512 and of 4096 bytes."""
 
 _GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
 _ADDRESS_FAILED = frozenset(
@@ -47,34 +49,30 @@ _ADDRESS_FAILED = frozenset(
         errno.ENETUNREACH,
         errno.ECONNREFUSED,
         errno.ECONNRESET,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
     }
 )
 
 
-def printable(path: bytes) -> str:
-    """A path as messages show it."""
-    return "/" + path.decode("utf-8", "backslashreplace").lstrip("/")
-
-
 def translate(error: OSError, what: str, path: bytes) -> CacheWarmerError:
     """The package's exception for an ``OSError``; the caller sets the cause."""
-    where = printable(path)
+    subject = b"/" + path.lstrip(b"/")
+    own = own_resource_error(error, doing=what, subject=subject)
+    if own is not None:
+        return own
+    reason = error.strerror or str(error)
     if error.errno in _GONE:
-        return FileVanished(f"{what} {where}: it is not there any more ({error.strerror})")
+        return FileVanished(f"it no longer exists ({error.strerror})", doing=what, subject=subject)
     if error.errno in _ADDRESS_FAILED:
-        return ConnectionLost(f"{what} {where}: {error.strerror}")
+        return ConnectionLost(reason, doing=what, subject=subject)
     if error.errno == errno.ELOOP:
-        return FileError(f"{what} {where}: it is a symbolic link, and links are not followed")
+        return FileError("it is a symbolic link, and links are not followed", doing=what, subject=subject)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return FileError(f"{what} {where}: {error.strerror}; uid {os.geteuid()} may not read it")
-    return FileError(f"{what} {where}: {error.strerror}")
+        return FileError(f"{error.strerror}: uid {os.geteuid()} may not read it", doing=what, subject=subject)
+    return FileError(reason, doing=what, subject=subject)
 
 
 class _OpenDirectory:
-    """A directory's descriptor; closed when the last user lets go of it."""
+    """A directory's descriptor, closed with its last reference."""
 
     __slots__ = ("fd",)
 
@@ -86,7 +84,7 @@ class _OpenDirectory:
 
 
 class Tree:
-    """Resolves paths below a root. Keeps the directories used last open; safe for use by several threads."""
+    """Resolves paths below a root. Keeps the most recently used directories open. Thread-safe."""
 
     def __init__(self, root: bytes) -> None:
         """Opens the root, of which links are followed: it is the user's own word.
@@ -99,7 +97,7 @@ class Tree:
         self._open: OrderedDict[tuple[bytes, ...], _OpenDirectory] = OrderedDict()
 
     def close(self) -> None:
-        """Lets go of the directories, so that a mount can be unmounted; those in use are closed by their users."""
+        """Closes the directories, so that a mount can be unmounted. Those in use are closed by their users."""
         with self._lock:
             self._open.clear()
             self._root = None
@@ -112,26 +110,31 @@ class Tree:
 
     def _directory(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[_OpenDirectory, bool]:
         """The open directory, and whether it was open before."""
-        if not parts:
-            return self._top(), False
-        with self._lock:
-            found = None if fresh else self._open.get(parts)
-            if found is not None:
-                self._open.move_to_end(parts)
-                return found, True
-        above, _ = self._directory(parts[:-1], fresh=fresh)
-        found = _OpenDirectory(
-            os.open(parts[-1], _PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above.fd)
-        )
-        with self._lock:
-            self._open[parts] = found
-            self._open.move_to_end(parts)
-            while len(self._open) > _OPEN_DIRECTORIES:
-                self._open.popitem(last=False)
+        there, found = self._nearest(parts, fresh=fresh)
+        if parts and there == len(parts):
+            return found, True
+        for depth in range(there + 1, len(parts) + 1):  # one by one: a path may have 2,000 components
+            flags = _PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            found = _OpenDirectory(os.open(parts[depth - 1], flags, dir_fd=found.fd))
+            with self._lock:
+                self._open[parts[:depth]] = found
+                self._open.move_to_end(parts[:depth])
+                while len(self._open) > _OPEN_DIRECTORIES:
+                    self._open.popitem(last=False)
         return found, False
 
+    def _nearest(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[int, _OpenDirectory]:
+        """The deepest directory on the way that is open already, and its depth; the root where all shall be fresh."""
+        with self._lock:
+            for depth in range(0 if fresh else len(parts), 0, -1):
+                found = self._open.get(parts[:depth])
+                if found is not None:
+                    self._open.move_to_end(parts[:depth])
+                    return depth, found
+        return 0, self._top()
+
     def _at(self, parts: tuple[bytes, ...], act: Callable[[int], Result]) -> Result:
-        """Does something relative to a directory; opens it again if it was replaced since it was opened."""
+        """Calls ``act`` with a directory's descriptor. Opens the directory again if it was replaced since it was opened."""
         directory, kept = self._directory(parts, fresh=False)
         try:
             return act(directory.fd)
@@ -147,6 +150,11 @@ class Tree:
         if not parts:
             return os.fstat(self._top().fd)
         return self._at(parts[:-1], lambda fd: os.stat(parts[-1], dir_fd=fd, follow_symlinks=False))
+
+    def read_link(self, path: bytes) -> bytes:
+        """What a symbolic link holds. Raises ``OSError`` or ``FileError``."""
+        parts = split(path)
+        return self._at(parts[:-1], lambda fd: os.readlink(parts[-1] if parts else b".", dir_fd=fd))
 
     def open(self, path: bytes, flags: int) -> int:
         """Opens a path below the root; the caller closes it. Raises ``OSError`` or ``FileError``."""
@@ -164,7 +172,7 @@ def split(path: bytes) -> tuple[bytes, ...]:
     """
     parts = tuple(part for part in path.split(b"/") if part not in (b"", b"."))
     if b".." in parts or b"\0" in path:
-        raise FileError(f"{printable(path)}: a path below the export can't hold .. or NUL")
+        raise FileError("a path below the export can't hold .. or NUL", subject=path)
     return parts
 
 
@@ -180,15 +188,59 @@ def kind_of(mode: int) -> FileKind:
     return FileKind.LINK if stat.S_ISLNK(mode) else FileKind.SPECIAL
 
 
-class Listing:
-    """A directory being read; it is the cookie between two pages. One thread at a time."""
+KERNEL_KINDS = frozenset(
+    "proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs selinuxfs bpf pstore efivarfs mqueue devpts "
+    "fusectl binfmt_misc".split()
+)
+"""File systems that the kernel makes up: nothing in them comes from storage, and reading them may never end."""
 
-    def __init__(self, tree: Tree, path: bytes) -> None:
+
+class FileSystems:
+    """Of which kind each device's file system is; shared by the threads of a session."""
+
+    def __init__(self, read_table: Callable[[], Sequence[TableEntry]] = read_table) -> None:
+        self._read_table = read_table
+        self._kinds: dict[int, str] = {}
+
+    def kind_of(self, device: int) -> str:
+        """As the mount table names it; empty: not known."""
+        if device not in self._kinds:
+            self._kinds[device] = ""
+            for entry in self._read_table():
+                major, _, minor = entry.device.partition(":")
+                if major.isdecimal() and minor.isdecimal():
+                    self._kinds[os.makedev(int(major), int(minor))] = entry.kind
+        return self._kinds[device]
+
+
+def file_id(status: os.stat_result) -> int:
+    """Tells a file from every other of this machine (in 64 bits)."""
+    return (status.st_ino ^ status.st_dev * 0x9E3779B97F4A7C15) & (1 << 64) - 1
+
+
+class Listing:
+    """A directory that is being read. It serves as the cookie between two pages. Not thread-safe."""
+
+    def __init__(self, tree: Tree, path: bytes, kinds: FileSystems) -> None:
+        """Opens it.
+
+        Raises:
+            OSError: it can't be opened. FileError: the kernel makes it up.
+        """
         self._path = path
         self._fd = tree.open(path, _DIRECTORY)  # its entries ask for their attributes through it
         try:
+            self._device = os.fstat(self._fd).st_dev
+            kind = kinds.kind_of(self._device)
+            if kind in KERNEL_KINDS:
+                raise FileError(
+                    f"it is a {kind} file system, which holds nothing that could be warmed",
+                    doing="list",
+                    subject=b"/" + path,
+                    advice="name another directory, or leave this one out with --exclude",
+                )
             self._entries = os.scandir(self._fd)
-        except OSError:
+        except (OSError, FileError):
             os.close(self._fd)
             raise
 
@@ -220,22 +272,32 @@ class Listing:
                     entries.append(DirectoryEntry(name, FileKind.LINK, 0, 0.0, b""))
                 else:
                     found = entry.stat(follow_symlinks=False)
-                    entries.append(DirectoryEntry(name, kind_of(found.st_mode), found.st_size, found.st_mtime, b""))
+                    entries.append(
+                        DirectoryEntry(
+                            name,
+                            kind_of(found.st_mode),
+                            found.st_size,
+                            found.st_mtime,
+                            b"",
+                            file_id(found),
+                            found.st_nlink,
+                        )
+                    )
             except OSError as error:
                 problem = translate(error, "stat", self._path + b"/" + name)
                 problem.__cause__ = error
                 errors.append(EntryError(name, problem))
             if note() or len(entries) + len(errors) >= _PAGE_ENTRIES:
-                return Page(entries, errors, self)
+                return Page(entries, errors, self, device=self._device)
         self.close()
-        return Page(entries, errors, None)
+        return Page(entries, errors, None, device=self._device)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
 class Bypass(Enum):
-    """How a file system lets its page cache be by-passed."""
+    """How the page cache of a file system can be bypassed."""
 
     EXACT = "O_DIRECT with any offset and length (NFS, most FUSE)"
     ALIGNED = "O_DIRECT in whole blocks (disks)"
@@ -243,7 +305,7 @@ class Bypass(Enum):
 
 
 class Bypasses:
-    """What was found out about each device; shared by the threads of a session."""
+    """What is known of each device, shared by the threads of a session."""
 
     def __init__(self) -> None:
         self._known: dict[int, Bypass] = {}
@@ -271,7 +333,7 @@ def open_regular(tree: Tree, path: bytes, bypasses: Bypasses) -> tuple[int, os.s
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise FileError(f"read {printable(path)}: it is not a regular file any more")
+            raise FileError("it is no longer a regular file", doing="read", subject=b"/" + path.lstrip(b"/"))
     except BaseException:
         os.close(fd)
         raise
@@ -318,7 +380,7 @@ def read_piece(fd: int, device: int, bypasses: Bypasses, buffer: mmap, start: in
 
 
 def _plain(fd: int) -> None:
-    """Takes O_DIRECT off a descriptor that was opened with it, before reads showed that it does not work."""
+    """Clears O_DIRECT on a descriptor that was opened with it before reads showed that it does not work."""
     if _DIRECT:
         import fcntl  # noqa: PLC0415 -- rare
 

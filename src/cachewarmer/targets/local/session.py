@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from mmap import mmap
 from threading import local as thread_local
@@ -16,15 +16,26 @@ from typing import Generic, TypeVar
 
 from cachewarmer.config import LocalSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError
-from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session
-from cachewarmer.targets.local.discards import LATE_SECONDS, TRIES, DiscardCounts, Discards, gave_up
+from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session, SessionSnapshot, Window
+from cachewarmer.targets.latency import LatencyHistogram
+from cachewarmer.targets.local.discards import (
+    BLOCK_BYTES,
+    CHECK_SECONDS,
+    LATE_SECONDS,
+    LATE_SECONDS_OF_MANY,
+    TRIES,
+    DiscardCounts,
+    Discards,
+    gave_up,
+)
 from cachewarmer.targets.local.files import (
     Bypasses,
+    FileSystems,
     Listing,
     Tree,
+    file_id,
     kind_of,
     open_regular,
-    printable,
     read_piece,
     split,
     translate,
@@ -45,7 +56,7 @@ async def open_local(root: str | bytes, settings: LocalSettings) -> LocalSession
 
 
 class _Call(Operation, Generic[Result]):
-    """A blocking function, awaited."""
+    """A blocking call that a coroutine awaits."""
 
     __slots__ = ("_act", "_error", "_future", "_result")
 
@@ -77,9 +88,20 @@ class _Call(Operation, Generic[Result]):
 
 
 class _Read(Operation):
-    """A ``ReadRequest`` on its way; the request itself is touched on the event loop only, but for ``stop``."""
+    """A ``ReadRequest`` in progress. Threads read the request's ``stop`` and nothing else of what may change."""
 
-    __slots__ = ("_bytes_read", "_calls", "_error", "_request", "_rounds", "_seconds", "_session", "discards", "mark")
+    __slots__ = (
+        "_bytes_read",
+        "_calls",
+        "_error",
+        "_request",
+        "_rounds",
+        "_seconds",
+        "_session",
+        "discards",
+        "mark",
+        "until",
+    )
 
     def __init__(self, session: LocalSession, request: ReadRequest) -> None:
         super().__init__()
@@ -93,7 +115,9 @@ class _Read(Operation):
         self.discards: Discards | None = None
         """Of the cache that was read, if it has such a count,"""
         self.mark = 0.0
-        """and what that was when the reading began."""
+        """what that was when the reading began,"""
+        self.until = 0.0
+        """and when it is certain to count what was dropped."""
 
     def run(self, clock: Callable[[], float]) -> None:
         begun = clock()
@@ -105,7 +129,7 @@ class _Read(Operation):
         except CacheWarmerError as error:
             self._error = error
         except Exception as error:
-            self._error = FileError(f"read {printable(self._request.path)}: {error}")
+            self._error = FileError(str(error), doing="read", subject=b"/" + self._request.path.lstrip(b"/"))
             self._error.__cause__ = error
         self._seconds = clock() - begun
 
@@ -113,56 +137,64 @@ class _Read(Operation):
         request = self._request
         if request.start >= request.stop:
             return
-        self._read_once(clock)
-        discards = self.discards
-        if discards is None:
-            return
-
-        def waiting() -> bool:
-            self.progress = clock()
-            return self.abandoned
-
-        for tries in range(1, TRIES):
-            if self.abandoned or discards.kept_since(self.mark):
-                return
-            with discards.turn(tries, waiting):
-                # Opened anew: an open file's own buffer would answer, and nothing reach the cache.
-                self._read_once(clock)
-        if not discards.kept_since(self.mark):
-            raise gave_up(printable(request.path))
-
-    def _read_once(self, clock: Callable[[], float]) -> None:
-        fd, status = open_regular(self._session.tree, self._request.path, self._session.bypasses)
+        fd, status = open_regular(self._session.tree, request.path, self._session.bypasses)
         try:
             self.discards = self._session.discards.of(status.st_dev)
-            if self.discards is not None:
-                self.mark = self.discards.mark()
-            self._bytes_read = 0
-            self._read_range(fd, status, clock)
+            stop = min(request.stop, status.st_size)
+            if self.discards is None:
+                self._read_range(fd, status, clock, stop)
+            else:
+                self._read_blocks(fd, status, clock, self.discards)
         finally:
             os.close(fd)
 
-    def _read_range(self, fd: int, status: os.stat_result, clock: Callable[[], float]) -> None:
+    def _read_blocks(self, fd: int, status: os.stat_result, clock: Callable[[], float], discards: Discards) -> None:
+        """Reads block by block, each when the cache can keep it."""
+
+        def alive() -> bool:
+            self.progress = clock()
+            return not self.abandoned
+
+        request = self._request
+        offset = request.start
+        first = True
+        while not self.abandoned and offset < (stop := min(request.stop, status.st_size)):
+            stop = min(stop, offset - offset % BLOCK_BYTES + BLOCK_BYTES)
+            mark = discards.begin(alive)
+            if first:
+                self.mark, first = mark, False
+            try:
+                offset = self._read_range(fd, status, clock, stop, offset)
+            finally:
+                late = LATE_SECONDS if status.st_size <= BLOCK_BYTES else LATE_SECONDS_OF_MANY
+                self.until = discards.end() + late
+            if offset < stop:
+                return
+
+    def _read_range(
+        self, fd: int, status: os.stat_result, clock: Callable[[], float], stop: int, offset: int | None = None
+    ) -> int:
         request, bypasses = self._request, self._session.bypasses
         buffer = self._session.buffer()
-        offset = request.start
+        offset = request.start if offset is None else offset
         # Never past the size of now: what is virtual has none, or blocks once it has given all it holds.
-        while not self.abandoned and offset < (stop := min(request.stop, status.st_size)):
+        while not self.abandoned and offset < (end := min(request.stop, stop)):
             self.progress = clock()
-            count = read_piece(fd, status.st_dev, bypasses, buffer, offset, stop)
+            count = read_piece(fd, status.st_dev, bypasses, buffer, offset, end)
             self._calls += 1
             if not count:
                 break
             offset += count
             self._bytes_read += count
+        return offset
 
     def again(self) -> bool:
-        """Makes it ready to be read once more; False once that was done too often: then it is settled with an error."""
+        """Prepares another read and returns True; after too many, settles the request with an error and returns False."""
         self._bytes_read = 0
         self._rounds += 1
         if self._rounds < TRIES:
             return True
-        self.settle(gave_up(printable(self._request.path)))
+        self.settle(gave_up(self._request.path))
         return False
 
     def finish(self, error: CacheWarmerError | None) -> None:
@@ -177,7 +209,7 @@ class _Read(Operation):
             self._session.settle(request)
 
     def settle(self, error: CacheWarmerError | None = None) -> None:
-        """It is done, for good."""
+        """Reports the request as done."""
         self._request.error = error
         self._session.settle(self._request)
 
@@ -186,18 +218,23 @@ class LocalSession(Session):
     """A directory, opened."""
 
     def __init__(self, tree: Tree, pool: ThreadPool, settings: LocalSettings, address: str = "") -> None:
-        """For ``open``, which see; takes over the tree and the pool."""
+        """Use ``open`` instead. Takes ownership of the tree and the pool."""
         self.address = address
         self.tree = tree
         self.bypasses = Bypasses()
+        self._kinds = FileSystems()
         self.discards = DiscardCounts()
+        self.window = Window(calls=settings.threads, bytes=settings.threads * settings.read_bytes)
         self._pool = pool
+        self._counts: Counter[str] = Counter()
+        self._bytes = 0
+        self._latencies = LatencyHistogram()
         self._read_bytes = max(4096, settings.read_bytes - settings.read_bytes % 4096)
         self._mine = thread_local()
         self._queued = 0
         self._unconfirmed: list[_Read] = []
         self._waited: list[_Read] = []
-        """Those that have been unconfirmed for one turn of the timer."""
+        """Reads that have been unconfirmed for one turn of the timer."""
         self._confirming: asyncio.TimerHandle | None = None
         self._listings: weakref.WeakSet[Listing] = weakref.WeakSet()
 
@@ -217,7 +254,7 @@ class LocalSession(Session):
         return cls(tree, pool, settings, address)
 
     def buffer(self) -> mmap:
-        """The calling thread's own buffer: page-aligned, as O_DIRECT needs it."""
+        """The calling thread's own buffer, page-aligned for O_DIRECT."""
         found: mmap | None = getattr(self._mine, "buffer", None)
         if found is None:
             found = self._mine.buffer = mmap(-1, self._read_bytes)
@@ -226,11 +263,16 @@ class LocalSession(Session):
     async def lookup(self, path: bytes) -> DirectoryEntry:
         status = await _call(self._pool, lambda _: self.tree.status(path), "look up", path)
         name = (split(path) or (b"",))[-1]
-        return DirectoryEntry(name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"")
+        return DirectoryEntry(
+            name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"", file_id(status), status.st_nlink
+        )
+
+    async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002 -- a path is all it takes
+        return await _call(self._pool, lambda _: self.tree.read_link(path), "read the link", path)
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:  # noqa: ARG002 -- a path is all it takes
         def act(note: Callable[[], bool]) -> Page:
-            listing = cookie if isinstance(cookie, Listing) else Listing(self.tree, path)
+            listing = cookie if isinstance(cookie, Listing) else Listing(self.tree, path, self._kinds)
             self._listings.add(listing)
             return listing.page(note)
 
@@ -238,30 +280,45 @@ class LocalSession(Session):
 
     def read(self, request: ReadRequest) -> None:
         self._queued += 1
+        self._pool.most = max(1, self.window.calls)
         self._pool.submit(_Read(self, request))
 
+    def snapshot(self) -> SessionSnapshot:
+        running = self.window.in_flight = self._pool.running
+        return SessionSnapshot(
+            calls=dict(self._counts),
+            window_calls=self.window.calls,
+            in_flight=running,
+            waiting=self._queued,
+            bytes=self._bytes,
+            latencies=self._latencies.copy(),
+        )
+
     def settle(self, request: ReadRequest) -> None:
-        """A request is done; on the event loop."""
+        """Ends a request; on the event loop."""
         self._queued -= 1
+        self._bytes += request.bytes_read
+        if request.calls:
+            self._counts["read"] += request.calls
+            self._latencies.add(request.seconds / request.calls, request.calls)
         request.on_done(request)
 
     def confirm_later(self, read: _Read) -> None:
-        """The cache has kept it by its count of now; on the event loop."""
+        """Checks later whether the cache has kept what was read; on the event loop."""
         self._unconfirmed.append(read)
         if self._confirming is None:
-            self._confirming = asyncio.get_running_loop().call_later(LATE_SECONDS, self._confirm)
+            self._confirming = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._confirm)
 
     def _confirm(self) -> None:
         self._confirming = None
         reads, self._waited, self._unconfirmed = self._waited, self._unconfirmed, []
         if self._waited:
-            self._confirming = asyncio.get_running_loop().call_later(LATE_SECONDS, self._confirm)
+            self._confirming = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._confirm)
         if not reads:
             return
 
         def act(_: Callable[[], bool]) -> list[bool]:
-            now = time.monotonic()
-            return [read.discards is None or read.discards.kept_since(read.mark, now) for read in reads]
+            return [read.discards is None or read.discards.kept(read.mark, read.until) for read in reads]
 
         def looked(future: asyncio.Future[list[bool]]) -> None:
             error = future.exception()
@@ -276,12 +333,8 @@ class LocalSession(Session):
         self._pool.submit(_Call(future, act), urgent=True)
 
     @property
-    def queued_reads(self) -> int:
-        return self._queued
-
-    @property
     def stuck_threads(self) -> int:
-        """Threads that wait for a file system that does not answer."""
+        """Threads that are waiting for a file system that does not answer."""
         return self._pool.stuck
 
     async def close(self) -> None:
@@ -291,7 +344,7 @@ class LocalSession(Session):
             self._confirming = None
         unconfirmed, self._unconfirmed, self._waited = self._waited + self._unconfirmed, [], []
         for read in unconfirmed:
-            read.settle(ConnectionLost(f"{self!r}: the session was closed"))
+            read.settle(ConnectionLost("the session was closed"))
         for listing in list(self._listings):
             listing.close()
         self.tree.close()

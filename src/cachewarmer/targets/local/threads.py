@@ -1,8 +1,8 @@
 """Threads for calls that may block for ever: a read(2) on a hard NFS mount can't be interrupted.
 
-A thread that is stuck is given up, not waited for: its operation ends with ``ReplyTimeout``, another thread takes its
-place (up to a bound), and because all are daemon threads the process can always be stopped. Results come back to the
-event loop in batches, one wake-up for many.
+A stuck thread is abandoned: its operation ends with ``ReplyTimeout`` and another thread takes its place, up to a bound.
+All are daemon threads, so that the process can always exit. Results return to the event loop in batches, with one wake-up
+for many.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout, own_resource_error
+from cachewarmer.paths import to_bytes
 
 _LOST_FACTOR = 2
-"""Stuck threads a pool puts up with, in multiples of its size, before it refuses work until one comes back."""
+"""A pool with this many stuck threads, in multiples of its size, refuses work until one of them returns."""
 
 
 class Operation(ABC):
@@ -27,21 +28,21 @@ class Operation(ABC):
 
     def __init__(self) -> None:
         self.progress = 0.0
-        """When it last got anywhere, by the pool's clock; the operation keeps it up to date in ``run``."""
+        """When the operation last made progress, by the pool's clock. ``run`` keeps it up to date."""
         self.abandoned = False
-        """Set when nobody waits any longer: ``run`` returns as soon as it can."""
+        """Set when nobody waits any longer; ``run`` then returns as soon as it can."""
 
     @abstractmethod
     def run(self, clock: Callable[[], float]) -> None:
-        """Does it, in a thread. Keeps its result, and every exception, to itself until ``finish``."""
+        """Does the work, in a thread. Keeps its result and any exception until ``finish``."""
 
     @abstractmethod
     def finish(self, error: CacheWarmerError | None) -> None:
-        """Hands the result over, on the event loop; ``error`` where the pool gave it up."""
+        """Hands over the result, on the event loop; ``error`` if the pool abandoned the operation."""
 
 
 class ThreadPool:
-    """At most ``size`` operations at a time, urgent ones first; see the module."""
+    """Runs at most ``size`` operations at a time, urgent ones first."""
 
     def __init__(
         self,
@@ -52,6 +53,8 @@ class ThreadPool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._size = max(1, size)
+        self.most = self._size
+        """Operations at a time from now on: may be set to less than ``size``, and back."""
         self._reply_seconds = reply_seconds
         self._subject = subject
         self._clock = clock
@@ -75,8 +78,13 @@ class ThreadPool:
         return f"<ThreadPool {self._subject} running={len(self._running)} queued={queued} stuck={self._lost}>"
 
     @property
+    def running(self) -> int:
+        """Operations that a thread is at."""
+        return len(self._running)
+
+    @property
     def stuck(self) -> int:
-        """Threads that were given up and have not come back."""
+        """Threads that were abandoned and have not returned."""
         return self._lost
 
     def submit(self, operation: Operation, *, urgent: bool = False) -> None:
@@ -84,19 +92,22 @@ class ThreadPool:
         with self._wanted:
             refused: CacheWarmerError | None = None
             if self._closed:
-                refused = ConnectionLost(f"{self._subject}: the session is closed")
+                refused = ConnectionLost("the session is closed", subject=to_bytes(self._subject))
             elif self._lost >= self._size * _LOST_FACTOR:
                 refused = self._timeout()
             else:
-                (self._urgent if urgent else self._queue).append(operation)
-                self._staff()
+                queue = self._urgent if urgent else self._queue
+                queue.append(operation)
+                refused = self._staff()
+                if refused is not None:
+                    queue.remove(operation)
         if refused is not None:
             self._loop.call_soon(operation.finish, refused)
         elif self._watchdog is None:
             self._watch()
 
     def close(self) -> None:
-        """Ends all that is queued or running with ``ConnectionLost``; never waits for a thread. Idempotent."""
+        """Ends everything queued or running with ``ConnectionLost``, without waiting for a thread. Idempotent."""
         with self._wanted:
             self._closed = True
             ended = [*self._running, *self._urgent, *self._queue]
@@ -111,21 +122,31 @@ class ThreadPool:
             self._watchdog = None
         self._collect()
         for operation in ended:
-            operation.finish(ConnectionLost(f"{self._subject}: the session was closed"))
+            operation.finish(ConnectionLost("the session was closed", subject=to_bytes(self._subject)))
 
-    def _staff(self) -> None:
-        """Sees to it that a thread takes what was queued; the lock is held."""
+    def _staff(self) -> CacheWarmerError | None:
+        """Makes sure that a thread takes what was queued; the lock is held.
+
+        Where the machine gives no further thread, those that there are do the work. Returns the error where there is none.
+        """
         waiting = len(self._urgent) + len(self._queue)
         if self._idle:
             self._wanted.notify()
         if waiting > self._idle and self._threads < self._size:
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"cachewarmer {self._subject}", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, name=f"cachewarmer {self._subject}", daemon=True).start()
+            except (RuntimeError, MemoryError) as error:
+                if not self._threads:
+                    own = own_resource_error(error, doing="reading", subject=to_bytes(self._subject))
+                    return own or CacheWarmerError(str(error))
+            else:
+                self._threads += 1
+        return None
 
     def _work(self) -> None:
         while True:
             with self._wanted:
-                while not self._closed and not self._urgent and not self._queue:
+                while not self._closed and (not (self._urgent or self._queue) or len(self._running) >= self.most):
                     self._idle += 1
                     self._wanted.wait()
                     self._idle -= 1
@@ -142,6 +163,8 @@ class ThreadPool:
                     return
                 self._running.remove(operation)
                 self._finished.append(operation)
+                if self._idle and (self._urgent or self._queue):
+                    self._wanted.notify()  # one that waits because as many are running as may
                 self._last_finish = self._clock()
                 wake = not self._woken
                 self._woken = True
@@ -160,10 +183,12 @@ class ThreadPool:
             operation.finish(None)
 
     def _timeout(self) -> ReplyTimeout:
-        return ReplyTimeout(f"{self._subject}: no answer from the file system for {self._reply_seconds:g} s")
+        return ReplyTimeout(
+            f"no answer from the file system for {self._reply_seconds:g} s", subject=to_bytes(self._subject)
+        )
 
     def _watch(self) -> None:
-        """Looks for threads that are stuck, as long as there is work."""
+        """Looks for stuck threads while there is work."""
         self._watchdog = None
         now = self._clock()
         with self._wanted:

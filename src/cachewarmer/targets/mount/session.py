@@ -10,11 +10,12 @@ import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from dataclasses import replace
 
 from cachewarmer.config import MountSettings, NfsSettings, Settings
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, MountError, TransportError
-from cachewarmer.targets.base import DirectoryEntry, Mount, Page, ReadRequest, Session
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, MountError, TransportError, own_resource_error
+from cachewarmer.targets.base import DirectoryEntry, Mount, Page, ReadRequest, Session, SessionSnapshot, Window
 from cachewarmer.targets.local.session import LocalSession
 from cachewarmer.targets.mount import table
 from cachewarmer.targets.mount.share import SharedMount
@@ -27,11 +28,11 @@ async def open_mounted(mount: Mount, settings: Settings) -> MountedSession:
 
     Raises:
         MountError: we may not mount, or the server does not let us. TransportError: the server does not answer.
-        UsageError: the address, the export or an option makes no sense.
+        ConfigError: an option makes no sense.
     """
     problem = table.why_not()
     if problem:
-        raise MountError(f"{mount.address}: {problem}")
+        raise MountError(problem, address=mount.address)
     if mount.uid >= 0 and mount.uid != os.geteuid():
         log.warning("%s: a kernel mount reads as uid %d, not as %d", mount.address, os.geteuid(), mount.uid)
     if not mount.export:
@@ -46,7 +47,7 @@ async def open_mounted(mount: Mount, settings: Settings) -> MountedSession:
 
 
 async def _find_export(mount: Mount, settings: NfsSettings, kernel: MountSettings) -> str:
-    """The export that holds the path, as mountd tells; without mountd, the root that every NFSv4 server has."""
+    """The export that holds the path, from the server's export list; without mountd, the root that every NFSv4 server has."""
     if kernel.vers.startswith("4"):
         return "/"
     from cachewarmer.rpc.message import auth_sys  # noqa: PLC0415
@@ -66,6 +67,10 @@ class MountedSession(Session):
     def __init__(self, mount: Mount, settings: Settings) -> None:
         self.address = mount.address
         self.export = mount.export
+        local = settings.local
+        self.window = Window(calls=local.threads, bytes=local.threads * local.read_bytes)
+        self._before = SessionSnapshot(calls={}, window_calls=local.threads, in_flight=0, waiting=0, bytes=0)
+        """The counts of earlier mounts of this session."""
         self._mount = mount
         self._settings = settings
         self._inner: LocalSession | None = None
@@ -79,16 +84,16 @@ class MountedSession(Session):
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<MountedSession {self.address} queued={self.queued_reads} {self._shared!r}>"
+        return f"<MountedSession {self.address} queued={self.snapshot().waiting} {self._shared!r}>"
 
     async def start(self) -> None:
         """Mounts. Raises what ``open_mounted`` does."""
         await self._session()
 
     async def _session(self) -> LocalSession:
-        """The reader below the mount point; mounts where that was let go."""
+        """The session below the mount point; mounts again where it was unmounted."""
         if self._closed:
-            raise ConnectionLost(f"{self.address}: the session is closed")
+            raise ConnectionLost("the session is closed", address=self.address)
         self._used = time.monotonic()
         if self._inner is not None:
             return self._inner
@@ -107,6 +112,7 @@ class MountedSession(Session):
             except BaseException as error:
                 await asyncio.to_thread(shared.release, hung=isinstance(error, TransportError))
                 raise
+            inner.window = self.window
             self._shared, self._inner = shared, inner
             self._used = time.monotonic()
             self._watch()
@@ -115,12 +121,12 @@ class MountedSession(Session):
             self._opening = None
 
     def _watch(self) -> None:
-        """Lets the mount go once nothing used it for a while."""
+        """Unmounts after a while without use."""
         self._idle = None
         if self._closed or self._inner is None:
             return
         now = time.monotonic()
-        if self.queued_reads or self._awaited:
+        if self.snapshot().waiting or self._awaited:
             self._used = now
         left = self._used + self._settings.mount.idle_seconds - now
         if left > 0:
@@ -129,6 +135,7 @@ class MountedSession(Session):
         self._releasing = asyncio.ensure_future(self._release())
 
     async def _release(self) -> None:
+        self._before = self.snapshot()
         inner, self._inner = self._inner, None
         shared, self._shared = self._shared, None
         hung = inner is not None and inner.stuck_threads > 0
@@ -166,7 +173,9 @@ class MountedSession(Session):
     def _opened(self, opening: asyncio.Future[LocalSession]) -> None:
         waiting, self._waiting = self._waiting, []
         error = (
-            ConnectionLost(f"{self.address}: the session was closed") if opening.cancelled() else opening.exception()
+            ConnectionLost("the session was closed", address=self.address)
+            if opening.cancelled()
+            else opening.exception()
         )
         for request in waiting:
             if error is None:
@@ -175,13 +184,26 @@ class MountedSession(Session):
             if isinstance(error, CacheWarmerError):
                 request.error = error
             else:
-                request.error = ConnectionLost(f"{self.address}: {error}")
+                request.error = own_resource_error(error, address=self.address) or ConnectionLost(
+                    str(error), address=self.address
+                )
                 request.error.__cause__ = error
             request.on_done(request)
 
-    @property
-    def queued_reads(self) -> int:
-        return len(self._waiting) + (self._inner.queued_reads if self._inner is not None else 0)
+    def snapshot(self) -> SessionSnapshot:
+        inner, waiting = self._inner, len(self._waiting)
+        if inner is None:
+            return replace(self._before, window_calls=self.window.calls, in_flight=0, waiting=waiting)
+        now = inner.snapshot()
+        self.window.in_flight = now.in_flight
+        before = self._before
+        return replace(
+            now,
+            calls=Counter(now.calls) + Counter(before.calls),
+            waiting=now.waiting + waiting,
+            bytes=now.bytes + before.bytes,
+            latencies=now.latencies.merge(before.latencies),
+        )
 
     async def close(self) -> None:
         self._closed = True

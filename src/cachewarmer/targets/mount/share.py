@@ -18,18 +18,20 @@ import random
 import subprocess
 import time
 from dataclasses import replace
+from typing import TypedDict
 
 from cachewarmer.config import MountSettings
-from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError
+from cachewarmer.errors import CacheWarmerError, ConnectFailed, MountError, own_resource_error
+from cachewarmer.paths import to_bytes
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.mount import table
 
 log = logging.getLogger(__name__)
 
 ATTEMPT_SECONDS = 60.0
-"""One run of mount(8): ``retry=30`` lets it try for half an hour without a word,"""
+"""Time limit of one run of mount(8), which with ``retry=30`` tries silently for half an hour."""
 SILENT_SECONDS = 5.0
-"""so that we have to say, after this long, that it waits."""
+"""A run that takes longer than this is mentioned in the log."""
 UNMOUNT_SECONDS = 10.0
 FIRST_DELAY_SECONDS, MOST_DELAY_SECONDS = 1.0, 30.0
 _PERMANENT = (
@@ -45,11 +47,19 @@ _PERMANENT = (
     "Name or service not known",
     "Failed to resolve",
 )
-"""What mount.nfs says (in the C locale) when another try would end the same: its exit status is 32 for everything."""
+"""What mount.nfs prints (in the C locale) for permanent failures. Its exit status is always 32."""
+
+
+class ErrorParts(TypedDict):
+    """The parts that every error of a mount shares."""
+
+    doing: str
+    subject: bytes
+    address: str
 
 
 class SharedMount:
-    """The right to read below ``path`` until ``release``."""
+    """The right to read below ``path``, until ``release``."""
 
     def __init__(self, mount: Mount, settings: MountSettings) -> None:
         self.path = b""
@@ -59,16 +69,17 @@ class SharedMount:
         self._state = os.path.join(self._root, ".cachewarmer")
         self._stem = os.path.join(self._state, table.key_of(mount))
         self._users = -1
+        self._parts = ErrorParts(doing="mounting", subject=to_bytes(mount.export), address=mount.address)
 
     def __repr__(self) -> str:
         return f"<SharedMount {self._mount.address}:{self._mount.export} at {os.fsdecode(self.path) or 'nowhere'}>"
 
     async def acquire(self) -> None:
-        """Finds the mount or makes it; tries for ``retry_seconds``, saying so.
+        """Finds the mount or makes it, and retries for ``retry_seconds``.
 
         Raises:
             MountError: it can't be had. ConnectFailed: the server did not answer in all that time.
-            UsageError: the address, the export or an option makes no sense.
+            ConfigError: an option makes no sense.
         """
         what = f"{self._mount.address}:{self._mount.export}"
         table.source_of(self._mount)
@@ -78,12 +89,12 @@ class SharedMount:
             os.makedirs(self._state, mode=0o755, exist_ok=True)
             lock = await self._locked(deadline, what)
         except OSError as error:
-            raise MountError(f"mounting {what}: {error}") from error
+            raise own_resource_error(error, **self._parts) or MountError(str(error), **self._parts) from error
         try:
             self._users = _open(self._stem + ".users")
             fcntl.flock(self._users, fcntl.LOCK_SH)
             known = table.read_table()
-            place = table.place_of(self._mount, self._settings, known)
+            place = table.place_of(self._mount, self._settings)
             found = table.find(self._mount, self._settings, place, known)
             if found is None:
                 await self._make(place, deadline, what)
@@ -91,7 +102,7 @@ class SharedMount:
             self.path = found
         except OSError as error:
             self._let_go()
-            raise MountError(f"mounting {what}: {error}") from error
+            raise own_resource_error(error, **self._parts) or MountError(str(error), **self._parts) from error
         except BaseException:
             self._let_go()
             raise
@@ -108,7 +119,9 @@ class SharedMount:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise ConnectFailed(f"mounting {what}: another process has been at it all the time") from None
+                        raise ConnectFailed(
+                            "another process was mounting or unmounting it all that time", **self._parts
+                        ) from None
                 else:
                     return fd
                 if not said:
@@ -120,11 +133,12 @@ class SharedMount:
             raise
 
     async def _make(self, place: bytes, deadline: float, what: str) -> None:
-        os.makedirs(place, mode=0o755, exist_ok=True)
         self._remember(place)
         delay = FIRST_DELAY_SECONDS
         while True:
             try:
+                # Anew before each try: what lay there a minute ago may have been mounted over since.
+                table.prepare(self._root, place)
                 await self._attempt(place, max(1.0, min(ATTEMPT_SECONDS, deadline - time.monotonic())), what)
             except CacheWarmerError as error:
                 left = deadline - time.monotonic()
@@ -162,7 +176,7 @@ class SharedMount:
         try:
             _, said = await asyncio.wait_for(child.communicate(), seconds)
         except TimeoutError:
-            raise ConnectFailed(f"mounting {what}: no answer for {seconds:.0f} s") from None
+            raise ConnectFailed(f"no answer for {seconds:.0f} s", **self._parts) from None
         finally:
             waits.cancel()
             # mount(8) runs mount.nfs as a child of its own: both have to go.
@@ -176,14 +190,14 @@ class SharedMount:
         lines = [line.strip() for line in said.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
         reason = next((line for line in lines if line.startswith("mount")), lines[0] if lines else "no reason given")
         error = MountError if any(one.lower() in reason.lower() for one in _PERMANENT) else ConnectFailed
-        raise error(f"mounting {what}: {reason}")
+        raise error(reason, **self._parts)
 
     # -- the way back ----------------------------------------------------------------------------------------------
 
     def release(self, *, hung: bool = False) -> None:
-        """Lets go; the last one unmounts what one of us mounted. Blocks for some seconds at most. Idempotent.
+        """Gives the right up. The last user unmounts what one of us mounted. Blocks for a few seconds at most. Idempotent.
 
-        ``hung``: the server does not answer, so that nobody waits for it.
+        ``hung``: the server does not answer, so the unmount is lazy.
         """
         if self._users < 0:
             return
@@ -216,7 +230,7 @@ class SharedMount:
             file.write(place)
 
     def _forget(self, place: bytes) -> None:
-        """Takes the marker and the empty directories away; one that is a mount still is not empty to rmdir."""
+        """Removes the marker and the empty directories. rmdir refuses one that is still a mount point."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._stem + ".ours")
         root = os.fsencode(self._root)
@@ -232,7 +246,7 @@ class SharedMount:
 
 
 def unmount(place: bytes, *, hung: bool = False) -> None:
-    """Unmounts; lazily where it is busy or the server does not answer. Failures are logged."""
+    """Unmounts, lazily if it is busy or the server does not answer. Failures are logged."""
     program = table.tool("umount")
     if program is None:
         log.warning("%s stays mounted: umount is not installed", os.fsdecode(place))
@@ -258,7 +272,7 @@ def _open(path: str) -> int:
 
 
 def _tried(fd: int, seconds: float) -> bool:
-    """Whether the exclusive lock could be had in that time."""
+    """Whether the exclusive lock was acquired in that time."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -1,7 +1,10 @@
-"""The kernel's table of mounts, and where ours go. No call in here mounts anything."""
+"""The kernel's mount table, and the places of our mounts. Nothing in here mounts anything."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import os
 import re
 import shutil
@@ -9,17 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
+from cachewarmer.bounds import MOUNT_OPTION
 from cachewarmer.config import MountSettings
-from cachewarmer.errors import MountError, UsageError
+from cachewarmer.errors import ConfigError, InvalidValue, MountError
+from cachewarmer.model import check_address
+from cachewarmer.paths import to_bytes
+from cachewarmer.rpc.nfs3 import PORT as NFS_PORT
 from cachewarmer.targets.base import Mount
 
+MAX_NAME = 200
+"""Characters of a directory's name; file systems allow 255."""
 MOUNTINFO = "/proc/self/mountinfo"
-NFS_PORT = 2049
 CAP_SYS_ADMIN = 21
 _SEARCH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-_ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*")
-_OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +51,12 @@ class TableEntry:
 
 
 def unescape(field: bytes) -> bytes:
-    r"""The bytes of a field: space, tab, newline and backslash are written as ``\ooo``."""
+    r"""The bytes of a field, in which space, tab, newline and backslash are written as ``\ooo``."""
     return _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 255]), field)
 
 
 def parse_mountinfo(raw: bytes) -> list[TableEntry]:
-    """The table's entries, in the kernel's order; lines that make no sense are left out."""
+    """The table's entries in the kernel's order; invalid lines are left out."""
     entries: list[TableEntry] = []
     for line in raw.split(b"\n"):
         left, separator, right = line.partition(b" - ")
@@ -86,21 +92,23 @@ def source_of(mount: Mount) -> bytes:
     """``ADDRESS:/EXPORT`` as mount.nfs takes it.
 
     Raises:
-        UsageError: the address or the export could be taken for something else.
+        MountError: the address or the export could be taken for something else.
     """
-    if not _ADDRESS.fullmatch(mount.address):
-        raise UsageError(f"{mount.address!r} can't be a mount address")
+    try:
+        check_address(mount.address)
+    except InvalidValue as error:
+        raise MountError.like(error) from error
     if not mount.export.startswith("/") or "\0" in mount.export or ".." in mount.export.split("/"):
-        raise UsageError(f"{mount.address}: {mount.export!r} can't be an export")
+        raise MountError(f"{mount.export!r} can't be an export", address=mount.address)
     host = f"[{mount.address}]" if ":" in mount.address else mount.address
-    return os.fsencode(f"{host}:") + mount.export.encode("utf-8", "surrogateescape")
+    return os.fsencode(f"{host}:") + to_bytes(mount.export)
 
 
 def options_of(mount: Mount, settings: MountSettings) -> str:
     """The options for mount(8).
 
     Raises:
-        UsageError: an option of the configuration could be taken for something else.
+        ConfigError: an option of the configuration could be taken for something else.
     """
     options = ["hard", "proto=tcp", "retry=30"]
     if not settings.vers.startswith("4"):
@@ -121,54 +129,91 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
             options.append(f"{name}={value}")
     options += [one.strip() for one in settings.options.split(",") if one.strip()]
     for one in options:
-        if not _OPTION.fullmatch(one):
-            raise UsageError(f"{one!r} can't be a mount option")
+        if not MOUNT_OPTION.fullmatch(one):
+            raise ConfigError(f"[mount]: {one!r} can't be a mount option")
     return ",".join(options)
 
 
+def _server(mount: Mount) -> str:
+    return f"{mount.address}_{mount.nfs_port}" if mount.nfs_port not in (0, NFS_PORT) else mount.address
+
+
 def key_of(mount: Mount) -> str:
-    """A file name that stands for a server, port and export."""
-    port = f"_{mount.nfs_port}" if mount.nfs_port not in (0, NFS_PORT) else ""
-    return f"{mount.address}{port}{quote_from_bytes(mount.export.encode('utf-8', 'surrogateescape'), safe='')}"
+    """A file name that stands for a server, port and export, however the export is spelled."""
+    return f"{_server(mount)}%2F{_export_name(mount)}"
 
 
-def place_of(mount: Mount, settings: MountSettings, table: Sequence[TableEntry]) -> bytes:
-    """The directory to mount at: ``<root>/<address>/<export>``.
+def place_of(mount: Mount, settings: MountSettings) -> bytes:
+    """The directory to mount at: ``<root>/<address>/<export>``, the export being one component (``/a/b``: ``a%2Fb``).
 
-    An export above or below one that is mounted already (``/`` and ``/a``) would lie inside it, or hide it: it goes
-    to ``<root>/<address>/.nested/`` instead.
+    So no mount lies inside another, where a server could put a link in its way.
     """
-    port = f"_{mount.nfs_port}" if mount.nfs_port not in (0, NFS_PORT) else ""
-    base = os.fsencode(os.path.join(os.path.realpath(settings.root), mount.address + port))
-    parts = [one for one in mount.export.encode("utf-8", "surrogateescape").split(b"/") if one not in (b"", b".")]
-    place = b"/".join([base, *parts])
-    if any(one.mount_point == place and one.is_nfs for one in table):
-        return place  # what lies below it, NFSv4 mounted by itself
-    taken = {one.mount_point for one in table if one.mount_point != place}
-    above = {b"/".join([base, *parts[:length]]) for length in range(len(parts))}
-    if not parts or taken & above or any(one.startswith(place + b"/") for one in taken):
-        return b"/".join([base, b".nested", os.fsencode(quote_from_bytes(b"/".join(parts), safe="")) or b"_"])
-    return place
+    return os.fsencode(os.path.join(os.path.realpath(settings.root), _server(mount), _export_name(mount)))
+
+
+def _export_name(mount: Mount) -> str:
+    path = b"/".join(parts_of(to_bytes(mount.export))) or b"/"
+    name = quote_from_bytes(path, safe=" ")
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}.{hashlib.sha256(path).hexdigest()[:16]}"
+
+
+def parts_of(path: bytes) -> list[bytes]:
+    """The components of an export's path."""
+    return [one for one in path.split(b"/") if one not in (b"", b".")]
+
+
+def prepare(root: str, place: bytes) -> None:
+    """Makes the directories from ``root`` down to ``place``, all of them on the file system of ``root``.
+
+    Raises:
+        OSError: one of them is a link, is a mount point, or can't be made. PermissionError: others may write there.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(root, flags)
+    try:
+        device = os.fstat(fd).st_dev
+        for name in [b"", *parts_of(place[len(os.fsencode(root)) :])]:
+            if name:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o755, dir_fd=fd)
+                below = os.open(name, flags, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            found = os.fstat(fd)
+            if found.st_dev != device:
+                raise OSError(errno.EXDEV, "something else is mounted there", os.fsdecode(place))
+            if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+                raise PermissionError(
+                    errno.EPERM, "others may write to this directory or to one above it", os.fsdecode(place)
+                )
+    finally:
+        os.close(fd)
 
 
 def find(mount: Mount, settings: MountSettings, place: bytes, table: Sequence[TableEntry]) -> bytes | None:
-    """Where the export is mounted already, be it by us or by somebody else."""
-    source = source_of(mount)
+    """Where the export is mounted already, by us or by somebody else."""
     found: bytes | None = None
     for entry in table:
-        if entry.mount_point == place and entry.is_nfs:
+        if not entry.is_nfs:
+            continue
+        if entry.mount_point == place:
             return place
-        if (
-            entry.is_nfs
-            and entry.root == b"/"
-            and entry.source.rstrip(b"/") == source.rstrip(b"/")
-            and (entry.option("port") or str(NFS_PORT)) == str(mount.nfs_port or NFS_PORT)
-            and (not settings.vers or (entry.option("vers") or "").startswith(settings.vers))
-            and (not settings.sec or entry.option("sec") == settings.sec)
-            and "soft" not in entry.options
-        ):
+        if _serves(entry, mount, settings):
             found = entry.mount_point
     return found
+
+
+def _serves(entry: TableEntry, mount: Mount, settings: MountSettings) -> bool:
+    """Whether a mount shows the whole export, from the right port, in the way that the settings ask for."""
+    same = (
+        entry.root == b"/"
+        and entry.source.rstrip(b"/") == source_of(mount).rstrip(b"/")
+        and (entry.option("port") or str(NFS_PORT)) == str(mount.nfs_port or NFS_PORT)
+    )
+    suits = (not settings.vers or (entry.option("vers") or "").startswith(settings.vers)) and (
+        not settings.sec or entry.option("sec") == settings.sec
+    )
+    return same and suits and "soft" not in entry.options
 
 
 def why_not() -> str:

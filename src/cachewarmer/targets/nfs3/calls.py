@@ -1,7 +1,7 @@
-"""The window of one mount address: which call goes next, on which connection, and what its answer means.
+"""The calls of one mount address: sends them, over connections that it keeps up, and hands on what is answered.
 
-READs have no Future and no coroutine of their own: a request waits in a deque, its calls come back through the
-connection's events, and its ``on_done`` is called. Other calls give a Future.
+Which READ goes next is decided in ``schedule``. READs have no Future and no coroutine of their own: a request waits
+there, its calls come back through the connection's events, and its ``on_done`` is called. Other calls give a Future.
 """
 
 from __future__ import annotations
@@ -12,27 +12,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from cachewarmer.config import NfsSettings
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError
+from cachewarmer.errors import CacheWarmerError, ConnectionLost
 from cachewarmer.rpc import nfs3
-from cachewarmer.rpc.connection import Event, ReadReply, Refusal, Reply
+from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
-from cachewarmer.targets.base import ReadRequest
-from cachewarmer.targets.nfs3.channels import Channels, about
+from cachewarmer.targets.base import ReadRequest, SessionSnapshot, Window
+from cachewarmer.targets.nfs3.channels import Channels, address_failed
 from cachewarmer.targets.nfs3.connection import Channel
 from cachewarmer.targets.nfs3.requests import PendingCall, Reading
+from cachewarmer.targets.nfs3.schedule import ReadSchedule, Sent, Unresolved
 
 REPLY_SLACK_BYTES = 64 * 1024
 """How much longer than what was asked for a reply other than READ's may be, before the server counts as broken."""
 REFILL_SECONDS = 0.005
 """The window is filled again when half empty, or when this long has passed: a slow server is not to wait for us."""
-MOST_JUKEBOX_SECONDS = 30.0
-STALE_RETRIES = 2
-EMPTY_REPLIES = 3
-"""READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
 
 
-class CallWindow:
-    """Calls in flight and waiting for one address, over several connections that it keeps up by itself.
+class Calls:
+    """Calls in flight and waiting for one address.
 
     ``connect`` makes a connected channel with the two callbacks. ``resolve`` gives the handle at a path anew.
     """
@@ -40,34 +37,26 @@ class CallWindow:
     def __init__(
         self,
         settings: NfsSettings,
-        connect: Callable[[CallWindow], Awaitable[Channel]],
+        connect: Callable[[Calls], Awaitable[Channel]],
         resolve: Callable[[bytes, bool], Awaitable[bytes]],
-        where: str,
+        address: str,
+        export: bytes,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._connect = connect
         self._resolve = resolve
-        self._where = where
-        self.window_calls = max(1, settings.window_calls)
-        self.window_bytes = settings.window_bytes
-        self.read_bytes = settings.max_read_bytes
-        """Length of a READ; lowered to what FSINFO allows."""
-        self.calls: Counter[str] = Counter()
-        self.in_flight = 0
-        self.unfinished = 0
-        """READ requests not yet done."""
-        self._bytes = 0
+        self._address = address
+        self.window = Window(calls=max(1, settings.window_calls), bytes=settings.window_bytes)
+        self.reads = ReadSchedule(settings, self.window, address, export.rstrip(b"/") + b"/")
+        self._counts: Counter[str] = Counter()
         self._meta_in_flight = 0
         self._meta: deque[PendingCall] = deque()
-        self._fresh: deque[Reading] = deque()
-        self._ready: deque[Reading] = deque()
-        self._open: deque[Reading] = deque()
-        self._aside: set[Reading] = set()
-        self._done: list[ReadRequest] = []
+        self._retries = 0
+        self._replies = 0
         self._channels = Channels(
             settings,
-            where,
+            address,
             connect=self._connected,
             wanted=self._wanted_connections,
             on_ready=self._wake,
@@ -76,20 +65,31 @@ class CallWindow:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_due = False
         self._pumped = 0.0
-        self._bytes_full = False
         self._closed = False
 
     def __repr__(self) -> str:
-        return (
-            f"<CallWindow {self._where} in_flight={self.in_flight}/{self.window_calls} "
-            f"unfinished={self.unfinished} {self._channels!r}>"
+        window = self.window
+        return f"<Calls {self._address} in_flight={window.in_flight}/{window.calls} {self.reads!r} {self._channels!r}>"
+
+    def snapshot(self) -> SessionSnapshot:
+        """See ``Session.snapshot``."""
+        reads = self.reads
+        return SessionSnapshot(
+            calls={**self._counts, "READ": reads.sent},
+            window_calls=self.window.calls,
+            in_flight=self.window.in_flight,
+            waiting=reads.unfinished,
+            bytes=reads.bytes,
+            retries=self._retries + reads.retries,
+            jukebox_waits=reads.jukebox_waits,
+            reconnects=self._channels.reconnects,
+            latencies=reads.latencies.copy(),
         )
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
     def read(self, request: ReadRequest) -> None:
-        self.unfinished += 1
-        self._fresh.append(Reading(request))
+        self.reads.add(request)
         self._wake()
 
     def call(self, procedure: int, arguments: bytes, reply_bytes: int) -> asyncio.Future[Unpacker]:
@@ -103,7 +103,7 @@ class CallWindow:
         return future
 
     def _closing(self) -> ConnectionLost:
-        return ConnectionLost(f"{self._where}: the session is closed")
+        return ConnectionLost("the session is closed", address=self._address)
 
     def _wake(self) -> None:
         if not self._pump_due:
@@ -112,7 +112,7 @@ class CallWindow:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._meta or self._fresh or self._ready or self._open)
+        return bool(self._meta) or self.reads.has_work
 
     def _pump(self) -> None:
         """Fills the window: listing calls first, at most half of it while READs wait; then READs."""
@@ -122,10 +122,10 @@ class CallWindow:
             return
         channels = self._channels.open
         if len(channels) < self._wanted_connections():
-            if self._has_work or self.unfinished:
+            if self._has_work or self.reads.unfinished:
                 self._channels.keep()
             if not channels:
-                self._finish_done()
+                self._follow_up()
                 return
         now = self._pumped = self._loop.time()
         self._send_meta(now)
@@ -133,12 +133,12 @@ class CallWindow:
         for channel in list(channels):
             if channel.out:
                 channel.flush()
-        self._finish_done()
+        self._follow_up()
 
     def _send_meta(self, now: float) -> None:
-        reads_wait = self._fresh or self._ready or self._open
-        most = max(1, self.window_calls // 2) if reads_wait else self.window_calls
-        while self._meta and self.in_flight < self.window_calls and self._meta_in_flight < most:
+        window = self.window
+        most = max(1, window.calls // 2) if self.reads.has_work else window.calls
+        while self._meta and window.in_flight < window.calls and self._meta_in_flight < most:
             call = self._meta.popleft()
             if call.future.done():
                 continue
@@ -154,10 +154,10 @@ class CallWindow:
                 )
             )
             channel.in_flight += 1
-            self.calls[nfs3.PROCEDURES[call.procedure]] += 1
-            self.in_flight += 1
+            self._counts[nfs3.PROCEDURES[call.procedure]] += 1
             self._meta_in_flight += 1
-            self._bytes += call.reply_bytes
+            window.in_flight += 1
+            window.bytes_in_flight += call.reply_bytes
 
     def _channel(self, now: float) -> Channel:
         """The connection with the fewest calls in flight."""
@@ -168,75 +168,26 @@ class CallWindow:
         return channel
 
     def _send_reads(self, now: float) -> None:
-        fresh, ready, begun = self._fresh, self._ready, self._open
-        most, window, window_bytes = self.read_bytes, self.window_calls, self.window_bytes
-        sent = 0
+        share = max(1, self.window.calls // len(self._channels.open))
         channel: Channel | None = None
-        share = max(1, window // len(self._channels.open))
-        self._bytes_full = False
-        while self.in_flight < window:
-            if self._bytes >= window_bytes:
-                self._bytes_full = True
-                break
-            # Files first: one READ each of as many files as there are; several of one file where files are few.
-            if ready:
-                reading = ready.popleft()
-                if reading.in_flight or reading.waiting:
-                    continue
-            elif fresh:
-                reading = fresh.popleft()
-            elif begun:
-                reading = begun.popleft()
-                reading.listed = False
-                if reading.waiting:
-                    continue
-            else:
-                break
-            request = reading.request
-            if reading.error is not None:
-                self._settle(reading, now)
-                continue
-            if not request.handle and request.start < request.stop:
-                self._set_aside(reading, self._resolve_handle(reading, known_bad=False))
-                continue
-            piece = reading.take(most)
-            if piece is None:
-                self._settle(reading, now)
-                continue
-            offset, length = piece
+        for sent in self.reads.take(now):
             if channel is None or channel.in_flight >= share:
                 channel = self._channel(now)
             if not channel.in_flight:
                 channel.heard = now
-            channel.out.append(channel.rpc.call_read(request.handle, offset, length, (reading, offset, length)))
+            reading, offset, length, _ = sent
+            channel.out.append(channel.rpc.call_read(reading.request.handle, offset, length, sent))
             channel.in_flight += 1
-            self.in_flight += 1
-            self._bytes += length
-            sent += 1
-            if not request.calls:
-                reading.began = now
-            request.calls += 1
-            reading.in_flight += 1
-            if reading.next < request.stop and not reading.listed:
-                reading.listed = True
-                begun.append(reading)
-        self.calls["READ"] += sent
 
-    def _settle(self, reading: Reading, now: float) -> None:
-        """Ends a reading that has nothing in flight and nothing left to ask for."""
-        if reading.in_flight or reading.waiting or reading.unasked or reading.began < 0:
-            return
-        request = reading.request
-        request.error = reading.error
-        if request.calls:
-            request.seconds = now - reading.began
-        reading.began = -1.0
-        self._done.append(request)
-
-    def _finish_done(self) -> None:
-        done, self._done = self._done, []
-        self.unfinished -= len(done)
-        for request in done:
+    def _follow_up(self) -> None:
+        """Does what the schedule leaves to do: tells of what is done, resolves handles, arms waits."""
+        reads = self.reads
+        while reads.unresolved:
+            self._start_resolving(reads.unresolved.pop())
+        while reads.waits:
+            reading, seconds = reads.waits.pop()
+            self._loop.call_later(seconds, self._take_back, reading)
+        for request in reads.collect() if reads.done else ():
             try:
                 request.on_done(request)
             except Exception as error:
@@ -248,118 +199,61 @@ class CallWindow:
         """What a connection received; called by the connection."""
         now = channel.heard
         self._channels.answered()
-        done = self._done
+        self._replies += len(events)
         channel.in_flight -= len(events)
-        self.in_flight -= len(events)
-        for event in events:
-            context = event.context
-            if type(context) is PendingCall:
-                self._meta_in_flight -= 1
-                self._bytes -= context.reply_bytes
-                if not context.future.done():
-                    if type(event) is Reply:
-                        context.future.set_result(event.results)
-                    elif type(event) is Refusal:
-                        context.future.set_exception(event.error)
-                continue
-            reading, offset, length = cast("tuple[Reading, int, int]", context)
-            reading.in_flight -= 1
-            self._bytes -= length
-            request = reading.request
-            if type(event) is ReadReply and event.status == 0:
-                count = event.length
-                request.bytes_read += count
-                if (
-                    count == length
-                    and offset + length >= request.stop
-                    and not (reading.in_flight or reading.redo or reading.waiting or reading.error)
-                ):
-                    request.seconds = now - reading.began
-                    reading.began = -1.0
-                    done.append(request)
-                    continue
-                reading.jukebox_since = reading.jukebox_wait = 0.0  # what was away is there: the next wait is another
-                if event.eof:
-                    reading.end = min(reading.end, offset + count)
-                elif count < length:
-                    reading.redo.append((offset + count, length - count))
-                    reading.empty = 0 if count else reading.empty + 1
-                    if reading.empty > EMPTY_REPLIES:
-                        path = request.path.decode("utf-8", "replace")
-                        reading.error = reading.error or FileError(
-                            f"READ {self._where}/{path}: the server gives no byte at {offset}, and no end of file"
-                        )
-            elif type(event) is Refusal:
-                reading.error = reading.error or event.error
-            elif type(event) is ReadReply:
-                self._on_status(reading, event.status, offset, length, now)
-            if not (reading.in_flight or reading.waiting):
-                if reading.unasked:
-                    self._ready.append(reading)
-                else:
-                    self._settle(reading, now)
-        self._finish_done()
+        for event in self.reads.answered(events, now):
+            self._on_answer(event)
+        self._follow_up()
         if self._has_work:
-            half = self.window_calls // 2
+            window = self.window
             if (
-                self.in_flight <= half
-                or (self._bytes_full and self._bytes <= self.window_bytes // 2)
+                window.in_flight <= window.calls // 2
+                or (self.reads.bytes_full and window.bytes_in_flight <= window.bytes // 2)
                 or now - self._pumped > REFILL_SECONDS
             ):
                 self._pump()
 
-    def _on_status(self, reading: Reading, status: int, offset: int, length: int, now: float) -> None:
-        """A READ answered with something other than NFS3_OK."""
-        path = reading.request.path.decode("utf-8", "replace")
-        error = nfs3.status_error(status, nfs3.READ, f"{self._where}/{path}")
-        if reading.error is not None:
+    def _on_answer(self, event: Event) -> None:
+        """A call other than READ was answered."""
+        call = event.context
+        assert isinstance(call, PendingCall)
+        self._forget(call)
+        if call.future.done():
             return
-        if status == nfs3.JUKEBOX:
-            reading.redo.append((offset, length))
-            if reading.waiting:
-                return
-            reading.jukebox_since = reading.jukebox_since or now
-            if now - reading.jukebox_since < self._settings.jukebox_limit_seconds:
-                wait = min(MOST_JUKEBOX_SECONDS, 2 * reading.jukebox_wait or self._settings.jukebox_seconds)
-                reading.jukebox_wait = wait
-                reading.waiting = True
-                self._aside.add(reading)
-                self._loop.call_later(wait, self._take_back, reading)
-                return
-        elif status in (nfs3.STALE, nfs3.BADHANDLE):
-            reading.redo.append((offset, length))
-            if reading.waiting:
-                return
-            if reading.resolved < STALE_RETRIES:
-                self._set_aside(reading, self._resolve_handle(reading, known_bad=True))
-                return
-        reading.error = error
+        if isinstance(event, Reply):
+            call.future.set_result(event.results)
+        elif isinstance(event, Refusal):
+            call.future.set_exception(event.error)
 
-    def _set_aside(self, reading: Reading, work: Awaitable[None]) -> None:
-        reading.waiting = True
-        self._aside.add(reading)
-        task = asyncio.ensure_future(work)
+    def _forget(self, call: PendingCall) -> None:
+        """It is not in flight any more."""
+        self._meta_in_flight -= 1
+        self.window.in_flight -= 1
+        self.window.bytes_in_flight -= call.reply_bytes
+
+    # -- readings set aside ----------------------------------------------------------------------------------------
+
+    def _start_resolving(self, unresolved: Unresolved) -> None:
+        task = asyncio.ensure_future(self._resolve_handle(unresolved))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _resolve_handle(self, reading: Reading, *, known_bad: bool) -> None:
-        reading.resolved += 1
+    async def _resolve_handle(self, unresolved: Unresolved) -> None:
+        reading, known_bad, seconds = unresolved
+        failure: CacheWarmerError | None = None
         try:
+            await asyncio.sleep(seconds)
             reading.request.handle = await self._resolve(reading.request.path, known_bad)
         except CacheWarmerError as error:
-            reading.error = error
+            failure = error
         except asyncio.CancelledError:
-            reading.error = self._closing()
-        self._take_back(reading)
+            failure = self._closing()
+        if self.reads.resolved(reading, failure):
+            self._wake()
 
     def _take_back(self, reading: Reading) -> None:
-        """A reading that was set aside goes on."""
-        if reading not in self._aside:
-            return
-        self._aside.discard(reading)
-        reading.waiting = False
-        if not reading.in_flight:
-            self._ready.append(reading)
+        """A reading that waited for the server's sake goes on."""
+        if self.reads.take_back(reading):
             self._wake()
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -368,37 +262,27 @@ class CallWindow:
         return await self._connect(self)
 
     def _wanted_connections(self) -> int:
-        return self._settings.connections if self.unfinished else 1
+        return self._settings.connections if self.reads.unfinished else 1
 
     def on_lost(self, channel: Channel, error: CacheWarmerError) -> None:
         """A connection ended; what was in flight on it goes back to the queues, to be asked again elsewhere."""
         if channel not in self._channels.open:
             return
         contexts = channel.rpc.abandon()
-        self.in_flight -= len(contexts)
         most = self._channels.most_failures
-        failure = about(self._where, error)
-        for context in reversed(contexts):
-            if type(context) is PendingCall:
-                self._meta_in_flight -= 1
-                self._bytes -= context.reply_bytes
-                context.lost += 1
-                if context.lost < most:
-                    self._meta.appendleft(context)
-                elif not context.future.done():
-                    context.future.set_exception(failure)
-                continue
-            reading, offset, length = cast("tuple[Reading, int, int]", context)
-            self._bytes -= length
-            reading.in_flight -= 1
-            reading.redo.insert(0, (offset, length))
-            reading.lost += 1
-            if reading.lost >= most * max(1, len(contexts)):
-                reading.error = failure
-            if not (reading.in_flight or reading.waiting):
-                self._ready.append(reading)
+        failure = address_failed(error, self._address)
+        for call in reversed([one for one in contexts if isinstance(one, PendingCall)]):
+            self._forget(call)
+            call.lost += 1
+            if call.lost < most:
+                self._retries += 1
+                self._meta.appendleft(call)
+            elif not call.future.done():
+                call.future.set_exception(failure)
+        sent = [cast("Sent", one) for one in contexts if isinstance(one, tuple)]
+        self.reads.lost(sent, failure, most * max(1, len(contexts)))
         self._channels.failed(channel, failure, in_flight=len(contexts))
-        if self._has_work or self.unfinished:
+        if self._has_work or self.reads.unfinished:
             self._channels.keep()
             self._wake()
 
@@ -408,16 +292,20 @@ class CallWindow:
         for call in meta:
             if not call.future.done():
                 call.future.set_exception(error)
-        readings = {*self._fresh, *self._ready, *self._open, *self._aside}
-        for waiting in (self._fresh, self._ready, self._open, self._aside):
-            waiting.clear()
-        now = self._loop.time()
-        for reading in readings:
-            reading.waiting = False
-            if reading.began >= 0:
-                reading.error = reading.error or error
-                self._settle(reading, now)
-        self._finish_done()
+        self.reads.end_all(error, self._loop.time())
+        self._follow_up()
+
+    def heard(self) -> object:
+        """See ``Session.heard``."""
+        if not (self.window.in_flight or self._has_work):
+            return object()
+        return self._replies
+
+    def interrupt(self, error: CacheWarmerError) -> None:
+        """See ``Session.interrupt``."""
+        for channel in list(self._channels.open):
+            channel.fail(error)
+        self._fail_everything(error)
 
     async def close(self) -> None:
         """Ends everything; idempotent."""

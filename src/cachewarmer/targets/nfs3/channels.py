@@ -43,6 +43,8 @@ class Channels:
         self.open: list[Channel] = []
         self._connecting: asyncio.Task[None] | None = None
         self._failures = 0
+        self._made = 0
+        self._lost = 0
         self._closed = False
         self._check_seconds = max(0.02, settings.reply_seconds / 4)
         self._timer = self._loop.call_later(self._check_seconds, self._check)
@@ -54,6 +56,11 @@ class Channels:
     def most_failures(self) -> int:
         """Failures in a row after which a call, or the address, is given up."""
         return max(1, self._settings.reconnect_attempts)
+
+    @property
+    def reconnects(self) -> int:
+        """Connections that took the place of a lost one."""
+        return min(self._lost, max(0, self._made - 1))
 
     def keep(self) -> None:
         """Makes the connections that are wanted and missing, unless that is going on."""
@@ -67,8 +74,9 @@ class Channels:
     def failed(self, channel: Channel, error: CacheWarmerError, *, in_flight: int) -> None:
         """A connection ended, with so many calls unanswered."""
         self.open.remove(channel)
+        self._lost += 1
         if isinstance(error, ReplyTimeout):
-            log.warning("%s: asking again on another connection", error)
+            log.info("%s: asking again on another connection", error)
         if in_flight:
             self._failures += 1
         if not self.open and self._failures >= self.most_failures:
@@ -85,10 +93,11 @@ class Channels:
                 self._failures += 1
                 if self._failures >= self.most_failures:
                     if not self.open:
-                        self._give_up(about(self._where, error))
+                        self._give_up(address_failed(error, self._where))
                     return
                 continue
             self.open.append(channel)
+            self._made += 1
             self._on_ready()
 
     def _give_up(self, error: CacheWarmerError) -> None:
@@ -118,13 +127,10 @@ class Channels:
             channel.fail(error)
 
 
-def about(where: str, error: CacheWarmerError) -> CacheWarmerError:
-    """The error with the address in its text, and of a kind that says the address failed."""
+def address_failed(error: CacheWarmerError, address: str) -> CacheWarmerError:
+    """The error of a connection as one that says that the address failed."""
     if isinstance(error, TransportError):
-        text = str(error)
-        made: CacheWarmerError = error if where.partition(":")[0] in text else type(error)(f"{where}: {text}")
-    else:
-        made = ConnectionLost(f"{where}: {error}")
-    if made is not error:
-        made.__cause__ = error
+        return error.fill(address=address)
+    made = ConnectionLost.like(error).fill(address=address)
+    made.__cause__ = error
     return made

@@ -21,8 +21,10 @@ from cachewarmer.errors import (
     RemoteProtocolError,
     ReplyTimeout,
     UnknownHost,
+    own_resource_error,
 )
-from cachewarmer.rpc.connection import Connection, Event, Refusal, Reply
+from cachewarmer.rpc.connection import Connection
+from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
 
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
@@ -50,7 +52,9 @@ async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]
         found = await in_daemon_thread(lambda: socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnknownHost(f"{host}: no such host ({reason})") from error
+        raise own_resource_error(error, address=host) or UnknownHost(
+            f"no such host ({reason})", address=host
+        ) from error
     return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
 
 
@@ -65,7 +69,7 @@ async def connect(
     target = (address[0], port, *address[2:])
     tries = _source_ports(privileged)
     for source in tries:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = _new_socket(family, host)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -77,7 +81,7 @@ async def connect(
             return sock, bool(source)
         except TimeoutError as error:
             sock.close()
-            raise ConnectFailed(f"{host}: no answer from port {port} ({what}) within {seconds:g} s") from error
+            raise ConnectFailed(f"no answer from port {port} ({what}) within {seconds:g} s", address=host) from error
         except OSError as error:
             sock.close()
             if source and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL) and source != tries[-1]:
@@ -85,15 +89,31 @@ async def connect(
             if source and error.errno in (errno.EACCES, errno.EPERM):
                 if privileged:
                     raise ConnectFailed(
-                        f"{host}: may not use a source port below 1024: run as root or with CAP_NET_BIND_SERVICE"
+                        "may not use a source port below 1024",
+                        address=host,
+                        advice="run as root or with CAP_NET_BIND_SERVICE",
                     ) from error
                 return await connect(host, family, address, port, seconds=seconds, privileged=False, what=what)
-            reason = "refused" if error.errno == errno.ECONNREFUSED else os.strerror(error.errno or 0)
-            raise ConnectFailed(f"{host}: can't connect to port {port} ({what}): {reason}") from error
+            raise _unconnected(error, host, f"port {port} ({what})") from error
         except BaseException:
             sock.close()
             raise
     raise AssertionError("unreachable")
+
+
+def _new_socket(family: int, host: str) -> socket.socket:
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        own = own_resource_error(error, doing="opening a socket", address=host)
+        raise own or ConnectFailed(f"can't open a socket: {error.strerror}", address=host) from error
+
+
+def _unconnected(error: OSError, host: str, port: str) -> CacheWarmerError:
+    """Why a connection was not made, in our words."""
+    reason = "refused" if error.errno == errno.ECONNREFUSED else os.strerror(error.errno or 0)
+    own = own_resource_error(error, doing=f"connecting to {port}", address=host)
+    return own or ConnectFailed(f"can't connect to {port}: {reason}", address=host)
 
 
 def _source_ports(privileged: bool | None) -> list[int]:
@@ -118,6 +138,7 @@ async def call_once(
     arguments: bytes,
     *,
     seconds: float,
+    host: str,
     what: str,
 ) -> Unpacker:
     """Makes one call over a fresh connection; returns its results. The socket stays open.
@@ -134,18 +155,19 @@ async def call_once(
             while True:
                 received = await loop.sock_recv(sock, RECEIVE_BYTES)
                 if not received:
-                    raise ConnectionLost(f"{what} closed the connection")
+                    raise ConnectionLost(f"{what} closed the connection", address=host)
                 for event in connection.receive(received, len(received)):
                     if isinstance(event, Refusal):
                         raise event.error
                     if isinstance(event, Reply):
                         return event.results
     except TimeoutError as error:
-        raise ReplyTimeout(f"{what} did not answer within {seconds:g} s") from error
+        raise ReplyTimeout(f"{what} did not answer within {seconds:g} s", address=host) from error
     except OSError as error:
-        raise ConnectionLost(f"{what}: {error.strerror or error}") from error
+        raise ConnectionLost(f"{what}: {error.strerror or error}", address=host) from error
     except RemoteProtocolError as error:
-        raise RemoteProtocolError(f"{what}: {error}") from error
+        error.fill(doing=f"asking {what}", address=host)
+        raise
 
 
 class Channel:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import (
@@ -15,15 +17,21 @@ from cachewarmer.errors import (
     RpcRefused,
     TransportError,
 )
+from cachewarmer.paths import printable, to_bytes, to_text
 from cachewarmer.rpc import mount3, nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
 
+log = logging.getLogger(__name__)
+
 KERBEROS_FLAVORS = range(390003, 390006)
 SHOWN_EXPORTS = 20
 UMNT_SECONDS = 0.5
+EXPORT_SECONDS = 5.0
+"""How long the export list is waited for: it helps, and is not needed."""
+NAME_THE_EXPORT = "name the export (?export=/PATH), so that it need not be looked for"
 
 
 @dataclass(slots=True)
@@ -59,7 +67,7 @@ class MountClient:
             TransportError: the address can't be reached. MountError: there is no such export, or it is not for us.
         """
         host = self._mount.address
-        problem: CacheWarmerError = ConnectFailed(f"{host}: no such host")
+        problem: CacheWarmerError = ConnectFailed("no such host", address=host)
         for family, address in await resolve(host):
             self._family, self._address = family, address
             try:
@@ -70,11 +78,15 @@ class MountClient:
                 problem = error
                 continue
             except RemoteProtocolError as error:
-                if str(error).startswith(host):
-                    raise
-                raise RemoteProtocolError(f"{host}: {error}") from error
+                error.fill(address=host)
+                raise
             return Mounted(export, root, family, address, nfs_port, self._mount_port, self.privileged)
         raise problem
+
+    async def mount_again(self, export: str) -> Mounted:
+        """Mounts the export that was found before, whose handle has died. Raises what ``mount`` does."""
+        self._mount = replace(self._mount, export=export)
+        return await self.mount()
 
     # -- ports -----------------------------------------------------------------------------------------------------
 
@@ -98,15 +110,21 @@ class MountClient:
                 )
         except (TransportError, RpcRefused) as error:
             raise ConnectFailed(
-                f"{host}: its portmapper does not tell the port of {what} ({error}); "
-                f"give the ports: nfs://{host}/PATH?nfsport=2049&mountport=PORT"
+                f"its portmapper does not tell the port of {what} ({error.problem})",
+                address=host,
+                advice=f"give the ports: {self._with_ports()}",
             ) from error
         if not port:
             raise ConnectFailed(
-                f"{host}: {what} version {version} over TCP is not registered with its portmapper: it may speak NFSv4 "
-                f"only (use --transport mount), or give the ports: nfs://{host}/PATH?nfsport=2049&mountport=PORT"
+                f"{what} version {version} over TCP is not registered with its portmapper",
+                address=host,
+                advice=f"it may speak NFSv4 only (use --transport mount), or give the ports: {self._with_ports()}",
             )
         return port
+
+    def _with_ports(self) -> str:
+        host = self._mount.address
+        return f"nfs://{f'[{host}]' if ':' in host else host}/PATH?nfsport={nfs3.PORT}&mountport=PORT"
 
     async def _ask_portmapper(self, version: int, procedure: int, arguments: bytes) -> Unpacker:
         return await self._call(portmap.PORT, AUTH_NONE, portmap.PROGRAM, version, procedure, arguments, "portmapper")
@@ -122,70 +140,114 @@ class MountClient:
             wanted = self._mount.export
             reply = await self._mnt(wanted)
             if reply.status:
-                exports = await self._exports()
+                exports = await self.exports()
                 raise self._refused(wanted, reply.status, exports or [])
             return wanted, reply.handle
-        path = "/" + self._mount.path.strip("/")
-        listed = await self._exports()
+        try:
+            async with asyncio.timeout(self._settings.mount_seconds or None):
+                return await self._search("/" + self._mount.path.strip("/"))
+        except TimeoutError as error:
+            raise MountError(
+                f"its export was not found within {self._settings.mount_seconds:g} s",
+                subject=to_bytes(self._mount.path),
+                address=host,
+                advice=NAME_THE_EXPORT,
+            ) from error
+
+    async def _search(self, path: str) -> tuple[str, bytes]:
+        host = self._mount.address
+        listed = await self.exports()
         holding = [one for one in listed or [] if path == one or path.startswith(one.rstrip("/") + "/")]
         tried: dict[str, int] = {}
-        parents = [path]
-        while parents[-1] != "/":
-            parents.append(parents[-1].rpartition("/")[0] or "/")
-        for candidate in [*sorted(holding, key=len, reverse=True), *parents]:
-            if candidate in tried:
-                continue
+        for candidate in self._candidates(path, holding):
             reply = await self._mnt(candidate)
             tried[candidate] = reply.status
             if not reply.status:
                 return candidate, reply.handle
-        denied = [one for one in holding if tried[one] != mount3.OK]
+        denied = [one for one in holding if tried.get(one, mount3.OK) != mount3.OK]
         if denied:
             raise self._refused(denied[0], tried[denied[0]], listed or [])
         if listed is None:
-            raise MountError(f"{host}: no directory on the way to {path} can be mounted ({_status(tried[path])})")
-        raise MountError(f"{host}: {path} is in no export; {_shown(listed)}")
+            raise MountError(
+                f"no directory on the way to {printable(path)} can be mounted ({_status(tried[path])}), and its "
+                "export list can't be had",
+                address=host,
+                advice=NAME_THE_EXPORT,
+            )
+        raise MountError(f"{printable(path)} is in no export; {_shown(listed)}", address=host)
+
+    def _candidates(self, path: str, holding: list[str]) -> list[str]:
+        """What to try to mount, in turn: exports that hold the path, the longest first; then the path and its parents.
+
+        No more than the settings allow: of many parents those nearest to the path and those nearest to the root.
+        """
+        parts = [part for part in path.split("/") if part]
+        parents = ["/" + "/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
+        found = list(dict.fromkeys([*sorted(holding, key=len, reverse=True), *parents]))
+        most = max(1, self._settings.mount_tries)
+        if len(found) <= most:
+            return found
+        return [*found[: most - most // 2], *(found[-(most // 2) :] if most > 1 else [])]
 
     async def _mnt(self, path: str) -> mount3.MountReply:
-        raw = path.encode("utf-8", "surrogateescape")
+        raw = to_bytes(path)
         reply = mount3.decode_mnt(await self._ask_mountd(mount3.MNT, mount3.encode_path(raw)))
         if reply.status == mount3.OK and reply.flavors and mount3.AUTH_SYS_FLAVOR not in reply.flavors:
             wants = "Kerberos" if any(one in KERBEROS_FLAVORS for one in reply.flavors) else f"flavours {reply.flavors}"
             raise FlavorRefused(
-                f"{self._mount.address}: export {path} wants {wants}, not AUTH_SYS: use --transport mount"
+                f"export {printable(path)} wants {wants}, not AUTH_SYS",
+                address=self._mount.address,
+                advice="use --transport mount",
             )
         return reply
 
-    async def _exports(self) -> list[str] | None:
-        """The server's export list; None where it does not show it."""
+    async def exports(self) -> list[str] | None:
+        """The server's export list; None where it does not show it, be it by a refusal, by closing, or by silence."""
+        seconds = min(EXPORT_SECONDS, self._settings.reply_seconds)
         try:
-            exports = mount3.decode_exports(await self._ask_mountd(mount3.EXPORT, b""))
-        except RpcRefused:
+            reply = await self._ask_mountd(mount3.EXPORT, b"", reply_seconds=seconds)
+            exports = mount3.decode_exports(reply)
+        except ConnectFailed:
+            raise
+        except (RpcRefused, TransportError, RemoteProtocolError) as error:
+            log.info("%s: its export list can't be had: %s", self._mount.address, error.problem)
             return None
-        return [one.path.decode("utf-8", "surrogateescape") for one in exports]
+        return [to_text(one.path) for one in exports]
 
     def _refused(self, export: str, status: int, exports: list[str]) -> MountError:
-        host = self._mount.address
+        host, shown = self._mount.address, printable(export)
         if status not in (nfs3.PERM, mount3.ACCESS_DENIED):
-            return MountError(f"{host}: can't mount {export} ({_status(status)}); {_shown(exports)}")
+            return MountError(f"can't mount {shown} ({_status(status)}); {_shown(exports)}", address=host)
         if export not in exports and exports:
-            return MountError(f"{host}: there is no export {export} for us ({_status(status)}); {_shown(exports)}")
+            return MountError(
+                f"no export {shown} for this machine ({_status(status)}); {_shown(exports)}", address=host
+            )
         advice = (
             "the export list must name this machine; a source port below 1024 was used, and another uid would not help"
             if self.privileged
             else "the export list must name this machine, or it wants a source port below 1024: run as root or with "
             "CAP_NET_BIND_SERVICE; another uid would not help"
         )
-        return MountError(f"{host}: export {export} denies this machine ({_status(status)}): {advice}")
+        return MountError(f"export {shown} denies this machine ({_status(status)})", address=host, advice=advice)
 
     async def unmount(self, export: str) -> None:
         """Tells mountd that we are gone, for its own books; errors do not matter."""
-        raw = mount3.encode_path(export.encode("utf-8", "surrogateescape"))
+        raw = mount3.encode_path(to_bytes(export))
         await self._ask_mountd(mount3.UMNT, raw, UMNT_SECONDS)
 
-    async def _ask_mountd(self, procedure: int, arguments: bytes, seconds: float = 0.0) -> Unpacker:
+    async def _ask_mountd(
+        self, procedure: int, arguments: bytes, seconds: float = 0.0, reply_seconds: float = 0.0
+    ) -> Unpacker:
         return await self._call(
-            self._mount_port, self._credential, mount3.PROGRAM, mount3.VERSION, procedure, arguments, "mountd", seconds
+            self._mount_port,
+            self._credential,
+            mount3.PROGRAM,
+            mount3.VERSION,
+            procedure,
+            arguments,
+            "mountd",
+            seconds,
+            reply_seconds,
         )
 
     async def _call(
@@ -198,6 +260,7 @@ class MountClient:
         arguments: bytes,
         what: str,
         seconds: float = 0.0,
+        reply_seconds: float = 0.0,
     ) -> Unpacker:
         settings, host = self._settings, self._mount.address
         plain = program == portmap.PROGRAM
@@ -218,8 +281,9 @@ class MountClient:
                 version,
                 procedure,
                 arguments,
-                seconds=seconds or min(settings.reply_seconds, 30.0),
-                what=f"{host}: {what}",
+                seconds=seconds or reply_seconds or min(settings.reply_seconds, 30.0),
+                host=host,
+                what=what,
             )
         finally:
             sock.close()
@@ -233,4 +297,4 @@ def _shown(exports: list[str]) -> str:
     if not exports:
         return "the server lists no exports"
     more = f" and {len(exports) - SHOWN_EXPORTS} more" if len(exports) > SHOWN_EXPORTS else ""
-    return f"its exports: {', '.join(exports[:SHOWN_EXPORTS])}{more}"
+    return f"its exports: {printable(', '.join(exports[:SHOWN_EXPORTS]))}{more}"

@@ -25,7 +25,8 @@ class Reading:
         "next",
         "redo",
         "request",
-        "resolved",
+        "stale_since",
+        "stale_wait",
         "waiting",
     )
 
@@ -40,10 +41,11 @@ class Reading:
         self.listed = False
         """Stands in the deque of open readings."""
         self.waiting = False
-        """Set aside: for the server's sake (JUKEBOX), or until its path is resolved."""
+        """Set aside: for the server's sake (JUKEBOX, SERVERFAULT), or until its path is resolved."""
         self.began = 0.0
         self.lost = 0
-        self.resolved = 0
+        self.stale_since = 0.0
+        self.stale_wait = 0.0
         self.empty = 0
         self.jukebox_wait = 0.0
         self.jukebox_since = 0.0

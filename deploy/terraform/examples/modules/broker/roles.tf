@@ -1,4 +1,4 @@
-# Who may do what. docs/operations.md has the same roles, with what each is needed for.
+# Who may do what. docs/azure.md has the same roles, with what each is needed for.
 
 resource "azurerm_user_assigned_identity" "manager" {
   name                = "${var.identity_name_prefix}-manager"

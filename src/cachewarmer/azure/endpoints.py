@@ -1,0 +1,74 @@
+"""Where Azure's services are, and what the environment says of them; and how loud their SDK may be."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+
+PUBLIC_STORAGE = "core.windows.net"
+MANAGEMENT = {
+    PUBLIC_STORAGE: "https://management.azure.com",
+    "core.usgovcloudapi.net": "https://management.usgovcloudapi.net",
+    "core.chinacloudapi.cn": "https://management.chinacloudapi.cn",
+}
+"""The resource manager of each cloud, by its storage endpoint suffix."""
+METADATA_SERVICE = "http://169.254.169.254"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureEnvironment:
+    """What the environment says of Azure; ``repr`` keeps the secret out."""
+
+    connection_string: str = field(default="", repr=False)
+    """``AZURE_STORAGE_CONNECTION_STRING``."""
+    endpoint_suffix: str = PUBLIC_STORAGE
+    """``AZURE_STORAGE_ENDPOINT_SUFFIX``: of a sovereign cloud."""
+    subscription_id: str = ""
+    """``AZURE_SUBSCRIPTION_ID``: where an account's key is looked up, and machines are started."""
+    resource_manager: str = ""
+    """``AZURE_RESOURCE_MANAGER_ENDPOINT``, of a cloud that is not in ``MANAGEMENT``; empty: by the storage suffix."""
+    client_id: str = ""
+    """``AZURE_CLIENT_ID``: which of several managed identities this process signs in with."""
+    imds_url: str = METADATA_SERVICE
+    """``CACHEWARMER_IMDS_URL``: the instance metadata service, where it is not at Azure's own address."""
+
+
+def azure_environment(environment: dict[str, str] | None = None) -> AzureEnvironment:
+    """Reads it; what is not set takes its default."""
+    values = os.environ if environment is None else environment
+    return AzureEnvironment(
+        connection_string=values.get("AZURE_STORAGE_CONNECTION_STRING", ""),
+        endpoint_suffix=values.get("AZURE_STORAGE_ENDPOINT_SUFFIX") or PUBLIC_STORAGE,
+        subscription_id=values.get("AZURE_SUBSCRIPTION_ID", ""),
+        resource_manager=values.get("AZURE_RESOURCE_MANAGER_ENDPOINT", "").rstrip("/"),
+        client_id=values.get("AZURE_CLIENT_ID", ""),
+        imds_url=(values.get("CACHEWARMER_IMDS_URL") or METADATA_SERVICE).rstrip("/"),
+    )
+
+
+def management_endpoint(endpoint_suffix: str = "") -> str:
+    """The resource manager: the one that the environment names, or that of the cloud with this storage suffix."""
+    environment = azure_environment()
+    suffix = endpoint_suffix or environment.endpoint_suffix
+    return environment.resource_manager or MANAGEMENT.get(suffix, MANAGEMENT[PUBLIC_STORAGE])
+
+
+def queue_endpoint(account: str, endpoint_suffix: str) -> str:
+    """The queue service of an account."""
+    return f"https://{account}.queue.{endpoint_suffix}"
+
+
+def table_endpoint(account: str, endpoint_suffix: str) -> str:
+    """The table service of an account."""
+    return f"https://{account}.table.{endpoint_suffix}"
+
+
+def quiet_sdk() -> None:
+    """Keeps the SDK from logging: it names each request, and writes a traceback for a reply whose body is empty.
+
+    Whatever matters of it is in our errors. Somebody who has set a level for it already keeps that.
+    """
+    sdk = logging.getLogger("azure")
+    if sdk.level == logging.NOTSET:
+        sdk.setLevel(logging.CRITICAL)

@@ -1,0 +1,135 @@
+"""What got lost from the queues: items that nobody can settle any more, and jobs that nobody can take.
+
+A storage queue can't be searched, and its length covers all jobs. It is never less than the messages there are, taken or
+not, so an empty queue is sure. Everything here is seen twice, two lease times apart, before anything is done about it:
+by then each message that somebody holds has come back or was renewed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from cachewarmer.azure.calls import all_of
+from cachewarmer.broker.azure.messages import job_of
+from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB
+from cachewarmer.broker.azure.opened import Opened
+from cachewarmer.broker.azure.queues import MOST_AT_ONCE
+from cachewarmer.broker.azure.tables import JobRecord
+from cachewarmer.broker.base import MANAGER_SECONDS
+from cachewarmer.config import LeaseSettings
+from cachewarmer.errors import InvalidMessage
+from cachewarmer.model import JobState, JobStatus
+
+log = logging.getLogger(__name__)
+
+TAKEN_TWICE = (
+    "its message left the queue twice though no manager of this version had the job: another program takes "
+    "messages from it, or somebody clears it"
+)
+
+
+class Lost:
+    """Looks for what got lost; ``clock`` gives seconds that never go back."""
+
+    def __init__(self, at: Opened, settings: LeaseSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._at = at
+        self._clock = clock
+        self._patience_seconds = 2 * settings.lease_seconds
+        self._quiet: dict[str, tuple[float, int]] = {}
+        """Since when a job has items but no message could be of it, and what was settled of it then."""
+        self._missing: dict[str, float] = {}
+        """Since when a job's own message has been missing."""
+        self._looked_at = -self._patience_seconds
+
+    # -- items -----------------------------------------------------------------------------------------------------
+
+    async def stranded(self, job_id: str) -> bool:
+        """See ``Broker``."""
+        status = await self._at.status(job_id)
+        if status.state is not JobState.WARMING or not status.scan.finished or not await self._nothing_waits(job_id):
+            self._quiet.pop(job_id, None)
+            return False
+        now = self._clock()
+        since, settled = self._quiet.setdefault(job_id, (now, status.settled_items))
+        if settled != status.settled_items:
+            self._quiet[job_id] = (now, status.settled_items)
+            return False
+        return now - since >= self._patience_seconds
+
+    async def _nothing_waits(self, job_id: str) -> bool:
+        """Whether no message on the queue can be of this job: there is none, or all may be of jobs that are paused."""
+        length = await self._at.work.length()
+        if not length:
+            return True
+        others = [one for one in await self._at.records.active() if one.job.job_id != job_id]
+        if any(one.state is not JobState.PAUSED for one in others):
+            return False  # those who are at work empty the queue, or get lost themselves
+        statuses: list[JobStatus] = await all_of(self._at.status_of(one) for one in others)
+        return length <= sum(max(0, one.scan.items - one.settled_items) for one in statuses)
+
+    def forget(self, job_id: str) -> None:
+        """The job is scanned again, or over."""
+        self._quiet.pop(job_id, None)
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    async def repost_jobs(self) -> None:
+        """Puts jobs back on the queue whose message is gone, once each; fails those that are lost again.
+
+        Does nothing if it was called less than a lease time ago.
+        """
+        now = self._clock()
+        if now - self._looked_at < self._patience_seconds / 2:
+            return
+        self._looked_at = now
+        lost = {one.job.job_id: one for one in await self._without_message()}
+        self._missing = {job_id: self._missing.get(job_id, now) for job_id in lost}
+        for job_id, since in list(self._missing.items()):
+            if now - since >= self._patience_seconds:
+                del self._missing[job_id]
+                await self._repost(lost[job_id])
+
+    async def _without_message(self) -> list[JobRecord]:
+        """Jobs that are not over and that no manager has, none of whose messages is on the queue."""
+        # Asked first: a job that is posted meanwhile has its message before its record.
+        jobs = [one for one in await self._at.records.active() if one.job.job_id != FIRST_GENERATION_JOB]
+        if not jobs or await self._at.jobs.length() >= len(jobs):
+            return []
+        fresh_seconds = max(self._patience_seconds, 3 * MANAGER_SECONDS)
+        managers = await self._at.managers.seen()
+        managed = {job_id for one in managers if one.seconds_ago < fresh_seconds for job_id in one.jobs}
+        free = [one for one in jobs if one.job.job_id not in managed]
+        waiting = await self._at.jobs.peek()
+        if len(waiting) == MOST_AT_ONCE:
+            return []  # there may be more of them, out of our sight
+        there = {_job_id(text, message_id) for message_id, text in waiting}
+        return [one for one in free if one.job.job_id not in there]
+
+    async def _repost(self, found: JobRecord) -> None:
+        job_id = found.job.job_id
+        if found.reposted:
+            log.error("job %s failed: %s", job_id, TAKEN_TWICE)
+            now = time.time()
+            await self._at.records.change(
+                job_id, lambda one: one if one.state.final else one.moved_to(JobState.FAILED, TAKEN_TWICE, now)
+            )
+            return
+        log.warning("job %s is on no queue and no manager has it: posting it again", job_id)
+        # Before the message: whoever takes that must not find the name of another one.
+        changed = await self._at.records.change(job_id, _free_to_take)
+        if not changed.state.final:
+            await self._at.jobs.send(changed.job.to_json())
+
+
+def _free_to_take(found: JobRecord) -> JobRecord:
+    return found if found.state.final else replace(found, reposted=True, message_id="", handed_back=0)
+
+
+def _job_id(text: str, message_id: str) -> str:
+    try:
+        return job_of(text, message_id).job_id
+    except InvalidMessage:
+        return ""

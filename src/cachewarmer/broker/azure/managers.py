@@ -1,0 +1,92 @@
+"""One row for each manager: when it was last at work, by the service's clock, and which jobs it has."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from azure.data.tables import UpdateMode
+from azure.data.tables.aio import TableClient
+
+from cachewarmer.azure.calls import doing
+from cachewarmer.broker import record
+
+
+@dataclass(frozen=True, slots=True)
+class SeenManager:
+    """A manager, as its row tells."""
+
+    name: str
+    seconds_ago: float
+    jobs: frozenset[str]
+
+
+class ManagerRows:
+    """The rows of the managers of one prefix. Errors as ``Broker`` says."""
+
+    def __init__(self, client: TableClient, prefix: str) -> None:
+        self._client = client
+        self._partition = f"{prefix}.managers"
+
+    async def note(self, name: str, jobs: list[str]) -> None:
+        """Writes a manager's row; the service stamps it."""
+        row = {
+            "PartitionKey": self._partition,
+            "RowKey": hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
+            "Name": record.printable(name)[:500],
+            "Jobs": json.dumps(jobs).encode("ascii"),
+        }
+        with doing(f"noting the manager {name}") as call:
+            await call(self._client.upsert_entity, row, mode=UpdateMode.REPLACE)
+
+    async def seen(self) -> list[SeenManager]:
+        """Every manager with a row. Ages are by the service's clock alone, so that ours may be wrong."""
+        clock = _ServiceClock()
+
+        async def query() -> list[Mapping[str, Any]]:
+            found = self._client.query_entities(
+                "PartitionKey eq @partition",
+                parameters={"partition": self._partition},
+                raw_response_hook=clock.look,
+            )
+            return [row async for row in found]
+
+        with doing("looking for managers") as call:
+            rows = await call(query)
+        return [one for row in rows if (one := _manager(row, clock.now)) is not None]
+
+    async def forget(self, keep_seconds: float) -> None:
+        """Drops the rows of managers that were not at work for so long."""
+        for one in await self.seen():
+            if one.seconds_ago > keep_seconds:
+                row = hashlib.blake2b(one.name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+                with doing(f"forgetting the manager {one.name}") as call:
+                    await call(self._client.delete_entity, self._partition, row)
+
+
+class _ServiceClock:
+    """The time that the service's last answer bears; our own until there is one."""
+
+    def __init__(self, own: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.now = own()
+
+    def look(self, response: Any) -> None:
+        """For the SDK to call with each answer."""
+        with suppress(AttributeError, TypeError, ValueError):
+            self.now = parsedate_to_datetime(response.http_response.headers["Date"])
+
+
+def _manager(row: Any, now: datetime) -> SeenManager | None:
+    """None for a row that makes no sense: it is nobody's."""
+    try:
+        seen_at: datetime = row.metadata["timestamp"]
+        jobs = frozenset(str(one) for one in json.loads(bytes(row["Jobs"])))
+        return SeenManager(str(row["Name"]), max(0.0, (now - seen_at).total_seconds()), jobs)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None

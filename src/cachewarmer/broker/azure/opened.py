@@ -1,0 +1,128 @@
+"""What an open Azure broker works with: the queues, the rows, and which scan of each job it knows of."""
+
+from __future__ import annotations
+
+from cachewarmer.azure.sign_in import Clients
+from cachewarmer.broker.azure.managers import ManagerRows
+from cachewarmer.broker.azure.names import JobScan, queue_name, table_name
+from cachewarmer.broker.azure.published import PublishedIds
+from cachewarmer.broker.azure.queues import Queue
+from cachewarmer.broker.azure.receipts import Receipts, Sums
+from cachewarmer.broker.azure.tables import JobRecord, Records
+from cachewarmer.broker.azure.tidy import Tidier
+from cachewarmer.broker.record import DamagedRows
+from cachewarmer.model import JobStatus
+
+
+class Opened:
+    """The queues and rows of one prefix."""
+
+    def __init__(self, clients: Clients, prefix: str) -> None:
+        self.clients = clients
+        self.jobs, self.work, self.poison = (
+            Queue(clients.queues.get_queue_client(queue_name(prefix, kind))) for kind in ("job", "work", "poison")
+        )
+        table = clients.tables.get_table_client(table_name(prefix))
+        damaged = DamagedRows()
+        self.records = Records(table, prefix, damaged)
+        self.receipts = Receipts(table, prefix, damaged)
+        self.managers = ManagerRows(table, prefix)
+        self.tidier = Tidier(table, prefix, self.records)
+        self.scans = Scans()
+
+    async def create(self) -> None:
+        """Makes the queues and the table that are missing."""
+        for queue in (self.jobs, self.work, self.poison):
+            await queue.create()
+        await self.records.create_table()
+
+    async def all_there(self) -> bool:
+        """Whether none is missing."""
+        return await self.records.table_exists() and await self.jobs.exists() and await self.work.exists()
+
+    async def status(self, job_id: str) -> JobStatus:
+        """A job's status. Raises ``UnknownJob``."""
+        record = await self.records.get(job_id)
+        return status_of(record, await self.receipts.sums(record.counted_scan))
+
+    async def status_of(self, record: JobRecord) -> JobStatus:
+        """The status of a job whose record was just read."""
+        return status_of(record, await self.receipts.sums(record.counted_scan))
+
+
+class Scans:
+    """Which scan of a job counts, as far as this process knows, and what it has published of those it manages."""
+
+    def __init__(self) -> None:
+        self._managed: dict[str, int] = {}
+        self._latest: dict[str, int] = {}
+        self._published: dict[JobScan, PublishedIds] = {}
+
+    @property
+    def managed_jobs(self) -> list[str]:
+        """The jobs that this process has taken to manage."""
+        return list(self._managed)
+
+    def manage(self, job_id: str, number: int) -> None:
+        """This process has taken the job, and publishes under this scan from now on."""
+        if self._managed.get(job_id, number) != number:
+            self._forget(JobScan(job_id, self._managed[job_id]))
+        self._managed[job_id] = number
+
+    def leave(self, job_id: str) -> None:
+        """The job is another manager's by now, or over."""
+        number = self._managed.get(job_id)
+        if number is not None:
+            self._forget(JobScan(job_id, number))
+            del self._managed[job_id]
+
+    def _forget(self, scan: JobScan) -> None:
+        ids = self._published.pop(scan, None)
+        if ids is not None:
+            ids.close()
+
+    def managed(self, job_id: str, default: int = 0) -> int:
+        """The number of the scan that this process manages."""
+        return self._managed.get(job_id, default)
+
+    def see(self, job_id: str, number: int) -> None:
+        """The job's record says that this scan counts."""
+        self._latest[job_id] = number
+
+    def is_left_behind(self, scan: JobScan) -> bool:
+        """Whether a later scan of the job is known to count in place of this one."""
+        return scan.number < self._latest.get(scan.job_id, 0)
+
+    def published(self, scan: JobScan) -> PublishedIds:
+        """What this process has published of a scan."""
+        if scan not in self._published:
+            self._published[scan] = PublishedIds()
+        return self._published[scan]
+
+    def published_count(self, scan: JobScan) -> int:
+        """How many ids that is; 0 where this process has published none."""
+        ids = self._published.get(scan)
+        return len(ids) if ids is not None else 0
+
+    def close(self) -> None:
+        """Forgets everything."""
+        for scan in list(self._published):
+            self._forget(scan)
+        self._managed.clear()
+
+
+def status_of(record: JobRecord, sums: list[Sums]) -> JobStatus:
+    """A job's status, made of its record and its workers' sums."""
+    return JobStatus(
+        job=record.job,
+        state=record.state,
+        scan=record.scan,
+        tallies=tuple(one.tally for one in sums if one.tally.items),
+        poisoned_items=sum(one.poisoned_items for one in sums),
+        poisoned_files=sum(one.poisoned_files for one in sums),
+        poison_errors=tuple(error for one in sums for error in one.poison_errors),
+        submitted_at=record.submitted_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        reason=record.reason,
+    ).settled()

@@ -1,0 +1,438 @@
+"""The PostgreSQL broker: leases by ``FOR UPDATE SKIP LOCKED``, receipt and tally in one transaction."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from cachewarmer.broker import record, rows
+from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
+from cachewarmer.config import LeaseSettings
+from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, NothingThere, UnknownJob, UsageError
+from cachewarmer.model import (
+    JobState,
+    JobStatus,
+    Receipt,
+    ScanTotals,
+    Tally,
+    WarmJob,
+    WorkItem,
+    check_transition,
+    new_job_id,
+)
+
+SCHEMA_VERSION = 1
+PUBLISH_ITEMS = 500
+"""Items in one INSERT: each may be 64 KiB."""
+
+
+class PostgresBroker(Broker):
+    """``url`` as libpq takes it; the tables stand in ``schema``, which is created when missing."""
+
+    def __init__(
+        self, url: str, settings: LeaseSettings | None = None, *, create: bool = True, schema: str = "cachewarmer"
+    ) -> None:
+        if not SCHEMA_NAME.fullmatch(schema):
+            raise UsageError(f"{schema!r} is not a schema name: use lower-case letters, digits and underscores")
+        self.url = url
+        self.settings = settings or LeaseSettings()
+        self._create = create
+        self._schema = schema
+        self._damaged = record.DamagedRows()
+        self._database = Database(url, schema)
+
+    def __repr__(self) -> str:
+        return f"<PostgresBroker {self._database.shown} {'open' if self._database.is_open else 'closed'}>"
+
+    async def open(self) -> None:
+        """Connects, and creates the tables when missing; two processes that do so at once do it once.
+
+        Raises:
+            BrokerUnavailable: the server can't be reached. BrokerError: it refuses us, or the tables are another
+                version's. NothingThere: there are no tables, and none are to be created.
+        """
+        await self._database.open()
+        try:
+            async with self._database.transaction() as sql:
+                await self._make_schema(sql)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _make_schema(self, sql: Transaction) -> None:
+        await sql.run("lock_schema")
+        found = await sql.one("has_schema")
+        if found is None or not next(iter(found.values())):
+            if not self._create:
+                raise NothingThere(
+                    f"there is nothing at {self._database.shown}: no job was ever submitted there; "
+                    "check the name of the database"
+                )
+            await sql.run("schema")
+            return
+        row = await sql.one("version")
+        version = row["version"] if row else 0
+        if version != SCHEMA_VERSION:
+            raise BrokerError(
+                f"the tables in schema {self._schema} were made by another version of cachewarmer "
+                f"(schema version {version}, this one has {SCHEMA_VERSION})"
+            )
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    async def submit(self, job: WarmJob, file_list: AsyncIterable[bytes] | None = None) -> str:
+        job = replace(
+            job,
+            job_id=job.job_id or new_job_id(),
+            submitted_at=job.submitted_at or await self._now(),
+            has_file_list=job.has_file_list or file_list is not None,
+        )
+        async with self._database.statement() as sql:
+            if await sql.one("job", job_id=job.job_id):
+                return job.job_id
+        if file_list is not None:
+            await self._keep_list(job.job_id, file_list)
+        async with self._database.statement() as sql:
+            await sql.run(
+                "add_job",
+                job_id=job.job_id,
+                message=job.to_json(),
+                state=JobState.QUEUED,
+                submitted_at=job.submitted_at,
+            )
+        return job.job_id
+
+    async def _keep_list(self, job_id: str, file_list: AsyncIterable[bytes]) -> None:
+        async with self._database.statement() as sql:
+            await sql.run("drop_chunks", job_id=job_id)  # what an interrupted submission left behind
+        number = 0
+        async for chunk in file_list:
+            async with self._database.statement() as sql:
+                await sql.run("add_chunk", job_id=job_id, number=number, chunk=chunk)
+            number += 1
+
+    async def _now(self) -> float:
+        async with self._database.statement() as sql:
+            row = await sql.one("now")
+        assert row is not None
+        return float(next(iter(row.values())))
+
+    async def file_list(self, job_id: str) -> AsyncIterator[bytes]:
+        number = 0
+        while True:
+            async with self._database.statement() as sql:
+                row = await sql.one("chunk", job_id=job_id, number=number)
+            if row is None:
+                return
+            yield bytes(row["chunk"])
+            number += 1
+
+    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
+        async with self._database.transaction() as sql:
+            for row, status in await self._readable(sql, await sql.all("free_jobs", job_id=job_id)):
+                deliveries = row["deliveries"]
+                over = deliveries >= self.settings.max_deliveries and not job_id
+                if over and not (status.scan.finished or status.state.final):
+                    await _set_state(sql, row, JobState.FAILED, record.managers_lost(deliveries))
+                    await _settle_job(sql, row["job_id"], "")
+                    continue
+                if status.state.final:
+                    await _set_state(sql, row, status.state, "")
+                    await _settle_job(sql, row["job_id"], "")
+                    continue
+                token = secrets.token_hex(8)
+                leased = await sql.one("lease_job", job_id=row["job_id"], token=token, seconds=lease_seconds)
+                assert leased is not None
+                return JobLease(token, leased["lease_until"], leased["deliveries"], status.job)
+        return None
+
+    async def _readable(self, sql: Transaction, found: Sequence[Row]) -> list[tuple[Row, JobStatus]]:
+        """The jobs that make sense, with their status; the others are named once and passed over."""
+        readable = []
+        for row in found:
+            try:
+                readable.append((row, await _status(sql, row)))
+            except DamagedRecord as error:
+                self._damaged.name(error)
+        return readable
+
+    async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
+        async with self._database.statement() as sql:
+            row = await sql.one("renew_job", job_id=lease.job.job_id, token=lease.token, seconds=lease_seconds)
+        if row is None:
+            raise LeaseLost(f"another manager has job {lease.job.job_id}")
+        lease.expires_at = row["lease_until"]
+
+    async def release_job(self, lease: JobLease) -> None:
+        async with self._database.statement() as sql:
+            await sql.run("release_job", job_id=lease.job.job_id, token=lease.token)
+
+    async def settle_job(self, lease: JobLease) -> None:
+        async with self._database.transaction() as sql:
+            await _settle_job(sql, lease.job.job_id, lease.token)
+
+    async def set_state(self, job_id: str, state: JobState, reason: str = "") -> JobStatus:
+        async with self._database.transaction() as sql:
+            await _set_state(sql, await _locked(sql, job_id), state, reason)
+            await _finish_if_settled(sql, job_id)
+            return await _status(sql, await _job(sql, job_id))
+
+    async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
+        async with self._database.transaction() as sql:
+            row = await _locked(sql, job_id)
+            before = rows.standing(row)
+            after = before.scanned(totals, row["now"])
+            if after is before:
+                return
+            await sql.run("set_scan", job_id=job_id, scan=record.dump_scan(totals), finished=totals.finished)
+            if after.state is not before.state:
+                await _put_standing(sql, job_id, after)
+                await _finish_if_settled(sql, job_id)
+
+    async def stranded(self, job_id: str) -> bool:
+        async with self._database.statement() as sql:
+            status = await _status(sql, await _job(sql, job_id))
+            waits = status.state is JobState.WARMING and status.scan.finished
+            return waits and await sql.one("any_open_item", job_id=job_id) is None
+
+    async def begin_scan_again(self, job_id: str) -> bool:
+        async with self._database.transaction() as sql:
+            before = rows.standing(await _locked(sql, job_id))
+            after = before.scanned_again()
+            if after is not None and after is not before:
+                await sql.run("begin_again", job_id=job_id, state=after.state)
+                for name in ("drop_items", "drop_tallies", "drop_poison"):
+                    await sql.run(name, job_id=job_id)
+            return after is not None
+
+    async def revive(self, job_id: str) -> bool:
+        async with self._database.transaction() as sql:
+            after = rows.standing(await _locked(sql, job_id)).revived()
+            if after is None:
+                return False
+            await _put_standing(sql, job_id, after)
+            await sql.run("back_on_queue", job_id=job_id)
+            return True
+
+    async def note_manager(self, name: str) -> None:
+        async with self._database.statement() as sql:
+            await sql.run("note_manager", name=record.printable(name))
+
+    async def manager_seen(self) -> float | None:
+        async with self._database.statement() as sql:
+            row = await sql.one("manager_seen")
+        return None if row is None else row["seconds"]
+
+    async def state(self, job_id: str) -> JobState:
+        async with self._database.statement() as sql:
+            row = await _job(sql, job_id)
+        with record.reading_row(f"job {job_id}"):
+            return JobState(row["state"])
+
+    async def status(self, job_id: str) -> JobStatus:
+        async with self._database.statement() as sql:
+            return await _status(sql, await _job(sql, job_id))
+
+    async def jobs(self) -> list[JobStatus]:
+        async with self._database.statement() as sql:
+            return [status for _, status in await self._readable(sql, await sql.all("all_jobs"))]
+
+    async def tidy(self, keep_seconds: float) -> None:
+        async with self._database.transaction() as sql:
+            await sql.run("old_managers", seconds=keep_seconds)
+            for row in await sql.all("old_jobs", seconds=keep_seconds):
+                for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
+                    await sql.run(name, job_id=row["job_id"])
+
+    # -- work ------------------------------------------------------------------------------------------------------
+
+    async def publish(self, items: Sequence[WorkItem]) -> None:
+        by_job: dict[str, dict[str, str]] = {}
+        for item in map(record.with_id, items):
+            by_job.setdefault(item.job_id, {})[item.item_id] = item.to_json()
+        for job_id, messages in by_job.items():
+            ordered = list(messages.items())
+            for start in range(0, len(ordered), PUBLISH_ITEMS):
+                await self._publish(job_id, ordered[start : start + PUBLISH_ITEMS])
+
+    async def _publish(self, job_id: str, messages: Sequence[tuple[str, str]]) -> None:
+        async with self._database.transaction() as sql:
+            # Held until the end: two managers that publish the same items never wait for each other in a circle.
+            if rows.standing(await _locked(sql, job_id)).state.final:
+                return
+            ids, texts = zip(*messages, strict=True)
+            count = await sql.count("add_items", job_id=job_id, item_ids=list(ids), messages=list(texts))
+            if count:
+                await sql.run("count_published", job_id=job_id, count=count)
+
+    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
+        leases: list[WorkLease] = []
+        while len(leases) < most:
+            token = secrets.token_hex(8)
+            async with self._database.statement() as sql:
+                found = await sql.all(
+                    "claim", token=token, seconds=lease_seconds, job_id=job_id, most=most - len(leases)
+                )
+            if not found:
+                break
+            for row in sorted(found, key=lambda one: int(one["seq"])):
+                failed = row["deliveries"] - 1
+                lease = rows.lease_or_poison(row, token, row["visible_at"], failed, self.settings.max_deliveries)
+                if isinstance(lease, rows.Poisoned):
+                    async with self._database.transaction() as sql:
+                        await _poison(sql, row, lease)
+                else:
+                    leases.append(lease)
+        return leases
+
+    async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
+        async with self._database.statement() as sql:
+            row = await sql.one("renew_item", seconds=lease_seconds, **rows.held(lease))
+        if row is None:
+            raise LeaseLost(f"the lease on {lease.item.path} was lost")
+        lease.expires_at = row["visible_at"]
+
+    async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
+        worker = record.printable(worker)
+        async with self._database.transaction() as sql:
+            settled = await sql.all(
+                "settle_items",
+                job_ids=[lease.item.job_id for lease, _ in results],
+                item_ids=[lease.item.item_id for lease, _ in results],
+                tokens=[lease.token for lease, _ in results],
+            )
+            done = {(row["job_id"], row["item_id"]) for row in settled}
+            counted: list[bool] = []
+            by_job: dict[str, list[Receipt]] = {}
+            for lease, receipt in results:
+                key = (lease.item.job_id, lease.item.item_id)
+                counted.append(key in done)
+                if key in done:
+                    done.remove(key)
+                    by_job.setdefault(lease.item.job_id, []).append(receipt)
+            for job_id in sorted(by_job):
+                await _add_to_tally(sql, job_id, worker, by_job[job_id])
+        # After the commit: of two workers that settle the last items at the same time, one sees the other's.
+        for job_id in by_job:
+            await self._finish(job_id)
+        return counted
+
+    async def _finish(self, job_id: str) -> None:
+        async with self._database.statement() as sql:
+            row = await sql.one("settled_count", job_id=job_id)
+        if row is not None and row["settled"]:
+            async with self._database.transaction() as sql:
+                await _finish_if_settled(sql, job_id)
+
+    async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
+        async with self._database.transaction() as sql:
+            row = await sql.one("held_item", **rows.held(lease))
+            if row is None:
+                return False
+            if reason and row["deliveries"] >= self.settings.max_deliveries:
+                item = lease.item
+                given_up = record.given_up(row["deliveries"], reason)
+                await _poison(sql, row, rows.Poisoned(item, given_up, item.file_count))
+                return True
+            await sql.run(
+                "hand_back",
+                delay=delay_seconds,
+                forgiven=int(not reason),
+                reason=record.printable(reason),
+                **rows.held(lease),
+            )
+            return False
+
+    async def backlog(self) -> Backlog:
+        async with self._database.statement() as sql:
+            row = await sql.one("backlog")
+            active = [status for _, status in await self._readable(sql, await sql.all("active_jobs"))]
+        assert row is not None
+        return Backlog.of(active, waiting_items=row["waiting"], leased_items=row["leased"])
+
+
+# -- inside a transaction ------------------------------------------------------------------------------------------
+
+
+async def _job(sql: Transaction, job_id: str, name: str = "job") -> Row:
+    row = await sql.one(name, job_id=job_id)
+    if row is None:
+        raise UnknownJob(f"there is no job {job_id}")
+    return row
+
+
+async def _locked(sql: Transaction, job_id: str) -> Row:
+    """The job's row with ``now``, held until the transaction ends."""
+    return await _job(sql, job_id, "job_locked")
+
+
+async def _status(sql: Transaction, row: Row) -> JobStatus:
+    tallies = await sql.all("tallies", job_id=row["job_id"])
+    with record.reading_row(f"job {row['job_id']}"):
+        return rows.status(row, [_load_tally(one["tally"]) for one in tallies])
+
+
+async def _set_state(sql: Transaction, row: Row, state: JobState, reason: str) -> None:
+    """``row`` is of ``_locked``, or of any statement that locks the job and gives ``now``."""
+    before = rows.standing(row)
+    if check_transition(row["job_id"], before.state, state):
+        await _put_standing(sql, row["job_id"], before.moved_to(state, reason, row["now"]))
+
+
+async def _put_standing(sql: Transaction, job_id: str, standing: record.Standing) -> None:
+    await sql.run(
+        "set_state",
+        job_id=job_id,
+        state=standing.state,
+        reason=standing.reason,
+        started_at=standing.started_at,
+        finished_at=standing.finished_at,
+    )
+
+
+async def _settle_job(sql: Transaction, job_id: str, token: str) -> None:
+    row = await sql.one("settle_job", job_id=job_id, token=token)
+    if row is not None and JobState(row["state"]) in rows.KEEP_NOTHING:
+        await sql.run("forget_items", job_id=job_id)
+        await sql.run("drop_chunks", job_id=job_id)
+
+
+async def _finish_if_settled(sql: Transaction, job_id: str) -> None:
+    """Stamps the final state as soon as the last item is settled, so that it needs no manager."""
+    counts = await sql.one("settled_count", job_id=job_id)
+    if counts is not None and counts["settled"]:
+        row = await _locked(sql, job_id)
+        await _set_state(sql, row, (await _status(sql, row)).state, "")
+
+
+async def _add_to_tally(sql: Transaction, job_id: str, worker: str, receipts: Sequence[Receipt]) -> None:
+    row = await sql.one("tally", job_id=job_id, worker=worker)
+    tally = record.add_all(Tally(worker=worker) if row is None else _load_tally(row["tally"]), receipts)
+    await sql.run("put_tally", job_id=job_id, worker=worker, items=tally.items, tally=record.dump(asdict(tally)))
+
+
+def _load_tally(text: str) -> Tally:
+    values: dict[str, Any] = json.loads(text)
+    known = {one.name for one in fields(Tally)}
+    values = {name: value for name, value in values.items() if name in known}
+    values["errors"] = record.load_errors(values["errors"])
+    values["slowest"] = record.load_slowest(values["slowest"])
+    return Tally(**values)
+
+
+async def _poison(sql: Transaction, row: Row, poisoned: rows.Poisoned) -> None:
+    poisoned = poisoned._replace(reason=record.printable(poisoned.reason))
+    ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
+    job = await _locked(sql, row["job_id"])
+    if not await sql.count("poison_item", seq=row["seq"], reason=poisoned.reason):
+        return
+    await sql.run("add_poison", reason=poisoned.reason, message=row["message"], **ids)
+    await sql.run("count_poison", **rows.poison_counts(job, poisoned))
+    await _finish_if_settled(sql, row["job_id"])

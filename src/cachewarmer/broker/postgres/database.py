@@ -1,0 +1,176 @@
+"""Connections to PostgreSQL: a small pool, the named statements, and what goes wrong in our own errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import conninfo, errors
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from cachewarmer.errors import BrokerError, BrokerUnavailable
+
+MOST_CONNECTIONS = 2
+"""Connections a process: one for what it waits for, one so that leases are renewed meanwhile."""
+CONNECT_SECONDS = 10
+IDLE_SECONDS = 300.0
+"""An unused connection is given back to the server after this long."""
+STATEMENT_SECONDS = 60
+IDLE_IN_TRANSACTION_SECONDS = 30
+"""A process that is stopped in the middle of a transaction must not hold its locks for longer."""
+TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
+"""SQLSTATE classes that may pass: connection exception, transaction rollback, insufficient resources, operator
+intervention, system error (PostgreSQL manual, appendix A)."""
+READ_ONLY = "25006"
+"""SQLSTATE of a write on a server that is a standby at the moment: during a fail-over."""
+SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+Row: TypeAlias = DictRow
+Connection: TypeAlias = psycopg.AsyncConnection[Row]
+
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+"""The pool logs each attempt to reconnect; callers are told by an error, once."""
+
+
+@cache
+def statements(schema: str) -> Mapping[str, bytes]:
+    """The statements of ``queries.sql`` by name, for the tables in ``schema``."""
+    text = resources.files(__package__).joinpath("queries.sql").read_text("utf-8")
+    text = re.sub(r"\bSCHEMA\b(?! IF)", schema, text)
+    text = re.sub(r"\bNOW\b", "extract(epoch FROM clock_timestamp())::float8", text)
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    return {name: body.encode() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+class Transaction:
+    """Runs named statements on one connection."""
+
+    def __init__(self, connection: Connection, sql: Mapping[str, bytes]) -> None:
+        self._connection = connection
+        self._sql = sql
+
+    async def run(self, name: str, /, **values: Any) -> psycopg.AsyncCursor[Row]:
+        return await self._connection.execute(self._sql[name], values or None)
+
+    async def one(self, name: str, /, **values: Any) -> Row | None:
+        """The first row, if any."""
+        return await (await self.run(name, **values)).fetchone()
+
+    async def all(self, name: str, /, **values: Any) -> list[Row]:
+        return await (await self.run(name, **values)).fetchall()
+
+    async def count(self, name: str, /, **values: Any) -> int:
+        """How many rows were changed."""
+        return (await self.run(name, **values)).rowcount
+
+
+class Database:
+    """``url`` is any connection string of libpq, so that passwords may come from a service file or ``.pgpass``.
+
+    Raises:
+        BrokerError: the connection string can't be parsed; the text never repeats it, since it may hold a password.
+    """
+
+    def __init__(self, url: str, schema: str) -> None:
+        try:
+            parts = conninfo.conninfo_to_dict(url)
+        except psycopg.Error:
+            raise BrokerError("the PostgreSQL broker's URL can't be parsed: postgresql://HOST/DATABASE") from None
+        self.shown = _shown(parts)
+        """The URL without its password."""
+        self._sql = statements(schema)
+        parts.setdefault("connect_timeout", CONNECT_SECONDS)
+        parts.setdefault("application_name", "cachewarmer")
+        self._conninfo = conninfo.make_conninfo("", **parts)
+        self._pool: AsyncConnectionPool[Connection] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._pool is not None
+
+    async def open(self) -> None:
+        """Connects once, so that a wrong URL or password is told at once; then the pool connects as needed."""
+        if self._pool is not None:
+            return
+        with self._translated():
+            async with await psycopg.AsyncConnection.connect(self._conninfo):
+                pass
+        pool = AsyncConnectionPool[Connection](
+            self._conninfo,
+            connection_class=psycopg.AsyncConnection[Row],
+            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": None},
+            min_size=0,
+            max_size=MOST_CONNECTIONS,
+            max_idle=IDLE_SECONDS,
+            timeout=CONNECT_SECONDS,
+            reconnect_timeout=CONNECT_SECONDS,
+            open=False,
+        )
+        await pool.open()
+        self._pool = pool
+
+    async def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close(timeout=2.0)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Everything inside happens, or nothing. Raises ``BrokerUnavailable`` or ``BrokerError``."""
+        async with self._connection() as connection, connection.transaction():
+            # Both last for this transaction alone: behind a pooler the next one may have another session.
+            await connection.execute(
+                f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';"
+                f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
+            )
+            yield Transaction(connection, self._sql)
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[Transaction]:
+        """For one statement that is atomic by itself: without BEGIN and COMMIT it is one round trip."""
+        async with self._connection() as connection:
+            yield Transaction(connection, self._sql)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        if self._pool is None:
+            raise BrokerError(f"the broker {self.shown} is not open")
+        with self._translated():
+            async with self._pool.connection() as connection:
+                yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self._ours(error) from error
+        except OSError as error:
+            raise BrokerUnavailable(f"the broker {self.shown} can't be reached: {error}") from error
+
+    def _ours(self, error: psycopg.Error) -> BrokerError:
+        state = error.sqlstate or ""
+        said = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, errors.InsufficientPrivilege):
+            return BrokerError(f"the broker {self.shown} refuses this user: {said}")
+        if state.startswith(TRANSIENT_CLASSES) or state == READ_ONLY:
+            return BrokerUnavailable(f"the broker {self.shown}: {said}")
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not state.startswith("28"):
+            if "authentication failed" in said or "no password supplied" in said or "does not exist" in said:
+                # A server that refuses a connection does so before libpq keeps its SQLSTATE.
+                return BrokerError(f"the broker {self.shown}: {said}")
+            return BrokerUnavailable(f"the broker {self.shown} can't be reached: {said}")
+        return BrokerError(f"the broker {self.shown}: {said}")
+
+
+def _shown(parts: Mapping[str, Any]) -> str:
+    host = str(parts.get("host") or parts.get("hostaddr") or parts.get("service") or "")
+    port = f":{parts['port']}" if parts.get("port") else ""
+    return f"postgresql://{host}{port}/{parts.get('dbname') or ''}"

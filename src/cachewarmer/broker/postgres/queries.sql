@@ -1,0 +1,283 @@
+-- All the SQL of the PostgreSQL broker. "-- name: x" begins a statement; the lines below it say what it is for.
+-- Times are Unix seconds by the server's clock, so a worker's clock never matters: NOW stands for
+-- extract(epoch FROM clock_timestamp())::float8. SCHEMA stands for the schema that holds the tables. Nothing depends on
+-- the state of a session, so that a pooler in transaction mode may stand between.
+
+-- name: lock_schema
+-- One process at a time creates or migrates the tables.
+SELECT pg_advisory_xact_lock(hashtextextended('cachewarmer SCHEMA', 0));
+
+-- name: has_schema
+SELECT to_regclass('SCHEMA.version') IS NOT NULL;
+
+-- name: version
+SELECT version FROM SCHEMA.version;
+
+-- name: schema
+-- jobs: one row a job. off_queue: settled, no manager needs it any more. published_items counts distinct ids.
+CREATE SCHEMA IF NOT EXISTS SCHEMA;
+CREATE TABLE SCHEMA.version (version integer NOT NULL);
+CREATE TABLE SCHEMA.jobs (
+  seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id text NOT NULL UNIQUE,
+  message text NOT NULL,
+  state text NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  submitted_at float8 NOT NULL,
+  started_at float8 NOT NULL DEFAULT 0,
+  finished_at float8 NOT NULL DEFAULT 0,
+  scan text NOT NULL DEFAULT '',
+  scan_finished boolean NOT NULL DEFAULT false,
+  published_items bigint NOT NULL DEFAULT 0,
+  poisoned_items bigint NOT NULL DEFAULT 0,
+  poisoned_files bigint NOT NULL DEFAULT 0,
+  poison_errors text NOT NULL DEFAULT '[]',
+  off_queue boolean NOT NULL DEFAULT false,
+  deliveries integer NOT NULL DEFAULT 0,
+  begun_again boolean NOT NULL DEFAULT false,
+  token text,
+  lease_until float8 NOT NULL DEFAULT 0
+);
+CREATE INDEX managed_jobs ON SCHEMA.jobs (seq) WHERE NOT off_queue;
+-- file_chunks: the list of a --files-from job.
+CREATE TABLE SCHEMA.file_chunks (
+  job_id text NOT NULL,
+  number integer NOT NULL,
+  chunk bytea NOT NULL,
+  PRIMARY KEY (job_id, number)
+);
+-- items: one row an item id for as long as its job lives; a settled row is the proof that it was counted, and its
+-- message is dropped. visible_at is the end of a lease, or of a delay. Leases change visible_at and token alone, which
+-- no index holds: room is left on each page so that such an update stays on it (a HOT update).
+CREATE TABLE SCHEMA.items (
+  seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id text NOT NULL,
+  item_id text NOT NULL,
+  message text NOT NULL,
+  settled boolean NOT NULL DEFAULT false,
+  deliveries integer NOT NULL DEFAULT 0,
+  last_error text NOT NULL DEFAULT '',
+  visible_at float8 NOT NULL DEFAULT 0,
+  token text,
+  UNIQUE (job_id, item_id)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 1);
+CREATE INDEX open_items ON SCHEMA.items (job_id, seq) WHERE NOT settled;
+-- tallies: the sum of a worker's receipts for a job; status reads these, not the items.
+CREATE TABLE SCHEMA.tallies (
+  job_id text NOT NULL,
+  worker text NOT NULL,
+  items bigint NOT NULL,
+  tally text NOT NULL,
+  PRIMARY KEY (job_id, worker)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+-- poison: what was given up, with its reason, for people to look at.
+CREATE TABLE SCHEMA.poison (
+  seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id text NOT NULL,
+  item_id text NOT NULL,
+  reason text NOT NULL,
+  message text NOT NULL,
+  poisoned_at float8 NOT NULL
+);
+-- managers: when each was last at work, for those who wait for one.
+CREATE TABLE SCHEMA.managers (name text PRIMARY KEY, seen_at float8 NOT NULL);
+INSERT INTO SCHEMA.version VALUES (1);
+
+-- name: add_job
+INSERT INTO SCHEMA.jobs (job_id, message, state, submitted_at)
+VALUES (%(job_id)s, %(message)s, %(state)s, %(submitted_at)s)
+ON CONFLICT (job_id) DO NOTHING;
+
+-- name: now
+SELECT NOW;
+
+-- name: job
+SELECT * FROM SCHEMA.jobs WHERE job_id = %(job_id)s;
+
+-- name: job_locked
+SELECT *, NOW AS now FROM SCHEMA.jobs WHERE job_id = %(job_id)s FOR UPDATE;
+
+-- name: all_jobs
+SELECT * FROM SCHEMA.jobs ORDER BY seq DESC;
+
+-- name: drop_chunks
+DELETE FROM SCHEMA.file_chunks WHERE job_id = %(job_id)s;
+
+-- name: add_chunk
+INSERT INTO SCHEMA.file_chunks (job_id, number, chunk) VALUES (%(job_id)s, %(number)s, %(chunk)s);
+
+-- name: chunk
+SELECT chunk FROM SCHEMA.file_chunks WHERE job_id = %(job_id)s AND number = %(number)s;
+
+-- name: free_jobs
+-- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Oldest first; one that
+-- another manager is taking at this moment is passed over.
+SELECT *, NOW AS now FROM SCHEMA.jobs
+WHERE NOT off_queue AND lease_until <= NOW AND (%(job_id)s = '' OR job_id = %(job_id)s)
+ORDER BY seq
+FOR UPDATE SKIP LOCKED;
+
+-- name: lease_job
+UPDATE SCHEMA.jobs SET token = %(token)s, lease_until = NOW + %(seconds)s, deliveries = deliveries + 1
+WHERE job_id = %(job_id)s
+RETURNING lease_until, deliveries;
+
+-- name: renew_job
+UPDATE SCHEMA.jobs SET lease_until = NOW + %(seconds)s WHERE job_id = %(job_id)s AND token = %(token)s
+RETURNING lease_until;
+
+-- name: release_job
+UPDATE SCHEMA.jobs SET token = NULL, lease_until = 0, deliveries = deliveries - 1
+WHERE job_id = %(job_id)s AND token = %(token)s;
+
+-- name: settle_job
+UPDATE SCHEMA.jobs SET off_queue = true, token = NULL, lease_until = 0
+WHERE job_id = %(job_id)s AND (token = %(token)s OR %(token)s = '')
+RETURNING state;
+
+-- name: back_on_queue
+-- A job that failed goes on.
+UPDATE SCHEMA.jobs SET off_queue = false, token = NULL, lease_until = 0, deliveries = 0 WHERE job_id = %(job_id)s;
+
+-- name: forget_items
+-- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker
+-- still reads stays, that its result may count.
+DELETE FROM SCHEMA.items
+WHERE job_id = %(job_id)s AND NOT (NOT settled AND token IS NOT NULL AND visible_at > NOW);
+
+-- name: old_jobs
+SELECT job_id FROM SCHEMA.jobs WHERE finished_at > 0 AND finished_at <= NOW - %(seconds)s FOR UPDATE SKIP LOCKED;
+
+-- name: drop_items
+DELETE FROM SCHEMA.items WHERE job_id = %(job_id)s;
+
+-- name: drop_tallies
+DELETE FROM SCHEMA.tallies WHERE job_id = %(job_id)s;
+
+-- name: drop_poison
+DELETE FROM SCHEMA.poison WHERE job_id = %(job_id)s;
+
+-- name: drop_job
+DELETE FROM SCHEMA.jobs WHERE job_id = %(job_id)s;
+
+-- name: set_state
+UPDATE SCHEMA.jobs
+SET state = %(state)s, reason = %(reason)s, started_at = %(started_at)s, finished_at = %(finished_at)s
+WHERE job_id = %(job_id)s;
+
+-- name: set_scan
+UPDATE SCHEMA.jobs SET scan = %(scan)s, scan_finished = %(finished)s
+WHERE job_id = %(job_id)s;
+
+-- name: begin_again
+UPDATE SCHEMA.jobs SET state = %(state)s, scan = '', scan_finished = false, published_items = 0, poisoned_items = 0,
+  poisoned_files = 0, poison_errors = '[]', begun_again = true
+WHERE job_id = %(job_id)s;
+
+-- name: any_open_item
+SELECT 1 FROM SCHEMA.items WHERE job_id = %(job_id)s AND NOT settled LIMIT 1;
+
+-- name: note_manager
+INSERT INTO SCHEMA.managers (name, seen_at) VALUES (%(name)s, NOW)
+ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
+
+-- name: manager_seen
+SELECT CASE WHEN max(seen_at) IS NOT NULL THEN greatest(0, NOW - max(seen_at)) END AS seconds FROM SCHEMA.managers;
+
+-- name: old_managers
+DELETE FROM SCHEMA.managers WHERE seen_at < NOW - %(seconds)s;
+
+-- name: add_items
+INSERT INTO SCHEMA.items (job_id, item_id, message)
+SELECT %(job_id)s, one.item_id, one.message
+FROM unnest(%(item_ids)s::text[], %(messages)s::text[]) WITH ORDINALITY AS one (item_id, message, place)
+ORDER BY one.place
+ON CONFLICT (job_id, item_id) DO NOTHING;
+
+-- name: count_published
+UPDATE SCHEMA.jobs SET published_items = published_items + %(count)s WHERE job_id = %(job_id)s;
+
+-- name: claim
+-- Oldest first over all jobs that may be worked on; an item that another worker takes at this moment is passed over.
+-- MATERIALIZED: a subquery that locks rows must not be run more often than once.
+WITH found AS MATERIALIZED (
+  SELECT items.seq
+  FROM SCHEMA.jobs
+  CROSS JOIN LATERAL (
+    SELECT seq FROM SCHEMA.items
+    WHERE items.job_id = jobs.job_id AND NOT settled AND visible_at <= NOW
+    ORDER BY seq LIMIT %(most)s
+    FOR UPDATE SKIP LOCKED
+  ) AS items
+  WHERE NOT jobs.off_queue AND jobs.state IN ('queued', 'scanning', 'warming')
+    AND (%(job_id)s = '' OR jobs.job_id = %(job_id)s)
+  ORDER BY items.seq LIMIT %(most)s
+)
+UPDATE SCHEMA.items
+SET token = %(token)s, visible_at = NOW + %(seconds)s, deliveries = deliveries + 1
+FROM found WHERE items.seq = found.seq
+RETURNING items.seq, job_id, item_id, message, deliveries, last_error, visible_at;
+
+-- name: renew_item
+UPDATE SCHEMA.items SET visible_at = NOW + %(seconds)s
+WHERE job_id = %(job_id)s AND item_id = %(item_id)s AND token = %(token)s AND NOT settled
+RETURNING visible_at;
+
+-- name: settle_items
+-- The receipts: each changes a row only once, and only under the lease it was read under.
+UPDATE SCHEMA.items SET settled = true, token = NULL, message = ''
+FROM unnest(%(job_ids)s::text[], %(item_ids)s::text[], %(tokens)s::text[]) AS one (job_id, item_id, token)
+WHERE items.job_id = one.job_id AND items.item_id = one.item_id AND items.token = one.token AND NOT items.settled
+RETURNING items.job_id, items.item_id;
+
+-- name: hand_back
+UPDATE SCHEMA.items
+SET token = NULL, visible_at = CASE WHEN %(delay)s::float8 > 0 THEN NOW + %(delay)s ELSE 0 END,
+  deliveries = deliveries - %(forgiven)s,
+  last_error = CASE WHEN %(reason)s = '' THEN last_error ELSE %(reason)s END
+WHERE job_id = %(job_id)s AND item_id = %(item_id)s AND token = %(token)s AND NOT settled;
+
+-- name: held_item
+SELECT seq, job_id, item_id, message, deliveries, last_error FROM SCHEMA.items
+WHERE job_id = %(job_id)s AND item_id = %(item_id)s AND token = %(token)s AND NOT settled
+FOR UPDATE;
+
+-- name: poison_item
+UPDATE SCHEMA.items SET settled = true, token = NULL, message = '', last_error = %(reason)s
+WHERE seq = %(seq)s AND NOT settled;
+
+-- name: add_poison
+INSERT INTO SCHEMA.poison (job_id, item_id, reason, message, poisoned_at)
+VALUES (%(job_id)s, %(item_id)s, %(reason)s, %(message)s, NOW);
+
+-- name: count_poison
+UPDATE SCHEMA.jobs
+SET poisoned_items = poisoned_items + 1, poisoned_files = poisoned_files + %(files)s, poison_errors = %(errors)s
+WHERE job_id = %(job_id)s;
+
+-- name: tally
+SELECT tally FROM SCHEMA.tallies WHERE job_id = %(job_id)s AND worker = %(worker)s FOR UPDATE;
+
+-- name: tallies
+SELECT tally FROM SCHEMA.tallies WHERE job_id = %(job_id)s ORDER BY worker;
+
+-- name: put_tally
+INSERT INTO SCHEMA.tallies (job_id, worker, items, tally)
+VALUES (%(job_id)s, %(worker)s, %(items)s, %(tally)s)
+ON CONFLICT (job_id, worker) DO UPDATE SET items = excluded.items, tally = excluded.tally;
+
+-- name: settled_count
+-- O(workers): whether all that a finished scan published is settled.
+SELECT jobs.scan_finished AND jobs.published_items <=
+  jobs.poisoned_items + (SELECT coalesce(sum(items), 0) FROM SCHEMA.tallies WHERE tallies.job_id = jobs.job_id) AS settled
+FROM SCHEMA.jobs WHERE jobs.job_id = %(job_id)s;
+
+-- name: backlog
+SELECT
+  count(*) FILTER (WHERE items.token IS NULL OR items.visible_at <= NOW) AS waiting,
+  count(*) FILTER (WHERE items.token IS NOT NULL AND items.visible_at > NOW) AS leased
+FROM SCHEMA.jobs JOIN SCHEMA.items ON items.job_id = jobs.job_id AND NOT items.settled
+WHERE jobs.state IN ('queued', 'scanning', 'warming', 'paused');
+
+-- name: active_jobs
+SELECT * FROM SCHEMA.jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused');

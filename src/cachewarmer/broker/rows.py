@@ -1,0 +1,101 @@
+"""What the brokers in a relational database make of their rows. Pure.
+
+``Row`` is anything that gives a column by its name. The columns of ``jobs`` and ``items`` have the same names and
+meanings in all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+from cachewarmer.broker import record
+from cachewarmer.broker.base import WorkLease
+from cachewarmer.errors import InvalidMessage
+from cachewarmer.model import ERROR_SAMPLE, JobState, JobStatus, Tally, WarmJob, WorkItem
+
+KEEP_NOTHING = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.CANCELLED})
+"""When a job ends so, what told its items apart is dropped; one that failed may be gone on with."""
+
+
+class Row(Protocol):
+    """A row of a result."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+def standing(job: Row) -> record.Standing:
+    """Where a job stands. Raises ``DamagedRecord``."""
+    with record.reading_row(f"job {job['job_id']}"):
+        return record.Standing(
+            state=JobState(job["state"]),
+            reason=job["reason"],
+            submitted_at=job["submitted_at"],
+            started_at=job["started_at"],
+            finished_at=job["finished_at"],
+            scan=record.load_scan(job["scan"]),
+            begun_again=bool(job["begun_again"]),
+        )
+
+
+def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
+    """A job's status. Raises ``DamagedRecord``."""
+    stands = standing(job)
+    with record.reading_row(f"job {job['job_id']}"):
+        return JobStatus(
+            job=WarmJob.from_json(job["message"]),
+            state=stands.state,
+            # Each id once, however often a list or a second scan named it.
+            scan=replace(stands.scan, items=job["published_items"]),
+            tallies=tuple(tallies),
+            poisoned_items=job["poisoned_items"],
+            poisoned_files=job["poisoned_files"],
+            poison_errors=record.load_errors(json.loads(job["poison_errors"])),
+            submitted_at=stands.submitted_at,
+            started_at=stands.started_at,
+            finished_at=stands.finished_at,
+            reason=stands.reason,
+        ).settled()
+
+
+class Poisoned(NamedTuple):
+    """An item that is given up."""
+
+    item: WorkItem
+    """Without its list of files where that was not unpacked."""
+    reason: str
+    files: int
+    """Files that count as failed."""
+
+
+def lease_or_poison(row: Row, token: str, until: float, failed: int, max_deliveries: int) -> WorkLease | Poisoned:
+    """What becomes of an item that is about to be delivered, after ``failed`` deliveries that failed."""
+    try:
+        if failed >= max_deliveries:
+            # Each process that held it may have ended over it: its list of files is not even unpacked.
+            envelope = record.envelope(row["message"])
+            item = WorkItem.from_json(envelope.text)
+            return Poisoned(item, record.given_up(failed, row["last_error"]), envelope.file_count)
+        item = WorkItem.from_json(row["message"])
+    except InvalidMessage as error:
+        return Poisoned(WorkItem(), str(error), 1)
+    item = replace(record.with_id(item), failed_deliveries=failed, last_error=row["last_error"])
+    return WorkLease(token, until, failed + 1, item)
+
+
+def poison_counts(job: Row, poisoned: Poisoned) -> dict[str, Any]:
+    """What a poisoned item adds to its job: the values of the statement ``count_poison``."""
+    errors = (
+        *record.load_errors(json.loads(job["poison_errors"])),
+        *record.poison_sample(poisoned.item, poisoned.reason),
+    )
+    # A file that is cut into ranges is counted by its first range.
+    files = 0 if poisoned.item.start > 0 else poisoned.files
+    return {"job_id": job["job_id"], "files": files, "errors": record.dump(errors[:ERROR_SAMPLE])}
+
+
+def held(lease: WorkLease) -> dict[str, str]:
+    """The values that find an item under its lease."""
+    return {"job_id": lease.item.job_id, "item_id": lease.item.item_id, "token": lease.token}

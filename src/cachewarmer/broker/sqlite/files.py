@@ -1,0 +1,79 @@
+"""The broker's file on disk: ours alone, whatever the umask says. Who can write it decides what is read as whom."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cachewarmer.config import state_directory
+from cachewarmer.errors import BrokerError, NothingThere
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+BESIDE = ("", "-wal", "-shm")
+"""The file itself, and those that SQLite keeps beside it and gives its mode when it makes them."""
+
+
+def prepare(path: str, *, create: bool) -> None:
+    """Makes the file, empty, and its folder where they are missing, and checks that they are ours.
+
+    Raises:
+        BrokerError: the file is a symbolic link, something else than a file, or another user's.
+        NothingThere: it is missing, and ``create`` is false.
+        OSError: it can't be made.
+    """
+    folder = os.path.dirname(path) or "/"
+    if create:
+        make_folder(folder)
+    for suffix in BESIDE:
+        _check(path + suffix, folder)
+    if not os.path.lexists(path):
+        if not create:
+            raise NothingThere(f"there is nothing at {path}: no job was ever submitted there; check the file's name")
+        _make(path)
+
+
+def make_folder(folder: str) -> None:
+    """Makes a folder and those above it, for us alone; the state directory is closed to others also if it was there."""
+    if not os.path.isdir(folder):
+        above = os.path.dirname(folder)
+        if above != folder:
+            make_folder(above)
+        try:
+            os.mkdir(folder, FOLDER_MODE)
+        except FileExistsError:
+            pass  # another process was faster, or it is a file, which opening will tell
+        else:
+            os.chmod(folder, FOLDER_MODE)
+    if folder == str(state_directory()):
+        status = os.lstat(folder)
+        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o077:
+            os.chmod(folder, FOLDER_MODE)
+
+
+def _make(path: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+    except FileExistsError:
+        return  # another process of ours was faster
+    try:
+        os.fchmod(descriptor, FILE_MODE)
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: str, folder: str) -> None:
+    """What is there must be a plain file, ours, and closed to others; it is closed to them if it was not."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a file"
+        raise BrokerError(f"the broker file {path} can't be opened: it is {kind}; name the file itself")
+    user = os.geteuid()
+    # Root may look after what a service keeps in a folder of its own, not what somebody laid down in a shared one.
+    if status.st_uid != user and not (user == 0 and status.st_uid == os.stat(folder).st_uid):
+        raise BrokerError(f"the broker file {path} belongs to another user (uid {status.st_uid}): name one of your own")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        os.chmod(path, FILE_MODE)

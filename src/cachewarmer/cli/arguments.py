@@ -1,0 +1,118 @@
+"""The command line's own parser: errors are one line, with the option or command that was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from typing import NoReturn
+
+from cachewarmer.errors import UsageError
+
+MOST_ID = (1 << 32) - 1
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ``UsageError`` where ``argparse`` prints its whole usage and exits; options are not abbreviated."""
+
+    def __init__(self, *, prog: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+    @property
+    def options(self) -> list[str]:
+        """Every way to write an option of this command."""
+        return [text for action in self._actions for text in action.option_strings]
+
+    def refuse(self, unknown: str) -> NoReturn:
+        """Raises ``UsageError`` for an argument that is none of this command's."""
+        name = unknown.partition("=")[0]
+        if not name.startswith("-"):
+            self.error(f"unexpected argument {unknown!r}")
+        self.error(f"unknown option {name}{did_you_mean(name, self.options)}")
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """``: did you mean …?``, or nothing where no known word is near."""
+    import difflib
+
+    near = difflib.get_close_matches(text, list(known), n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+# -- types of values -----------------------------------------------------------------------------------------------
+
+
+def size(text: str) -> int:
+    """A size in bytes."""
+    from cachewarmer.target import parse_size
+
+    try:
+        return parse_size(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def moment(text: str) -> float:
+    """A time that is over, in Unix seconds."""
+    from cachewarmer.target import parse_time
+
+    now = time.time()
+    try:
+        parsed = parse_time(text, now)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if parsed > now:
+        raise argparse.ArgumentTypeError(f"{text!r} is in the future: no file is newer than that")
+    return parsed
+
+
+def positive(text: str) -> int:
+    """A count of at least one."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 8 and 0 < int(text) < 1 << 20):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def processes(text: str) -> int:
+    """A number of reader processes."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 4 and 1 <= int(text) <= 64):
+        raise argparse.ArgumentTypeError(f"must be between 1 and 64, not {text!r}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def span(text: str) -> float:
+    """A length of time, in seconds: a number of them, or a number with a unit."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    return seconds(number) * _UNITS[unit]
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def user_id(text: str) -> int:
+    """A numeric user or group id."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= MOST_ID):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a numeric id")
+    return int(text)

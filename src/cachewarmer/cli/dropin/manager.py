@@ -1,0 +1,82 @@
+"""``cachewarmer-manager``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cachewarmer.cli import manager
+from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
+from cachewarmer.cli.dropin.flags import Flag, FlagSet, MissingFlag, Values
+from cachewarmer.cli.options import FleetChoice, Output
+
+WORKERS = 12
+"""The first CacheWarmer's default."""
+FLAGS = FlagSet(
+    program="cachewarmer-manager",
+    summary="Takes jobs, publishes their work, and runs a VM scale set of workers while there is some.",
+    example="cachewarmer-manager -storageAccountName ACCOUNT -queueNamePrefix PREFIX -workerCount 0",
+    flags=(
+        DEBUGGING,
+        Flag(name="bootstrapMountAddress", text="NFS server that holds the bootstrap folder"),
+        Flag(name="bootstrapExportPath", text="export of the bootstrap folder"),
+        Flag(name="bootstrapScriptPath", text="script below the export that installs a worker"),
+        Flag(
+            name="workerCount",
+            default=str(WORKERS),
+            text="maximum number of VMs in the scale set; 0: no scale set, or what the settings file says",
+        ),
+        *STORAGE,
+        Flag(name="vmssUserName", default="azureuser", text="user name on the VMs"),
+        Flag(name="vmssPassword", text="password on the VMs; better given in $VMSS_PASSWORD"),
+        Flag(name="vmssSshPublicKey", text="SSH public key for the VMs"),
+        Flag(name="vmssSubnetName", text="subnet of the VMs (default: the manager's own)"),
+    ),
+)
+BOOTSTRAP = {
+    "bootstrapMountAddress": "bootstrap_address",
+    "bootstrapExportPath": "bootstrap_export",
+    "bootstrapScriptPath": "bootstrap_script",
+}
+"""Flags that a scale set needs, with the settings that may say them instead."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Reads the flags and runs the command."""
+    return run_flags(FLAGS, arguments, lambda values: manager.run(parse(values)))
+
+
+def parse(values: Values) -> manager.ManagerOptions:
+    """Makes the options."""
+    return manager.ManagerOptions(
+        broker=broker_choice(values),
+        fleet=_fleet(values),
+        output=Output(verbose=values.switch("enableDebugging")),
+    )
+
+
+def _fleet(values: Values) -> FleetChoice:
+    """A scale set, unless there shall be no worker or the settings file describes a fleet of another kind.
+
+    Raises:
+        MissingFlag: a scale set needs a flag that is missing.
+    """
+    from cachewarmer.config import load_settings
+
+    settings = load_settings().fleet
+    workers = values.number("workerCount", 0 if settings.kind != "none" else WORKERS)
+    if workers <= 0:
+        return FleetChoice()
+    for flag, setting in BOOTSTRAP.items():
+        if not values.text(flag) and not getattr(settings, setting):
+            raise MissingFlag(f"-{flag} is required for a scale set of {workers} VMs (-workerCount 0: no scale set)")
+    return FleetChoice(
+        kind="vmss",
+        workers=workers,
+        bootstrap_address=values.text("bootstrapMountAddress"),
+        bootstrap_export=values.text("bootstrapExportPath"),
+        bootstrap_script=values.text("bootstrapScriptPath"),
+        user_name=values.text("vmssUserName"),
+        password=values.text("vmssPassword"),
+        ssh_public_key=values.text("vmssSshPublicKey"),
+        subnet_name=values.text("vmssSubnetName"),
+    )

@@ -1,0 +1,210 @@
+"""What options become: settings, a broker, jobs, lists of files, a fleet."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from cachewarmer.broker import open_broker
+from cachewarmer.broker.base import Broker
+from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection, Service
+from cachewarmer.config import (
+    FleetSettings,
+    Settings,
+    bootstrap_environment,
+    default_broker_url,
+    environment_broker_url,
+    load_settings,
+    vmss_password,
+    wire_environment,
+)
+from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
+from cachewarmer.filters import parse_filter_file
+from cachewarmer.fleet import open_fleet
+from cachewarmer.fleet.base import Fleet, WorkerLaunch
+from cachewarmer.model import Transport, Wanted, WarmJob
+from cachewarmer.paths import to_text
+from cachewarmer.planning.filelist import list_chunks
+from cachewarmer.target import Target, make_job, parse_target
+
+NO_FLEET = FleetChoice()
+MAX_RULES_BYTES = 1 << 20
+"""The longest file of ``--filter-from``."""
+
+
+def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, service: Service | None = None) -> Settings:
+    """The settings file, with what the command line says on top.
+
+    Raises:
+        ConfigError: it can't be read, or a setting does not make sense.
+    """
+    loaded = load_settings()
+    nfs, lease = loaded.nfs, loaded.lease
+    if reading is not None:
+        nfs = replace(
+            nfs,
+            window_calls=reading.window or nfs.window_calls,
+            connections=reading.connections or nfs.connections,
+        )
+        if reading.patience is not None:
+            lease = replace(lease, patience_seconds=reading.patience)
+    if service is not None:
+        nfs = replace(
+            nfs,
+            uid=nfs.uid if service.uid is None else service.uid,
+            gid=nfs.gid if service.gid is None else service.gid,
+        )
+    return replace(loaded, nfs=nfs, lease=lease, fleet=_fleet_settings(fleet, loaded.fleet))
+
+
+def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
+    vmss = replace(
+        loaded.vmss,
+        user_name=fleet.user_name or loaded.vmss.user_name,
+        ssh_public_key=fleet.ssh_public_key or loaded.vmss.ssh_public_key,
+        subnet_name=fleet.subnet_name or loaded.vmss.subnet_name,
+        password=fleet.password or loaded.vmss.password or vmss_password(),
+    )
+    slurm = replace(loaded.slurm, options=(*loaded.slurm.options, *fleet.options))
+    return replace(
+        loaded, kind=fleet.kind or loaded.kind, workers=fleet.workers or loaded.workers, vmss=vmss, slurm=slurm
+    )
+
+
+def broker_url(choice: BrokerChoice) -> str:
+    """The broker's URL: the option's, else the environment's, else the user's own file."""
+    return choice.url or default_broker_url()
+
+
+def named(choice: BrokerChoice) -> bool:
+    """Whether somebody named the broker: it is not the user's own file."""
+    return bool(choice.url or environment_broker_url())
+
+
+def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> Broker:
+    """The broker that was chosen, not yet opened; without ``create`` for those who only look or steer."""
+    return open_broker(
+        broker_url(choice),
+        settings.lease,
+        create=create,
+        storage_key=choice.storage_key,
+        resource_group=choice.resource_group,
+    )
+
+
+def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
+    """The job of each TARGET.
+
+    Raises:
+        UsageError: a target or a pattern does not make sense.
+    """
+    if selection.files_from is not None and len(targets) != 1:
+        raise UsageError("--files-from needs exactly one TARGET")
+    wanted = _wanted(selection)
+    return [
+        make_job(
+            _as_user(parse_target(target), selection),
+            wanted,
+            name=selection.name,
+            transport=Transport(selection.transport),
+            max_bandwidth=selection.max_bandwidth,
+            has_file_list=selection.files_from is not None,
+        )
+        for target in targets
+    ]
+
+
+def _wanted(selection: Selection) -> Wanted:
+    try:
+        return Wanted(
+            include=selection.include,
+            exclude=selection.exclude,
+            rules=tuple(rule for name in selection.filter_from for rule in _rules(name)),
+            max_file_bytes=selection.max_file_bytes,
+            min_file_bytes=selection.min_file_bytes,
+            newer_than=selection.newer_than,
+            snapshots=selection.snapshots,
+            follow_links=selection.follow_links,
+            one_file_system=selection.one_file_system,
+            hardlink_dedup=selection.hardlink_dedup,
+        )
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
+
+
+def _rules(name: str) -> tuple[str, ...]:
+    """The rules in a file of ``--filter-from``."""
+    try:
+        with open(name, "rb") as file:
+            raw = file.read(MAX_RULES_BYTES + 1)
+    except OSError as error:
+        raise UsageError(error.strerror or str(error), doing="--filter-from", subject=os.fsencode(name)) from error
+    if len(raw) > MAX_RULES_BYTES:
+        raise UsageError(f"more than {MAX_RULES_BYTES} bytes", doing="--filter-from", subject=os.fsencode(name))
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return parse_filter_file(raw.decode("utf-16", "replace") if wide else to_text(raw), f"--filter-from {name}")
+
+
+def _as_user(target: Target, selection: Selection) -> Target:
+    """The target, with the ids of the options where it names none itself."""
+    if selection.uid is None and selection.gid is None:
+        return target
+    if target.is_local:
+        raise UsageError(
+            "--uid and --gid are for NFS",
+            subject=os.fsencode(target.path),
+            advice="a path of this machine is read as the user who runs the command",
+        )
+    access = target.access
+    uid = selection.uid if access.uid < 0 and selection.uid is not None else access.uid
+    gid = selection.gid if access.gid < 0 and selection.gid is not None else access.gid
+    return replace(target, access=replace(access, uid=uid, gid=gid))
+
+
+def file_list(selection: Selection) -> AsyncIterator[bytes] | None:
+    """The chunks of ``--files-from``; None where it is not given."""
+    return None if selection.files_from is None else _chunks(selection.files_from, null=selection.null)
+
+
+async def _chunks(name: str, *, null: bool) -> AsyncIterator[bytes]:
+    try:
+        # Without a buffer of Python's: who reads that holds a lock that the end of the program would wait for.
+        place = sys.stdin.fileno() if name == "-" else name
+        with open(place, "rb", buffering=0, closefd=place is name) as source:  # noqa: ASYNC230  # opening a list is quick
+            async for chunk in list_chunks(source, nul_separated=null):
+                yield chunk
+    except OSError as error:
+        raise CacheWarmerError(f"--files-from {name}: {error.strerror}") from error
+
+
+def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings: Settings) -> Fleet | None:
+    """The fleet that the command line and the settings describe, checked, with nothing started yet.
+
+    Raises:
+        UsageError: something is missing or makes no sense.
+    """
+    kind = settings.fleet.kind
+    if kind != "none" and not settings.fleet.workers:
+        raise UsageError(f"a fleet of kind {kind} needs a number of workers: --workers N")
+    if kind == "none" and choice.workers:
+        raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local, slurm or vmss")
+    if choice.options and kind != "slurm":
+        raise UsageError(f"--fleet-option {choice.options[0]} is for --fleet slurm")
+    local = (("--window", reading.window), ("--connections", reading.connections), ("--patience", reading.patience))
+    return open_fleet(
+        kind,
+        settings.fleet,
+        WorkerLaunch(
+            broker_url=broker_url(broker),
+            storage_resource_group=broker.resource_group,
+            bootstrap_mount_address=choice.bootstrap_address or settings.fleet.bootstrap_address,
+            bootstrap_export_path=choice.bootstrap_export or settings.fleet.bootstrap_export,
+            bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
+            environment={**bootstrap_environment(), **wire_environment(settings.nfs)},
+            bootstrap_mount_options=settings.fleet.bootstrap_options,
+            local_options=tuple(text for flag, value in local if value is not None for text in (flag, str(value))),
+        ),
+    )

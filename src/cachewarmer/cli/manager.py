@@ -1,0 +1,136 @@
+"""``cachewarmer manager``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cachewarmer.cli import arguments, options
+from cachewarmer.cli.command import Command
+from cachewarmer.cli.exit_codes import WARM
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from cachewarmer.broker.base import Broker
+    from cachewarmer.config import Settings
+    from cachewarmer.fleet.base import Fleet
+    from cachewarmer.fleet.driver import FleetDriver
+    from cachewarmer.targets.pool import SessionPool
+
+JOBS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerOptions:
+    """What ``manager`` was told."""
+
+    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
+    service: options.Service = field(default_factory=options.Service)
+    reading: options.Reading = field(default_factory=options.Reading)
+    fleet: options.FleetChoice = field(default_factory=options.FleetChoice)
+    output: options.Output = field(default_factory=options.Output)
+    jobs_at_once: int = JOBS_AT_ONCE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Registers the arguments."""
+    options.add_broker(parser)
+    options.add_storage(parser)
+    options.add_service(parser)
+    parser.add_argument(
+        "--jobs-at-once",
+        type=arguments.positive,
+        default=JOBS_AT_ONCE,
+        metavar="N",
+        help=f"maximum number of jobs scanned at the same time (default: {JOBS_AT_ONCE})",
+    )
+    options.add_reading(parser)
+    options.add_fleet(parser)
+    options.add_output(parser, quiet="log only errors", json=False)
+
+
+def parse(chosen: argparse.Namespace) -> ManagerOptions:
+    """Makes the options."""
+    return ManagerOptions(
+        broker=options.broker(chosen),
+        service=options.service(chosen),
+        reading=options.reading(chosen),
+        fleet=options.fleet(chosen),
+        output=options.output(chosen),
+        jobs_at_once=chosen.jobs_at_once,
+    )
+
+
+def run(chosen: ManagerOptions) -> int:
+    """Takes jobs until it is told to stop."""
+    from cachewarmer.cli.running import run
+
+    return run(lambda stop: _manage(chosen, stop), chosen.output, service=True)
+
+
+async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
+    import asyncio
+
+    from cachewarmer import notify
+    from cachewarmer.cli import inputs
+    from cachewarmer.cli.running import until_stopped
+    from cachewarmer.manager import Manager
+    from cachewarmer.targets import open_session
+    from cachewarmer.targets.policy import check_of, within_transports
+    from cachewarmer.targets.pool import SessionPool
+
+    settings = inputs.settings(chosen.reading, chosen.fleet, chosen.service)
+    fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
+    broker = inputs.broker(chosen.broker, settings)
+    pool = SessionPool(
+        settings,
+        within_transports(open_session),
+        check=check_of(settings, local_too=broker.is_private),
+    )
+    driver = _driver(broker, fleet, settings, pool) if fleet is not None else None
+    try:
+        # Before we say that we are ready: what can't work is to fail at the start.
+        if driver is not None:
+            await driver.check()  # and the broker, which there is time to wait for, is the manager's to open
+        else:
+            opening = asyncio.create_task(broker.open())
+            if not await until_stopped(opening, stop):
+                return WARM
+            opening.result()
+        async with notify.service(), pool:
+            await Manager(
+                broker,
+                settings,
+                pool,
+                name=chosen.service.name,
+                fleet_driver=driver,
+                jobs_at_once=chosen.jobs_at_once,
+                exit_when_idle=chosen.service.exit_when_idle,
+            ).run(stop)
+    finally:
+        await broker.close()
+    return WARM
+
+
+def _driver(broker: Broker, fleet: Fleet, settings: Settings, pool: SessionPool) -> FleetDriver:
+    """Drives ``fleet``, with a worker of this process for what needs no machine."""
+    from cachewarmer.config import process_name
+    from cachewarmer.fleet.driver import FleetDriver
+    from cachewarmer.worker import Worker
+
+    async def work_beside(stop: asyncio.Event) -> None:
+        await Worker(broker, settings, pool, name=f"{process_name()}.beside").run(stop)
+
+    return FleetDriver(broker, fleet, settings.fleet, beside=work_beside)
+
+
+COMMAND = Command(
+    name="manager",
+    summary="take jobs, scan them, publish their work, and run a fleet of workers for them",
+    example="cachewarmer manager --broker azure://ACCOUNT/PREFIX --fleet local --workers 4",
+    add_arguments=add_arguments,
+    parse=parse,
+    run=run,
+)

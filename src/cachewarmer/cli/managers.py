@@ -1,0 +1,57 @@
+"""Tells those who wait for a job that no manager is there to take it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from cachewarmer.broker.base import MANAGER_SECONDS, Broker
+from cachewarmer.cli.progress import Progress
+from cachewarmer.cli.text import duration
+from cachewarmer.errors import BrokerError
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.model import JobState, JobStatus
+from cachewarmer.submitter import wait_until_warm
+
+UNSEEN_SECONDS = 3 * MANAGER_SECONDS
+"""A manager that has not been seen for this long is taken to be gone."""
+
+
+def unseen(seconds_ago: float | None, status: JobStatus, now: float) -> str:
+    """A warning if no manager looks after a job; ``now`` in Unix seconds, ``seconds_ago`` as the broker says it.
+
+    A job that was taken by one that leaves no trace (``warm``, a first-generation manager) is not warned of.
+    """
+    if status.state.final or status.state is JobState.PAUSED:
+        return ""
+    if seconds_ago is None:
+        seconds_ago = now - status.submitted_at if status.state is JobState.QUEUED and status.submitted_at else 0.0
+    return f"no manager has been seen for {duration(seconds_ago)}" if seconds_ago >= UNSEEN_SECONDS else ""
+
+
+async def warning(broker: Broker, status: JobStatus) -> str:
+    """``unseen`` as things are now; empty also where the broker can't say."""
+    try:
+        return unseen(await broker.manager_seen(), status, time.time())
+    except BrokerError:
+        return ""
+
+
+async def wait(broker: Broker, job_id: str, progress: Progress, stop: asyncio.Event) -> JobStatus:
+    """Waits for a job as ``wait_until_warm`` does, and shows meanwhile if no manager is there."""
+    last: list[JobStatus] = []
+
+    def show(status: JobStatus) -> None:
+        last[:] = [status]
+        progress(status)
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(MANAGER_SECONDS)
+            progress.warn(await warning(broker, last[0]) if last else "")
+
+    looking = asyncio.create_task(look())
+    try:
+        return await wait_until_warm(broker, job_id, show, stop)
+    finally:
+        await end_tasks(looking)

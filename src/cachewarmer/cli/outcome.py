@@ -1,0 +1,113 @@
+"""How a command ends: what it shows of its jobs, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
+from cachewarmer.cli.failures import without
+from cachewarmer.cli.options import Output
+from cachewarmer.cli.report import job_lines, scan_lines
+from cachewarmer.cli.streams import note, show
+from cachewarmer.model import JobState, JobStatus, Report, Wanted
+from cachewarmer.paths import printable
+
+CODES = {
+    JobState.COMPLETED: WARM,
+    JobState.COMPLETED_WITH_ERRORS: INCOMPLETE,
+    JobState.CANCELLED: CANCELLED,
+    JobState.FAILED: ERROR,
+}
+
+
+def show_json(document: Any) -> bool:
+    """Writes the one document of ``--json``; whether it was written."""
+    return show(json.dumps(document, indent=1))
+
+
+def finish(
+    statuses: Sequence[JobStatus], output: Output, *, unfinished: int = INTERRUPTED, allow_empty: bool = False
+) -> int:
+    """Shows what came of the jobs, and gives the exit code: that of the worst; ``unfinished`` for one that goes on."""
+    reports = [_warned(Report.of_job(status), status.job.wanted, allow_empty=allow_empty) for status in statuses]
+    _show_jobs(reports, output)
+    for status in statuses:
+        if status.state is JobState.FAILED:
+            note(f"cachewarmer: {failure_line(status)}")
+    codes = [CODES.get(status.state, unfinished) for status in statuses]
+    if not allow_empty and any(
+        nothing_passed(report, status.job.wanted) for report, status in zip(reports, statuses, strict=True)
+    ):
+        codes.append(INCOMPLETE)
+    return next((code for code in (INTERRUPTED, ERROR, CANCELLED, INCOMPLETE) if code in codes), WARM)
+
+
+def _show_jobs(reports: Sequence[Report], output: Output) -> None:
+    if output.json:
+        show_json(Report.combine(reports).document())
+        _note_warnings(reports, output)
+    elif not output.quiet:
+        # Of a job that failed before it found anything there is nothing to report but why.
+        shown = [one for one in reports if one.state != JobState.FAILED or one.scanned_files]
+        if shown:
+            show("\n".join(line for report in shown for line in job_lines(report)))
+
+
+def _note_warnings(reports: Sequence[Report], output: Output) -> None:
+    """Says on stderr what a person would overlook in a document."""
+    if not output.quiet:
+        for warning in dict.fromkeys(warning for report in reports for warning in report.warnings):
+            note(f"cachewarmer: {printable(warning)}")
+
+
+def finish_scan(
+    reports: Sequence[Report], wanted: Wanted, output: Output, *, interrupted: bool, allow_empty: bool
+) -> int:
+    """The same for scans: their report is all that they are for."""
+    reports = [_warned(report, wanted, allow_empty=allow_empty) for report in reports]
+    written = True
+    if output.json:
+        written = show_json(Report.combine(reports).document())
+        _note_warnings(reports, output)
+    elif not output.quiet:
+        written = show("\n".join(line for report in reports for line in scan_lines(report)))
+    if interrupted:
+        return INTERRUPTED
+    if not written:
+        return ERROR
+    empty = not allow_empty and any(nothing_passed(report, wanted) for report in reports)
+    failed = any(report.failed_files or report.failed_directories for report in reports)
+    return INCOMPLETE if failed or empty else WARM
+
+
+def nothing_passed(report: Report, wanted: Wanted) -> str:
+    """What to say where filters have left out every file: mostly a pattern is wrong; empty: some file passed."""
+    if wanted.everything or report.scanned_files or report.failed_files or not report.scan_finished:
+        return ""
+    return f"0 of {report.excluded_files:,} files passed the filters"
+
+
+def _warned(report: Report, wanted: Wanted, *, allow_empty: bool) -> Report:
+    said = nothing_passed(report, wanted)
+    if not said:
+        return report
+    return replace(report, warnings=(said if allow_empty else f"{said} (--allow-empty accepts this)", *report.warnings))
+
+
+def interrupted_line(status: JobStatus, shown_files: int, broker_url: str = "") -> str:
+    """How to resume; and why fewer files are reported than were shown, which only counts whole items."""
+    again = shown_files - status.total("files")
+    read_again = f"; {again:,} files of unfinished items will be read again" if again > 0 else ""
+    broker = f" --broker {shlex.quote(broker_url)}" if broker_url else ""
+    return f"interrupted{read_again}; resume with: cachewarmer warm --resume {status.job.job_id}{broker}"
+
+
+def failure_line(status: JobStatus) -> str:
+    """Why a job failed, in one printable line; what its target says already is not said again."""
+    job = status.job
+    address = job.access.addresses[0] if len(job.access.addresses) == 1 else ""
+    return printable(f"{job.label}: {without(status.failure, address=address, subject=job.full_path)}")

@@ -1,0 +1,21 @@
+"""``cachewarmer resume``."""
+
+from __future__ import annotations
+
+from cachewarmer.cli.command import Command
+from cachewarmer.cli.control import ControlOptions, add_arguments, move, parse
+
+
+def run(chosen: ControlOptions) -> int:
+    """Resume a paused job."""
+    return move(chosen, None)
+
+
+COMMAND = Command(
+    name="resume",
+    summary="resume a paused job",
+    example="cachewarmer resume j0123456789abcdef",
+    add_arguments=add_arguments,
+    parse=parse,
+    run=run,
+)

@@ -1,0 +1,63 @@
+"""Where ``warm`` keeps its job: the broker that was chosen, or a temporary one where the user has no place for a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from cachewarmer.cli.options import BrokerChoice
+from cachewarmer.cli.streams import note
+from cachewarmer.config import broker_url_in, environment_broker_url, state_directory
+from cachewarmer.errors import CacheWarmerError
+from cachewarmer.paths import printable
+
+
+class State:
+    """The URL of the broker to use.
+
+    Raises:
+        CacheWarmerError: no directory can be written to at all.
+    """
+
+    def __init__(self, choice: BrokerChoice) -> None:
+        self.temporary: Path | None = None
+        """The directory that was made because the user's own can't be used."""
+        self.url = choice.url or environment_broker_url()
+        if self.url:
+            return
+        try:
+            directory = state_directory()
+            problem = _problem_of(directory)
+        except RuntimeError:  # Path.home
+            directory, problem = Path("~"), "there is no home directory"
+        if problem:
+            self.temporary = _temporary(f"{directory}: {problem}")
+        self.url = broker_url_in(self.temporary or directory)
+
+    def close(self, *, keep: bool) -> None:
+        """Removes what is temporary; ``keep``: there is a job in it to resume."""
+        if self.temporary is not None and not keep:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _problem_of(directory: Path) -> str:
+    """Why no file can be kept in a directory, which is made if need be; empty: one can."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if os.access(directory, os.W_OK | os.X_OK) else "Permission denied"
+
+
+def _temporary(problem: str) -> Path:
+    try:
+        made = Path(tempfile.mkdtemp(prefix="cachewarmer-"))
+    except OSError as error:
+        raise CacheWarmerError(
+            f"no place for the job's state: {problem}, and no temporary directory ({error.strerror or error})",
+            advice="set TMPDIR or XDG_STATE_HOME, or give --broker sqlite:///FILE",
+        ) from error
+    note(f"cachewarmer: {printable(problem)}; the job's state is kept in {made} until the job is done")
+    return made

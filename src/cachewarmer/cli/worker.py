@@ -1,0 +1,172 @@
+"""``cachewarmer worker``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from cachewarmer.cli import arguments, options
+from cachewarmer.cli.command import Command
+from cachewarmer.cli.exit_codes import WARM
+from cachewarmer.errors import UsageError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from cachewarmer.broker.base import Broker
+    from cachewarmer.targets.policy import Opener
+    from cachewarmer.worker import Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What ``worker`` was told."""
+
+    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
+    service: options.Service = field(default_factory=options.Service)
+    reading: options.Reading = field(default_factory=options.Reading)
+    output: options.Output = field(default_factory=options.Output)
+    exit_on_eof: bool = False
+    transport: str = ""
+    """Empty: as each job says."""
+    max_bandwidth: int = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Registers the arguments."""
+    options.add_broker(parser)
+    options.add_storage(parser)
+    options.add_service(parser)
+    parser.add_argument("--exit-on-eof", action="store_true", help="exit when standard input ends")
+    options.add_reading(parser)
+    parser.add_argument(
+        "--transport",
+        choices=("auto", "nfs", "mount"),
+        default="",
+        help="how this worker reads, whatever a job says; nfs: the direct reader; mount: a kernel mount "
+        "(default: as the job says)",
+    )
+    parser.add_argument(
+        "--max-bandwidth",
+        type=arguments.size,
+        default=0,
+        metavar="SIZE",
+        help="maximum bytes per second of this worker (default: no limit)",
+    )
+    options.add_output(parser, quiet="log only errors", json=False)
+
+
+def parse(chosen: argparse.Namespace) -> WorkerOptions:
+    """Makes the options."""
+    return WorkerOptions(
+        broker=options.broker(chosen),
+        service=options.service(chosen),
+        reading=options.reading(chosen),
+        output=options.output(chosen),
+        exit_on_eof=chosen.exit_on_eof,
+        transport=chosen.transport,
+        max_bandwidth=chosen.max_bandwidth,
+    )
+
+
+def run(chosen: WorkerOptions) -> int:
+    """Claims and reads until it is told to stop."""
+    from cachewarmer.cli.running import run
+
+    return run(lambda stop: _work(chosen, stop), chosen.output, service=True)
+
+
+async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
+    import asyncio
+
+    from cachewarmer import notify
+    from cachewarmer.cli import inputs
+    from cachewarmer.cli.running import until_stopped
+    from cachewarmer.targets.policy import check_of, within_transports
+    from cachewarmer.targets.pool import SessionPool
+    from cachewarmer.worker import Worker
+
+    settings = inputs.settings(chosen.reading, service=chosen.service)
+    broker = inputs.broker(chosen.broker, settings)
+    try:
+        opening = asyncio.create_task(broker.open())
+        if not await until_stopped(opening, stop):
+            return WARM
+        opening.result()
+        opener, check = within_transports(_opener(chosen.transport)), check_of(settings, local_too=broker.is_private)
+        async with notify.service(), SessionPool(settings, opener, check=check) as pool:
+            worker = Worker(
+                broker,
+                settings,
+                pool,
+                name=chosen.service.name,
+                exit_when_idle=chosen.service.exit_when_idle,
+                max_bandwidth=chosen.max_bandwidth,
+            )
+            async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
+                await worker.run(stop)
+    finally:
+        await broker.close()
+    return WARM
+
+
+def _opener(transport: str) -> Opener:
+    """Opens sessions as the job says, or by this worker's own transport."""
+    from cachewarmer.model import Transport
+    from cachewarmer.targets import open_session
+
+    if not transport:
+        return open_session
+    return lambda mount, settings: open_session(
+        replace(mount, transport=Transport(transport)) if mount.address else mount, settings
+    )
+
+
+def _notices(broker: Broker, worker: Worker) -> AbstractAsyncContextManager[None]:
+    """Hands back what the worker holds before its VM is taken away. A broker on this very machine goes with it."""
+    from cachewarmer.fleet.vmss.notices import eviction_notices
+
+    return eviction_notices(worker.evict) if broker.workers_are_rented else nullcontext()
+
+
+@asynccontextmanager
+async def _stop_on_eof(stop: asyncio.Event, *, watched: bool) -> AsyncIterator[None]:
+    """Sets ``stop`` when standard input ends: whoever started us and held its other end is gone."""
+    import asyncio
+    import logging
+    import os
+    import sys
+
+    if not watched:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+
+    def look() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            logging.getLogger(__name__).info("standard input has ended: exiting")
+            stop.set()
+
+    try:
+        loop.add_reader(descriptor, look)
+    except OSError as error:
+        raise UsageError("--exit-on-eof: standard input is not a pipe, socket or terminal") from error
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)
+
+
+COMMAND = Command(
+    name="worker",
+    summary="claim work items and read them",
+    example="cachewarmer worker --broker azure://ACCOUNT/PREFIX --exit-when-idle 600",
+    add_arguments=add_arguments,
+    parse=parse,
+    run=run,
+)

@@ -1,0 +1,54 @@
+"""Workers as the elements of Slurm job arrays. ``open_slurm`` checks what can be checked before Slurm is asked anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from cachewarmer.config import FleetSettings
+from cachewarmer.errors import UsageError
+from cachewarmer.fleet.base import Fleet, WorkerLaunch
+
+OWN_OPTIONS = frozenset(
+    "array chdir cluster clusters error export export-file get-user-env help input job-name no-requeue output parsable "
+    "quiet requeue test-only uid usage verbose version wait wrap".split()
+)
+"""Options of sbatch that the fleet gives itself, or that would change what its answers mean."""
+OWN_LETTERS = frozenset("aDeiJoMQVvWh")
+
+
+def open_slurm(settings: FleetSettings, launch: WorkerLaunch) -> Fleet:
+    """The job arrays of the broker that ``launch`` names. Nothing is started, and nothing is asked, here.
+
+    Raises:
+        UsageError: something that it needs is missing, or does not make sense.
+    """
+    if launch.broker_url.startswith("sqlite:"):
+        raise UsageError(
+            f"the nodes of a cluster can't share the broker {launch.broker_url}",
+            advice="use postgresql://HOST/DATABASE or azure://ACCOUNT/PREFIX",
+        )
+    check_options(settings.slurm.options)
+    from cachewarmer.fleet.slurm.fleet import SlurmFleet  # noqa: PLC0415  # only one kind is ever needed
+
+    return SlurmFleet(settings.slurm, launch)
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Whether these options may be given to sbatch beside the fleet's own.
+
+    Raises:
+        UsageError: one of them may not, or is no option.
+    """
+    for option in options:
+        matched = re.fullmatch(r"--([a-z][a-z-]*)(=.*)?|-([A-Za-z])(.*)", option, re.DOTALL)
+        if matched is None or "\n" in option or "\0" in option:
+            raise UsageError(
+                f"{option!r} is not an option of sbatch",
+                doing="the fleet",
+                advice="write it as one word, such as --fleet-option=--qos=low",
+            )
+        name, letter = matched[1], matched[3]
+        # sbatch takes any beginning of a name that is unique.
+        if letter in OWN_LETTERS or (name and any(own.startswith(name) for own in OWN_OPTIONS)):
+            raise UsageError(f"{option}: the fleet sets this option itself", doing="the fleet")

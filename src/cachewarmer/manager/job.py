@@ -1,0 +1,252 @@
+"""One job in a manager's hands: scanned, watched until its end, and settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from cachewarmer.broker.base import Broker, JobLease
+from cachewarmer.broker.patience import outage_log, persist
+from cachewarmer.config import Settings
+from cachewarmer.errors import BrokerError, CacheWarmerError, InvalidTransition, LeaseLost, TransportError, UnknownHost
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.manager.waiting import Waiting, mounts_of
+from cachewarmer.model import JobState, WorkItem
+from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.planning.plan import open_sessions, scan_tree
+from cachewarmer.targets.base import Session
+from cachewarmer.targets.pool import SessionPool
+from cachewarmer.targets.steady import steady
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RECORD_SECONDS = 1.0
+"""Between two writes of a scan's totals while it goes on."""
+SCAN_RETRY_SECONDS = 2.0
+"""From a scan that its address failed to the next one, at least."""
+UNKNOWN_HOST_SECONDS = 30.0
+"""How long a job waits for a host name that has never been found: it is more likely mistyped than away."""
+
+
+class Ended(Exception):  # noqa: N818  # not an error: the job was cancelled, or ended elsewhere, in mid-scan
+    """The job ended while it was scanned."""
+
+
+class JobKeeper:
+    """Sees one job through to its end, under its lease.
+
+    ``waits_at_start``: also for addresses that have never answered. ``on_busy`` is told whether the job is being
+    scanned (or about to be), or only waits; ``on_scanning`` when a scan begins (True) and when it ends. ``busy_seconds``
+    is how long a broker is waited for that others hold; None: no longer than one that fails.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        pool: SessionPool,
+        lease: JobLease,
+        *,
+        waits_at_start: bool,
+        busy_seconds: float | None,
+        on_busy: Callable[[bool], None],
+        on_scanning: Callable[[bool], None],
+    ) -> None:
+        self._broker = broker
+        self._settings = settings
+        self._pool = pool
+        self._lease = lease
+        self._job = lease.job
+        self._waits_at_start = waits_at_start
+        self._busy_seconds = busy_seconds
+        self._on_busy = on_busy
+        self._on_scanning = on_scanning
+        self._outage = outage_log(broker)
+
+    async def keep(self, stop: asyncio.Event) -> None:
+        """Returns at the job's end; hands it back when ``stop`` is set or its lease is lost."""
+        lease = self._lease
+        work = asyncio.create_task(self._manage())
+        renewer = asyncio.create_task(self._renew())
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([work, renewer, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+                await self._persist(lambda: self._broker.settle_job(lease))
+            elif renewer.done():
+                log.warning("job %s: lost its lease; another manager goes on", lease.job.job_id)
+            else:
+                await end_tasks(work)
+                await self._broker.release_job(lease)
+        finally:
+            self._on_busy(False)
+            await end_tasks(work, renewer, stopped)
+
+    async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeats a broker call while its failure is transient, for as long as a lease lasts."""
+        seconds = self._settings.lease.lease_seconds
+        return await persist(call, seconds, self._outage, busy_seconds=self._busy_seconds)
+
+    async def _renew(self) -> None:
+        """Returns when the lease is lost."""
+        seconds = self._settings.lease.lease_seconds
+        while True:
+            await asyncio.sleep(seconds / 3)
+            try:
+                await self._broker.renew_job(self._lease, seconds)
+            except LeaseLost:
+                return
+            except BrokerError as error:
+                self._outage.failed(f"renewing job {self._job.job_id}: {error}")
+
+    async def _manage(self) -> None:
+        """Scans the job and waits for its end; once more from the start where its items got lost."""
+        job = self._job
+        waiting = Waiting(self._broker, self._settings, self._pool, job, self._persist)
+        while True:
+            await self._scan_or_fail()
+            self._on_busy(False)
+            if not await waiting.until_settled():
+                return
+            self._on_busy(True)
+
+    async def _scan_or_fail(self) -> None:
+        job = self._job
+        try:
+            status = await self._persist(lambda: self._broker.status(job.job_id))
+            to_scan = not status.scan.finished and not status.state.final
+            if to_scan and status.state is JobState.QUEUED:
+                to_scan = await self._set_state(JobState.SCANNING)
+            if to_scan:
+                await self._scan_with_retries()
+        except Ended:
+            pass
+        except CacheWarmerError as error:
+            if isinstance(error, BrokerError) and error.transient:
+                raise  # the lease runs out, and a manager to whom the broker answers goes on
+            log.error("job %s failed: %s", job.job_id, error)  # noqa: TRY400  # one line is what an operator wants
+            await self._set_state(JobState.FAILED, error.failure.dump())
+        except Exception as error:
+            # A fault of this program: the next manager would only meet it again, and so would the one after it.
+            log.exception("job %s failed", job.job_id)
+            await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
+
+    async def _set_state(self, state: JobState, reason: str = "") -> bool:
+        """Whether the job could be moved there: not if it was cancelled meanwhile."""
+        try:
+            await self._persist(lambda: self._broker.set_state(self._job.job_id, state, reason))
+        except InvalidTransition:
+            return False
+        return True
+
+    # -- the scan --------------------------------------------------------------------------------------------------
+
+    async def _scan_with_retries(self) -> None:
+        """Scans the job, again and again where its addresses fail meanwhile, for as long as the patience lasts.
+
+        Raises:
+            TransportError: none of its addresses has answered for so long.
+        """
+        job, patience = self._job, self._settings.lease.patience_seconds
+        mounts = mounts_of(job)
+        reached = False
+        failing_since = 0.0
+        while True:
+            began = time.monotonic()
+            try:
+                async with self._pool.scope() as scope:
+                    sessions = await open_sessions(job, scope)
+                    reached = True
+                    await self._scan(steady(sessions, self._pool, mounts))
+                return
+            except TransportError as error:
+                now = time.monotonic()
+                if not failing_since or now - began > patience:
+                    failing_since = now
+                limit = UNKNOWN_HOST_SECONDS if isinstance(error, UnknownHost) and not reached else patience
+                if not mounts or not (reached or self._waits_at_start) or (limit and now - failing_since > limit):
+                    raise
+                log.info("job %s: %s; it is scanned again when an address answers", job.job_id, error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(limit or None):
+                        await asyncio.sleep(SCAN_RETRY_SECONDS)
+                        await self._pool.wait_until_up(mounts)
+
+    async def _scan(self, sessions: Sequence[Session]) -> None:
+        """Scans the whole tree, and records its totals. Raises ``Ended`` if the job ends meanwhile."""
+        job = self._job
+        counter = ScanCounter()
+        gate = Gate()
+        scan = asyncio.create_task(self._publish_all(sessions, counter, gate))
+        watcher = asyncio.create_task(self._watch(counter, gate))
+        try:
+            self._on_scanning(True)
+            await asyncio.wait([scan, watcher], return_when=asyncio.FIRST_COMPLETED)
+            if watcher.done():
+                watcher.result()
+                raise Ended
+            scan.result()
+        finally:
+            await end_tasks(scan, watcher)
+            self._on_scanning(False)
+        await self._persist(lambda: self._broker.record_scan(job.job_id, counter.totals(finished=True)))
+
+    async def _publish_all(self, sessions: Sequence[Session], counter: ScanCounter, gate: Gate) -> None:
+        job = self._job
+        file_list = self._broker.file_list(job.job_id) if job.has_file_list else None
+
+        async def publish(items: Sequence[WorkItem]) -> None:
+            await gate.pass_through()
+            await self._persist(lambda: self._broker.publish(items))
+
+        await scan_tree(
+            job,
+            sessions,
+            self._settings.plan,
+            counter,
+            publish,
+            message_bytes=self._broker.max_message_bytes,
+            file_list=file_list,
+            pool=self._pool,
+        )
+        await gate.pass_through()
+
+    async def _watch(self, counter: ScanCounter, gate: Gate) -> None:
+        """Writes a scan's totals every second, and lets it rest while the job is paused; returns when the job ends."""
+        job_id = self._job.job_id
+        while True:
+            await asyncio.sleep(min(RECORD_SECONDS, self._settings.lease.poll_seconds))
+            try:
+                state = await self._broker.state(job_id)
+                if state.final:
+                    return
+                gate.hold(state is JobState.PAUSED)
+                self._on_busy(state is not JobState.PAUSED)
+                await self._broker.record_scan(job_id, counter.totals())
+            except BrokerError as error:
+                self._outage.failed(f"recording the scan of job {job_id}: {error}")
+
+
+class Gate:
+    """Where a scan stops while its job is paused."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def hold(self, held: bool) -> None:
+        if held:
+            self._open.clear()
+        else:
+            self._open.set()
+
+    async def pass_through(self) -> None:
+        """Waits while the job is paused."""
+        await self._open.wait()

@@ -1,0 +1,210 @@
+"""The manager: takes jobs, each looked after by a keeper (``job``), and runs the fleet beside them.
+
+A manager may be killed at any moment: the job's lease runs out, another manager takes it, scans again, and publishes
+the same items with the same ids, so that the totals come out the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from cachewarmer.broker.base import MANAGER_SECONDS, Broker, JobLease
+from cachewarmer.broker.patience import outage_log
+from cachewarmer.config import Settings, process_name
+from cachewarmer.errors import BrokerError, CacheWarmerError
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.manager.job import JobKeeper
+from cachewarmer.targets.pool import SessionPool
+
+log = logging.getLogger(__name__)
+
+MOST_JOBS = 64
+"""Jobs that one manager looks after, scanned or not: each costs some calls a second."""
+TIDY_SECONDS = 3600.0
+"""Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
+MOST_OPEN_SECONDS = 60.0
+"""Between two attempts to open the broker, at most."""
+
+
+class FleetRunner(Protocol):
+    """What the manager needs of a fleet: something that runs beside it until it stops."""
+
+    @property
+    def may_have_machines(self) -> bool:
+        """Whether machines may be running, as far as is known."""
+
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+
+class Manager:
+    """One manager process's work.
+
+    ``pool`` gives the sessions that it scans with; whoever made it closes it. ``jobs_at_once`` is how many jobs it
+    scans at the same time; those that are only read or paused don't count. ``waits_at_start``: a job none of whose
+    addresses has ever answered is waited for as well; off where somebody sits there who may have mistyped one.
+    ``busy_seconds`` is for a manager without another one that could go on: how long it waits for a broker that others hold.
+    ``on_scanning`` is told when a scan begins (True) and when it ends.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        pool: SessionPool,
+        *,
+        name: str = "",
+        fleet_driver: FleetRunner | None = None,
+        jobs_at_once: int = 4,
+        exit_when_idle: float | None = None,
+        waits_at_start: bool = True,
+        busy_seconds: float | None = None,
+        on_scanning: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        self.broker = broker
+        self.settings = settings
+        self.name = name or process_name()
+        self.fleet_driver = fleet_driver
+        self.jobs_at_once = jobs_at_once
+        self.exit_when_idle = exit_when_idle
+        self.waits_at_start = waits_at_start
+        self.busy_seconds = busy_seconds
+        self._pool = pool
+        self._on_scanning = on_scanning
+        self._scanning: set[str] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Takes jobs until ``stop``, or until there was none for ``exit_when_idle`` seconds.
+
+        After ``stop`` the jobs in hand go back to the queue, for another manager to go on with.
+        """
+        fleet = asyncio.create_task(self.fleet_driver.run(stop)) if self.fleet_driver else None
+        beside: list[asyncio.Task[None]] = []
+        jobs: set[asyncio.Task[None]] = set()
+        try:
+            await self._open_broker(stop)
+            beside = [asyncio.create_task(self._tidy()), asyncio.create_task(self._note())]
+            await self._take_jobs(jobs, fleet, stop)
+        finally:
+            stop.set()
+            await end_tasks(*beside)
+            await asyncio.gather(*jobs, return_exceptions=True)
+            if fleet is not None:
+                await fleet
+
+    async def _take_jobs(
+        self, jobs: set[asyncio.Task[None]], fleet: asyncio.Task[None] | None, stop: asyncio.Event
+    ) -> None:
+        idle_since = time.monotonic()
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                if fleet is not None and fleet.done():
+                    fleet.result()
+                room = len(self._scanning) < self.jobs_at_once and len(jobs) < MOST_JOBS
+                lease = await self._claim() if room else None
+                if lease is not None:
+                    log.info("job %s: %s", lease.job.job_id, lease.job.label)
+                    self._scanning.add(lease.job.job_id)
+                    jobs.add(asyncio.create_task(self.manage(lease, stop)))
+                    continue
+                if jobs:
+                    idle_since = time.monotonic()
+                elif self.exit_when_idle is not None and time.monotonic() - idle_since >= self.exit_when_idle:
+                    return
+                done, _ = await asyncio.wait(
+                    {*jobs, stopped}, timeout=self.settings.lease.poll_seconds, return_when=asyncio.FIRST_COMPLETED
+                )
+                for job in done & jobs:
+                    jobs.discard(job)
+                    _tell_of(job.exception())
+        finally:
+            await end_tasks(stopped)
+
+    async def manage(self, lease: JobLease, stop: asyncio.Event) -> None:
+        """Sees one job through to its end; hands it back when ``stop`` is set or its lease is lost."""
+        job_id = lease.job.job_id
+
+        def on_busy(busy: bool) -> None:
+            if busy:
+                self._scanning.add(job_id)
+            else:
+                self._scanning.discard(job_id)
+
+        on_busy(True)
+        await JobKeeper(
+            self.broker,
+            self.settings,
+            self._pool,
+            lease,
+            waits_at_start=self.waits_at_start,
+            busy_seconds=self.busy_seconds,
+            on_busy=on_busy,
+            on_scanning=self._on_scanning,
+        ).keep(stop)
+
+    async def _open_broker(self, stop: asyncio.Event) -> None:
+        """Opens the broker, if it is not open yet.
+
+        A manager that could not and ended would leave the machines of an earlier one running for ever. So as long as
+        there may be some it tries again, and the fleet's driver, which sees no queue meanwhile, deletes them in time.
+        """
+        wait = 1.0
+        while not stop.is_set():
+            try:
+                await self.broker.open()
+                return
+            except BrokerError as error:
+                if self.fleet_driver is None or not (error.transient or self._may_have_machines):
+                    raise
+                log.warning("%s; trying again in %.0f s", error, wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), wait)
+            wait = min(MOST_OPEN_SECONDS, wait * 2)
+
+    @property
+    def _may_have_machines(self) -> bool:
+        return self.fleet_driver is not None and self.fleet_driver.may_have_machines
+
+    async def _tidy(self) -> None:
+        """Lets the broker forget what is old, at the start and every hour or so."""
+        while True:
+            try:
+                await self.broker.tidy(self.settings.lease.keep_seconds)
+            except BrokerError as error:
+                log.warning("%s; left for the next time", error)
+            await asyncio.sleep(TIDY_SECONDS * random.uniform(0.5, 1.5))
+
+    async def _note(self) -> None:
+        """Says that a manager is at work, for those who wait for one."""
+        while True:
+            try:
+                await self.broker.note_manager(self.name)
+            except BrokerError as error:
+                outage_log(self.broker).failed(f"noting that this manager is at work: {error}")
+            await asyncio.sleep(MANAGER_SECONDS)
+
+    async def _claim(self) -> JobLease | None:
+        outage = outage_log(self.broker)
+        try:
+            lease = await self.broker.claim_job(self.settings.lease.lease_seconds)
+        except BrokerError as error:
+            if not error.transient and not self._may_have_machines:
+                raise
+            outage.failed(f"claiming a job: {error}")
+            return None
+        outage.answered()
+        return lease
+
+
+def _tell_of(error: BaseException | None) -> None:
+    """Logs what a job's keeper ended with."""
+    if isinstance(error, CacheWarmerError):
+        log.error("%s; a manager goes on with the job when its lease has run out", error)
+    elif error is not None:
+        log.error("a job ended badly", exc_info=error)

@@ -1,0 +1,126 @@
+"""Waiting for the end of a job that is scanned, and noticing when it can't come any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from cachewarmer.broker.base import Broker
+from cachewarmer.config import Settings
+from cachewarmer.errors import BrokerError, InvalidTransition
+from cachewarmer.model import JobState, JobStatus, WarmJob
+from cachewarmer.targets.base import Mount
+from cachewarmer.targets.pool import SessionPool
+
+log = logging.getLogger(__name__)
+
+STILL_SECONDS = 15.0
+"""When a job has not moved for this long, its manager looks for itself whether the addresses answer."""
+STRANDED_SECONDS = 5.0
+"""Between two looks whether what is left of a job is still to be had."""
+LOST_TWICE = (
+    "its work items are gone from the queue, and so they were when it was scanned again: "
+    "does another program take messages from it?"
+)
+
+
+class Persist(Protocol):
+    """Makes a broker call, again while its failure is transient."""
+
+    async def __call__(self, call: Callable[[], Awaitable[Any]]) -> Any: ...
+
+
+class Still:
+    """Tells when a job has not moved for some time, and again as often while it does not."""
+
+    def __init__(self, now: float) -> None:
+        self._moved_at = now
+        self._seen: object = None
+
+    def due(self, status: JobStatus, now: float) -> bool:
+        """Whether it is time to look why; a paused job stands still on purpose."""
+        seen = (status.state, status.settled_items, sum(tally.bytes for tally in status.tallies))
+        if seen != self._seen or status.state is JobState.PAUSED:
+            self._seen, self._moved_at = seen, now
+        if now - self._moved_at < STILL_SECONDS:
+            return False
+        self._moved_at = now
+        return True
+
+
+class Waiting:
+    """Waits for the end of one job."""
+
+    def __init__(self, broker: Broker, settings: Settings, pool: SessionPool, job: WarmJob, persist: Persist) -> None:
+        self._broker = broker
+        self._settings = settings
+        self._pool = pool
+        self._job = job
+        self._persist = persist
+
+    async def until_settled(self) -> bool:
+        """Returns at the job's end: False; or True, when the job has to be scanned again.
+
+        A job none of whose addresses answers fails when the patience ends; one whose items nobody can deliver any more
+        is scanned once again, and fails if that happens twice.
+        """
+        wait = 0.02
+        still = Still(time.monotonic())
+        looked_at = time.monotonic()
+        while True:
+            status = await self._persist(lambda: self._broker.status(self._job.job_id))
+            if status.state.final and await self._set_state(status.state):
+                log.info("job %s is %s", self._job.job_id, status.state)
+                return False
+            now = time.monotonic()
+            if still.due(status, now):
+                await self._fail_if_unreached()
+            if now - looked_at >= min(STRANDED_SECONDS, self._settings.lease.lease_seconds):
+                looked_at = now
+                if await self._scans_again():
+                    return True
+            await asyncio.sleep(wait)
+            wait = min(self._settings.lease.poll_seconds, wait * 2)
+
+    async def _fail_if_unreached(self) -> None:
+        patience = self._settings.lease.patience_seconds
+        mounts = mounts_of(self._job)
+        if not mounts or not patience:
+            return
+        away = await self._pool.reach(mounts)
+        if away >= patience:
+            problems = "; ".join(self._pool.problems(mounts))
+            await self._fail(f"no mount address has answered for {away:.0f} s: {problems}")
+
+    async def _scans_again(self) -> bool:
+        job_id = self._job.job_id
+        try:
+            if not await self._broker.stranded(job_id):
+                return False
+            if await self._persist(lambda: self._broker.begin_scan_again(job_id)):
+                log.warning("job %s: its work items are gone from the queue: scanning again", job_id)
+                return True
+        except BrokerError as error:
+            log.info("looking for the items of job %s: %s", job_id, error)
+            return False
+        await self._fail(LOST_TWICE)
+        return False
+
+    async def _fail(self, reason: str) -> None:
+        log.error("job %s failed: %s", self._job.job_id, reason)
+        await self._set_state(JobState.FAILED, reason)
+
+    async def _set_state(self, state: JobState, reason: str = "") -> bool:
+        try:
+            await self._persist(lambda: self._broker.set_state(self._job.job_id, state, reason))
+        except InvalidTransition:
+            return False
+        return True
+
+
+def mounts_of(job: WarmJob) -> list[Mount]:
+    """What opens the mount addresses of a job; none for files of this machine."""
+    return [Mount.of(job.access, address, job.warm_path) for address in job.access.addresses]

@@ -1,0 +1,238 @@
+"""What a command reports of a job or of a scan. One value serves text and JSON; the JSON keys are a contract.
+
+Times are Unix seconds, given by the caller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from cachewarmer.errors import Failure
+
+if TYPE_CHECKING:
+    from cachewarmer.model.results import JobStatus, PathError, ScanTotals, SlowPath, Tally
+
+MOST_LARGEST = 10
+MOST_SLOWEST = 10
+"""How many of its largest and slowest files a report names at most."""
+WORST_FIRST = ("failed", "cancelled", "scanning", "warming", "queued", "paused", "completed_with_errors", "completed")
+"""The state of several jobs is the first of these that one of them is in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The numbers of one job or one scan, or the sum of several, which ``parts`` then holds."""
+
+    target: str = ""
+    job: str = ""
+    """The job's id; empty: a scan that no broker knows of."""
+    name: str = ""
+    state: str = ""
+    failure: Failure = field(default_factory=Failure)
+    """Why the job failed; empty while it has not."""
+    files: int = 0
+    bytes: int = 0
+    directories: int = 0
+    failed_files: int = 0
+    failed_directories: int = 0
+    vanished_files: int = 0
+    changed_files: int = 0
+    excluded_files: int = 0
+    skipped_files: int = 0
+    links: int = 0
+    """Symbolic links seen."""
+    hardlinks: int = 0
+    duplicates: int = 0
+    """Names left out because the file is read under another name, or was named before; hard links among them."""
+    scanned_files: int = 0
+    scanned_bytes: int = 0
+    scan_finished: bool = False
+    poisoned_items: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    errors: tuple[PathError, ...] = ()
+    slowest: tuple[SlowPath, ...] = ()
+    largest: tuple[tuple[int, str], ...] = ()
+    """(bytes, path), largest first."""
+    histogram: tuple[int, ...] = ()
+    """Files by size, as ``ScanTotals.histogram`` has them."""
+    workers: tuple[Tally, ...] = ()
+    warnings: tuple[str, ...] = ()
+    parts: tuple[Report, ...] = ()
+
+    @classmethod
+    def of_job(cls, status: JobStatus, now: float | None = None) -> Report:
+        """The report of ``warm``, ``status`` and ``submit --wait``; a job that goes on is measured up to ``now``."""
+        scan = status.scan
+        return cls(
+            target=status.job.label,
+            job=status.job.job_id,
+            name=status.job.name,
+            state=str(status.state),
+            failure=status.failure,
+            files=status.total("files"),
+            bytes=status.total("bytes"),
+            directories=scan.directories,
+            failed_files=status.failed_files,
+            failed_directories=scan.failed_directories,
+            vanished_files=status.total("vanished_files"),
+            changed_files=status.total("changed_files"),
+            excluded_files=scan.excluded_files + status.total("excluded_files"),
+            skipped_files=scan.skipped_files + status.total("skipped_files"),
+            links=scan.links,
+            hardlinks=scan.hardlinks,
+            duplicates=scan.duplicates + scan.hardlinks,
+            scanned_files=scan.files,
+            scanned_bytes=scan.bytes,
+            scan_finished=scan.finished,
+            poisoned_items=status.poisoned_items,
+            calls=status.total("calls"),
+            seconds=status.seconds(time.time() if now is None else now),
+            errors=status.errors,
+            slowest=status.slowest,
+            histogram=scan.histogram,
+            workers=status.tallies,
+            warnings=status.all_warnings,
+        )
+
+    @classmethod
+    def of_scan(cls, target: str, totals: ScanTotals, largest: Sequence[tuple[int, str]], seconds: float) -> Report:
+        """The report of ``scan``."""
+        return cls(
+            target=target,
+            files=totals.files,
+            bytes=totals.bytes,
+            directories=totals.directories,
+            failed_files=totals.failed_files,
+            failed_directories=totals.failed_directories,
+            links=totals.links,
+            hardlinks=totals.hardlinks,
+            duplicates=totals.duplicates + totals.hardlinks,
+            warnings=totals.warnings,
+            excluded_files=totals.excluded_files,
+            skipped_files=totals.skipped_files,
+            scanned_files=totals.files,
+            scanned_bytes=totals.bytes,
+            scan_finished=totals.finished,
+            seconds=seconds,
+            errors=totals.errors,
+            largest=tuple(largest),
+            histogram=totals.histogram,
+        )
+
+    @classmethod
+    def combine(cls, reports: Sequence[Report]) -> Report:
+        """One report for several: numbers are added, lists joined, and the worst state counts."""
+        if len(reports) == 1:
+            return reports[0]
+        states = [report.state for report in reports if report.state]
+
+        def joined(name: str) -> tuple[Any, ...]:
+            return tuple(one for report in reports for one in getattr(report, name))
+
+        return cls(
+            job=",".join(report.job for report in reports if report.job),
+            state=min(states, key=WORST_FIRST.index) if states else "",
+            scan_finished=all(report.scan_finished for report in reports),
+            errors=joined("errors"),
+            slowest=tuple(sorted(joined("slowest"), key=lambda one: -one.seconds)[:MOST_SLOWEST]),
+            largest=tuple(sorted(joined("largest"), reverse=True)[:MOST_LARGEST]),
+            histogram=_added([report.histogram for report in reports]),
+            workers=joined("workers"),
+            warnings=tuple(dict.fromkeys(joined("warnings"))),
+            parts=tuple(reports),
+            **{name: sum(getattr(report, name) for report in reports) for name in _SUMMED},
+        )
+
+    @property
+    def files_per_second(self) -> float:
+        """0 where no time has passed."""
+        return self.files / self.seconds if self.seconds else 0.0
+
+    @property
+    def bytes_per_second(self) -> float:
+        """0 where no time has passed."""
+        return self.bytes / self.seconds if self.seconds else 0.0
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object: of a job, or of a scan where there is no job."""
+        return self._job_document() if self.state else self._scan_document()
+
+    def _job_document(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "job": self.job,
+            "name": self.name,
+            "target": self.target,
+            "state": self.state,
+            "reason": str(self.failure),
+            **{name: getattr(self, name) for name in _COUNTS},
+            "scanned_files": self.scanned_files,
+            "scanned_bytes": self.scanned_bytes,
+            "scan_finished": self.scan_finished,
+            "poisoned_items": self.poisoned_items,
+            "calls": self.calls,
+            "seconds": round(self.seconds, 3),
+            "files_per_second": round(self.files_per_second, 3),
+            "bytes_per_second": round(self.bytes_per_second, 3),
+            "errors": [{"path": one.path, "error": one.error} for one in self.errors],
+            "slowest": [{"path": path, "seconds": round(took, 6)} for path, took in self.slowest],
+            "histogram": size_histogram(self.histogram),
+            "warnings": list(self.warnings),
+            "workers": [
+                {"worker": tally.worker, "items": tally.items, "files": tally.files, "bytes": tally.bytes}
+                for tally in self.workers
+            ],
+        }
+        if self.parts:
+            document["jobs"] = [part.document() for part in self.parts]
+        return document
+
+    def _scan_document(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "target": self.target,
+            **{name: getattr(self, name) for name in _COUNTS},
+            "finished": self.scan_finished,
+            "seconds": round(self.seconds, 3),
+            "largest_files": [{"path": path, "bytes": count} for count, path in self.largest],
+            "histogram": size_histogram(self.histogram),
+            "warnings": list(self.warnings),
+            "errors": [{"path": one.path, "error": one.error} for one in self.errors],
+        }
+        if self.parts:
+            document["targets"] = [part.document() for part in self.parts]
+        return document
+
+
+_COUNTS = (
+    "files",
+    "bytes",
+    "directories",
+    "failed_files",
+    "failed_directories",
+    "vanished_files",
+    "changed_files",
+    "excluded_files",
+    "skipped_files",
+    "links",
+    "hardlinks",
+    "duplicates",
+)
+"""The numbers that jobs and scans have alike."""
+_SUMMED = tuple(one.name for one in fields(Report) if one.type in ("int", "float"))
+
+
+def _added(histograms: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(sum(column) for column in zip_longest(*histograms, fillvalue=0))
+
+
+def size_histogram(counts: Sequence[int]) -> list[dict[str, int]]:
+    """The histogram in the form that reports use: files of ``from`` ≤ size < ``below`` bytes."""
+    return [
+        {"from": 1 << (bits - 1) if bits else 0, "below": 1 << bits, "files": count}
+        for bits, count in enumerate(counts)
+        if count
+    ]

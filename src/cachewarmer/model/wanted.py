@@ -1,0 +1,56 @@
+"""Which files a job wants: the one value that jobs and items share, with its checks and its JSON keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cachewarmer.errors import InvalidValue
+from cachewarmer.model.fields import check_fields, keyed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which files are meant. A message without our own keys comes from a first CacheWarmer, and is read by its rules.
+
+    Raises:
+        InvalidValue: a value is out of its range, or two of them contradict each other, whoever made the object.
+    """
+
+    include: tuple[str, ...] = keyed("InclusionList", "texts", (), always=True)
+    exclude: tuple[str, ...] = keyed("ExclusionList", "texts", (), always=True)
+    max_file_bytes: int = keyed("MaxFileSizeBytes", "number", 0, always=True)
+    """0: no limit."""
+    min_file_bytes: int = keyed("MinFileSizeBytes", "number", 0)
+    newer_than: float = keyed("NewerThan", "real", 0.0)
+    """Unix seconds; only files modified at or after it. 0: all."""
+    rules: tuple[str, ...] = keyed("FilterRules", "texts", ())
+    """Those of ``--filter-from``, in order: ``+ PATTERN`` or ``- PATTERN``; see ``filters``."""
+    snapshots: bool = keyed("IncludeSnapshots", "flag", False)
+    """Whether directories of snapshots (``.snapshot``, ``.zfs`` and the like) are warmed too."""
+    follow_links: bool = keyed("FollowLinks", "flag", False, absent=True)
+    """Whether symbolic links to files inside the export are read through."""
+    one_file_system: bool = keyed("OneFileSystem", "flag", False)
+    """Whether a local tree ends at the mount points in it."""
+    hardlink_dedup: bool = keyed("HardlinkDedup", "flag", True)
+    """Whether a file with several names is read once."""
+    go_rules: bool = keyed("GoRules", "flag", False, absent=True)
+    """Whether patterns follow Go's ``filepath.Match`` to the letter."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if 0 < self.max_file_bytes < self.min_file_bytes:
+            raise InvalidValue(
+                f"the minimum file size ({self.min_file_bytes} bytes) is above the maximum ({self.max_file_bytes} bytes)"
+            )
+
+    @property
+    def everything(self) -> bool:
+        """Whether no file is left out by a pattern, a size or a time."""
+        patterns = self.include or self.exclude or self.rules
+        return not (patterns or self.max_file_bytes or self.min_file_bytes or self.newer_than)
+
+
+EVERYTHING = Wanted()
+"""Every file, by our own rules."""
+FIRST_GENERATION = Wanted(follow_links=True, go_rules=True)
+"""What a message says that has none of our own keys, and no patterns."""

@@ -1,0 +1,87 @@
+"""Files that a scan plans only at its end: those that may be there under another name as well.
+
+Which name of a file comes first depends on the order of the server's answers, and a scan that is done twice must publish
+the same items. So files with several hard links, and files that a symbolic link leads to, are set aside, in parts by
+their file id; at the end the smallest path of each is planned, part by part in order, and the others are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from cachewarmer.planning.spill import Spill
+
+PARTS = 64
+"""Never a setting: it decides which files come together in an item."""
+RECORD_BYTES = 250
+"""About what a file costs in memory beside its path and its handle."""
+MIB = 1024 * 1024
+
+
+class LinkedFile(NamedTuple):
+    """A file that was set aside."""
+
+    file_id: int
+    """With ``size``, what tells it from others; 0: only its path does."""
+    size: int
+    path: bytes
+    """Below the export."""
+    links: int
+    """Names that it has."""
+    session: int
+    """Index of the session that the handle is good for."""
+    handle: bytes
+
+
+class Aside:
+    """Files in parts. Above ``memory_bytes``, all that is in memory moves to a file of at most ``disk_bytes``."""
+
+    def __init__(self, memory_bytes: int = 16 * MIB, disk_bytes: int = 1024 * MIB) -> None:
+        self._most = memory_bytes
+        self._parts: list[list[LinkedFile]] = [[] for _ in range(PARTS)]
+        self._bytes = 0
+        self._spill = Spill(disk_bytes, "files with several links", "pending_disk_bytes")
+        self._places: list[list[tuple[int, int]]] = [[] for _ in range(PARTS)]
+
+    def add(self, file: LinkedFile) -> None:
+        """Sets a file aside.
+
+        Raises:
+            CacheWarmerError: the file on disk would exceed its budget, or can't be written.
+        """
+        self._parts[(file.file_id or len(file.path)) % PARTS].append(file)
+        self._bytes += RECORD_BYTES + len(file.path) + len(file.handle)
+        if self._bytes > self._most:
+            for part, places in zip(self._parts, self._places, strict=True):
+                if part:
+                    places.append(self._spill.write([tuple(one) for one in part]))
+                    part.clear()
+            self._bytes = 0
+
+    def take(self) -> Iterator[tuple[list[LinkedFile], int]]:
+        """Part by part: the files to read, ordered by their paths, and how many names of them are left out."""
+        for part, places in zip(self._parts, self._places, strict=True):
+            files = [LinkedFile(*one) for place in places for one in self._spill.read(place)] + part
+            part.clear()
+            yield _once(files)
+        self.close()
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self._spill.close()
+
+
+def _once(files: list[LinkedFile]) -> tuple[list[LinkedFile], int]:
+    """Each file once. A server that shows more names with one id than the file has links uses ids for several files:
+    then each name counts as a file of its own.
+    """
+    kept: list[LinkedFile] = []
+    for _, group in groupby(sorted(files), key=lambda one: one[:2] if one.file_id else one[:3]):
+        same = {one.path: one for one in reversed(list(group))}  # by path: two links may lead to one
+        smallest = min(same.values(), key=lambda one: one.path)
+        believed = len(same) <= max(1, smallest.links)
+        kept.extend([smallest] if believed else same.values())
+    kept.sort(key=lambda one: one.path)
+    return kept, len(files) - len(kept)

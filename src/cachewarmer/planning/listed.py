@@ -1,0 +1,80 @@
+"""The paths of a list (``--files-from``): what each stands for, and which of them name something twice."""
+
+from __future__ import annotations
+
+from cachewarmer.errors import CacheWarmerError
+from cachewarmer.paths import to_bytes
+from cachewarmer.planning.seen import Seen
+
+
+class ListPaths:
+    """Makes paths below the export of the lines of a list.
+
+    A line is relative to the target (``root``, below the export), or absolute: as the export's clients write it, or
+    from the export on.
+    """
+
+    def __init__(self, export: str, root: bytes) -> None:
+        self._root = root
+        self._inner = b"/" + root if root else b""
+        above = b"/" + to_bytes(export.strip("/")) if export != "/" else b""
+        self._known = (above + self._inner, self._inner)
+
+    def path(self, line: bytes) -> bytes:
+        """The path below the export, with single slashes and no ``.``.
+
+        Raises:
+            CacheWarmerError: it is not below the target, or holds ``..``.
+        """
+        rest = line
+        if line.startswith(b"/"):
+            for known in self._known:
+                if line == known or line.startswith(known + b"/"):
+                    rest = line[len(known) :]
+                    break
+            else:
+                raise CacheWarmerError("it is not below the target")
+        parts = [part for part in rest.split(b"/") if part not in (b"", b".")]
+        if b".." in parts:
+            raise CacheWarmerError("a path can't hold ..")
+        return b"/".join([self._root, *parts] if self._root else parts)
+
+
+class Named:
+    """What a list has named so far, by digests.
+
+    Whether a path counts as named again depends on the lines before it alone, so a scan that is done twice leaves out
+    the same.
+    """
+
+    def __init__(self, passed_over: frozenset[bytes]) -> None:
+        self._files = Seen()
+        self._directories = Seen()
+        self._passed_over = passed_over
+        """Names of directories that the walk does not go into: what lies there is read only where it is named."""
+
+    def add(self, path: bytes, *, directory: bool) -> bool:
+        """A line names a path; whether it is the first one to do so, and no directory above it was named before."""
+        if path in self._files or path in self._directories or self._below_named(path):
+            return False
+        return (self._directories if directory else self._files).add(path)
+
+    def __call__(self, path: bytes) -> bool:
+        """Whether a line has named exactly this path: the walk leaves it out where it meets it."""
+        return path in self._files or path in self._directories
+
+    def covers(self, path: bytes) -> bool:
+        """Whether a line has named this path, or a directory above it."""
+        return self(path) or self._below_named(path)
+
+    def _below_named(self, path: bytes) -> bool:
+        if not len(self._directories):
+            return False
+        end = path.rfind(b"/")
+        while end > 0:
+            if path[end + 1 :].partition(b"/")[0] in self._passed_over:
+                return False
+            if path[:end] in self._directories:
+                return True
+            end = path.rfind(b"/", 0, end)
+        return bool(path) and path.partition(b"/")[0] not in self._passed_over and b"" in self._directories

@@ -1,0 +1,195 @@
+"""What becomes of each name that a scan finds: read, set aside, listed, left out, or counted as wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from cachewarmer.config import PlanSettings
+from cachewarmer.filters import SNAPSHOT_NAMES, DirectoryFilter, FileFilter
+from cachewarmer.model import Wanted, WorkItem
+from cachewarmer.paths import join_bytes, to_text
+from cachewarmer.planning.aside import Aside, LinkedFile
+from cachewarmer.planning.chunker import Chunker
+from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.planning.frontier import Above, Directory
+from cachewarmer.targets.base import DirectoryEntry, FileKind
+
+MAX_FILE_BYTES = (1 << 63) - 1
+"""No file system has larger files; a server that says so is wrong."""
+MAX_PATH_BYTES = 8 * 1024
+"""Longer than any client can open; what is deeper is a tree that loops, or was made up."""
+SNAPSHOTS = frozenset(name.encode() for name in SNAPSHOT_NAMES)
+
+
+class Link(NamedTuple):
+    """A symbolic link that is to be followed."""
+
+    path: bytes
+    handle: bytes
+
+
+class Sieve:
+    """The sieve of one export. ``root`` is the target below it; ``prefix`` is what stands before paths in the patterns'
+    eyes, where the export is nested in the target.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        filter_: FileFilter,
+        counter: ScanCounter,
+        settings: PlanSettings,
+        *,
+        root: bytes = b"",
+        prefix: str = "",
+    ) -> None:
+        self.filter = filter_
+        self.counter = counter
+        self.aside = Aside(settings.pending_memory_bytes, settings.pending_disk_bytes)
+        self.named: Callable[[bytes], bool] | None = None
+        """Whether a list has named a path already; None if there is no list."""
+        self.covers: Callable[[bytes], bool] | None = None
+        """Whether it has named it, or a directory above it."""
+        self._wanted = wanted
+        self._settings = settings
+        self._skip = len(root) + 1 if root else 0
+        self._root = root
+        self._prefix = prefix
+        self._snapshots = wanted.snapshots or wanted.go_rules or filter_.keeps_snapshots
+
+    def _names(self, directory: bytes) -> DirectoryFilter | None:
+        """What the patterns say of the names in a directory; None if there are none."""
+        if not self.filter.uses_names:
+            return None
+        path = to_text(directory[self._skip :])
+        return self.filter.directory(f"{self._prefix}/{path}".strip("/") if self._prefix else path)
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def files(
+        self, chunker: Chunker, number: int, directory: bytes, entries: Sequence[DirectoryEntry], links: list[Link]
+    ) -> list[WorkItem]:
+        """Packs the files that are wanted; adds links that are to be followed to ``links``, and counts the others.
+
+        ``number`` is the address that the handles are good at.
+        """
+        counter, wants_size, dedup = self.counter, self.filter.wants_size, self._wanted.hardlink_dedup
+        names, named = self._names(directory), self.named
+        kept: list[tuple[bytes, int, bytes]] = []
+        keep = kept.append
+        prefix = directory + b"/" if directory else b""
+        most_name = MAX_PATH_BYTES - len(prefix)
+        regular = FileKind.REGULAR
+        for entry in entries:
+            name, kind, size, mtime, handle, file_id, names_of_file = entry
+            if kind is not regular:
+                if kind is not FileKind.DIRECTORY:
+                    self._other(prefix + name, entry, names, links)
+            elif size > MAX_FILE_BYTES or len(name) > most_name:
+                self._refuse(prefix + name, size)
+            elif not wants_size(size, mtime) or (names is not None and not names.wants(to_text(name))):
+                counter.excluded_files += 1
+            elif named is not None and named(prefix + name):
+                counter.duplicates += 1
+            elif names_of_file > 1 and file_id and dedup:
+                self.aside.add(LinkedFile(file_id, size, prefix + name, names_of_file, number, handle))
+            else:
+                keep((name, size, handle))
+        counter.add_files(directory, kept)
+        return chunker.add_files(directory, kept)
+
+    def _refuse(self, path: bytes, size: int) -> None:
+        what = f"a file of {size} bytes" if size > MAX_FILE_BYTES else f"a path of more than {MAX_PATH_BYTES} bytes"
+        self.counter.add_error(path, f"the server lists {what}, which can't be")
+
+    def _other(self, path: bytes, entry: DirectoryEntry, names: DirectoryFilter | None, links: list[Link]) -> None:
+        """A link or a special file."""
+        if entry.kind is FileKind.LINK:
+            self.counter.links += 1
+            if self._wanted.follow_links:
+                if names is not None and not names.wants(to_text(entry.name)):
+                    self.counter.excluded_files += 1
+                else:
+                    links.append(Link(path, entry.handle))
+                return
+        self.counter.skipped_files += 1
+
+    def followed(self, number: int, path: bytes, entry: DirectoryEntry) -> bool:
+        """What a link led to; whether that is a file, and so is read."""
+        if entry.kind is not FileKind.REGULAR or entry.size > MAX_FILE_BYTES:
+            return False
+        if not self.filter.wants_size(entry.size, entry.mtime):
+            self.counter.excluded_files += 1
+        elif not self._read_anyway(path):
+            file_id = entry.file_id if self._wanted.hardlink_dedup else 0
+            self.aside.add(LinkedFile(file_id, entry.size, path, entry.links, number, entry.handle))
+        return True
+
+    def _read_anyway(self, path: bytes) -> bool:
+        """Whether a file is read under its own name, because it lies in the tree and no pattern leaves it out."""
+        if self.covers is not None:
+            return self.covers(path)
+        if self._root and not path.startswith(self._root + b"/"):
+            return False
+        directory, _, name = path.rpartition(b"/")
+        if not self._snapshots and not SNAPSHOTS.isdisjoint(directory[self._skip :].split(b"/")):
+            return False
+        names = self._names(directory)
+        return names is None or names.wants(to_text(name))
+
+    def linked_files(self, make_chunker: Callable[[], Chunker]) -> Iterator[list[WorkItem]]:
+        """Plans the files that were set aside."""
+        chunker = make_chunker()
+        for files, left_out in self.aside.take():
+            self.counter.hardlinks += left_out
+            items: list[WorkItem] = []
+            for one in files:
+                directory, _, name = one.path.rpartition(b"/")
+                file = [(name, one.size, b"" if one.session else one.handle)]
+                self.counter.add_files(directory, file)
+                items.extend(chunker.add_files(directory, file))
+            if items:
+                yield items
+        yield list(chunker.flush())
+
+    # -- directories -----------------------------------------------------------------------------------------------
+
+    def directories(self, parent: Directory, entries: Sequence[DirectoryEntry], below: list[Directory]) -> None:
+        """Adds the subdirectories that are to be listed to ``below``."""
+        path = parent.path
+        names = self._names(path)
+        loops = parent.above.handles
+        above = Above(path, (*loops, hash(parent.handle)) if parent.handle else loops, parent.above.depth + 1)
+        for entry in entries:
+            if entry.kind is not FileKind.DIRECTORY:
+                continue
+            name, handle = entry.name, entry.handle
+            if self._left_out(path, name, names):
+                continue
+            problem = self._problem(above, name, handle)
+            if problem:
+                self.counter.add_error(join_bytes(path, name), problem, directory=True)
+            else:
+                below.append(Directory(above, name, handle))
+
+    def _left_out(self, path: bytes, name: bytes, names: DirectoryFilter | None) -> bool:
+        if names is not None and names.prunes(to_text(name)):
+            return True
+        if name in SNAPSHOTS and not self._snapshots:
+            self.counter.add_snapshot(join_bytes(path, name))
+            return True
+        if self.named is not None and self.named(join_bytes(path, name)):
+            self.counter.duplicates += 1
+            return True
+        return False
+
+    def _problem(self, above: Above, name: bytes, handle: bytes) -> str:
+        """Why a directory can't be listed; empty if it can."""
+        if handle and hash(handle) in above.handles:
+            return "it is one of the directories above it: the tree is a loop there"
+        if len(above.path) + len(name) >= MAX_PATH_BYTES:
+            return f"its path is longer than {MAX_PATH_BYTES} bytes: not listed"
+        if above.depth > self._settings.depth:
+            return f"it is deeper than {self._settings.depth} directories ([plan] depth): not listed"
+        return ""

@@ -1,0 +1,81 @@
+"""What a scan has to remember and can't keep in memory: compressed lists of records in one temporary file, with a budget."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import zlib
+from typing import IO, Any
+
+from cachewarmer.errors import CacheWarmerError
+
+MIB = 1024 * 1024
+
+
+class Spill:
+    """A temporary file without a name. ``what`` says in an error what it holds, ``setting`` what limits it."""
+
+    def __init__(self, max_bytes: int, what: str, setting: str) -> None:
+        self._max = max_bytes
+        self._what = what
+        self._setting = setting
+        self._file: IO[bytes] | None = None
+        self._end = 0
+
+    @property
+    def bytes(self) -> int:
+        """The length of the file."""
+        return self._end
+
+    def write(self, records: list[Any]) -> tuple[int, int]:
+        """Puts a list at the end of the file; returns where it stands: its offset and its length.
+
+        Raises:
+            CacheWarmerError: the file would exceed its budget, or can't be written.
+        """
+        packed = zlib.compress(pickle.dumps(records, protocol=5), 1)
+        place = (self._end, len(packed))
+        if self._end + len(packed) > self._max:
+            raise CacheWarmerError(
+                f"{self._what} take more than {self._max // MIB} MiB on disk",
+                advice=f"name a part of the tree, or raise [plan] {self._setting}",
+            )
+        try:
+            if self._file is None:
+                # Unbuffered: what does not fit must be known here, not when the file is closed.
+                self._file = tempfile.TemporaryFile(prefix="cachewarmer-scan-", buffering=0)  # noqa: SIM115  # lives as long as this
+            self._file.seek(self._end)
+            if self._file.write(packed) != len(packed):
+                raise OSError(28, "No space left on device")
+        except OSError as error:
+            raise CacheWarmerError(
+                f"{self._what} can't be kept in a temporary file ({error.strerror or error})",
+                advice="make room there, or set TMPDIR to another directory",
+            ) from error
+        self._end += len(packed)
+        return place
+
+    def read(self, place: tuple[int, int]) -> list[Any]:
+        """The list that ``write`` put there."""
+        offset, length = place
+        if self._file is None:
+            raise AssertionError("nothing was written")
+        try:
+            self._file.seek(offset)
+            packed = self._file.read(length)
+        except OSError as error:
+            raise CacheWarmerError(f"{self._what} can't be read back ({error.strerror or error})") from error
+        return list(pickle.loads(zlib.decompress(packed)))  # noqa: S301  # our own file, which has no name
+
+    def cut(self, place: tuple[int, int]) -> None:
+        """Gives up the end of the file, from a list on."""
+        self._end = place[0]
+        if self._file is not None:
+            self._file.truncate(self._end)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._end = 0

@@ -1,0 +1,281 @@
+"""Lists directories page by page, whatever the server leaves out, repeats, or gets wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeVar
+
+from cachewarmer.config import NfsSettings
+from cachewarmer.errors import (
+    CacheWarmerError,
+    FileError,
+    FileVanished,
+    NfsStatusError,
+    ProcedureUnavailable,
+    RemoteProtocolError,
+    StaleHandle,
+    TransportError,
+)
+from cachewarmer.rpc import nfs3, nfs3_listing
+from cachewarmer.rpc.nfs3_listing import NO_VERIFIER, ListedEntry, Listing
+from cachewarmer.rpc.xdr import Unpacker
+from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page
+from cachewarmer.targets.nfs3.directories import Directories
+from cachewarmer.targets.nfs3.entries import KINDS, made_entry
+from cachewarmer.targets.nfs3.seen import SeenNames
+
+T = TypeVar("T")
+
+LEAST_LISTING, FIRST_LISTING, MOST_LISTING = 64 * 1024, 128 * 1024, 1024 * 1024
+"""Bytes asked for in one listing call. A scan holds the first parts of many directories at the same time, and most
+directories end with it: the first part is small, those that follow are as large as the server likes (``dtpref``)."""
+LOOKED_UP_TOGETHER = 256
+"""Entries of one part of a directory that are asked about at the same time: each is a coroutine, and costs memory."""
+SPARE_PAGES = 3
+"""Parts in a row without a new name that are put up with, beside as many as there were with new ones: a server that
+begins again has to get past all that it gave before."""
+
+
+class ListingChanged(NfsStatusError):
+    """NFS3ERR_BAD_COOKIE: the directory changed so that the listing can't go on; it can be made again."""
+
+    transient = True
+
+
+@dataclass(eq=False, slots=True)
+class _Progress:
+    """One listing, from its first part to its last."""
+
+    seen: SeenNames = field(default_factory=SeenNames)
+    pages: int = 0
+    """Parts that held a new name."""
+    idle: int = 0
+    """Parts in a row, up to now, that held none."""
+    began: float = 0.0
+
+
+class ListCookie(NamedTuple):
+    """Where a listing goes on."""
+
+    cookie: int
+    verifier: bytes
+    progress: _Progress
+
+
+class Ask(Protocol):
+    """One call: procedure, arguments, decoder, path for errors, bytes of the reply."""
+
+    def __call__(
+        self, procedure: int, arguments: bytes, decode: Callable[[Unpacker], T], path: bytes, reply_bytes: int = ..., /
+    ) -> Awaitable[T]: ...
+
+
+class Lister:
+    """The listings of one session. ``whole`` makes a path of the session one that other clients know."""
+
+    def __init__(
+        self,
+        settings: NfsSettings,
+        directories: Directories,
+        address: str,
+        *,
+        ask: Ask,
+        look: Callable[[bytes, bytes, bytes], Awaitable[DirectoryEntry]],
+        getattr_: Callable[[bytes, bytes], Awaitable[nfs3.Attributes]],
+        whole: Callable[[bytes], bytes],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.bytes = LEAST_LISTING
+        """Bytes asked for in one call; raised to what FSINFO prefers."""
+        self._settings = settings
+        self._directories = directories
+        self._address = address
+        self._ask = ask
+        self._look = look
+        self._getattr = getattr_
+        self._whole = whole
+        self._clock = clock
+        self._plus = True
+        """The server has READDIRPLUS, as far as is known."""
+
+    def __repr__(self) -> str:
+        return f"<Lister {self._address} plus={self._plus}>"
+
+    def prefer(self, dtpref: int) -> None:
+        """Takes note of what FSINFO says (RFC 1813 section 3.3.19)."""
+        self.bytes = max(LEAST_LISTING, min(MOST_LISTING, dtpref))
+
+    async def page(self, path: bytes, handle: bytes, cookie: object) -> Page:
+        """See ``Session.list_page``."""
+        now = self._clock()
+        at = cookie if isinstance(cookie, ListCookie) else ListCookie(0, NO_VERIFIER, _Progress(began=now))
+        self._check_budget(path, at.progress, now)
+        given = [handle]
+
+        async def attempt() -> tuple[bytes, Listing]:
+            directory = given.pop() if given else b""
+            directory = directory or self._directories.known(path) or await self._directories.handle(path)
+            return directory, await self._list(directory, path, at)
+
+        try:
+            directory, listing = await self._directories.retried(attempt)
+        except NfsStatusError as error:
+            if error.status == nfs3.NOENT:
+                raise FileVanished.like(error) from error
+            raise
+        self._directories.remember(path, directory)
+        complete, errors = await self._complete(directory, path, listing.entries)
+        # Last, when nothing can fail any more: whoever asks for this part again gets it.
+        entries = at.progress.seen.fresh(complete)
+        duplicates = len(complete) - len(entries)
+        return Page(
+            entries, errors, None if listing.eof else self._next(at, listing, path, new=len(entries)), duplicates
+        )
+
+    def _check_budget(self, path: bytes, progress: _Progress, now: float) -> None:
+        most, seconds = self._settings.directory_entries, self._settings.directory_seconds
+        problem = ""
+        if most and progress.seen.count > most:
+            problem, setting = f"it has more than {most:,} entries", "directory_entries"
+        elif seconds and now - progress.began > seconds:
+            problem, setting = f"listing it takes longer than {seconds:g} s", "directory_seconds"
+        if problem:
+            raise FileError(
+                problem,
+                doing="listing",
+                subject=self._whole(path),
+                address=self._address,
+                advice=f"raise [nfs] {setting}",
+            )
+
+    async def _list(self, directory: bytes, path: bytes, at: ListCookie) -> Listing:
+        """One READDIRPLUS, or READDIR where the server has no other."""
+        size, verifier = (self.bytes if at.cookie else min(FIRST_LISTING, self.bytes)), at.verifier
+        while True:
+            try:
+                return await self._list_once(directory, path, at.cookie, verifier, size)
+            except ProcedureUnavailable:
+                if not self._plus:
+                    raise
+                self._plus = False
+            except NfsStatusError as error:
+                if error.status == nfs3.NOTSUPP and self._plus:
+                    self._plus = False
+                elif error.status == nfs3.TOOSMALL and size < MOST_LISTING:
+                    size *= 2
+                elif error.status == nfs3.BAD_COOKIE and verifier != NO_VERIFIER:
+                    # Most servers change the verifier with the directory and still know their cookies.
+                    verifier = NO_VERIFIER
+                elif error.status == nfs3.BAD_COOKIE:
+                    raise ListingChanged(
+                        error.status, error.procedure, error.path, error.name, address=error.address
+                    ) from error
+                else:
+                    raise
+
+    async def _list_once(self, directory: bytes, path: bytes, cookie: int, verifier: bytes, size: int) -> Listing:
+        if self._plus:
+            return await self._ask(
+                nfs3.READDIRPLUS,
+                nfs3_listing.encode_readdirplus(directory, cookie, verifier, size, size),
+                lambda reply: nfs3_listing.decode_readdirplus(reply, cookie),
+                path,
+                size,
+            )
+        return await self._ask(
+            nfs3.READDIR,
+            nfs3_listing.encode_readdir(directory, cookie, verifier, size),
+            lambda reply: nfs3_listing.decode_readdir(reply, cookie),
+            path,
+            size,
+        )
+
+    def _next(self, at: ListCookie, listing: Listing, path: bytes, *, new: int) -> ListCookie:
+        progress = at.progress
+        if new:
+            progress.pages += 1
+            progress.idle = 0
+        else:
+            progress.idle += 1
+            if progress.idle > progress.pages + SPARE_PAGES:
+                raise RemoteProtocolError(
+                    "the server lists the same part of the directory for ever",
+                    doing="READDIRPLUS" if self._plus else "READDIR",
+                    subject=self._whole(path),
+                    address=self._address,
+                )
+        return ListCookie(listing.cookie, listing.verifier, progress)
+
+    async def _complete(
+        self, directory: bytes, path: bytes, listed: Sequence[ListedEntry]
+    ) -> tuple[list[DirectoryEntry], list[EntryError]]:
+        """Entries with all they need: what the server left out is asked for, all at once."""
+        entries: list[DirectoryEntry | None] = []
+        errors: list[EntryError] = []
+        missing: list[tuple[int, ListedEntry]] = []
+        for one in listed:
+            name, attributes, handle = one
+            if name in (b".", b".."):
+                continue
+            if not name or b"/" in name or b"\0" in name:
+                errors.append(EntryError(name, FileError(f"the server lists {name!r}, which is not a file name")))
+                continue
+            if attributes is not None and (
+                handle or KINDS[attributes.kind] not in (FileKind.REGULAR, FileKind.DIRECTORY)
+            ):
+                if attributes.links > 1:
+                    entries.append(made_entry(name, attributes, handle))
+                    continue
+                kind, size, mtime, file_id, links, _ = attributes
+                entries.append(DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links))
+                continue
+            missing.append((len(entries), one))
+            entries.append(None)
+        if missing:
+            await self._ask_missing(directory, path, missing, entries, errors)
+        return [entry for entry in entries if entry is not None], errors
+
+    async def _ask_missing(
+        self,
+        directory: bytes,
+        path: bytes,
+        missing: Sequence[tuple[int, ListedEntry]],
+        entries: list[DirectoryEntry | None],
+        errors: list[EntryError],
+    ) -> None:
+        """Puts what the server left out into its place among the entries, or among the errors."""
+        prefix = path + b"/" if path else b""
+        for start in range(0, len(missing), LOOKED_UP_TOGETHER):
+            some = missing[start : start + LOOKED_UP_TOGETHER]
+            looks = (self._look_at(directory, one, prefix + one.name) for _, one in some)
+            answers = await asyncio.gather(*looks, return_exceptions=True)
+            for (place, (name, _, _)), found in zip(some, answers, strict=True):
+                if isinstance(found, DirectoryEntry):
+                    entries[place] = found
+                elif isinstance(found, (TransportError, RemoteProtocolError)) or not isinstance(
+                    found, CacheWarmerError
+                ):
+                    raise found
+                elif not _is_gone(found):
+                    errors.append(EntryError(name, found))
+
+    async def _look_at(self, directory: bytes, listed: ListedEntry, path: bytes) -> DirectoryEntry:
+        name, _, handle = listed
+        try:
+            if handle:
+                return made_entry(name, await self._getattr(handle, path), handle)
+            found = await self._look(directory, name, path)
+        except StaleHandle:
+            # The handles of this listing died after it was made: a fail-over. The path is looked up anew.
+            found = await self._directories.entry(path)
+        if not self._plus and found.kind is FileKind.REGULAR:
+            # Such a server may keep few handles (unfs3: 4,096): a file's is asked for shortly before it is read.
+            return found._replace(handle=b"")
+        return found
+
+
+def _is_gone(error: CacheWarmerError) -> bool:
+    return isinstance(error, FileVanished) or (isinstance(error, NfsStatusError) and error.status == nfs3.NOENT)

@@ -1,0 +1,336 @@
+"""Which READ goes next, and what the answer to one means. Pure: no loop, no socket; ``now`` is an argument.
+
+The owner sends what ``take`` gives, hands in what came back (``answered``, ``lost``), and then looks at what that left
+for it to do: requests that are ``done``, readings whose handle is to be resolved (``unresolved``), and readings that
+wait for the server's sake (``waits``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, cast
+
+from cachewarmer.config import NfsSettings
+from cachewarmer.errors import CacheWarmerError, FileError
+from cachewarmer.rpc import nfs3
+from cachewarmer.rpc.receiving import Event, ReadReply, Refusal
+from cachewarmer.targets.base import ReadRequest, Window
+from cachewarmer.targets.latency import LatencyHistogram, bucket
+from cachewarmer.targets.nfs3.requests import Reading
+
+MOST_JUKEBOX_SECONDS = 30.0
+FIRST_STALE_SECONDS, MOST_STALE_SECONDS = 0.1, 2.0
+"""Between two READs of a file whose fresh handle is stale again; doubles."""
+EMPTY_REPLIES = 3
+"""READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
+
+
+Sent: TypeAlias = tuple[Reading, int, int, float]
+"""The context of a READ in flight: its reading, offset, length, and when it was sent. A plain tuple, since there is one
+for every READ."""
+
+
+class Unresolved(NamedTuple):
+    """A reading without a usable handle."""
+
+    reading: Reading
+    known_bad: bool
+    """The handle there was is stale, and those of the directories above may be."""
+    wait_seconds: float = 0.0
+    """To let pass before."""
+
+
+class Wait(NamedTuple):
+    """A reading that the server asked to come back later."""
+
+    reading: Reading
+    seconds: float
+
+
+def waits_for(status: int, settings: NfsSettings) -> float:
+    """For how many seconds a call that is answered so is made again (RFC 1813 section 2.6); 0: not for that reason."""
+    if status == nfs3.JUKEBOX:
+        return settings.jukebox_limit_seconds
+    return settings.fault_limit_seconds if status == nfs3.SERVERFAULT else 0.0
+
+
+class ReadSchedule:
+    """The READ requests of one address. ``above`` stands before their paths in errors."""
+
+    def __init__(self, settings: NfsSettings, window: Window, address: str, above: bytes) -> None:
+        self._settings = settings
+        self._address = address
+        self._above = above
+        self.window = window
+        self.read_bytes = settings.max_read_bytes
+        """Length of a READ; lowered to what FSINFO allows."""
+        self.unfinished = 0
+        """Requests not yet done."""
+        self.sent = 0
+        """READ calls handed out."""
+        self.retries = 0
+        self.jukebox_waits = 0
+        self.bytes = 0
+        """Payload received."""
+        self.latencies = LatencyHistogram()
+        self.bytes_full = False
+        """The last ``take`` ended because as many bytes are in flight as may."""
+        self.done: list[ReadRequest] = []
+        self.unresolved: list[Unresolved] = []
+        self.waits: list[Wait] = []
+        self._fresh: deque[Reading] = deque()
+        self._ready: deque[Reading] = deque()
+        self._begun: deque[Reading] = deque()
+        self._aside: set[Reading] = set()
+        self._resolving = 0
+
+    def __repr__(self) -> str:
+        return f"<ReadSchedule {self._address} unfinished={self.unfinished} aside={len(self._aside)}>"
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a READ could be sent now, if there is room for it."""
+        return bool(self._fresh or self._ready or self._begun)
+
+    def add(self, request: ReadRequest) -> None:
+        """Takes a request."""
+        self.unfinished += 1
+        self._fresh.append(Reading(request))
+
+    # -- what goes next --------------------------------------------------------------------------------------------
+
+    def take(self, now: float) -> list[Sent]:
+        """READs to send now, as many as the window has room for; they count as in flight from here on."""
+        pieces: list[Sent] = []
+        window = self.window
+        room, free = window.calls - window.in_flight, window.bytes - window.bytes_in_flight
+        most = self.read_bytes
+        fresh, ready, begun = self._fresh, self._ready, self._begun
+        self.bytes_full = False
+        # Handles are asked for shortly before they are used: a server may keep few of them.
+        while len(pieces) < room and self._resolving < window.calls:
+            if free <= 0:
+                self.bytes_full = True
+                break
+            reading = fresh.popleft() if fresh and not ready else self._next()
+            if reading is None:
+                break
+            request = reading.request
+            if not request.handle and reading.error is None and request.start < request.stop:
+                self._set_aside(reading)
+                self._resolve(reading, known_bad=False)
+                continue
+            piece = reading.take(most) if reading.error is None else None
+            if piece is None:
+                self._settle(reading, now)
+                continue
+            offset, length = piece
+            pieces.append((reading, offset, length, now))
+            free -= length
+            if not request.calls:
+                reading.began = now
+            request.calls += 1
+            reading.in_flight += 1
+            if reading.next < request.stop and not reading.listed:
+                reading.listed = True
+                begun.append(reading)
+        window.in_flight += len(pieces)
+        window.bytes_in_flight = window.bytes - free
+        self.sent += len(pieces)
+        return pieces
+
+    def _next(self) -> Reading | None:
+        """Files first: one READ each of as many files as there are; several of one file where files are few."""
+        ready, begun = self._ready, self._begun
+        while ready:
+            reading = ready.popleft()
+            if not (reading.in_flight or reading.waiting):
+                return reading
+        if self._fresh:
+            return self._fresh.popleft()
+        while begun:
+            reading = begun.popleft()
+            reading.listed = False
+            if not reading.waiting:
+                return reading
+        return None
+
+    # -- what came back --------------------------------------------------------------------------------------------
+
+    def answered(self, events: Sequence[Event], now: float) -> list[Event]:
+        """Takes the answers to READs out of ``events``; returns the others."""
+        others: list[Event] = []
+        done = self.done
+        freed = calls = received = 0
+        counts, last, place, waited = self.latencies.counts, -1.0, 0, 0.0
+        for event in events:
+            context = event.context
+            if type(context) is not tuple:
+                others.append(event)
+                continue
+            reading, offset, length, sent_at = cast("Sent", context)
+            calls += 1
+            freed += length
+            if sent_at != last:  # calls are sent many at a time
+                last, place = sent_at, bucket(now - sent_at)
+            counts[place] += 1
+            waited += now - sent_at
+            reading.in_flight -= 1
+            if type(event) is ReadReply and event.status == 0:
+                request = reading.request
+                count = event.length
+                received += count
+                request.bytes_read += count
+                if (
+                    count == length
+                    and offset + length >= request.stop
+                    and not (reading.in_flight or reading.redo or reading.waiting or reading.error)
+                ):
+                    request.seconds = now - reading.began
+                    reading.began = -1.0
+                    done.append(request)
+                    continue
+                self._on_bytes(reading, offset, length, event)
+            elif type(event) is Refusal:
+                reading.error = reading.error or event.error
+            else:
+                self._on_status(reading, cast("ReadReply", event).status, offset, length, now)
+            self._go_on(reading, now)
+        self.window.in_flight -= calls
+        self.window.bytes_in_flight -= freed
+        self.bytes += received
+        self.latencies.seconds += waited
+        return others
+
+    def _on_bytes(self, reading: Reading, offset: int, length: int, reply: ReadReply) -> None:
+        """NFS3_OK, and it is not the plain end of a request."""
+        count = reply.length
+        # What was away is there: the next wait is another.
+        reading.jukebox_since = reading.jukebox_wait = reading.stale_since = reading.stale_wait = 0.0
+        if reply.eof:
+            reading.end = min(reading.end, offset + count)
+        elif count < length:
+            reading.redo.append((offset + count, length - count))
+            reading.empty = 0 if count else reading.empty + 1
+            if reading.empty > EMPTY_REPLIES:
+                reading.error = reading.error or FileError(
+                    f"the server gives no byte at {offset}, and no end of file",
+                    doing="READ",
+                    subject=self._above + reading.request.path,
+                    address=self._address,
+                )
+
+    def _on_status(self, reading: Reading, status: int, offset: int, length: int, now: float) -> None:
+        """Something other than NFS3_OK."""
+        if reading.error is not None:
+            return
+        limit = waits_for(status, self._settings)
+        if limit or status in (nfs3.STALE, nfs3.BADHANDLE):
+            reading.redo.append((offset, length))
+            if reading.waiting:
+                return
+            if self._wait(reading, limit, now) if limit else self._stale(reading, now):
+                return
+        reading.error = nfs3.status_error(status, nfs3.READ, self._above + reading.request.path, self._address)
+
+    def _wait(self, reading: Reading, limit: float, now: float) -> bool:
+        """Whether the server is waited for, which asks for it or has a fault that may pass."""
+        reading.jukebox_since = reading.jukebox_since or now
+        if now - reading.jukebox_since >= limit:
+            return False
+        wait = min(MOST_JUKEBOX_SECONDS, 2 * reading.jukebox_wait or self._settings.jukebox_seconds)
+        reading.jukebox_wait = wait
+        self.jukebox_waits += 1
+        self._set_aside(reading)
+        self.waits.append(Wait(reading, wait))
+        return True
+
+    def _stale(self, reading: Reading, now: float) -> bool:
+        """Whether the handle is resolved once more (NFS3ERR_STALE): at once the first time, then ever later."""
+        reading.stale_since = reading.stale_since or now
+        if now - reading.stale_since >= self._settings.stale_limit_seconds:
+            return False
+        self._set_aside(reading)
+        self._resolve(reading, known_bad=True, wait_seconds=reading.stale_wait)
+        reading.stale_wait = min(MOST_STALE_SECONDS, 2 * reading.stale_wait or FIRST_STALE_SECONDS)
+        return True
+
+    def _resolve(self, reading: Reading, *, known_bad: bool, wait_seconds: float = 0.0) -> None:
+        self._resolving += 1
+        self.unresolved.append(Unresolved(reading, known_bad, wait_seconds))
+
+    def resolved(self, reading: Reading, error: CacheWarmerError | None) -> bool:
+        """Its handle is there, or could not be had; whether there is something to send now."""
+        self._resolving -= 1
+        return self.take_back(reading, error)
+
+    def lost(self, sent: Sequence[Sent], failure: CacheWarmerError, most_losses: int) -> None:
+        """READs whose connection ended, oldest first: they go back to the front, unless lost ``most_losses`` times."""
+        for reading, offset, length, _ in reversed(sent):
+            reading.in_flight -= 1
+            reading.redo.insert(0, (offset, length))
+            reading.lost += 1
+            if reading.lost >= most_losses:
+                reading.error = failure
+            if not (reading.in_flight or reading.waiting):
+                self._ready.append(reading)
+        self.window.in_flight -= len(sent)
+        self.window.bytes_in_flight -= sum(length for _, _, length, _ in sent)
+        self.retries += len(sent)
+
+    def _go_on(self, reading: Reading, now: float) -> None:
+        if not (reading.in_flight or reading.waiting):
+            if reading.unasked:
+                self._ready.append(reading)
+            else:
+                self._settle(reading, now)
+
+    def _settle(self, reading: Reading, now: float) -> None:
+        """Ends a reading that has nothing in flight and nothing left to ask for."""
+        if reading.in_flight or reading.waiting or reading.unasked or reading.began < 0:
+            return
+        request = reading.request
+        request.error = reading.error
+        if request.calls:
+            request.seconds = now - reading.began
+        reading.began = -1.0
+        self.done.append(request)
+
+    # -- set aside -------------------------------------------------------------------------------------------------
+
+    def _set_aside(self, reading: Reading) -> None:
+        reading.waiting = True
+        self._aside.add(reading)
+
+    def take_back(self, reading: Reading, error: CacheWarmerError | None = None) -> bool:
+        """A reading that was set aside goes on, or ends with ``error``; whether there is something to send now."""
+        if reading not in self._aside:
+            return False
+        self._aside.discard(reading)
+        reading.waiting = False
+        reading.error = error or reading.error
+        if reading.in_flight:
+            return False
+        self._ready.append(reading)
+        return True
+
+    def end_all(self, error: CacheWarmerError, now: float) -> None:
+        """Ends all that waits; nothing is in flight."""
+        readings = {*self._fresh, *self._ready, *self._begun, *self._aside}
+        for waiting in (self._fresh, self._ready, self._begun, self._aside):
+            waiting.clear()
+        self._resolving -= len(self.unresolved)
+        self.unresolved.clear()
+        self.waits.clear()
+        for reading in readings:
+            reading.waiting = False
+            if reading.began >= 0:
+                reading.error = reading.error or error
+                self._settle(reading, now)
+
+    def collect(self) -> list[ReadRequest]:
+        """The requests that are done since the last call."""
+        done, self.done = self.done, []
+        self.unfinished -= len(done)
+        return done

@@ -1,0 +1,235 @@
+"""Which mount addresses answer: a breaker for each (see ``breaker``), the probes while it is open, and the waiting.
+
+Whoever meets a ``TransportError`` tells (``failed``), uses another address meanwhile (``usable``), or waits
+(``wait_until_up``). A failure of reaching an address is never held against the files behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from cachewarmer.errors import CacheWarmerError, ReplyTimeout, TransportError, UnknownHost, one_line
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.outage import OutageLog
+from cachewarmer.paths import to_text
+from cachewarmer.targets.base import Mount, Session
+from cachewarmer.targets.breaker import Breaker, Outage
+
+log = logging.getLogger(__name__)
+
+Place = TypeVar("Place", Mount, Session)
+"""How a caller names an address: by what opens it, or by a session of it."""
+
+FORGET_SECONDS = 300.0
+"""An address that is down and that nobody has wanted to use for this long is forgotten, and not probed any more."""
+
+
+class Endpoint(NamedTuple):
+    """What one breaker stands for: the mounts of one address that are reached in the same way."""
+
+    address: str
+    transport: str
+    nfs_port: int
+    mount_port: int
+
+
+@dataclass(eq=False)
+class Line:
+    """An address, and what is known about it."""
+
+    breaker: Breaker
+    log: OutageLog
+    mount: Mount
+    """What to open for a probe where there is no session."""
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    sessions: list[Session] = field(default_factory=list)
+    """Its open sessions."""
+    probing: asyncio.Task[None] | None = None
+    waiting: int = 0
+    """Callers that wait for the address."""
+    wanted_at: float = 0.0
+    """When somebody last wanted to use it."""
+
+    def problem(self, seconds: float = 0.0) -> TransportError:
+        """The outage as an error; ``seconds``: how long there has been no answer, where that matters."""
+        outage = self.breaker.outage
+        problem = outage.problem if outage is not None else "no answer"
+        if seconds:
+            problem = f"{problem} (no answer for {seconds:.0f} s)"
+        return ReplyTimeout(problem, address=self.breaker.address)
+
+
+class Addresses:
+    """The addresses of one process.
+
+    ``probe`` asks an address whether it answers, and raises ``TransportError`` if it does not. ``forget`` is told of an
+    address that nobody wants any more. ``patience_seconds`` 0 is for ever.
+    """
+
+    def __init__(
+        self,
+        patience_seconds: float,
+        *,
+        probe: Callable[[Line], Awaitable[None]],
+        forget: Callable[[Line], Awaitable[None]],
+        announce: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._patience_seconds = patience_seconds
+        self._probe = probe
+        self._forget = forget
+        self._announce = announce
+        self._clock = clock
+        self.failures = 0
+        """How often an address could not be reached or did not answer, probes aside."""
+        self._lines: dict[Endpoint, Line] = {}
+        self._line_of: WeakKeyDictionary[Session, Line] = WeakKeyDictionary()
+
+    @property
+    def lines(self) -> list[Line]:
+        """All addresses that this process knows."""
+        return list(self._lines.values())
+
+    def line(self, mount: Mount) -> Line:
+        """The address of a mount."""
+        endpoint = Endpoint(mount.address, mount.transport, mount.nfs_port, mount.mount_port)
+        line = self._lines.get(endpoint)
+        if line is None:
+            name = mount.address or "the files of this machine"
+            line = self._lines[endpoint] = Line(Breaker(name), OutageLog(log, name, self._clock), mount)
+            line.up.set()
+        line.wanted_at = self._clock()
+        return line
+
+    def find(self, place: Mount | Session) -> Line:
+        """The address of a mount or a session."""
+        return self._line_of[place] if isinstance(place, Session) else self.line(place)
+
+    def add(self, line: Line, session: Session) -> None:
+        """A session of an address was opened."""
+        line.sessions.append(session)
+        self._line_of[session] = line
+
+    def drop(self, session: Session) -> None:
+        """A session is about to be closed."""
+        line = self._line_of.get(session)
+        if line is not None and session in line.sessions:
+            line.sessions.remove(session)
+
+    # -- what is up ------------------------------------------------------------------------------------------------
+
+    def outages(self) -> tuple[Outage, ...]:
+        """The addresses that are down now."""
+        found = (line.breaker.outage for line in self._lines.values())
+        return tuple(one for one in found if one is not None)
+
+    @property
+    def reaches_nothing(self) -> bool:
+        """Whether every address that this process knows of is down."""
+        return bool(self._lines) and all(line.breaker.is_open for line in self._lines.values())
+
+    def failed(self, line: Line, error: TransportError) -> None:
+        """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
+        problem = without_address(error)
+        self.failures += 1
+        if line.breaker.failed(self._clock(), problem):
+            line.up.clear()
+            if not isinstance(
+                error, UnknownHost
+            ):  # a name that nobody knows is a mistake, and the job's end tells of it
+                self._tell(line, problem)
+            line.probing = asyncio.create_task(self._probe_until_up(line))
+
+    def _tell(self, line: Line, problem: str) -> None:
+        if self._announce:
+            line.log.failed(problem)
+
+    async def _probe_until_up(self, line: Line) -> None:
+        breaker = line.breaker
+        while breaker.is_open:
+            await asyncio.sleep(breaker.probe_in(self._clock()))
+            if not line.waiting and self._clock() - line.wanted_at > FORGET_SECONDS:
+                self._lines = {endpoint: one for endpoint, one in self._lines.items() if one is not line}
+                await self._forget(line)
+                return
+            try:
+                await self._probe(line)
+            except TransportError as error:
+                problem = without_address(error)
+                breaker.probe_failed(self._clock(), problem)
+                self._tell(line, problem)
+            else:
+                breaker.answered(self._clock())
+        line.up.set()
+        if not breaker.relapsed:
+            line.log.answered()
+
+    def settle(self) -> None:
+        """Tells that addresses answer again which fell back and have answered for some time since."""
+        now = self._clock()
+        for line in self._lines.values():
+            if line.log.lasting and not line.breaker.is_open and line.breaker.is_steady(now):
+                line.log.answered()
+
+    async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
+        """The first of several addresses that is up; waits while all of them are down.
+
+        ``seconds``: how long all of them may have been down together; None: the patience, 0: for ever.
+
+        Raises:
+            TransportError: none has answered for so long; names an address and its problem.
+        """
+        patience = self._patience_seconds if seconds is None else seconds
+        lines = [self.find(place) for place in places]
+        while True:
+            for place, line in zip(places, lines, strict=True):
+                if not line.breaker.is_open:
+                    return place
+            left = self._down_since(lines) + patience - self._clock() if patience else None
+            if left is not None and left <= 0:
+                raise lines[0].problem(patience)
+            await self._wait(lines, left)
+
+    async def _wait(self, lines: Sequence[Line], seconds: float | None) -> None:
+        waits = [asyncio.ensure_future(line.up.wait()) for line in lines]
+        for line in lines:
+            line.waiting += 1
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for line in lines:
+                line.waiting -= 1
+                line.wanted_at = self._clock()
+            await end_tasks(*waits)
+
+    @staticmethod
+    def _down_since(lines: Sequence[Line]) -> float:
+        return max(outage.since for line in lines if (outage := line.breaker.outage) is not None)
+
+    async def ask(self, lines: Sequence[Line]) -> float:
+        """Asks addresses whether they answer. Returns for how many seconds none of them has; 0: one does."""
+        await asyncio.gather(*(self._ask(line) for line in lines if not line.breaker.is_open))
+        if not lines or not all(line.breaker.is_open for line in lines):
+            return 0.0
+        return self._clock() - self._down_since(lines)
+
+    async def _ask(self, line: Line) -> None:
+        try:
+            await self._probe(line)
+        except TransportError as error:
+            self.failed(line, error)
+
+    async def close(self) -> None:
+        """Ends the probes."""
+        await end_tasks(*(line.probing for line in self._lines.values() if line.probing is not None))
+
+
+def without_address(error: CacheWarmerError) -> str:
+    """An error in one line that leaves out which address it is about."""
+    return one_line(error.problem, error.doing, to_text(error.subject), "", error.advice)

@@ -1,0 +1,281 @@
+"""One work item being read: what is asked for, what has come back, and what must be asked for again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
+from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.paths import join, join_bytes, to_bytes, to_text
+from cachewarmer.targets.base import ReadRequest, Session
+from cachewarmer.warming.pace import Pace
+
+ERRORS_PER_ITEM = 20
+"""Failed paths that a receipt names."""
+SLOWEST_PER_ITEM = 5
+LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
+"""Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
+lost just now is still told, though READ knows better."""
+
+
+class Piece(NamedTuple):
+    """A byte range of one of the item's files that is still to be read."""
+
+    number: int
+    """Which of the files."""
+    start: int
+    stop: int
+    last: bool
+    """Whether the file needs no more reading after it."""
+
+
+class ItemRun:
+    """The reading of one item, in as many passes as it takes.
+
+    A pass gives all that is missing to one session and waits for it. What failed with the address (``TransportError``)
+    is missing afterwards and is all that the next pass asks for, at whichever address.
+    """
+
+    def __init__(self, pace: Pace | None = None, look_again: Sequence[float] = LOOK_AGAIN_SECONDS) -> None:
+        self.pace = pace
+        self._look_again_seconds = look_again
+        self.outstanding = 0
+        """Requests given to the session and not yet done."""
+        self.bytes = 0
+        self.files = 0
+        """Files that need no more reading, whatever came of them."""
+        self.begun = False
+        """Whether its files are known and were given to a session."""
+        self.aborting = asyncio.Event()
+        self.unreached: TransportError | None = None
+        """What the address failed with in the last pass."""
+        self.unreached_path: bytes | None = None
+        """The last path that it failed for."""
+        self._requests: list[ReadRequest] = []
+        self._missing: list[Piece] | None = None
+        self._calls = 0
+        self._changed = 0
+        self._problems: dict[int, CacheWarmerError] = {}
+        self._short: dict[int, int] = {}
+        """Files that ended before their size, and where."""
+        self._sizes: dict[int, int] = {}
+        """Sizes of files that have changed since the scan."""
+        self._slow: list[tuple[float, bytes]] = []
+        self._idle = asyncio.Event()
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the reading shall end without a result."""
+        return self.aborting.is_set()
+
+    def abort(self) -> None:
+        """Ends the reading soon: no further call is made for it."""
+        self.aborting.set()
+        for request in self._requests:
+            request.stop = request.start
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """A value that changes whenever something was read or found out."""
+        return self._calls, self.files
+
+    # -- a pass ----------------------------------------------------------------------------------------------------
+
+    async def read(self, session: Session, item: WorkItem) -> None:
+        """Reads what is missing through ``session``; afterwards ``unreached`` says whether its address failed.
+
+        A file that ended before the size in the item is looked up again: one that has changed is read to its new size,
+        one that has not is a failed file.
+        """
+        await self._pass(session, item, self._pieces(item))
+        while self._short and self.unreached is None and not self.aborted:
+            await self._look_again(session, item)
+            if self.unreached is None:
+                await self._pass(session, item, self._pieces(item))
+
+    def _pieces(self, item: WorkItem) -> Iterator[Piece]:
+        if self._missing is not None:
+            missing, self._missing = self._missing, []
+            yield from missing
+            return
+        self._missing = []
+        for index, (_, size, _) in enumerate(item.files or ()):
+            start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
+            yield Piece(index, start, stop, last=True)
+
+    async def _pass(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
+        if self.aborted:
+            return
+        self._requests, self.unreached = [], None
+        self._idle.clear()
+        self.outstanding = 1
+        self.begun = True
+        files = item.files or ()
+        for piece in pieces:
+            path, handle = _path(item, files[piece.number].path), files[piece.number].handle
+            if self.pace is None:
+                self._ask(session, path, handle, piece)
+            else:
+                await self._ask_paced(session, path, handle, piece, self.pace)
+            if self.aborted:
+                break
+        self.outstanding -= 1
+        if self.outstanding:
+            await self._idle.wait()
+        self._requests = []  # each of them holds this run: together they would wait for the garbage collector
+
+    async def _ask_paced(self, session: Session, path: bytes, handle: bytes, piece: Piece, pace: Pace) -> None:
+        start = piece.start
+        while start < piece.stop and not self.aborted and piece.number not in self._short:
+            stop = min(piece.stop, start + pace.piece_bytes)
+            wait = pace.take(stop - start, time.monotonic())
+            if wait:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.aborting.wait(), wait)
+            last = piece.last and stop == piece.stop
+            self._ask(session, path, handle, Piece(piece.number, start, stop, last))
+            start = stop
+        if piece.start == piece.stop:
+            self._ask(session, path, handle, piece)
+        elif piece.number in self._short and start < piece.stop and piece.last:
+            self.files += 1  # it needs no more reading, unless it has changed
+
+    def _ask(self, session: Session, path: bytes, handle: bytes, piece: Piece) -> None:
+        request = ReadRequest(path, handle, piece.start, piece.stop, self._done, piece)
+        self._requests.append(request)
+        self.outstanding += 1
+        session.read(request)
+
+    def _done(self, request: ReadRequest) -> None:
+        piece: Piece = request.context  # type: ignore[assignment]
+        self.outstanding -= 1
+        if not self.outstanding:
+            self._idle.set()
+        if isinstance(request.error, TransportError):
+            self.unreached, self.unreached_path = request.error, request.path
+            if self._missing is not None:
+                self._missing.append(piece)
+            return
+        self.bytes += request.bytes_read
+        self._calls += request.calls
+        if piece.last:
+            self.files += 1
+        if request.error is not None:
+            self._problems[piece.number] = request.error
+        elif request.bytes_read < request.stop - request.start:
+            end = request.start + request.bytes_read
+            self._short[piece.number] = min(end, self._short.get(piece.number, end))
+        slow = self._slow
+        if len(slow) < SLOWEST_PER_ITEM:
+            heapq.heappush(slow, (request.seconds, request.path))
+        elif request.seconds > slow[0][0]:
+            heapq.heapreplace(slow, (request.seconds, request.path))
+
+    async def _look_again(self, session: Session, item: WorkItem) -> None:
+        """Asks for the size of files that ended early, and finds out what is left to read of them, or that they failed."""
+        for seconds in (0.0, *self._look_again_seconds):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.aborting.wait(), seconds)
+            if self.aborted:
+                return
+            await self._look(session, item)
+            if not self._short or self.unreached is not None:
+                return
+        short, self._short = self._short, {}
+        for index, end in short.items():
+            self._problems[index] = FileError(f"the file ends after {end:,} of its {self._size(item, index):,} bytes")
+
+    async def _look(self, session: Session, item: WorkItem) -> None:
+        """Asks for their size once; what has not changed, or could not be asked for, is still short afterwards."""
+        short, self._short = self._short, {}
+        for index, end in short.items():
+            if index in self._problems:
+                continue
+            try:
+                size = (await session.lookup(_path(item, (item.files or ())[index].path))).size
+            except TransportError as error:
+                self.unreached = error
+                self._short[index] = end
+            except CacheWarmerError as error:
+                self._problems[index] = error
+            else:
+                if size == self._size(item, index):
+                    self._short[index] = end
+                else:
+                    self._resize(item, index, end, size)
+
+    def _size(self, item: WorkItem, index: int) -> int:
+        """As it was last told."""
+        return self._sizes.get(index, (item.files or ())[index].size)
+
+    def _resize(self, item: WorkItem, index: int, end: int, size: int) -> None:
+        """A file that ended at ``end`` has ``size`` bytes now."""
+        # Of a file in several ranges, the range that holds its new end counts it.
+        if index not in self._sizes and (item.start < 0 or item.start <= size < item.stop):
+            self._changed += 1
+        self._sizes[index] = size
+        stop = size if item.start < 0 else min(size, item.stop)
+        if end < stop and self._missing is not None:
+            self.files -= 1
+            self._missing.append(Piece(index, end, stop, last=True))
+
+    # -- the result ------------------------------------------------------------------------------------------------
+
+    @property
+    def failure(self) -> CacheWarmerError | None:
+        """The first error of a file that could not be read, if any."""
+        return next((one for one in self._problems.values() if not isinstance(one, FileVanished)), None)
+
+    def all_failed(self, item: WorkItem) -> bool:
+        """Whether no file of the item could be read, for another reason than that all of them are gone."""
+        return bool(self._problems) and len(self._problems) == len(item.files or ()) and self.failure is not None
+
+    def receipt(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Receipt:
+        """What came of the item."""
+        files = item.files or ()
+        vanished = sum(isinstance(problem, FileVanished) for problem in self._problems.values())
+        failed = len(self._problems) - vanished
+        first_range = item.start <= 0
+        return Receipt(
+            item_id=item.item_id,
+            files=len(files) - failed - vanished if first_range else 0,
+            bytes=self.bytes,
+            failed_files=failed,
+            vanished_files=vanished if first_range else 0,
+            changed_files=self._changed,
+            excluded_files=excluded,
+            skipped_files=skipped,
+            calls=self._calls,
+            seconds=seconds,
+            errors=_sample(item, files, self._problems),
+            slowest=tuple(
+                SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)
+            ),
+        )
+
+
+def _path(item: WorkItem, name: str) -> bytes:
+    """The path of one of the item's files below the export, as a session wants it."""
+    return join_bytes(to_bytes(item.path.strip("/")), to_bytes(name))
+
+
+def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, CacheWarmerError]) -> tuple[PathError, ...]:
+    sample = []
+    for index, problem in problems.items():
+        if isinstance(problem, FileVanished):
+            continue
+        path = f"{item.path}/{files[index].path}" if files[index].path else item.path
+        sample.append(PathError.of(full_path(item, path), problem))
+        if len(sample) == ERRORS_PER_ITEM:
+            break
+    return tuple(sample)
+
+
+def full_path(item: WorkItem, path: str) -> str:
+    """A path below the item's export as the server's other clients know it."""
+    return join(item.access.export, path)

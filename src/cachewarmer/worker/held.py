@@ -1,0 +1,129 @@
+"""What a worker holds: the leases of the items in hand, how far these are, and the renewing of the leases."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from cachewarmer.broker.base import Broker, WorkLease
+from cachewarmer.broker.patience import outage_log
+from cachewarmer.errors import BrokerError, LeaseLost
+from cachewarmer.model import Tally
+from cachewarmer.warming.run import ItemRun
+from cachewarmer.worker.appetite import Load
+
+log = logging.getLogger(__name__)
+
+RENEWALS_PER_LEASE = 3
+"""A lease is renewed when this part of it has passed: two renewals may fail before it is lost."""
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """One item in hand."""
+
+    lease: WorkLease
+    run: ItemRun
+    renewed_at: float
+    lost: bool = False
+    """Its lease was lost: whatever comes of it does not count."""
+    released: str = ""
+    """Why it is handed back unfinished without any fault: ``paused``, ``ended`` or ``stopping``."""
+    task: asyncio.Task[None] | None = None
+    byte_count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.byte_count = self.lease.item.byte_count  # a sum over all its files: made once
+
+    def requests(self, enough: int) -> int:
+        """Requests not done yet; before its reading has begun, one for each file, or ``enough`` if nobody knows."""
+        if self.run.begun:
+            return self.run.outstanding
+        return max(1, self.lease.item.file_count) if self.lease.item.files is not None else enough
+
+    def release(self, why: str) -> None:
+        """Ends the reading; the item is handed back without a fault."""
+        self.released = why
+        self.run.abort()
+
+
+class HeldItems:
+    """All items in hand. ``room`` is set whenever one of them is done with."""
+
+    def __init__(self) -> None:
+        self._items: set[Held] = set()
+        self.room = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(tuple(self._items))
+
+    def add(self, held: Held) -> None:
+        self._items.add(held)
+
+    def drop(self, held: Held) -> None:
+        """An item was counted or handed back."""
+        self._items.discard(held)
+        self.room.set()
+
+    def of_job(self, job_id: str) -> list[Held]:
+        return [held for held in self._items if held.lease.item.job_id == job_id]
+
+    def load(self, enough: int) -> Load:
+        """What is in hand; ``enough`` stands for the requests of an item whose files are not known yet."""
+        rates: dict[str, float] = {}
+        for held in self._items:
+            rates[held.lease.item.job_id] = held.run.pace.bytes_per_second if held.run.pace else 0.0
+        return Load(
+            items=len(self._items),
+            requests=sum(held.requests(enough) for held in self._items),
+            bytes=sum(held.byte_count - held.run.bytes for held in self._items),
+            bytes_per_second=sum(rates.values()) if all(rates.values()) else 0.0,
+        )
+
+    def in_hand(self, worker: str) -> Tally:
+        """What is read of items that have no receipt yet: for showing how it goes, never for the books."""
+        files = sum(held.run.files for held in self._items if held.lease.item.start <= 0)
+        return Tally(worker=worker, files=files, bytes=sum(held.run.bytes for held in self._items))
+
+
+class Renewer:
+    """Renews the leases of what is in hand; ends the reading of an item whose lease was lost."""
+
+    def __init__(
+        self, broker: Broker, held: HeldItems, lease_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._broker = broker
+        self._held = held
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Renews until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE / 2)
+            await self.renew_due()
+
+    async def renew_due(self) -> None:
+        """Renews what is due now."""
+        before = self._clock() - self._lease_seconds / RENEWALS_PER_LEASE + 0.01
+        await asyncio.gather(*(self._renew(held) for held in self._held if held.renewed_at <= before))
+
+    async def _renew(self, held: Held) -> None:
+        outage = outage_log(self._broker)
+        try:
+            await self._broker.renew(held.lease, self._lease_seconds)
+        except LeaseLost:
+            log.warning("lost the lease on %s: its result will not count", held.lease.item.path)
+            held.lost = True
+            held.run.abort()
+        except BrokerError as error:
+            outage.failed(f"renewing a lease: {error}")
+        else:
+            held.renewed_at = self._clock()
+            outage.answered()

@@ -1,0 +1,304 @@
+"""The readers of a job on one machine: a worker in this process, or several in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import NamedTuple, Protocol
+
+from cachewarmer import eventloop
+from cachewarmer.broker import open_broker
+from cachewarmer.config import Settings
+from cachewarmer.errors import BrokerError, CacheWarmerError, OwnResourceError
+from cachewarmer.model import Tally
+from cachewarmer.outage import OutageLog
+from cachewarmer.targets import open_session
+from cachewarmer.targets.breaker import Failures, Outage
+from cachewarmer.targets.pool import SessionPool
+from cachewarmer.worker.share import Shares, shares, with_share
+from cachewarmer.worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+STATUS_SECONDS = 0.25
+"""Between two looks at a job, and two words of a reader process about how it goes."""
+STOP_SECONDS = 0.7
+"""How long the readers may take to finish what they hold after an interrupt."""
+MAX_RESTARTS = 3
+"""How often a reader process that died is replaced before the job is left as it is."""
+
+
+class Readers(Protocol):
+    """What a job on one machine needs of its readers."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Reads until ``stop``. Raises ``CacheWarmerError`` where that can't go on."""
+
+    def on_scanning(self, going_on: bool) -> None:
+        """A scan begins or has ended: it takes its share of the window."""
+
+    def in_hand(self) -> Sequence[Tally]:
+        """What is read of items that have no receipt yet."""
+
+    def outages(self) -> Sequence[Outage]:
+        """The addresses that do not answer."""
+
+    def failures(self) -> Sequence[Failures]:
+        """What has failed with an address so far, for each process."""
+
+
+class ReaderHere:
+    """One worker in this process: it shares the window with the scan by sharing the pool."""
+
+    def __init__(self, worker: Worker, pool: SessionPool) -> None:
+        self._worker = worker
+        self._pool = pool
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await self._worker.run(stop)
+
+    def on_scanning(self, going_on: bool) -> None:
+        pass
+
+    def in_hand(self) -> Sequence[Tally]:
+        return (self._worker.in_hand(),)
+
+    def outages(self) -> Sequence[Outage]:
+        return self._pool.outages()
+
+    def failures(self) -> Sequence[Failures]:
+        return (self._pool.failures(),)
+
+
+class Word(NamedTuple):
+    """What a reader process says of itself, several times a second."""
+
+    in_hand: Tally
+    outages: tuple[Outage, ...]
+    failures: Failures
+
+
+@dataclass(eq=False)
+class _Reader:
+    """One reader process as its parent sees it."""
+
+    process: SpawnProcess
+    channel: Connection
+    calls: int
+    """Its share of the window, as it was told last."""
+    word: Word | None = None
+
+
+@dataclass
+class _Told:
+    """The outages that the log has been told of, by address."""
+
+    logs: dict[str, OutageLog] = field(default_factory=dict)
+
+    def tell(self, outages: Sequence[Outage]) -> None:
+        for outage in outages:
+            if outage.address not in self.logs:
+                self.logs[outage.address] = OutageLog(log, outage.address)
+            self.logs[outage.address].failed(outage.problem)
+        away = {outage.address for outage in outages}
+        for address, told in self.logs.items():
+            if address not in away:
+                told.answered()
+
+
+class ReaderProcesses:
+    """Several reader processes. One that dies is replaced a few times.
+
+    ``pool`` is that of this process, which scans: the shares of the window of all of them add up to the whole. Outages
+    that the processes meet are told of here, once for all of them.
+    """
+
+    def __init__(
+        self,
+        broker_url: str,
+        settings: Settings,
+        job_id: str,
+        count: int,
+        pool: SessionPool,
+        prepare: Callable[[], None] | None,
+    ) -> None:
+        self._broker_url = broker_url
+        self._settings = settings
+        self._job_id = job_id
+        self._count = count
+        self._pool = pool
+        self._prepare = prepare
+        self._scanning = True
+        self._deaths = 0
+        self._readers: list[_Reader] = []
+        self._told = _Told()
+        self._context = multiprocessing.get_context("spawn")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keeps the processes running until ``stop``.
+
+        Raises:
+            CacheWarmerError: they keep ending, or this machine can't start them.
+        """
+        try:
+            while not stop.is_set():
+                self._bury()
+                while len(self._readers) < self._count:
+                    self._start()
+                self._listen()
+                self._share_window()
+                self._told.tell(self.outages())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), STATUS_SECONDS)
+        finally:
+            await self._end()
+
+    def _bury(self) -> None:
+        """Forgets processes that have ended."""
+        dead = [one for one in self._readers if not one.process.is_alive()]
+        for one in dead:
+            self._readers.remove(one)
+            one.channel.close()
+            self._deaths += 1
+            log.warning("a reader process ended with %s", one.process.exitcode)
+            if self._deaths > MAX_RESTARTS:
+                raise CacheWarmerError(f"the reader processes keep ending (last: {one.process.exitcode})")
+
+    def _start(self) -> None:
+        calls = self._shares().readers[len(self._readers)]
+        settings = with_share(self._settings, calls, self._count)
+        try:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(
+                target=_reader_process,
+                args=(self._broker_url, settings, self._job_id, self._count, theirs, self._prepare),
+            )
+            with _unheard_signals():
+                process.start()
+        except (OSError, MemoryError, RuntimeError) as error:
+            raise OwnResourceError(
+                f"this machine can't start a reader process: {error or type(error).__name__}"
+            ) from error
+        theirs.close()
+        self._readers.append(_Reader(process, ours, calls))
+
+    def _listen(self) -> None:
+        for reader in self._readers:
+            with contextlib.suppress(EOFError, OSError):  # it has just died: the next turn sees to that
+                while reader.channel.poll():
+                    reader.word = reader.channel.recv()
+
+    def _shares(self) -> Shares:
+        return shares(self._settings.nfs.window_calls, self._count, scanning=self._scanning)
+
+    def _share_window(self) -> None:
+        """Tells each process its share of the window where that has changed."""
+        for reader, calls in zip(self._readers, self._shares().readers, strict=True):
+            if calls != reader.calls:
+                with contextlib.suppress(OSError):
+                    reader.channel.send(calls)
+                    reader.calls = calls
+
+    def on_scanning(self, going_on: bool) -> None:
+        self._scanning = going_on
+        self._pool.set_window(self._shares().scan)
+
+    def in_hand(self) -> Sequence[Tally]:
+        return [reader.word.in_hand for reader in self._readers if reader.word is not None]
+
+    def outages(self) -> Sequence[Outage]:
+        """Of all processes and of the scan: for each address the one that was noticed first."""
+        found = list(self._pool.outages())
+        for reader in self._readers:
+            found += reader.word.outages if reader.word is not None else ()
+        first: dict[str, Outage] = {}
+        for outage in sorted(found, key=lambda one: one.since):
+            first.setdefault(outage.address, outage)
+        return tuple(first.values())
+
+    def failures(self) -> Sequence[Failures]:
+        return [self._pool.failures(), *(reader.word.failures for reader in self._readers if reader.word is not None)]
+
+    async def _end(self) -> None:
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            reader.channel.close()
+        deadline = time.monotonic() + 2 * STOP_SECONDS
+        while any(reader.process.is_alive() for reader in readers) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        for reader in readers:
+            reader.process.kill()
+            reader.process.join()
+
+
+@contextlib.contextmanager
+def _unheard_signals() -> Iterator[None]:
+    """What is started here does not hear of an interrupt or a hang-up, which a terminal sends to the whole group.
+
+    It ends with its parent; and an interrupt while Python starts would be a traceback.
+    """
+    resource_tracker.ensure_running()  # it is started with the first process, and lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# -- in a reader process -------------------------------------------------------------------------------------------
+
+
+def _reader_process(
+    broker_url: str,
+    settings: Settings,
+    job_id: str,
+    count: int,
+    channel: Connection,
+    prepare: Callable[[], None] | None,
+) -> None:
+    """The body of a reader process: works until the parent closes its end of the channel, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if prepare is not None:
+        prepare()
+    with contextlib.suppress(BrokerError, KeyboardInterrupt):
+        eventloop.run(_read_until_closed(broker_url, settings, job_id, count, channel))
+
+
+async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, count: int, channel: Connection) -> None:
+    stop = asyncio.Event()
+    async with (
+        open_broker(broker_url, settings.lease) as broker,
+        SessionPool(settings, open_session, announce=False) as pool,
+    ):
+
+        def hear() -> None:
+            try:
+                pool.set_window(channel.recv())
+            except (EOFError, OSError):
+                asyncio.get_running_loop().remove_reader(channel.fileno())
+                stop.set()
+
+        asyncio.get_running_loop().add_reader(channel.fileno(), hear)
+        worker = Worker(broker, settings, pool, job_id=job_id, sharers=count)
+        telling = asyncio.create_task(_tell(worker, pool, channel))
+        try:
+            await worker.run(stop)
+        finally:
+            await eventloop.end_tasks(telling)
+
+
+async def _tell(worker: Worker, pool: SessionPool, channel: Connection) -> None:
+    """Tells the parent how it goes, until that is gone."""
+    with contextlib.suppress(OSError):
+        while True:
+            await asyncio.sleep(STATUS_SECONDS)
+            channel.send(Word(worker.in_hand(), pool.outages(), pool.failures()))

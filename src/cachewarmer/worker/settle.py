@@ -1,0 +1,110 @@
+"""Settling: the receipts of what was read, many at a time, and the handing back of what was not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from cachewarmer.broker.base import Broker
+from cachewarmer.broker.patience import outage_log, persist
+from cachewarmer.errors import BrokerError, CacheWarmerError
+from cachewarmer.model import Receipt, WorkItem
+from cachewarmer.warming.reader import Reading
+from cachewarmer.worker.held import Held, HeldItems
+from cachewarmer.worker.jobs import Hiding
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_RETRY_SECONDS = 30.0
+"""An item that failed for a reason that may pass is delivered again after 2, 4, 8 … seconds, up to this."""
+
+
+class Settler:
+    """Settles the items of one worker. A broker that does not answer is asked again for as long as a lease lasts."""
+
+    def __init__(self, broker: Broker, worker: str, held: HeldItems, lease_seconds: float, hiding: Hiding) -> None:
+        self._broker = broker
+        self._worker = worker
+        self._held = held
+        self._lease_seconds = lease_seconds
+        self._hiding = hiding
+        self._finished: list[tuple[Held, Receipt]] = []
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Writes the receipts of whatever is finished until it is cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.write_receipts()
+
+    async def write_receipts(self) -> None:
+        """Writes the receipts that wait, in one call."""
+        finished, self._finished = self._finished, []
+        if not finished:
+            return
+        results = [(held.lease, receipt) for held, receipt in finished]
+        counted = await self.persist(lambda: self._broker.complete(self._worker, results))
+        for place, (held, receipt) in enumerate(finished):
+            if counted is not None and not counted[place]:
+                log.info("item %s was counted before, or its lease was lost", receipt.item_id)
+            self._held.drop(held)  # not counted at all: when its lease has run out it is delivered again
+
+    async def settle(self, held: Held, reading: Reading) -> None:
+        """Settles an item by what came of its reading."""
+        if held.lost:
+            self._held.drop(held)
+        elif reading.receipt is not None:
+            self._finished.append((held, reading.receipt))
+            self._wake.set()
+            self._held.room.set()
+        else:
+            await self._hand_back(held, reading)
+
+    async def _hand_back(self, held: Held, reading: Reading) -> None:
+        lease = held.lease
+        if held.released:
+            reason, delay = "", self._hiding.seconds() if held.released == "paused" else 0.0
+        elif reading.unreachable:
+            # The address is away, or this machine is: it is no fault of the item, and another worker may reach it.
+            reason, delay = "", self._hiding.seconds()
+            log.info("%s: handed back: %s", lease.item.path, reading.error)
+        else:
+            failure = reading.error or CacheWarmerError("the reading ended early")
+            reason = _reason(lease.item, failure)
+            delay = min(MAX_RETRY_SECONDS, 2.0**lease.deliveries) if failure.transient else 0.0
+            # A file that may not be read is in the report; an address that does not serve its files is news.
+            level = logging.WARNING if failure.transient else logging.INFO
+            log.log(level, "%s (delivery %d)", reason, lease.deliveries)
+        await self.persist(lambda: self._broker.abandon(lease, reason, delay))
+        self._held.drop(held)
+
+    async def give_up(self, held: Held) -> None:
+        """Hands an item back at the very end, in one try."""
+        try:
+            await self._broker.abandon(held.lease, "")
+        except BrokerError as error:
+            log.info("handing back %s: %s", held.lease.item.path, error)
+
+    async def persist(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Repeats a broker call while its failure is transient, for as long as a lease lasts; then None.
+
+        While others hold the broker it is repeated without end: nobody else can take the lease over meanwhile.
+        """
+        try:
+            return await persist(call, self._lease_seconds, outage_log(self._broker), busy_seconds=math.inf)
+        except BrokerError as error:
+            log.error("%s", error)  # noqa: TRY400  # one line; the broker's own log has the cause
+            return None
+
+
+def _reason(item: WorkItem, error: CacheWarmerError) -> str:
+    """Why an item failed, in one line; a report names the only file of an item itself."""
+    alone = item.file_count <= 1
+    return str(replace(error.failure, subject="") if alone else error)

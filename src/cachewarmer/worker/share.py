@@ -1,0 +1,38 @@
+"""How the window of an address is divided between the processes that read and scan. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cachewarmer.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Calls that each process may have in flight at an address; together never more than the window."""
+
+    scan: int
+    """Of the process that scans; 0 while nothing is scanned."""
+    readers: Sequence[int]
+
+
+def reader_count(window_calls: int, processes: int) -> int:
+    """How many reader processes a window is large enough for, beside the process that scans."""
+    return max(1, min(processes, window_calls - 1))
+
+
+def shares(window_calls: int, readers: int, *, scanning: bool) -> Shares:
+    """The shares of ``readers`` processes and, while it goes on, of the scan in yet another one."""
+    parts = readers + scanning
+    share, more = divmod(window_calls, parts)
+    each = [share + (number < more) for number in range(parts)]
+    return Shares(each[-1] if scanning else 0, tuple(each[:readers]))
+
+
+def with_share(settings: Settings, calls: int, processes: int) -> Settings:
+    """The settings of one of several processes: its part of the window, of its bytes and of the connections."""
+    nfs = settings.nfs
+    part = max(1, nfs.window_bytes * calls // max(1, nfs.window_calls))
+    connections = max(1, nfs.connections // processes)
+    return replace(settings, nfs=replace(nfs, window_calls=max(1, calls), window_bytes=part, connections=connections))

@@ -1,0 +1,153 @@
+"""What is PostgreSQL's own: restarts, fail-over, versions, secrets, poolers, many processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import psycopg
+import pytest
+
+from cachewarmer.broker.postgres.broker import PostgresBroker
+from cachewarmer.config import LeaseSettings
+from cachewarmer.errors import BrokerError, BrokerUnavailable, UsageError
+from cachewarmer.model import JobState
+from tests.conformance.labs import PostgresLab, a_job, claim_all, finish_scan, items_of, receipt, scanning_job
+from tests.servers.postgres import postgres
+
+
+@pytest.fixture
+async def own_lab(postgres_url):
+    lab = PostgresLab(postgres_url)
+    async with lab.handles:
+        yield lab
+
+
+async def until_answered(call):
+    """The result of a call, made again while the broker is unavailable."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await call()
+            except BrokerUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_loses_its_power_loses_nothing_that_was_answered():
+    """Committed work is there after the restart, and the same handle goes on by itself."""
+    with postgres() as server:
+        lab = PostgresLab(server.url)
+        async with lab.handles:
+            broker = await lab.broker()
+            job_id, _ = await scanning_job(broker, lab, 6)
+            leases = await claim_all(broker, lab)
+            assert await broker.complete("w1", [(lease, receipt(lease)) for lease in leases[:3]]) == [True] * 3
+            server.stop()
+            with pytest.raises(BrokerUnavailable):
+                await broker.complete("w1", [(lease, receipt(lease)) for lease in leases[3:]])
+            server.start()
+            again = [(lease, receipt(lease)) for lease in leases]
+            counted = await until_answered(lambda: broker.complete("w1", again))
+            assert counted == [False] * 3 + [True] * 3
+            await finish_scan(broker, job_id, 6)
+            status = await broker.status(job_id)
+            assert status.state is JobState.COMPLETED
+            assert sum(tally.files for tally in status.tallies) == 12
+
+
+async def test_connections_cut_by_a_fail_over_are_replaced(own_lab):
+    """What the server calls 57P01, admin shutdown, is a pause and no error of the job's."""
+    broker = await own_lab.broker()
+    job_id = await broker.submit(a_job())
+    async with await psycopg.AsyncConnection.connect(own_lab.url, autocommit=True) as other:
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'cachewarmer' AND pid <> pg_backend_pid()"
+        )
+    assert await until_answered(lambda: broker.state(job_id)) is JobState.QUEUED
+
+
+async def test_a_server_that_is_read_only_for_a_while_is_unavailable_and_no_error(own_lab):
+    """A standby that is about to be promoted refuses writes with SQLSTATE 25006."""
+    await own_lab.broker()
+    async with PostgresBroker(own_lab.url, schema=own_lab.schema) as broker:
+        await broker.close()
+        reader = PostgresBroker(own_lab.url + "?options=-c%20default_transaction_read_only%3Don", schema=own_lab.schema)
+        await reader._database.open()
+        try:
+            with pytest.raises(BrokerUnavailable, match="read-only"):
+                await reader.submit(a_job())
+        finally:
+            await reader.close()
+
+
+async def test_tables_of_another_version_are_refused_and_left_alone(own_lab):
+    """Two versions of the program at one database work or refuse; they never corrupt."""
+    await own_lab.broker()
+    async with await psycopg.AsyncConnection.connect(own_lab.url, autocommit=True) as other:
+        await other.execute(f"UPDATE {own_lab.schema}.version SET version = 99")
+    with pytest.raises(BrokerError, match="another version"):
+        await own_lab.broker()
+
+
+async def test_twenty_processes_that_open_a_new_database_at_once_create_its_tables_once(own_lab):
+    brokers = [own_lab.make(LeaseSettings()) for _ in range(20)]
+    await asyncio.gather(*(broker.open() for broker in brokers))
+    await asyncio.gather(*(broker.close() for broker in brokers))
+
+
+async def test_a_password_is_never_shown():
+    """Not in an error, not in a repr: the URL may hold it."""
+    broker = PostgresBroker("postgresql://me:hush-hush@127.0.0.1:1/db")
+    with pytest.raises(BrokerUnavailable) as caught:
+        await broker.open()
+    assert "hush" not in str(caught.value) + repr(broker)
+    with pytest.raises(BrokerError) as caught:
+        PostgresBroker("postgresql://me:hush-hush@h:port/db?nonsense=hush")
+    assert "hush" not in str(caught.value)
+
+
+def test_a_schema_name_can_not_carry_sql():
+    with pytest.raises(UsageError):
+        PostgresBroker("postgresql:///x", schema="a; DROP TABLE jobs")
+
+
+async def test_items_are_handed_out_once_among_many_workers(own_lab):
+    """Eight processes claim at the same time: no item goes to two, none is forgotten."""
+    broker = await own_lab.broker()
+    job_id, _ = await scanning_job(broker, own_lab)
+    await broker.publish(items_of(job_id, 400))
+    workers = [await own_lab.broker() for _ in range(8)]
+
+    async def work(number):
+        mine = []
+        while leases := await workers[number].claim(7, 30.0):
+            mine += leases
+        return mine
+
+    found = [lease.item.item_id for leases in await asyncio.gather(*map(work, range(8))) for lease in leases]
+    assert len(found) == len(set(found)) == 400
+
+
+async def test_the_last_two_items_settled_at_the_same_time_end_the_job(own_lab):
+    """Neither worker sees the other's tally before it commits: the record must end all the same."""
+    broker = await own_lab.broker()
+    for _ in range(10):
+        job_id, job_lease = await scanning_job(broker, own_lab, 2)
+        await finish_scan(broker, job_id, 2)
+        one, two = await claim_all(broker, own_lab)
+        other = await own_lab.broker()
+        await asyncio.gather(broker.complete("w1", [(one, receipt(one))]), other.complete("w2", [(two, receipt(two))]))
+        assert await broker.state(job_id) is JobState.COMPLETED
+        await broker.settle_job(job_lease)
+        with contextlib.suppress(BrokerError):
+            await other.close()
+
+
+async def test_a_publishing_manager_and_its_successor_never_deadlock(own_lab):
+    """Both publish the same items in different orders; each id counts once."""
+    first, second = await own_lab.broker(), await own_lab.broker()
+    job_id, _ = await scanning_job(first, own_lab)
+    items = items_of(job_id, 300)
+    await asyncio.gather(first.publish(items), second.publish(items[::-1]))
+    assert (await first.status(job_id)).scan.items == 300

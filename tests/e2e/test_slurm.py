@@ -1,0 +1,138 @@
+"""A manager whose workers are job arrays of a real Slurm cluster of two nodes on this machine, with a real PostgreSQL as broker."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cachewarmer.testing import Faults, ScriptedServer
+from tests.servers.postgres import postgres
+from tests.servers.slurm import slurm
+
+pytestmark = pytest.mark.timeout(180)
+
+TREE = {b"d%d" % d: {b"f%02d" % f: 1000 + f for f in range(25)} for d in range(24)}
+FILES = 24 * 25
+BYTES = 24 * sum(1000 + f for f in range(25))
+PASSWORD = "hunter2-not-to-be-seen"
+CONFIG = """
+[fleet]
+kind = "slurm"
+workers = 6
+idle_seconds = 1.0
+look_seconds = 0.3
+[fleet.slurm]
+log_directory = "{logs}"
+setup = "export SET_UP=yes"
+worker_idle_seconds = 30.0
+[plan]
+item_files = 25
+[nfs]
+window_calls = 1
+[lease]
+lease_seconds = 4.0
+poll_seconds = 0.1
+drain_seconds = 3.0
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with slurm() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def database():
+    with postgres() as running:
+        yield running
+
+
+class Site:
+    """What an operator has: the commands, and a look at the cluster."""
+
+    def __init__(self, cluster, url, folder):
+        self.cluster, self.folder = cluster, folder
+        config = folder / "config.toml"
+        config.write_text(CONFIG.format(logs=folder))
+        self.environment = os.environ | cluster.environment
+        self.environment |= {"CACHEWARMER_CONFIG": str(config), "CACHEWARMER_BROKER": url}
+        self.log = folder / "manager.log"
+
+    async def start(self, *arguments):
+        with self.log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "cachewarmer", *arguments),
+                env=self.environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+
+    @property
+    def said(self):
+        return self.log.read_text() + "".join(path.read_text() for path in self.folder.glob("cachewarmer-*.log"))
+
+    async def until(self, true, seconds=100):
+        deadline = time.monotonic() + seconds
+        while not (found := true()):
+            assert time.monotonic() < deadline, self.said
+            await asyncio.sleep(0.1)
+        return found
+
+    def workers(self):
+        """The processes of the workers by the node that they run on."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                variables = dict(one.partition("=")[::2] for one in (entry / "environ").read_text().split("\0"))
+                if variables.get("SLURM_CONF") == self.environment["SLURM_CONF"] and "worker" in (
+                    entry / "cmdline"
+                ).read_text().split("\0"):
+                    found.setdefault(variables["SLURMD_NODENAME"], []).append(int(entry.name))
+        return found
+
+
+def command_lines():
+    """Of every process of this machine."""
+    said = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            said.append(path.read_text(errors="replace"))
+    return "\n".join(said)
+
+
+@pytest.fixture
+def site(cluster, database, tmp_path):
+    return Site(cluster, database.url.replace("warm@", f"warm:{PASSWORD}@"), tmp_path)
+
+
+async def test_a_job_brings_an_array_and_survives_what_happens_to_its_nodes(site):
+    """One worker of each node is killed: they are replaced, every file counts once, and nothing is left in the queue."""
+    async with ScriptedServer(TREE, Faults(read_delay=0.05)) as server:
+        manager = await site.start("manager", "--fleet-option=--partition=warm", "--fleet-option=--exclusive=user")
+        submitted = await site.start("submit", server.url(), "--transport", "nfs", "--wait", "--json")
+        workers = await site.until(lambda: len(found := site.workers()) == 2 and found)
+        for pids in workers.values():
+            os.kill(pids[0], signal.SIGKILL)
+        listed = site.cluster.ask("scontrol", "show", "job", "--details") + site.cluster.ask(
+            "squeue", "--Format=Name,Command"
+        )
+        processes = command_lines()
+        output, _ = await asyncio.wait_for(submitted.communicate(), 120)
+        report = json.loads(output)
+        assert (submitted.returncode, report["state"]) == (0, "completed"), site.said
+        assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
+        await site.until(lambda: "machines took" in site.said)
+        assert site.cluster.ask("squeue", "--noheader") == ""
+        manager.terminate()
+        assert await asyncio.wait_for(manager.wait(), 60) == 0
+    assert "2 evicted" in site.said
+    assert "cachewarmer-" in listed
+    assert PASSWORD not in listed + processes + site.said

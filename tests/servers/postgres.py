@@ -1,0 +1,98 @@
+"""A PostgreSQL server on a free port of the loopback interface, with an empty database."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+from tests.servers.need import need
+from tests.servers.ports import free_port, stop, wait_until
+
+
+@dataclass
+class PostgresServer:
+    """One running server; ``stop`` and ``start`` keep its port and its data."""
+
+    programs: Path
+    place: Path
+    port: int
+    child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://warm@127.0.0.1:{self.port}/postgres"
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """As an ordinary user: the server refuses to run as root."""
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        return [*user, str(self.programs / program), *arguments]
+
+    def start(self) -> None:
+        log = (self.place / "log").open("ab")
+        self.child = subprocess.Popen(
+            self.command("postgres", "-D", str(self.place / "data"), "-p", str(self.port), "-k", str(self.place)),
+            stdout=log,
+            stderr=log,
+            cwd=self.place,
+        )
+        log.close()
+        wait_until(self._is_ready, self.child, "PostgreSQL", self.place / "log")
+
+    def _is_ready(self) -> bool:
+        """Whether it takes connections: it listens long before, and refuses them."""
+        asked = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(asked, check=False).returncode == 0
+
+    def stop(self) -> None:
+        """At once, as if the machine had lost its power."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.wait()
+            self.child = None
+
+
+def postgres_programs() -> Path:
+    """Where ``initdb`` and ``postgres`` are."""
+    found = sorted(glob("/usr/lib/postgresql/*/bin/postgres"))
+    on_path = shutil.which("initdb")
+    need(found or on_path, "PostgreSQL needs the package postgresql")
+    return Path(found[-1]).parent if found else Path(str(on_path)).parent
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[PostgresServer]:
+    """Runs an empty server, and removes it with its data."""
+    server = PostgresServer(postgres_programs(), Path(tempfile.mkdtemp(prefix="postgres-")), free_port())
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam("postgres")
+        os.chown(server.place, owner.pw_uid, owner.pw_gid)
+    try:
+        done = subprocess.run(
+            server.command(
+                "initdb", "-D", str(server.place / "data"), "-U", "warm", "-A", "trust", "--no-sync", "-E", "UTF8"
+            ),
+            capture_output=True,
+            check=False,
+            cwd=server.place,
+        )
+        need(done.returncode == 0, f"initdb failed: {done.stderr.decode(errors='replace')[-300:]}")
+        with (server.place / "data" / "postgresql.conf").open("a") as file:
+            file.write(
+                "listen_addresses = '127.0.0.1'\nmax_connections = 100\nshared_buffers = 64MB\nlog_statement = none\n"
+            )
+        server.start()
+        yield server
+    finally:
+        if server.child is not None:
+            server.child.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to leave
+            stop(server.child)
+        shutil.rmtree(server.place, ignore_errors=True)

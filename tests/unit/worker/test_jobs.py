@@ -1,0 +1,96 @@
+"""What a worker knows of jobs, with a clock of the test's own."""
+
+import pytest
+
+from cachewarmer.errors import BrokerUnavailable, UnknownJob
+from cachewarmer.model import JobState
+from cachewarmer.worker.jobs import HIDING_SECONDS, HIDING_STEP_SECONDS, MAX_HIDING_SECONDS, Hiding, JobStates, Paces
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class States:
+    """A broker of which only states are asked."""
+
+    def __init__(self):
+        self.answer = JobState.WARMING
+        self.asked = 0
+
+    async def state(self, job_id):
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+async def test_a_state_is_asked_for_again_only_when_it_is_old(clock):
+    broker = States()
+    states = JobStates(broker, 1.0, clock)
+    assert await states.state("j") is JobState.WARMING
+    broker.answer = JobState.PAUSED
+    clock.now += 0.9
+    assert await states.state("j") is JobState.WARMING
+    clock.now += 0.2
+    assert await states.state("j") is JobState.PAUSED
+    assert broker.asked == 2
+
+
+async def test_a_broker_that_does_not_answer_leaves_the_state_as_it_was(clock):
+    """Work in hand is not thrown away because nobody can say whether it is still wanted."""
+    broker = States()
+    states = JobStates(broker, 1.0, clock)
+    broker.answer = BrokerUnavailable("away")
+    assert await states.state("new") is JobState.WARMING
+    broker.answer = JobState.PAUSED
+    await states.state("j")
+    clock.now += 2
+    broker.answer = BrokerUnavailable("away")
+    assert await states.state("j") is JobState.PAUSED
+
+
+async def test_a_job_that_was_forgotten_is_over_and_work_without_a_job_goes_on(clock):
+    broker = States()
+    broker.answer = UnknownJob("gone")
+    states = JobStates(broker, 1.0, clock)
+    assert await states.state("j") is JobState.CANCELLED
+    assert await states.state("") is JobState.WARMING
+
+
+def test_a_pace_is_the_share_of_the_job_and_no_more_than_the_worker_may(clock):
+    paces = Paces(300, sharers=2, clock=clock)
+    assert paces.pace("a", 1000).bytes_per_second == 300
+    assert paces.pace("b", 400).bytes_per_second == 200
+    assert paces.pace("c", 0).bytes_per_second == 300
+    assert Paces(0, clock=clock).pace("a", 0) is None
+
+
+def test_a_pace_is_one_for_all_items_of_a_job_and_adapts_to_the_workers(clock):
+    paces = Paces(0, clock=clock)
+    pace = paces.pace("a", 1000)
+    assert paces.pace("a", 1000) is pace
+    paces.share("a", 1000, 4)
+    assert pace.bytes_per_second == 250
+    paces.share("a", 1000, 0)
+    assert pace.bytes_per_second == 1000
+
+
+def test_many_items_come_back_into_sight_one_by_one(clock):
+    """One is back soon, so that resuming acts within seconds; a thousand do not come between others together."""
+    hiding = Hiding(clock)
+    assert hiding.seconds() == HIDING_SECONDS
+    hidden = [hiding.seconds() for _ in range(10_000)]
+    assert hidden == sorted(hidden)
+    assert hidden[99] == pytest.approx(HIDING_SECONDS + 100 * HIDING_STEP_SECONDS)
+    assert hidden[-1] == MAX_HIDING_SECONDS
+    clock.now += 5000.0
+    assert hiding.seconds() == HIDING_SECONDS

@@ -1,0 +1,47 @@
+"""The worker's claim loop, over a tree in memory and the embedded broker."""
+
+import asyncio
+from dataclasses import replace
+
+from cachewarmer.broker.sqlite.broker import SqliteBroker
+from cachewarmer.config import LeaseSettings, NfsSettings, Settings
+from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
+from cachewarmer.targets.pool import SessionPool
+from cachewarmer.worker.worker import Worker
+from tests.memory import MemorySession, opener
+
+SETTINGS = Settings(lease=LeaseSettings(poll_seconds=0.05), nfs=NfsSettings(window_calls=2))
+ITEMS = 12
+
+
+class Racing(Worker):
+    """All that is held ends just while the loop finds that it holds enough."""
+
+    async def _claim_and_take(self, wanted):
+        taken = await super()._claim_and_take(wanted)
+        while not wanted and self._held:
+            await asyncio.sleep(0.001)
+        return taken
+
+
+async def test_what_ends_while_enough_is_held_is_not_missed(tmp_path):
+    """Large items that end at once, as of a file that is shorter than it says: the worker claims on until none is left."""
+    large = 1 << 40
+    session = MemorySession({b"f%d" % number: large for number in range(ITEMS)}, "a")
+    job = WarmJob(access=Access(addresses=("a",)), job_id="j1")
+    item = WorkItem(access=Access(addresses=("a",), export="/"), job_id="j1")
+    stop = asyncio.Event()
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
+        await broker.submit(job)
+        await broker.set_state("j1", JobState.SCANNING)
+        await broker.publish(
+            [
+                replace(item, path=f"/f{number}", item_id=f"i{number}", files=(FileEntry("", large, b"h"),))
+                for number in range(ITEMS)
+            ]
+        )
+        working = asyncio.create_task(Racing(broker, SETTINGS, SessionPool(SETTINGS, opener(session))).run(stop))
+        while (await broker.status("j1")).settled_items < ITEMS:
+            await asyncio.sleep(0.02)
+        stop.set()
+        await working
