@@ -151,7 +151,7 @@ async def within_seconds(seconds, tasks, what):
     """Waits until tasks have ended; says where those are that have not in time."""
     _, left = await asyncio.wait(tasks, timeout=seconds)
     if left:
-        print(f"{what}: {len(left)} of its processes do not end; what is awaited:")
+        sys.stdout.write(f"{what}: {len(left)} of its processes do not end; what is awaited:\n")
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.print_stack(file=sys.stdout)
         for task in left:
