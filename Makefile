@@ -2,6 +2,7 @@
 # make check           lint, types, layers          make coverage   measure it; fail below a room's floor
 # make bench           compare with peers           make soak       fuzz for SOAK_SECONDS, warm under faults for SOAK_HOURS
 # make bundle          dist/cachewarmer: one file with every command, and wheel and sdist
+# make deb             dist/cachewarmer_VERSION_amd64.deb: the same as a package, with services and a manual page
 
 SHELL := /bin/bash
 VENV := .venv
@@ -16,7 +17,7 @@ COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tes
   tests/integration/test_manager_worker_faults.py tests/integration/test_scripted_faults.py \
   tests/integration/test_scripted_server.py tests/integration/test_scripted_mount.py tests/integration/test_ganesha.py
 
-.PHONY: warm setup test check coverage soak bench settings bundle clean
+.PHONY: warm setup test check coverage soak bench settings bundle deb clean
 
 # make itself exits with 2 whenever the program fails, and prints its exit code; scripts/warm passes the code on.
 warm: setup
@@ -32,7 +33,7 @@ setup: $(VENV)/.run
 # What is missing is named; its tests are skipped with their reason, but in CI they fail.
 test: $(VENV)/.dev
 	@bash scripts/packages.sh nfs node postgres fuse kernel deploy bundle cloud slurm deb spin || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
-	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile $(PYTEST)
+	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -56,16 +57,25 @@ soak: $(VENV)/.dev
 	$(PYTHON) -m pytest -o addopts='--import-mode=importlib -ra --strict-markers' -s -m soak tests/soak $(PYTEST)
 
 bench: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node
+	@bash scripts/packages.sh nfs node postgres
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[bench]'
 	$(PYTHON) -m benchmarks.reader
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.broker
+	$(PYTHON) -m benchmarks.brokers
 	$(PYTHON) -m benchmarks.traffic
-	$(PYTHON) -m benchmarks.killing 10
+	$(PYTHON) -m benchmarks.killing
+	$(PYTHON) -m benchmarks.killing --broker postgres
+	$(PYTHON) -m benchmarks.killing --broker postgres --restarts 5 --times 5
 
 settings: $(VENV)/.dev
 	$(PYTHON) scripts/settings_reference.py
+
+# A package for Debian and Ubuntu, from the bundle.
+deb:
+	@bash scripts/packages.sh deb
+	@[ -x dist/cachewarmer ] || $(MAKE) --no-print-directory bundle
+	@sh deploy/deb/build
 
 bundle:
 	@bash scripts/packages.sh bundle

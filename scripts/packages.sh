@@ -14,9 +14,10 @@ for group in "$@"; do
     deploy) want debootstrap debootstrap; want systemd-nspawn systemd-container; want ssh openssh-client
       want shellcheck shellcheck; want systemd-analyze systemd ;;
     cloud) want cloud-init cloud-init; want unshare util-linux; want openssl openssl; want shellcheck shellcheck ;;
-    postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql) ;;
+    postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+      want pgbouncer pgbouncer ;;
     slurm) want slurmctld slurmctld; want slurmd slurmd; want sbatch slurm-client; want munged munge ;;
-    deb) want dh debhelper; want lintian lintian; want dpkg-deb dpkg ;;
+    deb) want dh debhelper; want lintian lintian ;;
     spin) want spin spin; want gcc gcc ;;
     fuse) want fusermount3 fuse3 ;;
     kernel) want qemu-system-x86_64 qemu-system-x86; want debootstrap debootstrap; want mke2fs e2fsprogs ;;

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cachewarmer.config import SlurmSettings
+from cachewarmer.errors import FleetUnavailable
+from cachewarmer.fleet.base import WorkerLaunch
+from cachewarmer.fleet.slurm.fleet import SlurmFleet
 from cachewarmer.testing import Faults, ScriptedServer
 from tests.servers.postgres import postgres
 from tests.servers.slurm import slurm
@@ -20,6 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 TREE = {b"d%d" % d: {b"f%02d" % f: 1000 + f for f in range(25)} for d in range(24)}
 FILES = 24 * 25
 BYTES = 24 * sum(1000 + f for f in range(25))
+WARM = str(Path(__file__).parents[2] / "deploy" / "slurm" / "warm.sh")
 PASSWORD = "hunter2-not-to-be-seen"
 CONFIG = """
 [fleet]
@@ -77,7 +82,7 @@ class Site:
 
     @property
     def said(self):
-        return self.log.read_text() + "".join(path.read_text() for path in self.folder.glob("cachewarmer-*.log"))
+        return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
     async def until(self, true, seconds=100):
         deadline = time.monotonic() + seconds
@@ -136,3 +141,67 @@ async def test_a_job_brings_an_array_and_survives_what_happens_to_its_nodes(site
     assert "2 evicted" in site.said
     assert "cachewarmer-" in listed
     assert PASSWORD not in listed + processes + site.said
+
+
+async def test_a_node_that_fails_and_a_controller_that_restarts(cluster, monkeypatch):
+    """What ran on the node is lost and asked for again; it waits until there is room. A controller that is away is no loss at all."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    launch = WorkerLaunch(broker_url="postgresql://nowhere/nodes")
+    fleet = SlurmFleet(SlurmSettings(), launch, script="#!/bin/sh\nexec sleep 1000\n", end_seconds=5)
+
+    async def until(true, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not true(size := await fleet.observe()):
+            assert time.monotonic() < deadline, size
+            await asyncio.sleep(0.2)
+        return size
+
+    async def update(*what):
+        await asyncio.to_thread(cluster.ask, "scontrol", "update", "NodeName=warm2", *what)
+
+    await fleet.create(6)
+    await until(lambda size: size.running == 6)
+    await update("State=DRAIN", "Reason=test")  # or it would be back as soon as its slurmd registers
+    await update("State=DOWN", "Reason=test")
+    size = await until(lambda size: size.evicted == 2)
+    assert (size.running, size.evicted) == (4, 2)
+    assert [one.end for one in fleet.ledger()].count("evicted") == 2
+    await fleet.resize(6)
+    size = await until(lambda size: size.running + size.queued == 6)
+    assert (size.running, size.queued) == (4, 2)
+
+    await asyncio.to_thread(cluster.stop_controller)
+    with pytest.raises(FleetUnavailable):
+        await fleet.observe()
+    await asyncio.to_thread(cluster.start_controller)
+    await update("State=RESUME")
+    size = await until(lambda size: size.running == 6)
+    assert (size.queued, size.evicted) == (0, 2)
+    await fleet.delete()
+    assert not (await fleet.observe()).is_there
+
+
+async def test_a_render_job_starts_when_its_data_is_warm(site):
+    """The pre-job task, run by Slurm: what depends on it is held back, and runs when it has ended well."""
+    broker, folder = site.folder / "broker.env", site.folder
+    broker.write_text(f"CACHEWARMER_BROKER={site.environment['CACHEWARMER_BROKER']}\n")
+    program = folder / "cachewarmer"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m cachewarmer "$@"\n')
+    program.chmod(0o755)
+    warm = f"{folder}/warm.out"
+    site.cluster.environment_of_jobs = {"CACHEWARMER_ENV": str(broker), "CACHEWARMER": str(program)}
+    async with ScriptedServer({b"d": {b"f": 1000}}) as server:
+        options = ["--parsable", f"--output={warm}", WARM, "--transport", "nfs", server.url()]
+        job = (await asyncio.to_thread(site.cluster.ask, "sbatch", *options)).strip()
+        assert job, "sbatch refused the script"
+        rendered = folder / "rendered"
+        after = [f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", f"--wrap=date > {rendered}"]
+        await asyncio.to_thread(site.cluster.ask, "sbatch", "--output=/dev/null", *after)
+        await site.until(lambda: "RUNNING" in site.cluster.ask("squeue", "--noheader", "--Format=State"))
+        assert not rendered.exists()
+        manager = await site.start("manager")
+        await site.until(rendered.exists)
+        manager.terminate()
+        assert await asyncio.wait_for(manager.wait(), 60) == 0
+    assert "1 file" in Path(warm).read_text()

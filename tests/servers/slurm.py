@@ -32,6 +32,8 @@ class Slurm:
     place: Path
     nodes: tuple[str, ...]
     ports: list[int] = field(default_factory=list)
+    environment_of_jobs: dict[str, str] = field(default_factory=dict)
+    """What jobs get that ``ask`` submits."""
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -55,18 +57,18 @@ class Slurm:
             + [f"--{name}={self.place / file}" for name, file in options.items()],
             (self.place / "munge.socket").exists,
         )
-        self._run(
-            "slurmctld",
-            ["-D", "-i"],
-            lambda: (
-                self.ask("scontrol", "ping").startswith("Slurmctld(primary) at")
-                and "UP" in self.ask("scontrol", "ping")
-            ),
-        )
+        self.start_controller()
         for node in self.nodes:
             self._run(f"slurmd.{node}", ["-D", "-N", node], lambda: True)
         last = f"slurmd.{self.nodes[-1]}"
         wait_until(self._all_idle, self.children[last], "Slurm", self.place / "slurmctld.log", 60)
+
+    def start_controller(self) -> None:
+        """With the state that an earlier one left."""
+        self._run("slurmctld", ["-D", "-i"], lambda: "UP" in self.ask("scontrol", "ping"))
+
+    def stop_controller(self) -> None:
+        stop(self.children.pop("slurmctld"))
 
     def _all_idle(self) -> bool:
         return self.ask("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(self.nodes)
@@ -74,7 +76,11 @@ class Slurm:
     def ask(self, program: str, *arguments: str) -> str:
         """What a command prints; empty where it fails."""
         done = subprocess.run(
-            [program, *arguments], env={**os.environ, **self.environment}, capture_output=True, check=False, timeout=60
+            [program, *arguments],
+            env={**os.environ, **self.environment, **self.environment_of_jobs},
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         return done.stdout.decode() if done.returncode == 0 else ""
 
@@ -108,7 +114,7 @@ class Slurm:
             "SchedulerParameters=batch_sched_delay=0,sched_interval=1,defer_batch=0,bf_interval=1",
             "KillWait=10",
             *(
-                f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} State=UNKNOWN"
+                f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} RealMemory=4000 State=UNKNOWN"
                 for node, port in zip(self.nodes, self.ports[1:], strict=True)
             ),
             "PartitionName=warm Nodes=ALL Default=YES MaxTime=INFINITE State=UP",
