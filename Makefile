@@ -61,6 +61,7 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.traffic
+	$(PYTHON) -m benchmarks.knee
 	$(PYTHON) -m benchmarks.killing 10
 
 settings: $(VENV)/.dev

@@ -32,8 +32,9 @@ async def steered(pool: SessionPool) -> AsyncIterator[None]:
     if not pool.settings.nfs.window_auto:
         yield
         return
+    fixed = pool.settings.nfs.window_calls
     pool.begin_with(FIRST_WINDOW)
-    steering = asyncio.create_task(_Steering(pool).run())
+    steering = asyncio.create_task(_Steering(pool, fixed).run())
     try:
         yield
     finally:
@@ -97,10 +98,11 @@ class _Steered:
 
 
 class _Steering:
-    """All addresses of a pool."""
+    """All addresses of a pool; ``fixed`` is the window of those that have no canary (files of this machine)."""
 
-    def __init__(self, pool: SessionPool) -> None:
+    def __init__(self, pool: SessionPool, fixed: int) -> None:
         self._pool = pool
+        self._fixed = fixed
         self._steered: dict[Line, _Steered] = {}
 
     async def run(self) -> None:
@@ -124,9 +126,12 @@ class _Steering:
             self._rest(self._steered[line])
         for line, sessions in in_use.items():
             steered = self._steered.get(line) or self._begin(line, sessions[0])
-            if steered is None or line.breaker.is_open:
+            if steered is None:
+                self._pool.steer(line, self._fixed)
                 continue
-            if steered.asking.task is None:
+            if line.breaker.is_open:
+                continue
+            if steered.asking.task is None or steered.asking.task.done():
                 steered.asking.task = asyncio.create_task(steered.asking.run())
             seen = steered.observation(sessions, now, seconds, max(0.0, seconds - LOOK_SECONDS))
             self._pool.steer(line, min(steered.finder.observe(seen), nfs.window_max_calls))
