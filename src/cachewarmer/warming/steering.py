@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.eventloop import end_tasks
@@ -20,6 +20,8 @@ from cachewarmer.targets.reach import Line
 from cachewarmer.warming.window import FIRST_WINDOW, KneeFinder, Observation, WindowLimits
 
 LOOK_SECONDS = 0.05
+LEAST_WINDOW = 2
+"""One call for listing and one for reading: with a window of 1, a scan that goes on would leave none to the READs."""
 CANARY_SECONDS = 0.05
 """Between two calls of a canary that is answered at once."""
 AWAY_SECONDS = 1.0
@@ -142,7 +144,9 @@ class _Steering:
         if canary is None:
             return None
         nfs = self._pool.settings.nfs
-        limits = WindowLimits.gentle(nfs.window_max_calls) if nfs.gentle else WindowLimits(most=nfs.window_max_calls)
+        most = nfs.window_max_calls
+        limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
+        limits = replace(limits, least=min(LEAST_WINDOW, most))
         steered = self._steered[line] = _Steered(KneeFinder(limits), _Asking(canary))
         return steered
 
