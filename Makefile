@@ -39,7 +39,7 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PYTHON) -m scripts.complexity --report src scripts
+	$(PYTHON) -m scripts.complexity src scripts
 
 coverage: $(VENV)/.dev
 	@bash scripts/packages.sh nfs node || true

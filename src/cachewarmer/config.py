@@ -423,9 +423,20 @@ def vmss_password(environment: dict[str, str] | None = None) -> str:
 
 
 def state_directory() -> Path:
-    """Where the embedded broker keeps its file: ``$XDG_STATE_HOME/cachewarmer``, else ``~/.local/state/cachewarmer``."""
+    """Where the embedded broker keeps its file: ``$XDG_STATE_HOME/cachewarmer``, else ``~/.local/state/cachewarmer``.
+
+    Raises:
+        ConfigError: the user has no home directory.
+    """
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "state") / "cachewarmer"
+    if base and os.path.isabs(base):
+        return Path(base) / "cachewarmer"
+    try:
+        return Path.home() / ".local" / "state" / "cachewarmer"
+    except RuntimeError as error:
+        raise ConfigError(
+            "this user has no home directory to keep jobs in", advice="set XDG_STATE_HOME, or name a broker: --broker"
+        ) from error
 
 
 def default_broker_url() -> str:

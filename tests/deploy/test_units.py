@@ -35,6 +35,25 @@ def test_a_unit_is_exposed_at_most_to_2_0(unit):
     assert done.returncode == 0, done.stdout[-300:] + done.stderr
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_has_its_bounds_and_its_few_rights(unit):
+    """No dump of what signs in, no machine taken down by a fault, a user of its own, and one capability."""
+    lines = unit.read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith(("#", " ")))
+    assert settings["LimitCORE"] == "0"
+    assert 0 < int(settings["MemoryMax"].removesuffix("%")) < 100
+    assert int(settings["TasksMax"]) > 0
+    assert settings["User"] == "cachewarmer"
+    assert settings["CapabilityBoundingSet"] == settings["AmbientCapabilities"] == "CAP_NET_BIND_SERVICE"
+    assert (settings["NoNewPrivileges"], settings["ProtectSystem"], settings["UMask"]) == ("yes", "strict", "0077")
+    assert settings["StateDirectoryMode"] == "0700"
+    assert "-/etc/cachewarmer/" in settings["EnvironmentFile"]
+    assert settings["EnvironmentFile"].endswith(".secret.env")
+    command = " ".join(lines[lines.index(next(one for one in lines if one.startswith("ExecStart="))) :][:12])
+    assert "KEY" not in command.replace("SSHPUBLICKEY", "")
+    assert "PASSWORD" not in command
+
+
 def test_the_worker_and_its_template_differ_only_in_their_names():
     """Two files because systemd wants two; nothing else may differ."""
     one = (DEPLOY / "systemd/cachewarmer-worker.service").read_text()

@@ -3,11 +3,12 @@
 import asyncio
 import io
 import os
+from dataclasses import replace
 
 import pytest
 
 from cachewarmer.broker import open_broker
-from cachewarmer.config import LeaseSettings, PlanSettings, Settings
+from cachewarmer.config import LeaseSettings, PlanSettings, Settings, TargetSettings
 from cachewarmer.errors import UsageError
 from cachewarmer.model import JobState
 from cachewarmer.onemachine import scan, warm
@@ -125,6 +126,45 @@ async def test_two_jobs_of_one_state_directory_do_not_disturb_each_other(tree, b
     first, second = await asyncio.gather(run(tree, broker_url), run(tree / "d1", broker_url))
     assert first.report(0)["files"] == FILES
     assert second.report(0)["files"] == 15
+
+
+SECRET = b"Nobody-but-the-cache-is-to-see-this"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_nothing_of_what_is_read_is_kept_or_told(tmp_path, broker_url, processes, caplog):
+    """Neither in the broker's file and those beside it, nor in the log or the report."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    for number in range(20):
+        (root / f"f{number}").write_bytes(SECRET * 100)
+    caplog.set_level("DEBUG")
+    kept = b""
+
+    def look(status):
+        nonlocal kept
+        kept = b"".join(one.read_bytes() for one in tmp_path.glob("broker.db*"))
+
+    status = await run(root, broker_url, processes=processes, on_status=look)
+    assert status.report(0)["bytes"] == 20 * 100 * len(SECRET)
+    kept += b"".join(one.read_bytes() for one in tmp_path.glob("broker.db*"))
+    assert b"f19" in kept
+    for text in (kept, caplog.text.encode(), repr(status).encode()):
+        assert SECRET not in text
+
+
+async def test_a_command_of_ones_own_is_not_limited_to_what_services_may_read(tree, broker_url):
+    """The user reads what the user may read."""
+    settings = replace(SETTINGS, targets=TargetSettings(allow_addresses=("203.0.113.1",), allow_local=("/nowhere",)))
+    status = await warm(
+        make_job(parse_target(str(tree / "d1"))),
+        broker_url=broker_url,
+        settings=settings,
+        processes=1,
+        on_status=lambda _: None,
+        stop=asyncio.Event(),
+    )
+    assert status.state is JobState.COMPLETED
 
 
 async def test_scan_counts_and_reads_nothing(tree):

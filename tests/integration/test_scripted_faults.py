@@ -176,12 +176,39 @@ async def test_jukebox_now_and_then_is_waited_for_each_time(tmp_path):
     assert report["calls"] > 15 + 5, "it was told to wait several times"
 
 
+async def test_a_name_that_can_be_none_is_named_and_not_followed(tmp_path):
+    """One that would lead elsewhere, or nowhere: it is no file, and nothing of it is asked for."""
+    odd = {b"../d": {b"f": 5}, b"/etc": {b"f": 5}, b"a/b": 7, b"nul\0": 7, b"..": {b"f": 5}, b".": {b"f": 5}}
+    async with ScriptedServer({b"good": 10} | odd) as server:
+        status = await warmed(server.url(), tmp_path)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED_WITH_ERRORS
+    assert (report["files"], report["bytes"], report["directories"]) == (1, 10, 1)
+    assert report["failed_files"] + report["failed_directories"] == 4
+    assert server.calls["READDIRPLUS"] == 1
+    assert server.calls["READ"] == 1
+
+
 async def test_a_listing_in_circles_is_noticed(tmp_path):
     """A directory without end is an error, not a scan without end."""
     async with ScriptedServer(TREE, Faults(page_entries=2, circling=True)) as server:
         status = await warmed(server.url(), tmp_path)
     assert status.state is JobState.FAILED
     assert "for ever" in status.reason
+
+
+@pytest.mark.parametrize(("setting", "value"), [("directory_entries", 20), ("directory_seconds", 1e-9)])
+async def test_a_directory_that_takes_more_than_it_may_is_named_with_the_setting(tmp_path, setting, value):
+    """It alone counts as failed, in one line, and what it listed until then is warmed."""
+    tree = {b"huge": {b"f%d" % number: 10 for number in range(100)}, b"small": {b"f": 10}}
+    settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, **{setting: value}))
+    async with ScriptedServer(tree, Faults(page_entries=10)) as server:
+        status = await warmed(server.url(), tmp_path, settings)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED_WITH_ERRORS
+    assert report["failed_directories"] == 1
+    assert any("/huge" in error["path"] and setting in error["error"] for error in report["errors"])
+    assert "\n" not in "".join(error["error"] for error in report["errors"])
 
 
 async def test_a_listing_that_can_not_go_on_starts_again(tmp_path):

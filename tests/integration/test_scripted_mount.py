@@ -55,6 +55,14 @@ async def test_an_export_that_is_not_listed_is_found_by_trying(shown):
         assert await opened(server, "/export/a/file") == "/export/a"
 
 
+async def test_the_calls_to_find_an_export_by_are_bounded():
+    """However many directories there are on the way to a path that somebody posted."""
+    async with ScriptedServer({}, Faults(export_list=(), mount_status=13)) as server:
+        with pytest.raises(MountError):
+            await opened(server, "/a" * 400)
+        assert server.calls["MNT"] <= SETTINGS.nfs.mount_tries
+
+
 async def test_the_root_may_be_exported():
     """An export of / holds every path."""
     async with ScriptedServer({b"a": {b"file": 1}}, exports=("/",)) as server:

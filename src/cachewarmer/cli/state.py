@@ -10,7 +10,7 @@ from pathlib import Path
 from cachewarmer.cli.options import BrokerChoice
 from cachewarmer.cli.streams import note
 from cachewarmer.config import broker_url_in, environment_broker_url, state_directory
-from cachewarmer.errors import CacheWarmerError
+from cachewarmer.errors import CacheWarmerError, ConfigError
 from cachewarmer.paths import printable
 
 
@@ -30,7 +30,7 @@ class State:
         try:
             directory = state_directory()
             problem = _problem_of(directory)
-        except RuntimeError:  # Path.home
+        except ConfigError:
             directory, problem = Path("~"), "there is no home directory"
         if problem:
             self.temporary = _temporary(f"{directory}: {problem}")

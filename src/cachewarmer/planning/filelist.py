@@ -26,13 +26,8 @@ async def list_chunks(source: BinaryIO, *, nul_separated: bool) -> AsyncIterator
         UsageError: a path is longer than any file server takes: this is not a list of paths. Or it is in UTF-16.
     """
     separator = b"\0" if nul_separated else b"\n"
-    rest, begins = b"", True
-    while True:
-        block = await in_daemon_thread(lambda: source.read(CHUNK_BYTES))
-        if begins and block.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-            raise UsageError("the list of files is in UTF-16: save it as UTF-8")
-        if begins:
-            block, begins = block.removeprefix(BOM_UTF8), False
+    rest = b""
+    async for block in _blocks(source):
         lines = (rest + block).split(separator)
         rest = lines.pop() if block else b""
         if not nul_separated:
@@ -42,8 +37,17 @@ async def list_chunks(source: BinaryIO, *, nul_separated: bool) -> AsyncIterator
         chunk = b"".join(line + b"\0" for line in lines if line)
         if chunk:
             yield chunk
-        if not block:
-            return
+
+
+async def _blocks(source: BinaryIO) -> AsyncIterator[bytes]:
+    """What the source gives, without a byte order mark at its beginning; the last block is empty."""
+    block = await in_daemon_thread(lambda: source.read(CHUNK_BYTES))
+    if block.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise UsageError("the list of files is in UTF-16: save it as UTF-8")
+    yield block.removeprefix(BOM_UTF8)
+    while block:
+        block = await in_daemon_thread(lambda: source.read(CHUNK_BYTES))
+        yield block
 
 
 async def grouped_lines(chunks: AsyncIterable[bytes], most: int) -> AsyncIterator[list[bytes]]:

@@ -30,8 +30,10 @@ MAX_EMPTY_FRAGMENTS = 64
 READ_REPLY_SPACE = 24 + 400 + 4 + 4 + 4 + nfs3.FATTR_BYTES + 12
 """Most bytes of a READ reply before its payload: the longest verifier, attributes, count, eof, length."""
 
-_REPLY_HEAD = struct.Struct(">9I")
-"""Mark, xid, mtype, reply_stat, verifier flavour, its length (0), accept_stat, nfsstat3, attributes follow."""
+_REPLY_HEAD = struct.Struct(">II24sI")
+"""Mark, xid, everything up to the status of a reply, attributes follow."""
+_GOOD = struct.pack(">6I", 1, 0, 0, 0, 0, 0)
+"""REPLY, MSG_ACCEPTED, a verifier of AUTH_NONE and its length, SUCCESS (RFC 5531 section 9), NFS3_OK."""
 _READ_TAIL = struct.Struct(">III")
 """count, eof, length of the data (RFC 1813 section 3.3.6)."""
 _HEAD_BYTES = _REPLY_HEAD.size
@@ -159,15 +161,12 @@ class Connection:
         while position < size:
             # The usual case, straight from the buffer: a READ reply in one fragment with an empty verifier.
             if self._between and position + _HEAD_BYTES <= size:
-                mark, xid, kind, replied, _, verifier, accepted, status, has_attributes = _REPLY_HEAD.unpack_from(
-                    buffer, position
-                )
+                mark, xid, head, has_attributes = _REPLY_HEAD.unpack_from(buffer, position)
                 call = calls.get(xid)
                 if (
-                    call is not None
+                    head == _GOOD
+                    and call is not None
                     and call[1] is not None
-                    and kind == 1
-                    and not (replied or verifier or accepted or status)
                     and mark & LAST_FRAGMENT
                     and has_attributes <= 1
                 ):

@@ -326,27 +326,39 @@ class Procedures:
         total = tree.count(directory) + _DOTS
         if faults.circling:
             cookie %= total
-        taken = 0
-        if plus and cookie >= _DOTS and not faults.page_entries and faults.list_attributes and faults.list_handles:
-            ready = tree.ready_made(directory, cookie - _DOTS, left)
-            if ready is not None:
-                parts.append(ready[0])
-                taken = ready[1]
-        if not taken:
-            for name, node in self._named(directory, cookie):
-                entry = PRESENT + struct.pack(">Q", node.fileid) + opaque(name) + struct.pack(">Q", cookie + taken + 1)
-                names_bytes -= len(entry)
-                entry += self._plus(name, node) if plus else b""
-                left -= len(entry)
-                if left < 0 or names_bytes < 0 or taken == (faults.page_entries or -1):
-                    break
-                parts.append(entry)
-                taken += 1
+        ready = self._ready_made(directory, cookie, left) if plus else None
+        if ready is not None:
+            entries, taken = [ready[0]], ready[1]
+        else:
+            entries = self._made(directory, cookie, names_bytes, left, plus=plus)
+            taken = len(entries)
+        parts += entries
         end = cookie + taken >= total and not faults.circling
         if not taken and not end:
             return self._failed(wire.TOOSMALL, 17)
         parts.append(ABSENT + number(end))
         return parts
+
+    def _ready_made(self, directory: Node, cookie: int, most_bytes: int) -> tuple[bytes, int] | None:
+        """A page of READDIRPLUS that the tree has put together before, and its number of entries."""
+        faults = self.faults
+        if cookie < _DOTS or faults.page_entries or not (faults.list_attributes and faults.list_handles):
+            return None
+        ready = self.tree.ready_made(directory, cookie - _DOTS, most_bytes)
+        return ready if ready and ready[1] else None
+
+    def _made(self, directory: Node, cookie: int, names_bytes: int, left: int, *, plus: bool) -> list[bytes]:
+        """The entries behind a cookie, as many as fit."""
+        made: list[bytes] = []
+        for name, node in self._named(directory, cookie):
+            entry = PRESENT + struct.pack(">Q", node.fileid) + opaque(name) + struct.pack(">Q", cookie + len(made) + 1)
+            names_bytes -= len(entry)
+            entry += self._plus(name, node) if plus else b""
+            left -= len(entry)
+            if left < 0 or names_bytes < 0 or len(made) == (self.faults.page_entries or -1):
+                break
+            made.append(entry)
+        return made
 
     def _plus(self, name: bytes, node: Node) -> bytes:
         """What READDIRPLUS adds to a name."""

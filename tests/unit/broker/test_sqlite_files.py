@@ -6,11 +6,13 @@ import os
 import sqlite3
 import stat
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
-from cachewarmer.errors import BrokerError
+from cachewarmer.config import default_broker_url
+from cachewarmer.errors import BrokerError, ConfigError
 from cachewarmer.model import Access, JobState, ScanTotals, Transport, WarmJob, WorkItem
 from cachewarmer.model.results import TALLY_COUNTS, Receipt
 
@@ -54,6 +56,20 @@ async def test_what_an_earlier_version_left_open_is_closed(tmp_path, monkeypatch
         async with SqliteBroker(str(folder / "broker.db")):
             assert set(modes(folder).values()) == {0o600}
     assert (modes(tmp_path)["cachewarmer"], modes(tmp_path)["other"]) == (0o700, 0o755)
+
+
+async def test_a_user_without_a_home_may_have_one(tmp_path, monkeypatch):
+    """Where the state directory would be is asked for to close it, not to use it."""
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    async with SqliteBroker(str(tmp_path / "broker.db")) as broker:
+        assert await broker.jobs() == []
+    with pytest.raises(ConfigError, match="no home directory"):
+        default_broker_url()
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])

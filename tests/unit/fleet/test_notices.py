@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 
 import pytest
@@ -116,3 +117,18 @@ async def test_the_last_worker_of_a_vm_acknowledges(served):
     released.set()
     await working
     assert served.started == [event["EventId"]]
+
+
+async def test_what_a_worker_leaves_in_the_state_directory_is_its_users_alone(served, tmp_path, monkeypatch):
+    """Whatever the umask is: the broker's file may come to lie there later."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    before = os.umask(0)
+    try:
+        async with eviction_notices(lambda: None, imds=Imds(served.url), poll_seconds=0.01):
+            async with asyncio.timeout(30):
+                while not list(tmp_path.rglob("workers.lock")):
+                    await asyncio.sleep(0.01)
+            modes = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.rglob("*")}
+    finally:
+        os.umask(before)
+    assert modes == {"cachewarmer": 0o700, "workers.lock": 0o600}

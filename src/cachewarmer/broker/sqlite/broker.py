@@ -87,7 +87,8 @@ class SqliteBroker(Broker):
         except sqlite3.Error as error:
             raise self._translated(error) from error
         except OSError as error:
-            raise BrokerError(f"the broker file {self.path} can't be made: {error.strerror or error}") from error
+            what = "made" if self._create else "looked at"
+            raise BrokerError(f"the broker file {self.path} can't be {what}: {error.strerror or error}") from error
 
     def _translated(self, error: sqlite3.Error) -> BrokerError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

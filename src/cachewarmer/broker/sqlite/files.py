@@ -6,7 +6,7 @@ import os
 import stat
 
 from cachewarmer.config import state_directory
-from cachewarmer.errors import BrokerError, NothingThere
+from cachewarmer.errors import BrokerError, ConfigError, NothingThere
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -45,10 +45,17 @@ def make_folder(folder: str) -> None:
             pass  # another process was faster, or it is a file, which opening will tell
         else:
             os.chmod(folder, FOLDER_MODE)
-    if folder == str(state_directory()):
+    if _is_state_directory(folder):
         status = os.lstat(folder)
         if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o077:
             os.chmod(folder, FOLDER_MODE)
+
+
+def _is_state_directory(folder: str) -> bool:
+    try:
+        return folder == str(state_directory())
+    except ConfigError:  # there is none
+        return False
 
 
 def _make(path: str) -> None:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 
 from cachewarmer.azure.metadata import Imds, Schedule, ScheduledEvent
 from cachewarmer.config import state_directory
-from cachewarmer.errors import FleetError
+from cachewarmer.errors import ConfigError, FleetError
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +107,11 @@ class _Presence:
 
     def __init__(self) -> None:
         self._file: int | None = None
-        with suppress(OSError):
-            os.makedirs(state_directory(), exist_ok=True)
-            self._file = os.open(state_directory() / "workers.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with suppress(OSError, ConfigError):
+            folder = state_directory()
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(folder / "workers.lock", flags, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_SH)
 
     def is_last(self) -> bool:
