@@ -20,6 +20,7 @@ pytestmark = pytest.mark.timeout(180)
 TREE = {b"d%d" % d: {b"f%02d" % f: 1000 + f for f in range(25)} for d in range(24)}
 FILES = 24 * 25
 BYTES = 24 * sum(1000 + f for f in range(25))
+WARM = str(Path(__file__).parents[2] / "deploy" / "slurm" / "warm.sh")
 PASSWORD = "hunter2-not-to-be-seen"
 CONFIG = """
 [fleet]
@@ -77,7 +78,7 @@ class Site:
 
     @property
     def said(self):
-        return self.log.read_text() + "".join(path.read_text() for path in self.folder.glob("cachewarmer-*.log"))
+        return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
     async def until(self, true, seconds=100):
         deadline = time.monotonic() + seconds
@@ -136,3 +137,28 @@ async def test_a_job_brings_an_array_and_survives_what_happens_to_its_nodes(site
     assert "2 evicted" in site.said
     assert "cachewarmer-" in listed
     assert PASSWORD not in listed + processes + site.said
+
+
+async def test_a_render_job_starts_when_its_data_is_warm(site):
+    """The pre-job task, run by Slurm: what depends on it is held back, and runs when it has ended well."""
+    broker, folder = site.folder / "broker.env", site.folder
+    broker.write_text(f"CACHEWARMER_BROKER={site.environment['CACHEWARMER_BROKER']}\n")
+    program = folder / "cachewarmer"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m cachewarmer "$@"\n')
+    program.chmod(0o755)
+    warm = f"{folder}/warm.out"
+    site.cluster.environment_of_jobs = {"CACHEWARMER_ENV": str(broker), "CACHEWARMER": str(program)}
+    async with ScriptedServer({b"d": {b"f": 1000}}) as server:
+        options = ["--parsable", f"--output={warm}", WARM, "--transport", "nfs", server.url()]
+        job = (await asyncio.to_thread(site.cluster.ask, "sbatch", *options)).strip()
+        assert job, "sbatch refused the script"
+        rendered = folder / "rendered"
+        after = [f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", f"--wrap=date > {rendered}"]
+        await asyncio.to_thread(site.cluster.ask, "sbatch", "--output=/dev/null", *after)
+        await site.until(lambda: "RUNNING" in site.cluster.ask("squeue", "--noheader", "--Format=State"))
+        assert not rendered.exists()
+        manager = await site.start("manager")
+        await site.until(rendered.exists)
+        manager.terminate()
+        assert await asyncio.wait_for(manager.wait(), 60) == 0
+    assert "1 file" in Path(warm).read_text()

@@ -32,6 +32,8 @@ class Slurm:
     place: Path
     nodes: tuple[str, ...]
     ports: list[int] = field(default_factory=list)
+    environment_of_jobs: dict[str, str] = field(default_factory=dict)
+    """What jobs get that ``ask`` submits."""
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -74,7 +76,11 @@ class Slurm:
     def ask(self, program: str, *arguments: str) -> str:
         """What a command prints; empty where it fails."""
         done = subprocess.run(
-            [program, *arguments], env={**os.environ, **self.environment}, capture_output=True, check=False, timeout=60
+            [program, *arguments],
+            env={**os.environ, **self.environment, **self.environment_of_jobs},
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         return done.stdout.decode() if done.returncode == 0 else ""
 
@@ -108,7 +114,7 @@ class Slurm:
             "SchedulerParameters=batch_sched_delay=0,sched_interval=1,defer_batch=0,bf_interval=1",
             "KillWait=10",
             *(
-                f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} State=UNKNOWN"
+                f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} RealMemory=4000 State=UNKNOWN"
                 for node, port in zip(self.nodes, self.ports[1:], strict=True)
             ),
             "PartitionName=warm Nodes=ALL Default=YES MaxTime=INFINITE State=UP",
