@@ -6,6 +6,7 @@ A TARGET is a path of this machine, ``ADDR[,ADDR…]:/PATH`` as mount(8) writes 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass, replace
@@ -100,7 +101,13 @@ def _unbracketed(address: str) -> InvalidValue:
 
 
 def _check_not_mistyped(text: str) -> None:
-    """Raises ``InvalidValue`` for what is no path here and looks like an address. Only a hint: what has a slash is a path."""
+    """Raises ``InvalidValue`` for what is no path here and looks like an address.
+
+    Only a hint: what has a slash is a path, unless an IP address stands before it.
+    """
+    first, slash, rest = text.partition("/")
+    if slash and _is_ip_address(first):
+        raise InvalidValue("there is no file or directory of that name here", advice=f"did you mean {first}:/{rest}?")
     if "/" in text.partition(":")[0] or text.startswith((".", "~")):
         return
     host, colon, path = text.partition(":")
@@ -111,6 +118,14 @@ def _check_not_mistyped(text: str) -> None:
         )
     hint = f"did you mean {text}:/PATH?" if len(text) < 200 else f"a target is {FORMS}"
     raise InvalidValue("there is no file or directory of that name here", advice=hint)
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse_url(text: str, scheme: str) -> Target:

@@ -43,6 +43,7 @@ def test_targets_are_read_as_people_write_them(text, target):
         ("cache1:projects/shot", "cache1:/projects/shot"),
         ("cache1", "cache1:/PATH"),
         ("a,b,c", "a,b,c:/PATH"),
+        ("10.0.0.7/data/shots", "10.0.0.7:/data/shots"),
         ("cache1:2049:/p", "nfs://cache1:2049/PATH"),
         ("fe80::1:/p", "[fe80::1]"),
         ("s3://bucket/key", "nfs://ADDRESS/PATH"),

@@ -35,6 +35,9 @@ class ScanCounter:
         self.snapshots = 0
         """Directories of snapshots that were left out."""
         self._snapshot = ""
+        self.lost_links = 0
+        """Links that were to be followed and lead to no file that may be read."""
+        self._lost_link = ""
         self.warnings: list[str] = []
         self.items = 0
         self.errors: list[PathError] = []
@@ -68,6 +71,12 @@ class ScanCounter:
         self.snapshots += 1
         self._snapshot = self._snapshot or self._whole(path)
 
+    def add_lost_link(self, path: bytes) -> None:
+        """A link that was to be followed and is not: it leads elsewhere, to a directory, in a circle or to nothing."""
+        self.skipped_files += 1
+        self.lost_links += 1
+        self._lost_link = self._lost_link or self._whole(path)
+
     def warn(self, text: str) -> None:
         """A line for the report, once; only so many are kept."""
         if text not in self.warnings and len(self.warnings) < MAX_WARNINGS:
@@ -80,6 +89,9 @@ class ScanCounter:
             beside = f" beside what {', '.join(patterns[:SHOWN_PATTERNS])} says" if patterns else ""
             shown = paths.printable(self._snapshot)
             self.warn(f"{what} left out{beside}, such as {shown}; --include-snapshots reads them")
+        if self.lost_links:
+            what = _count(self.lost_links, "symbolic link leads", "symbolic links lead")
+            self.warn(f"{what} to no file that is read here, such as {paths.printable(self._lost_link)}")
         if self.links and not follow_links:
             what = _count(self.links, "symbolic link", "symbolic links")
             self.warn(f"{what} not followed; --follow-links reads those that lead to files of the export")

@@ -23,11 +23,17 @@ async def list_chunks(source: BinaryIO, *, nul_separated: bool) -> AsyncIterator
     A byte order mark of UTF-8 at its beginning is dropped.
 
     Raises:
-        UsageError: a path is longer than any file server takes: this is not a list of paths. Or it is in UTF-16.
+        UsageError: a path is longer than any file server takes: this is not a list of paths. Or it is in UTF-16, or
+            NUL is in a list of lines.
     """
     separator = b"\0" if nul_separated else b"\n"
     rest = b""
     async for block in _blocks(source):
+        if not nul_separated and b"\0" in block:
+            raise UsageError(
+                "the list of files holds NUL characters",
+                advice="with -0 they separate its paths; a list in UTF-16 must be saved as UTF-8",
+            )
         lines = (rest + block).split(separator)
         rest = lines.pop() if block else b""
         if not nul_separated:

@@ -299,7 +299,7 @@ class Walker:
             await asyncio.gather(*(self._follow_one(number, one) for one in some))
 
     async def _follow_one(self, number: int, link: Link) -> None:
-        """A link that leads to a file of the export has that read; any other is counted as skipped."""
+        """A link that leads to a file of the export has that read; any other is counted as skipped, and said."""
         # An export is what its server gives away; a link of this machine may lead to anything of its user's.
         within = self.root if self.job.access.is_local else b""
         follow_it = partial(follow, export=self._raw_export, path=link.path, within=within)
@@ -309,10 +309,10 @@ class Walker:
         except TransportError:
             raise
         except CacheWarmerError:
-            self.counter.skipped_files += 1
+            self.counter.add_lost_link(link.path)
             return
         if not self._sieve.followed(number, path, entry):
-            self.counter.skipped_files += 1
+            self.counter.add_lost_link(link.path)
 
     async def _read_aside(self) -> None:
         """Plans the files that were set aside: see ``aside``."""

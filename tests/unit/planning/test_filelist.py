@@ -37,6 +37,13 @@ async def test_a_list_in_utf16_is_told(order):
         await paths(f"{marked}a\nb\n".encode(order))
 
 
+@pytest.mark.parametrize("raw", ["a\nb\n".encode("utf-16-le"), b"a\0b\0"], ids=["UTF-16", "find -print0"])
+async def test_nul_in_a_list_of_lines_is_told(raw):
+    """Its paths would be other ones than somebody meant: whole trees, in the worst case."""
+    with pytest.raises(UsageError, match=r"NUL.*-0.*UTF-8"):
+        await paths(raw)
+
+
 async def test_a_path_on_the_border_of_two_reads_stays_whole():
     long = [b"%0700d" % number for number in range(3 * CHUNK_BYTES // 700)]
     assert await paths(b"\n".join(long)) == long

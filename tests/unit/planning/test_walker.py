@@ -270,6 +270,16 @@ async def test_a_link_to_a_file_of_the_export_is_read_through_once():
     assert (counter.files, counter.links, counter.skipped_files, counter.hardlinks) == (2, 4, 1, 1)
 
 
+async def test_a_link_that_could_not_be_followed_is_said():
+    """One that leads to nothing, to a directory, or out of the export: who asked for links expects what is behind them."""
+    tree = {b"f": 1, b"d": {b"g": 2}, b"x": Symlink(b"no"), b"y": Symlink(b"d"), b"z": Symlink(b"../../etc/passwd")}
+    items, counter = await scan(tree, follow_links=True)
+    assert paths(items) == ["d/g", "f"]
+    counter.conclude(follow_links=True)
+    (said,) = counter.warnings
+    assert said.startswith("3 symbolic links lead to no file that is read here, such as ")
+
+
 async def test_a_link_is_followed_if_its_own_name_is_wanted():
     tree = {b"x.exr": Symlink(b"store/17"), b"y.tmp": Symlink(b"store/17"), b"store": {b"17": 5, b"18": 6}}
     items, counter = await scan(tree, include=("*.exr",), follow_links=True)
