@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from cachewarmer.broker.postgres.broker import PostgresBroker
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import BrokerUnavailable
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.manager import Manager
 from cachewarmer.model import Access, JobState, WarmJob, new_job_id
 from cachewarmer.submitter import submit
@@ -52,7 +54,7 @@ STEPS = {
 """What the calls of the Azure broker are made of: each is one request, or one that is repeated until it is answered."""
 TIMES = {"sqlite": 4, "azurite": 2, "postgres": 1}
 """Each call that is made so often, or oftener, has its fault at the first, the second, … of them."""
-AT_ONCE = {"sqlite": 12, "azurite": 6, "postgres": 3}
+AT_ONCE = {"sqlite": 12, "azurite": 6, "postgres": 6}
 HANG_SECONDS = 60
 
 
@@ -139,13 +141,22 @@ async def persistently(make_part, make_handle, fault, stop):
         died = asyncio.create_task(handle.dead.wait())
         await asyncio.wait([part, died, stopped], return_when=asyncio.FIRST_COMPLETED)
         own_stop.set()
-        # A process may be killed while it stops, too: what it leaves then waits for nobody.
+        # It may still be killed while it stops.
         await asyncio.wait([part, died], return_when=asyncio.FIRST_COMPLETED)
-        if handle.dead.is_set():
-            part.cancel()
-        died.cancel()
-        await asyncio.gather(part, died, return_exceptions=True)
+        await end_tasks(part, died)
     await stopped
+
+
+async def within_seconds(seconds, tasks, what):
+    """Waits until tasks have ended; says where those are that have not in time."""
+    _, left = await asyncio.wait(tasks, timeout=seconds)
+    if left:
+        sys.stdout.write(f"{what}: {len(left)} of its processes do not end; what is awaited:\n")
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.print_stack(file=sys.stdout)
+        for task in left:
+            task.cancel()
+        raise TimeoutError(what)
 
 
 async def messages_left(broker):
@@ -243,8 +254,8 @@ async def check_all(kind, make_store, fate, calls=CALLS):
             make = make_store(number)
             try:
                 status, session = await warm_with(lambda: handles.enter_async_context(make()), fault)
-            except TimeoutError:
-                wrong.append((fault, "hangs"))
+            except TimeoutError as error:
+                wrong.append((fault, f"hangs {error}"))
                 return
             if said(status, session) != EXACT:
                 wrong.append((fault, said(status, session)))

@@ -151,3 +151,23 @@ async def test_a_publishing_manager_and_its_successor_never_deadlock(own_lab):
     items = items_of(job_id, 300)
     await asyncio.gather(first.publish(items), second.publish(items[::-1]))
     assert (await first.status(job_id)).scan.items == 300
+
+
+async def test_a_task_that_is_cancelled_when_its_connection_comes_ends(own_lab):
+    """The pool hands out the connection instead: whoever stopped a process then waited for it for ever."""
+    broker = await own_lab.broker()
+    job_id = await broker.submit(a_job())
+
+    async def use(turns):
+        async with broker._database.statement():
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    for turns in range(40):
+        users = [asyncio.create_task(use(turns)) for _ in range(2)]
+        waiting = [asyncio.create_task(broker.state(job_id)) for _ in range(3)]
+        await asyncio.wait(users, return_when=asyncio.FIRST_COMPLETED)
+        cancelled = [task for task in waiting if task.cancel()]
+        await asyncio.wait([*users, *waiting])
+        assert all(task.cancelled() for task in cancelled)
+    assert await broker.state(job_id) is JobState.QUEUED  # no connection was lost on the way

@@ -69,8 +69,11 @@ def postgres_programs() -> Path:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[PostgresServer]:
-    """Runs an empty server, and removes it with its data."""
+def postgres(*settings: str, durable: bool = False) -> Iterator[PostgresServer]:
+    """Runs an empty server, and removes it with its data. ``settings`` are lines of its configuration.
+
+    Unless it is ``durable``, it does not wait for the disk: what it has written outlives the process all the same.
+    """
     server = PostgresServer(postgres_programs(), Path(tempfile.mkdtemp(prefix="postgres-")), free_port())
     if os.geteuid() == 0:
         owner = pwd.getpwnam("postgres")
@@ -88,11 +91,13 @@ def postgres() -> Iterator[PostgresServer]:
         with (server.place / "data" / "postgresql.conf").open("a") as file:
             file.write(
                 "listen_addresses = '127.0.0.1'\nmax_connections = 100\nshared_buffers = 64MB\nlog_statement = none\n"
+                + ("" if durable else "fsync = off\n")
+                + "".join(f"{line}\n" for line in settings)
             )
         server.start()
         yield server
     finally:
         if server.child is not None:
-            server.child.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to leave
+            server.child.send_signal(signal.SIGQUIT)  # its data goes away: neither clients nor the disk are waited for
             stop(server.child)
         shutil.rmtree(server.place, ignore_errors=True)

@@ -3,6 +3,8 @@
 import errno
 import os
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from mmap import mmap
 
 import pytest
@@ -164,6 +166,29 @@ def test_what_the_kernel_makes_up_is_not_listed():
     with pytest.raises(FileError, match="proc file system"):
         Listing(tree, b"proc/sys", FileSystems())
     tree.close()
+
+
+def test_a_listing_that_is_closed_while_a_thread_reads_it_goes_at_the_end_of_the_page(root):
+    """The C library would follow a stream that is not there any more."""
+    for number in range(5):
+        (root / f"more{number}").touch()
+    listing = Listing(Tree(os.fsencode(root)), b"", FileSystems())
+    within, closed = threading.Event(), threading.Event()
+
+    def note():
+        within.set()
+        return not closed.wait(60)
+
+    with ThreadPoolExecutor(1) as threads:
+        page = threads.submit(listing.page, note)
+        assert within.wait(60)
+        listing.close()
+        os.fstat(listing._fd)  # it is still open
+        closed.set()
+        assert {one.name for one in page.result().entries} >= {b"more0", b"more4"}
+    assert not hasattr(listing, "_entries"), "it is not any more"
+    with pytest.raises(OSError, match="closed"):
+        listing.page(lambda: False)
 
 
 def test_a_page_names_the_file_system_of_its_directory(root):

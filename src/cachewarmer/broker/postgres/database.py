@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -142,8 +143,13 @@ class Database:
     async def _connection(self) -> AsyncIterator[Connection]:
         if self._pool is None:
             raise BrokerError(f"the broker {self.shown} is not open")
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task is not None else 0
         with self._translated():
             async with self._pool.connection() as connection:
+                if task is not None and task.cancelling() > cancelled_before:
+                    # The pool lost it: it waits by asyncio.wait_for, and a connection came at the same moment.
+                    raise asyncio.CancelledError
                 yield connection
 
     @contextmanager

@@ -219,7 +219,10 @@ def file_id(status: os.stat_result) -> int:
 
 
 class Listing:
-    """A directory that is being read. It serves as the cookie between two pages. Not thread-safe."""
+    """A directory that is being read. It serves as the cookie between two pages.
+
+    One thread reads it at a time; any may close it.
+    """
 
     def __init__(self, tree: Tree, path: bytes, kinds: FileSystems) -> None:
         """Opens it.
@@ -228,6 +231,8 @@ class Listing:
             OSError: it can't be opened. FileError: the kernel makes it up.
         """
         self._path = path
+        self._reading = threading.Lock()
+        self._over = False
         self._fd = tree.open(path, _DIRECTORY)  # its entries ask for their attributes through it
         try:
             self._device = os.fstat(self._fd).st_dev
@@ -248,7 +253,18 @@ class Listing:
         self.close()
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes it when nobody reads it: at once, or at the end of the page that is being read. Waits for nothing.
+
+        The C library's stream must not go while a thread is in it.
+        """
+        self._over = True
+        if hasattr(self, "_entries") and self._reading.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._reading.release()
+
+    def _close(self) -> None:
         if hasattr(self, "_entries"):
             self._entries.close()
             del self._entries
@@ -260,6 +276,16 @@ class Listing:
         Raises:
             OSError: the directory can't be read any further.
         """
+        with self._reading:
+            try:
+                if self._over:
+                    raise OSError(errno.EBADF, "the listing was closed")
+                return self._page(note)
+            finally:
+                if self._over:
+                    self._close()
+
+    def _page(self, note: Callable[[], bool]) -> Page:
         entries: list[DirectoryEntry] = []
         errors: list[EntryError] = []
         for entry in self._entries:
@@ -289,7 +315,7 @@ class Listing:
                 errors.append(EntryError(name, problem))
             if note() or len(entries) + len(errors) >= _PAGE_ENTRIES:
                 return Page(entries, errors, self, device=self._device)
-        self.close()
+        self._over = True
         return Page(entries, errors, None, device=self._device)
 
 

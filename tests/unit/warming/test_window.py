@@ -1,0 +1,212 @@
+"""The window that finds the knee, against a simulated cache under simulated time."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedCache, SimulatedProbe, SimulatedReader
+from cachewarmer.warming.window import NEXT, KneeFinder, Observation, Phase, WindowLimits
+
+TICK_SECONDS = 0.05
+IDLE_SECONDS = 0.5
+SETTLE_SECONDS = 10.0
+SMALL_FILE = 8192
+FIXED_WINDOWS = (1, 2, 3, 4, 6, 7, 8, 12, 15, 16, 32, 48, 60, 63, 64, 96, 127, 128, 256, 384, 512)
+
+
+def p90(times):
+    ordered = sorted(times)
+    return ordered[int(0.9 * (len(ordered) - 1))]
+
+
+class Warmer:
+    """A reader whose window a ``KneeFinder`` moves."""
+
+    def __init__(self, cache, *, file_bytes=SMALL_FILE, begins=IDLE_SECONDS, limits=None, seed=2):
+        self.cache = cache
+        self.finder = KneeFinder(limits)
+        self.reader = SimulatedReader(cache, file_bytes, seed=seed)
+        self.canary = SimulatedProbe(cache, CallKind.NULL, TICK_SECONDS)
+        self.windows = []
+        self._calls, self._seconds = 0, 0.0
+        cache.at(begins, self._tick)
+
+    def _tick(self):
+        reader, canary, now = self.reader, self.canary, self.cache.now
+        answers = tuple(canary.times)
+        canary.times.clear()
+        self.reader.window = self.finder.observe(
+            Observation(
+                now=now,
+                calls=reader.calls - self._calls,
+                seconds=reader.seconds - self._seconds,
+                limited=True,
+                canary=answers,
+                canary_waiting=now - canary.waiting_since if canary.waiting_since is not None else 0.0,
+            )
+        )
+        self._calls, self._seconds = reader.calls, reader.seconds
+        self.windows.append((now, reader.window))
+        reader.fill()
+        self.cache.at(now + TICK_SECONDS, self._tick)
+
+
+@dataclass
+class Outcome:
+    calls_per_second: float
+    others_seconds: float
+    allowed_seconds: float
+
+
+def fixed(model, window, file_bytes=SMALL_FILE, seconds=1.0):
+    cache = SimulatedCache(model)
+    reader = SimulatedReader(cache, file_bytes, window=window)
+    other = SimulatedProbe(cache, CallKind.WARM, 0.02)
+    cache.run(IDLE_SECONDS)
+    allowed = 3 * p90(other.times) + 0.002
+    reader.fill()
+    cache.run(IDLE_SECONDS + 1)
+    calls = reader.calls
+    other.times.clear()
+    cache.run(IDLE_SECONDS + 1 + seconds)
+    return Outcome((reader.calls - calls) / seconds, p90(other.times), allowed)
+
+
+def best_polite(model, file_bytes=SMALL_FILE):
+    """The rate of the best fixed window that another client's warm READ does not feel."""
+    outcomes = [fixed(model, window, file_bytes) for window in FIXED_WINDOWS if window <= model.threads]
+    return max(one.calls_per_second for one in outcomes if one.others_seconds <= one.allowed_seconds)
+
+
+def found(model, file_bytes=SMALL_FILE, seconds=10.0):
+    cache = SimulatedCache(model)
+    warmer = Warmer(cache, file_bytes=file_bytes)
+    other = SimulatedProbe(cache, CallKind.WARM, 0.02)
+    cache.run(IDLE_SECONDS)
+    allowed = 3 * p90(other.times) + 0.002
+    cache.run(IDLE_SECONDS + SETTLE_SECONDS)
+    calls = warmer.reader.calls
+    other.times.clear()
+    cache.run(IDLE_SECONDS + SETTLE_SECONDS + seconds)
+    return Outcome((warmer.reader.calls - calls) / seconds, p90(other.times), allowed)
+
+
+@pytest.mark.parametrize(
+    ("threads", "milliseconds"), [(4, 2), (4, 20), (8, 20), (16, 20), (64, 20), (8, 50), (128, 50), (512, 80)]
+)
+def test_ten_seconds_after_the_start_it_reads_at_nine_tenths_of_the_best_window_that_others_do_not_feel(
+    threads, milliseconds
+):
+    model = CacheModel(threads=threads, origin_seconds=milliseconds / 1000)
+    outcome = found(model)
+    assert outcome.calls_per_second >= 0.9 * best_polite(model)
+    assert outcome.others_seconds <= outcome.allowed_seconds
+
+
+@pytest.mark.parametrize(
+    ("megabits", "milliseconds", "file_bytes"), [(100, 20, 13_000), (1000, 20, 1 << 26), (100, 50, 1 << 26)]
+)
+def test_at_the_limit_of_the_link_it_holds_no_more_than_twice_the_calls_that_fill_it(
+    megabits, milliseconds, file_bytes
+):
+    bytes_per_second = megabits * 1e6 / 8
+    model = CacheModel(threads=512, origin_seconds=milliseconds / 1000, link_bytes_per_second=bytes_per_second)
+    cache = SimulatedCache(model)
+    warmer = Warmer(cache, file_bytes=file_bytes)
+    cache.run(SETTLE_SECONDS)
+    read = warmer.reader.bytes
+    cache.run(2 * SETTLE_SECONDS)
+    assert (warmer.reader.bytes - read) / SETTLE_SECONDS >= 0.9 * bytes_per_second
+    call_bytes = warmer.reader.call_bytes
+    fills = bytes_per_second * model.origin_seconds / call_bytes
+    held = [window for now, window in warmer.windows if now > SETTLE_SECONDS]
+    assert sum(held) / len(held) <= max(2.0, 2 * fills) + 1
+
+
+def test_a_warmer_that_comes_later_gets_its_share():
+    model = CacheModel(threads=32, origin_seconds=0.02)
+    cache = SimulatedCache(model)
+    first, second = Warmer(cache), Warmer(cache, begins=5.0, seed=3)
+    cache.run(25)
+    before = first.reader.calls, second.reader.calls
+    cache.run(65)
+    rates = [now - then for now, then in zip((first.reader.calls, second.reader.calls), before, strict=True)]
+    assert min(rates) >= 0.5 * max(rates)
+
+
+def test_it_gives_way_to_other_load_and_takes_back_what_that_leaves():
+    cache = SimulatedCache(CacheModel(threads=64, origin_seconds=0.02))
+    warmer = Warmer(cache)
+    other = SimulatedReader(cache, SMALL_FILE, seed=5)
+
+    def load(window):
+        other.window = window
+        other.fill()
+
+    cache.at(15, lambda: load(40))
+    cache.at(25, lambda: load(0))
+    cache.run(40)
+
+    def mean(begin, end):
+        held = [window for now, window in warmer.windows if begin < now <= end]
+        return sum(held) / len(held)
+
+    assert mean(12, 15) > 50
+    assert mean(20, 25) <= 32
+    assert mean(35, 40) > 45
+
+
+@pytest.mark.parametrize("canary", ["threadless_null", "silent_null"])
+def test_without_a_canary_that_tells_it_goes_no_further_than_the_rate_grows(canary):
+    """A silent canary is taken for a cache that makes others wait; one that needs no thread leaves the rate to judge."""
+    cache = SimulatedCache(CacheModel(threads=8, origin_seconds=0.02, **{canary: True}))
+    warmer = Warmer(cache)
+    cache.run(25)
+    assert all(window <= 16 for now, window in warmer.windows if now > 5)
+
+
+def test_a_reader_that_has_too_little_to_read_teaches_nothing():
+    finder = KneeFinder()
+    for step in range(200):
+        finder.observe(Observation(now=step * 0.05, calls=5, seconds=0.1, limited=False, canary=(0.0003,)))
+    assert finder.window == 2
+    assert finder.phase is Phase.START
+
+
+def test_the_limits_hold_and_gentle_halves_them():
+    cache = SimulatedCache(CacheModel(threads=512, origin_seconds=0.02))
+    warmer = Warmer(cache, limits=WindowLimits(most=10))
+    cache.run(8)
+    assert max(window for _, window in warmer.windows) == 10
+    assert WindowLimits.gentle(64).most == 32
+    assert KneeFinder(WindowLimits.gentle()).canary_limit_seconds < KneeFinder().canary_limit_seconds
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 64), st.integers(1, 400))
+def test_whatever_it_is_told_it_stays_within_its_limits_and_its_table(seed, most, steps):
+    """Hostile observations: latencies in two modes, canaries that lie, time that hardly moves."""
+    rng = random.Random(seed)
+    finder = KneeFinder(WindowLimits(most=most))
+    now, phase = 0.0, finder.phase
+    for _ in range(steps):
+        now += rng.choice((0.0, 0.001, 0.05, 1.0, 100.0))
+        calls = rng.choice((0, 0, 1, 10, 10_000))
+        window = finder.observe(
+            Observation(
+                now=now,
+                calls=calls,
+                seconds=calls * rng.choice((0.0, 0.0003, 0.02, 10.0)),
+                limited=rng.random() < 0.8,
+                canary=tuple(rng.choice((0.0, 0.0003, 0.01, 5.0)) for _ in range(rng.randrange(4))),
+                canary_waiting=rng.choice((0.0, 0.0, 0.001, 1e6)),
+            )
+        )
+        assert 1 <= window <= most
+        assert finder.phase in NEXT[phase]
+        phase = finder.phase
