@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         if not name.startswith("-"):
             self.error(f"unexpected argument {unknown!r}")
         if name in self.options:
-            self.error(f"option {name} belongs behind the command")
+            self.error(f"option {name} must come after the command")
         self.error(f"unknown option {name}{did_you_mean(name, self.options)}")
 
 
