@@ -2,6 +2,7 @@
 # make check           lint, types, layers          make coverage   measure it; fail below a room's floor
 # make bench           compare with peers           make soak       fuzz for SOAK_SECONDS, warm under faults for SOAK_HOURS
 # make bundle          dist/cachewarmer: one file with every command, and wheel and sdist
+# make deb             dist/cachewarmer_VERSION_amd64.deb: the same as a package, with services and a manual page
 
 SHELL := /bin/bash
 VENV := .venv
@@ -16,7 +17,7 @@ COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tes
   tests/integration/test_manager_worker_faults.py tests/integration/test_scripted_faults.py \
   tests/integration/test_scripted_server.py tests/integration/test_scripted_mount.py tests/integration/test_ganesha.py
 
-.PHONY: warm setup test check coverage soak bench settings bundle clean
+.PHONY: warm setup test check coverage soak bench settings bundle deb clean
 
 # make itself exits with 2 whenever the program fails, and prints its exit code; scripts/warm passes the code on.
 warm: setup
@@ -65,6 +66,12 @@ bench: $(VENV)/.dev
 
 settings: $(VENV)/.dev
 	$(PYTHON) scripts/settings_reference.py
+
+# A package for Debian and Ubuntu, from the bundle.
+deb:
+	@bash scripts/packages.sh deb
+	@[ -x dist/cachewarmer ] || $(MAKE) --no-print-directory bundle
+	@sh deploy/deb/build
 
 bundle:
 	@bash scripts/packages.sh bundle

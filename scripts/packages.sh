@@ -16,7 +16,7 @@ for group in "$@"; do
     cloud) want cloud-init cloud-init; want unshare util-linux; want openssl openssl; want shellcheck shellcheck ;;
     postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql) ;;
     slurm) want slurmctld slurmctld; want slurmd slurmd; want sbatch slurm-client; want munged munge ;;
-    deb) want dh debhelper; want lintian lintian; want dpkg-deb dpkg ;;
+    deb) want dh debhelper; want lintian lintian ;;
     fuse) want fusermount3 fuse3 ;;
     kernel) want qemu-system-x86_64 qemu-system-x86; want debootstrap debootstrap; want mke2fs e2fsprogs ;;
     *) echo "packages.sh: unknown group $group" >&2; exit 2 ;;

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from cachewarmer.errors import own_resource_error
+
 T = TypeVar("T")
 
 
@@ -15,6 +17,9 @@ async def in_daemon_thread(call: Callable[[], T]) -> T:
 
     Unlike with ``asyncio.to_thread``, the program can end while the call still blocks: a name that no server resolves,
     a pipe that nobody writes to.
+
+    Raises:
+        OwnResourceError: no further thread can be started.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -39,5 +44,8 @@ async def in_daemon_thread(call: Callable[[], T]) -> T:
         except RuntimeError:
             return  # the loop is closed: nobody waits any more
 
-    threading.Thread(target=run, daemon=True, name="blocking call").start()
+    try:
+        threading.Thread(target=run, daemon=True, name="blocking call").start()
+    except (RuntimeError, MemoryError) as error:
+        raise own_resource_error(error) or error from error
     return await future

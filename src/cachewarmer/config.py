@@ -260,7 +260,7 @@ class TargetSettings:
     allow_addresses: tuple[str, ...] = ()
     """Networks such as ``10.0.0.0/8``, addresses, and host names, these as they are written in a target; empty: any."""
     allow_exports: tuple[str, ...] = ()
-    """Directories of the server that targets must lie in, such as ``/data``; empty: any."""
+    """Directories of the server that targets must lie in, such as ``/data``; empty: any. Files are then found by their paths, at one LOOKUP a file."""
     allow_transports: tuple[str, ...] = ()
     """``nfs`` (the direct reader) and ``mount`` (a kernel mount); empty: both."""
     allow_local: tuple[str, ...] = ()

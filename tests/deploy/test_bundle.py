@@ -16,6 +16,7 @@ from tests.azure_standin.fixtures import KEY
 from tests.deploy.bundle import bundle
 from tests.deploy.node_image import minimal_root, old_root
 from tests.servers.need import need
+from tests.servers.postgres import postgres
 
 COMMANDS = ("cachewarmer", "cachewarmer-manager", "cachewarmer-worker", "cachewarmer-jobsubmitter")
 
@@ -99,6 +100,7 @@ def test_all_that_is_in_it_is_listed_with_its_licence(tmp_path):
         "azure-storage-queue",
         "uvloop",
         "pyinstaller",
+        "psycopg-binary",
     } <= set(parts)
     for name, part in parts.items():
         assert part["version"]
@@ -134,6 +136,14 @@ def test_it_speaks_to_the_storage_service(bare_root, azurite_connection):
     )
     assert done.returncode == 1
     assert "there is nothing at azure://" in done.stderr, "it asked"
+
+
+def test_it_speaks_to_postgresql(bare_root):
+    """The client library is in it."""
+    with postgres() as server:
+        done = inside(bare_root, "cachewarmer", "status", "--broker", server.url)
+    assert done.returncode == 1
+    assert "there is nothing at postgresql://" in done.stderr, "it asked"
 
 
 def test_it_runs_a_fleet_of_itself(bare_root):

@@ -1,5 +1,6 @@
 """The command as a user runs it: stdout, stderr and exit code."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from cachewarmer.testing import ScriptedServer
 from tests.servers.ports import REPOSITORY, free_port
 
 
@@ -359,6 +361,26 @@ def test_what_the_process_has_too_little_of_is_one_line(tree, limit):
     assert done.returncode == 1
     assert done.stderr.count(b"\n") == 1, done.stderr
     assert b"ulimit" in done.stderr
+
+
+@pytest.mark.parametrize("kibibytes", [150_000, 200_000])
+async def test_a_limit_of_memory_over_nfs_ends_nothing_without_a_word(tmp_path, kibibytes):
+    """It is enough, or one line says what it is not enough for; no library ends the program in its own way."""
+    async with ScriptedServer({b"d%d" % number: {b"f": 1000} for number in range(20)}) as server:
+        command = (
+            f"ulimit -v {kibibytes}; exec '{sys.executable}' -m cachewarmer warm '{server.url()}' --processes 2 -q"
+        )
+        child = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        )
+        _, said = await asyncio.wait_for(child.communicate(), 120)
+    assert child.returncode in (0, 1), said
+    assert said.count(b"\n") == child.returncode, said
 
 
 @pytest.mark.parametrize("settings", ["[mount]\nno_such = 1\n", '[mount]\noptions = "ro -o exec"\n', "[mount"])

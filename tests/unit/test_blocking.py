@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from cachewarmer.blocking import in_daemon_thread
+from cachewarmer.errors import OwnResourceError
 
 
 async def test_results_and_errors_come_back():
@@ -15,6 +16,17 @@ async def test_results_and_errors_come_back():
     assert await in_daemon_thread(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         await in_daemon_thread(lambda: 1 // 0)
+
+
+async def test_a_machine_without_a_further_thread_is_told(monkeypatch):
+    """It is what this process lacks, and no fault of what was asked for."""
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OwnResourceError, match="no further thread"):
+        await in_daemon_thread(lambda: 7)
 
 
 async def test_a_caller_that_was_cancelled_is_not_told():

@@ -12,7 +12,15 @@ from typing import TypeVar
 from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings
-from cachewarmer.errors import BrokerError, CacheWarmerError, InvalidTransition, LeaseLost, TransportError, UnknownHost
+from cachewarmer.errors import (
+    BrokerError,
+    CacheWarmerError,
+    InvalidTransition,
+    LeaseLost,
+    TransportError,
+    UnknownHost,
+    own_resource_error,
+)
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, WorkItem
@@ -134,6 +142,11 @@ class JobKeeper:
             log.error("job %s failed: %s", job.job_id, error)  # noqa: TRY400  # one line is what an operator wants
             await self._set_state(JobState.FAILED, error.failure.dump())
         except Exception as error:
+            lacking = own_resource_error(error)
+            if lacking is not None:
+                log.error("job %s failed: %s", job.job_id, lacking)  # noqa: TRY400
+                await self._set_state(JobState.FAILED, lacking.failure.dump())
+                return
             # A fault of this program: the next manager would only meet it again, and so would the one after it.
             log.exception("job %s failed", job.job_id)
             await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")

@@ -162,6 +162,11 @@ class SessionPool:
         lines = (self._addresses.line(mount) for mount in mounts)
         return [str(line.problem()) for line in lines if line.breaker.is_open]
 
+    @property
+    def reads_by_path(self) -> bool:
+        """Whether files are to be found by their paths, because jobs may name only some: a handle may stand for any."""
+        return self._check is not None and bool(self.settings.targets.allow_exports)
+
     def check(self, mount: Mount) -> None:
         """Raises ``NotAllowed`` where the settings do not let this be read."""
         if self._check is not None:

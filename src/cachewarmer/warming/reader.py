@@ -88,6 +88,8 @@ class _Task:
         self._excluded = self._skipped = 0
         self._began = self._moved_at = clock()
         self._passes = 0
+        self._by_path = pool.reads_by_path
+        """Its handles are not to be used: nobody can tell what they stand for."""
         self._barren = 0
         self.mounts = [Mount.of(item.access, address, item.path) for address in _in_order(item)]
 
@@ -118,7 +120,8 @@ class _Task:
     async def _pass(self, session: Session) -> None:
         if self._item.files is None:
             self._item, self._excluded, self._skipped = await list_item(session, self._item)
-        elif session.address != self._item.address:
+        elif self._by_path or session.address != self._item.address:
+            self._by_path = False
             files = tuple(entry._replace(handle=b"") for entry in self._item.files)
             self._item = replace(self._item, files=files, address=session.address)
         await self._run.read(session, self._item)

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.config import Settings
+from cachewarmer.config import Settings, TargetSettings
 from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError
 from cachewarmer.model import FIRST_GENERATION, Access, FileEntry, Wanted, WorkItem
 from cachewarmer.targets.base import FileKind
+from cachewarmer.targets.policy import check_of
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.pace import Pace
 from cachewarmer.warming.reader import MAX_BARREN_PASSES, ItemReader
@@ -40,6 +41,18 @@ async def test_an_item_is_read_wholly_at_the_address_of_its_handles(sessions):
     assert (reading.receipt.files, reading.receipt.bytes, reading.receipt.calls) == (2, 30, 2)
     assert sessions[1].reads == []
     assert sorted(sessions[0].reads) == [(b"d/one", 0, 10), (b"d/two", 0, 20)]
+
+
+@pytest.mark.parametrize(("exports", "handle"), [((), b"h"), (("/",), b"")])
+async def test_handles_of_a_message_are_not_used_where_only_some_exports_are_allowed(sessions, exports, handle):
+    """Whoever posts the message may know the handle of a file elsewhere on the server."""
+    asked = []
+    sessions[0].read, read_it = lambda request: (asked.append(request.handle), read_it(request)), sessions[0].read
+    settings = Settings(targets=TargetSettings(allow_exports=exports))
+    async with SessionPool(settings, opener(*sessions), check=check_of(settings, local_too=False)) as pool:
+        reading = await ItemReader(pool).read(item(("one", 10)), ItemRun())
+    assert reading.receipt.bytes == 10
+    assert asked == [handle]
 
 
 async def test_the_next_address_takes_over_when_one_fails(sessions):

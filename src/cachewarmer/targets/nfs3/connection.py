@@ -11,7 +11,7 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.errors import (
@@ -49,7 +49,10 @@ async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]
         UnknownHost: there is no such host.
     """
     try:
-        found = await in_daemon_thread(lambda: socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
+        try:  # an address needs no thread to wait for a name server in
+            found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            found = await in_daemon_thread(lambda: socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise own_resource_error(error, address=host) or UnknownHost(
@@ -77,7 +80,7 @@ async def connect(
             if source:
                 _bind(sock, family, source)
             async with asyncio.timeout(seconds):
-                await asyncio.get_running_loop().sock_connect(sock, target)
+                await _connect(sock, target)
             return sock, bool(source)
         except TimeoutError as error:
             sock.close()
@@ -99,6 +102,30 @@ async def connect(
             sock.close()
             raise
     raise AssertionError("unreachable")
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+async def _connect(sock: socket.socket, target: tuple[Any, ...]) -> None:
+    """Connects to a numeric address.
+
+    Not by ``sock_connect``: uvloop's resolves even that, in threads that end the whole program where there can be none.
+    """
+    number = sock.connect_ex(target)
+    if number in (errno.EINPROGRESS, errno.EINTR):
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(sock, _set, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_writer(sock)
+        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))
 
 
 def _new_socket(family: int, host: str) -> socket.socket:
