@@ -56,13 +56,16 @@ soak: $(VENV)/.dev
 	$(PYTHON) -m pytest -o addopts='--import-mode=importlib -ra --strict-markers' -s -m soak tests/soak $(PYTEST)
 
 bench: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node
+	@bash scripts/packages.sh nfs node postgres
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[bench]'
 	$(PYTHON) -m benchmarks.reader
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.broker
+	$(PYTHON) -m benchmarks.brokers
 	$(PYTHON) -m benchmarks.traffic
-	$(PYTHON) -m benchmarks.killing 10
+	$(PYTHON) -m benchmarks.killing
+	$(PYTHON) -m benchmarks.killing --broker postgres
+	$(PYTHON) -m benchmarks.killing --broker postgres --restarts 5 --times 5
 
 settings: $(VENV)/.dev
 	$(PYTHON) scripts/settings_reference.py

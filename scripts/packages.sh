@@ -14,7 +14,8 @@ for group in "$@"; do
     deploy) want debootstrap debootstrap; want systemd-nspawn systemd-container; want ssh openssh-client
       want shellcheck shellcheck; want systemd-analyze systemd ;;
     cloud) want cloud-init cloud-init; want unshare util-linux; want openssl openssl; want shellcheck shellcheck ;;
-    postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql) ;;
+    postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+      want pgbouncer pgbouncer ;;
     slurm) want slurmctld slurmctld; want slurmd slurmd; want sbatch slurm-client; want munged munge ;;
     deb) want dh debhelper; want lintian lintian ;;
     fuse) want fusermount3 fuse3 ;;

@@ -1,4 +1,4 @@
-"""Runs a manager and three workers over Azurite, kills some of them without warning, and reads the totals."""
+"""Runs a manager and three workers over a shared broker, kills some of them without warning, and reads the totals."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers.ports import NO_IMDS
+from tests.servers.postgres import PostgresServer
 
 LEASE_SECONDS = 4
 """Short, so that what a killed process held comes back soon."""
@@ -84,18 +85,45 @@ class Fleet:
             process.wait()
 
 
+@dataclass(frozen=True)
+class Site:
+    """A shared broker."""
+
+    broker: str
+    environment: Mapping[str, str]
+    """What its processes need to sign in there."""
+    restart: Callable[[], None]
+    """Kills its server, and starts it again."""
+
+
+def azure_site(connection: str, prefix: str) -> Site:
+    """A storage account by its connection string."""
+    account = connection.partition("AccountName=")[2].partition(";")[0]
+
+    def restart() -> None:
+        raise NotImplementedError
+
+    return Site(f"azure://{account}/{prefix}", {"AZURE_STORAGE_CONNECTION_STRING": connection}, restart)
+
+
+def postgres_site(server: PostgresServer) -> Site:
+    """A PostgreSQL server of our own."""
+
+    def restart() -> None:
+        server.stop()
+        time.sleep(0.5)
+        server.start()
+
+    return Site(server.url, {}, restart)
+
+
 @contextlib.contextmanager
-def fleet(connection: str, prefix: str, work: Path, *, workers: int = 3) -> Iterator[Fleet]:
+def fleet(site: Site, work: Path, *, workers: int = 3) -> Iterator[Fleet]:
     """One manager and three workers; or with ``workers=0`` nothing yet."""
     config = work / "config.toml"
     config.write_text(f"[lease]\nlease_seconds = {LEASE_SECONDS}\npoll_seconds = 0.5\n[nfs]\nwindow_calls = 8\n")
-    environment = os.environ | {
-        "AZURE_STORAGE_CONNECTION_STRING": connection,
-        "CACHEWARMER_CONFIG": str(config),
-        "CACHEWARMER_IMDS_URL": NO_IMDS,
-    }
-    account = connection.partition("AccountName=")[2].partition(";")[0]
-    started = Fleet(environment, f"azure://{account}/{prefix}", work)
+    environment = os.environ | {**site.environment, "CACHEWARMER_CONFIG": str(config), "CACHEWARMER_IMDS_URL": NO_IMDS}
+    started = Fleet(environment, site.broker, work)
     try:
         if workers:
             started.start("manager", "manager1")
@@ -107,11 +135,14 @@ def fleet(connection: str, prefix: str, work: Path, *, workers: int = 3) -> Iter
 
 
 def warm_under_kills(
-    connection: str, prefix: str, target: str, work: Path, seed: int, *, kills: int = 1
+    site: Site, target: str, work: Path, seed: int, *, kills: int = 1, restarts: int = 0
 ) -> dict[str, object]:
-    """Submits a job, kills a worker and then the manager at random moments (each replaced), and returns the report."""
+    """Submits a job, kills a worker and then the manager at random moments (each replaced), and returns the report.
+
+    ``restarts``: how often the broker's server is killed after that.
+    """
     moments = random.Random(seed)
-    with fleet(connection, prefix, work) as running:
+    with fleet(site, work) as running:
         submitted = subprocess.Popen(
             [sys.executable, "-m", "cachewarmer", "submit", target, "--broker", running.broker, "--wait", "--json"],
             env=running.environment,
@@ -127,6 +158,9 @@ def warm_under_kills(
             manager = next(name for name in running.running if name.startswith("manager"))
             running.kill(manager)
             running.start("manager", f"{manager}-again{number}")
+        for _ in range(restarts):
+            time.sleep(moments.uniform(0.2, 1.5))
+            site.restart()
         output, _ = submitted.communicate(timeout=300)
         report = json.loads(output)
         report["exit_code"] = submitted.returncode

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from azure.storage.queue import QueueClient
 
-from tests.e2e.killing import fleet
+from tests.e2e.killing import azure_site, fleet
 
 BIN = Path(sys.executable).parent
 KEY = "AccountKey="
@@ -21,7 +21,7 @@ KEY = "AccountKey="
 
 @pytest.fixture
 def running(azurite_connection, tmp_path):
-    with fleet(azurite_connection, f"c{secrets.token_hex(4)}", tmp_path, workers=0) as started:
+    with fleet(azure_site(azurite_connection, f"c{secrets.token_hex(4)}"), tmp_path, workers=0) as started:
         started.begun = []
         yield started
         for process in started.begun:

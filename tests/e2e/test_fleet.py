@@ -15,7 +15,7 @@ import pytest
 
 from tests.azure_standin.cloud import azure
 from tests.azure_standin.fixtures import KEY, SIZES
-from tests.e2e.killing import fleet
+from tests.e2e.killing import azure_site, fleet
 from tests.servers.ports import NO_IMDS
 
 EXPORT = "127.0.0.1:/bootstrap"
@@ -100,7 +100,7 @@ def farm(azurite_connection, tmp_path, request):
     (bootstrap / "account").write_text(f"AZURE_STORAGE_CONNECTION_STRING='{azurite_connection}'\n")
     with (
         azure(boot=boot, environment={"CACHEWARMER_PAUSE_SECONDS": "0.5"}, exports={EXPORT: bootstrap}) as cloud,
-        fleet(azurite_connection, f"f{secrets.token_hex(4)}", tmp_path, workers=0) as running,
+        fleet(azure_site(azurite_connection, f"f{secrets.token_hex(4)}"), tmp_path, workers=0) as running,
     ):
         config = Path(running.environment["CACHEWARMER_CONFIG"])
         (bootstrap / "worker.toml").write_text(config.read_text())

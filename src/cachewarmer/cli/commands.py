@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.cli import cancel, manager, pause, resume, scan, status, submit, warm, worker
+from cachewarmer.cli import cancel, export, manager, pause, resume, scan, status, submit, warm, worker
 from cachewarmer.cli.arguments import Parser, did_you_mean
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.failures import guarded
@@ -19,6 +19,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     cancel.COMMAND,
     pause.COMMAND,
     resume.COMMAND,
+    export.COMMAND,
     manager.COMMAND,
     worker.COMMAND,
 )
