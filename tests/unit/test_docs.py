@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WRAPPED = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-PAGES = [*WRAPPED, *(ROOT / "deploy").rglob("*.md")]
-MAX_COLUMNS = 100
+PAGES = [
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "deploy").rglob("*.md"),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+]
 LINK = re.compile(r"\]\(([^)#:\s]+)?(?:#([^)\s]+))?\)")
 
 
@@ -26,12 +29,6 @@ def anchors(page):
     """Of its headings, as they are made on the web."""
     titles = (line.lstrip("# ") for _, line in prose(page) if line.startswith("#"))
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-@pytest.mark.parametrize("page", WRAPPED, ids=lambda page: page.name)
-def test_a_page_is_wrapped(page):
-    """At 100 columns, but for tables and code."""
-    assert [line for line in prose(page) if len(line[1]) > MAX_COLUMNS and not line[1].startswith("|")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
