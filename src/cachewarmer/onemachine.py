@@ -118,21 +118,12 @@ async def warm(
         first = shares(settings.nfs.most_calls, count, scanning=True)
         alone = count == 1
         scanning = settings if alone else with_share(settings, first.scan, count)
-<<<<<<< HEAD
-        async with SessionPool(scanning, open_session, announce=alone) as pool:
+        async with SessionPool(scanning, open_session, announce=alone) as pool, steered(pool):
             readers: Readers
             if alone:
                 readers = ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
             else:
                 readers = ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
-=======
-        async with SessionPool(scanning, open_session, announce=alone) as pool, steered(pool):
-            readers: Readers = (
-                ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
-                if alone
-                else ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
-            )
->>>>>>> main
             manager = Manager(
                 broker,
                 settings,
