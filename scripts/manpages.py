@@ -42,6 +42,21 @@ def arguments_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [one for one in parser._actions if one.help != argparse.SUPPRESS]
 
 
+def section(command: Command[object]) -> Iterator[str]:
+    """The lines about one command."""
+    known = arguments_of(parser_of(command))
+    operands = " ".join(str(one.metavar or one.dest.upper()) for one in known if not one.option_strings)
+    yield f".SS cachewarmer {command.name} {escaped(operands)}".rstrip()
+    yield f"{escaped(command.summary)}."
+    for one in known:
+        names = ", ".join(f"\\fB{escaped(name)}\\fR" for name in one.option_strings)
+        value = "" if one.nargs == 0 else str(one.metavar or "|".join(one.choices or ()) or one.dest.upper())
+        yield ".TP"
+        yield " ".join(part for part in (names, f"\\fI{escaped(value)}\\fR" if value else "") if part)
+        yield escaped(" ".join((one.help or "").replace("%%", "%").split())) or "\\&"
+    yield from (".PP", "Example:", ".PP", f".RS\n{escaped(command.example)}\n.RE")
+
+
 def page() -> Iterator[str]:
     """The lines of the manual page."""
     yield f'.TH CACHEWARMER 1 "" "cachewarmer {__version__}" "User Commands"'
@@ -50,19 +65,7 @@ def page() -> Iterator[str]:
     yield from (".SH DESCRIPTION", f"cachewarmer {escaped(INTRODUCTION)}")
     yield ".SH COMMANDS"
     for command in COMMANDS:
-        parser = parser_of(command)
-        operands = " ".join(
-            f"{one.metavar or one.dest.upper()}" for one in arguments_of(parser) if not one.option_strings
-        )
-        yield f".SS cachewarmer {command.name} {escaped(operands)}".rstrip()
-        yield f"{escaped(command.summary)}."
-        for one in arguments_of(parser):
-            yield ".TP"
-            names = ", ".join(f"\\fB{escaped(name)}\\fR" for name in one.option_strings)
-            value = "" if one.nargs == 0 else str(one.metavar or "|".join(one.choices or ()) or one.dest.upper())
-            yield " ".join(part for part in (names, f"\\fI{escaped(value)}\\fR" if value else "") if part)
-            yield escaped(" ".join((one.help or "").replace("%%", "%").split())) or "\\&"
-        yield from (".PP", "Example:", ".PP", f".RS\n{escaped(command.example)}\n.RE")
+        yield from section(command)
     yield from (".SH EXIT STATUS", escaped(EXIT_CODES.removeprefix("exit codes: ")) + ".")
     yield ".SH ENVIRONMENT"
     yield from (".TP", ".B CACHEWARMER_BROKER", "The broker where no option names one.")

@@ -22,6 +22,7 @@ SLURM_WORD = re.compile(r"|[A-Za-z0-9_][\w.,@+-]*")
 LIMITS: Mapping[str, tuple[float, float]] = {
     "nfs.window_calls": (1, 65536),
     "nfs.window_bytes": (4096, MOST_BYTES),
+    "nfs.window_max_calls": (1, 65536),
     "nfs.connections": (1, 256),
     "nfs.port": (0, MAX_PORT),
     "nfs.mount_port": (0, MAX_PORT),

@@ -28,6 +28,12 @@ class NfsSettings:
     """Maximum number of READ and listing calls in flight for one address. A cold READ holds a thread of the server."""
     window_bytes: int = 64 * MIB
     """Maximum number of bytes requested and not yet received, for one address."""
+    window_auto: bool = False
+    """Whether the number of calls in flight follows what the cache can take; ``window_calls`` is then not used."""
+    window_max_calls: int = 1024
+    """Maximum number of calls in flight that ``window_auto`` may choose."""
+    gentle: bool = False
+    """Whether ``window_auto`` leaves half of what it finds to others, and gives way at half the delay."""
     connections: int = 2
     """TCP connections for one address."""
     port: int = 0
@@ -70,6 +76,11 @@ class NfsSettings:
     """AUTH_SYS group id for jobs that name none; unset: ``CACHEWARMER_NFS_GID``, or else that of this process."""
     gids: tuple[int, ...] = ()
     """Supplementary AUTH_SYS groups for jobs that name none, 16 at most."""
+
+    @property
+    def most_calls(self) -> int:
+        """Calls that may be in flight at one address, whoever chooses the window."""
+        return self.window_max_calls if self.window_auto else self.window_calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
+from cachewarmer.warming.steering import steered
 from cachewarmer.worker import Worker
 from cachewarmer.worker.processes import STATUS_SECONDS, STOP_SECONDS, ReaderHere, ReaderProcesses, Readers
 from cachewarmer.worker.share import reader_count, shares, with_share
@@ -111,12 +112,12 @@ async def warm(
             if status.state.final:
                 return status
             raise UsageError(f"job {job_id} is being warmed by another process")
-        count = reader_count(settings.nfs.window_calls, processes) if processes > 1 else 1
+        count = reader_count(settings.nfs.most_calls, processes) if processes > 1 else 1
         ended = asyncio.Event()
-        first = shares(settings.nfs.window_calls, count, scanning=True)
+        first = shares(settings.nfs.most_calls, count, scanning=True)
         alone = count == 1
         scanning = settings if alone else with_share(settings, first.scan, count)
-        async with SessionPool(scanning, open_session, announce=alone) as pool:
+        async with SessionPool(scanning, open_session, announce=alone) as pool, steered(pool):
             readers: Readers = (
                 ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
                 if alone

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cachewarmer.config import SlurmSettings
+from cachewarmer.errors import FleetUnavailable
+from cachewarmer.fleet.base import WorkerLaunch
+from cachewarmer.fleet.slurm.fleet import SlurmFleet
 from cachewarmer.testing import Faults, ScriptedServer
 from tests.servers.postgres import postgres
 from tests.servers.slurm import slurm
@@ -137,6 +141,45 @@ async def test_a_job_brings_an_array_and_survives_what_happens_to_its_nodes(site
     assert "2 evicted" in site.said
     assert "cachewarmer-" in listed
     assert PASSWORD not in listed + processes + site.said
+
+
+async def test_a_node_that_fails_and_a_controller_that_restarts(cluster, monkeypatch):
+    """What ran on the node is lost and asked for again; it waits until there is room. A controller that is away is no loss at all."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    launch = WorkerLaunch(broker_url="postgresql://nowhere/nodes")
+    fleet = SlurmFleet(SlurmSettings(), launch, script="#!/bin/sh\nexec sleep 1000\n", end_seconds=5)
+
+    async def until(true, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not true(size := await fleet.observe()):
+            assert time.monotonic() < deadline, size
+            await asyncio.sleep(0.2)
+        return size
+
+    async def update(*what):
+        await asyncio.to_thread(cluster.ask, "scontrol", "update", "NodeName=warm2", *what)
+
+    await fleet.create(6)
+    await until(lambda size: size.running == 6)
+    await update("State=DRAIN", "Reason=test")  # or it would be back as soon as its slurmd registers
+    await update("State=DOWN", "Reason=test")
+    size = await until(lambda size: size.evicted == 2)
+    assert (size.running, size.evicted) == (4, 2)
+    assert [one.end for one in fleet.ledger()].count("evicted") == 2
+    await fleet.resize(6)
+    size = await until(lambda size: size.running + size.queued == 6)
+    assert (size.running, size.queued) == (4, 2)
+
+    await asyncio.to_thread(cluster.stop_controller)
+    with pytest.raises(FleetUnavailable):
+        await fleet.observe()
+    await asyncio.to_thread(cluster.start_controller)
+    await update("State=RESUME")
+    size = await until(lambda size: size.running == 6)
+    assert (size.queued, size.evicted) == (0, 2)
+    await fleet.delete()
+    assert not (await fleet.observe()).is_there
 
 
 async def test_a_render_job_starts_when_its_data_is_warm(site):

@@ -66,3 +66,31 @@ async def test_scan_and_reading_share_the_window_of_an_address(tmp_path, process
     assert proxy.calls["READDIRPLUS"] >= 60 * 5
     assert not proxy.waiting
     assert WINDOW / 2 < proxy.most <= WINDOW
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+async def test_a_window_that_is_found_starts_low_grows_and_stays_within_its_maximum(tmp_path, processes):
+    """With one process or several: their windows together never exceed it, and what is slow at 2 calls ends early."""
+    settings = replace(
+        SETTINGS,
+        nfs=replace(SETTINGS.nfs, window_auto=True, window_max_calls=WINDOW),
+        plan=PlanSettings(item_files=10, directories_in_flight=64),
+    )
+    async with (
+        ScriptedServer(TREE) as server,
+        InFlight(server.host, server.port, delay_seconds=0.02) as proxy,
+        asyncio.timeout(120),
+    ):
+        status = await warm(
+            make_job(parse_target(server.url().replace(str(server.port), str(proxy.port))), transport="nfs"),
+            broker_url=f"sqlite:///{tmp_path}/broker.db",
+            settings=settings,
+            processes=processes,
+            on_status=lambda _: None,
+            stop=asyncio.Event(),
+        )
+    assert status.state is JobState.COMPLETED
+    assert proxy.calls["READ"] == 60 * 4 * 5
+    assert proxy.calls["NULL"] > 5  # the canary
+    assert not proxy.waiting
+    assert 2 * (processes + 1) <= proxy.most <= WINDOW

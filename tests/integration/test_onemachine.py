@@ -148,7 +148,7 @@ async def test_nothing_of_what_is_read_is_kept_or_told(tmp_path, broker_url, pro
     status = await run(root, broker_url, processes=processes, on_status=look)
     assert status.report(0)["bytes"] == 20 * 100 * len(SECRET)
     kept += b"".join(one.read_bytes() for one in tmp_path.glob("broker.db*"))
-    assert b"f19" in kept
+    assert str(root).encode() in kept, "what is kept is looked at"
     for text in (kept, caplog.text.encode(), repr(status).encode()):
         assert SECRET not in text
 

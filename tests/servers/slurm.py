@@ -57,18 +57,18 @@ class Slurm:
             + [f"--{name}={self.place / file}" for name, file in options.items()],
             (self.place / "munge.socket").exists,
         )
-        self._run(
-            "slurmctld",
-            ["-D", "-i"],
-            lambda: (
-                self.ask("scontrol", "ping").startswith("Slurmctld(primary) at")
-                and "UP" in self.ask("scontrol", "ping")
-            ),
-        )
+        self.start_controller()
         for node in self.nodes:
             self._run(f"slurmd.{node}", ["-D", "-N", node], lambda: True)
         last = f"slurmd.{self.nodes[-1]}"
         wait_until(self._all_idle, self.children[last], "Slurm", self.place / "slurmctld.log", 60)
+
+    def start_controller(self) -> None:
+        """With the state that an earlier one left."""
+        self._run("slurmctld", ["-D", "-i"], lambda: "UP" in self.ask("scontrol", "ping"))
+
+    def stop_controller(self) -> None:
+        stop(self.children.pop("slurmctld"))
 
     def _all_idle(self) -> bool:
         return self.ask("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(self.nodes)

@@ -19,7 +19,18 @@ from pathlib import Path
 PLACE = Path(os.environ.get("SLURM_CONF", "/nowhere"))
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "PREEMPTED", "NODE_FAIL", "TIMEOUT")
 KNOWN = {
-    "sbatch": {"array", "chdir", "cpus-per-task", "export", "job-name", "no-requeue", "ntasks", "output", "parsable"}
+    "sbatch": {
+        "array",
+        "chdir",
+        "cpus-per-task",
+        "export",
+        "job-name",
+        "no-requeue",
+        "ntasks",
+        "output",
+        "parsable",
+        "propagate",
+    }
     | {"test-only", "partition", "account", "constraint", "time", "mem", "qos"},
     "squeue": {"noheader", "array", "states", "name", "user", "Format"},
     "scancel": {"quiet", "batch", "signal"},

@@ -84,6 +84,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def window(text: str) -> int:
+    """A number of calls; 0 for ``auto``."""
+    return 0 if text == "auto" else positive(text)
+
+
 def processes(text: str) -> int:
     """A number of reader processes."""
     if not (text.isascii() and text.isdecimal() and len(text) < 4 and 1 <= int(text) <= 64):

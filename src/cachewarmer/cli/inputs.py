@@ -47,6 +47,9 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, serv
         nfs = replace(
             nfs,
             window_calls=reading.window or nfs.window_calls,
+            window_auto=_automatic(reading, loaded=nfs.window_auto),
+            window_max_calls=reading.max_window or nfs.window_max_calls,
+            gentle=reading.gentle or nfs.gentle,
             connections=reading.connections or nfs.connections,
         )
         if reading.patience is not None:
@@ -58,6 +61,13 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, serv
             gid=nfs.gid if service.gid is None else service.gid,
         )
     return replace(loaded, nfs=nfs, lease=lease, fleet=_fleet_settings(fleet, loaded.fleet))
+
+
+def _automatic(reading: Reading, *, loaded: bool) -> bool:
+    """Whether the window is to be found; ``loaded``: what the settings file says."""
+    if reading.window:
+        return False
+    return loaded or reading.window == 0 or reading.max_window is not None or reading.gentle
 
 
 def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
@@ -193,7 +203,12 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
         raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local, slurm or vmss")
     if choice.options and kind != "slurm":
         raise UsageError(f"--fleet-option {choice.options[0]} is for --fleet slurm")
-    local = (("--window", reading.window), ("--connections", reading.connections), ("--patience", reading.patience))
+    local = (
+        ("--window", "auto" if reading.window == 0 else reading.window),
+        ("--max-window", reading.max_window),
+        ("--connections", reading.connections),
+        ("--patience", reading.patience),
+    )
     return open_fleet(
         kind,
         settings.fleet,
@@ -205,6 +220,9 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
             bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
             environment={**bootstrap_environment(), **wire_environment(settings.nfs)},
             bootstrap_mount_options=settings.fleet.bootstrap_options,
-            local_options=tuple(text for flag, value in local if value is not None for text in (flag, str(value))),
+            local_options=(
+                *(text for flag, value in local if value is not None for text in (flag, str(value))),
+                *(("--gentle",) if reading.gentle else ()),
+            ),
         ),
     )

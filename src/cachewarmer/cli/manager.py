@@ -80,6 +80,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.targets import open_session
     from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
+    from cachewarmer.warming.steering import steered
 
     settings = inputs.settings(chosen.reading, chosen.fleet, chosen.service)
     fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
@@ -99,7 +100,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
             if not await until_stopped(opening, stop):
                 return WARM
             opening.result()
-        async with notify.service(), pool:
+        async with notify.service(), pool, steered(pool):
             await Manager(
                 broker,
                 settings,

@@ -87,6 +87,7 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.running import until_stopped
     from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
+    from cachewarmer.warming.steering import steered
     from cachewarmer.worker import Worker
 
     settings = inputs.settings(chosen.reading, service=chosen.service)
@@ -97,7 +98,7 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
             return WARM
         opening.result()
         opener, check = within_transports(_opener(chosen.transport)), check_of(settings, local_too=broker.is_private)
-        async with notify.service(), SessionPool(settings, opener, check=check) as pool:
+        async with notify.service(), SessionPool(settings, opener, check=check) as pool, steered(pool):
             worker = Worker(
                 broker,
                 settings,

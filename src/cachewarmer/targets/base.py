@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cachewarmer.errors import CacheWarmerError, FileError
 from cachewarmer.model import Access
@@ -125,6 +125,20 @@ class SessionSnapshot:
     """Of READ calls, from sending to the end of the reply."""
 
 
+class Canary(Protocol):
+    """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
+
+    async def call(self) -> float:
+        """Makes one call that needs no file; the seconds until its answer reached this machine.
+
+        Raises:
+            CacheWarmerError: there is no answer. The next call connects again.
+        """
+
+    def close(self) -> None:
+        """Closes the connection. Idempotent."""
+
+
 class Session(ABC):
     """One opened mount address (or local directory).
 
@@ -182,6 +196,10 @@ class Session(ABC):
             TransportError: it does not answer.
         """
         return 0.0
+
+    def canary(self) -> Canary | None:
+        """A new canary for this address; None where no call holds a thread of a server."""
+        return None
 
     def set_window(self, calls: int) -> None:  # noqa: B027  # for those that share one with other sessions
         """Changes how many calls may be in flight, where calls hold a thread of a cache; those that are go on."""

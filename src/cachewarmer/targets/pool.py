@@ -272,22 +272,51 @@ class SessionPool:
 
     # -- the window ------------------------------------------------------------------------------------------------
 
+    @property
+    def window_calls(self) -> int:
+        """The largest window of an address in use: what is claimed and read ahead goes by it."""
+        return max((self._window(line) for line in self._addresses.lines if line.sessions), default=self._window(None))
+
+    def _window(self, line: Line | None) -> int:
+        nfs = self.settings.nfs
+        return min((line.window_calls if line is not None else 0) or nfs.window_calls, nfs.most_calls)
+
     def set_window(self, calls: int) -> None:
         """Changes how many calls this process may have in flight at each address."""
-        nfs = replace(self.settings.nfs, window_calls=max(1, calls))
+        calls = max(1, calls)
+        nfs = self.settings.nfs
+        nfs = replace(nfs, window_max_calls=calls) if nfs.window_auto else replace(nfs, window_calls=calls)
         self.settings = replace(self.settings, nfs=nfs)
         for line in self._addresses.lines:
             self._share_window(line)
 
+    def begin_with(self, calls: int) -> None:
+        """Lets each address begin with a window that whoever calls this is going to ``steer``."""
+        nfs = self.settings.nfs
+        self.settings = replace(self.settings, nfs=replace(nfs, window_calls=min(calls, nfs.window_max_calls)))
+
+    def in_use(self) -> dict[Line, list[Session]]:
+        """The addresses that are read or listed at present, and their sessions."""
+        lent = {one.opening.result() for one in self._sessions if one.lent and _is_open(one)}
+        used = {line: [one for one in line.sessions if one in lent] for line in self._addresses.lines}
+        return {line: sessions for line, sessions in used.items() if sessions}
+
+    def steer(self, line: Line, calls: int) -> None:
+        """Changes how many calls this process may have in flight at one address."""
+        if calls != line.window_calls:
+            line.window_calls = calls
+            self._share_window(line)
+
     def _share_window(self, line: Line) -> None:
         """One window an address: where several sessions of it are in use (other exports, other uids), each has a part."""
+        calls = self._window(line)
         if len(line.sessions) == 1:
-            line.sessions[0].set_window(self.settings.nfs.window_calls)
+            line.sessions[0].set_window(calls)
             return
         in_use = {one.opening.result() for one in self._sessions if one.lent and _is_open(one)}
         lent = [session for session in line.sessions if session in in_use]
         for number, session in enumerate(lent):
-            session.set_window(max(1, (self.settings.nfs.window_calls + number) // len(lent)))
+            session.set_window(max(1, (calls + number) // len(lent)))
 
     # -- closing ---------------------------------------------------------------------------------------------------
 

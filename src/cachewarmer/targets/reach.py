@@ -50,6 +50,8 @@ class Line:
     up: asyncio.Event = field(default_factory=asyncio.Event)
     sessions: list[Session] = field(default_factory=list)
     """Its open sessions."""
+    window_calls: int = 0
+    """Calls that this process may have in flight there; 0: as many as the settings say."""
     probing: asyncio.Task[None] | None = None
     waiting: int = 0
     """Callers that wait for the address."""

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 ROUND_TRIPS = 2.5
-"""A window is judged over at least so many mean latencies."""
+"""A window is judged over at least so many mean latencies …"""
 LEAST_ROUND_SECONDS = 0.15
+"""… and over at least this long, for a rate that means something where calls are quick."""
 MOST_ROUND_SECONDS = 1.0
 """A round ends after this long even if the canary was asked less often than ``ROUND_CANARIES``."""
 ROUND_CANARIES = 4
@@ -32,12 +33,14 @@ FIRST_WINDOW = 2
 GROWTH_SHARE = 0.4
 """A larger window is kept if the rate grew by at least this share of what the window grew by."""
 BACK_OFF = 0.75
+"""What is left of the window when others have to wait."""
 STEP_SHARE = 16
 """The first step of a trial upwards is the window divided by this; it doubles while it succeeds."""
 CLOSE_ENOUGH = 12
 """The search ends when good and bad window differ by no more than the good one divided by this."""
 LEAST_HOLD_SECONDS = 1.0
 MOST_HOLD_SECONDS = 16.0
+"""Between two trials upwards: doubles from the one to the other while they fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +71,13 @@ class WindowLimits:
     """The canary may take its idle time multiplied by this …"""
     canary_extra_seconds: float = 0.0015
     """… and this on top."""
+    share: float = 1.0
+    """How much of the window that was found is held."""
 
     @classmethod
     def gentle(cls, most: int = 1024) -> WindowLimits:
         """Half of the share and of the thresholds."""
-        return cls(most=max(1, most // 2), canary_factor=1.25, canary_extra_seconds=0.00075)
+        return cls(most=most, canary_factor=1.25, canary_extra_seconds=0.00075, share=0.5)
 
 
 class Phase(StrEnum):
@@ -97,7 +102,7 @@ NEXT: Mapping[Phase, frozenset[Phase]] = {
 
 
 class _Round:
-    """What was seen since the window last changed."""
+    """What was seen since the window last changed, or since the last judgement of it."""
 
     __slots__ = ("began", "calls", "canaries", "draining", "settled", "starved")
 
@@ -194,15 +199,17 @@ class KneeFinder:
     def _hold(self, window: float, now: float, seconds: float) -> None:
         self._hold_seconds = min(MOST_HOLD_SECONDS, seconds)
         self._hold_until = now + self._hold_seconds
-        self._move(window, Phase.HOLD, now)
+        self._move(window * self.limits.share, Phase.HOLD, now)
 
     def _shrink(self, now: float) -> None:
         """Others wait: back to the last good window if this one was a trial, else to three quarters of it."""
         self._bad = self.window
-        if self.phase is Phase.UP:
+        if self.phase is Phase.UP and self.window > self._good:
             self._hold(self._good, now, 2 * self._hold_seconds)
-        elif self.phase is Phase.HOLD:
-            self._good, self._good_rate = self._bounded(min(self.window - 1, self.window * BACK_OFF)), 0.0
+        elif self.phase in (Phase.HOLD, Phase.UP):
+            held = min(self.window - 1, self.window * BACK_OFF)
+            whole = held / self.limits.share if self.phase is Phase.HOLD else held
+            self._good, self._good_rate = self._bounded(whole), 0.0
             self._hold(self._good, now, LEAST_HOLD_SECONDS)
         else:
             self._seek(now)
@@ -216,12 +223,17 @@ class KneeFinder:
     def _judge(self, now: float, rate: float) -> None:
         """A whole round at one window, and nobody waited: was it worth its calls?"""
         if self.phase is Phase.HOLD:
-            self._good, self._good_rate = self.window, rate
-            if now < self._hold_until or self.window >= self.limits.most:
+            whole = self.limits.share == 1
+            if whole:
+                self._good, self._good_rate = self.window, rate
+            if now < self._hold_until or self._good >= self.limits.most:
                 self._round = _Round(now, draining=False, settled=True)
-            else:
+            elif whole:
                 self._step = max(1, self.window // STEP_SHARE)
                 self._move(self.window + self._step, Phase.UP, now)
+            else:  # what the whole of it brings now comes first, to compare with
+                self._step, self._good_rate = max(1, self._good // (2 * STEP_SHARE)), 0.0
+                self._move(self._good, Phase.UP, now)
             return
         growth = self.window / self._good - 1 if self._good else 0.0
         if rate >= self._good_rate * (1 + GROWTH_SHARE * growth):
@@ -234,6 +246,7 @@ class KneeFinder:
                 self._seek(now)
 
     def _keep(self, now: float, rate: float) -> None:
+        larger = self.window > self._good
         self._good, self._good_rate = self.window, rate
         if self.window >= self.limits.most:
             self._hold(self.window, now, self._hold_seconds)
@@ -242,6 +255,7 @@ class KneeFinder:
         elif self.phase is Phase.SEEK:
             self._seek(now)
         else:
-            self._hold_seconds = LEAST_HOLD_SECONDS
+            if larger:
+                self._hold_seconds = LEAST_HOLD_SECONDS
             self._step *= 2
             self._move(self.window + self._step, Phase.UP, now)

@@ -24,6 +24,7 @@ from cachewarmer.outage import OutageLog
 from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.warming.steering import steered
 from cachewarmer.worker.share import Shares, shares, with_share
 from cachewarmer.worker.worker import Worker
 
@@ -198,7 +199,7 @@ class ReaderProcesses:
                     reader.word = reader.channel.recv()
 
     def _shares(self) -> Shares:
-        return shares(self._settings.nfs.window_calls, self._count, scanning=self._scanning)
+        return shares(self._settings.nfs.most_calls, self._count, scanning=self._scanning)
 
     def _share_window(self) -> None:
         """Tells each process its share of the window where that has changed."""
@@ -278,6 +279,7 @@ async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, c
     async with (
         open_broker(broker_url, settings.lease) as broker,
         SessionPool(settings, open_session, announce=False) as pool,
+        steered(pool),
     ):
 
         def hear() -> None:

@@ -33,6 +33,9 @@ def shares(window_calls: int, readers: int, *, scanning: bool) -> Shares:
 def with_share(settings: Settings, calls: int, processes: int) -> Settings:
     """The settings of one of several processes: its part of the window, of its bytes and of the connections."""
     nfs = settings.nfs
-    part = max(1, nfs.window_bytes * calls // max(1, nfs.window_calls))
+    part = max(1, nfs.window_bytes * calls // max(1, nfs.most_calls))
     connections = max(1, nfs.connections // processes)
-    return replace(settings, nfs=replace(nfs, window_calls=max(1, calls), window_bytes=part, connections=connections))
+    nfs = replace(nfs, window_bytes=part, connections=connections)
+    if nfs.window_auto:
+        return replace(settings, nfs=replace(nfs, window_max_calls=max(1, calls)))
+    return replace(settings, nfs=replace(nfs, window_calls=max(1, calls)))

@@ -144,9 +144,9 @@ class Worker:
                 return 0
             self._looked_at = now
             return 1
-        window = self.settings.nfs
-        load = self._held.load(enough=AHEAD_WINDOWS * window.window_calls)
-        return items_to_claim(load, window_calls=window.window_calls, window_bytes=window.window_bytes)
+        calls = self.pool.window_calls
+        load = self._held.load(enough=AHEAD_WINDOWS * calls)
+        return items_to_claim(load, window_calls=calls, window_bytes=self.settings.nfs.window_bytes)
 
     def _seconds_to_next_claim(self, wanted: int, wait: float) -> float | None:
         """None: not before something that is held has ended."""

@@ -61,6 +61,7 @@ def array_options(settings: SlurmSettings, workers: int) -> Sequence[str]:
         "--ntasks=1",
         f"--cpus-per-task={settings.cpus}",
         "--no-requeue",
+        "--propagate=NONE",  # the limits of the manager's service are for the manager
         "--chdir=/tmp",
         f"--output={log}",
         *(f"{name}={value}" for name, value in known.items() if value),

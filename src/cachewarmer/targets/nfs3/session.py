@@ -36,6 +36,7 @@ from cachewarmer.targets.base import (
     SessionSnapshot,
 )
 from cachewarmer.targets.nfs3.calls import Calls
+from cachewarmer.targets.nfs3.canary import NullCanary
 from cachewarmer.targets.nfs3.connection import Channel, call_once, connect
 from cachewarmer.targets.nfs3.directories import Directories
 from cachewarmer.targets.nfs3.entries import made_entry
@@ -130,19 +131,10 @@ class Nfs3Session(Session):
 
     async def probe(self) -> float:
         """NULL (RFC 1813 section 3.3.0) on a connection of its own."""
-        mounted, settings = self._mounted, self._settings
         began = time.monotonic()
-        sock, _ = await connect(
-            self.address,
-            mounted.family,
-            mounted.address,
-            mounted.nfs_port,
-            seconds=settings.connect_seconds,
-            privileged=settings.privileged_port,
-            what="nfs",
-        )
+        sock = await self._dial()
         try:
-            seconds = settings.reply_seconds
+            seconds = self._settings.reply_seconds
             program, version, null = nfs3.PROGRAM, nfs3.VERSION, nfs3.NULL
             await call_once(
                 sock, self._credential, program, version, null, b"", seconds=seconds, host=self.address, what="nfs"
@@ -150,6 +142,9 @@ class Nfs3Session(Session):
         finally:
             sock.close()
         return time.monotonic() - began
+
+    def canary(self) -> NullCanary:
+        return NullCanary(self._dial, self._credential, self.address, self._settings.reply_seconds)
 
     def set_window(self, calls: int) -> None:
         self.window.calls = max(1, calls)
@@ -192,7 +187,8 @@ class Nfs3Session(Session):
             return f"uid {self._uid} may not; try another (?uid=)"
         return f"it may want a source port below 1024 (run as root), or another uid than {self._uid} (?uid=)"
 
-    async def _connect(self, window: Calls) -> Channel:
+    async def _dial(self) -> socket.socket:
+        """A new connection to the server's NFS service."""
         mounted, settings = self._mounted, self._settings
         sock, _ = await connect(
             self.address,
@@ -203,6 +199,10 @@ class Nfs3Session(Session):
             privileged=settings.privileged_port,
             what="nfs",
         )
+        return sock
+
+    async def _connect(self, window: Calls) -> Channel:
+        sock = await self._dial()
         rpc = Connection(self._credential, random.getrandbits(32))
         return Channel(sock, rpc, window.on_events, window.on_lost)
 

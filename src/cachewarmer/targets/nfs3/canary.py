@@ -1,0 +1,103 @@
+"""NULL on a connection of its own: how long another client waits for a thread of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+from cachewarmer.errors import ConnectionLost, ReplyTimeout
+from cachewarmer.rpc import nfs3
+from cachewarmer.rpc.connection import Connection
+
+ANSWER_BYTES = 4096
+ANSWER_LIMIT_BYTES = 1024
+SO_TIMESTAMPNS = 35
+"""Of Linux's asm-generic/socket.h: the time at which a segment arrived comes with its bytes. Python has no name for it."""
+_TIMESPEC = struct.Struct("@qq")
+
+
+class NullCanary:
+    """See ``Session.canary``. Where the system tells when an answer arrived, our own delays are left out of its time."""
+
+    def __init__(
+        self, dial: Callable[[], Awaitable[socket.socket]], credential: bytes, address: str, reply_seconds: float
+    ) -> None:
+        self._dial = dial
+        self._credential = credential
+        self._address = address
+        self._reply_seconds = reply_seconds
+        self._sock: socket.socket | None = None
+        self._rpc = Connection(credential)
+
+    def __repr__(self) -> str:
+        return f"<NullCanary {self._address} {'connected' if self._sock else 'closed'}>"
+
+    async def call(self) -> float:
+        """NULL (RFC 1813 section 3.3.0); connects first where that must be, which is not part of the time."""
+        if self._sock is None:
+            self._sock = await self._dial()
+            self._rpc = Connection(self._credential, random.getrandbits(32))
+            if sys.platform == "linux":
+                with contextlib.suppress(OSError):
+                    self._sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        try:
+            async with asyncio.timeout(self._reply_seconds):
+                return await self._ask(self._sock)
+        except TimeoutError as error:
+            self.close()
+            raise ReplyTimeout(f"no answer within {self._reply_seconds:g} s", address=self._address) from error
+        except OSError as error:
+            self.close()
+            raise ConnectionLost(error.strerror or str(error), address=self._address) from error
+        except BaseException:
+            self.close()
+            raise
+
+    async def _ask(self, sock: socket.socket) -> float:
+        record = self._rpc.call(nfs3.PROGRAM, nfs3.VERSION, nfs3.NULL, b"", None, ANSWER_LIMIT_BYTES)
+        sent, sent_at = time.monotonic(), time.time()
+        sock.send(record)  # so few bytes always fit
+        while True:
+            await _readable(sock)
+            received, ancillary, _, _ = sock.recvmsg(ANSWER_BYTES, 64)
+            seconds = time.monotonic() - sent
+            if not received:
+                raise ConnectionLost("the server closed the connection", address=self._address)
+            if self._rpc.receive(received, len(received)):  # a refusal took a thread, too
+                arrived = _arrival(ancillary)
+                return min(seconds, max(0.0, arrived - sent_at)) if arrived else seconds
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+
+def _arrival(ancillary: list[tuple[int, int, bytes]]) -> float:
+    """When the bytes arrived at this machine (Unix seconds); 0: not known."""
+    for level, kind, value in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS) and len(value) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(value)
+            return float(seconds + nanoseconds / 1e9)
+    return 0.0
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def on_readable() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(sock.fileno(), on_readable)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock.fileno())

@@ -1,0 +1,151 @@
+"""Moves the window of each address while it is read from: looks at the sessions and asks the canary, some times a second.
+
+What to do about it is decided in ``window``, from numbers alone. This costs no more the more files are read: nothing
+here is called for a READ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from cachewarmer.errors import CacheWarmerError
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.targets.base import Canary, Session
+from cachewarmer.targets.pool import SessionPool
+from cachewarmer.targets.reach import Line
+from cachewarmer.warming.window import FIRST_WINDOW, KneeFinder, Observation, WindowLimits
+
+LOOK_SECONDS = 0.05
+CANARY_SECONDS = 0.05
+"""Between two calls of a canary that is answered at once."""
+AWAY_SECONDS = 1.0
+"""Between two attempts of a canary that is not answered at all."""
+
+
+@asynccontextmanager
+async def steered(pool: SessionPool) -> AsyncIterator[None]:
+    """For the length of a ``with``: the windows of the pool follow what its addresses can take, if the settings say so."""
+    if not pool.settings.nfs.window_auto:
+        yield
+        return
+    pool.begin_with(FIRST_WINDOW)
+    steering = asyncio.create_task(_Steering(pool).run())
+    try:
+        yield
+    finally:
+        await end_tasks(steering)
+
+
+@dataclass(eq=False)
+class _Asking:
+    """The canary of an address, and what it said since the last look."""
+
+    canary: Canary
+    seconds: list[float] = field(default_factory=list)
+    asked_at: float = 0.0
+    """When the call in flight began; 0: there is none."""
+    task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Asks again and again."""
+        while True:
+            self.asked_at = time.monotonic()
+            wait = CANARY_SECONDS
+            try:
+                self.seconds.append(await self.canary.call())
+            except CacheWarmerError:
+                wait = AWAY_SECONDS  # whether an address is away is for the pool to find out
+            self.asked_at = 0.0
+            await asyncio.sleep(wait)
+
+
+class _Steered:
+    """One address."""
+
+    def __init__(self, finder: KneeFinder, asking: _Asking) -> None:
+        self.finder = finder
+        self.asking = asking
+        self.answered: dict[Session, int] = {}
+        """Calls of each session that were answered up to the last look."""
+
+    def observation(self, sessions: Sequence[Session], now: float, seconds: float, late: float) -> Observation:
+        """What happened in the last ``seconds``; this look comes ``late`` by so many."""
+        calls, in_flight, limited = 0, 0, False
+        answered: dict[Session, int] = {}
+        for session in sessions:
+            seen = session.snapshot()
+            answered[session] = sum(seen.calls.values()) - seen.in_flight
+            calls += max(0, answered[session] - self.answered.get(session, answered[session]))
+            in_flight += seen.in_flight
+            limited = limited or seen.waiting > seen.in_flight or 2 * seen.in_flight > seen.window_calls
+        self.answered = answered
+        asking = self.asking
+        answers, asking.seconds = tuple(asking.seconds), []
+        waiting = now - asking.asked_at - late if asking.asked_at else 0.0
+        return Observation(
+            now=now,
+            calls=calls,
+            seconds=in_flight * seconds,  # so much time, by Little's law, was spent in calls
+            limited=limited,
+            canary=answers,
+            canary_waiting=waiting if waiting > LOOK_SECONDS else 0.0,
+        )
+
+
+class _Steering:
+    """All addresses of a pool."""
+
+    def __init__(self, pool: SessionPool) -> None:
+        self._pool = pool
+        self._steered: dict[Line, _Steered] = {}
+
+    async def run(self) -> None:
+        """Looks at them until it is cancelled."""
+        before = time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                now = time.monotonic()
+                self._look(now, now - before)
+                before = now
+        finally:
+            await end_tasks(*(one.asking.task for one in self._steered.values() if one.asking.task is not None))
+            for one in self._steered.values():
+                one.asking.canary.close()
+
+    def _look(self, now: float, seconds: float) -> None:
+        nfs = self._pool.settings.nfs
+        in_use = self._pool.in_use()
+        for line in [line for line in self._steered if line not in in_use]:
+            self._rest(self._steered[line])
+        for line, sessions in in_use.items():
+            steered = self._steered.get(line) or self._begin(line, sessions[0])
+            if steered is None or line.breaker.is_open:
+                continue
+            if steered.asking.task is None:
+                steered.asking.task = asyncio.create_task(steered.asking.run())
+            seen = steered.observation(sessions, now, seconds, max(0.0, seconds - LOOK_SECONDS))
+            self._pool.steer(line, min(steered.finder.observe(seen), nfs.window_max_calls))
+
+    def _begin(self, line: Line, session: Session) -> _Steered | None:
+        """Steers an address from now on, where its calls hold threads of a server."""
+        canary = session.canary()
+        if canary is None:
+            return None
+        nfs = self._pool.settings.nfs
+        limits = WindowLimits.gentle(nfs.window_max_calls) if nfs.gentle else WindowLimits(most=nfs.window_max_calls)
+        steered = self._steered[line] = _Steered(KneeFinder(limits), _Asking(canary))
+        return steered
+
+    @staticmethod
+    def _rest(steered: _Steered) -> None:
+        """Nothing is read there at present: the window is kept, the canary falls silent."""
+        asking = steered.asking
+        if asking.task is not None:
+            asking.task.cancel()
+            asking.task, asking.asked_at = None, 0.0
+            asking.canary.close()

@@ -1,0 +1,90 @@
+"""The driver of the window: what it tells the finder, and what it does with the answer."""
+
+import asyncio
+from dataclasses import replace
+
+from cachewarmer.config import Settings
+from cachewarmer.targets.base import Mount, Session, SessionSnapshot, Window
+from cachewarmer.targets.pool import SessionPool
+from cachewarmer.warming.steering import steered
+
+AUTOMATIC = Settings()
+AUTOMATIC = replace(AUTOMATIC, nfs=replace(AUTOMATIC.nfs, window_auto=True, window_max_calls=12))
+
+
+class Canary:
+    def __init__(self):
+        self.calls, self.closed = 0, False
+
+    async def call(self):
+        self.calls += 1
+        return 0.0001
+
+    def close(self):
+        self.closed = True
+
+
+class Busy(Session):
+    """A session whose every window is full, and whose rate is that of its window."""
+
+    lookup = list_page = read = None
+
+    def __init__(self, mount, made):
+        self.address, self.window = mount.address, Window(calls=16, bytes=1)
+        self.made, self.asked, self.windows = made, 0.0, []
+
+    def canary(self):
+        canary = Canary()
+        self.made.append(canary)
+        return canary
+
+    def snapshot(self):
+        calls = self.window.calls
+        self.asked += 40 * calls
+        return SessionSnapshot(
+            calls={"READ": int(self.asked)}, window_calls=calls, in_flight=calls, waiting=10 * calls, bytes=0
+        )
+
+    def set_window(self, calls):
+        self.window.calls = calls
+        self.windows.append(calls)
+
+    async def close(self):
+        pass
+
+
+Busy.__abstractmethods__ = frozenset()
+
+
+async def use(settings, until):
+    """Steers one address until ``until`` says so; gives the session and its canaries."""
+    made = []
+
+    async def opener(mount, _):
+        return Busy(mount, made)
+
+    async with (
+        SessionPool(settings, opener) as pool,
+        steered(pool),
+        asyncio.timeout(60),
+        pool.lend(Mount(address="a", transport="nfs", export="/e")) as session,
+    ):
+        while not until(session, pool):
+            await asyncio.sleep(0.02)
+    return session, made
+
+
+async def test_the_window_grows_while_the_rate_does_up_to_its_maximum_and_so_does_what_is_claimed():
+    session, canaries = await use(AUTOMATIC, lambda session, pool: pool.window_calls == 12)
+    assert session.windows[0] == 2
+    assert max(session.windows) == session.window.calls == 12
+    (canary,) = canaries
+    assert canary.calls > 0
+    assert canary.closed
+
+
+async def test_a_fixed_window_is_left_alone():
+    looks = iter(range(10))
+    session, canaries = await use(Settings(), lambda *_: next(looks, None) is None)
+    assert set(session.windows) == {16}
+    assert not canaries
