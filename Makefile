@@ -63,6 +63,7 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.brokers
 	$(PYTHON) -m benchmarks.traffic
+	$(PYTHON) -m benchmarks.knee
 	$(PYTHON) -m benchmarks.killing
 	$(PYTHON) -m benchmarks.killing --broker postgres
 	$(PYTHON) -m benchmarks.killing --broker postgres --restarts 5 --times 5
