@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 from cachewarmer.bounds import problem_of
 from cachewarmer.errors import ConfigError
 from cachewarmer.wire import MAX_ID
+
+log = logging.getLogger(__name__)
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -313,7 +316,7 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         group = TABLES.get(name)
         if group is None or not isinstance(table, dict):
             raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(TABLES)})")
-        made[name] = _group(path, name, group, _with_vmss_table(table) if name == "fleet" else table)
+        made[name] = _group(path, name, group, _with_vmss_table(path, table) if name == "fleet" else table)
     return Settings(**{**made, "nfs": replace(made["nfs"], **_wire_ids(values, tables["nfs"]))})
 
 
@@ -360,12 +363,20 @@ TABLES_WITHIN = {"VmssSettings": VmssSettings, "SlurmSettings": SlurmSettings}
 """Groups within a group, by the type of their field."""
 
 
-def _with_vmss_table(table: dict[str, Any]) -> dict[str, Any]:
+_told: set[tuple[str, str]] = set()
+"""The files and keys that a warning was given for."""
+
+
+def _with_vmss_table(path: str, table: dict[str, Any]) -> dict[str, Any]:
     """``[fleet]`` with the scale set's settings in a table of their own: earlier versions had all of them in one."""
-    moved = {one.name for one in fields(VmssSettings)} & table.keys()
+    moved = [one.name for one in fields(VmssSettings) if one.name in table]
     inner = table.get("vmss", {})
     if not moved or not isinstance(inner, dict):
         return table
+    for key in moved:
+        if (path, key) not in _told:
+            _told.add((path, key))
+            log.warning("configuration file %s: [fleet] %s is now in [fleet.vmss]: move it there", path, key)
     return {key: value for key, value in table.items() if key not in moved} | {
         "vmss": {key: table[key] for key in moved} | inner
     }
@@ -402,12 +413,17 @@ def proxies(environment: dict[str, str] | None = None) -> dict[str, str]:
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
 
 
-def child_environment() -> dict[str, str]:
-    """What processes that we start see: all of ours but the lines to our own service manager."""
+def child_environment(broker_url: str = "") -> dict[str, str]:
+    """What processes that we start see: all of ours but the lines to our own service manager.
+
+    ``broker_url``: the broker that they use. It may hold a password, and a command line can be read by every user.
+    """
+    said = {"CACHEWARMER_BROKER": broker_url} if broker_url else {}
     own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
     # Our single-file program shall unpack itself anew, since its files go away with us.
     return {name: value for name, value in os.environ.items() if name not in own} | {
-        "PYINSTALLER_RESET_ENVIRONMENT": "1"
+        "PYINSTALLER_RESET_ENVIRONMENT": "1",
+        **said,
     }
 
 

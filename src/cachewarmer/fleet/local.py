@@ -65,7 +65,7 @@ class LocalFleet(Fleet):
 
     def _own_command(self, name: str) -> list[str]:
         program = ["cachewarmer"] if _frozen() else [sys.executable, "-m", "cachewarmer"]
-        options = ["--broker", self._launch.broker_url, "--name", name, "--exit-on-eof"]
+        options = ["--name", name, "--exit-on-eof"]
         if self._launch.storage_resource_group:
             options += ["--storage-resource-group", self._launch.storage_resource_group]
         return [*program, "worker", *options, *self._launch.local_options]
@@ -129,7 +129,7 @@ class LocalFleet(Fleet):
                 executable=sys.executable if _frozen() else None,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                env=child_environment(),
+                env=child_environment(self._launch.broker_url),
                 start_new_session=True,  # an interrupt of the terminal is for the manager, which then stops them
             )
         except OSError as error:

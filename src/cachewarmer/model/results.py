@@ -176,7 +176,9 @@ class JobStatus:
     @property
     def all_warnings(self) -> tuple[str, ...]:
         """The warnings of the scan and of the job, each once."""
-        return tuple(dict.fromkeys((*self.scan.warnings, *self.warnings)))
+        missing = self.missing_files
+        short = (f"{missing:,} files of the scan were neither read nor named as failed: warm again",) if missing else ()
+        return tuple(dict.fromkeys((*self.scan.warnings, *self.warnings, *short)))
 
     def total(self, count: str) -> int:
         """The sum of one of ``TALLY_COUNTS`` over all workers."""
@@ -210,9 +212,17 @@ class JobStatus:
         return _slowest([path for tally in self.tallies for path in tally.slowest])
 
     @property
+    def missing_files(self) -> int:
+        """Files that the scan counted and of which no receipt says what became of them, once nothing is left to read."""
+        if not self.all_settled:
+            return 0
+        told = ("files", "failed_files", "vanished_files", "excluded_files", "skipped_files")
+        return max(0, self.scan.files - sum(self.total(count) for count in told) - self.poisoned_files)
+
+    @property
     def outcome(self) -> JobState:
         """The final state that a job with nothing left to read deserves."""
-        failed = self.failed_files or self.scan.failed_directories or self.poisoned_items
+        failed = self.failed_files or self.scan.failed_directories or self.poisoned_items or self.missing_files
         return JobState.COMPLETED_WITH_ERRORS if failed else JobState.COMPLETED
 
     @property

@@ -131,13 +131,26 @@ async def test_a_machine_that_is_full_is_a_lack_of_room(make, monkeypatch):
         await fleet.create(1)
 
 
+async def test_the_broker_is_named_in_the_environment_alone(tmp_path, monkeypatch):
+    """Its URL may hold a password, which no command line must show; it counts more than the manager's own variable."""
+    monkeypatch.setenv("CACHEWARMER_BROKER", "sqlite:///other")
+    url, said = "postgresql://warm:secret@127.0.0.1:1/db", tmp_path / "said"
+    script = "import os, sys; open(sys.argv[1], 'w').write(os.environ['CACHEWARMER_BROKER'])"
+    fleet = LocalFleet(WorkerLaunch(broker_url=url), command=lambda _: [sys.executable, "-c", script, str(said)])
+    await fleet.create(1)
+    await gone(fleet, 0)
+    await fleet.close()
+    assert said.read_text() == url
+    assert "secret" not in " ".join(LocalFleet(WorkerLaunch(broker_url=url))._own_command("n.1"))
+
+
 def test_the_command_line_is_a_workers_and_has_no_secret():
-    """The broker's URL, a name of its own, what the manager was told of reading; the environment has the rest."""
+    """A name of its own, what the manager was told of reading; the environment has the rest."""
     fleet = LocalFleet(WorkerLaunch(broker_url="azure://acc/p", storage_resource_group="rg", local_options=("-q",)))
     command = fleet._own_command("n.1")
     assert command[:4] == [sys.executable, "-m", "cachewarmer", "worker"]
     assert command[4:] == [
-        *("--broker", "azure://acc/p", "--name", "n.1", "--exit-on-eof"),
+        *("--name", "n.1", "--exit-on-eof"),
         *("--storage-resource-group", "rg", "-q"),
     ]
 

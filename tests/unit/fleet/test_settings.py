@@ -30,6 +30,21 @@ def test_a_file_of_an_earlier_version_is_still_read(loaded):
     assert fleet == FleetSettings(workers=3, vmss=VmssSettings(user_name="td", image="new"))
 
 
+def test_each_key_that_has_moved_is_named_once(loaded, caplog):
+    """With the table that it belongs in, however often the file is read; what stands there already is not named."""
+    for _ in range(2):
+        loaded('[fleet]\nworkers = 3\nuser_name = "td"\nimage = "old"\n[fleet.vmss]\nlocation = "here"\n')
+    said = [one.getMessage() for one in caplog.records]
+    assert len(said) == 2
+    assert all("[fleet.vmss]" in line for line in said)
+    assert {
+        key for key in ("user_name", "image", "location", "workers") if any(f" {key} " in line for line in said)
+    } == {
+        "user_name",
+        "image",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
