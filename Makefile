@@ -32,7 +32,7 @@ setup: $(VENV)/.run
 
 # What is missing is named; its tests are skipped with their reason, but in CI they fail.
 test: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node postgres fuse kernel deploy bundle cloud slurm deb || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
+	@bash scripts/packages.sh nfs node postgres fuse kernel deploy bundle cloud slurm deb spin || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
 	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: $(VENV)/.dev
@@ -52,6 +52,7 @@ coverage: $(VENV)/.dev
 
 # Other options for pytest, such as -k messages, go into PYTEST.
 soak: $(VENV)/.dev
+	@bash scripts/packages.sh nfs spin || true
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[soak]'
 	$(PYTHON) -m pytest -o addopts='--import-mode=importlib -ra --strict-markers' -s -m soak tests/soak $(PYTEST)
 
@@ -63,6 +64,7 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.brokers
 	$(PYTHON) -m benchmarks.traffic
+	$(PYTHON) -m benchmarks.knee
 	$(PYTHON) -m benchmarks.killing
 	$(PYTHON) -m benchmarks.killing --broker postgres
 	$(PYTHON) -m benchmarks.killing --broker postgres --restarts 5 --times 5

@@ -45,7 +45,7 @@ def main() -> int:
             wrong += not exact
             print(
                 f"run {run + 1}: {report['state']}, {report['files']} of {tree.files} files, {report['bytes']} of "
-                f"{tree.bytes} bytes, {report['seconds']} s, {'exact' if exact else 'WRONG'}",
+                f"{tree.bytes} bytes, {report['seconds']} s, {report['restarts']} restarts, {'exact' if exact else 'WRONG'}",
                 flush=True,
             )
     return 1 if wrong else 0

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
@@ -118,11 +119,11 @@ async def warm(
         alone = count == 1
         scanning = settings if alone else with_share(settings, first.scan, count)
         async with SessionPool(scanning, open_session, announce=alone) as pool, steered(pool):
-            readers: Readers = (
-                ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
-                if alone
-                else ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
-            )
+            readers: Readers
+            if alone:
+                readers = ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
+            else:
+                readers = ReaderProcesses(broker_url, settings, job_id, count, pool, prepare)
             manager = Manager(
                 broker,
                 settings,
@@ -132,15 +133,8 @@ async def warm(
                 on_scanning=readers.on_scanning,
             )
             tasks = [asyncio.create_task(manager.manage(lease, ended)), asyncio.create_task(readers.run(ended))]
-
             stall = Stall(settings.lease.patience_seconds, time.monotonic())
-
-            def show(status: JobStatus) -> None:
-                on_outages(readers.outages())
-                shown = replace(status, tallies=(*status.tallies, *readers.in_hand()))
-                stall.look(shown, readers.failures(), time.monotonic())
-                on_status(shown)
-
+            show = partial(_show, readers=readers, stall=stall, on_outages=on_outages, on_status=on_status)
             try:
                 status = await _watch(broker, job_id, show, stop, tasks, stall)
             finally:
@@ -148,6 +142,21 @@ async def warm(
                 await asyncio.gather(*tasks, return_exceptions=True)
         await _settle(broker, lease, status, settings)
         return await broker.status(job_id)
+
+
+def _show(
+    status: JobStatus,
+    *,
+    readers: Readers,
+    stall: Stall,
+    on_outages: Callable[[Sequence[Outage]], None],
+    on_status: Callable[[JobStatus], None],
+) -> None:
+    """Tells of a status, with what is read of items that have no receipt yet."""
+    on_outages(readers.outages())
+    shown = replace(status, tallies=(*status.tallies, *readers.in_hand()))
+    stall.look(shown, readers.failures(), time.monotonic())
+    on_status(shown)
 
 
 def _busy_seconds(settings: Settings) -> float:

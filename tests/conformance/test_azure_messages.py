@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from cachewarmer.errors import BrokerError
+from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.model import Access, FileEntry, JobState, WorkItem
 from tests.conformance.labs import AzuriteLab, a_job, claim_some, finish_scan, items_of, receipt, scanning_job
 
@@ -290,7 +290,8 @@ async def test_what_is_read_for_a_scan_that_was_begun_anew_does_not_count(azure)
     """Neither a worker that read an item of it, nor the manager that believes to be at it, changes the totals."""
     old, new, job_id, early = await scanned_anew(azure)
     await old.complete("w", [(lease, receipt(lease)) for lease in early])
-    await finish_scan(old, job_id, 1)
+    with pytest.raises(LeaseLost):
+        await finish_scan(old, job_id, 1)
     status = await new.status(job_id)
     assert (status.settled_items, status.scan.finished, status.state) == (0, False, JobState.SCANNING)
     await finish_scan(new, job_id, 2)

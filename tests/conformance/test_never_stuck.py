@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from cachewarmer.errors import BrokerError, DamagedRecord, NothingThere, UnknownJob
+from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, NothingThere, UnknownJob
 from cachewarmer.model import JobState
 from tests.conformance.labs import a_job, claim_all, claim_some, finish_scan, items_of, receipt, scanning_job
 
@@ -250,3 +250,53 @@ async def test_who_only_looks_creates_nothing(lab):
     job_id = await broker.submit(a_job())
     async with lab.looking() as looking:
         assert (await looking.status(job_id)).state is JobState.QUEUED
+
+
+# -- managers that were slow ---------------------------------------------------------------------------------------
+
+
+async def taken_over(lab):
+    """A job in whose scan one manager was slow, so that another has taken it."""
+    slow, other = await lab.broker(), await lab.broker()
+    job_id = await slow.submit(a_job())
+    assert await slow.claim_job(lab.lease_seconds)
+    await slow.set_state(job_id, JobState.SCANNING)
+    await slow.publish(items_of(job_id, 1))
+    await lab.expire()
+    lease = await other.claim_job(60)
+    assert lease.job.job_id == job_id
+    return slow, other, job_id, lease
+
+
+async def test_totals_of_a_manager_that_lost_its_job_do_not_count(lab):
+    """They are refused, and the job goes on to the totals of the manager that has it."""
+    slow, other, job_id, _ = await taken_over(lab)
+    with pytest.raises(LeaseLost):
+        await finish_scan(slow, job_id, 1)
+    status = await other.status(job_id)
+    assert (status.state, status.scan.finished) == (JobState.SCANNING, False)
+    await other.publish(items_of(job_id, 2))
+    await finish_scan(other, job_id, 2)
+    assert await read_all(other, lab) >= 2
+    status = await other.status(job_id)
+    assert (status.state, status.settled_items) == (JobState.COMPLETED, 2)
+
+
+async def test_a_manager_that_lost_its_job_never_begins_a_scan_unknown_to_the_other(lab):
+    """It is refused; or what it leaves behind is refused of the other, which then lets go of the job."""
+    slow, other, job_id, lease = await taken_over(lab)
+    await other.publish(items_of(job_id, 2))
+    await finish_scan(other, job_id, 2)
+    try:
+        await slow.begin_scan_again(job_id)
+    except LeaseLost:
+        assert (await other.status(job_id)).scan.items == 2
+        return
+    with pytest.raises(LeaseLost):
+        await finish_scan(other, job_id, 2)
+    await other.release_job(lease)
+    assert (await other.claim_job(60)).job.job_id == job_id
+    await other.publish(items_of(job_id, 2))
+    await finish_scan(other, job_id, 2)
+    assert await read_all(other, lab) >= 2
+    assert (await other.status(job_id)).state is JobState.COMPLETED

@@ -8,6 +8,7 @@ import contextlib
 import psycopg
 import pytest
 
+from cachewarmer.broker.postgres import database
 from cachewarmer.broker.postgres.broker import PostgresBroker
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable, UsageError
@@ -105,6 +106,49 @@ async def test_a_password_is_never_shown():
     with pytest.raises(BrokerError) as caught:
         PostgresBroker("postgresql://me:hush-hush@h:port/db?nonsense=hush")
     assert "hush" not in str(caught.value)
+
+
+async def test_a_service_file_and_a_password_file_say_all_that_a_url_need_not(tmp_path, monkeypatch):
+    """As libpq reads them; a wrong password is refused at once, and shown no more than the right one."""
+    with postgres() as server:
+        async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as other:
+            await other.execute("CREATE ROLE farm LOGIN PASSWORD 'hush-hush'")
+            await other.execute("GRANT CREATE ON DATABASE postgres TO farm")
+        access = server.place / "data" / "pg_hba.conf"
+        access.write_text(f"host all farm 127.0.0.1/32 scram-sha-256\n{access.read_text()}")
+        async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as other:
+            await other.execute("SELECT pg_reload_conf()")
+        service, passwords = tmp_path / "service.conf", tmp_path / "pgpass"
+        service.write_text(f"[warm]\nhost=127.0.0.1\nport={server.port}\ndbname=postgres\nuser=farm\n")
+        passwords.write_text("*:*:*:farm:hush-hush\n")
+        passwords.chmod(0o600)
+        monkeypatch.setenv("PGSERVICEFILE", str(service))
+        monkeypatch.setenv("PGPASSFILE", str(passwords))
+        async with PostgresBroker("postgresql:///?service=warm") as broker:
+            assert await broker.jobs() == []
+            assert repr(broker) == "<PostgresBroker postgresql://warm/ open>"
+        passwords.write_text("*:*:*:farm:hush-wrong\n")
+        with pytest.raises(BrokerError, match="password authentication failed") as caught:
+            await PostgresBroker("postgresql:///?service=warm").open()
+        assert not caught.value.transient
+        assert "hush" not in str(caught.value)
+
+
+async def test_a_process_that_is_stopped_in_a_transaction_holds_its_locks_for_a_while_only(own_lab, monkeypatch):
+    """The server ends the transaction; the process, when it goes on, may call again."""
+    monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_SECONDS", 1)
+    stopped, other = await own_lab.broker(), await own_lab.broker()
+    job_id = await stopped.submit(a_job())
+
+    async def stop_and_go_on():
+        async with stopped._database.transaction() as sql:
+            await sql.one("job_locked", job_id=job_id)
+            assert (await other.set_state(job_id, JobState.SCANNING)).state is JobState.SCANNING
+            await sql.one("job", job_id=job_id)
+
+    with pytest.raises(BrokerUnavailable):
+        await stop_and_go_on()
+    assert await stopped.state(job_id) is JobState.SCANNING
 
 
 def test_a_schema_name_can_not_carry_sql():

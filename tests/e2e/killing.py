@@ -134,12 +134,25 @@ def fleet(site: Site, work: Path, *, workers: int = 3) -> Iterator[Fleet]:
         started.stop()
 
 
+def _files_read(running: Fleet) -> int:
+    """Files that have a receipt, over all jobs: somebody is at work by then."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "cachewarmer", "status", "--json", "--broker", running.broker],
+        env=running.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return sum(job["files"] for job in json.loads(asked.stdout)["jobs"]) if asked.returncode == 0 else 0
+
+
 def warm_under_kills(
     site: Site, target: str, work: Path, seed: int, *, kills: int = 1, restarts: int = 0
 ) -> dict[str, object]:
     """Submits a job, kills a worker and then the manager at random moments (each replaced), and returns the report.
 
-    ``restarts``: how often the broker's server is killed after that.
+    ``restarts``: how often the broker's server is killed before that; the report tells how often it was while the job ran.
     """
     moments = random.Random(seed)
     with fleet(site, work) as running:
@@ -149,6 +162,13 @@ def warm_under_kills(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
+        restarted = 0
+        while restarts and submitted.poll() is None and not _files_read(running):
+            time.sleep(0.1)
+        while restarted < restarts and submitted.poll() is None:
+            time.sleep(moments.uniform(0.2, 1.0))
+            site.restart()
+            restarted += 1
         for number in range(kills):
             time.sleep(moments.uniform(0.5, 3.0))
             victim = moments.choice([name for name in running.running if name.startswith("worker")])
@@ -158,10 +178,8 @@ def warm_under_kills(
             manager = next(name for name in running.running if name.startswith("manager"))
             running.kill(manager)
             running.start("manager", f"{manager}-again{number}")
-        for _ in range(restarts):
-            time.sleep(moments.uniform(0.2, 1.5))
-            site.restart()
         output, _ = submitted.communicate(timeout=300)
         report = json.loads(output)
         report["exit_code"] = submitted.returncode
+        report["restarts"] = restarted
         return report

@@ -97,13 +97,18 @@ def logs(running):
     return "".join(f"== {log.name}\n{log.read_text()}" for log in running.logs.glob("*.log"))
 
 
-def test_the_first_cachewarmers_commands_block_until_warm(running, nfs_server, tree):
+def test_the_first_cachewarmers_commands_block_until_warm(running, nfs_server, nfs_root, tree):
     """Its three commands with its flags: the submitter ends with 0 when its own job is warm, and no output holds a key.
 
+    A link is read through where it leads to a file of the export. A job of ours leaves it alone, unless it is told not to.
     Its messages know no ports, so that those of this server, which the portmapper need not know, are in the settings.
     """
     with Path(running.environment["CACHEWARMER_CONFIG"]).open("a") as config:
         config.write(f"port = {nfs_server.nfs_port}\nmount_port = {nfs_server.mount_port}\n")
+    (nfs_root / f"{tree.name}.shared").write_bytes(bytes(50_000))
+    (tree / "d0/link.0050").symlink_to(f"../../{tree.name}.shared")
+    (tree / "d0/link.0051").symlink_to("/etc/hostname")
+    (tree / "d0/link.0001").symlink_to("frame.0004")
     running.launch("manager1", [str(BIN / "cachewarmer-manager"), *storage_flags(running), "-workerCount=0"])
     running.launch("worker1", [str(BIN / "cachewarmer-worker"), "-enableDebugging", *storage_flags(running)])
     started = time.monotonic()
@@ -123,8 +128,13 @@ def test_the_first_cachewarmers_commands_block_until_warm(running, nfs_server, t
     assert done.returncode == 0, done.stderr + logs(running)
     job = done.stdout.split()[0]
     report = report_of(running, job)
-    assert (report["state"], report["files"], report["bytes"]) == ("completed", 38, 3_800_000)
-    assert report["excluded_files"] == 2
+    assert (report["state"], report["files"], report["bytes"]) == ("completed", 39, 3_850_000)
+    assert (report["excluded_files"], report["links"], report["skipped_files"]) == (3, 3, 1)
+    for options, files in (((), 40), (("--follow-links",), 41)):
+        done = say(running, "submit", nfs_server.target(f"/{tree.name}"), "--wait", "--json", *options)
+        report = json.loads(done.stdout)
+        assert (report["files"], report["links"], report["skipped_files"]) == (files, 3, 3 if files == 40 else 1), done
+        assert any("symbolic links not followed" in one for one in report["warnings"]) is (files == 40)
     assert time.monotonic() - started < 90
     key = running.environment["AZURE_STORAGE_CONNECTION_STRING"].partition(KEY)[2].partition(";")[0]
     assert key not in done.stdout + done.stderr + logs(running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -61,11 +62,15 @@ class PostgresServer:
 
 
 def postgres_programs() -> Path:
-    """Where ``initdb`` and ``postgres`` are."""
+    """Where ``initdb`` and ``postgres`` are: Debian's, those on the path, or, where nobody is root, the wheel's."""
     found = sorted(glob("/usr/lib/postgresql/*/bin/postgres"))
-    on_path = shutil.which("initdb")
-    need(found or on_path, "PostgreSQL needs the package postgresql")
-    return Path(found[-1]).parent if found else Path(str(on_path)).parent
+    if not found and (on_path := shutil.which("initdb")):
+        found = [on_path]
+    wheel = importlib.util.find_spec("pgserver")
+    if not found and wheel is not None and wheel.origin:
+        found = [str(Path(wheel.origin).parent / "pginstall" / "bin" / "postgres")]
+    need(found, "PostgreSQL needs the package postgresql, or: pip install pgserver")
+    return Path(found[-1]).parent
 
 
 @contextlib.contextmanager

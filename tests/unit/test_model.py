@@ -52,6 +52,13 @@ def test_the_first_cachewarmers_messages_are_accepted_plain_and_base64():
     assert json.loads(item.to_json()) == json.loads(ITEM_SAMPLE)
 
 
+def test_a_largest_size_below_zero_is_no_limit():
+    """Its own submitter takes such a flag, and posts it as it is."""
+    text = '{"WarmTargetMountAddresses":["a"],"WarmTargetPath":"/t","MaxFileSizeBytes":-1}'
+    assert WarmJob.from_json(text).wanted == FIRST_GENERATION
+    assert WorkItem.from_json(text).wanted == FIRST_GENERATION
+
+
 @given(paths, files, paths)
 def test_any_path_survives_the_trip_through_json(path, entries, error):
     item = WorkItem(path=path, files=entries, job_id="j1", last_error=error)
@@ -75,7 +82,7 @@ def test_any_path_survives_the_trip_through_json(path, entries, error):
         '{"WarmTargetPath":5}',
         '{"WarmTargetPath":"/"}',
         '{"WarmTargetPath":"/","WarmTargetMountAddresses":"a"}',
-        '{"WarmTargetPath":"/","WarmTargetMountAddresses":["a"],"MaxFileSizeBytes":-1}',
+        '{"WarmTargetPath":"/","WarmTargetMountAddresses":["a"],"MaxFileSizeBytes":1.5}',
         '{"WarmTargetPath":"/","WarmTargetMountAddresses":["a"],"MaxFileSizeBytes":true}',
         '{"WarmTargetPath":"/\\u0000","WarmTargetMountAddresses":["a"]}',
         '{"WarmTargetPath":"/","WarmTargetMountAddresses":["a"],"Transport":"ftp"}',

@@ -191,6 +191,10 @@ class Broker(ABC):
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
         """Stores the scan's totals. ``totals.finished`` and state scanning: the job becomes warming. Totals that are
         finished are never overwritten by unfinished ones.
+
+        Raises:
+            UnknownJob. LeaseLost: this process had the job, and another manager has taken it or scans it anew. Who still holds
+            the job's lease releases it then: the manager that takes it next scans it anew.
         """
 
     @abstractmethod
@@ -232,7 +236,10 @@ class Broker(ABC):
         scans it once more, under the lease it has. For True the job has been moved. False: that was done before, or the
         job is not in the state for it; nothing was changed, and the caller fails the job with the reason.
 
-        A repeated call whose first answer was lost returns False: the job is then failed rather than scanned for ever.
+        A repeated call whose first answer was lost returns True, as long as that scan has not finished.
+
+        Raises:
+            UnknownJob. LeaseLost: this process had the job, and another manager has taken it.
         """
 
     async def revive(self, job_id: str) -> bool:

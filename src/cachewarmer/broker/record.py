@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
-from cachewarmer.errors import DamagedRecord, InvalidMessage
+from cachewarmer.errors import DamagedRecord, InvalidMessage, LeaseLost
 from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, Receipt, ScanTotals, SlowPath, Tally, WorkItem
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
@@ -110,6 +110,28 @@ class DamagedRows:
         if str(error) not in self._named and len(self._named) < DAMAGED_NAMED:
             self._named.add(str(error))
             log.warning("%s; passing over it", error)
+
+
+class ManagedJobs:
+    """The jobs that this process manages, each with its lease: what a manager writes after another one took the job
+    over must not count, even while it does not know of that yet.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, str] = {}
+
+    def take(self, job_id: str, token: str) -> None:
+        """The job was leased."""
+        self._tokens[job_id] = token
+
+    def leave(self, job_id: str) -> None:
+        """The job was handed back, or is over."""
+        self._tokens.pop(job_id, None)
+
+    def check(self, job_id: str, token: str | None) -> None:
+        """Raises ``LeaseLost`` where ``token``, the one in the job's row, is another manager's."""
+        if self._tokens.get(job_id, token) != token:
+            raise LeaseLost(f"another manager has job {job_id}")
 
 
 def dump(value: object) -> str:

@@ -39,6 +39,8 @@ class Parser(argparse.ArgumentParser):
         name = unknown.partition("=")[0]
         if not name.startswith("-"):
             self.error(f"unexpected argument {unknown!r}")
+        if name in self.options:
+            self.error(f"option {name} must come after the command")
         self.error(f"unknown option {name}{did_you_mean(name, self.options)}")
 
 

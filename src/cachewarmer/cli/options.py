@@ -64,7 +64,7 @@ def add_broker(parser: argparse.ArgumentParser) -> None:
         "--broker",
         metavar="URL",
         default="",
-        help="where jobs are kept: sqlite:///FILE or azure://ACCOUNT/PREFIX "
+        help="where jobs are kept: sqlite:///FILE, postgresql://HOST/DATABASE or azure://ACCOUNT/PREFIX "
         "(default: $CACHEWARMER_BROKER, else a file in the user's state directory)",
     )
 
@@ -117,6 +117,13 @@ class Selection:
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which files, and what the job is called."""
     group = parser.add_argument_group("which files")
+    _add_patterns(group)
+    _add_properties(group)
+    _add_places(group)
+    _add_job(parser.add_argument_group("the job"))
+
+
+def _add_patterns(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--include",
         action="append",
@@ -138,6 +145,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="rules in FILE, one a line: + PATTERN or - PATTERN; the first that matches decides; may be repeated",
     )
+
+
+def _add_properties(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--max-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out larger files: 500M, 2GiB"
     )
@@ -151,6 +161,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="only files modified since then: 2026-11-01, 2026-11-01T08:00, 3d, 12h",
     )
+
+
+def _add_places(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--files-from", metavar="FILE", help="read the paths in FILE, one a line, instead of a whole tree; - is stdin"
     )
@@ -178,7 +191,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--allow-empty", action="store_true", help="exit with 0 even if no file passes the filters (default: 3)"
     )
     group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
-    group = parser.add_argument_group("the job")
+
+
+def _add_job(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--transport",
         default="auto",

@@ -86,8 +86,7 @@ class JobKeeper:
         try:
             await asyncio.wait([work, renewer, stopped], return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                work.result()
-                await self._persist(lambda: self._broker.settle_job(lease))
+                await self._end(work)
             elif renewer.done():
                 log.warning("job %s: lost its lease; another manager goes on", lease.job.job_id)
             else:
@@ -96,6 +95,16 @@ class JobKeeper:
         finally:
             self._on_busy(False)
             await end_tasks(work, renewer, stopped)
+
+    async def _end(self, work: asyncio.Task[None]) -> None:
+        """Settles the job when the work on it is done; lets go of it where another manager is at it."""
+        try:
+            work.result()
+        except LeaseLost as error:
+            log.warning("job %s: %s: letting go of it", self._job.job_id, error)
+            await self._broker.release_job(self._lease)  # nothing where the lease is the other's
+        else:
+            await self._persist(lambda: self._broker.settle_job(self._lease))
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a broker call while its failure is transient, for as long as a lease lasts."""
@@ -136,6 +145,8 @@ class JobKeeper:
                 await self._scan_with_retries()
         except Ended:
             pass
+        except LeaseLost:
+            raise
         except CacheWarmerError as error:
             if isinstance(error, BrokerError) and error.transient:
                 raise  # the lease runs out, and a manager to whom the broker answers goes on
@@ -243,6 +254,8 @@ class JobKeeper:
                 gate.hold(state is JobState.PAUSED)
                 self._on_busy(state is not JobState.PAUSED)
                 await self._broker.record_scan(job_id, counter.totals())
+            except LeaseLost:
+                raise
             except BrokerError as error:
                 self._outage.failed(f"recording the scan of job {job_id}: {error}")
 

@@ -75,6 +75,10 @@ class Waiting:
             if status.state.final and await self._set_state(status.state):
                 log.info("job %s is %s", self._job.job_id, status.state)
                 return False
+            if status.state is JobState.SCANNING and not status.scan.finished:
+                # Another manager, which had lost its lease and did not know it, began the scan again: nobody may be at it.
+                log.warning("job %s: another manager began its scan again: scanning it", self._job.job_id)
+                return True
             now = time.monotonic()
             if still.due(status, now):
                 await self._fail_if_unreached()
@@ -103,6 +107,8 @@ class Waiting:
             if await self._persist(lambda: self._broker.begin_scan_again(job_id)):
                 log.warning("job %s: its work items are gone from the queue: scanning again", job_id)
                 return True
+            if not await self._broker.stranded(job_id):
+                return False  # it was paused meanwhile, or scanned again by another manager
         except BrokerError as error:
             log.info("looking for the items of job %s: %s", job_id, error)
             return False

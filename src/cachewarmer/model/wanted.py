@@ -18,8 +18,8 @@ class Wanted:
 
     include: tuple[str, ...] = keyed("InclusionList", "texts", (), always=True)
     exclude: tuple[str, ...] = keyed("ExclusionList", "texts", (), always=True)
-    max_file_bytes: int = keyed("MaxFileSizeBytes", "number", 0, always=True)
-    """0: no limit."""
+    max_file_bytes: int = keyed("MaxFileSizeBytes", "number", 0, always=True, least=-(1 << 63))
+    """0: no limit; what is below, as it may stand in a first-generation message, becomes 0."""
     min_file_bytes: int = keyed("MinFileSizeBytes", "number", 0)
     newer_than: float = keyed("NewerThan", "real", 0.0)
     """Unix seconds; only files modified at or after it. 0: all."""
@@ -38,6 +38,8 @@ class Wanted:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.max_file_bytes < 0:
+            object.__setattr__(self, "max_file_bytes", 0)
         if 0 < self.max_file_bytes < self.min_file_bytes:
             raise InvalidValue(
                 f"the minimum file size ({self.min_file_bytes} bytes) is above the maximum ({self.max_file_bytes} bytes)"

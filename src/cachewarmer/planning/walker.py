@@ -23,11 +23,11 @@ from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import grouped_lines
 from cachewarmer.planning.frontier import Above, Batch, Directory, Frontier
-from cachewarmer.planning.links import follow, resolve
 from cachewarmer.planning.listed import ListPaths, Named
 from cachewarmer.planning.lister import Lister
 from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Link, Sieve
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
+from cachewarmer.targets.links import follow, resolve
 
 __all__ = ["MAX_PATH_BYTES", "Emit", "Walker"]
 

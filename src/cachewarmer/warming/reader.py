@@ -7,18 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cachewarmer.config import MIB
-from cachewarmer.errors import CacheWarmerError, FileVanished, OwnResourceError, ReplyTimeout, TransportError
+from cachewarmer.errors import CacheWarmerError, OwnResourceError, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.filters import FileFilter, in_name_range
-from cachewarmer.model import FileEntry, Receipt, WorkItem
-from cachewarmer.paths import join_bytes, to_bytes, to_text
-from cachewarmer.targets.base import FileKind, Mount, Session
+from cachewarmer.model import Receipt, WorkItem
+from cachewarmer.paths import to_text
+from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.warming.first_generation import list_item
 from cachewarmer.warming.run import ItemRun, full_path
 
-FIRST_GENERATION_RANGE_BYTES = 100 * MIB
-"""From this size on, a first-generation manager sends a file's ranges, and its workers leave the file out of its directory."""
 MAX_BARREN_PASSES = 3
 """How often an address may answer everything but an item's files before that counts as the item's fault."""
 
@@ -159,50 +156,3 @@ def _in_order(item: WorkItem) -> list[str]:
     spread = hash(item.item_id) % len(item.access.addresses)
     turned = [*item.access.addresses[spread:], *item.access.addresses[:spread]]
     return sorted(turned, key=lambda one: bool(item.address) and one != item.address)
-
-
-async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, int]:
-    """A first-generation item with its files filled in, and how many were excluded and skipped.
-
-    A directory stands for the files directly in it, but for large ones, of which a first-generation manager sends ranges
-    in other items; a file for itself, or for its range.
-
-    Raises:
-        CacheWarmerError: it, or one of its names, can't be looked at.
-    """
-    path = to_bytes(item.path.strip("/"))
-    try:
-        top = await session.lookup(path)
-    except FileVanished:
-        return replace(item, files=(FileEntry("", 0, b""),), start=-1, stop=-1), 0, 0
-    if top.kind is FileKind.REGULAR:
-        if item.start >= 0:
-            item = replace(item, start=min(item.start, top.size), stop=min(item.stop, top.size))
-        return replace(item, files=(FileEntry("", top.size, top.handle),), address=session.address), 0, 0
-    if top.kind is not FileKind.DIRECTORY:
-        return replace(item, files=(), start=-1, stop=-1), 0, 1
-    return await _list_files(session, item, path, top.handle)
-
-
-async def _list_files(session: Session, item: WorkItem, path: bytes, directory: bytes) -> tuple[WorkItem, int, int]:
-    wanted = FileFilter.of(item.wanted)
-    first = last = b""
-    if item.apply_filter:
-        first, last = (to_bytes(one) for one in (item.start_file_filter, item.end_file_filter))
-    most = FIRST_GENERATION_RANGE_BYTES if item.first_generation else 1 << 63
-    excluded = skipped = 0
-    files: list[FileEntry] = []
-    async for page in session.list_directory(path, directory):
-        for name, kind, size, mtime, handle, _, _ in page.entries:
-            if kind is FileKind.DIRECTORY or not in_name_range(name, first, last):
-                continue
-            text = to_text(name)
-            if kind is not FileKind.REGULAR:
-                skipped += 1
-            elif size < most and wanted.wants_size(size, mtime) and wanted.wants_name(text):
-                files.append(FileEntry(text, size, handle))
-            else:
-                excluded += 1
-        for name, error in page.errors:
-            raise error.fill(subject=join_bytes(path, name), address=session.address)
-    return replace(item, files=tuple(files), start=-1, stop=-1, address=session.address), excluded, skipped

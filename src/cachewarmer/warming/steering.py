@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.eventloop import end_tasks
@@ -20,6 +20,8 @@ from cachewarmer.targets.reach import Line
 from cachewarmer.warming.window import FIRST_WINDOW, KneeFinder, Observation, WindowLimits
 
 LOOK_SECONDS = 0.05
+LEAST_WINDOW = 2
+"""One call for listing and one for reading: with a window of 1, a scan that goes on would leave none to the READs."""
 CANARY_SECONDS = 0.05
 """Between two calls of a canary that is answered at once."""
 AWAY_SECONDS = 1.0
@@ -32,8 +34,9 @@ async def steered(pool: SessionPool) -> AsyncIterator[None]:
     if not pool.settings.nfs.window_auto:
         yield
         return
+    fixed = pool.settings.nfs.window_calls
     pool.begin_with(FIRST_WINDOW)
-    steering = asyncio.create_task(_Steering(pool).run())
+    steering = asyncio.create_task(_Steering(pool, fixed).run())
     try:
         yield
     finally:
@@ -97,10 +100,11 @@ class _Steered:
 
 
 class _Steering:
-    """All addresses of a pool."""
+    """All addresses of a pool; ``fixed`` is the window of those that have no canary (files of this machine)."""
 
-    def __init__(self, pool: SessionPool) -> None:
+    def __init__(self, pool: SessionPool, fixed: int) -> None:
         self._pool = pool
+        self._fixed = fixed
         self._steered: dict[Line, _Steered] = {}
 
     async def run(self) -> None:
@@ -124,9 +128,12 @@ class _Steering:
             self._rest(self._steered[line])
         for line, sessions in in_use.items():
             steered = self._steered.get(line) or self._begin(line, sessions[0])
-            if steered is None or line.breaker.is_open:
+            if steered is None:
+                self._pool.steer(line, self._fixed)
                 continue
-            if steered.asking.task is None:
+            if line.breaker.is_open:
+                continue
+            if steered.asking.task is None or steered.asking.task.done():
                 steered.asking.task = asyncio.create_task(steered.asking.run())
             seen = steered.observation(sessions, now, seconds, max(0.0, seconds - LOOK_SECONDS))
             self._pool.steer(line, min(steered.finder.observe(seen), nfs.window_max_calls))
@@ -137,7 +144,9 @@ class _Steering:
         if canary is None:
             return None
         nfs = self._pool.settings.nfs
-        limits = WindowLimits.gentle(nfs.window_max_calls) if nfs.gentle else WindowLimits(most=nfs.window_max_calls)
+        most = nfs.window_max_calls
+        limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
+        limits = replace(limits, least=min(LEAST_WINDOW, most))
         steered = self._steered[line] = _Steered(KneeFinder(limits), _Asking(canary))
         return steered
 

@@ -169,6 +169,7 @@ def test_defaults_that_help_names_are_those_of_the_settings():
         (["warm", "/a", "--resume", "j1"], "TARGET"),
         (["warm", "/a", "--exlude", "x"], "did you mean --exclude?"),
         (["warm", "/a", "--exlude=x"], "did you mean --exclude?"),
+        (["-v", "warm", "/a"], "-v must come after the command"),
         (["warm", "/a", "--incl", "x"], "unknown option --incl"),
         (["warm", "/a", "--window", "0"], "--window"),
         (["warm", "/a", "--window", "8", "--max-window", "9"], "--window"),

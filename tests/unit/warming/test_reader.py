@@ -7,14 +7,14 @@ import pytest
 
 from cachewarmer.config import Settings, TargetSettings
 from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError
-from cachewarmer.model import Access, FileEntry, Wanted, WorkItem
+from cachewarmer.model import FIRST_GENERATION, Access, FileEntry, Wanted, WorkItem
 from cachewarmer.targets.base import FileKind
 from cachewarmer.targets.policy import check_of
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.pace import Pace
 from cachewarmer.warming.reader import MAX_BARREN_PASSES, ItemReader
 from cachewarmer.warming.run import ItemRun
-from tests.memory import MemorySession, opener
+from tests.memory import MemorySession, Symlink, opener
 
 TREE = {b"d": {b"one": 10, b"two": 20, b"sub": {b"x": 1}, b"l": FileKind.LINK, b"three.tmp": 5}, b"big": 100}
 
@@ -340,3 +340,51 @@ async def test_a_first_generation_directory_leaves_large_files_to_their_ranges()
     assert {path for path, *_ in session.reads} == {b"d/small", b"d/almost"}
     receipt = (await read(replace(work, wanted=Wanted()), session)).receipt
     assert (receipt.files, receipt.excluded_files) == (3, 0)
+
+
+LINKED = {
+    b"d": {
+        b"own": 1,
+        b"up": Symlink(b"../o/other"),
+        b"chain": Symlink(b"up"),
+        b"here": Symlink(b"own"),
+        b"out": Symlink(b"/etc/passwd"),
+        b"dead": Symlink(b"nothing"),
+        b"round": Symlink(b"round"),
+        b"dir": Symlink(b"../o"),
+        b"big": Symlink(b"../o/big"),
+        b"x.tmp": Symlink(b"../o/third"),
+    },
+    b"o": {b"other": 20, b"third": 300, b"big": 100 << 20},
+    b"way": Symlink(b"d"),
+}
+
+
+def linked_item(path, **wanted):
+    return WorkItem(
+        access=Access(addresses=("a",), export="/"), path=path, item_id="i", wanted=replace(FIRST_GENERATION, **wanted)
+    )
+
+
+@pytest.mark.parametrize("path", ["/d", "/way"])
+async def test_a_first_generation_directory_reads_through_its_links(path):
+    """To files of the export, each read once, whatever size they have; what leads elsewhere is counted as skipped."""
+    session = MemorySession(LINKED, "a")
+    receipt = (await read(linked_item(path, exclude=("*.tmp",)), session)).receipt
+    assert (receipt.files, receipt.excluded_files, receipt.skipped_files) == (3, 1, 4)
+    assert {at for at, *_ in session.reads} == {b"d/own", b"o/other", b"o/big"}
+    assert receipt.bytes == 21 + (100 << 20)
+
+
+async def test_the_size_of_what_a_link_leads_to_is_the_one_that_counts():
+    """As that of any other file."""
+    session = MemorySession(LINKED, "a")
+    receipt = (await read(linked_item("/d", max_file_bytes=100), session)).receipt
+    assert (receipt.files, receipt.excluded_files) == (2, 2)
+
+
+async def test_a_first_generation_item_may_be_a_link_to_a_file():
+    """Its range is the range of the file."""
+    session = MemorySession(LINKED, "a")
+    await read(replace(linked_item("/d/chain"), start=5, stop=50), session)
+    assert session.reads == [(b"o/other", 5, 20)]

@@ -83,6 +83,25 @@ async def test_the_window_grows_while_the_rate_does_up_to_its_maximum_and_so_doe
     assert canary.closed
 
 
+async def test_however_long_others_wait_a_call_to_list_and_one_to_read_are_left(monkeypatch):
+    async def call(self):
+        self.calls += 1
+        return 0.0001 if self.calls < 3 else 1.0
+
+    monkeypatch.setattr(Canary, "call", call)
+    session, (canary,) = await use(AUTOMATIC, lambda session, pool: bool(session.made and session.made[0].calls > 12))
+    assert canary.calls > 12
+    assert min(session.windows) == 2
+
+
+async def test_what_has_no_canary_keeps_the_fixed_window(monkeypatch):
+    """Files of this machine hold no thread of a cache: as much is claimed for them as ever."""
+    monkeypatch.setattr(Busy, "canary", lambda _: None)
+    settings = replace(AUTOMATIC, nfs=replace(AUTOMATIC.nfs, window_max_calls=64))
+    session, _ = await use(settings, lambda session, pool: pool.window_calls == 16)
+    assert session.window.calls == 16
+
+
 async def test_a_fixed_window_is_left_alone():
     looks = iter(range(10))
     session, canaries = await use(Settings(), lambda *_: next(looks, None) is None)

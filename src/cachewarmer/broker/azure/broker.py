@@ -221,7 +221,7 @@ class AzureBroker(Broker):
 
         def change(record: JobRecord) -> JobRecord:
             if scans.managed(job_id, record.scan_number) != record.scan_number:
-                return record  # of a scan that another manager has begun anew
+                raise LeaseLost(f"another manager has begun the scan of job {job_id} anew")
             items = scans.published_count(record.counted_scan) or totals.items
             return record.scanned(replace(totals, items=items), time.time())
 
@@ -256,7 +256,7 @@ class AzureBroker(Broker):
             changed = record.scanned_again()
             if changed is None:
                 return False
-            if changed is record or await at.records.replace(changed):
+            if await at.records.replace(changed):
                 at.scans.manage(job_id, changed.scan_number)
                 self._losses.forget(job_id)
                 return True

@@ -55,6 +55,8 @@ class Scans:
 
     def __init__(self) -> None:
         self._managed: dict[str, int] = {}
+        self._left: dict[str, int] = {}
+        """The scans of jobs that were lost to another manager: what is still under way of them must not count."""
         self._latest: dict[str, int] = {}
         self._published: dict[JobScan, PublishedIds] = {}
 
@@ -67,6 +69,7 @@ class Scans:
         """This process has taken the job, and publishes under this scan from now on."""
         if self._managed.get(job_id, number) != number:
             self._forget(JobScan(job_id, self._managed[job_id]))
+        self._left.pop(job_id, None)
         self._managed[job_id] = number
 
     def leave(self, job_id: str) -> None:
@@ -75,6 +78,7 @@ class Scans:
         if number is not None:
             self._forget(JobScan(job_id, number))
             del self._managed[job_id]
+            self._left[job_id] = number
 
     def _forget(self, scan: JobScan) -> None:
         ids = self._published.pop(scan, None)
@@ -82,8 +86,8 @@ class Scans:
             ids.close()
 
     def managed(self, job_id: str, default: int = 0) -> int:
-        """The number of the scan that this process manages."""
-        return self._managed.get(job_id, default)
+        """The number of the scan that this process manages, or was at when it left the job."""
+        return self._managed.get(job_id, self._left.get(job_id, default))
 
     def see(self, job_id: str, number: int) -> None:
         """The job's record says that this scan counts."""
@@ -109,6 +113,7 @@ class Scans:
         for scan in list(self._published):
             self._forget(scan)
         self._managed.clear()
+        self._left.clear()
 
 
 def status_of(record: JobRecord, sums: list[Sums]) -> JobStatus:

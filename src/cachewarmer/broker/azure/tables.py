@@ -55,19 +55,24 @@ class JobRecord(record.Standing):
 
         A scan that another manager began and did not finish is left behind with all that was counted of it: what it
         published may be more than the next scan finds, for a tree may change, and nobody could tell when all is done.
+        So is one that another manager took and has not begun: that one may be slow, and still be about to.
         """
         record = self if self.message_id else replace(self, message_id=message_id)
-        begun = not (self.state is JobState.QUEUED or self.state.final or self.scan.finished)
+        taken = bool(self.message_id) or self.state is not JobState.QUEUED
+        begun = taken and not (self.state.final or self.scan.finished)
         if begun and record.message_id == message_id:
             record = replace(record, scan_number=self.scan_number + 1, scan=ScanTotals())
         return record
 
     def scanned_again(self) -> JobRecord | None:
-        """As every broker's, in a partition of its own: the receipts of what is published again don't count."""
+        """As every broker's, in a partition of its own: the receipts of what is published again don't count.
+
+        Where it was done before and is not finished, another manager may be at it: no two ever share a scan's number.
+        """
         changed = super(JobRecord, self).scanned_again()
-        if changed is None or changed is self:
-            return changed
-        return replace(changed, scan_number=self.scan_number + 1)
+        if changed is None:
+            return None
+        return replace(changed, scan=ScanTotals(), scan_number=self.scan_number + 1)
 
     def entity(self, prefix: str) -> dict[str, Any]:
         scan = replace(self.scan, errors=record.sample_within(self.scan.errors, SAMPLE_BYTES))

@@ -43,6 +43,7 @@ class PostgresBroker(Broker):
         self._create = create
         self._schema = schema
         self._damaged = record.DamagedRows()
+        self._managed = record.ManagedJobs()
         self._database = Database(url, schema)
 
     def __repr__(self) -> str:
@@ -150,6 +151,7 @@ class PostgresBroker(Broker):
                 token = secrets.token_hex(8)
                 leased = await sql.one("lease_job", job_id=row["job_id"], token=token, seconds=lease_seconds)
                 assert leased is not None
+                self._managed.take(row["job_id"], token)
                 return JobLease(token, leased["lease_until"], leased["deliveries"], status.job)
         return None
 
@@ -171,10 +173,12 @@ class PostgresBroker(Broker):
         lease.expires_at = row["lease_until"]
 
     async def release_job(self, lease: JobLease) -> None:
+        self._managed.leave(lease.job.job_id)
         async with self._database.statement() as sql:
             await sql.run("release_job", job_id=lease.job.job_id, token=lease.token)
 
     async def settle_job(self, lease: JobLease) -> None:
+        self._managed.leave(lease.job.job_id)
         async with self._database.transaction() as sql:
             await _settle_job(sql, lease.job.job_id, lease.token)
 
@@ -187,6 +191,7 @@ class PostgresBroker(Broker):
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
         async with self._database.transaction() as sql:
             row = await _locked(sql, job_id)
+            self._managed.check(job_id, row["token"])
             before = rows.standing(row)
             after = before.scanned(totals, row["now"])
             if after is before:
@@ -204,7 +209,9 @@ class PostgresBroker(Broker):
 
     async def begin_scan_again(self, job_id: str) -> bool:
         async with self._database.transaction() as sql:
-            before = rows.standing(await _locked(sql, job_id))
+            row = await _locked(sql, job_id)
+            self._managed.check(job_id, row["token"])
+            before = rows.standing(row)
             after = before.scanned_again()
             if after is not None and after is not before:
                 await sql.run("begin_again", job_id=job_id, state=after.state)

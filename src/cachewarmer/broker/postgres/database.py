@@ -29,8 +29,9 @@ IDLE_IN_TRANSACTION_SECONDS = 30
 TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 """SQLSTATE classes that may pass: connection exception, transaction rollback, insufficient resources, operator
 intervention, system error (PostgreSQL manual, appendix A)."""
-READ_ONLY = "25006"
-"""SQLSTATE of a write on a server that is a standby at the moment: during a fail-over."""
+TRANSIENT_STATES = ("25006", "25P03", "25P04", "55P03")
+"""SQLSTATEs that may pass: a write on a server that is a standby at the moment, during a fail-over; a transaction of a
+process that was stopped in the middle of it; one that took too long; and a lock that was waited for too long."""
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 Row: TypeAlias = DictRow
@@ -166,7 +167,7 @@ class Database:
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, errors.InsufficientPrivilege):
             return BrokerError(f"the broker {self.shown} refuses this user: {said}")
-        if state.startswith(TRANSIENT_CLASSES) or state == READ_ONLY:
+        if state.startswith(TRANSIENT_CLASSES) or state in TRANSIENT_STATES:
             return BrokerUnavailable(f"the broker {self.shown}: {said}")
         if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not state.startswith("28"):
             if "authentication failed" in said or "no password supplied" in said or "does not exist" in said:

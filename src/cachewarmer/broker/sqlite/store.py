@@ -38,6 +38,7 @@ class Store(Database):
         self._max_deliveries = max_deliveries
         self._owner = own_name()
         self._damaged = record.DamagedRows()
+        self._managed = record.ManagedJobs()
 
     def _job(self, job_id: str) -> sqlite3.Row:
         row: sqlite3.Row | None = self.run("job", job_id=job_id).fetchone()
@@ -88,6 +89,7 @@ class Store(Database):
                 token = secrets.token_hex(8)
                 until = now + lease_seconds
                 self.run("lease_job", job_id=row["job_id"], token=token, owner=self._owner, until=until)
+                self._managed.take(row["job_id"], token)
                 return JobLease(token, until, row["deliveries"] + 1, status.job)
         return None
 
@@ -99,10 +101,12 @@ class Store(Database):
             return until
 
     def release_job(self, lease: JobLease) -> None:
+        self._managed.leave(lease.job.job_id)
         with self.transaction():
             self.run("release_job", job_id=lease.job.job_id, token=lease.token)
 
     def settle_job(self, lease: JobLease, now: float) -> None:
+        self._managed.leave(lease.job.job_id)
         with self.transaction():
             self._settle_job(lease.job.job_id, lease.token, now)
 
@@ -140,7 +144,9 @@ class Store(Database):
 
     def record_scan(self, job_id: str, totals: ScanTotals, now: float) -> None:
         with self.transaction():
-            before = rows.standing(self._job(job_id))
+            row = self._job(job_id)
+            self._managed.check(job_id, row["token"])
+            before = rows.standing(row)
             after = before.scanned(totals, now)
             if after is before:
                 return
@@ -157,7 +163,9 @@ class Store(Database):
 
     def begin_scan_again(self, job_id: str) -> bool:
         with self.transaction():
-            before = rows.standing(self._job(job_id))
+            row = self._job(job_id)
+            self._managed.check(job_id, row["token"])
+            before = rows.standing(row)
             after = before.scanned_again()
             if after is not None and after is not before:
                 self.run("begin_again", job_id=job_id, state=after.state)

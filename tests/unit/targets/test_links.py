@@ -1,7 +1,7 @@
 import pytest
 
 from cachewarmer.errors import FileError, FileVanished
-from cachewarmer.planning.links import follow, lead, resolve
+from cachewarmer.targets.links import follow, lead, resolve
 from tests.memory import MemorySession, Symlink
 
 
