@@ -49,7 +49,7 @@ def accepts(port: int, address: str = "127.0.0.1") -> bool:
 
 
 def wait_until(
-    ready: Callable[[], bool], child: subprocess.Popen[bytes], what: str, log: Path, seconds: float = 30
+    ready: Callable[[], bool], child: subprocess.Popen[bytes], what: str, log: Path, seconds: float = 90
 ) -> None:
     """Polls until ``ready``; RuntimeError with the end of the log if the child ends or time runs out."""
     deadline = time.monotonic() + seconds
