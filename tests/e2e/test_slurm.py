@@ -123,7 +123,8 @@ async def test_a_job_brings_an_array_and_survives_what_happens_to_its_nodes(site
     async with ScriptedServer(TREE, Faults(read_delay=0.05)) as server:
         manager = await site.start("manager", "--fleet-option=--partition=warm", "--fleet-option=--exclusive=user")
         submitted = await site.start("submit", server.url(), "--transport", "nfs", "--wait", "--json")
-        workers = await site.until(lambda: len(found := site.workers()) == 2 and found)
+        await site.until(lambda: len(site.workers()) == 2 and server.procedures.read_bytes > 30_000)
+        workers = site.workers()
         for pids in workers.values():
             os.kill(pids[0], signal.SIGKILL)
         listed = site.cluster.ask("scontrol", "show", "job", "--details") + site.cluster.ask(
