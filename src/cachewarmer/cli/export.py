@@ -6,15 +6,25 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
-from cachewarmer.cli.control import ControlOptions, add_arguments, parse
+from cachewarmer.cli.control import ControlOptions, parse
 from cachewarmer.cli.exit_codes import ERROR, WARM
 
 if TYPE_CHECKING:
+    import argparse
+
     from cachewarmer.model import JobStatus
 
 VERSION = 1
 """Of the document. Keys may be added, a ledger of the files for one; this changes when one changes its meaning."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Registers the arguments. The result is JSON, and nothing but the result."""
+    parser.add_argument("job", metavar="JOB", help=options.JOB_HELP)
+    options.add_broker(parser)
+    options.add_output(parser, json=False)
 
 
 def document(status: JobStatus) -> dict[str, Any]:

@@ -30,18 +30,19 @@ class Output:
     verbose: bool = False
 
 
-def add_output(parser: argparse.ArgumentParser, *, quiet: str, json: bool = True) -> None:
-    """``quiet`` says what -q leaves out; ``json`` is whether the command has a result to give as JSON."""
+def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool = True) -> None:
+    """``quiet`` says what -q leaves out; empty: there is no -q. ``json``: whether there is a choice of JSON or text."""
     group = parser.add_argument_group("output")
     if json:
         group.add_argument("--json", action="store_true", help="write one JSON document to stdout")
-    group.add_argument("-q", "--quiet", action="store_true", help=quiet)
+    if quiet:
+        group.add_argument("-q", "--quiet", action="store_true", help=quiet)
     group.add_argument("-v", "--verbose", action="store_true", help="show more messages, and tracebacks of errors")
 
 
 def output(chosen: argparse.Namespace) -> Output:
     """What the command line says of it."""
-    return Output(json=getattr(chosen, "json", False), quiet=chosen.quiet, verbose=chosen.verbose)
+    return Output(json=getattr(chosen, "json", False), quiet=getattr(chosen, "quiet", False), verbose=chosen.verbose)
 
 
 # -- the broker ------------------------------------------------------------------------------------------------------
