@@ -39,7 +39,7 @@ async def test_an_item_that_a_scan_names_twice_counts_once(lab):
     await broker.publish([one, two, one])
     await broker.publish([two])
     await broker.publish([three])
-    await finish_scan(broker, job_id, 5)
+    await finish_scan(broker, job_id, 5, files=6, bytes=6000)
     assert (await broker.status(job_id)).scan.items == 3
     assert await read_all(broker, lab) == 3
     status = await broker.status(job_id)
