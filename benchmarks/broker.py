@@ -37,6 +37,22 @@ def items_of(job_id, count):
     ]
 
 
+async def settle(broker, count, *, files, file_bytes):
+    """Claims and completes items in batches until so many are done: their number, seconds of claiming and of completing."""
+    claimed = completed = 0.0
+    done = 0
+    while done < count:
+        began = time.perf_counter()
+        leases = await broker.claim(BATCH, 600)
+        claimed += time.perf_counter() - began
+        receipts = (Receipt(item_id=lease.item.item_id, files=files, bytes=files * file_bytes) for lease in leases)
+        results = list(zip(leases, receipts, strict=True))
+        began = time.perf_counter()
+        done += sum(await broker.complete("w", results))
+        completed += time.perf_counter() - began
+    return done, claimed, completed
+
+
 async def rates_of(broker, count):
     """(published, claimed, completed) a second: one process, batches of 32, items of 100 files."""
     job_id = await broker.submit(WarmJob(access=Access(addresses=("a",)), warm_path="/x"))
@@ -46,17 +62,8 @@ async def rates_of(broker, count):
     for start in range(0, count, BATCH):
         await broker.publish(items[start : start + BATCH])
     published = time.perf_counter() - began
-    claimed = completed = 0.0
-    done = 0
-    while done < count:
-        began = time.perf_counter()
-        leases = await broker.claim(BATCH, 60)
-        claimed += time.perf_counter() - began
-        results = [(lease, Receipt(item_id=lease.item.item_id, files=100, bytes=1_300_000)) for lease in leases]
-        began = time.perf_counter()
-        done += sum(await broker.complete("w", results))
-        completed += time.perf_counter() - began
-    return count / published, count / claimed, count / completed
+    done, claimed, completed = await settle(broker, count, files=100, file_bytes=13_000)
+    return count / published, done / claimed, done / completed
 
 
 async def bare_rates(connection_string, count):

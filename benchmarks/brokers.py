@@ -17,16 +17,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+from benchmarks.broker import settle
 from cachewarmer.broker.azure.broker import AzureBroker
 from cachewarmer.broker.base import Broker
 from cachewarmer.broker.postgres.broker import PostgresBroker
 from cachewarmer.broker.sqlite.broker import SqliteBroker
-from cachewarmer.model import Access, FileEntry, JobState, Receipt, WarmJob, WorkItem, new_job_id
+from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem, new_job_id
 from tests.servers.azurite import azurite
 from tests.servers.postgres import postgres
 
 PUBLISH_BATCH = 500
-BATCH = 32
 MOST_SETTLED = 20_000
 MOST_AZURITE = 10_000
 STATUSES = 20
@@ -47,21 +47,12 @@ async def measure(broker: Broker, count: int) -> tuple[float, float, float, floa
     """Published, claimed and completed a second; milliseconds of a status."""
     job_id = await broker.submit(WarmJob(access=ACCESS, warm_path="/x"))
     await broker.set_state(job_id, JobState.SCANNING)
-    published = claimed = completed = 0.0
+    published = 0.0
     for items in batches(job_id, count):
         began = time.perf_counter()
         await broker.publish(items)
         published += time.perf_counter() - began
-    settled = min(count, MOST_SETTLED)
-    done = 0
-    while done < settled:
-        began = time.perf_counter()
-        leases = await broker.claim(BATCH, 600)
-        claimed += time.perf_counter() - began
-        results = [(lease, Receipt(item_id=lease.item.item_id, files=4, bytes=52_000)) for lease in leases]
-        began = time.perf_counter()
-        done += sum(await broker.complete("w", results))
-        completed += time.perf_counter() - began
+    done, claimed, completed = await settle(broker, min(count, MOST_SETTLED), files=4, file_bytes=13_000)
     began = time.perf_counter()
     for _ in range(STATUSES):
         await broker.status(job_id)
