@@ -118,6 +118,50 @@ def span(text: str) -> float:
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def share(text: str) -> float:
+    """A fraction from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction between 0 and 1")
+    return value
+
+
+def half_width(text: str) -> float:
+    """Half the width of a confidence interval."""
+    value = share(text)
+    if not 0.005 <= value <= 0.3:
+        raise argparse.ArgumentTypeError(f"must be between 0.005 and 0.3, not {text!r}")
+    return value
+
+
+def seed(text: str) -> int:
+    """A whole number that is not negative."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at most 18 digits")
+    return int(text)
+
+
+def aspects(text: str) -> tuple[str, ...]:
+    """What of the files is verified."""
+    chosen = tuple(dict.fromkeys(text.split(",")))
+    if not chosen or not set(chosen) <= {"data", "attributes", "access"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of data, attributes and access")
+    return chosen
+
+
+def identity(text: str) -> tuple[int, int, tuple[int, ...]]:
+    """A user with its groups; without a group, the one of the same number."""
+    user, colon, groups = text.partition(":")
+    uid = user_id(user)
+    ids = [user_id(one) for one in groups.split(",")] if colon else [uid]
+    if len(ids) > 17:
+        raise argparse.ArgumentTypeError("AUTH_SYS takes one group and at most 16 more")
+    return uid, ids[0], tuple(ids[1:])
+
+
 def user_id(text: str) -> int:
     """A numeric user or group id."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= MOST_ID):

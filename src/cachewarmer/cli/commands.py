@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.cli import cancel, export, manager, pause, resume, scan, status, submit, warm, worker
+from cachewarmer.cli import cancel, export, manager, pause, resume, scan, status, submit, verify, warm, worker
 from cachewarmer.cli.arguments import Parser, did_you_mean
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.failures import guarded
@@ -14,6 +14,7 @@ from cachewarmer.errors import UsageError
 COMMANDS: tuple[Command[Any], ...] = (
     warm.COMMAND,
     scan.COMMAND,
+    verify.COMMAND,
     submit.COMMAND,
     status.COMMAND,
     cancel.COMMAND,

@@ -305,6 +305,84 @@ def reading(chosen: argparse.Namespace) -> Reading:
     )
 
 
+# -- what is verified ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a verification samples, and what is expected of it."""
+
+    interval: float = 0.05
+    samples: int = 0
+    seed: int | None = None
+    expect: float | None = None
+    what: tuple[str, ...] = ("data",)
+    identity: tuple[int, int, tuple[int, ...]] | None = None
+    """Who asks for ACCESS: user, group, further groups."""
+    ask: bool = True
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How the sample is chosen, and what is expected."""
+    group = parser.add_argument_group("the sample")
+    group.add_argument(
+        "--interval",
+        type=arguments.half_width,
+        default=0.05,
+        metavar="SHARE",
+        help="how far the 95 %% confidence interval may reach to each side; it decides how many samples there are "
+        "(default: 0.05)",
+    )
+    group.add_argument(
+        "--samples", type=arguments.positive, default=0, metavar="N", help="read so many samples instead"
+    )
+    group.add_argument(
+        "--seed",
+        type=arguments.seed,
+        metavar="N",
+        help="choose the same samples as an earlier run with this seed: they are warm by then (default: random)",
+    )
+    group.add_argument(
+        "--expect",
+        type=arguments.share,
+        metavar="SHARE",
+        help="exit with 3 if less than this fraction is warm, or if that can't be told: 0.99",
+    )
+    group.add_argument(
+        "--what",
+        type=arguments.aspects,
+        default=("data",),
+        metavar="LIST",
+        help="data, attributes and access, separated by commas (default: data)",
+    )
+    group.add_argument(
+        "--as",
+        dest="identity",
+        type=arguments.identity,
+        metavar="UID[:GID[,GID...]]",
+        help="ask for access as this user (default: the one who reads)",
+    )
+    group.add_argument(
+        "--no-ask",
+        dest="ask",
+        action="store_false",
+        help="read samples even where the cache can be asked: JuiceFS, the page cache of this machine",
+    )
+
+
+def sampling(chosen: argparse.Namespace) -> Sampling:
+    """What the command line says of it."""
+    return Sampling(
+        interval=chosen.interval,
+        samples=chosen.samples,
+        seed=chosen.seed,
+        expect=chosen.expect,
+        what=chosen.what,
+        identity=chosen.identity,
+        ask=chosen.ask,
+    )
+
+
 # -- manager and worker ----------------------------------------------------------------------------------------------
 
 

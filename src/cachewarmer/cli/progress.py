@@ -105,6 +105,10 @@ class Progress:
         parts = [Part(3, f"{totals.files:,} files"), Part(2, size(totals.bytes))]
         self._show(time.monotonic(), [*parts, Part(1, f"{totals.directories:,} directories")])
 
+    def said(self, text: str) -> None:
+        """The same for what has no counts."""
+        self._show(time.monotonic(), [Part(1, text)])
+
     def _show(self, now: float, parts: Sequence[Part]) -> None:
         if self.quiet:
             return

@@ -51,7 +51,7 @@ class Connection:
         self._calls: dict[int, Call] = {}
         self.failure: RemoteProtocolError | None = None
         """What the server did against the rules; after that no byte is taken any more."""
-        self._prefixes: dict[tuple[int, int, int], bytes] = {}
+        self._prefixes: dict[tuple[int, int, int, bytes], bytes] = {}
         self._read_prefix = call_prefix(nfs3.PROGRAM, nfs3.VERSION, nfs3.READ, credential)
         self._read_layouts: dict[int, struct.Struct] = {}
         self._fragment = Fragment()
@@ -72,13 +72,24 @@ class Connection:
     # -- calls -----------------------------------------------------------------------------------------------------
 
     def call(
-        self, program: int, version: int, procedure: int, arguments: bytes, context: object, reply_limit: int
+        self,
+        program: int,
+        version: int,
+        procedure: int,
+        arguments: bytes,
+        context: object,
+        reply_limit: int,
+        credential: bytes = b"",
     ) -> bytes:
-        """Takes note of a call; returns the record to be sent. ``reply_limit`` is in bytes."""
-        key = (program, version, procedure)
+        """Takes note of a call; returns the record to be sent. ``reply_limit`` is in bytes.
+
+        ``credential``: who makes the call, where that is another than who makes the rest.
+        """
+        key = (program, version, procedure, credential)
         prefix = self._prefixes.get(key)
         if prefix is None:
-            prefix = self._prefixes[key] = call_prefix(program, version, procedure, self._credential)
+            made = call_prefix(program, version, procedure, credential or self._credential)
+            prefix = self._prefixes[key] = made
         xid = self._next_xid()
         self._calls[xid] = Call(context, None, reply_limit)
         return encode_record(xid, prefix, arguments)

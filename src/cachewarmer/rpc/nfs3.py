@@ -11,15 +11,17 @@ from cachewarmer.rpc.xdr import Unpacker, pack_opaque
 PROGRAM = 100003
 VERSION = 3
 PORT = 2049
-NULL, GETATTR, LOOKUP, READLINK, READ, READDIR, READDIRPLUS, FSINFO = 0, 1, 3, 5, 6, 16, 17, 19
+NULL, GETATTR, LOOKUP, ACCESS, READLINK, READ, READDIR, READDIRPLUS, FSSTAT, FSINFO = 0, 1, 3, 4, 5, 6, 16, 17, 18, 19
 PROCEDURES = {
     NULL: "NULL",
     GETATTR: "GETATTR",
     LOOKUP: "LOOKUP",
+    ACCESS: "ACCESS",
     READLINK: "READLINK",
     READ: "READ",
     READDIR: "READDIR",
     READDIRPLUS: "READDIRPLUS",
+    FSSTAT: "FSSTAT",
     FSINFO: "FSINFO",
 }
 MAX_HANDLE_BYTES = 64
@@ -63,6 +65,11 @@ STATUS_NAMES = {
     10008: "the server asks to wait (NFS3ERR_JUKEBOX)",
 }
 """``nfsstat3`` (RFC 1813 section 2.6)."""
+
+ACCESS_READ, ACCESS_LOOKUP, ACCESS_MODIFY, ACCESS_EXTEND, ACCESS_DELETE, ACCESS_EXECUTE = 1, 2, 4, 8, 16, 32
+"""What ACCESS asks about (RFC 1813 section 3.3.4)."""
+ACCESS_ALL = 63
+"""All of it, as clients ask: a cache keeps the answer to just what was asked."""
 
 _FATTR = struct.Struct(">I4xI8xQ16xQQ8xII8x")
 
@@ -115,6 +122,11 @@ def encode_lookup(directory: bytes, name: bytes) -> bytes:
     return pack_opaque(directory, MAX_HANDLE_BYTES) + pack_opaque(name, MAX_NAME_BYTES)
 
 
+def encode_access(handle: bytes, wanted: int = ACCESS_ALL) -> bytes:
+    """``ACCESS3args`` (RFC 1813 section 3.3.4); ``wanted`` is a sum of the bits above."""
+    return pack_opaque(handle, MAX_HANDLE_BYTES) + struct.pack(">I", wanted)
+
+
 def decode_attributes(reply: Unpacker) -> Attributes:
     """``fattr3`` (RFC 1813 section 2.5).
 
@@ -154,6 +166,12 @@ def decode_readlink(reply: Unpacker) -> bytes:
     """``READLINK3resok`` (RFC 1813 section 3.3.5), after the status: the path the link holds."""
     decode_optional_attributes(reply)
     return reply.opaque(MAX_LINK_BYTES)
+
+
+def decode_access(reply: Unpacker) -> int:
+    """``ACCESS3resok`` (RFC 1813 section 3.3.4), after the status: what of it is allowed."""
+    decode_optional_attributes(reply)
+    return reply.u32()
 
 
 def decode_fsinfo(reply: Unpacker) -> FsInfo:

@@ -125,6 +125,26 @@ class SessionSnapshot:
     """Of READ calls, from sending to the end of the reply."""
 
 
+class Question(IntEnum):
+    """A call other than READ that is made for how long its answer takes, or for what the answer leaves in a cache."""
+
+    ATTRIBUTES = 1
+    """What a file is (GETATTR)."""
+    ACCESS = 2
+    """What a user may do with it (ACCESS)."""
+    ORIGIN = 3
+    """What a read-through cache has to ask its origin for (FSSTAT: space that is free there)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user as AUTH_SYS names it (RFC 5531 appendix A)."""
+
+    uid: int
+    gid: int
+    gids: tuple[int, ...] = ()
+
+
 class Canary(Protocol):
     """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
 
@@ -148,6 +168,9 @@ class Session(ABC):
 
     address: str
     """As the user wrote it; empty for a local directory."""
+    exact_seconds: bool = False
+    """Whether the seconds of a ``ReadRequest`` are what the answer took alone, as a thread of its own measured them. Else
+    they are as coarse as the loop's clock, and one who wants to know better takes the time himself."""
     export: str = "/"
     """What was mounted: every path of this session is below it. ``/`` for a local directory."""
     window: Window
@@ -196,6 +219,22 @@ class Session(ABC):
             TransportError: it does not answer.
         """
         return 0.0
+
+    async def ask(
+        self,
+        question: Question,  # noqa: ARG002  # for targets that can be asked
+        path: bytes,  # noqa: ARG002
+        handle: bytes = b"",  # noqa: ARG002
+        identity: Identity | None = None,  # noqa: ARG002
+    ) -> float | None:
+        """Asks about the file at ``path``, as another user where ``identity`` says so; the seconds that the answer took.
+
+        None: this target has no such call.
+
+        Raises:
+            CacheWarmerError: it is refused, or there is no answer.
+        """
+        return None
 
     def canary(self) -> Canary | None:
         """A new canary for this address; None where no call holds a thread of a server."""

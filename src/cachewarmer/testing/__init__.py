@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from cachewarmer.testing.faults import Faults, Trick
+from cachewarmer.testing.model_cache import ModelCache
 from cachewarmer.testing.proxy import CountingProxy
 from cachewarmer.testing.server import ScriptedServer
 from cachewarmer.testing.synthetic import SyntheticTree
@@ -16,6 +17,7 @@ __all__ = [
     "Faults",
     "Link",
     "MemoryTree",
+    "ModelCache",
     "ScriptedServer",
     "Special",
     "SyntheticTree",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,16 @@ from typing import Generic, TypeVar
 
 from cachewarmer.config import LocalSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileError
-from cachewarmer.targets.base import DirectoryEntry, Page, ReadRequest, Session, SessionSnapshot, Window
+from cachewarmer.targets.base import (
+    DirectoryEntry,
+    Identity,
+    Page,
+    Question,
+    ReadRequest,
+    Session,
+    SessionSnapshot,
+    Window,
+)
 from cachewarmer.targets.latency import LatencyHistogram
 from cachewarmer.targets.local.discards import (
     BLOCK_BYTES,
@@ -217,6 +227,8 @@ class _Read(Operation):
 class LocalSession(Session):
     """A directory, opened."""
 
+    exact_seconds = True
+
     def __init__(self, tree: Tree, pool: ThreadPool, settings: LocalSettings, address: str = "") -> None:
         """Use ``open`` instead. Takes ownership of the tree and the pool."""
         self.address = address
@@ -266,6 +278,23 @@ class LocalSession(Session):
         return DirectoryEntry(
             name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"", file_id(status), status.st_nlink
         )
+
+    async def ask(
+        self,
+        question: Question,
+        path: bytes,
+        handle: bytes = b"",  # noqa: ARG002
+        identity: Identity | None = None,  # noqa: ARG002 -- a path is all it takes
+    ) -> float | None:
+        if question is not Question.ATTRIBUTES or identity is not None:
+            return None
+
+        def act(_: Callable[[], bool]) -> float:
+            began = time.monotonic()
+            self.tree.status(path)
+            return time.monotonic() - began
+
+        return await _call(self._pool, act, "look up", path)
 
     async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002 -- a path is all it takes
         return await _call(self._pool, lambda _: self.tree.read_link(path), "read the link", path)

@@ -15,7 +15,17 @@ from dataclasses import replace
 
 from cachewarmer.config import MountSettings, NfsSettings, Settings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost, MountError, TransportError, own_resource_error
-from cachewarmer.targets.base import DirectoryEntry, Mount, Page, ReadRequest, Session, SessionSnapshot, Window
+from cachewarmer.targets.base import (
+    DirectoryEntry,
+    Identity,
+    Mount,
+    Page,
+    Question,
+    ReadRequest,
+    Session,
+    SessionSnapshot,
+    Window,
+)
 from cachewarmer.targets.local.session import LocalSession
 from cachewarmer.targets.mount import table
 from cachewarmer.targets.mount.share import SharedMount
@@ -63,6 +73,8 @@ async def _find_export(mount: Mount, settings: NfsSettings, kernel: MountSetting
 
 class MountedSession(Session):
     """One mount address behind a kernel mount. Made by ``open_mounted``."""
+
+    exact_seconds = True
 
     def __init__(self, mount: Mount, settings: Settings) -> None:
         self.address = mount.address
@@ -149,6 +161,16 @@ class MountedSession(Session):
         self._awaited += 1
         try:
             return await inner.lookup(path)
+        finally:
+            self._awaited -= 1
+
+    async def ask(
+        self, question: Question, path: bytes, handle: bytes = b"", identity: Identity | None = None
+    ) -> float | None:
+        inner = await self._session()
+        self._awaited += 1
+        try:
+            return await inner.ask(question, path, handle, identity)
         finally:
             self._awaited -= 1
 

@@ -92,13 +92,18 @@ class Calls:
         self.reads.add(request)
         self._wake()
 
-    def call(self, procedure: int, arguments: bytes, reply_bytes: int) -> asyncio.Future[Unpacker]:
-        """Queues a call; its Future gives the results, or the ``RpcRefused`` or ``TransportError`` it ended with."""
+    def call(
+        self, procedure: int, arguments: bytes, reply_bytes: int, credential: bytes = b""
+    ) -> asyncio.Future[Unpacker]:
+        """Queues a call; its Future gives the results, or the ``RpcRefused`` or ``TransportError`` it ended with.
+
+        ``credential``: who makes it; empty: who makes all others.
+        """
         future: asyncio.Future[Unpacker] = self._loop.create_future()
         if self._closed:
             future.set_exception(self._closing())
             return future
-        self._meta.append(PendingCall(procedure, arguments, reply_bytes, future))
+        self._meta.append(PendingCall(procedure, arguments, reply_bytes, future, credential))
         self._wake()
         return future
 
@@ -151,6 +156,7 @@ class Calls:
                     call.arguments,
                     call,
                     call.reply_bytes + REPLY_SLACK_BYTES,
+                    call.credential,
                 )
             )
             channel.in_flight += 1

@@ -74,11 +74,20 @@ class Reading:
 class PendingCall:
     """A call other than READ."""
 
-    __slots__ = ("arguments", "future", "lost", "procedure", "reply_bytes")
+    __slots__ = ("arguments", "credential", "future", "lost", "procedure", "reply_bytes")
 
-    def __init__(self, procedure: int, arguments: bytes, reply_bytes: int, future: asyncio.Future[Unpacker]) -> None:
+    def __init__(
+        self,
+        procedure: int,
+        arguments: bytes,
+        reply_bytes: int,
+        future: asyncio.Future[Unpacker],
+        credential: bytes = b"",
+    ) -> None:
         self.procedure = procedure
         self.arguments = arguments
         self.reply_bytes = reply_bytes
         self.future = future
+        self.credential = credential
+        """Empty: the session's own."""
         self.lost = 0

@@ -29,8 +29,10 @@ from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import (
     DirectoryEntry,
     FileKind,
+    Identity,
     Mount,
     Page,
+    Question,
     ReadRequest,
     Session,
     SessionSnapshot,
@@ -80,6 +82,15 @@ def with_ids(mount: Mount, settings: NfsSettings) -> Mount:
     return replace(mount, uid=settings.uid, gid=gid, gids=mount.gids or settings.gids)
 
 
+def _asked(question: Question, handle: bytes) -> tuple[int, bytes, Callable[[Unpacker], object]]:
+    """The procedure that a question is, its arguments, and what reads the answer."""
+    if question is Question.ACCESS:
+        return nfs3.ACCESS, nfs3.encode_access(handle), nfs3.decode_access
+    if question is Question.ORIGIN:
+        return nfs3.FSSTAT, nfs3.encode_handle(handle), nfs3.decode_optional_attributes
+    return nfs3.GETATTR, nfs3.encode_handle(handle), nfs3.decode_getattr
+
+
 def _credential(mount: Mount) -> bytes:
     uid = os.geteuid() if mount.uid < 0 else mount.uid
     gid = os.getegid() if mount.gid < 0 else mount.gid
@@ -100,6 +111,7 @@ class Nfs3Session(Session):
         self._mounted = mounted
         self._settings = settings
         self._credential = credential
+        self._credentials: dict[Identity, bytes] = {}
         self._client = client
         self._uid = os.geteuid() if mount.uid < 0 else mount.uid
         self._calls = Calls(settings, self._connect, self._resolve_read, self.address, to_bytes(self.export))
@@ -215,6 +227,7 @@ class Nfs3Session(Session):
         decode: Callable[[Unpacker], T],
         path: bytes,
         reply_bytes: int = SMALL_REPLY,
+        credential: bytes = b"",
     ) -> T:
         """One call, tried again while the server asks to wait, or has a fault that may pass.
 
@@ -223,7 +236,7 @@ class Nfs3Session(Session):
         """
         wait, waited = self._settings.jukebox_seconds, 0.0
         while True:
-            results = await self._calls.call(procedure, arguments, reply_bytes)
+            results = await self._calls.call(procedure, arguments, reply_bytes, credential)
             status = nfs3.decode_status(results)
             if status == nfs3.OK:
                 try:
@@ -296,6 +309,23 @@ class Nfs3Session(Session):
             return await read(handle)
         except StaleHandle:
             return await read(b"")
+
+    async def ask(
+        self, question: Question, path: bytes, handle: bytes = b"", identity: Identity | None = None
+    ) -> float | None:
+        known = handle or (await self.lookup(path)).handle
+        credential = b"" if identity is None else self._credential_of(identity)
+        procedure, arguments, decode = _asked(question, known)
+        began = time.monotonic()
+        await self._ask(procedure, arguments, decode, path, credential=credential)
+        return time.monotonic() - began
+
+    def _credential_of(self, identity: Identity) -> bytes:
+        made = self._credentials.get(identity)
+        if made is None:
+            made = auth_sys(identity.uid, identity.gid, identity.gids, socket.gethostname())
+            self._credentials[identity] = made
+        return made
 
     async def exports(self) -> Sequence[str]:
         return await self._client.exports() or ()

@@ -1,0 +1,216 @@
+"""Verifies for commands, and shows what was found."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from bisect import bisect_right
+from collections.abc import AsyncIterable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cachewarmer.cli.exit_codes import ERROR, INCOMPLETE, INTERRUPTED, WARM
+from cachewarmer.cli.options import Output, Sampling
+from cachewarmer.cli.progress import Progress
+from cachewarmer.cli.report import MOST_PATHS, problem_lines
+from cachewarmer.cli.streams import note, show
+from cachewarmer.cli.text import columns, shorten, size
+from cachewarmer.config import Settings
+from cachewarmer.model import WarmJob
+from cachewarmer.paths import printable
+from cachewarmer.targets.base import Identity
+from cachewarmer.verify.found import Found, Verified, quantiles
+from cachewarmer.verify.measuring import Aspect
+from cachewarmer.verify.verify import Demand, verify
+
+if TYPE_CHECKING:
+    import asyncio
+
+BARS = 24
+MOST_ROWS = 10
+EVIDENCE = {
+    "origin": "told by calls that the cache passes on to its origin",
+    "reads": "told by the reads themselves",
+}
+
+
+def demand_of(chosen: Sampling) -> Demand:
+    """What the command line asks for. A seed that nobody gave is drawn: what one run has read is warm for the next."""
+    return Demand(
+        half_width=chosen.interval,
+        samples=chosen.samples,
+        expected=chosen.expect or 0.0,
+        seed=secrets.randbits(31) if chosen.seed is None else chosen.seed,
+        aspects=tuple(Aspect(one) for one in chosen.what),
+        identity=Identity(*chosen.identity) if chosen.identity else None,
+        ask=chosen.ask,
+    )
+
+
+async def verify_jobs(
+    jobs: Sequence[WarmJob],
+    settings: Settings,
+    chosen: Sampling,
+    output: Output,
+    stop: asyncio.Event,
+    file_list: Callable[[WarmJob], AsyncIterable[bytes] | None],
+) -> list[Verified]:
+    """Verifies what each job means, one after the other."""
+    demand = demand_of(chosen)
+    found = []
+    with Progress(quiet=output.quiet) as progress:
+        for job in jobs:
+            if stop.is_set():
+                break
+            found.append(
+                await verify(job, settings, demand, on_progress=progress.said, stop=stop, file_list=file_list(job))
+            )
+    return found
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+def finish_verify(found: Sequence[Verified], chosen: Sampling, output: Output) -> int:
+    """Shows what was found, and gives the exit code."""
+    written = True
+    if output.json:
+        written = show(json.dumps(document_of(found, chosen), indent=1))
+    elif not output.quiet and found:
+        written = show("\n".join(line for one in found for line in lines(one, chosen)))
+    if not found or any(one.interrupted for one in found):
+        if not output.quiet:
+            note("cachewarmer: interrupted: the report is of what was read until then")
+        return INTERRUPTED
+    return code_of(found, chosen) if written else ERROR
+
+
+def code_of(found: Sequence[Verified], chosen: Sampling) -> int:
+    """0, or 3: it is less warm than expected, that can't be told, or samples could not be read."""
+    aspects = [aspect for one in found for aspect in one.aspects]
+    failed = any(aspect.failed for aspect in aspects)
+    short = chosen.expect is not None and not all(is_met(aspect, chosen.expect) for aspect in aspects)
+    return INCOMPLETE if failed or short else WARM
+
+
+def is_met(aspect: Found, expected: float) -> bool:
+    """Whether as much is warm as was expected; where there is nothing to read nothing is missing."""
+    return aspect.empty or (aspect.warm is not None and aspect.warm.value >= expected - 1e-9)
+
+
+def document_of(found: Sequence[Verified], chosen: Sampling) -> dict[str, Any]:
+    """The JSON document; of several targets it has their sums, and each of them in ``targets``."""
+    expected = {} if chosen.expect is None else {"expected": chosen.expect, "met": _all_met(found, chosen.expect)}
+    if len(found) == 1:
+        return {**found[0].document(), **expected}
+    mains = [(one.bytes, one.main) for one in found]
+    total = sum(count for count, _ in mains)
+    known = [(count, main.warm) for count, main in mains if main.warm is not None]
+    joined = [sum(count * warm[part] for count, warm in known) / total for part in range(3)] if total else []
+    whole = joined if len(known) == len(mains) else []
+    return {
+        "samples": sum(main.samples for _, main in mains),
+        "warm_fraction": round(whole[0], 6) if whole else None,
+        "interval": [round(one, 6) for one in whole[1:]] if whole else None,
+        "latency_ms": {
+            "first": quantiles([second for _, main in mains for second in main.first]),
+            "second": quantiles([second for _, main in mains for second in main.second]),
+        },
+        "bytes_read": sum(main.bytes_read for _, main in mains),
+        **expected,
+        "targets": [one.document() for one in found],
+    }
+
+
+def _all_met(found: Sequence[Verified], expected: float) -> bool:
+    return all(is_met(aspect, expected) for one in found for aspect in one.aspects)
+
+
+def lines(verified: Verified, chosen: Sampling) -> list[str]:
+    """What a person reads of one target."""
+    said = [f"{printable(verified.target)}: {verified.files:,} files, {size(verified.bytes)}"]
+    for found in verified.aspects:
+        said += ["  " + line for line in _aspect_lines(found, chosen)]
+    said += [f"  warning: {printable(warning)}" for warning in verified.warnings]
+    return said
+
+
+def _aspect_lines(found: Found, chosen: Sampling) -> list[str]:
+    if found.empty:
+        return [f"{found.aspect}: there is nothing to read"]
+    said = [_verdict(found, chosen)]
+    if found.method != "reads":
+        said.append(f"asked: {found.method}; nothing was read")
+    else:
+        said.append(f"{found.samples:,} samples read twice, {size(found.bytes_read)} in all{_how(found)}")
+        said += histogram(found.first, found.second, found.threshold_seconds)
+    if found.coldest:
+        said.append("coldest:")
+        room = columns() - 30
+        said += [
+            f"  {one.cold:>5} of {one.samples:<5} cold  {shorten(one.path, room)}" for one in found.coldest[:MOST_PATHS]
+        ]
+    if found.failed:
+        said.append(f"{found.failed:,} samples could not be read:")
+        said += problem_lines(found.errors)
+    if found.vanished:
+        said.append(f"{found.vanished:,} samples had vanished")
+    return said
+
+
+def _verdict(found: Found, chosen: Sampling) -> str:
+    if found.warm is None:
+        return f"{found.aspect}: can't tell: {found.reason}"
+    share = f"{found.aspect}: {_percent(found.warm.value)} warm"
+    if not (found.complete and found.warm.low == found.warm.high):
+        share += f" (95 % sure: {_percent(found.warm.low)} to {_percent(found.warm.high)})"
+    if chosen.expect is not None:
+        met = "as expected" if is_met(found, chosen.expect) else "less than expected"
+        share += f", {met} ({_percent(chosen.expect)})"
+    return share
+
+
+def _how(found: Found) -> str:
+    if found.warm is None:
+        return ""
+    return f"; cold above {_milliseconds(found.threshold_seconds)}, {EVIDENCE.get(found.evidence, '')}"
+
+
+def _percent(share: float) -> str:
+    return f"{math.floor(1000 * share + 1e-9) / 10:.1f} %"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms"
+
+
+def histogram(first: Sequence[float], second: Sequence[float], threshold: float) -> list[str]:
+    """The times of first and of second reads side by side, on one logarithmic scale; a mark stands at the threshold."""
+    both = [*first, *second]
+    if not both:
+        return []
+    low, high = max(1e-6, min(both)), max(1e-6, *both)
+    rows = max(1, min(MOST_ROWS, math.ceil(math.log2(high / low)) if high > low else 1))
+    step = (high / low) ** (1 / rows)
+    ends = [low * step ** (row + 1) for row in range(rows)]
+    ends[-1] = high
+    counts = [_counted(sorted(one), ends) for one in (first, second)]
+    most = max(1, *(max(one) for one in counts))
+    said = [f"{'up to':>10}  {'first read':<{BARS + 7}} second read"]
+    marked = not threshold
+    for end, one, two in zip(ends, *counts, strict=True):
+        mark = " "
+        if not marked and end >= threshold:
+            mark, marked = ">", True
+        said.append(f"{_milliseconds(end):>10}{mark} {_bar(one, most):<{BARS + 7}} {_bar(two, most)}".rstrip())
+    return said
+
+
+def _counted(values: Sequence[float], ends: Sequence[float]) -> list[int]:
+    above = [bisect_right(values, end * (1 + 1e-9)) for end in ends]
+    above[-1] = len(values)
+    return [here - before for here, before in zip(above, [0, *above], strict=False)]
+
+
+def _bar(count: int, most: int) -> str:
+    return f"{count:>6,} {'█' * max(1, round(BARS * count / most)) if count else ''}"

@@ -1,0 +1,97 @@
+"""``cachewarmer verify``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cachewarmer.cli import options
+from cachewarmer.cli.command import Command
+from cachewarmer.errors import UsageError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterable
+
+    from cachewarmer.model import WarmJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """What ``verify`` was told."""
+
+    targets: tuple[str, ...] = ()
+    job: str = ""
+    """A job whose files are meant instead of targets."""
+    sampling: options.Sampling = field(default_factory=options.Sampling)
+    selection: options.Selection = field(default_factory=options.Selection)
+    reading: options.Reading = field(default_factory=options.Reading)
+    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
+    output: options.Output = field(default_factory=options.Output)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Registers the arguments."""
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=options.TARGET_HELP)
+    parser.add_argument(
+        "--job", default="", metavar="JOB", help="verify what this job was to read, instead of a TARGET"
+    )
+    options.add_sampling(parser)
+    options.add_selection(parser)
+    options.add_reading(parser)
+    options.add_broker(parser)
+    options.add_output(parser, quiet="show no progress and no report: the exit code tells")
+
+
+def parse(chosen: argparse.Namespace) -> VerifyOptions:
+    """Makes the options."""
+    if bool(chosen.targets) == bool(chosen.job):
+        raise UsageError("verify needs a TARGET, or --job JOB (see cachewarmer verify --help)")
+    return VerifyOptions(
+        targets=tuple(chosen.targets),
+        job=chosen.job,
+        sampling=options.sampling(chosen),
+        selection=options.selection(chosen),
+        reading=options.reading(chosen),
+        broker=options.broker(chosen),
+        output=options.output(chosen),
+    )
+
+
+def run(chosen: VerifyOptions) -> int:
+    """Verifies each TARGET, one after the other."""
+    from cachewarmer.cli.running import run
+
+    return run(lambda stop: _verify(chosen, stop), chosen.output)
+
+
+async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.cli import inputs
+    from cachewarmer.cli.verification import finish_verify, verify_jobs
+
+    settings = inputs.settings(chosen.reading)
+    if not chosen.job:
+        jobs = inputs.jobs(chosen.targets, chosen.selection)
+        found = await verify_jobs(
+            jobs, settings, chosen.sampling, chosen.output, stop, lambda _: inputs.file_list(chosen.selection)
+        )
+        return finish_verify(found, chosen.sampling, chosen.output)
+    async with inputs.broker(chosen.broker, settings, create=False) as broker:
+        status = await broker.status(chosen.job)
+
+        def file_list(job: WarmJob) -> AsyncIterable[bytes] | None:
+            return broker.file_list(job.job_id) if job.has_file_list else None
+
+        found = await verify_jobs([status.job], settings, chosen.sampling, chosen.output, stop, file_list)
+    return finish_verify(found, chosen.sampling, chosen.output)
+
+
+COMMAND = Command(
+    name="verify",
+    summary="read a sample twice: is it warm?",
+    example="cachewarmer verify nfs://cache1/projects/shot42 --expect 0.99",
+    add_arguments=add_arguments,
+    parse=parse,
+    run=run,
+)

@@ -1,0 +1,142 @@
+"""Caches that can be asked what they hold: JuiceFS by its own command, this machine's page cache by mincore(2)."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import mmap
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+
+from cachewarmer.errors import CacheWarmerError
+from cachewarmer.paths import holds, to_bytes, to_text
+from cachewarmer.targets.local.files import translate
+from cachewarmer.targets.mount.table import read_table
+from cachewarmer.verify.intervals import Interval, effective_samples, wilson
+from cachewarmer.verify.sampling import Sample
+
+CHECK_SECONDS = 3600.0
+_CACHED = re.compile(r"\(([0-9.]+)%\) cached")
+_REMOTE = ("fuse", "nfs", "nfs4", "lustre", "cifs", "smb3", "smbfs", "ceph", "9p", "afs", "beegfs", "gpfs", "glusterfs")
+"""File systems whose cache is elsewhere: this machine's page cache says nothing about it."""
+
+
+class Asked(StrEnum):
+    """Who can be asked."""
+
+    NOBODY = ""
+    JUICEFS = "juicefs warmup --check"
+    PAGE_CACHE = "mincore"
+
+
+def whom_to_ask(path: str) -> Asked:
+    """Who knows what is cached of a path of this machine."""
+    kinds = [
+        (len(entry.mount_point), entry.kind)
+        for entry in read_table()
+        if holds(to_text(entry.mount_point), os.path.realpath(path))
+    ]
+    kind = max(kinds, default=(0, ""))[1]
+    if kind == "fuse.juicefs":
+        return Asked.JUICEFS if shutil.which("juicefs") else Asked.NOBODY
+    if not kind or kind.partition(".")[0] in _REMOTE:
+        return Asked.NOBODY
+    return Asked.PAGE_CACHE
+
+
+async def ask_juicefs(path: str) -> Interval:
+    """The fraction of the bytes below ``path`` that JuiceFS says it has in its cache; exact as it says it.
+
+    Raises:
+        CacheWarmerError: it does not say.
+    """
+    program = shutil.which("juicefs")
+    if program is None:
+        raise CacheWarmerError("there is no command juicefs", doing="asking JuiceFS")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        "warmup",
+        "--check",
+        to_bytes(path),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            said, _ = await process.communicate()
+    except TimeoutError as error:
+        raise CacheWarmerError("no answer within an hour", doing="asking JuiceFS") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    found = _CACHED.search(said.decode("utf-8", "replace"))
+    if process.returncode or not found:
+        raise CacheWarmerError("juicefs warmup --check failed", doing="asking JuiceFS", subject=to_bytes(path))
+    share = min(1.0, float(found[1]) / 100)
+    return Interval(share, share, share)
+
+
+def ask_page_cache(samples: Sequence[Sample], *, complete: bool) -> tuple[Interval | None, list[bool]]:
+    """The fraction of the samples that this machine's page cache holds, and which of them it lacks a page of.
+
+    Nothing is read. Raises ``CacheWarmerError`` where a file can't be opened.
+    """
+    shares = [resident(sample) for sample in samples]
+    weights = [sample.weight for sample in samples]
+    total = sum(weights)
+    if not total:
+        return None, []
+    share = min(1.0, sum(one * weight for one, weight in zip(shares, weights, strict=True)) / total)
+    interval = (
+        Interval(share, share, share)
+        if complete
+        else wilson(share, effective_samples(weights, [sample.draws for sample in samples]))
+    )
+    return interval, [one < 1 for one in shares]
+
+
+def resident(sample: Sample) -> float:
+    """The share of a sample's pages that are in memory (mincore(2))."""
+    path = b"/" + sample.file.path
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise translate(error, "open", path) from error
+    try:
+        start = sample.start - sample.start % mmap.PAGESIZE
+        length = min(sample.stop, os.fstat(fd).st_size) - start
+        if length <= 0:
+            return 1.0
+        with _mapped(fd, start, length) as place:
+            pages = -(-length // mmap.PAGESIZE)
+            states = (ctypes.c_ubyte * pages)()
+            if _libc().mincore(ctypes.c_void_p(place), ctypes.c_size_t(length), states):
+                number = ctypes.get_errno()
+                raise translate(OSError(number, os.strerror(number)), "mincore", path)
+            return sum(state & 1 for state in states) / pages
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _mapped(fd: int, start: int, length: int) -> Iterator[int]:
+    libc = _libc()
+    place = libc.mmap(None, ctypes.c_size_t(length), mmap.PROT_READ, mmap.MAP_SHARED, fd, ctypes.c_long(start))
+    if place in (None, ctypes.c_void_p(-1).value):
+        raise CacheWarmerError(os.strerror(ctypes.get_errno()), doing="mapping a file")
+    try:
+        yield place
+    finally:
+        libc.munmap(ctypes.c_void_p(place), ctypes.c_size_t(length))
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    return libc

@@ -1,0 +1,186 @@
+"""What a verification has found: one value for text and JSON; the JSON keys are a contract."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cachewarmer.model import PathError
+from cachewarmer.paths import to_text
+from cachewarmer.verify.intervals import Interval, wilson
+from cachewarmer.verify.judging import Judgement
+from cachewarmer.verify.measuring import Aspect, Measured
+
+QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+LEAST_OF_DIRECTORY = 5
+"""Samples below a directory, from which on it is named."""
+MOST_DIRECTORIES = 10
+
+
+class ColdDirectory(NamedTuple):
+    """A directory below which much is cold."""
+
+    path: str
+    samples: int
+    cold: int
+
+
+class SizeClass(NamedTuple):
+    """The samples of files of about one size: ``low`` ≤ size < ``high`` bytes."""
+
+    low: int
+    high: int
+    samples: int
+    cold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is known of one aspect of one target."""
+
+    aspect: Aspect = Aspect.DATA
+    method: str = "reads"
+    """How it was found out: ``reads``, or who was asked."""
+    samples: int = 0
+    complete: bool = False
+    """Whether the samples are all there is."""
+    warm: Interval | None = None
+    reason: str = ""
+    """Why it can't be told."""
+    evidence: str = ""
+    threshold_seconds: float = 0.0
+    first: tuple[float, ...] = ()
+    second: tuple[float, ...] = ()
+    """Seconds of each read, in order."""
+    origin_seconds: float = 0.0
+    """A round trip to the origin, as far as it could be taken: the median."""
+    coldest: tuple[ColdDirectory, ...] = ()
+    sizes: tuple[SizeClass, ...] = ()
+    bytes_read: int = 0
+    failed: int = 0
+    vanished: int = 0
+    errors: tuple[PathError, ...] = field(default=())
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was nothing to look at."""
+        return not (self.samples or self.failed or self.vanished)
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "method": self.method,
+            "samples": self.samples,
+            "complete": self.complete,
+            "warm_fraction": _rounded(self.warm.value) if self.warm else None,
+            "interval": [_rounded(self.warm.low), _rounded(self.warm.high)] if self.warm else None,
+            "reason": self.reason,
+            "evidence": self.evidence,
+            "latency_ms": {"first": quantiles(self.first), "second": quantiles(self.second)},
+            "threshold_ms": round(1000 * self.threshold_seconds, 3),
+            "origin_ms": round(1000 * self.origin_seconds, 3),
+            "coldest": [{"path": path, "samples": samples, "cold": cold} for path, samples, cold in self.coldest],
+            "sizes": [
+                {"from": low, "below": high, "samples": samples, "cold": cold}
+                for low, high, samples, cold in self.sizes
+            ],
+            "bytes_read": self.bytes_read,
+            "failed_samples": self.failed,
+            "vanished_samples": self.vanished,
+            "errors": [{"path": one.path, "error": one.error} for one in self.errors],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What is known of one target."""
+
+    target: str
+    address: str = ""
+    """Where each address is looked at by itself; else empty."""
+    files: int = 0
+    bytes: int = 0
+    """Of the tree that the samples stand for."""
+    seconds: float = 0.0
+    seed: int = 0
+    """Of the sample."""
+    aspects: tuple[Found, ...] = ()
+    interrupted: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> Found:
+        """The aspect that the summary is about: the first that was asked for."""
+        return self.aspects[0] if self.aspects else Found(reason="nothing was looked at")
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object."""
+        found: dict[str, Any] = {
+            "target": self.target,
+            **({"address": self.address} if self.address else {}),
+            "files": self.files,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "seed": self.seed,
+            **self.main.document(),
+            "warnings": list(self.warnings),
+        }
+        if len(self.aspects) > 1:
+            found["aspects"] = {str(one.aspect): one.document() for one in self.aspects}
+        return found
+
+
+def quantiles(seconds: Sequence[float]) -> dict[str, float | None]:
+    """p50, p95 and p99, in milliseconds; None where there is nothing."""
+    ordered = sorted(seconds)
+    return {
+        name: round(1000 * ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)], 3) if ordered else None
+        for name, share in QUANTILES
+    }
+
+
+def coldest(measured: Sequence[Measured], judgement: Judgement) -> tuple[ColdDirectory, ...]:
+    """The directories that are coldest for sure: none of them lies in another."""
+    counts: dict[str, list[int]] = {}
+    for one, is_cold in zip(measured, judgement.cold, strict=False):
+        file = one.sample.file
+        parts = to_text(file.path).split("/")[:-1]
+        for depth in range(len(parts) + 1):
+            path = file.export.rstrip("/") + "/" + "/".join(parts[:depth])
+            count = counts.setdefault(path.rstrip("/") or "/", [0, 0])
+            count[0] += 1
+            count[1] += is_cold
+    ranked = sorted(
+        (-wilson(cold / samples, samples).low, -len(path), path, samples, cold)
+        for path, (samples, cold) in counts.items()
+        if cold and samples >= LEAST_OF_DIRECTORY
+    )
+    chosen: list[ColdDirectory] = []
+    for _, _, path, samples, cold in ranked:
+        inside = any(_within(path, one.path) or _within(one.path, path) for one in chosen)
+        if not inside and len(chosen) < MOST_DIRECTORIES:
+            chosen.append(ColdDirectory(path, samples, cold))
+    return tuple(chosen)
+
+
+def _within(path: str, other: str) -> bool:
+    return path == other or path.startswith(other.rstrip("/") + "/")
+
+
+def by_size(measured: Sequence[Measured], judgement: Judgement) -> tuple[SizeClass, ...]:
+    """The samples by the size of their files, a factor of 16 a class."""
+    counts: dict[int, list[int]] = {}
+    for one, is_cold in zip(measured, judgement.cold, strict=False):
+        count = counts.setdefault(-(-one.sample.file.size.bit_length() // 4), [0, 0])
+        count[0] += 1
+        count[1] += is_cold
+    return tuple(
+        SizeClass(1 << (4 * (group - 1)) if group else 0, 1 << (4 * group), samples, cold)
+        for group, (samples, cold) in sorted(counts.items())
+    )
+
+
+def _rounded(share: float) -> float:
+    return round(share, 6)

@@ -1,0 +1,229 @@
+"""Tells warm blocks from cold ones by how long their first and their second read took (pure).
+
+The second reads say what warm looks like now, under the load of now. A cold block's first read takes the way to the
+origin. Two things can show how long that is: the first reads themselves, where enough of them are slow, and calls that
+a cache can't answer by itself. Where neither tells the origin from the cache, the answer is that nothing can be told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import NamedTuple
+
+from cachewarmer.verify.intervals import Interval, corrected, effective_samples, wilson
+
+LEAST_OF_SIZE = 12
+"""Reads of about one length, from which on they are compared among themselves."""
+LEAST_APART = 0.8
+"""By how much more of the warm than of the cold must look warm; below it nothing can be told."""
+LEAST_TIMES = 2.0
+"""How many times as long as from the cache an answer from the origin must take: below that both are equally far, since a
+first read may be slower for other reasons than that its block is cold."""
+LEAST_CHANCE = 1e-2
+"""First reads are slower than second ones if chance alone would make them so slow less often than this."""
+UP = 0.65
+"""The border lies so far up between the slowest of what is warm and the fastest of what is cold, in logarithms: what a
+slower tier of the cache answers is warm, too."""
+GRID = 200
+
+
+class Pair(NamedTuple):
+    """One sample that was read twice, back to back."""
+
+    byte_count: int
+    first_seconds: float
+    second_seconds: float
+    weight: float
+    draws: int = 1
+    """How often the sample was drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the samples say together."""
+
+    warm: Interval | None
+    """The warm fraction; None: it can't be told."""
+    reason: str = ""
+    """Why not."""
+    cold: tuple[bool, ...] = ()
+    """Of each pair; empty where it can't be told."""
+    threshold_seconds: float = 0.0
+    """A first read that took longer than about this counts as cold."""
+    evidence: str = ""
+    """What tells the origin from the cache: ``reads`` or ``origin``."""
+    apart: float = field(default=0.0)
+    """The share of the warm that look warm, less that of the cold: 1 where nothing is mistaken."""
+
+
+class _Border(NamedTuple):
+    place: float
+    sensitivity: Interval
+    mistaken: Interval
+
+
+def judge(pairs: Sequence[Pair], origin_seconds: Sequence[float] = (), *, complete: bool = False) -> Judgement:
+    """Judges samples. ``origin_seconds`` are round trips through the cache to its origin. ``complete``: they are all there is."""
+    if not pairs:
+        return Judgement(warm=None, reason="nothing was read")
+    usual = _usual(pairs)
+    first = [math.log(max(1e-7, pair.first_seconds)) - level for pair, level in zip(pairs, usual, strict=True)]
+    second = sorted(math.log(max(1e-7, pair.second_seconds)) - level for pair, level in zip(pairs, usual, strict=True))
+    evidence = "origin"
+    border = _by_origin(second, usual, origin_seconds)
+    if border is None:
+        evidence = "reads"
+        border = _by_reads(sorted(first), second)
+    if border is None:
+        return Judgement(warm=None, reason=_why(first, second, asked=bool(origin_seconds)))
+    cold = tuple(value > border.place for value in first)
+    weights = [pair.weight for pair in pairs]
+    total = sum(weights)
+    share = sum(weight for weight, is_cold in zip(weights, cold, strict=True) if not is_cold) / total
+    seen = (
+        Interval(share, share, share)
+        if complete
+        else wilson(share, effective_samples(weights, [pair.draws for pair in pairs]))
+    )
+    return Judgement(
+        warm=corrected(seen, border.sensitivity, border.mistaken),
+        cold=cold,
+        threshold_seconds=math.exp(border.place + median(usual)),
+        evidence=evidence,
+        apart=border.sensitivity.value - border.mistaken.value,
+    )
+
+
+def _usual(pairs: Sequence[Pair]) -> list[float]:
+    """For each pair how long a second read of such a length takes, as a logarithm: the median of its like."""
+    every = median([math.log(max(1e-7, pair.second_seconds)) for pair in pairs])
+    groups: dict[int, list[float]] = {}
+    for pair in pairs:
+        groups.setdefault(_length_class(pair.byte_count), []).append(math.log(max(1e-7, pair.second_seconds)))
+    levels = {key: median(group) for key, group in groups.items() if len(group) >= LEAST_OF_SIZE}
+    return [levels.get(_length_class(pair.byte_count), every) for pair in pairs]
+
+
+def _length_class(byte_count: int) -> int:
+    return byte_count.bit_length() // 2
+
+
+def _below(values: Sequence[float], place: float) -> Interval:
+    return wilson(bisect_right(values, place) / len(values), len(values))
+
+
+def _by_origin(second: Sequence[float], usual: Sequence[float], origin_seconds: Sequence[float]) -> _Border | None:
+    """A border between the second reads and what comes from the origin, which no cold read can be faster than."""
+    if not origin_seconds:
+        return None
+    far = [math.log(max(1e-7, one)) for one in origin_seconds]
+    origin = sorted(one - level for level in set(usual) for one in far)
+    if median(origin) - median(second) < math.log(LEAST_TIMES):
+        return None
+    best, low, high = 0.0, 0.0, 0.0
+    grid = sorted({*_thinned(second), *_thinned(origin)})
+    for here, following in itertools.pairwise(grid):
+        place = (here + following) / 2
+        apart = _share(second, place) - _share(origin, place)
+        if apart > best + 0.01:
+            best, low = apart, here
+        if apart > best - 0.01:
+            high = following
+    if best < LEAST_APART:
+        return None
+    place = low + UP * (high - low)
+    # No cold read is faster than the origin's answer: at most as many are mistaken as of those.
+    most = bisect_right(origin, place) / len(origin)
+    return _Border(place, _below(second, place), Interval(most / 2, 0.0, most))
+
+
+def _by_reads(first: Sequence[float], second: Sequence[float]) -> _Border | None:
+    """A border below the slow ones of the first reads, where they stand apart from all that the second reads show."""
+    if not _slower(first, second):
+        return None
+    place = second[int(0.99 * (len(second) - 1))]
+    for _ in range(4):
+        slow = first[bisect_right(first, place) :]
+        if len(slow) < 4:
+            return None
+        middle = median(slow)
+        spread = max(0.02, 1.4826 * median([one - middle for one in slow if one >= middle]))
+        apart = {
+            one: _share(second, one) - _normal((one - middle) / spread)
+            for one in _between(second[len(second) // 2], middle)
+        }
+        best = max(apart.values())
+        good = [one for one, value in apart.items() if value > best - 0.005]
+        place = good[0] + UP * (good[-1] - good[0])
+    mistaken = _normal((place - middle) / spread)
+    sensitivity = _below(second, place)
+    dense = _count(first, middle, spread)
+    if middle - median(second) < math.log(LEAST_TIMES) or sensitivity.value - mistaken < LEAST_APART:
+        return None
+    if 2 * _count(first, place, spread) > dense:
+        return None  # they are the tail of the others, no population of their own
+    return _Border(place, sensitivity, wilson(mistaken, len(slow)))
+
+
+def _slower(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether more of the first reads are slow than chance explains, however slow that is."""
+    both = sorted([*first, *second])
+    tests = 0
+    least = 1.0
+    above = 4
+    while above <= len(both) // 2:
+        place = both[-above - 1]
+        slow, all_slow = len(first) - bisect_right(first, place), len(both) - bisect_right(both, place)
+        least = min(least, _tail(slow, all_slow))
+        tests += 1
+        above = math.ceil(above * 1.3)
+    place = second[int(0.95 * (len(second) - 1))]
+    slow = len(first) - bisect_right(first, place)
+    least = min(least, _tail(slow, slow + len(second) - bisect_right(second, place)))
+    return least * (tests + 1) < LEAST_CHANCE
+
+
+def _tail(heads: int, throws: int) -> float:
+    """How likely so many heads or more are in so many throws of a coin."""
+    if heads * 2 <= throws:
+        return 1.0
+    logs = math.lgamma(throws + 1) - throws * math.log(2)
+    terms = (math.exp(logs - math.lgamma(one + 1) - math.lgamma(throws - one + 1)) for one in range(heads, throws + 1))
+    return min(1.0, math.fsum(terms))
+
+
+def _why(first: Sequence[float], second: Sequence[float], *, asked: bool) -> str:
+    if asked:
+        return "the origin answers about as fast as a second read: cache and origin are equally far, or the cache keeps nothing"
+    if _slower(sorted(first), second):
+        return "first reads are slower than second ones, but too little to tell cold blocks from warm ones"
+    return (
+        "no first read is slower than a second one, and nothing shows that the origin is farther away than the cache: "
+        "either all is warm, or both are equally far"
+    )
+
+
+def _share(values: Sequence[float], place: float) -> float:
+    return bisect_right(values, place) / len(values)
+
+
+def _count(values: Sequence[float], middle: float, width: float) -> int:
+    return bisect_right(values, middle + width / 2) - bisect_left(values, middle - width / 2)
+
+
+def _thinned(values: Sequence[float]) -> Sequence[float]:
+    step = max(1, len(values) // GRID)
+    return [*values[::step], values[-1]]
+
+
+def _between(low: float, high: float) -> list[float]:
+    return [low + (high - low) * number / GRID for number in range(GRID + 1)]
+
+
+def _normal(deviations: float) -> float:
+    return 0.5 * math.erfc(-deviations / math.sqrt(2))
