@@ -143,6 +143,7 @@ class ModelCache:
         if name not in ("READ", "ACCESS", "READLINK"):
             return False
         handle = call.arguments.opaque(wire.MOST_HANDLE_BYTES)
+        keys: set[tuple[bytes, ...]]
         if name == "READ":
             offset, length = call.arguments.numbers("QI")
             blocks = range(offset // self._block_bytes, -(-(offset + length) // self._block_bytes))
