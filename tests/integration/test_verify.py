@@ -117,3 +117,25 @@ async def test_the_page_cache_of_this_machine_is_asked(tmp_path):
     assert (code, found["method"]) == (0, "mincore"), said
     assert found["warm_fraction"] in (pytest.approx(0.5, abs=0.01), 1.0)  # tmpfs keeps what it has
     assert found["complete"]
+
+
+async def test_warm_verifies_at_its_end_and_a_job_can_be_verified_later(nfs_server, tree, tmp_path):
+    """What a list named is what is looked at: all of it is warm, though most of the tree is cold."""
+    broker = ("--broker", f"sqlite:///{tmp_path}/jobs.db")
+    async with ModelCache("127.0.0.1", nfs_server.nfs_port) as cache:
+        target = target_of(nfs_server, tree, cache)
+        names = "\n".join(f"d1/f{number}" for number in range(FILES)).encode()
+        expect = ("--verify", "--expect", "0.9", "--json")
+        code, out, said = await run("warm", target, "--files-from", "-", *expect, *broker, stdin=names)
+        assert code == 0, said
+        report = json.loads(out)
+        assert (report["verify"]["warm_fraction"], report["verify"]["met"]) == (1, True)
+        assert report["verify"]["files"] == report["files"] == FILES
+        code, _, said = await run("verify", "--job", report["job"], *broker)
+        assert (code, said.count("\n")) == (2, 1)  # a list is not kept
+        code, out, _ = await run("warm", target, "--include", "f1*", "--json", *broker)
+        report = json.loads(out)
+        cache.forget()
+        code, out, said = await run("verify", "--job", report["job"], "--expect", 0.9, "--json", *broker)
+    assert code == 3, said
+    assert (json.loads(out)["warm_fraction"], json.loads(out)["files"]) == (0, report["files"])

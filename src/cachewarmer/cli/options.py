@@ -370,6 +370,35 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checking:
+    """Whether a command verifies at its end, and what is expected then."""
+
+    verify: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+def add_checking(parser: argparse.ArgumentParser) -> None:
+    """``--verify``: whether what was warmed is verified."""
+    group = parser.add_argument_group("is it warm?")
+    group.add_argument(
+        "--verify", action="store_true", help="verify a sample at the end, and report it (see cachewarmer verify)"
+    )
+    group.add_argument(
+        "--expect",
+        type=arguments.share,
+        metavar="SHARE",
+        help="with --verify: exit with 3 if less than this fraction is warm, or if that can't be told: 0.99",
+    )
+
+
+def checking(chosen: argparse.Namespace) -> Checking:
+    """What the command line says of it."""
+    if chosen.expect is not None and not chosen.verify:
+        raise UsageError("--expect needs --verify")
+    return Checking(verify=chosen.verify, sampling=Sampling(expect=chosen.expect))
+
+
 def sampling(chosen: argparse.Namespace) -> Sampling:
     """What the command line says of it."""
     return Sampling(

@@ -6,16 +6,20 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.failures import without
-from cachewarmer.cli.options import Output
+from cachewarmer.cli.options import Checking, Output
 from cachewarmer.cli.report import job_lines, scan_lines
 from cachewarmer.cli.streams import note, show
 from cachewarmer.model import JobState, JobStatus, Report, Wanted
 from cachewarmer.paths import printable
 
+if TYPE_CHECKING:
+    from cachewarmer.verify.found import Verified
+
+NO_CHECKING = Checking()
 CODES = {
     JobState.COMPLETED: WARM,
     JobState.COMPLETED_WITH_ERRORS: INCOMPLETE,
@@ -30,11 +34,20 @@ def show_json(document: Any) -> bool:
 
 
 def finish(
-    statuses: Sequence[JobStatus], output: Output, *, unfinished: int = INTERRUPTED, allow_empty: bool = False
+    statuses: Sequence[JobStatus],
+    output: Output,
+    *,
+    unfinished: int = INTERRUPTED,
+    allow_empty: bool = False,
+    verified: Sequence[Verified] = (),
+    checking: Checking = NO_CHECKING,
 ) -> int:
-    """Shows what came of the jobs, and gives the exit code: that of the worst; ``unfinished`` for one that goes on."""
+    """Shows what came of the jobs, and gives the exit code: that of the worst; ``unfinished`` for one that goes on.
+
+    ``verified``: what was found of them afterwards, if they were verified.
+    """
     reports = [_warned(Report.of_job(status), status.job.wanted, allow_empty=allow_empty) for status in statuses]
-    _show_jobs(reports, output)
+    _show_jobs(reports, output, verified, checking)
     for status in statuses:
         if status.state is JobState.FAILED:
             note(f"cachewarmer: {failure_line(status)}")
@@ -43,18 +56,31 @@ def finish(
         nothing_passed(report, status.job.wanted) for report, status in zip(reports, statuses, strict=True)
     ):
         codes.append(INCOMPLETE)
+    if verified:
+        from cachewarmer.cli.verification import code_of
+
+        codes.append(code_of(verified, checking.sampling))
     return next((code for code in (INTERRUPTED, ERROR, CANCELLED, INCOMPLETE) if code in codes), WARM)
 
 
-def _show_jobs(reports: Sequence[Report], output: Output) -> None:
+def _show_jobs(reports: Sequence[Report], output: Output, verified: Sequence[Verified], checking: Checking) -> None:
     if output.json:
-        show_json(Report.combine(reports).document())
+        document = Report.combine(reports).document()
+        if verified:
+            from cachewarmer.cli.verification import document_of
+
+            document["verify"] = document_of(verified, checking.sampling)
+        show_json(document)
         _note_warnings(reports, output)
     elif not output.quiet:
         # Of a job that failed before it found anything there is nothing to report but why.
         shown = [one for one in reports if one.state != JobState.FAILED or one.scanned_files]
         if shown:
             show("\n".join(line for report in shown for line in job_lines(report)))
+        if verified:
+            from cachewarmer.cli.verification import lines
+
+            show("\n".join(line for one in verified for line in lines(one, checking.sampling)))
 
 
 def _note_warnings(reports: Sequence[Report], output: Output) -> None:

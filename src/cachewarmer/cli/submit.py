@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, WARM
+from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,6 +27,7 @@ class SubmitOptions:
     selection: options.Selection = field(default_factory=options.Selection)
     broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
     output: options.Output = field(default_factory=options.Output)
+    checking: options.Checking = field(default_factory=options.Checking)
     wait: bool = False
     once: bool = False
     """A job whose name another has that is warm, or on its way, is not posted; the other is waited for instead."""
@@ -37,16 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_selection(parser)
     options.add_broker(parser)
     parser.add_argument("--wait", action="store_true", help="wait until the jobs are done, and exit as warm does")
+    options.add_checking(parser)
     options.add_output(parser, quiet="show only the jobs' ids")
 
 
 def parse(chosen: argparse.Namespace) -> SubmitOptions:
     """Makes the options."""
+    checking = options.checking(chosen)
+    if checking.verify and not chosen.wait:
+        raise UsageError("--verify needs --wait")
     return SubmitOptions(
         targets=tuple(chosen.targets),
         selection=options.selection(chosen),
         broker=options.broker(chosen),
         output=options.output(chosen),
+        checking=checking,
         wait=chosen.wait,
     )
 
@@ -74,11 +81,14 @@ async def post(
     from cachewarmer.cli.outcome import finish, show_json
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.streams import show
+    from cachewarmer.cli.warmed import CopiedList, verify_warmed
     from cachewarmer.submitter import submit
 
-    async with inputs.broker(chosen.broker, inputs.settings()) as broker:
+    settings = inputs.settings()
+    copied = CopiedList(files, chosen.checking)
+    async with inputs.broker(chosen.broker, settings) as broker:
         known = await _ids_by_name(broker) if chosen.once else {}
-        ids = [known.get(job.name) or await submit(broker, job, files, stop) for job in jobs]
+        ids = [known.get(job.name) or await submit(broker, job, copied.first(), stop) for job in jobs]
         if chosen.output.json:
             if not chosen.wait:
                 return WARM if show_json({"job": ids[0], "jobs": ids}) else ERROR
@@ -90,7 +100,10 @@ async def post(
         with Progress(quiet=chosen.output.quiet) as progress:
             for job_id in ids:
                 statuses.append(await wait(broker, job_id, progress, stop))
-    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
+        verified = await verify_warmed(statuses, copied, settings, chosen.checking, chosen.output, stop)
+    return finish(
+        statuses, chosen.output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking
+    )
 
 
 async def _ids_by_name(broker: Broker) -> dict[str, str]:

@@ -19,7 +19,7 @@ from cachewarmer.config import Settings
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import printable
 from cachewarmer.targets.base import Identity
-from cachewarmer.verify.found import Found, Verified, quantiles
+from cachewarmer.verify.found import Found, Verified, document
 from cachewarmer.verify.measuring import Aspect
 from cachewarmer.verify.verify import Demand, verify
 
@@ -101,25 +101,7 @@ def is_met(aspect: Found, expected: float) -> bool:
 def document_of(found: Sequence[Verified], chosen: Sampling) -> dict[str, Any]:
     """The JSON document; of several targets it has their sums, and each of them in ``targets``."""
     expected = {} if chosen.expect is None else {"expected": chosen.expect, "met": _all_met(found, chosen.expect)}
-    if len(found) == 1:
-        return {**found[0].document(), **expected}
-    mains = [(one.bytes, one.main) for one in found]
-    total = sum(count for count, _ in mains)
-    known = [(count, main.warm) for count, main in mains if main.warm is not None]
-    joined = [sum(count * warm[part] for count, warm in known) / total for part in range(3)] if total else []
-    whole = joined if len(known) == len(mains) else []
-    return {
-        "samples": sum(main.samples for _, main in mains),
-        "warm_fraction": round(whole[0], 6) if whole else None,
-        "interval": [round(one, 6) for one in whole[1:]] if whole else None,
-        "latency_ms": {
-            "first": quantiles([second for _, main in mains for second in main.first]),
-            "second": quantiles([second for _, main in mains for second in main.second]),
-        },
-        "bytes_read": sum(main.bytes_read for _, main in mains),
-        **expected,
-        "targets": [one.document() for one in found],
-    }
+    return {**document(found), **expected}
 
 
 def _all_met(found: Sequence[Verified], expected: float) -> bool:

@@ -69,6 +69,7 @@ def run(chosen: VerifyOptions) -> int:
 async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
     from cachewarmer.cli.verification import finish_verify, verify_jobs
+    from cachewarmer.cli.warmed import stored_list
 
     settings = inputs.settings(chosen.reading)
     if not chosen.job:
@@ -81,7 +82,7 @@ async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
         status = await broker.status(chosen.job)
 
         def file_list(job: WarmJob) -> AsyncIterable[bytes] | None:
-            return broker.file_list(job.job_id) if job.has_file_list else None
+            return stored_list(broker, job) if job.has_file_list else None
 
         found = await verify_jobs([status.job], settings, chosen.sampling, chosen.output, stop, file_list)
     return finish_verify(found, chosen.sampling, chosen.output)

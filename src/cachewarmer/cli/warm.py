@@ -25,6 +25,7 @@ class WarmOptions:
     reading: options.Reading = field(default_factory=options.Reading)
     broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
     output: options.Output = field(default_factory=options.Output)
+    checking: options.Checking = field(default_factory=options.Checking)
     processes: int | None = None
     resume: str | None = None
     """The id of the job to resume; empty: the latest."""
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="reader processes (default: half of the cores, at most 4)",
     )
+    options.add_checking(parser)
     options.add_broker(parser)
     parser.add_argument(
         "--resume",
@@ -65,6 +67,7 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         targets=targets,
         selection=options.selection(chosen),
         reading=options.reading(chosen),
+        checking=options.checking(chosen),
         broker=options.broker(chosen),
         output=options.output(chosen),
         processes=chosen.processes,
@@ -86,12 +89,14 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.running import Logging
     from cachewarmer.cli.state import State
     from cachewarmer.cli.streams import note
+    from cachewarmer.cli.warmed import CopiedList, verify_warmed
     from cachewarmer.config import default_processes
     from cachewarmer.onemachine import warm
 
     settings = inputs.settings(chosen.reading)
     jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection)]
     state = State(chosen.broker)
+    files = CopiedList(inputs.file_list(chosen.selection), chosen.checking)
     statuses: list[JobStatus] = []
     try:
         with Progress(quiet=chosen.output.quiet) as progress:
@@ -107,16 +112,20 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                     on_outages=progress.outages,
                     stop=stop,
                     resume=chosen.resume,
-                    file_list=inputs.file_list(chosen.selection),
+                    file_list=files.first(),
                     prepare=Logging.of(chosen.output).begin,
                 )
                 statuses.append(status)
+        verified = await verify_warmed(statuses, files, settings, chosen.checking, chosen.output, stop)
     finally:
+        files.close()
         unfinished = [status for status in statuses if not status.state.final]
         state.close(keep=bool(unfinished))
     if stop.is_set() and unfinished and not chosen.output.quiet:
         note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
-    return finish(statuses, chosen.output, allow_empty=chosen.selection.allow_empty)
+    return finish(
+        statuses, chosen.output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking
+    )
 
 
 COMMAND = Command(

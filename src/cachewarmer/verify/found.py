@@ -132,6 +132,37 @@ class Verified:
         return found
 
 
+def document(found: Sequence[Verified]) -> dict[str, Any]:
+    """The JSON object of one target, or that of several: their sums, and each of them in ``targets``."""
+    if len(found) == 1:
+        return found[0].document()
+    mains = [one.main for one in found]
+    warm = _joined(found)
+    return {
+        "samples": sum(main.samples for main in mains),
+        "warm_fraction": _rounded(warm.value) if warm else None,
+        "interval": [_rounded(warm.low), _rounded(warm.high)] if warm else None,
+        "latency_ms": {
+            "first": quantiles([second for main in mains for second in main.first]),
+            "second": quantiles([second for main in mains for second in main.second]),
+        },
+        "bytes_read": sum(main.bytes_read for main in mains),
+        "targets": [one.document() for one in found],
+    }
+
+
+def _joined(found: Sequence[Verified]) -> Interval | None:
+    """The fraction of several targets, by their bytes; its interval holds whatever each of theirs holds."""
+    parts = [(one.bytes, one.main.warm) for one in found if not one.main.empty]
+    total = sum(count for count, _ in parts)
+    sums = [0.0, 0.0, 0.0]
+    for count, warm in parts:
+        if warm is None:
+            return None
+        sums = [before + count * here / total for before, here in zip(sums, warm, strict=True)] if total else sums
+    return Interval(*sums) if total else None
+
+
 def quantiles(seconds: Sequence[float]) -> dict[str, float | None]:
     """p50, p95 and p99, in milliseconds; None where there is nothing."""
     ordered = sorted(seconds)

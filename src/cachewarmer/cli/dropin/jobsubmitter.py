@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import submit
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, Values
-from cachewarmer.cli.options import Output, Selection
+from cachewarmer.cli.options import Checking, Output, Selection
 from cachewarmer.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ FLAGS = FlagSet(
         Flag(name="gid", text="group to read as on the wire (default: as for -uid)"),
         Flag(name="jobName", text="name of the job; one of this name that is warm, or on its way, is not posted again"),
         *STORAGE,
+        Flag(name="verify", switch=True, text="verify a sample when the job is done; implies -blockUntilWarm"),
         Flag(name="blockUntilWarm", switch=True, text="wait until the job is done, and exit with its outcome"),
     ),
 )
@@ -61,7 +62,8 @@ def parse(values: Values) -> submit.SubmitOptions:
         selection=Selection(allow_empty=True),  # as the first CacheWarmer's jobs
         broker=broker_choice(values),
         output=Output(verbose=values.switch("enableDebugging")),
-        wait=values.switch("blockUntilWarm"),
+        checking=Checking(verify=values.switch("verify")),
+        wait=values.switch("blockUntilWarm") or values.switch("verify"),
         once=bool(values.text("jobName")),
     )
 

@@ -1,0 +1,92 @@
+"""Verifies what a command has just warmed: ``--verify``."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import IO, TYPE_CHECKING
+
+from cachewarmer.cli.options import Checking, Output
+from cachewarmer.errors import UsageError
+from cachewarmer.model import JobState, JobStatus, WarmJob
+
+if TYPE_CHECKING:
+    from cachewarmer.broker.base import Broker
+    from cachewarmer.config import Settings
+    from cachewarmer.verify.found import Verified
+
+DONE = (JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS)
+COPY_MEMORY_BYTES = 1 << 20
+_LENGTH = struct.Struct(">I")
+
+
+class CopiedList:
+    """A list of files that is read once and needed twice: a broker drops it when the job is over."""
+
+    def __init__(self, chunks: AsyncIterable[bytes] | None, checking: Checking) -> None:
+        self._chunks = chunks
+        self._copy: IO[bytes] | None = None
+        if checking.verify and chunks is not None:
+            self._copy = tempfile.SpooledTemporaryFile(COPY_MEMORY_BYTES)  # noqa: SIM115  # ``close`` closes it
+
+    def first(self) -> AsyncIterable[bytes] | None:
+        """The list, which is copied as it passes."""
+        return self._chunks if self._chunks is None or self._copy is None else self._passing(self._chunks)
+
+    async def _passing(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        assert self._copy is not None
+        async for chunk in chunks:
+            self._copy.write(_LENGTH.pack(len(chunk)) + chunk)
+            yield chunk
+
+    async def again(self) -> AsyncIterator[bytes]:
+        """The same chunks once more. Raises ``UsageError`` where the list came from an earlier command."""
+        if self._copy is None:
+            raise UsageError("the list of a job that was resumed is not kept", advice="verify TARGET --files-from FILE")
+        self._copy.seek(0)
+        while head := self._copy.read(_LENGTH.size):
+            yield self._copy.read(_LENGTH.unpack(head)[0])
+
+    def close(self) -> None:
+        """Drops the copy."""
+        if self._copy is not None:
+            self._copy.close()
+
+
+async def verify_warmed(
+    statuses: Sequence[JobStatus],
+    files: CopiedList,
+    settings: Settings,
+    checking: Checking,
+    output: Output,
+    stop: asyncio.Event,
+) -> list[Verified]:
+    """Verifies the jobs that were warmed, if that was asked for."""
+    jobs = [status.job for status in statuses if status.state in DONE]
+    if not checking.verify or not jobs or stop.is_set():
+        return []
+    from cachewarmer.cli.verification import verify_jobs
+
+    def file_list(job: WarmJob) -> AsyncIterable[bytes] | None:
+        return files.again() if job.has_file_list else None
+
+    return await verify_jobs(jobs, settings, checking.sampling, output, stop, file_list)
+
+
+async def stored_list(broker: Broker, job: WarmJob) -> AsyncIterator[bytes]:
+    """The list of a job as its broker has it.
+
+    Raises:
+        UsageError: it has none any more.
+    """
+    empty = True
+    async for chunk in broker.file_list(job.job_id):
+        empty = False
+        yield chunk
+    if empty:
+        raise UsageError(
+            f"the list of job {job.job_id} is no longer kept",
+            advice="verify TARGET --files-from FILE",
+        )
