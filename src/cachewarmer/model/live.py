@@ -65,7 +65,7 @@ class InHand:
     """What is read of those."""
     settled_files: int = 0
     settled_bytes: int = 0
-    """What this process has written receipts for, whether or not they were counted."""
+    """What receipts of this process were counted for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
