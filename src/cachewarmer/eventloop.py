@@ -1,9 +1,10 @@
-"""Runs the program's coroutines on the fastest event loop available, and ends tasks."""
+"""Runs the program's coroutines on the fastest event loop available, waits for sockets, and ends tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -50,3 +51,30 @@ async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
     finally:
         if again is not None:
             again.cancel()
+
+
+async def readable(sock: socket.socket) -> None:
+    """Waits until a socket has something to read, or an error to tell. Nothing else may wait to read it meanwhile."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(sock, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+
+
+async def writable(sock: socket.socket) -> None:
+    """Waits until a socket takes bytes, or has an error to tell: a connection is made, or not."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_writer(sock, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(sock)
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+EARLY_SECONDS = 10.0
+"""A worker that ends with an error so soon after its start would do so again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSize:
@@ -67,6 +70,11 @@ class MachineTime:
     def seconds(self, now: float) -> float:
         """How long it was there, until ``now``."""
         return max(0.0, (self.ended_at or now) - self.started_at)
+
+    @property
+    def failed_early(self) -> bool:
+        """Whether it went away with an error as soon as it had come."""
+        return self.end == "failed" and self.seconds(self.ended_at) < EARLY_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachewarmer.config import child_environment, process_name
 from cachewarmer.errors import CapacityError, FleetError
@@ -23,17 +23,12 @@ from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
 
 STOP_SECONDS = 30.0
 """From SIGTERM to SIGKILL: more than a worker takes to finish or hand back (``LeaseSettings.drain_seconds``)."""
-EARLY_SECONDS = 10.0
-"""A worker that ends with an error so soon after its start would do so again."""
 
 
 @dataclass(slots=True, eq=False)
 class _Machine:
-    name: str
     process: subprocess.Popen[bytes]
-    started_at: float
-    ended_at: float = 0.0
-    end: str = ""
+    time: MachineTime
 
 
 class LocalFleet(Fleet):
@@ -94,8 +89,8 @@ class LocalFleet(Fleet):
     async def delete(self) -> None:
         self._reap("evicted")
         for machine in self._running():
-            if not machine.end:  # a second SIGTERM would end it without handing anything back
-                machine.end = "deleted"
+            if not machine.time.end:  # a second SIGTERM would end it without handing anything back
+                machine.time = replace(machine.time, end="deleted")
                 machine.process.terminate()
         deadline = time.monotonic() + self._stop_seconds
         while self._running() and time.monotonic() < deadline:
@@ -110,16 +105,13 @@ class LocalFleet(Fleet):
         self._exists, self._wanted, self._complaint = False, 0, ""
 
     def ledger(self) -> list[MachineTime]:
-        return [
-            MachineTime(name=one.name, started_at=one.started_at, ended_at=one.ended_at, end=one.end)
-            for one in self._machines
-        ]
+        return [one.time for one in self._machines]
 
     async def close(self) -> None:
         await self.delete()
 
     def _running(self) -> list[_Machine]:
-        return [one for one in self._machines if not one.ended_at]
+        return [one for one in self._machines if not one.time.ended_at]
 
     def _start(self) -> None:
         name = f"{self.name}.{len(self._machines) + 1}"
@@ -135,7 +127,7 @@ class LocalFleet(Fleet):
         except OSError as error:
             kind = CapacityError if error.errno in (errno.EAGAIN, errno.ENOMEM) else FleetError
             raise kind(f"a worker process can't be started on this machine: {error}") from error
-        self._machines.append(_Machine(name, process, self._clock()))
+        self._machines.append(_Machine(process, MachineTime(name=name, started_at=self._clock())))
 
     def _reap(self, end: str) -> None:
         """Notes which processes have ended; ``end`` says what became of those whose end was not asked for."""
@@ -143,15 +135,18 @@ class LocalFleet(Fleet):
             code = machine.process.poll()
             if code is None:
                 continue
-            machine.ended_at = self._clock()
             assert machine.process.stdin is not None
             machine.process.stdin.close()
-            if machine.end:
+            asked_for = machine.time.end
+            how = asked_for or ("failed" if code > 0 else end)
+            machine.time = replace(machine.time, ended_at=self._clock(), end=how)
+            if asked_for:
                 continue
-            machine.end = "failed" if code > 0 else end
             self._evicted += 1
-            if code > 0 and machine.ended_at - machine.started_at < EARLY_SECONDS:
-                self._complaint = f"worker {machine.name} ended at once with exit code {code}: its own lines say why"
+            if machine.time.failed_early:
+                self._complaint = (
+                    f"worker {machine.time.name} ended at once with exit code {code}: its own lines say why"
+                )
 
 
 def _frozen() -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
 from cachewarmer.errors import ConnectFailed, MountError, OwnResourceError, TransportError
-from cachewarmer.targets import pool as pools
+from cachewarmer.targets import lookout
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.pool import SessionPool
 from tests.memory import MemorySession
@@ -184,8 +184,8 @@ async def test_patience_ends_with_the_address_and_its_problem(openings):
 
 async def test_a_silent_address_in_use_is_probed_and_interrupted(openings, monkeypatch):
     """Calls in flight that bring nothing: one probe tells, and everything that waits there ends at once."""
-    monkeypatch.setattr(pools, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(pools, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(lookout, "PROBE_SECONDS", 0.01)
     interrupted = asyncio.Event()
     async with SessionPool(settings(), openings) as pool, pool.lend(A) as session:
         session.silent = True
@@ -197,7 +197,7 @@ async def test_a_silent_address_in_use_is_probed_and_interrupted(openings, monke
 
 async def test_a_slow_address_is_not_interrupted(openings, monkeypatch):
     """What answers others while the probe waits is slow, not away."""
-    monkeypatch.setattr(pools, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0.01)
     async with SessionPool(settings(), openings) as pool, pool.lend(A) as session:
         session.silent = True
 
@@ -213,7 +213,7 @@ async def test_a_slow_address_is_not_interrupted(openings, monkeypatch):
 
 
 async def test_unused_sessions_are_closed_after_a_while(openings, monkeypatch):
-    monkeypatch.setattr(pools, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0.01)
     async with SessionPool(settings(idle_seconds=0.0), openings) as pool:
         async with pool.lend(A) as session:
             await asyncio.sleep(0.03)
@@ -243,7 +243,7 @@ async def test_a_probe_that_finds_no_descriptor_takes_those_of_unused_sessions(o
 
 
 async def test_sessions_of_an_address_that_is_down_are_kept_for_probing_it(openings, monkeypatch):
-    monkeypatch.setattr(pools, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0.01)
     async with SessionPool(settings(idle_seconds=0.0), openings) as pool:
         async with pool.lend(A) as session:
             session.down = ConnectFailed("refused", address="a")

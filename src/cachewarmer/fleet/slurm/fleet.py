@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from cachewarmer.config import SlurmSettings, shared_environment
 from cachewarmer.errors import FleetError, FleetUnavailable
@@ -27,23 +27,11 @@ MOST_ELEMENTS = 1000
 """Of one array: the default of Slurm's MaxArraySize is 1001."""
 MOST_NAMES = 500
 """Named on one command line."""
-EARLY_SECONDS = 10.0
-"""A worker that ends with an error so soon after its start would do so again."""
 END_SECONDS = 60.0
 """From SIGTERM until the workers that are still there are cancelled: more than one takes to finish or hand back."""
 GONE_SECONDS = 180.0
 """From then until that is given up: Slurm itself kills them after its KillWait (30 s)."""
 FIRST_LOOK_SECONDS, MOST_LOOK_SECONDS = 0.2, 3.0
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """An element that has started."""
-
-    name: str
-    started_at: float
-    ended_at: float = 0.0
-    end: str = ""
 
 
 class SlurmFleet(Fleet):
@@ -67,7 +55,7 @@ class SlurmFleet(Fleet):
         self._clock = clock
         self._end_seconds = end_seconds
         self._slurm = Slurm(self.name)
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, MachineTime] = {}
         self._before: set[str] | None = None
         """What had ended before this process looked first."""
         self._given_up: set[str] = set()
@@ -140,10 +128,7 @@ class SlurmFleet(Fleet):
             wait = min(MOST_LOOK_SECONDS, wait * 1.5)
 
     def ledger(self) -> list[MachineTime]:
-        return [
-            MachineTime(name=one.name, started_at=one.started_at, ended_at=one.ended_at, end=one.end)
-            for one in self._workers.values()
-        ]
+        return list(self._workers.values())
 
     async def close(self) -> None:
         pass  # the workers stay for the next manager, or end when they have nothing to do
@@ -164,19 +149,25 @@ class SlurmFleet(Fleet):
         assert self._before is not None
         if element.name in self._before or not element.started_at:
             return
-        worker = self._workers.setdefault(element.name, _Worker(element.name, element.started_at))
+        started = MachineTime(name=element.name, started_at=element.started_at)
+        worker = self._workers.setdefault(element.name, started)
         if element.phase is not Phase.ENDED or worker.ended_at:
             return
-        worker.ended_at = max(worker.started_at, element.ended_at or self._clock())
-        worker.end = "deleted" if element.name in self._given_up else end_of(element)
+        worker = self._ended(worker, element.ended_at, end_of(element))
         if worker.end in ("evicted", "failed"):
             self._evicted += 1
-        seconds = worker.ended_at - worker.started_at
-        if worker.end == "failed" and seconds < EARLY_SECONDS:
+        if worker.failed_early:
             where = self._settings.log_directory or "nowhere: set [fleet.slurm] log_directory"
             self._complaint = (
                 f"worker {worker.name} ended at once with exit code {element.exit_code}: its log says why ({where})"
             )
+
+    def _ended(self, worker: MachineTime, ended_at: float, end: str) -> MachineTime:
+        """Notes that a worker has ended, and how if it was not we who ended it."""
+        ended_at = max(worker.started_at, ended_at or self._clock())
+        end = "deleted" if worker.name in self._given_up else end
+        worker = self._workers[worker.name] = replace(worker, ended_at=ended_at, end=end)
+        return worker
 
     async def _note_forgotten(self, known: set[str]) -> None:
         """Workers that ended so long ago that the controller has forgotten them."""
@@ -188,8 +179,7 @@ class SlurmFleet(Fleet):
             element = found.get(worker.name)
             if element is None or element.phase is not Phase.ENDED:
                 # Nobody knows how: the policy asks for what is missing anyway.
-                worker.ended_at = self._clock()
-                worker.end = "deleted" if worker.name in self._given_up else "ended"
+                self._ended(worker, 0.0, "ended")
             else:
                 self._note(element)
 

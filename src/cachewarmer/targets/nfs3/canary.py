@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from cachewarmer.errors import ConnectionLost, ReplyTimeout
+from cachewarmer.eventloop import readable
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.connection import Connection
 
@@ -64,7 +65,7 @@ class NullCanary:
         sent, sent_at = time.monotonic(), time.time()
         sock.send(record)  # so few bytes always fit
         while True:
-            await _readable(sock)
+            await readable(sock)
             received, ancillary, _, _ = sock.recvmsg(ANSWER_BYTES, 64)
             seconds = time.monotonic() - sent
             if not received:
@@ -86,18 +87,3 @@ def _arrival(ancillary: list[tuple[int, int, bytes]]) -> float:
             seconds, nanoseconds = _TIMESPEC.unpack_from(value)
             return float(seconds + nanoseconds / 1e9)
     return 0.0
-
-
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def on_readable() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(sock.fileno(), on_readable)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock.fileno())

@@ -23,6 +23,7 @@ from cachewarmer.errors import (
     UnknownHost,
     own_resource_error,
 )
+from cachewarmer.eventloop import writable
 from cachewarmer.rpc.connection import Connection
 from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
@@ -104,11 +105,6 @@ async def connect(
     raise AssertionError("unreachable")
 
 
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
 async def _connect(sock: socket.socket, target: tuple[Any, ...]) -> None:
     """Connects to a numeric address.
 
@@ -116,13 +112,7 @@ async def _connect(sock: socket.socket, target: tuple[Any, ...]) -> None:
     """
     number = sock.connect_ex(target)
     if number in (errno.EINPROGRESS, errno.EINTR):
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(sock, _set, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_writer(sock)
+        await writable(sock)
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if number:
         raise OSError(number, os.strerror(number))

@@ -1,0 +1,170 @@
+"""The sessions that are open: one for each mount, lent out, bounded in number, and closed when nobody uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from cachewarmer.errors import CacheWarmerError, OwnResourceError
+from cachewarmer.targets.base import Mount, Session
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False, slots=True)
+class Opened:
+    """One session, opened or being opened."""
+
+    opening: asyncio.Task[Session]
+    lent: int = 0
+    used_at: float = 0.0
+
+    @property
+    def unused(self) -> bool:
+        """Whether it may be closed."""
+        return not self.lent and self.opening.done()
+
+    @property
+    def session(self) -> Session | None:
+        """The session; None while it is being opened, or where that failed."""
+        opening = self.opening
+        if not opening.done() or opening.cancelled() or opening.exception() is not None:
+            return None
+        return opening.result()
+
+
+class OpenSessions:
+    """``most`` is how many may be open at the same time. ``on_close`` is told of each before it is closed."""
+
+    def __init__(self, most: int, *, on_close: Callable[[Session], None], clock: Callable[[], float]) -> None:
+        self._most = max(1, most)
+        self._on_close = on_close
+        self._clock = clock
+        self._opened: dict[Mount, Opened] = {}
+        self._returned = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<OpenSessions {len(self._all)}/{self._most} lent={sum(one.lent for one in self._all)}>"
+
+    @property
+    def _all(self) -> set[Opened]:
+        """Each once, whatever mounts it is known by."""
+        return set(self._opened.values())
+
+    def lent(self) -> set[Session]:
+        """The sessions that somebody uses at present."""
+        return {session for one in self._all if one.lent and (session := one.session) is not None}
+
+    # -- lending ---------------------------------------------------------------------------------------------------
+
+    async def borrow(self, mount: Mount, opening: Callable[[], Coroutine[Any, Any, Session]], *, wait: bool) -> Session:
+        """Takes the session of a mount; see ``SessionPool.borrow``. ``opening`` makes it where there is none."""
+        opened = await self._find_or_open(mount, opening, wait=wait)
+        opened.lent += 1
+        try:
+            return await asyncio.shield(opened.opening)
+        except BaseException as error:
+            opened.lent -= 1
+            if isinstance(error, CacheWarmerError):
+                self._forget(opened)
+            self._returned.set()
+            raise
+
+    def give_back(self, mount: Mount) -> bool:
+        """Returns what ``borrow`` gave. Whether it was still there."""
+        opened = self._opened.get(_key(mount))
+        if opened is not None:
+            opened.lent -= 1
+            opened.used_at = self._clock()
+        self._returned.set()
+        return opened is not None
+
+    async def _find_or_open(
+        self, mount: Mount, opening: Callable[[], Coroutine[Any, Any, Session]], *, wait: bool
+    ) -> Opened:
+        key = _key(mount)
+        while True:
+            opened = self._opened.get(key)
+            if opened is not None:
+                return opened
+            has_room = await self._make_room() or not wait
+            if key in self._opened:
+                continue
+            if has_room:
+                opened = self._opened[key] = Opened(asyncio.create_task(opening()))
+                opened.opening.add_done_callback(lambda _: self._also_known_as(mount))
+                return opened
+            self._returned.clear()
+            await self._returned.wait()
+
+    def _also_known_as(self, mount: Mount) -> None:
+        """Whoever asks for the export that was found from the server's list gets the same session."""
+        opened = self._opened.get(_key(mount))
+        if opened is not None and (session := opened.session) is not None:
+            self._opened.setdefault(replace(mount, path="", export=session.export), opened)
+
+    async def with_room(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of a call that needs a descriptor; where there is none, unused sessions are closed for it."""
+        try:
+            return await call()
+        except OwnResourceError:
+            if not await self.close_unused():
+                raise
+            return await call()
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    async def _make_room(self) -> bool:
+        """Whether one more session may be opened; closes the one that was unused for longest, if it must."""
+        while len(self._all) >= self._most:
+            unused = [one for one in self._all if one.unused]
+            if not unused:
+                return False
+            await self._close(min(unused, key=lambda one: one.used_at))
+        return True
+
+    async def close_unused(self, seconds: float | None = None, *, but: Sequence[Session] = ()) -> int:
+        """Closes the sessions that nobody uses, or has used for so long; how many. ``but`` these."""
+        before = None if seconds is None else self._clock() - seconds
+        unused = [
+            one
+            for one in self._all
+            if one.unused and (before is None or one.used_at <= before) and one.session not in but
+        ]
+        for one in unused:
+            await self._close(one)
+        return len(unused)
+
+    async def close_unused_of(self, sessions: Sequence[Session]) -> None:
+        """Closes those among some sessions that nobody uses."""
+        for one in [one for one in self._all if one.unused and one.session in sessions]:
+            await self._close(one)
+
+    def _forget(self, opened: Opened) -> None:
+        self._opened = {key: one for key, one in self._opened.items() if one is not opened}
+
+    async def _close(self, opened: Opened) -> None:
+        self._forget(opened)
+        self._returned.set()
+        if (session := opened.session) is not None:
+            self._on_close(session)
+            await session.close()
+
+    async def close(self) -> None:
+        """Closes all sessions. Idempotent."""
+        opened, self._opened = self._all, {}
+        for one in opened:
+            if not one.opening.done():
+                one.opening.cancel()
+        for result in await asyncio.gather(*(one.opening for one in opened), return_exceptions=True):
+            if isinstance(result, Session):
+                with contextlib.suppress(CacheWarmerError):
+                    await result.close()
+
+
+def _key(mount: Mount) -> Mount:
+    """The session that a mount is read through: its path matters only where the export must be found by it."""
+    return replace(mount, path="") if mount.export else mount
