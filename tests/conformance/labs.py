@@ -13,7 +13,8 @@ from pathlib import Path
 from cachewarmer.broker.base import Broker, JobLease, WorkLease
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkItem
+from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkerReport, WorkItem
+from cachewarmer.model.live import KEEP_SECONDS
 
 
 class Lab:
@@ -60,6 +61,18 @@ class Lab:
         """Somebody writes nonsense into the job's record."""
         raise NotImplementedError
 
+    async def damage_worker(self, report: WorkerReport) -> None:
+        """Somebody writes nonsense into a worker's row."""
+        raise NotImplementedError
+
+    async def age_workers(self, monkeypatch) -> None:
+        """The rows of workers that are there become old enough to be forgotten."""
+        raise NotImplementedError
+
+    async def worker_rows(self) -> int:
+        """How many there are, seen or not."""
+        raise NotImplementedError
+
 
 class SqliteLab(Lab):
     name = "sqlite"
@@ -90,6 +103,16 @@ class SqliteLab(Lab):
 
     async def damage_job(self, job_id):
         self.run("UPDATE jobs SET state = 'bogus' WHERE job_id = ?", job_id)
+
+    async def damage_worker(self, report):
+        self.run("UPDATE workers SET report = '{\"jobs\": 1}' WHERE key = ?", report.key)
+
+    async def age_workers(self, monkeypatch):
+        await self.advance(KEEP_SECONDS + 1)
+
+    async def worker_rows(self):
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute("SELECT count(*) FROM workers").fetchone()[0]
 
     async def advance(self, seconds):
         self.now += seconds
@@ -138,6 +161,24 @@ class AzuriteLab(Lab):
         async with self.table() as table:
             row = {"PartitionKey": f"{self.prefix}.jobs", "RowKey": job_id, "State": "bogus"}
             await table.update_entity(row, mode=UpdateMode.MERGE)
+
+    async def damage_worker(self, report):
+        from azure.data.tables import UpdateMode
+
+        async with self.table() as table:
+            found = [row async for row in table.query_entities(f"PartitionKey eq '{self.prefix}.workers'")]
+            (row,) = [row for row in found if json.loads(row["Report"])["worker"] == report.worker]
+            await table.update_entity({**row, "Report": b'{"jobs": 1}'}, mode=UpdateMode.REPLACE)
+
+    async def age_workers(self, monkeypatch):
+        # Only the service stamps its rows: so they become old sooner instead.
+        for module in ("cachewarmer.broker.record", "cachewarmer.broker.azure.workers"):
+            monkeypatch.setattr(f"{module}.KEEP_SECONDS", 2.5)
+        await asyncio.sleep(4)
+
+    async def worker_rows(self):
+        async with self.table() as table:
+            return len([row async for row in table.query_entities(f"PartitionKey eq '{self.prefix}.workers'")])
 
     async def advance(self, seconds):
         await asyncio.sleep(seconds)
@@ -204,6 +245,15 @@ class PostgresLab(Lab):
 
     async def damage_job(self, job_id):
         await self.run("UPDATE {}.jobs SET state = 'bogus' WHERE job_id = %s", job_id)
+
+    async def damage_worker(self, report):
+        await self.run("UPDATE {}.workers SET report = %s WHERE key = %s", '{"jobs": 1}', report.key)
+
+    async def age_workers(self, monkeypatch):
+        await self.run("UPDATE {}.workers SET seen_at = seen_at - %s", KEEP_SECONDS + 1)
+
+    async def worker_rows(self):
+        return (await self.run("SELECT count(*) FROM {}.workers"))[0][0]
 
     async def poison_reasons(self):
         return [row[0] for row in await self.run("SELECT reason FROM {}.poison ORDER BY seq")]

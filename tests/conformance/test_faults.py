@@ -43,7 +43,7 @@ BYTES = 4 * sum(100 + f for f in range(5)) + 10_001
 FATES = ("fails", "is lost", "is done twice", "kills before", "kills after")
 CALLS = (
     "submit", "claim_job", "renew_job", "settle_job", "set_state", "record_scan", "state", "status",
-    "publish", "claim", "renew", "complete",
+    "publish", "claim", "renew", "complete", "note_worker",
 )  # fmt: skip
 STEPS = {
     "jobs": ("send", "receive", "change", "delete"),

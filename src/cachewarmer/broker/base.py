@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkItem
+from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkerReport, WorkItem
 
 MANAGER_SECONDS = 10.0
 """Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""
@@ -262,6 +262,20 @@ class Broker(ABC):
     @abstractmethod
     async def manager_seen(self) -> float | None:
         """How many seconds ago a manager was last at work; None: no manager has ever been here."""
+
+    @abstractmethod
+    async def note_worker(self, report: WorkerReport) -> None:
+        """Keeps what a worker process says of itself, in place of what it said before (``report.key``).
+
+        For workers to call every ``model.live.NOTE_SECONDS``; nothing depends on it but what people are shown.
+        """
+
+    @abstractmethod
+    async def workers(self, job_id: str = "") -> list[WorkerReport]:
+        """What each worker said last, those of ``job_id`` only where that is given, by name; ``seen_seconds`` is how long
+        ago that was, by the broker's clock. Those not heard of for ``model.live.KEEP_SECONDS`` are left out, and
+        ``tidy`` forgets them. A row that makes no sense is named once and passed over.
+        """
 
     # -- work ------------------------------------------------------------------------------------------------------
 

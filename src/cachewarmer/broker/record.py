@@ -11,13 +11,24 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
 from cachewarmer.errors import DamagedRecord, InvalidMessage, LeaseLost
-from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, Receipt, ScanTotals, SlowPath, Tally, WorkItem
+from cachewarmer.model import (
+    ERROR_SAMPLE,
+    JobState,
+    PathError,
+    Receipt,
+    ScanTotals,
+    SlowPath,
+    Tally,
+    WorkerReport,
+    WorkItem,
+)
+from cachewarmer.model.live import KEEP_SECONDS
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
 log = logging.getLogger(__name__)
@@ -110,6 +121,29 @@ class DamagedRows:
         if str(error) not in self._named and len(self._named) < DAMAGED_NAMED:
             self._named.add(str(error))
             log.warning("%s; passing over it", error)
+
+
+def worker_reports(
+    rows: Iterable[tuple[str, str | bytes, float]], job_id: str, damaged: DamagedRows
+) -> list[WorkerReport]:
+    """The reports in rows of (key, text, seconds since it was written), of one job where ``job_id`` says so, by name."""
+    found = []
+    for key, text, seconds in rows:
+        if seconds >= KEEP_SECONDS:
+            continue
+        try:
+            with reading_row(f"worker {_named(key)}"):
+                report = WorkerReport.from_json(text, seconds)
+        except DamagedRecord as error:
+            damaged.name(error)
+            continue
+        if not job_id or report.in_hand(job_id) is not None:
+            found.append(report)
+    return sorted(found, key=lambda one: one.key)
+
+
+def _named(key: str) -> str:
+    return printable(key)[:100]
 
 
 class ManagedJobs:

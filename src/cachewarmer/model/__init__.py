@@ -13,6 +13,7 @@ from cachewarmer.model.jobs import (
     item_id,
     new_job_id,
 )
+from cachewarmer.model.live import AddressReport, Bound, InHand, WorkerReport, with_in_hand
 from cachewarmer.model.report import Report, size_histogram
 from cachewarmer.model.results import (
     ERROR_SAMPLE,
@@ -37,7 +38,10 @@ __all__ = [
     "TALLY_COUNTS",
     "TRANSITIONS",
     "Access",
+    "AddressReport",
+    "Bound",
     "FileEntry",
+    "InHand",
     "JobState",
     "JobStatus",
     "PathError",
@@ -50,10 +54,12 @@ __all__ = [
     "Wanted",
     "WarmJob",
     "WorkItem",
+    "WorkerReport",
     "check_address",
     "check_job_id",
     "check_transition",
     "item_id",
     "new_job_id",
     "size_histogram",
+    "with_in_hand",
 ]

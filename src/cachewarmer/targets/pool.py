@@ -29,6 +29,7 @@ from typing import Protocol, Self
 
 from cachewarmer.config import Settings
 from cachewarmer.errors import NotAllowed, TransportError
+from cachewarmer.model import AddressReport
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.lookout import Lookout
@@ -124,6 +125,10 @@ class SessionPool:
     def outages(self) -> tuple[Outage, ...]:
         """The addresses that are down now: for showing how it goes."""
         return self._addresses.outages()
+
+    def reports(self) -> tuple[AddressReport, ...]:
+        """How each address does: counts since this process began, and what is in flight now."""
+        return self._addresses.reports(lambda line: self._windows.most([line]))
 
     @property
     def reaches_nothing(self) -> bool:

@@ -16,10 +16,12 @@ from weakref import WeakKeyDictionary
 
 from cachewarmer.errors import CacheWarmerError, ReplyTimeout, TransportError, UnknownHost, one_line
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.model import AddressReport
 from cachewarmer.outage import OutageLog
 from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.breaker import Breaker, Outage
+from cachewarmer.targets.traffic import Knee, Traffic, address_report
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,10 @@ class Line:
     """Its open sessions."""
     window_calls: int = 0
     """Calls that this process may have in flight there; 0: as many as the settings say."""
+    knee: Knee = field(default_factory=Knee)
+    """What its steering has found out."""
+    past: Traffic = field(default_factory=Traffic)
+    """What its sessions did that are closed by now."""
     probing: asyncio.Task[None] | None = None
     waiting: int = 0
     """Callers that wait for the address."""
@@ -123,6 +129,23 @@ class Addresses:
         line = self._line_of.get(session)
         if line is not None and session in line.sessions:
             line.sessions.remove(session)
+            line.past = line.past.plus(session.snapshot())
+
+    def reports(self, window: Callable[[Line], int]) -> tuple[AddressReport, ...]:
+        """How each address does; ``window`` gives the calls that may be in flight there."""
+        now = self._clock()
+        return tuple(
+            address_report(
+                line.breaker.address,
+                line.past,
+                [session.snapshot() for session in line.sessions],
+                window=window(line),
+                knee=line.knee,
+                outage=line.breaker.outage,
+                now=now,
+            )
+            for line in self._lines.values()
+        )
 
     # -- what is up ------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from cachewarmer.eventloop import end_tasks
 from cachewarmer.targets.base import Canary, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.reach import Line
+from cachewarmer.targets.traffic import Knee
 from cachewarmer.warming.window import FIRST_WINDOW, KneeFinder, Observation, WindowLimits
 
 LOOK_SECONDS = 0.05
@@ -74,6 +75,8 @@ class _Steered:
         self.asking = asking
         self.answered: dict[Session, int] = {}
         """Calls of each session that were answered up to the last look."""
+        self.canary_seconds = 0.0
+        """What the last canary took; 0: none was answered yet."""
 
     def observation(self, sessions: Sequence[Session], now: float, seconds: float, late: float) -> Observation:
         """What happened in the last ``seconds``; this look comes ``late`` by so many."""
@@ -97,6 +100,12 @@ class _Steered:
             canary=answers,
             canary_waiting=waiting if waiting > LOOK_SECONDS else 0.0,
         )
+
+    def knee(self, seen: Observation) -> Knee:
+        """What is known by now, after an observation."""
+        finder = self.finder
+        self.canary_seconds = seen.canary_waiting or (seen.canary[-1] if seen.canary else self.canary_seconds)
+        return Knee(finder.knee, finder.bound, finder.canary_idle_seconds, self.canary_seconds)
 
 
 class _Steering:
@@ -137,6 +146,7 @@ class _Steering:
                 steered.asking.task = asyncio.create_task(steered.asking.run())
             seen = steered.observation(sessions, now, seconds, max(0.0, seconds - LOOK_SECONDS))
             self._pool.steer(line, min(steered.finder.observe(seen), nfs.window_max_calls))
+            line.knee = steered.knee(seen)
 
     def _begin(self, line: Line, session: Session) -> _Steered | None:
         """Steers an address from now on, where its calls hold threads of a server."""

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cachewarmer.model import Bound
+
 ROUND_TRIPS = 2.5
 """A window is judged over at least so many mean latencies …"""
 LEAST_ROUND_SECONDS = 0.15
@@ -127,6 +129,8 @@ class KneeFinder:
         self.phase = Phase.START
         self.canary_idle_seconds = 0.0
         """The canary's time without load, as far as is known; 0: not known yet."""
+        self.bound = Bound.UNKNOWN
+        """What kept the last window that was too large from being kept: ``link`` or ``threads``."""
         self._floor_canaries: list[float] = []
         self._floors: deque[float] = deque(maxlen=FLOOR_ESTIMATES)
         self._round: _Round | None = None
@@ -142,6 +146,11 @@ class KneeFinder:
     def canary_limit_seconds(self) -> float:
         """A canary that takes longer is slow."""
         return self.limits.canary_factor * (self.canary_idle_seconds or 0.0005) + self.limits.canary_extra_seconds
+
+    @property
+    def knee(self) -> int:
+        """The largest window that was worth its calls, once the search has found it; 0: not known yet."""
+        return self._good if self.phase in (Phase.HOLD, Phase.UP) else 0
 
     def observe(self, seen: Observation) -> int:
         """Takes an observation; returns how many calls may be in flight from now on."""
@@ -203,7 +212,7 @@ class KneeFinder:
 
     def _shrink(self, now: float) -> None:
         """Others wait: back to the last good window if this one was a trial, else to three quarters of it."""
-        self._bad = self.window
+        self._bad, self.bound = self.window, Bound.THREADS
         if self.phase is Phase.UP and self.window > self._good:
             self._hold(self._good, now, 2 * self._hold_seconds)
         elif self.phase in (Phase.HOLD, Phase.UP):
@@ -239,7 +248,7 @@ class KneeFinder:
         if rate >= self._good_rate * (1 + GROWTH_SHARE * growth):
             self._keep(now, rate)
         else:
-            self._bad = self.window
+            self._bad, self.bound = self.window, Bound.LINK
             if self.phase is Phase.UP:
                 self._hold(self._good, now, 2 * self._hold_seconds)
             else:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, LeaseLost
-from cachewarmer.model import Tally
+from cachewarmer.model import InHand, Receipt, Tally
+from cachewarmer.model.live import MOST_JOBS
 from cachewarmer.warming.run import ItemRun
 from cachewarmer.worker.appetite import Load
 
@@ -55,6 +56,8 @@ class HeldItems:
 
     def __init__(self) -> None:
         self._items: set[Held] = set()
+        self._settled: dict[str, tuple[int, int]] = {}
+        """Files and bytes of each job that receipts were written for."""
         self.room = asyncio.Event()
 
     def __len__(self) -> int:
@@ -70,6 +73,28 @@ class HeldItems:
         """An item was counted or handed back."""
         self._items.discard(held)
         self.room.set()
+
+    def settled(self, job_id: str, receipt: Receipt) -> None:
+        """A receipt was written and counted."""
+        files, read = self._settled.get(job_id, (0, 0))
+        self._settled[job_id] = (files + receipt.files, read + receipt.bytes)
+
+    def jobs(self) -> tuple[InHand, ...]:
+        """How far the jobs are whose items are in hand, and the last ones of which there were some."""
+        held: dict[str, list[Held]] = {}
+        for one in self._items:
+            held.setdefault(one.lease.item.job_id, []).append(one)
+        for job_id in [one for one in self._settled if one not in held][:-MOST_JOBS]:
+            del self._settled[job_id]
+        return tuple(
+            _in_hand(job_id, held.get(job_id, ()), *self._settled.get(job_id, (0, 0)))
+            for job_id in {**held, **self._settled}
+        )
+
+    @property
+    def paced(self) -> bool:
+        """Whether a pace limits the reading of all that is in hand."""
+        return bool(self._items) and all(held.run.pace is not None for held in self._items)
 
     def of_job(self, job_id: str) -> list[Held]:
         return [held for held in self._items if held.lease.item.job_id == job_id]
@@ -88,8 +113,19 @@ class HeldItems:
 
     def in_hand(self, worker: str) -> Tally:
         """What is read of items that have no receipt yet: for showing how it goes, never for the books."""
-        files = sum(held.run.files for held in self._items if held.lease.item.start <= 0)
-        return Tally(worker=worker, files=files, bytes=sum(held.run.bytes for held in self._items))
+        read = _in_hand("", self._items)
+        return Tally(worker=worker, files=read.files, bytes=read.bytes)
+
+
+def _in_hand(job_id: str, items: Collection[Held], settled_files: int = 0, settled_bytes: int = 0) -> InHand:
+    return InHand(
+        job=job_id,
+        items=len(items),
+        files=sum(held.run.files for held in items if held.lease.item.start <= 0),
+        bytes=sum(held.run.bytes for held in items),
+        settled_files=settled_files,
+        settled_bytes=settled_bytes,
+    )
 
 
 class Renewer:

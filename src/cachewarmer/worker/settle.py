@@ -54,6 +54,8 @@ class Settler:
         for place, (held, receipt) in enumerate(finished):
             if counted is not None and not counted[place]:
                 log.info("item %s was counted before, or its lease was lost", receipt.item_id)
+            elif counted is not None:
+                self._held.settled(held.lease.item.job_id, receipt)
             self._held.drop(held)  # not counted at all: when its lease has run out it is delivered again
 
     async def settle(self, held: Held, reading: Reading) -> None:

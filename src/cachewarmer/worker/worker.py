@@ -16,7 +16,7 @@ from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, own_resource_error
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, Tally
+from cachewarmer.model import JobState, Tally, WorkerReport
 from cachewarmer.paths import printable, to_bytes
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.reader import ItemReader, Reading
@@ -24,6 +24,7 @@ from cachewarmer.warming.run import ItemRun
 from cachewarmer.worker.appetite import AHEAD_WINDOWS, items_to_claim
 from cachewarmer.worker.held import Held, HeldItems, Renewer
 from cachewarmer.worker.jobs import Hiding, JobStates, Paces
+from cachewarmer.worker.live import Live
 from cachewarmer.worker.settle import Settler
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Worker:
         self._hiding = Hiding()
         self._settler = Settler(broker, self.name, self._held, lease.lease_seconds, self._hiding)
         self._renewer = Renewer(broker, self._held, lease.lease_seconds)
+        self._live = Live(broker, self.name, self._held, pool)
         # Whoever works for one job alone has nobody to leave an item to: its manager ends the wait.
         self._reader = ItemReader(pool, hold_seconds=0.0 if job_id else HOLD_SECONDS)
         self._notice = asyncio.Event()
@@ -84,6 +86,10 @@ class Worker:
     def in_hand(self) -> Tally:
         """What is read of items that have no receipt yet: for showing how it goes, never for the books."""
         return self._held.in_hand(self.name)
+
+    def report(self) -> WorkerReport:
+        """How the worker does now, as it writes it to its broker."""
+        return self._live.report()
 
     def evict(self) -> None:
         """The machine is about to go away: stop claiming and hand everything back at once."""
@@ -102,12 +108,14 @@ class Worker:
             asyncio.create_task(self._watch_jobs()),
         ]
         stopping = asyncio.create_task(_first(stop, self._notice))
+        telling = asyncio.create_task(self._live.run())
         try:
             await self._claim_loop(stopping, loops)
             drain = 0.0 if self._notice.is_set() else self.settings.lease.drain_seconds
             await self._drain(drain, loops)
         finally:
-            await end_tasks(*loops, stopping)
+            await end_tasks(*loops, stopping, telling)
+        await self._live.end()
 
     async def _claim_loop(self, stopping: asyncio.Task[None], loops: list[asyncio.Task[None]]) -> None:
         idle_since = time.monotonic()

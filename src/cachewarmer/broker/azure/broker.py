@@ -26,6 +26,7 @@ from cachewarmer.model import (
     Receipt,
     ScanTotals,
     WarmJob,
+    WorkerReport,
     WorkItem,
     check_transition,
     new_job_id,
@@ -243,6 +244,7 @@ class AzureBroker(Broker):
     async def tidy(self, keep_seconds: float) -> None:
         await self._at.tidier.tidy(keep_seconds, time.time())
         await self._at.managers.forget(keep_seconds)
+        await self._at.workers.forget()
 
     # -- what keeps a job from waiting for ever --------------------------------------------------------------------
 
@@ -268,6 +270,12 @@ class AzureBroker(Broker):
 
     async def manager_seen(self) -> float | None:
         return min((one.seconds_ago for one in await self._at.managers.seen()), default=None)
+
+    async def note_worker(self, report: WorkerReport) -> None:
+        await self._at.workers.note(report)
+
+    async def workers(self, job_id: str = "") -> list[WorkerReport]:
+        return await self._at.workers.reports(job_id)
 
     # -- work ------------------------------------------------------------------------------------------------------
 

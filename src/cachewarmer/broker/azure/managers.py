@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from azure.data.tables import UpdateMode
@@ -16,6 +13,7 @@ from azure.data.tables.aio import TableClient
 
 from cachewarmer.azure.calls import doing
 from cachewarmer.broker import record
+from cachewarmer.broker.azure.clock import ServiceClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class ManagerRows:
 
     async def seen(self) -> list[SeenManager]:
         """Every manager with a row. Ages are by the service's clock alone, so that ours may be wrong."""
-        clock = _ServiceClock()
+        clock = ServiceClock()
 
         async def query() -> list[Mapping[str, Any]]:
             found = self._client.query_entities(
@@ -59,7 +57,7 @@ class ManagerRows:
 
         with doing("looking for managers") as call:
             rows = await call(query)
-        return [one for row in rows if (one := _manager(row, clock.now)) is not None]
+        return [one for row in rows if (one := _manager(row, clock)) is not None]
 
     async def forget(self, keep_seconds: float) -> None:
         """Drops the rows of managers that were not at work for so long."""
@@ -70,23 +68,10 @@ class ManagerRows:
                     await call(self._client.delete_entity, self._partition, row)
 
 
-class _ServiceClock:
-    """The time that the service's last answer bears; our own until there is one."""
-
-    def __init__(self, own: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.now = own()
-
-    def look(self, response: Any) -> None:
-        """For the SDK to call with each answer."""
-        with suppress(AttributeError, TypeError, ValueError):
-            self.now = parsedate_to_datetime(response.http_response.headers["Date"])
-
-
-def _manager(row: Any, now: datetime) -> SeenManager | None:
+def _manager(row: Any, clock: ServiceClock) -> SeenManager | None:
     """None for a row that makes no sense: it is nobody's."""
     try:
-        seen_at: datetime = row.metadata["timestamp"]
         jobs = frozenset(str(one) for one in json.loads(bytes(row["Jobs"])))
-        return SeenManager(str(row["Name"]), max(0.0, (now - seen_at).total_seconds()), jobs)
+        return SeenManager(str(row["Name"]), clock.seconds_since(row), jobs)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None

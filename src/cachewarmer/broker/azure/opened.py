@@ -10,6 +10,7 @@ from cachewarmer.broker.azure.queues import Queue
 from cachewarmer.broker.azure.receipts import Receipts, Sums
 from cachewarmer.broker.azure.tables import JobRecord, Records
 from cachewarmer.broker.azure.tidy import Tidier
+from cachewarmer.broker.azure.workers import WorkerRows
 from cachewarmer.broker.record import DamagedRows
 from cachewarmer.model import JobStatus
 
@@ -27,6 +28,7 @@ class Opened:
         self.records = Records(table, prefix, damaged)
         self.receipts = Receipts(table, prefix, damaged)
         self.managers = ManagerRows(table, prefix)
+        self.workers = WorkerRows(table, prefix, damaged)
         self.tidier = Tidier(table, prefix, self.records)
         self.scans = Scans()
 

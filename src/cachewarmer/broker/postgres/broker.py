@@ -20,10 +20,12 @@ from cachewarmer.model import (
     ScanTotals,
     Tally,
     WarmJob,
+    WorkerReport,
     WorkItem,
     check_transition,
     new_job_id,
 )
+from cachewarmer.model.live import KEEP_SECONDS
 
 SCHEMA_VERSION = 1
 PUBLISH_ITEMS = 500
@@ -74,6 +76,7 @@ class PostgresBroker(Broker):
                     "check the name of the database"
                 )
             await sql.run("schema")
+            await sql.run("workers_table")
             return
         row = await sql.one("version")
         version = row["version"] if row else 0
@@ -82,6 +85,9 @@ class PostgresBroker(Broker):
                 f"the tables in schema {self._schema} were made by another version of cachewarmer "
                 f"(schema version {version}, this one has {SCHEMA_VERSION})"
             )
+        has_workers = await sql.one("has_workers")
+        if has_workers is None or not next(iter(has_workers.values())):
+            await sql.run("workers_table")
 
     async def close(self) -> None:
         await self._database.close()
@@ -237,6 +243,16 @@ class PostgresBroker(Broker):
             row = await sql.one("manager_seen")
         return None if row is None else row["seconds"]
 
+    async def note_worker(self, report: WorkerReport) -> None:
+        async with self._database.statement() as sql:
+            await sql.run("note_worker", key=record.printable(report.key).replace("\0", ""), report=report.to_json())
+
+    async def workers(self, job_id: str = "") -> list[WorkerReport]:
+        async with self._database.statement() as sql:
+            found = await sql.all("workers")
+        seen = ((row["key"], row["report"], row["seconds"]) for row in found)
+        return record.worker_reports(seen, job_id, self._damaged)
+
     async def state(self, job_id: str) -> JobState:
         async with self._database.statement() as sql:
             row = await _job(sql, job_id)
@@ -254,6 +270,7 @@ class PostgresBroker(Broker):
     async def tidy(self, keep_seconds: float) -> None:
         async with self._database.transaction() as sql:
             await sql.run("old_managers", seconds=keep_seconds)
+            await sql.run("old_workers", seconds=KEEP_SECONDS)
             for row in await sql.all("old_jobs", seconds=keep_seconds):
                 for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
                     await sql.run(name, job_id=row["job_id"])

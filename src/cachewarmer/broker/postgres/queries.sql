@@ -83,6 +83,25 @@ CREATE TABLE SCHEMA.poison (
 CREATE TABLE SCHEMA.managers (name text PRIMARY KEY, seen_at float8 NOT NULL);
 INSERT INTO SCHEMA.version VALUES (1);
 
+-- name: has_workers
+SELECT to_regclass('SCHEMA.workers') IS NOT NULL;
+
+-- name: workers_table
+-- workers: what each worker process last said of itself, for showing. Made where it is missing, whatever the version:
+-- programs that do not know of it pass it by. No index holds what changes: such an update stays on its page.
+CREATE TABLE IF NOT EXISTS SCHEMA.workers (key text PRIMARY KEY, report text NOT NULL, seen_at float8 NOT NULL)
+WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+-- name: note_worker
+INSERT INTO SCHEMA.workers (key, report, seen_at) VALUES (%(key)s, %(report)s, NOW)
+ON CONFLICT (key) DO UPDATE SET report = excluded.report, seen_at = excluded.seen_at;
+
+-- name: workers
+SELECT key, report, greatest(0, NOW - seen_at) AS seconds FROM SCHEMA.workers;
+
+-- name: old_workers
+DELETE FROM SCHEMA.workers WHERE seen_at < NOW - %(seconds)s;
+
 -- name: add_job
 INSERT INTO SCHEMA.jobs (job_id, message, state, submitted_at)
 VALUES (%(job_id)s, %(message)s, %(state)s, %(submitted_at)s)

@@ -15,7 +15,16 @@ from cachewarmer.broker.sqlite.files import prepare
 from cachewarmer.broker.sqlite.store import Store
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerBusy, BrokerError, BrokerUnavailable
-from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkItem, new_job_id
+from cachewarmer.model import (
+    JobState,
+    JobStatus,
+    Receipt,
+    ScanTotals,
+    WarmJob,
+    WorkerReport,
+    WorkItem,
+    new_job_id,
+)
 
 T = TypeVar("T")
 
@@ -170,7 +179,8 @@ class SqliteBroker(Broker):
         return await self._call(self._opened().jobs)
 
     async def tidy(self, keep_seconds: float) -> None:
-        await self._call(self._opened().tidy, self._clock() - keep_seconds)
+        now = self._clock()
+        await self._call(self._opened().tidy, now - keep_seconds, now)
 
     async def stranded(self, job_id: str) -> bool:
         return await self._call(self._opened().stranded, job_id)
@@ -186,6 +196,12 @@ class SqliteBroker(Broker):
 
     async def manager_seen(self) -> float | None:
         return await self._call(self._opened().manager_seen, self._clock())
+
+    async def note_worker(self, report: WorkerReport) -> None:
+        await self._call(self._opened().note_worker, report.key, report.to_json(), self._clock())
+
+    async def workers(self, job_id: str = "") -> list[WorkerReport]:
+        return await self._call(self._opened().workers, job_id, self._clock())
 
     # -- work ------------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,21 @@ ALTER TABLE jobs ADD COLUMN begun_again INTEGER NOT NULL DEFAULT 0;
 -- managers: when each was last at work, for those who wait for one.
 CREATE TABLE managers (name TEXT PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
 
+-- name: workers_table
+-- workers: what each worker process last said of itself, for showing. Made where it is missing, whatever the version:
+-- programs that do not know of it pass it by.
+CREATE TABLE IF NOT EXISTS workers (key TEXT PRIMARY KEY, report TEXT NOT NULL, seen_at REAL NOT NULL) WITHOUT ROWID;
+
+-- name: note_worker
+INSERT INTO workers (key, report, seen_at) VALUES (:key, :report, :now)
+ON CONFLICT (key) DO UPDATE SET report = excluded.report, seen_at = excluded.seen_at;
+
+-- name: workers
+SELECT key, report, seen_at FROM workers;
+
+-- name: old_workers
+DELETE FROM workers WHERE seen_at < :before;
+
 -- name: add_job
 INSERT INTO jobs (job_id, message, state, submitted_at) VALUES (:job_id, :message, :state, :submitted_at)
 ON CONFLICT (job_id) DO NOTHING;

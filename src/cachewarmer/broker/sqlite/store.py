@@ -25,9 +25,11 @@ from cachewarmer.model import (
     ScanTotals,
     Tally,
     WarmJob,
+    WorkerReport,
     WorkItem,
     check_transition,
 )
+from cachewarmer.model.live import KEEP_SECONDS
 
 
 class Store(Database):
@@ -191,6 +193,17 @@ class Store(Database):
             seen_at = self.run("manager_seen").fetchone()[0]
         return None if seen_at is None else max(0.0, now - seen_at)
 
+    def note_worker(self, key: str, report: str, now: float) -> None:
+        with self.transaction():
+            self.run("note_worker", key=record.printable(key), report=report, now=now)
+            self.run("old_workers", before=now - KEEP_SECONDS)
+
+    def workers(self, job_id: str, now: float) -> list[WorkerReport]:
+        with self.reading():
+            rows = self.run("workers").fetchall()
+        seen = ((row["key"], row["report"], max(0.0, now - row["seen_at"])) for row in rows)
+        return record.worker_reports(seen, job_id, self._damaged)
+
     def state(self, job_id: str) -> JobState:
         row = self._job(job_id)
         with reading_row(f"job {job_id}"):
@@ -212,10 +225,11 @@ class Store(Database):
             except DamagedRecord as error:
                 self._damaged.name(error)
 
-    def tidy(self, before: float) -> None:
-        """Forgets jobs that ended before then. What else a job leaves behind is dropped as it is settled."""
+    def tidy(self, before: float, now: float) -> None:
+        """Forgets jobs that ended before ``before``. What else a job leaves behind is dropped as it is settled."""
         with self.transaction():
             self.run("old_managers", before=before)
+            self.run("old_workers", before=now - KEEP_SECONDS)
             for row in self.run("old_jobs", before=before).fetchall():
                 for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
                     self.run(name, job_id=row["job_id"])

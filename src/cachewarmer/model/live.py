@@ -1,0 +1,275 @@
+"""What a worker says of itself every few seconds: how far it is with items that have no receipt yet, and how its
+addresses do. For showing, never for the books: a row that is lost or late changes no total.
+
+Everything is a count since the worker's start, or an age in seconds: a worker whose clock is wrong is shown as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from cachewarmer.errors import InvalidMessage, InvalidValue
+from cachewarmer.model.results import JobStatus, Tally
+from cachewarmer.paths import printable
+from cachewarmer.wire import FieldReader, dump_object, load_object
+
+NOTE_SECONDS = 5.0
+"""Between two rows of a worker."""
+LOST_SECONDS = 4 * NOTE_SECONDS
+"""A worker whose row is older is taken to be gone: what it had in hand is not counted as read any more."""
+KEEP_SECONDS = 300.0
+"""Rows of workers that were not heard of for so long are forgotten."""
+MOST_ROW_BYTES = 32 * 1024
+MOST_JOBS = 64
+MOST_ADDRESSES = 16
+"""In one row; what is beyond is left out."""
+MOST_BUCKETS = 128
+"""Of a histogram; one of ``targets.latency`` has fewer."""
+LONGEST_TEXT = 200
+
+T = TypeVar("T")
+
+
+class Bound(StrEnum):
+    """What keeps a worker, or the reading from an address, from being faster."""
+
+    UNKNOWN = ""
+    WORK = "work"
+    """There is nothing more to read."""
+    OUTAGE = "outage"
+    """No address answers."""
+    PACE = "pace"
+    """A maximum of bytes per second that somebody has set."""
+    CPU = "cpu"
+    """The worker's own processor time."""
+    WINDOW = "window"
+    """As many calls are in flight as may be."""
+    LINK = "link"
+    """More calls in flight brought no more: the way to the origin is full."""
+    THREADS = "threads"
+    """More calls in flight made others wait: the cache's threads are in use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InHand:
+    """How far a worker is with one job."""
+
+    job: str = ""
+    items: int = 0
+    """Items that it holds."""
+    files: int = 0
+    bytes: int = 0
+    """What is read of those."""
+    settled_files: int = 0
+    settled_bytes: int = 0
+    """What receipts of this process were counted for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressReport:
+    """How a worker's reading from one mount address goes. Counts are since the worker's start."""
+
+    address: str = ""
+    window: int = 0
+    """Calls that may be in flight."""
+    in_flight: int = 0
+    waiting: int = 0
+    """Requests not yet done."""
+    knee: int = 0
+    """The window beyond which more calls bring nothing, or make others wait; 0: not known."""
+    bound: str = Bound.UNKNOWN
+    """Why it is not larger: ``link`` or ``threads``."""
+    canary_idle_ms: float = 0.0
+    canary_ms: float = 0.0
+    """What another client waits for a server thread: without load, and now. 0: not known."""
+    calls: int = 0
+    """READ calls."""
+    bytes: int = 0
+    latency_seconds: float = 0.0
+    """The sum over all READ calls."""
+    latencies: tuple[tuple[int, int], ...] = ()
+    """(bucket, calls) of those, as ``targets.latency`` numbers the buckets; empty ones are left out."""
+    retries: int = 0
+    jukebox_waits: int = 0
+    reconnects: int = 0
+    silent_seconds: float = 0.0
+    """For how long it has not answered; 0: it does."""
+    problem: str = ""
+    """Why it does not, in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """One worker process, as it was when it wrote this."""
+
+    worker: str = ""
+    """Its name, as tallies have it."""
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    """Of the program."""
+    up_seconds: float = 0.0
+    ended: bool = False
+    """It has stopped, and holds nothing."""
+    bound: str = Bound.UNKNOWN
+    cpu_share: float = 0.0
+    """Processor time per second of late: 1 is one core."""
+    jobs: tuple[InHand, ...] = ()
+    addresses: tuple[AddressReport, ...] = ()
+    seen_seconds: float = 0.0
+    """How long ago the broker got this, by its own clock; not part of what is written."""
+
+    @property
+    def key(self) -> str:
+        """Tells this process from every other, also from one that was given the same name."""
+        return f"{self.worker}/{self.host}/{self.pid}"
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it was heard of lately and has not said that it ends."""
+        return not self.ended and self.seen_seconds < LOST_SECONDS
+
+    def in_hand(self, job_id: str) -> InHand | None:
+        """How far it is with a job; None: it has never had an item of it."""
+        return next((one for one in self.jobs if one.job == job_id), None)
+
+    def to_json(self) -> str:
+        """What a broker keeps: ASCII, at most ``MOST_ROW_BYTES``."""
+        jobs = sorted(self.jobs, key=lambda one: -one.items)[:MOST_JOBS]
+        addresses = sorted(self.addresses, key=lambda one: -one.calls)[:MOST_ADDRESSES]
+        while True:
+            text = dump_object(
+                {
+                    **_values(self),
+                    "jobs": [_values(one) for one in jobs],
+                    "addresses": [{**_values(one), "latencies": one.latencies} for one in addresses],
+                }
+            )
+            if len(text) <= MOST_ROW_BYTES or not (jobs or addresses):
+                return text
+            jobs, addresses = jobs[: len(jobs) // 2], addresses[: len(addresses) // 2]
+
+    @classmethod
+    def from_json(cls, text: str | bytes, seen_seconds: float = 0.0) -> WorkerReport:
+        """Reads a row that anyone may have written; unknown keys are ignored.
+
+        Raises:
+            InvalidMessage: says which key is wrong.
+        """
+        if len(text) > MOST_ROW_BYTES:
+            raise InvalidMessage(f"a worker's row has at most {MOST_ROW_BYTES} bytes, not {len(text)}")
+        read = load_object(text)
+        try:
+            return replace(
+                _load(cls, read),
+                jobs=tuple(_load(InHand, one) for one in _rows(read, "jobs", MOST_JOBS)),
+                addresses=tuple(_address(one) for one in _rows(read, "addresses", MOST_ADDRESSES)),
+                seen_seconds=max(0.0, seen_seconds),
+            )
+        except InvalidValue as error:
+            raise InvalidMessage.like(error) from error
+
+
+def _values(row: Any) -> dict[str, Any]:
+    """The plain fields of a row that differ from their defaults."""
+    found = {one.name: getattr(row, one.name) for one in fields(row) if one.type in _KINDS}
+    changed = {one.name: found[one.name] for one in fields(row) if one.name in found and found[one.name] != one.default}
+    changed.pop("seen_seconds", None)
+    return {name: _written(value) for name, value in changed.items()}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    return _shown(value) if isinstance(value, str) else value
+
+
+def _shown(text: str) -> str:
+    """As brokers write the names of tallies, and with no control character in it."""
+    return printable(text.encode("utf-8", "backslashreplace").decode())[:LONGEST_TEXT]
+
+
+def _load(kind: type[T], read: FieldReader) -> T:
+    values = {}
+    for one in fields(kind):  # type: ignore[arg-type]  # they are dataclasses
+        if one.type in _KINDS:
+            values[one.name] = getattr(read, _KINDS[str(one.type)])(one.name, one.default)
+    for name, value in values.items():
+        if isinstance(value, str):
+            values[name] = _shown(value)
+        elif isinstance(value, float) and value < 0:
+            raise InvalidValue(f"{name} must not be negative")
+    return kind(**values)
+
+
+_KINDS = {"str": "text", "int": "number", "float": "real", "bool": "flag"}
+"""How each type of a field is read."""
+
+
+def _rows(read: FieldReader, key: str, most: int) -> list[FieldReader]:
+    found = read.take(key, list, [])
+    if len(found) > most:
+        raise InvalidValue(f"{key} holds {len(found)} rows: at most {most}")
+    if not all(isinstance(one, dict) for one in found):
+        raise InvalidValue(f"{key} must be a list of objects")
+    return [FieldReader(one) for one in found]
+
+
+def _address(read: FieldReader) -> AddressReport:
+    pairs = read.take("latencies", list, [])
+    good = len(pairs) <= MOST_BUCKETS and all(_is_pair(one) for one in pairs)
+    if not good:
+        raise InvalidValue(f"latencies must be a list of at most {MOST_BUCKETS} [bucket, calls]")
+    return replace(_load(AddressReport, read), latencies=tuple((bucket, calls) for bucket, calls in pairs))
+
+
+def _is_pair(pair: object) -> bool:
+    if not isinstance(pair, list) or len(pair) != 2 or not all(type(one) is int for one in pair):
+        return False
+    bucket, calls = pair
+    return bool(0 <= bucket < MOST_BUCKETS and 0 <= calls < 1 << 63)
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def with_in_hand(status: JobStatus, workers: Iterable[WorkerReport]) -> JobStatus:
+    """The status with what workers have read of items that have no receipt yet, as further tallies: for showing only.
+
+    A row may be older than the receipts: what these have settled since is not counted twice.
+    """
+    if status.state.final:
+        return status
+    extra = [one for one in _beyond_books(status, workers) if one.files or one.bytes]
+    return replace(status, tallies=(*status.tallies, *extra)) if extra else status
+
+
+def _beyond_books(status: JobStatus, workers: Iterable[WorkerReport]) -> list[Tally]:
+    by_name: dict[str, list[InHand]] = {}
+    for worker in workers:
+        held = worker.in_hand(status.job.job_id) if worker.at_work else None
+        if held is not None:
+            by_name.setdefault(worker.worker, []).append(held)
+    # One process has one tally, or several: where a job is counted in parts, or the name was used before.
+    booked = dict.fromkeys(by_name, (0, 0))
+    for tally in status.tallies:
+        name = _shown(tally.worker)
+        if name in booked:
+            files, read = booked[name]
+            booked[name] = (files + tally.files, read + tally.bytes)
+    return [
+        Tally(
+            worker=name,
+            files=_beyond([(one.files, one.settled_files) for one in rows], booked[name][0]),
+            bytes=_beyond([(one.bytes, one.settled_bytes) for one in rows], booked[name][1]),
+        )
+        for name, rows in by_name.items()
+    ]
+
+
+def _beyond(rows: Sequence[tuple[int, int]], booked: int) -> int:
+    held, settled = sum(row[0] for row in rows), sum(row[1] for row in rows)
+    return min(held, max(0, held + settled - booked))
