@@ -12,7 +12,7 @@ from cachewarmer.errors import UsageError
 COMMANDS = [jobsubmitter, manager, worker]
 SPELLED = {
     jobsubmitter: "enableDebugging warmTargetMountAddresses warmTargetExportPath warmTargetPath inclusionCsv exclusionCsv "
-    "maxFileSizeBytes uid gid jobName storageAccountResourceGroup storageAccountName queueNamePrefix blockUntilWarm",
+    "maxFileSizeBytes uid gid jobName storageAccountResourceGroup storageAccountName queueNamePrefix verify blockUntilWarm",
     manager: "enableDebugging bootstrapMountAddress bootstrapExportPath bootstrapScriptPath workerCount "
     "storageAccountResourceGroup storageAccountName queueNamePrefix vmssUserName vmssPassword vmssSshPublicKey vmssSubnetName",
     worker: "enableDebugging storageAccountResourceGroup storageAccountName storageKey queueNamePrefix",

@@ -30,7 +30,7 @@ class Rpc:
     def oldest_xid(self):
         return next(iter(self.flying), None)
 
-    def call(self, program, version, procedure, arguments, context, reply_limit):
+    def call(self, program, version, procedure, arguments, context, reply_limit, credential=b""):
         self.made += 1
         self.flying[self.made] = context
         return b"call"
