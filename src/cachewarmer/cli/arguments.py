@@ -162,6 +162,14 @@ def identity(text: str) -> tuple[int, int, tuple[int, ...]]:
     return uid, ids[0], tuple(ids[1:])
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Words that are separated by commas."""
+    found = tuple(dict.fromkeys(one.strip() for one in text.split(",")))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty part")
+    return found
+
+
 def user_id(text: str) -> int:
     """A numeric user or group id."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= MOST_ID):

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
+from cachewarmer.cli.addresses import each_address
 from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection, Service
 from cachewarmer.config import (
     FleetSettings,
@@ -113,8 +114,10 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
     """
     if selection.files_from is not None and len(targets) != 1:
         raise UsageError("--files-from needs exactly one TARGET")
+    if selection.address_subset and not selection.each_address:
+        raise UsageError("--address-subset needs --each-address")
     wanted = _wanted(selection)
-    return [
+    made = [
         make_job(
             _as_user(parse_target(target), selection),
             wanted,
@@ -125,6 +128,7 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
         )
         for target in targets
     ]
+    return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
 
 
 def _wanted(selection: Selection) -> Wanted:

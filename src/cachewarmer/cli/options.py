@@ -113,6 +113,26 @@ class Selection:
     name: str = ""
     uid: int | None = None
     gid: int | None = None
+    each_address: bool = False
+    address_subset: tuple[str, ...] = ()
+
+
+def add_each_address(parser: argparse.ArgumentParser) -> None:
+    """``--each-address``: caches that do not share what they hold."""
+    group = parser.add_argument_group("several caches")
+    group.add_argument(
+        "--each-address",
+        action="store_true",
+        help="read everything through each mount address, or through each address of a name that has several: they are "
+        "caches of their own (default: they are doors to one cache, and share the work)",
+    )
+    group.add_argument(
+        "--address-subset",
+        type=arguments.words,
+        default=(),
+        metavar="ADDRESS[,ADDRESS...]",
+        help="with --each-address: only these of them, such as a node that was replaced",
+    )
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -240,6 +260,8 @@ def selection(chosen: argparse.Namespace) -> Selection:
         transport=chosen.transport,
         max_bandwidth=chosen.max_bandwidth,
         name=chosen.name,
+        each_address=getattr(chosen, "each_address", False),
+        address_subset=getattr(chosen, "address_subset", ()),
     )
 
 

@@ -32,7 +32,18 @@ def job_lines(report: Report) -> list[str]:
     return [
         f"{printable(report.target)}: {state}{reason}",
         f"  {_found(report)} ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)",
+        *_address_lines(report),
         *_details(report),
+    ]
+
+
+def _address_lines(report: Report) -> list[str]:
+    """A line for each address, where each of them is a cache of its own."""
+    return [
+        f"  {printable(one.address)}: {one.files:,} files, {size(one.bytes)}"
+        + (f", {one.failed_files:,} failed" if one.failed_files else "")
+        + ("" if one.complete else ": NOT WARM")
+        for one in report.addresses
     ]
 
 

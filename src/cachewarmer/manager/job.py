@@ -22,9 +22,10 @@ from cachewarmer.errors import (
     own_resource_error,
 )
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.manager.each_address import AddressScan
 from cachewarmer.manager.waiting import Waiting, mounts_of
-from cachewarmer.model import JobState, WorkItem
-from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
+from cachewarmer.planning.counter import ScanCounter, joined
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.targets.base import Session
 from cachewarmer.targets.pool import SessionPool
@@ -141,7 +142,9 @@ class JobKeeper:
             to_scan = not status.scan.finished and not status.state.final
             if to_scan and status.state is JobState.QUEUED:
                 to_scan = await self._set_state(JobState.SCANNING)
-            if to_scan:
+            if to_scan and job.each_address and job.access.addresses:
+                await self._scan_each_address()
+            elif to_scan:
                 await self._scan_with_retries()
         except Ended:
             pass
@@ -207,9 +210,41 @@ class JobKeeper:
         """Scans the whole tree, and records its totals. Raises ``Ended`` if the job ends meanwhile."""
         job = self._job
         counter = ScanCounter()
+        await self._watched(lambda gate: self._publish_all(job, sessions, counter, gate), counter.totals)
+        await self._persist(lambda: self._broker.record_scan(job.job_id, counter.totals(finished=True)))
+
+    async def _scan_each_address(self) -> None:
+        """Scans the tree at each address: there it has handles of its own, and its listings warm that cache too.
+
+        Raises:
+            CacheWarmerError: at none of them.
+        """
+        job = self._job
+        scans = [
+            AddressScan(job.at(address), self._settings, self._pool, waits_at_start=self._waits_at_start)
+            for address in job.access.addresses
+        ]
+
+        async def publish(gate: Gate) -> None:
+            await asyncio.gather(
+                *(
+                    one.scan(lambda job, sessions, counter: self._publish_all(job, sessions, counter, gate))
+                    for one in scans
+                )
+            )
+
+        await self._watched(publish, lambda: joined([one.totals() for one in scans]))
+        failures = [one.failure for one in scans if one.failure is not None]
+        if len(failures) == len(scans):
+            raise failures[0]
+        totals = joined([one.totals() for one in scans], finished=True)
+        await self._persist(lambda: self._broker.record_scan(job.job_id, totals))
+
+    async def _watched(self, publish: Callable[[Gate], Awaitable[None]], totals: Callable[[], ScanTotals]) -> None:
+        """Publishes what a scan finds, and records how far it is. Raises ``Ended`` if the job ends meanwhile."""
         gate = Gate()
-        scan = asyncio.create_task(self._publish_all(sessions, counter, gate))
-        watcher = asyncio.create_task(self._watch(counter, gate))
+        scan = asyncio.ensure_future(publish(gate))
+        watcher = asyncio.create_task(self._watch(totals, gate))
         try:
             self._on_scanning(True)
             await asyncio.wait([scan, watcher], return_when=asyncio.FIRST_COMPLETED)
@@ -220,10 +255,8 @@ class JobKeeper:
         finally:
             await end_tasks(scan, watcher)
             self._on_scanning(False)
-        await self._persist(lambda: self._broker.record_scan(job.job_id, counter.totals(finished=True)))
 
-    async def _publish_all(self, sessions: Sequence[Session], counter: ScanCounter, gate: Gate) -> None:
-        job = self._job
+    async def _publish_all(self, job: WarmJob, sessions: Sequence[Session], counter: ScanCounter, gate: Gate) -> None:
         file_list = self._broker.file_list(job.job_id) if job.has_file_list else None
 
         async def publish(items: Sequence[WorkItem]) -> None:
@@ -242,7 +275,7 @@ class JobKeeper:
         )
         await gate.pass_through()
 
-    async def _watch(self, counter: ScanCounter, gate: Gate) -> None:
+    async def _watch(self, totals: Callable[[], ScanTotals], gate: Gate) -> None:
         """Writes a scan's totals every second, and lets it rest while the job is paused; returns when the job ends."""
         job_id = self._job.job_id
         while True:
@@ -253,7 +286,7 @@ class JobKeeper:
                     return
                 gate.hold(state is JobState.PAUSED)
                 self._on_busy(state is not JobState.PAUSED)
-                await self._broker.record_scan(job_id, counter.totals())
+                await self._broker.record_scan(job_id, totals())
             except LeaseLost:
                 raise
             except BrokerError as error:

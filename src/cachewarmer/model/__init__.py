@@ -25,6 +25,8 @@ from cachewarmer.model.results import (
     ScanTotals,
     SlowPath,
     Tally,
+    split_tally_name,
+    tally_name,
 )
 from cachewarmer.model.wanted import FIRST_GENERATION, Wanted
 from cachewarmer.wire import MAX_MESSAGE_BYTES, FileEntry
@@ -61,5 +63,7 @@ __all__ = [
     "item_id",
     "new_job_id",
     "size_histogram",
+    "split_tally_name",
+    "tally_name",
     "with_in_hand",
 ]

@@ -139,7 +139,13 @@ class WarmJob(Message):
     name: str = keyed("Name", "text", "")
     has_file_list: bool = keyed("HasFileList", "flag", False)
     """The files are those of the list stored with the job (``--files-from``), not of a walk."""
+    each_address: bool = keyed("EachAddress", "flag", False)
+    """Each mount address is a cache of its own: all of the job is read through each of them."""
     submitted_at: float = keyed("SubmittedAt", "real", 0.0)
+
+    def at(self, address: str) -> WarmJob:
+        """What of the job is done at one of its addresses."""
+        return replace(self, access=replace(self.access, addresses=(address,)))
 
     def to_json(self) -> str:
         """The message text; only the keys of the first CacheWarmer and what differs from the default."""
@@ -198,6 +204,8 @@ class WorkItem(Message):
     item_id: str = keyed("ItemId", "text", "")
     address: str = keyed("Address", "text", "")
     """The mount address whose handles ``files`` carries: read there first."""
+    only_address: str = keyed("OnlyAddress", "text", "")
+    """The one mount address where the item may be read: another is another cache. Part of the item's id."""
     files: tuple[FileEntry, ...] | None = None
     failed_deliveries: int = keyed("FailedDeliveries", "number", 0)
     """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
@@ -233,9 +241,10 @@ class WorkItem(Message):
             filters = dump_object([self.wanted.include, self.wanted.exclude, self.wanted.max_file_bytes])
             names = (self.start_file_filter, self.end_file_filter) if self.apply_filter else ("", "")
             return item_id(self.job_id, self.path, self.start, self.stop, *names, filters, self.access.export, "")
+        only = (self.only_address,) if self.only_address else ()
         if self.start >= 0:
-            return item_id(self.job_id, self.path, self.start, self.stop)
-        return item_id(self.job_id, self.path, "files", "\0".join([entry.path for entry in self.files]))
+            return item_id(self.job_id, self.path, self.start, self.stop, *only)
+        return item_id(self.job_id, self.path, "files", "\0".join([entry.path for entry in self.files]), *only)
 
     def with_content_id(self) -> WorkItem:
         """The item with the id that belongs to what it holds."""
@@ -262,6 +271,8 @@ class WorkItem(Message):
             raise InvalidMessage.like(error) from error
         if (item.start < 0) != (item.stop < 0) or item.stop < item.start:
             raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are not a range")
+        if item.only_address and item.only_address not in item.access.addresses:
+            raise InvalidMessage("OnlyAddress is none of WarmTargetMountAddresses")
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
         return item

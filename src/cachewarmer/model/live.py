@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from cachewarmer.errors import InvalidMessage, InvalidValue
-from cachewarmer.model.results import JobStatus, Tally
+from cachewarmer.model.results import JobStatus, Tally, split_tally_name
 from cachewarmer.paths import printable
 from cachewarmer.wire import FieldReader, dump_object, load_object
 
@@ -256,7 +256,7 @@ def _beyond_books(status: JobStatus, workers: Iterable[WorkerReport]) -> list[Ta
     # One process has one tally, or several: where a job is counted in parts, or the name was used before.
     booked = dict.fromkeys(by_name, (0, 0))
     for tally in status.tallies:
-        name = _shown(tally.worker)
+        name = _shown(split_tally_name(tally.worker)[0] if status.job.each_address else tally.worker)
         if name in booked:
             files, read = booked[name]
             booked[name] = (files + tally.files, read + tally.bytes)

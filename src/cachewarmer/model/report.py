@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import Failure
 
 if TYPE_CHECKING:
-    from cachewarmer.model.results import JobStatus, PathError, ScanTotals, SlowPath, Tally
+    from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
 
 MOST_LARGEST = 10
 MOST_SLOWEST = 10
@@ -61,6 +61,8 @@ class Report:
     histogram: tuple[int, ...] = ()
     """Files by size, as ``ScanTotals.histogram`` has them."""
     workers: tuple[Tally, ...] = ()
+    addresses: tuple[AddressTotals, ...] = ()
+    """Of a job that reads all through each of its addresses."""
     warnings: tuple[str, ...] = ()
     parts: tuple[Report, ...] = ()
 
@@ -96,6 +98,7 @@ class Report:
             slowest=status.slowest,
             histogram=scan.histogram,
             workers=status.tallies,
+            addresses=status.addresses,
             warnings=status.all_warnings,
         )
 
@@ -143,6 +146,7 @@ class Report:
             largest=tuple(sorted(joined("largest"), reverse=True)[:MOST_LARGEST]),
             histogram=_added([report.histogram for report in reports]),
             workers=joined("workers"),
+            addresses=joined("addresses"),
             warnings=tuple(dict.fromkeys(joined("warnings"))),
             parts=tuple(reports),
             **{name: sum(getattr(report, name) for report in reports) for name in _SUMMED},
@@ -187,6 +191,8 @@ class Report:
                 for tally in self.workers
             ],
         }
+        if self.addresses:
+            document["addresses"] = [asdict(one) for one in self.addresses]
         if self.parts:
             document["jobs"] = [part.document() for part in self.parts]
         return document

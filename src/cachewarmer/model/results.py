@@ -109,6 +109,30 @@ class Tally(Counts):
         )
 
 
+def tally_name(worker: str, address: str) -> str:
+    """What a worker's tally is called: where each address is a cache of its own, each has one."""
+    return f"{worker}@{address}" if address else worker
+
+
+def split_tally_name(name: str) -> tuple[str, str]:
+    """The worker and the address of such a tally."""
+    worker, _, address = name.rpartition("@")
+    return (worker, address) if worker else (name, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressTotals:
+    """What was read through one mount address of a job that reads all through each."""
+
+    address: str
+    files: int = 0
+    bytes: int = 0
+    failed_files: int = 0
+    vanished_files: int = 0
+    complete: bool = True
+    """Whether it has as much as the one that has most, and nothing failed."""
+
+
 def _slowest(paths: Sequence[SlowPath]) -> tuple[SlowPath, ...]:
     return tuple(sorted(paths, key=lambda path: -path.seconds)[:SLOWEST_SAMPLE])
 
@@ -184,6 +208,31 @@ class JobStatus:
         """The sum of one of ``TALLY_COUNTS`` over all workers."""
         total: int = sum(getattr(tally, count) for tally in self.tallies)
         return total
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers have settled something."""
+        if not self.job.each_address:
+            return len(self.tallies)
+        return len({split_tally_name(tally.worker)[0] for tally in self.tallies})
+
+    @property
+    def addresses(self) -> tuple[AddressTotals, ...]:
+        """What was read through each address, where each of them is a cache of its own; else nothing."""
+        if not self.job.each_address:
+            return ()
+        names = ("files", "bytes", "failed_files", "vanished_files")
+        sums = {address: dict.fromkeys(names, 0) for address in self.job.access.addresses}
+        for tally in self.tallies:
+            found = sums.get(split_tally_name(tally.worker)[1])
+            if found is not None:
+                for name in names:
+                    found[name] += getattr(tally, name)
+        most = max((one["files"] for one in sums.values()), default=0)
+        return tuple(
+            AddressTotals(address=address, **one, complete=one["files"] == most and not one["failed_files"])
+            for address, one in sums.items()
+        )
 
     @property
     def settled_items(self) -> int:

@@ -33,6 +33,7 @@ class Chunker:
             access=replace(job.access, export=export),
             job_id=job.job_id,
             address=address,
+            only_address=address if job.each_address else "",
             max_bandwidth=job.max_bandwidth,
         )
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import fields
+from itertools import zip_longest
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError
@@ -123,6 +125,19 @@ class ScanCounter:
             histogram=tuple(self._histogram[:used]),
             finished=finished,
         )
+
+
+def joined(parts: Sequence[ScanTotals], *, finished: bool = False) -> ScanTotals:
+    """The totals of several scans of one job, such as one for each address."""
+    histogram = [sum(counts) for counts in zip_longest(*(one.histogram for one in parts), fillvalue=0)]
+    sums = {one.name: sum(getattr(part, one.name) for part in parts) for one in fields(ScanTotals) if one.type == "int"}
+    return ScanTotals(
+        **sums,
+        warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+        errors=tuple(error for part in parts for error in part.errors)[:ERROR_SAMPLE],
+        histogram=tuple(histogram),
+        finished=finished,
+    )
 
 
 def _count(number: int, one: str, several: str) -> str:

@@ -122,6 +122,10 @@ class SessionPool:
         """
         return await self._addresses.wait_until_up(places, seconds)
 
+    def down_seconds(self, place: Mount | Session) -> float:
+        """For how long an address has not answered; 0: it is up."""
+        return self._addresses.down_seconds(self._addresses.find(place))
+
     def outages(self) -> tuple[Outage, ...]:
         """The addresses that are down now: for showing how it goes."""
         return self._addresses.outages()

@@ -149,6 +149,11 @@ class Addresses:
 
     # -- what is up ------------------------------------------------------------------------------------------------
 
+    def down_seconds(self, line: Line) -> float:
+        """For how long an address has not answered; 0: it is up."""
+        outage = line.breaker.outage
+        return self._clock() - outage.since if outage is not None else 0.0
+
     def outages(self) -> tuple[Outage, ...]:
         """The addresses that are down now."""
         found = (line.breaker.outage for line in self._lines.values())

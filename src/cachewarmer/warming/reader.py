@@ -19,6 +19,9 @@ from cachewarmer.warming.run import ItemRun, full_path
 MAX_BARREN_PASSES = 3
 """How often an address may answer everything but an item's files before that counts as the item's fault."""
 
+PINNED_HOLD_SECONDS = 1.0
+"""An item for one address alone that does not answer stands in the way of those for others: it is soon handed back."""
+
 
 @dataclass(slots=True)
 class Reading:
@@ -53,9 +56,9 @@ class ItemReader:
         task = _Task(self._pool, item, run, self._clock)
         while not run.aborted:
             try:
-                mount = await self._choose(task.mounts, run)
+                mount = await self._choose(task.mounts, run, PINNED_HOLD_SECONDS if task.pinned else self._hold_seconds)
             except TransportError as error:
-                return Reading(error=error, unreachable=True)
+                return self._unreached(task, error)
             if mount is None:
                 break
             reading = await task.read_at(mount)
@@ -63,12 +66,19 @@ class ItemReader:
                 return reading
         return Reading(aborted=True)
 
-    async def _choose(self, mounts: list[Mount], run: ItemRun) -> Mount | None:
+    def _unreached(self, task: _Task, error: TransportError) -> Reading:
+        """An item whose addresses do not answer is left to others; one that has but one address fails in the end."""
+        patience = self._pool.settings.lease.patience_seconds
+        if task.pinned and patience and self._pool.down_seconds(task.mounts[0]) >= patience:
+            return task.given_up(error)
+        return Reading(error=error, unreachable=True)
+
+    async def _choose(self, mounts: list[Mount], run: ItemRun, hold_seconds: float) -> Mount | None:
         """The first address that is up, waiting for one if need be; None: the run was aborted meanwhile."""
         for mount in mounts:
             if self._pool.usable(mount):
                 return mount
-        waiting = asyncio.ensure_future(self._pool.wait_until_up(mounts, self._hold_seconds))
+        waiting = asyncio.ensure_future(self._pool.wait_until_up(mounts, hold_seconds))
         aborting = asyncio.ensure_future(run.aborting.wait())
         try:
             await asyncio.wait([waiting, aborting], return_when=asyncio.FIRST_COMPLETED)
@@ -92,6 +102,16 @@ class _Task:
         """Its handles are not to be used: nobody can tell what they stand for."""
         self._barren = 0
         self.mounts = [Mount.of(item.access, address, item.path) for address in _in_order(item)]
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is for one address alone."""
+        return bool(self._item.only_address)
+
+    def given_up(self, error: TransportError) -> Reading:
+        """All of its files that were not read have failed: their address has been away for too long."""
+        self._run.fail_missing(self._item, error)
+        return self._result(fails=True)
 
     async def read_at(self, mount: Mount) -> Reading | None:
         """One pass; None: the address failed, and the item is to be read on elsewhere, or later."""
@@ -142,8 +162,8 @@ class _Task:
         stuck = answered and patience and now - self._moved_at >= patience
         return Reading(error=error) if stuck or self._barren >= MAX_BARREN_PASSES else None
 
-    def _result(self) -> Reading:
-        if self._run.all_failed(self._item):
+    def _result(self, *, fails: bool = False) -> Reading:
+        if not fails and self._run.all_failed(self._item):
             return Reading(error=self._run.failure)
         seconds = self._clock() - self._began
         return Reading(self._run.receipt(self._item, self._excluded, self._skipped, seconds))
@@ -151,6 +171,8 @@ class _Task:
 
 def _in_order(item: WorkItem) -> list[str]:
     """The item's addresses, best first: the one whose handles it carries, then the others, spread over the items."""
+    if item.only_address:
+        return [item.only_address]
     if not item.access.addresses:
         return [""]
     spread = hash(item.item_id) % len(item.access.addresses)

@@ -224,6 +224,16 @@ class ItemRun:
             self.files -= 1
             self._missing.append(Piece(index, end, stop, last=True))
 
+    def fail_missing(self, item: WorkItem, error: CacheWarmerError) -> None:
+        """Whatever is still to be read has failed."""
+        if self._missing is None:
+            numbers = set(range(len(item.files or ())))
+        else:
+            numbers = {piece.number for piece in self._missing} | set(self._short)
+        for number in numbers:
+            self._problems.setdefault(number, error)
+        self._short = {}
+
     # -- the result ------------------------------------------------------------------------------------------------
 
     @property

@@ -12,7 +12,7 @@ from typing import TypeVar
 from cachewarmer.broker.base import Broker
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.errors import BrokerError, CacheWarmerError
-from cachewarmer.model import Receipt, WorkItem
+from cachewarmer.model import Receipt, WorkItem, tally_name
 from cachewarmer.warming.reader import Reading
 from cachewarmer.worker.held import Held, HeldItems
 from cachewarmer.worker.jobs import Hiding
@@ -49,8 +49,16 @@ class Settler:
         finished, self._finished = self._finished, []
         if not finished:
             return
+        by_name: dict[str, list[tuple[Held, Receipt]]] = {}
+        for one in finished:
+            by_name.setdefault(tally_name(self._worker, one[0].lease.item.only_address), []).append(one)
+        for name, some in by_name.items():
+            await self._write(name, some)
+
+    async def _write(self, name: str, finished: list[tuple[Held, Receipt]]) -> None:
+        """Writes receipts to the tally of this name."""
         results = [(held.lease, receipt) for held, receipt in finished]
-        counted = await self.persist(lambda: self._broker.complete(self._worker, results))
+        counted = await self.persist(lambda: self._broker.complete(name, results))
         for place, (held, receipt) in enumerate(finished):
             if counted is not None and not counted[place]:
                 log.info("item %s was counted before, or its lease was lost", receipt.item_id)

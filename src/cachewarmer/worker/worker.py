@@ -237,7 +237,7 @@ class Worker:
         if not self._paces.is_shared(job_id, whole):
             return
         with contextlib.suppress(BrokerError):
-            self._paces.share(job_id, whole, len((await self.broker.status(job_id)).tallies))
+            self._paces.share(job_id, whole, (await self.broker.status(job_id)).worker_count)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

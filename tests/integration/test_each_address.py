@@ -1,0 +1,106 @@
+"""``--each-address``: caches of their own, each of which gets everything, whatever becomes of the others."""
+
+import asyncio
+import json
+import sys
+
+import pytest
+
+from cachewarmer.testing import Faults, ScriptedServer
+
+TREE = {b"d%d" % d: {b"f%d" % f: 1000 * f for f in range(40)} for d in range(10)} | {b"big": 3_000_000}
+FILES = 401
+BYTES = 10 * sum(1000 * f for f in range(40)) + 3_000_000
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+
+
+async def run(*arguments):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cachewarmer", *map(str, arguments)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, json.loads(out) if out else {}, err.decode()
+
+
+@pytest.fixture
+async def caches():
+    """Three servers at one port of three addresses."""
+    first = ScriptedServer(TREE, host=HOSTS[0])
+    await first.start()
+    servers = [first]
+    for host in HOSTS[1:]:
+        servers.append(ScriptedServer(TREE, Faults(read_delay=0.005), host=host, port=first.port))
+        await servers[-1].start()
+    yield servers
+    for server in servers:
+        await server.close()
+
+
+def target_of(caches, hosts=HOSTS):
+    port = caches[0].port
+    return f"nfs://{','.join(hosts)}/export?nfsport={port}&mountport={port}"
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one", "two"])
+async def test_each_cache_is_read_once_and_in_full(caches, options):
+    code, report, said = await run("warm", target_of(caches), "--each-address", "--json", *options)
+    assert code == 0, said
+    assert [server.read_bytes for server in caches] == [BYTES] * 3
+    assert (report["files"], report["bytes"]) == (3 * FILES, 3 * BYTES)
+    assert [(one["address"], one["files"], one["bytes"], one["complete"]) for one in report["addresses"]] == [
+        (host, FILES, BYTES, True) for host in HOSTS
+    ]
+
+
+async def test_only_a_replaced_node_is_warmed_again(caches):
+    options = ("--each-address", "--address-subset", HOSTS[1])
+    code, _, said = await run("warm", target_of(caches), *options, "--json")
+    assert code == 0, said
+    assert [server.read_bytes for server in caches] == [0, BYTES, 0]
+    code, _, said = await run("warm", target_of(caches), "--each-address", "--address-subset", "127.0.0.9", "--json")
+    assert (code, said.count("\n")) == (2, 1)
+
+
+async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(caches):
+    dying = caches[2]
+
+    async def kill():
+        while dying.read_bytes < BYTES / 4:
+            await asyncio.sleep(0.01)
+        await dying.close()
+
+    killing = asyncio.create_task(kill())
+    code, report, said = await run("warm", target_of(caches), "--each-address", "--patience", 3, "--json")
+    await killing
+    assert code == 3, said
+    by_address = {one["address"]: one for one in report["addresses"]}
+    for host in HOSTS[:2]:
+        assert (by_address[host]["files"], by_address[host]["bytes"], by_address[host]["complete"]) == (
+            *(FILES, BYTES),
+            True,
+        )
+    lost = by_address[HOSTS[2]]
+    assert not lost["complete"]
+    assert lost["files"] + lost["failed_files"] == FILES
+    assert lost["failed_files"] == report["failed_files"]
+    assert report["errors"]
+    assert all(HOSTS[2] in one["error"] for one in report["errors"])
+
+
+async def test_one_that_was_never_there_is_named_and_the_others_complete(caches):
+    await caches[1].close()
+    code, report, said = await run("warm", target_of(caches), "--each-address", "--json")
+    assert code == 3, said
+    assert [one["files"] for one in report["addresses"]] == [FILES, 0, FILES]
+    assert [one["complete"] for one in report["addresses"]] == [True, False, True]
+    assert any(HOSTS[1] in one["error"] for one in report["errors"])
+
+
+async def test_where_none_answers_the_job_fails(caches):
+    for server in caches:
+        await server.close()
+    code, _, said = await run("warm", target_of(caches), "--each-address", "--json")
+    assert code == 1, said

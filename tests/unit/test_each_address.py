@@ -1,0 +1,89 @@
+"""Jobs whose addresses are caches of their own: their items, and the addresses themselves."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from cachewarmer.cli.addresses import each_address
+from cachewarmer.errors import InvalidMessage, UsageError
+from cachewarmer.model import Access, FileEntry, JobState, JobStatus, ScanTotals, Tally, WarmJob, WorkItem, tally_name
+from cachewarmer.planning.counter import joined
+
+JOB = WarmJob(access=Access(addresses=("cache", "10.0.0.9"), export="/e"), job_id="j1")
+ITEM = WorkItem(
+    access=replace(JOB.access, addresses=("a",)),
+    job_id="j1",
+    path="/d",
+    files=(FileEntry("f", 1, b""),),
+    only_address="a",
+)
+
+
+def resolve(name):
+    return ["10.0.0.1", "10.0.0.2"] if name == "cache" else [name]
+
+
+def test_an_item_says_which_address_it_is_for_and_its_id_too():
+    other = replace(ITEM, access=replace(ITEM.access, addresses=("b",)), only_address="b")
+    shared = replace(ITEM, only_address="")
+    assert len({one.content_id for one in (ITEM, other, shared)}) == 3
+    assert WorkItem.from_json(ITEM.to_json()) == ITEM
+    assert "OnlyAddress" not in json.loads(shared.to_json())
+
+
+def test_an_item_for_an_address_that_its_job_does_not_have_is_refused():
+    message = json.loads(ITEM.to_json()) | {"OnlyAddress": "elsewhere"}
+    with pytest.raises(InvalidMessage, match="OnlyAddress"):
+        WorkItem.from_json(json.dumps(message))
+
+
+def test_a_name_stands_for_all_its_addresses():
+    made = each_address(JOB, (), resolve)
+    assert made.each_address
+    assert made.access.addresses == ("10.0.0.1", "10.0.0.2", "10.0.0.9")
+    assert WarmJob.from_json(made.to_json()) == made
+
+
+def test_a_name_with_one_address_stays_a_name():
+    job = replace(JOB, access=replace(JOB.access, addresses=("one",)))
+    assert each_address(job, (), resolve).access.addresses == ("one",)
+
+
+@pytest.mark.parametrize(
+    ("subset", "left"),
+    [(("10.0.0.2",), ("10.0.0.2",)), (("cache",), ("10.0.0.1", "10.0.0.2")), (("10.0.0.9",), ("10.0.0.9",))],
+)
+def test_a_subset_names_addresses_or_what_they_came_of(subset, left):
+    assert each_address(JOB, subset, resolve).access.addresses == left
+
+
+def test_what_is_no_address_of_the_target_is_refused():
+    with pytest.raises(UsageError):
+        each_address(JOB, ("10.0.0.7",), resolve)
+    with pytest.raises(UsageError):
+        each_address(WarmJob(access=Access(transport="local")), (), resolve)
+
+
+def test_a_status_sums_by_address_and_counts_each_worker_once():
+    tallies = (
+        Tally(worker=tally_name("w@1", "10.0.0.1"), files=5, bytes=50),
+        Tally(worker=tally_name("w2", "10.0.0.1"), files=1, bytes=10),
+        Tally(worker=tally_name("w@1", "10.0.0.2"), files=4, bytes=40, failed_files=2),
+    )
+    status = JobStatus(job=each_address(JOB, (), resolve), state=JobState.WARMING, tallies=tallies)
+    assert status.worker_count == 2
+    assert [(one.address, one.files, one.bytes, one.failed_files, one.complete) for one in status.addresses] == [
+        ("10.0.0.1", 6, 60, 0, True),
+        ("10.0.0.2", 4, 40, 2, False),
+        ("10.0.0.9", 0, 0, 0, False),
+    ]
+    assert JobStatus(job=JOB, state=JobState.WARMING, tallies=tallies).addresses == ()
+
+
+def test_the_totals_of_several_scans_add_up():
+    one = ScanTotals(files=3, bytes=9, items=2, histogram=(0, 3), warnings=("w",))
+    two = ScanTotals(files=1, bytes=8, items=1, histogram=(0, 0, 0, 1), warnings=("w",))
+    both = joined([one, two], finished=True)
+    assert (both.files, both.bytes, both.items, both.histogram) == (4, 17, 3, (0, 3, 0, 1))
+    assert (both.warnings, both.finished) == (("w",), True)
