@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.cli import cancel, export, manager, pause, resume, scan, status, submit, verify, warm, worker
+from cachewarmer.cli import cancel, doctor, export, manager, pause, resume, scan, status, submit, verify, warm, worker
 from cachewarmer.cli.arguments import Parser, did_you_mean
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.failures import guarded
@@ -15,6 +15,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     warm.COMMAND,
     scan.COMMAND,
     verify.COMMAND,
+    doctor.COMMAND,
     submit.COMMAND,
     status.COMMAND,
     cancel.COMMAND,

@@ -133,10 +133,27 @@ class Nfs3Session(Session):
             getattr_=self._getattr,
             whole=self._whole,
         )
+        self.limits = nfs3.FsInfo(0, 0, 0)
+        """What FSINFO said."""
         self._closed = False
 
     def __repr__(self) -> str:
         return f"<Nfs3Session {self.address}:{self.export} {self._calls!r}>"
+
+    @property
+    def mounted(self) -> Mounted:
+        """Where it is mounted, and how."""
+        return self._mounted
+
+    @property
+    def uid(self) -> int:
+        """Who is named to the server."""
+        return self._uid
+
+    @property
+    def read_bytes(self) -> int:
+        """The length of a READ."""
+        return self._calls.reads.read_bytes
 
     def snapshot(self) -> SessionSnapshot:
         return self._calls.snapshot()
@@ -188,6 +205,7 @@ class Nfs3Session(Session):
                 address=self.address,
                 advice=self._denied(),
             ) from error
+        self.limits = info
         longest = info.rtpref or info.rtmax or self._settings.max_read_bytes
         if info.rtmax:
             longest = min(longest, info.rtmax)
@@ -319,6 +337,12 @@ class Nfs3Session(Session):
         began = time.monotonic()
         await self._ask(procedure, arguments, decode, path, credential=credential)
         return time.monotonic() - began
+
+    async def allowed(self, path: bytes, handle: bytes = b"", identity: Identity | None = None) -> int:
+        """What a user may do with a file: the sum of the bits that ACCESS grants (RFC 1813 section 3.3.4)."""
+        known = handle or (await self.lookup(path)).handle
+        credential = b"" if identity is None else self._credential_of(identity)
+        return await self._ask(nfs3.ACCESS, nfs3.encode_access(known), nfs3.decode_access, path, credential=credential)
 
     def _credential_of(self, identity: Identity) -> bytes:
         made = self._credentials.get(identity)

@@ -1,0 +1,112 @@
+"""``cachewarmer doctor``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cachewarmer.cli import options
+from cachewarmer.cli.command import Command
+from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
+from cachewarmer.errors import UsageError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator
+
+    from cachewarmer.doctor.findings import Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorOptions:
+    """What ``doctor`` was told."""
+
+    target: str = ""
+    """Empty: the broker is looked at."""
+    selection: options.Selection = field(default_factory=options.Selection)
+    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
+    output: options.Output = field(default_factory=options.Output)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Registers the arguments."""
+    parser.add_argument("target", nargs="?", default="", metavar="TARGET", help=options.TARGET_HELP)
+    options.add_ids(parser)
+    options.add_broker(parser)
+    options.add_output(parser, quiet="show only what is wrong")
+
+
+def parse(chosen: argparse.Namespace) -> DoctorOptions:
+    """Makes the options."""
+    if bool(chosen.target) == bool(chosen.broker):
+        raise UsageError("doctor needs a TARGET, or --broker URL (see cachewarmer doctor --help)")
+    return DoctorOptions(
+        target=chosen.target,
+        selection=options.Selection(uid=chosen.uid, gid=chosen.gid),
+        broker=options.broker(chosen),
+        output=options.output(chosen),
+    )
+
+
+def run(chosen: DoctorOptions) -> int:
+    """Looks, and says what it sees."""
+    from cachewarmer.cli.running import run
+
+    return run(lambda stop: _look(chosen, stop), chosen.output)
+
+
+async def _look(chosen: DoctorOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.cli.outcome import show_json
+    from cachewarmer.cli.streams import show
+    from cachewarmer.doctor.findings import Level
+
+    found: list[Finding] = []
+    async for one in _findings(chosen):
+        found.append(one)
+        if not chosen.output.json and not (chosen.output.quiet and one.level is Level.OK):
+            show(line(one))
+        if stop.is_set():
+            break
+    failed = any(one.level is Level.FAILURE for one in found)
+    if chosen.output.json:
+        rows = [{"check": one.check, "level": one.level, "said": one.said, "mend": one.mend} for one in found]
+        if not show_json({"target": chosen.target or chosen.broker.url, "failed": failed, "findings": rows}):
+            return ERROR
+    if stop.is_set():
+        return INTERRUPTED
+    return ERROR if failed else WARM
+
+
+async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
+    from cachewarmer.cli import inputs
+    from cachewarmer.doctor.broker import look_at_broker
+    from cachewarmer.doctor.target import here, look_at_target
+
+    settings = inputs.settings()
+    yield here()
+    if chosen.target:
+        (job,) = inputs.jobs([chosen.target], chosen.selection)
+        async for one in look_at_target(job, settings):
+            yield one
+    else:
+        async for one in look_at_broker(inputs.broker(chosen.broker, settings, create=False)):
+            yield one
+
+
+def line(one: Finding) -> str:
+    """One line for a person."""
+    from cachewarmer.paths import printable
+
+    mend = f"; {one.mend}" if one.mend else ""
+    return printable(f"{one.level:<8} {one.check}: {one.said}{mend}")
+
+
+COMMAND = Command(
+    name="doctor",
+    summary="look at a target or a broker: what works, and what does not",
+    example="cachewarmer doctor nfs://cache1/projects/shot42",
+    add_arguments=add_arguments,
+    parse=parse,
+    run=run,
+)

@@ -1,0 +1,85 @@
+"""A broker: signing in, what it lets us read, who is at work, and how long an answer takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from cachewarmer.azure.metadata import Imds
+from cachewarmer.broker.base import MANAGER_SECONDS, Broker
+from cachewarmer.doctor.findings import Finding, Level, ok, warning
+from cachewarmer.errors import CacheWarmerError, MetadataAbsent, NothingThere
+
+SLOW_SECONDS = 0.5
+
+
+async def look_at_broker(broker: Broker) -> AsyncIterator[Finding]:
+    """What there is to say of a broker that is not opened yet, and was made with ``create=False``."""
+    try:
+        began = time.monotonic()
+        await broker.open()
+    except NothingThere as error:
+        yield Finding(Level.WARNING, "open", error.problem, error.advice or "the first manager or submit makes it")
+        return
+    except CacheWarmerError as error:
+        yield Finding.of("open", error)
+        return
+    try:
+        yield ok("open", f"{broker.url} ({1000 * (time.monotonic() - began):.0f} ms)")
+        async for found in _look(broker):
+            yield found
+    finally:
+        await broker.close()
+
+
+async def _look(broker: Broker) -> AsyncIterator[Finding]:
+    jobs, found = await _try("jobs", broker.jobs, lambda jobs: f"{len(jobs)} jobs can be read")
+    yield found
+    _, found = await _try(
+        "work",
+        broker.backlog,
+        lambda backlog: f"{backlog.unsettled_items:,} items are left, of {backlog.active_jobs} jobs",
+    )
+    yield found
+    began = time.monotonic()
+    seen, found = await _try("managers", broker.manager_seen, lambda seen: f"seen {seen or 0:.0f} s ago")
+    seconds = time.monotonic() - began
+    waiting = [one for one in jobs or () if not one.state.final]
+    if found.level is Level.OK and (seen is None or seen > 3 * MANAGER_SECONDS):
+        when = "never" if seen is None else f"{seen:.0f} s ago"
+        said = f"one was last seen: {when}"
+        found = (
+            warning("managers", f"{said}, and {len(waiting)} jobs wait", "start cachewarmer manager --broker URL")
+            if waiting
+            else ok("managers", f"{said}; no job waits for one")
+        )
+    yield found
+    _, found = await _try("workers", broker.workers, lambda workers: f"{len(workers)} at work")
+    yield found
+    said = f"{1000 * seconds:.1f} ms"
+    slow = seconds > SLOW_SECONDS
+    yield warning("round trip", said, "workers and broker belong in one region") if slow else ok("round trip", said)
+    if broker.workers_are_rented:
+        yield await _metadata()
+    yield ok("writing", "not tried: it would change something")
+
+
+async def _metadata() -> Finding:
+    """Whether this machine is a VM of Azure: what a fleet of VMs is made after."""
+    try:
+        async with Imds() as metadata:
+            instance = await metadata.instance()
+    except MetadataAbsent:
+        return ok("metadata", "this is no VM of Azure; --fleet vmss needs one")
+    except CacheWarmerError as error:
+        return Finding.of("metadata", error, level=Level.WARNING)
+    return ok("metadata", f"this is VM {instance.name} in {instance.location}")
+
+
+async def _try(check: str, call: Callable[[], Awaitable[Any]], said: Callable[[Any], str]) -> tuple[Any, Finding]:
+    try:
+        found = await call()
+    except CacheWarmerError as error:
+        return None, Finding.of(check, error)
+    return found, ok(check, said(found))

@@ -1,0 +1,242 @@
+"""One mount address, from its name to how many calls it takes; or a directory of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from statistics import median
+
+from cachewarmer.config import NfsSettings, Settings
+from cachewarmer.doctor.findings import Finding, Level, failure, ok, warning
+from cachewarmer.doctor.knee import find_knee
+from cachewarmer.errors import CacheWarmerError, RpcRefused
+from cachewarmer.model import WarmJob
+from cachewarmer.paths import below, printable, to_bytes
+from cachewarmer.rpc import nfs3
+from cachewarmer.rpc.message import AUTH_NONE
+from cachewarmer.targets import open_session
+from cachewarmer.targets.base import DirectoryEntry, FileKind, Identity, Mount, Page
+from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
+from cachewarmer.targets.nfs3.session import Nfs3Session, open_nfs3
+
+ROUND_TRIPS = 12
+SLOW_SECONDS = 0.005
+SMALL_READ_BYTES = 128 * 1024
+ASKED_FILES = 20
+FUTURE_SECONDS = 60.0
+LOOK_SECONDS = 12.0
+"""For each step: what takes longer has failed."""
+
+
+async def look_at_target(job: WarmJob, settings: Settings) -> AsyncIterator[Finding]:
+    """What there is to say of a target, address after address, as it is found."""
+    if job.access.is_local:
+        async for found in _look_at_directory(job, settings):
+            yield found
+        return
+    for address in job.access.addresses:
+        mount = Mount.of(job.access, address, job.warm_path)
+        async for found in _look_at_address(mount, job, settings):
+            yield found if len(job.access.addresses) == 1 else _at(found, address)
+
+
+def _at(found: Finding, address: str) -> Finding:
+    return Finding(found.level, f"{address} {found.check}", found.said, found.mend)
+
+
+async def _look_at_directory(job: WarmJob, settings: Settings) -> AsyncIterator[Finding]:
+    path = job.full_path
+    try:
+        session = await open_session(Mount(), settings)
+        try:
+            entry = await session.lookup(to_bytes(path.strip("/")))
+            yield ok("path", f"{printable(path)} is there ({entry.kind.name.lower()})")
+            if entry.kind is FileKind.DIRECTORY:
+                page = await session.list_page(to_bytes(path.strip("/")), b"")
+                yield ok("listing", f"it can be listed: {len(page.entries)} entries or more")
+        finally:
+            await session.close()
+    except CacheWarmerError as error:
+        yield Finding.of("path", error)
+
+
+async def _look_at_address(mount: Mount, job: WarmJob, settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        places = await resolve(mount.address)
+    except CacheWarmerError as error:
+        yield Finding.of("name", error)
+        return
+    shown = list(dict.fromkeys(str(place[0]) for _, place in places))
+    if len(shown) > 1:
+        yield warning(
+            "name",
+            f"{mount.address} has {len(shown)} addresses: {', '.join(shown)}; the first that answers is used",
+            "where they are caches of their own: warm --each-address",
+        )
+    else:
+        yield ok("name", f"{mount.address} is {shown[0]}")
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            session = await open_nfs3(mount, settings.nfs)
+    except TimeoutError:
+        yield failure("mount", f"no answer within {LOOK_SECONDS:g} s", "is it an NFS server's port?")
+        return
+    except CacheWarmerError as error:
+        yield Finding.of("mount", error)
+        return
+    try:
+        async for found in _look_at_session(session, mount, job, settings.nfs, places[0]):
+            yield found
+    except CacheWarmerError as error:
+        yield Finding.of("answers", error)
+    finally:
+        await session.close()
+
+
+async def _look_at_session(
+    session: Nfs3Session, mount: Mount, job: WarmJob, settings: NfsSettings, place: tuple[int, SocketAddress]
+) -> AsyncIterator[Finding]:
+    mounted = session.mounted
+    yield ok("ports", f"nfs on {mounted.nfs_port}, mountd on {mounted.mount_port}")
+    yield await _versions(session, mount, settings, place)
+    exports = await session.exports()
+    others = f"; {len(exports)} exports are shown" if exports else "; its export list is not shown"
+    yield ok("export", f"{printable(session.export)} can be mounted{others}")
+    if mounted.privileged:
+        yield ok("source port", "below 1024")
+    else:
+        yield warning(
+            "source port",
+            "above 1023: the server takes it; another may not",
+            "run as root or with CAP_NET_BIND_SERVICE where one refuses",
+        )
+    yield await _round_trip(session)
+    yield _limits(session)
+    async for found in _look_at_files(session, job):
+        yield found
+    yield await find_knee(session)
+
+
+async def _versions(
+    session: Nfs3Session, mount: Mount, settings: NfsSettings, place: tuple[int, SocketAddress]
+) -> Finding:
+    """Whether version 4 is there as well: NULL of it on the same port."""
+    family, address = place
+    port = session.mounted.nfs_port
+    try:
+        sock, _ = await connect(
+            mount.address, family, address, port, seconds=settings.connect_seconds, privileged=False, what="nfs"
+        )
+        try:
+            await call_once(
+                sock, AUTH_NONE, nfs3.PROGRAM, 4, nfs3.NULL, b"", seconds=3.0, host=mount.address, what="nfs"
+            )
+        finally:
+            sock.close()
+    except RpcRefused:
+        return ok("versions", "NFSv3; NFSv4 is not offered, nor needed")
+    except CacheWarmerError:
+        return ok("versions", "NFSv3; NFSv4 does not answer, nor is it needed")
+    return ok("versions", "NFSv3 and NFSv4; version 3 is used")
+
+
+async def _round_trip(session: Nfs3Session) -> Finding:
+    canary = session.canary()
+    try:
+        times = [await canary.call() for _ in range(ROUND_TRIPS)]
+    finally:
+        canary.close()
+    said = f"{1000 * median(times):.2f} ms (NULL, median of {ROUND_TRIPS}; slowest {1000 * max(times):.2f} ms)"
+    if median(times) > SLOW_SECONDS:
+        return warning("round trip", said, "the cache is far away, or busy: warm from a machine near it")
+    return ok("round trip", said)
+
+
+def _limits(session: Nfs3Session) -> Finding:
+    info, used = session.limits, session.read_bytes
+    said = f"{used // 1024} KiB a READ (rtmax {info.rtmax // 1024} KiB, rtpref {info.rtpref // 1024} KiB)"
+    if used < SMALL_READ_BYTES:
+        return warning("rtmax", said, "raise the server's largest READ: large files take many calls")
+    return ok("rtmax", said)
+
+
+async def _look_at_files(session: Nfs3Session, job: WarmJob) -> AsyncIterator[Finding]:
+    path = job.warm_path if job.access.export else below(session.export, job.full_path)
+    path_bytes = to_bytes(path.strip("/"))
+    try:
+        entry = await session.lookup(path_bytes)
+    except CacheWarmerError as error:
+        yield Finding.of("path", error)
+        return
+    if entry.kind is not FileKind.DIRECTORY:
+        yield ok(
+            "path", f"it is a {entry.kind.name.lower()} file" if entry.kind is FileKind.REGULAR else "it is a link"
+        )
+        if entry.kind is FileKind.REGULAR:
+            yield await _identity(session, path_bytes, [entry._replace(name=b"")])
+        return
+    before = session.snapshot().calls
+    try:
+        page = await session.list_page(path_bytes, entry.handle)
+    except CacheWarmerError as error:
+        yield Finding.of("listing", error)
+        return
+    yield _listing(page, before, session.snapshot().calls)
+    yield _clock(page)
+    yield await _identity(session, path_bytes, page.entries)
+
+
+def _listing(page: Page, before: Mapping[str, int], after: Mapping[str, int]) -> Finding:
+    more = {name: after.get(name, 0) - before.get(name, 0) for name in ("GETATTR", "LOOKUP", "READDIR")}
+    said = f"{len(page.entries)} entries in the first reply"
+    if not page.entries:
+        return ok("listing", "the directory is empty")
+    if more["READDIR"] or more["LOOKUP"]:
+        return warning("listing", f"{said}, without handles: one LOOKUP more a file", "switch READDIRPLUS on")
+    if more["GETATTR"]:
+        return ok("listing", f"{said}, with handles and without attributes: one GETATTR more a file")
+    return ok("listing", f"{said}, with handles and attributes")
+
+
+def _clock(page: Page) -> Finding:
+    """The protocol tells no time; but a file that was changed in the future does."""
+    newest = max((one.mtime for one in page.entries), default=0.0)
+    ahead = newest - time.time()
+    if ahead > FUTURE_SECONDS:
+        return warning("clock", f"a file was modified {ahead:.0f} s in the future", "compare the clocks (NTP)")
+    return ok("clock", "no file listed was modified in the future")
+
+
+async def _identity(session: Nfs3Session, above: bytes, entries: Sequence[DirectoryEntry]) -> Finding:
+    """Whether what root may read may be read: by ACCESS, of the first files."""
+    files = [one for one in entries if one.kind is FileKind.REGULAR][:ASKED_FILES]
+    who = f"uid {session.uid}"
+    if not files:
+        return ok("identity", f"{who}; no file here to ask about")
+    for one in files:
+        path = above + b"/" + one.name if above and one.name else above or one.name
+        mine = await session.allowed(path, one.handle)
+        if mine & nfs3.ACCESS_READ:
+            continue
+        name = printable(path)
+        if session.uid != 0 and await session.allowed(path, one.handle, Identity(0, 0)) & nfs3.ACCESS_READ:
+            return warning(
+                "identity", f"{who} may not read /{name}, and root may", "read as root or as its owner (?uid=)"
+            )
+        if session.uid == 0:
+            return warning(
+                "identity", f"root may not read /{name}: the export squashes root", "read as a user who may (?uid=)"
+            )
+        return warning("identity", f"{who} may not read /{name}", "read as a user who may (?uid=)")
+    return ok("identity", f"{who} may read the {len(files)} files asked about")
+
+
+def here() -> Finding:
+    """The limits of this process."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    said = f"{os.cpu_count()} CPUs, {soft} open files allowed"
+    return Finding(Level.OK, "this machine", said) if soft >= 256 else warning("this machine", said, "ulimit -n 1024")

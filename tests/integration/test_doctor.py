@@ -1,0 +1,112 @@
+"""``doctor``, against servers that are well, odd, dead, or no NFS servers at all."""
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+
+from cachewarmer.testing import Faults, ScriptedServer
+from tests.servers.ganesha import ganesha
+from tests.servers.ports import free_port
+
+TREE = {b"f%d" % number: 1000 for number in range(30)}
+
+
+async def doctor(*arguments):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cachewarmer", "doctor", *map(str, arguments), "--json"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert err == b"", err
+    found = json.loads(out)["findings"]
+    assert all(one["level"] in ("ok", "warning", "failure") for one in found)
+    assert not any("\n" in one["said"] for one in found)
+    return process.returncode, {one["check"]: one for one in found}
+
+
+async def bad_request(reader, writer):
+    """What a web server says to somebody who speaks no HTTP."""
+    await reader.read(4096)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+async def test_a_real_server_that_is_well(nfs_server, nfs_root):
+    (nfs_root / "readable").write_bytes(b"x")
+    (nfs_root / "readable").chmod(0o644)
+    code, found = await doctor(nfs_server.target())
+    assert code == 0
+    assert set(found) >= {"name", "ports", "versions", "export", "round trip", "rtmax", "listing", "identity", "knee"}
+    assert "1024 KiB" in found["rtmax"]["said"]
+
+
+async def test_who_may_not_read_what_root_may_is_told_so(tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "locked").write_bytes(b"x")
+    (tmp_path / "locked").chmod(0)
+    os.chown(tmp_path / "locked", 0, 0)
+    with ganesha(tmp_path) as server:
+        _, found = await doctor(server.target(uid=4711, gid=4711))
+    assert found["identity"]["level"] == "warning"
+    assert "root may" in found["identity"]["said"]
+    with ganesha(tmp_path, squash="root") as server:
+        _, found = await doctor(server.target(uid=0, gid=0))
+    assert found["identity"]["level"] == "warning"
+    assert "squashes root" in found["identity"]["said"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "check", "said"),
+    [
+        (Faults(rtmax=32768), "rtmax", "32 KiB"),
+        (Faults(list_attributes=False), "listing", "without attributes"),
+        (Faults(mount_status=13), "mount", "denies"),
+        (Faults(nfs_uid=99), "mount", "denied"),
+    ],
+)
+async def test_what_is_odd_or_wrong_is_named(faults, check, said):
+    """And nothing on the server was changed, nor any file read."""
+    async with ScriptedServer(TREE, faults) as server:
+        code, found = await doctor(server.url())
+        assert server.calls["READ"] == 0
+        assert server.complaints == []
+    assert said in found[check]["said"] + found[check]["mend"]
+    assert code == (1 if check == "mount" else 0)
+
+
+async def test_a_dead_host_a_wrong_name_and_a_port_of_another_service():
+    """One failure each, with the reason; never a traceback, never a wait without end."""
+    port = free_port()
+    code, found = await doctor(f"nfs://127.0.0.1/e?nfsport={port}&mountport={port}")
+    assert (code, found["mount"]["level"]) == (1, "failure")
+    assert "refused" in found["mount"]["said"]
+    code, found = await doctor("nfs://no-such-host.invalid/e")
+    assert (code, found["name"]["level"]) == (1, "failure")
+    web = await asyncio.start_server(bad_request, "127.0.0.1", 0)
+    async with web:
+        port = web.sockets[0].getsockname()[1]
+        code, found = await doctor(f"nfs://127.0.0.1/e?nfsport={port}&mountport={port}")
+    assert (code, found["mount"]["level"]) == (1, "failure")
+
+
+async def test_a_broker_and_one_that_is_not_there(tmp_path):
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    code, found = await doctor("--broker", url)
+    assert (code, found["open"]["level"]) == (0, "warning")
+    assert not (tmp_path / "jobs.db").exists()
+    submitting = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cachewarmer", "submit", str(tmp_path), "--broker", url),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await submitting.wait() == 0
+    code, found = await doctor("--broker", url)
+    assert code == 0
+    assert "1 jobs" in found["jobs"]["said"]
+    code, found = await doctor("--broker", f"postgresql://127.0.0.1:{free_port()}/none")
+    assert (code, found["open"]["level"]) == (1, "failure")
