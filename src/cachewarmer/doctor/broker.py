@@ -6,10 +6,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from cachewarmer.azure.metadata import Imds
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker
 from cachewarmer.doctor.findings import Finding, Level, ok, warning
-from cachewarmer.errors import CacheWarmerError, MetadataAbsent, NothingThere
+from cachewarmer.errors import CacheWarmerError, NothingThere
 
 SLOW_SECONDS = 0.5
 
@@ -60,21 +59,7 @@ async def _look(broker: Broker) -> AsyncIterator[Finding]:
     said = f"{1000 * seconds:.1f} ms"
     slow = seconds > SLOW_SECONDS
     yield warning("round trip", said, "workers and broker belong in one region") if slow else ok("round trip", said)
-    if broker.workers_are_rented:
-        yield await _metadata()
     yield ok("writing", "not tried: it would change something")
-
-
-async def _metadata() -> Finding:
-    """Whether this machine is a VM of Azure: what a fleet of VMs is made after."""
-    try:
-        async with Imds() as metadata:
-            instance = await metadata.instance()
-    except MetadataAbsent:
-        return ok("metadata", "this is no VM of Azure; --fleet vmss needs one")
-    except CacheWarmerError as error:
-        return Finding.of("metadata", error, level=Level.WARNING)
-    return ok("metadata", f"this is VM {instance.name} in {instance.location}")
 
 
 async def _try(check: str, call: Callable[[], Awaitable[Any]], said: Callable[[Any], str]) -> tuple[Any, Finding]:
