@@ -162,6 +162,12 @@ def identity(text: str) -> tuple[int, int, tuple[int, ...]]:
     return uid, ids[0], tuple(ids[1:])
 
 
+def identity_text(text: str) -> str:
+    """The same, as it was written."""
+    identity(text)
+    return text
+
+
 def words(text: str) -> tuple[str, ...]:
     """Words that are separated by commas."""
     found = tuple(dict.fromkeys(one.strip() for one in text.split(",")))

@@ -128,7 +128,19 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
         )
         for target in targets
     ]
+    if selection.access_as or selection.metadata_only:
+        made = [_for_readers(job, selection) for job in made]
     return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
+
+
+def _for_readers(job: WarmJob, selection: Selection) -> WarmJob:
+    """The job, with what others will ask the cache."""
+    if selection.access_as and (job.access.is_local or job.access.transport is Transport.MOUNT):
+        raise UsageError("--access-as is for the direct NFS reader")
+    try:
+        return replace(job, access_as=selection.access_as, metadata_only=selection.metadata_only)
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
 
 
 def _wanted(selection: Selection) -> Wanted:

@@ -115,6 +115,24 @@ class Selection:
     gid: int | None = None
     each_address: bool = False
     address_subset: tuple[str, ...] = ()
+    access_as: tuple[str, ...] = ()
+    metadata_only: bool = False
+
+
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """``--access-as``: what other users will ask the cache."""
+    group = parser.add_argument_group("what the readers will ask")
+    group.add_argument(
+        "--access-as",
+        action="append",
+        type=arguments.identity_text,
+        default=[],
+        metavar="UID[:GID[,GID...]]",
+        help="ask for the access of this user to every name (ACCESS, READLINK), so that the cache knows it; may be repeated",
+    )
+    group.add_argument(
+        "--metadata-only", action="store_true", help="read no file: only listings, attributes and --access-as"
+    )
 
 
 def add_each_address(parser: argparse.ArgumentParser) -> None:
@@ -262,6 +280,8 @@ def selection(chosen: argparse.Namespace) -> Selection:
         name=chosen.name,
         each_address=getattr(chosen, "each_address", False),
         address_subset=getattr(chosen, "address_subset", ()),
+        access_as=tuple(getattr(chosen, "access_as", ())),
+        metadata_only=getattr(chosen, "metadata_only", False),
     )
 
 

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_selection(parser)
     options.add_broker(parser)
     parser.add_argument("--wait", action="store_true", help="wait until the jobs are done, and exit as warm does")
+    options.add_access(parser)
     options.add_each_address(parser)
     options.add_checking(parser)
     options.add_output(parser, quiet="show only the jobs' ids")

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="reader processes (default: half of the cores, at most 4)",
     )
+    options.add_access(parser)
     options.add_each_address(parser)
     options.add_checking(parser)
     options.add_broker(parser)

@@ -21,6 +21,9 @@ from cachewarmer.model.wanted import EVERYTHING, FIRST_GENERATION, Wanted
 from cachewarmer.paths import join, to_bytes
 from cachewarmer.wire import MAX_ID, FieldReader, FileEntry, dump_object, load_object, pack_files, unpack_files
 
+MAX_IDENTITIES = 32
+"""Each costs a call for every name."""
+
 # -- states --------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +144,10 @@ class WarmJob(Message):
     """The files are those of the list stored with the job (``--files-from``), not of a walk."""
     each_address: bool = keyed("EachAddress", "flag", False)
     """Each mount address is a cache of its own: all of the job is read through each of them."""
+    access_as: tuple[str, ...] = keyed("AccessAs", "texts", (), most=MAX_IDENTITIES)
+    """Users whose access to each name is asked for, so that a cache knows it: ``UID[:GID[,GID...]]``."""
+    metadata_only: bool = keyed("MetadataOnly", "flag", False)
+    """No file is read."""
     submitted_at: float = keyed("SubmittedAt", "real", 0.0)
 
     def at(self, address: str) -> WarmJob:

@@ -263,7 +263,7 @@ class JobStatus:
     @property
     def missing_files(self) -> int:
         """Files that the scan counted and of which no receipt says what became of them, once nothing is left to read."""
-        if not self.all_settled:
+        if not self.all_settled or self.job.metadata_only:
             return 0
         told = ("files", "failed_files", "vanished_files", "excluded_files", "skipped_files")
         return max(0, self.scan.files - sum(self.total(count) for count in told) - self.poisoned_files)

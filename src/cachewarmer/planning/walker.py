@@ -25,6 +25,7 @@ from cachewarmer.planning.filelist import grouped_lines
 from cachewarmer.planning.frontier import Above, Batch, Directory, Frontier
 from cachewarmer.planning.listed import ListPaths, Named
 from cachewarmer.planning.lister import Lister
+from cachewarmer.planning.primer import Primer
 from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Link, Sieve
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
 from cachewarmer.targets.links import follow, resolve
@@ -79,6 +80,7 @@ class Walker:
         self.filter = filter_ or FileFilter.of(job.wanted, job.full_path)
         self._prefix = prefix
         self._check = check
+        self._primer = Primer(job.access_as, counter)
         self._balance = Balance([one.address for one in sessions]) if len(sessions) > 1 else None
         self._sieve = self._make_sieve(self.root)
         self._frontier = Frontier(settings.pending_memory_bytes, settings.pending_disk_bytes)
@@ -118,13 +120,18 @@ class Walker:
             chunker = self._chunker(0)
             await self._emit(self._sieve.files(chunker, 0, directory, [entry._replace(name=name)], []))
             await self._emit(list(chunker.flush()))
+            if self._primer:
+                await self._primer.above(self.sessions[0], path)
         elif entry.kind is FileKind.DIRECTORY:
             self._sieve = self._make_sieve(path)
+            if self._primer:
+                await self._primer.above(self.sessions[0], path)
             self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], 0))
             await self._drain()
         else:
             raise CacheWarmerError("it is neither a file nor a directory", subject=to_bytes(self._shown(path)))
         await self._read_aside()
+        self._primer.conclude()
 
     async def walk_list(self, chunks: AsyncIterable[bytes]) -> None:
         """Scans the paths of a list (see ``listed``); a directory stands for its tree, and what is named again is left out."""
@@ -147,6 +154,9 @@ class Walker:
                     items += self._listed_file(chunker, path, entry, links)
             await self._emit(items)
             await self._follow(0, links)
+            if self._primer:
+                named_paths = [path for path, entry in looked_up if entry is not None]
+                await asyncio.gather(*(self._primer.above(self.sessions[0], path) for path in named_paths))
             await self._drain()
         await self._emit(list(chunker.flush()))
         await self._read_aside()
@@ -266,6 +276,8 @@ class Walker:
             self.counter.add_error(join_bytes(path, name), error)
         if links:
             await self._follow(number, links)
+        if self._primer:
+            await self._primer.page(self.sessions[number], path, page.entries)
         self._push(below, number, keep=BATCH_DIRECTORIES)
 
     def _turns(self, entries: Sequence[DirectoryEntry]) -> Iterator[Sequence[DirectoryEntry]]:
@@ -336,7 +348,7 @@ class Walker:
         return Chunker(self.job, self.settings, export=self.export, address=address)
 
     async def _emit(self, items: Sequence[WorkItem]) -> None:
-        if not items:
+        if not items or self.job.metadata_only:
             return
         self.counter.items += len(items)
         if self._balance is not None:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from cachewarmer.errors import CacheWarmerError, FileError
+from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue
 from cachewarmer.model import Access
 from cachewarmer.targets.latency import LatencyHistogram
+from cachewarmer.wire import MAX_ID
 
 
 class FileKind(IntEnum):
@@ -143,6 +144,22 @@ class Identity:
     uid: int
     gid: int
     gids: tuple[int, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Identity:
+        """From ``UID[:GID[,GID...]]``; without a group, the one of the same number.
+
+        Raises:
+            InvalidValue: it is none.
+        """
+        user, colon, groups = text.partition(":")
+        texts = [user, *(groups.split(",") if colon else [user])]
+        if len(texts) > 18 or not all(
+            one.isascii() and one.isdecimal() and len(one) <= 10 and int(one) <= MAX_ID for one in texts
+        ):
+            raise InvalidValue(f"{text[:40]!r} is not UID[:GID[,GID...]] with at most 17 groups")
+        uid, gid, *gids = map(int, texts)
+        return cls(uid, gid, tuple(gids))
 
 
 class Canary(Protocol):

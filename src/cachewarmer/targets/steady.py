@@ -10,7 +10,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from cachewarmer.errors import CacheWarmerError, ConnectFailed, FileError, NfsStatusError, TransportError
-from cachewarmer.targets.base import DirectoryEntry, Mount, Page, ReadRequest, Session, SessionSnapshot
+from cachewarmer.targets.base import (
+    DirectoryEntry,
+    Identity,
+    Mount,
+    Page,
+    Question,
+    ReadRequest,
+    Session,
+    SessionSnapshot,
+)
 from cachewarmer.targets.pool import SessionPool
 
 T = TypeVar("T")
@@ -75,6 +84,13 @@ class SteadySession(Session):
 
     async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:
         return (await self._somewhere(lambda one: one.read_link(path, self._handle(one, handle)), path))[1]
+
+    async def ask(
+        self, question: Question, path: bytes, handle: bytes = b"", identity: Identity | None = None
+    ) -> float | None:
+        return (await self._somewhere(lambda one: one.ask(question, path, self._handle(one, handle), identity), path))[
+            1
+        ]
 
     async def exports(self) -> Sequence[str]:
         return (await self._somewhere(lambda one: one.exports(), b""))[1]

@@ -1,0 +1,87 @@
+"""Asks for what other users may do with each name, as their own clients will: a cache then knows the answers.
+
+A cache keeps the answer to ACCESS for each user by itself. Who warms as root leaves it cold for all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from cachewarmer.errors import CacheWarmerError, InvalidValue, TransportError, UsageError
+from cachewarmer.paths import join_bytes
+from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.targets.base import DirectoryEntry, FileKind, Identity, Question, Session
+
+TOGETHER = 256
+"""Names that are asked about at the same time; the window of the address decides how many calls are in flight."""
+
+REMEMBERED = 10_000
+"""Paths that are not asked about again because a list names much that lies below them."""
+
+
+class Primer:
+    """``users`` are as ``Identity.parse`` takes them.
+
+    Raises:
+        UsageError: one of them is not.
+    """
+
+    def __init__(self, users: Sequence[str], counter: ScanCounter) -> None:
+        try:
+            self._identities = [Identity.parse(one) for one in dict.fromkeys(users)]
+        except InvalidValue as error:
+            raise UsageError.like(error) from error
+        self._counter = counter
+        self._failed = 0
+        self._asked: set[bytes] = set()
+        """Paths that were asked about on the way to others."""
+
+    def __bool__(self) -> bool:
+        return bool(self._identities)
+
+    async def above(self, session: Session, path: bytes) -> None:
+        """Asks about the directories from the export's root down to ``path``, that included."""
+        parts = path.split(b"/") if path else []
+        for depth in range(len(parts) + 1):
+            above = b"/".join(parts[:depth])
+            if above in self._asked:
+                continue
+            if len(self._asked) >= REMEMBERED:
+                self._asked.clear()
+            self._asked.add(above)
+            await self._ask(session, above, b"")
+
+    async def page(self, session: Session, directory: bytes, entries: Sequence[DirectoryEntry]) -> None:
+        """Asks about names of one directory, and reads the symbolic links among them."""
+        if not self._identities:
+            return
+        for start in range(0, len(entries), TOGETHER):
+            await asyncio.gather(*(self._name(session, directory, one) for one in entries[start : start + TOGETHER]))
+
+    async def _name(self, session: Session, directory: bytes, entry: DirectoryEntry) -> None:
+        path = join_bytes(directory, entry.name)
+        if entry.kind is FileKind.LINK:
+            try:
+                await session.read_link(path, entry.handle)
+            except TransportError:
+                raise
+            except CacheWarmerError:
+                self._failed += 1
+        await self._ask(session, path, entry.handle)
+
+    async def _ask(self, session: Session, path: bytes, handle: bytes) -> None:
+        for identity in self._identities:
+            try:
+                if await session.ask(Question.ACCESS, path, handle, identity) is None:
+                    self._counter.warn("access of other users is asked for by the direct NFS reader only")
+                    return
+            except TransportError:
+                raise
+            except CacheWarmerError:
+                self._failed += 1
+
+    def conclude(self) -> None:
+        """Says at the end of a scan what could not be asked."""
+        if self._failed:
+            self._counter.warn(f"{self._failed:,} questions about the access of other users were not answered")
