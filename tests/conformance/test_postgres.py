@@ -126,7 +126,7 @@ async def test_a_service_file_and_a_password_file_say_all_that_a_url_need_not(tm
 
 async def test_a_process_that_is_stopped_in_a_transaction_holds_its_locks_for_a_while_only(own_lab, monkeypatch):
     """The server ends the transaction; the process, when it goes on, may call again."""
-    monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_SECONDS", 1)
+    monkeypatch.setattr(database, "BEGIN", database.BEGIN.replace("'30s'", "'1s'"))
     stopped, other = await own_lab.broker(), await own_lab.broker()
     job_id = await stopped.submit(a_job())
 

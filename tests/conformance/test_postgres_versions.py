@@ -87,7 +87,7 @@ async def test_a_migration_that_breaks_off_leaves_all_as_it_was(lab, old, monkey
     """It is one transaction, and the next program does it."""
     before = await columns(lab)
     statements = database.statements(lab.schema)
-    broken = {**statements, "tables_2": statements["tables_2"] + b"; SELECT 1 / 0"}
+    broken = {**statements, "tables_2": statements["tables_2"] + b"SELECT 1 / 0"}
     monkeypatch.setattr(database, "statements", lambda schema: broken)
     with pytest.raises(BrokerError, match="division by zero"):
         await lab.broker()

@@ -276,10 +276,9 @@ class PostgresBroker(Broker):
             if rows.standing(await _locked(sql, job_id)).state.final:
                 return
             ids, texts = zip(*messages, strict=True)
-            count = await sql.count("add_items", job_id=job_id, item_ids=list(ids), messages=list(texts))
+            count = await sql.count("add_items", job_id=job_id, item_ids="\n".join(ids), messages="\n".join(texts))
             if count:
                 await sql.run("count_published", job_id=job_id, count=count)
-                await sql.run("notify")
 
     async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
         leases: list[WorkLease] = []

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from importlib import resources
 from typing import Any, TypeAlias
@@ -31,6 +31,11 @@ IDLE_SECONDS = 300.0
 STATEMENT_SECONDS = 60
 IDLE_IN_TRANSACTION_SECONDS = 30
 """A process that is stopped in the middle of a transaction must not hold its locks for longer."""
+BEGIN = (
+    f"BEGIN; SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';"
+    f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
+)
+"""In one round trip. The limits last for this transaction alone: behind a pooler the next one may have another session."""
 TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 """SQLSTATE classes that may pass: connection exception, transaction rollback, insufficient resources, operator
 intervention, system error (PostgreSQL manual, appendix A)."""
@@ -97,6 +102,7 @@ class Database:
             raise BrokerError("the PostgreSQL broker's URL can't be parsed: postgresql://HOST/DATABASE") from None
         self.shown = _shown(parts)
         """The URL without its password."""
+        self.schema = schema
         self._sql = statements(schema)
         parts.setdefault("connect_timeout", CONNECT_SECONDS)
         parts.setdefault("application_name", "cachewarmer")
@@ -153,14 +159,20 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """Everything inside happens, or nothing. Raises ``BrokerUnavailable`` or ``BrokerError``."""
-        async with self.connection() as connection, connection.transaction():
-            # Both last for this transaction alone: behind a pooler the next one may have another session.
-            await connection.execute(
-                f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';"
-                f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
-            )
-            yield Transaction(connection, self._sql)
+        """Everything inside happens, or nothing. Raises ``BrokerUnavailable`` or ``BrokerError``.
+
+        Not in a pipeline, though that would save round trips: a process that is stopped in one, with statements sent that
+        it has not yet asked the results of, is not idle for the server, which would let it hold its locks for ever.
+        """
+        async with self.connection() as connection:
+            try:
+                await connection.execute(BEGIN)
+                yield Transaction(connection, self._sql)
+                await connection.commit()
+            except BaseException:
+                with suppress(psycopg.Error):  # a connection that is lost took the transaction with it
+                    await connection.rollback()
+                raise
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Transaction]:

@@ -225,14 +225,19 @@ SELECT CASE WHEN max(seen_at) IS NOT NULL THEN greatest(0, NOW - max(seen_at)) E
 DELETE FROM SCHEMA.managers WHERE seen_at < NOW - %(seconds)s;
 
 -- name: add_items
+-- Ids and messages a line each, which neither contains. It takes a third of the time that two arrays take, whose elements
+-- the client would have to quote, and less than COPY into a temporary table, which leaves rows in the catalog.
 INSERT INTO SCHEMA.items (job_id, item_id, message)
 SELECT %(job_id)s, one.item_id, one.message
-FROM unnest(%(item_ids)s::text[], %(messages)s::text[]) WITH ORDINALITY AS one (item_id, message, place)
+FROM unnest(string_to_array(%(item_ids)s, E'\n'), string_to_array(%(messages)s, E'\n'))
+  WITH ORDINALITY AS one (item_id, message, place)
 ORDER BY one.place
 ON CONFLICT (job_id, item_id) DO NOTHING;
 
 -- name: count_published
-UPDATE SCHEMA.jobs SET published_items = published_items + %(count)s WHERE job_id = %(job_id)s;
+-- And tells those who wait.
+UPDATE SCHEMA.jobs SET published_items = published_items + %(count)s WHERE job_id = %(job_id)s
+RETURNING pg_notify('SCHEMA', '');
 
 -- name: claim
 -- Oldest first over all jobs that may be worked on; an item that another worker takes at this moment is passed over.
