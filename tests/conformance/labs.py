@@ -13,6 +13,7 @@ from pathlib import Path
 from cachewarmer.broker.base import Broker, JobLease, WorkLease
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings
+from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.model import Access, FileEntry, JobState, Receipt, ScanTotals, WarmJob, WorkerReport, WorkItem
 from cachewarmer.model.live import KEEP_SECONDS
 
@@ -260,6 +261,16 @@ class PostgresLab(Lab):
 
 
 # -- short ways to the usual situations ----------------------------------------------------------------------------
+
+
+async def until_answered(call):
+    """The result of a call, made again while the broker is unavailable."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await call()
+            except BrokerUnavailable:
+                await asyncio.sleep(0.05)
 
 
 def a_job(**values) -> WarmJob:

@@ -175,7 +175,7 @@ async def messages_left(broker):
 async def _rows(broker):
     """Item rows of a PostgreSQL broker."""
     async with await psycopg.AsyncConnection.connect(broker.url) as connection:
-        found = await connection.execute(f"SELECT count(*) FROM {broker._schema}.items")
+        found = await connection.execute(f"SELECT count(*) FROM {broker._database.schema}.items")
         return (await found.fetchone())[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
@@ -165,6 +166,23 @@ async def test_who_waits_for_a_manager_learns_when_one_was_there(lab):
     assert await two.manager_seen() > 1.9, "by a clock that may count whole seconds only"
     await two.note_manager("m2 \udcff")
     assert await one.manager_seen() < 1.9
+
+
+async def test_one_manager_at_a_time_drives_a_fleet(lab):
+    """Until it gives it back, or its time is over without a renewal; of several that ask at once one gets it."""
+    one, two = await lab.broker(), await lab.broker()
+    asked = await asyncio.gather(one.take_fleet("f", "m1", 60.0), two.take_fleet("f", "m2", 60.0))
+    assert sorted(asked) == [False, True]
+    first, second = ((one, "m1"), (two, "m2"))[:: 1 if asked[0] else -1]
+    assert await first[0].take_fleet("f", first[1], 60.0)
+    assert not await second[0].take_fleet("f", second[1], 60.0)
+    assert await second[0].take_fleet("another", second[1], 60.0)
+    assert await first[0].take_fleet("f", first[1], 0.0)
+    assert await second[0].take_fleet("f", second[1], 1.0)
+    assert not await first[0].take_fleet("f", first[1], 60.0)
+    await lab.advance(2.1)
+    assert await first[0].take_fleet("f", first[1], 60.0)
+    assert not await second[0].take_fleet("f", second[1], 60.0)
 
 
 async def test_a_job_that_ends_each_manager_fails(lab):

@@ -10,6 +10,7 @@ import time
 import psycopg
 import pytest
 
+from cachewarmer.broker.postgres import database
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.manager import Manager
@@ -17,7 +18,16 @@ from cachewarmer.model import Access, JobState, WarmJob
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
-from tests.conformance.labs import PostgresLab, a_job, claim_all, finish_scan, items_of, receipt, scanning_job
+from tests.conformance.labs import (
+    PostgresLab,
+    a_job,
+    claim_all,
+    finish_scan,
+    items_of,
+    receipt,
+    scanning_job,
+    until_answered,
+)
 from tests.memory import MemorySession, opener
 from tests.servers.need import need
 from tests.servers.pgbouncer import pgbouncer
@@ -25,16 +35,6 @@ from tests.servers.postgres import postgres
 
 TREE = {b"d%d" % d: {b"f%d" % f: 100 + f for f in range(25)} for d in range(40)}
 SETTINGS = Settings(plan=PlanSettings(item_files=10), lease=LeaseSettings(poll_seconds=0.1, lease_seconds=20.0))
-
-
-async def until_answered(call):
-    """The result of a call, made again while the broker is unavailable."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return await call()
-            except BrokerUnavailable:
-                await asyncio.sleep(0.05)
 
 
 async def test_a_manager_and_eight_workers_share_three_connections_behind_a_pooler():
@@ -62,8 +62,9 @@ async def test_a_manager_and_eight_workers_share_three_connections_behind_a_pool
             assert sessions <= 3 + 1
 
 
-async def test_a_server_without_a_connection_left_is_waited_for():
+async def test_a_server_without_a_connection_left_is_waited_for(monkeypatch):
     """It says so with SQLSTATE 53300: work goes on when somebody leaves."""
+    monkeypatch.setattr(database, "START_SECONDS", 0.0)
     with postgres("max_connections = 10", "superuser_reserved_connections = 0") as server:
         lab = PostgresLab(server.url)
         async with lab.handles, contextlib.AsyncExitStack() as others:

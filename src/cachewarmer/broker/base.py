@@ -7,6 +7,7 @@ the retries of its own client, and translates foreign exceptions; callers do the
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -264,6 +265,14 @@ class Broker(ABC):
         """How many seconds ago a manager was last at work; None: no manager has ever been here."""
 
     @abstractmethod
+    async def take_fleet(self, fleet: str, manager: str, seconds: float) -> bool:
+        """Whether ``manager`` is the one that drives the fleet of that name, until ``seconds`` from now. False: another
+        manager is. Whoever has it renews it by the same call, and gives it back with 0 seconds.
+
+        ``manager`` is a name that no other process has.
+        """
+
+    @abstractmethod
     async def note_worker(self, report: WorkerReport) -> None:
         """Keeps what a worker process says of itself, in place of what it said before (``report.key``).
 
@@ -297,6 +306,13 @@ class Broker(ABC):
         the queue can't tell, the worker checks ``state``. An item with more than ``max_deliveries`` failed
         deliveries goes to poison instead of being returned; one that can't be understood goes there at once.
         """
+
+    async def wait_for_work(self, seconds: float) -> None:
+        """Returns when there may be a job or an item to claim: after ``seconds``, or sooner where the broker can tell.
+
+        For those who have nothing else to do: it may keep a connection busy. It never fails, and may be cancelled.
+        """
+        await asyncio.sleep(seconds)
 
     @abstractmethod
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:

@@ -112,6 +112,8 @@ class Fleet(ABC):
     """What it is called at its provider."""
     outlives_manager: bool = True
     """Whether the machines stay when this process ends."""
+    one_manager: bool = False
+    """Whether two managers that ask at the same time get twice as many: then only one of them drives the fleet."""
     ends_by_itself: bool = False
     """Whether machines that have had nothing to do for a while go away without being deleted."""
 

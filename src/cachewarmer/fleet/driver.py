@@ -1,7 +1,8 @@
 """Looks at the backlog and the fleet, lets the policy decide, and carries it out: one call of the fleet at a time.
 
 It runs beside the manager's other work and never holds it up; what goes wrong here is one line of the log and is tried
-again. Two managers of one prefix do no harm: both see the same, and every call of a fleet may be repeated.
+again. Two managers of one broker do no harm: both see the same, and every call of a fleet may be repeated. Where that is
+not so (``Fleet.one_manager``), one of them drives, and another takes its place when it is gone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cachewarmer.config import FleetSettings
 from cachewarmer.errors import BrokerError, FleetError, FleetUnavailable
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.fleet.base import Action, Decision, Fleet, FleetSize, MachineTime
+from cachewarmer.fleet.lease import RENEW_SECONDS, FleetLease
 from cachewarmer.fleet.policy import Policy
 
 log = logging.getLogger(__name__)
@@ -47,10 +49,14 @@ class FleetDriver:
         beside: Callable[[asyncio.Event], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         leave_seconds: float = LEAVE_SECONDS,
+        lease_renew_seconds: float = RENEW_SECONDS,
     ) -> None:
         self._broker = broker
         self._fleet = fleet
+        self._settings = settings
         self._policy = Policy(settings, clock())
+        self._lease = FleetLease(broker, fleet.name, shared=not fleet.one_manager, renew_seconds=lease_renew_seconds)
+        self._leads = True
         self._clock = clock
         self._leave_seconds = leave_seconds
         self._leave_by = 0.0
@@ -93,6 +99,7 @@ class FleetDriver:
     async def run(self, stop: asyncio.Event) -> None:
         """Keeps the fleet as large as the work needs until ``stop``; then leaves it or deletes it, as the policy says."""
         watcher = asyncio.create_task(self._note_stop(stop))
+        keeping = asyncio.create_task(self._lease.keep())
         try:
             while not stop.is_set():
                 await self._turn(stop)
@@ -102,12 +109,15 @@ class FleetDriver:
             stop.set()
             await watcher
             await self._leave(stop)
+            await end_tasks(keeping)
 
     async def _note_stop(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._leave_by = time.monotonic() + self._leave_seconds
 
     async def _turn(self, stop: asyncio.Event) -> None:
+        if not await self._take():
+            return
         # The backlog last, so that a decision to delete is as fresh as can be.
         size = await self._size(stop)
         backlog = await self._backlog()
@@ -117,6 +127,19 @@ class FleetDriver:
         self._beside.keep(decision.beside)
         if decision.action is not Action.NOTHING:
             await self._carry_out(decision, stop)
+
+    async def _take(self) -> bool:
+        """Whether the fleet is this manager's to drive."""
+        leads = await self._lease.take()
+        if leads and not self._leads:
+            self._policy = Policy(self._settings, self._clock())  # what it saw is long ago
+            self.may_have_machines = True
+        if not leads:
+            self._beside.keep(wanted=False)
+        if self._lease.is_anothers:
+            self.may_have_machines = False
+        self._leads = leads
+        return leads
 
     async def _backlog(self) -> Backlog | None:
         try:
@@ -189,9 +212,10 @@ class FleetDriver:
     async def _leave(self, stop: asyncio.Event) -> None:
         await self._beside.end()
         try:
-            if self._fleet.outlives_manager:
+            if self._fleet.outlives_manager and self._leads:
                 await self._decide_to_leave(stop)
         finally:
+            await self._lease.give_back()
             try:
                 await self._fleet.close()
             except FleetError as error:

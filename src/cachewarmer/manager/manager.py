@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker, JobLease
 from cachewarmer.broker.patience import outage_log
@@ -117,14 +117,20 @@ class Manager:
                     idle_since = time.monotonic()
                 elif self.exit_when_idle is not None and time.monotonic() - idle_since >= self.exit_when_idle:
                     return
-                done, _ = await asyncio.wait(
-                    {*jobs, stopped}, timeout=self.settings.lease.poll_seconds, return_when=asyncio.FIRST_COMPLETED
-                )
+                done = await self._wait(jobs, stopped)
                 for job in done & jobs:
                     jobs.discard(job)
                     _tell_of(job.exception())
         finally:
             await end_tasks(stopped)
+
+    async def _wait(self, jobs: set[asyncio.Task[None]], stopped: asyncio.Task[bool]) -> set[asyncio.Task[Any]]:
+        """What has ended, once it is time to look for a job again."""
+        seconds = self.settings.lease.poll_seconds
+        others = {stopped} if jobs else {stopped, asyncio.create_task(self.broker.wait_for_work(seconds))}
+        done, _ = await asyncio.wait({*jobs, *others}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await end_tasks(*others - {stopped})
+        return done
 
     async def manage(self, lease: JobLease, stop: asyncio.Event) -> None:
         """Sees one job through to its end; hands it back when ``stop`` is set or its lease is lost."""

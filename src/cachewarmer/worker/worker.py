@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from typing import Any
 
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import outage_log
@@ -163,9 +164,12 @@ class Worker:
         return self.settings.lease.poll_seconds if self.pool.reaches_nothing else None
 
     async def _wait_for_room(self, stopping: asyncio.Task[None], seconds: float | None) -> None:
-        room = asyncio.create_task(self._held.room.wait())
-        await asyncio.wait([room, stopping], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        room.cancel()
+        idle = seconds is not None and not self._held and not self.pool.reaches_nothing
+        ready: asyncio.Task[Any] = asyncio.create_task(
+            self.broker.wait_for_work(seconds or 0.0) if idle else self._held.room.wait()
+        )
+        await asyncio.wait([ready, stopping], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await end_tasks(ready)
 
     async def _claim_until(self, stopping: asyncio.Task[None], wanted: int) -> int | None:
         """Claims up to ``wanted`` items and begins to read them; how many were delivered. None: the worker stops."""

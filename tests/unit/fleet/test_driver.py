@@ -1,6 +1,7 @@
 """The driver carries out what the policy decides, one call at a time, and turns what goes wrong into one line each."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from contextlib import asynccontextmanager
@@ -253,3 +254,79 @@ async def test_a_fleet_that_nobody_ever_saw_does_not_stay_for_anybody(caplog):
         await until(lambda: "can't be seen" in caplog.text)
     assert "was never seen" in caplog.text
     assert "stays" not in caplog.text
+
+
+# -- several managers ----------------------------------------------------------------------------------------------
+
+
+class LeasedQueues(Queues):
+    """One broker for several managers; ``now`` is its clock."""
+
+    def __init__(self, items=0):
+        super().__init__(items)
+        self.now = 0.0
+        self.holder, self.until = "", 0.0
+
+    async def take_fleet(self, fleet, manager, seconds):
+        if self.error:
+            raise self.error
+        if self.holder not in ("", manager) and self.until > self.now:
+            return False
+        self.holder, self.until = manager, self.now + seconds
+        return True
+
+
+class OrderedFleet(PaperFleet):
+    """Adds what it is asked for to what it sees, as job arrays are: two who look before either has asked get twice as many."""
+
+    one_manager = True
+
+
+async def test_of_two_managers_one_drives_a_fleet_that_asking_twice_would_double(lines):
+    """The other one does not even look; it takes over when the first one stops, which leaves the fleet to the work."""
+    queues, mine, theirs = LeasedQueues(3), OrderedFleet(), OrderedFleet()
+    theirs.unseen = FleetError("the second manager must not look")
+    async with driven(queues, mine), contextlib.AsyncExitStack() as second:
+        await until(lambda: mine.size.exists)
+        driver = await second.enter_async_context(driven(queues, theirs))
+        await until(lambda: "fleet paper: another manager has it" in lines())
+        assert not driver.may_have_machines
+        theirs.unseen = None
+        await asyncio.sleep(0.05)
+        assert theirs.calls == []
+        stack = second.pop_all()
+    async with stack:
+        await until(lambda: "fleet paper: this manager has it now" in lines())
+        await until(lambda: theirs.calls)
+    assert mine.calls == [("create", 3)]
+
+
+async def test_a_manager_that_dies_is_replaced_when_its_time_is_over():
+    queues, theirs = LeasedQueues(2), OrderedFleet()
+    queues.holder, queues.until = "the dead one", 60.0
+    async with driven(queues, theirs):
+        await asyncio.sleep(0.05)
+        assert theirs.calls == []
+        queues.now = 60.0
+        await until(lambda: theirs.calls == [("create", 2)])
+
+
+async def test_who_drives_goes_on_while_the_broker_does_not_answer():
+    """Nobody else can have taken the fleet, and somebody has to delete it when nothing was seen for long enough."""
+    queues, mine = LeasedQueues(2), OrderedFleet()
+    async with driven(queues, mine):
+        await until(lambda: mine.size.exists)
+        queues.error = BrokerUnavailable("away")
+        await until(lambda: not mine.size.exists)
+        queues.error = None
+
+
+async def test_the_fleet_is_kept_during_a_call_that_takes_longer_than_the_lease():
+    queues, mine = LeasedQueues(2), OrderedFleet()
+    mine.slow = asyncio.Event()
+    async with driven(queues, mine, lease_renew_seconds=0.01):
+        await until(lambda: mine.calls)
+        queues.now = 59.0
+        await until(lambda: queues.until > 100)
+        assert not await queues.take_fleet("paper", "another", 60.0)
+        mine.slow.set()

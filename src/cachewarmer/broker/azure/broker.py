@@ -271,6 +271,9 @@ class AzureBroker(Broker):
     async def manager_seen(self) -> float | None:
         return min((one.seconds_ago for one in await self._at.managers.seen()), default=None)
 
+    async def take_fleet(self, fleet: str, manager: str, seconds: float) -> bool:
+        return await self._at.fleets.take(fleet, manager, seconds)
+
     async def note_worker(self, report: WorkerReport) -> None:
         await self._at.workers.note(report)
 

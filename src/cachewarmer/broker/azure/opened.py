@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cachewarmer.azure.sign_in import Clients
+from cachewarmer.broker.azure.fleets import FleetRows
 from cachewarmer.broker.azure.managers import ManagerRows
 from cachewarmer.broker.azure.names import JobScan, queue_name, table_name
 from cachewarmer.broker.azure.published import PublishedIds
@@ -28,6 +29,7 @@ class Opened:
         self.records = Records(table, prefix, damaged)
         self.receipts = Receipts(table, prefix, damaged)
         self.managers = ManagerRows(table, prefix)
+        self.fleets = FleetRows(table, prefix)
         self.workers = WorkerRows(table, prefix, damaged)
         self.tidier = Tidier(table, prefix, self.records)
         self.scans = Scans()

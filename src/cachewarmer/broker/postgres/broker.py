@@ -11,8 +11,10 @@ from typing import Any
 from cachewarmer.broker import record, rows
 from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
+from cachewarmer.broker.postgres.tables import make_tables
+from cachewarmer.broker.postgres.wake import Wake
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, NothingThere, UnknownJob, UsageError
+from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob, UsageError
 from cachewarmer.model import (
     JobState,
     JobStatus,
@@ -27,7 +29,6 @@ from cachewarmer.model import (
 )
 from cachewarmer.model.live import KEEP_SECONDS
 
-SCHEMA_VERSION = 1
 PUBLISH_ITEMS = 500
 """Items in one INSERT: each may be 64 KiB."""
 
@@ -43,10 +44,10 @@ class PostgresBroker(Broker):
         self.url = url
         self.settings = settings or LeaseSettings()
         self._create = create
-        self._schema = schema
         self._damaged = record.DamagedRows()
         self._managed = record.ManagedJobs()
         self._database = Database(url, schema)
+        self._wake = Wake(self._database)
 
     def __repr__(self) -> str:
         return f"<PostgresBroker {self._database.shown} {'open' if self._database.is_open else 'closed'}>"
@@ -55,39 +56,15 @@ class PostgresBroker(Broker):
         """Connects, and creates the tables when missing; two processes that do so at once do it once.
 
         Raises:
-            BrokerUnavailable: the server can't be reached. BrokerError: it refuses us, or the tables are another
-                version's. NothingThere: there are no tables, and none are to be created.
+            BrokerUnavailable: the server can't be reached. BrokerError: it refuses us, or the tables are of a
+                version that this program can't work with. NothingThere: there are no tables, and none are to be created.
         """
         await self._database.open()
         try:
-            async with self._database.transaction() as sql:
-                await self._make_schema(sql)
+            await make_tables(self._database, create=self._create)
         except BaseException:
             await self.close()
             raise
-
-    async def _make_schema(self, sql: Transaction) -> None:
-        await sql.run("lock_schema")
-        found = await sql.one("has_schema")
-        if found is None or not next(iter(found.values())):
-            if not self._create:
-                raise NothingThere(
-                    f"there is nothing at {self._database.shown}: no job was ever submitted there; "
-                    "check the name of the database"
-                )
-            await sql.run("schema")
-            await sql.run("workers_table")
-            return
-        row = await sql.one("version")
-        version = row["version"] if row else 0
-        if version != SCHEMA_VERSION:
-            raise BrokerError(
-                f"the tables in schema {self._schema} were made by another version of cachewarmer "
-                f"(schema version {version}, this one has {SCHEMA_VERSION})"
-            )
-        has_workers = await sql.one("has_workers")
-        if has_workers is None or not next(iter(has_workers.values())):
-            await sql.run("workers_table")
 
     async def close(self) -> None:
         await self._database.close()
@@ -114,6 +91,7 @@ class PostgresBroker(Broker):
                 state=JobState.QUEUED,
                 submitted_at=job.submitted_at,
             )
+            await sql.run("notify")
         return job.job_id
 
     async def _keep_list(self, job_id: str, file_list: AsyncIterable[bytes]) -> None:
@@ -192,6 +170,7 @@ class PostgresBroker(Broker):
         async with self._database.transaction() as sql:
             await _set_state(sql, await _locked(sql, job_id), state, reason)
             await _finish_if_settled(sql, job_id)
+            await sql.run("notify")
             return await _status(sql, await _job(sql, job_id))
 
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
@@ -232,6 +211,7 @@ class PostgresBroker(Broker):
                 return False
             await _put_standing(sql, job_id, after)
             await sql.run("back_on_queue", job_id=job_id)
+            await sql.run("notify")
             return True
 
     async def note_manager(self, name: str) -> None:
@@ -242,6 +222,10 @@ class PostgresBroker(Broker):
         async with self._database.statement() as sql:
             row = await sql.one("manager_seen")
         return None if row is None else row["seconds"]
+
+    async def take_fleet(self, fleet: str, manager: str, seconds: float) -> bool:
+        async with self._database.statement() as sql:
+            return await sql.one("take_fleet", fleet=fleet, manager=manager, seconds=seconds) is not None
 
     async def note_worker(self, report: WorkerReport) -> None:
         async with self._database.statement() as sql:
@@ -292,7 +276,7 @@ class PostgresBroker(Broker):
             if rows.standing(await _locked(sql, job_id)).state.final:
                 return
             ids, texts = zip(*messages, strict=True)
-            count = await sql.count("add_items", job_id=job_id, item_ids=list(ids), messages=list(texts))
+            count = await sql.count("add_items", job_id=job_id, item_ids="\n".join(ids), messages="\n".join(texts))
             if count:
                 await sql.run("count_published", job_id=job_id, count=count)
 
@@ -315,6 +299,9 @@ class PostgresBroker(Broker):
                 else:
                     leases.append(lease)
         return leases
+
+    async def wait_for_work(self, seconds: float) -> None:
+        await self._wake.wait(seconds)
 
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
         async with self._database.statement() as sql:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from importlib import resources
 from typing import Any, TypeAlias
@@ -21,18 +21,33 @@ from cachewarmer.errors import BrokerError, BrokerUnavailable
 MOST_CONNECTIONS = 2
 """Connections a process: one for what it waits for, one so that leases are renewed meanwhile."""
 CONNECT_SECONDS = 10
+START_SECONDS = 60.0
+"""How long a server that answers and takes no connection yet is waited for: it starts up, recovers, or has none left."""
+ANSWER = re.compile(r"failed: [^:\n]+: {2}")
+"""In what libpq says of a connection: the server's own words follow, after ``FATAL`` in its language. Their SQLSTATE is not
+kept; where nobody answers there is one blank."""
 IDLE_SECONDS = 300.0
 """An unused connection is given back to the server after this long."""
 STATEMENT_SECONDS = 60
 IDLE_IN_TRANSACTION_SECONDS = 30
 """A process that is stopped in the middle of a transaction must not hold its locks for longer."""
+BEGIN = (
+    f"BEGIN; SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';"
+    f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
+)
+"""In one round trip. The limits last for this transaction alone: behind a pooler the next one may have another session."""
 TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 """SQLSTATE classes that may pass: connection exception, transaction rollback, insufficient resources, operator
 intervention, system error (PostgreSQL manual, appendix A)."""
 TRANSIENT_STATES = ("25006", "25P03", "25P04", "55P03")
 """SQLSTATEs that may pass: a write on a server that is a standby at the moment, during a fail-over; a transaction of a
 process that was stopped in the middle of it; one that took too long; and a lock that was waited for too long."""
+REFUSALS = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf")
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.1, 2.0
+
+log = logging.getLogger(__name__)
 
 Row: TypeAlias = DictRow
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
@@ -87,6 +102,7 @@ class Database:
             raise BrokerError("the PostgreSQL broker's URL can't be parsed: postgresql://HOST/DATABASE") from None
         self.shown = _shown(parts)
         """The URL without its password."""
+        self.schema = schema
         self._sql = statements(schema)
         parts.setdefault("connect_timeout", CONNECT_SECONDS)
         parts.setdefault("application_name", "cachewarmer")
@@ -101,9 +117,7 @@ class Database:
         """Connects once, so that a wrong URL or password is told at once; then the pool connects as needed."""
         if self._pool is not None:
             return
-        with self._translated():
-            async with await psycopg.AsyncConnection.connect(self._conninfo):
-                pass
+        await self._connect_once()
         pool = AsyncConnectionPool[Connection](
             self._conninfo,
             connection_class=psycopg.AsyncConnection[Row],
@@ -118,30 +132,57 @@ class Database:
         await pool.open()
         self._pool = pool
 
+    async def _connect_once(self) -> None:
+        wait, waited = FIRST_WAIT_SECONDS, 0.0
+        while True:
+            try:
+                with self._translated():
+                    async with await psycopg.AsyncConnection.connect(self._conninfo):
+                        return
+            except BrokerUnavailable as error:
+                if waited >= START_SECONDS or not ANSWER.search(str(error.__cause__)):
+                    raise
+                if not waited:
+                    log.warning("%s; waiting for it", error)
+            await asyncio.sleep(wait)
+            waited += wait
+            wait = min(MOST_WAIT_SECONDS, wait * 2)
+
     async def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close(timeout=2.0)
 
+    def statement_of(self, name: str) -> bytes:
+        """The text of a statement of ``queries.sql``, for this schema."""
+        return self._sql[name]
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """Everything inside happens, or nothing. Raises ``BrokerUnavailable`` or ``BrokerError``."""
-        async with self._connection() as connection, connection.transaction():
-            # Both last for this transaction alone: behind a pooler the next one may have another session.
-            await connection.execute(
-                f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';"
-                f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
-            )
-            yield Transaction(connection, self._sql)
+        """Everything inside happens, or nothing. Raises ``BrokerUnavailable`` or ``BrokerError``.
+
+        Not in a pipeline, though that would save round trips: a process that is stopped in one, with statements sent that
+        it has not yet asked the results of, is not idle for the server, which would let it hold its locks for ever.
+        """
+        async with self.connection() as connection:
+            try:
+                await connection.execute(BEGIN)
+                yield Transaction(connection, self._sql)
+                await connection.commit()
+            except BaseException:
+                with suppress(psycopg.Error):  # a connection that is lost took the transaction with it
+                    await connection.rollback()
+                raise
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Transaction]:
         """For one statement that is atomic by itself: without BEGIN and COMMIT it is one round trip."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             yield Transaction(connection, self._sql)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One of the pool's, for as long as the block lasts."""
         if self._pool is None:
             raise BrokerError(f"the broker {self.shown} is not open")
         task = asyncio.current_task()
@@ -170,7 +211,7 @@ class Database:
         if state.startswith(TRANSIENT_CLASSES) or state in TRANSIENT_STATES:
             return BrokerUnavailable(f"the broker {self.shown}: {said}")
         if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not state.startswith("28"):
-            if "authentication failed" in said or "no password supplied" in said or "does not exist" in said:
+            if any(words in said for words in REFUSALS):
                 # A server that refuses a connection does so before libpq keeps its SQLSTATE.
                 return BrokerError(f"the broker {self.shown}: {said}")
             return BrokerUnavailable(f"the broker {self.shown} can't be reached: {said}")

@@ -197,6 +197,9 @@ class SqliteBroker(Broker):
     async def manager_seen(self) -> float | None:
         return await self._call(self._opened().manager_seen, self._clock())
 
+    async def take_fleet(self, fleet: str, manager: str, seconds: float) -> bool:
+        return await self._call(self._opened().take_fleet, fleet, manager, seconds, self._clock())
+
     async def note_worker(self, report: WorkerReport) -> None:
         await self._call(self._opened().note_worker, report.key, report.to_json(), self._clock())
 

@@ -59,7 +59,7 @@ class Database:
             time.sleep(0.01)
 
     def _make_schema(self, path: str) -> None:
-        if self._version() == SCHEMA_VERSION and not self._missing_counts() and self._has_workers():
+        if self._version() == SCHEMA_VERSION and not self._missing_counts() and self._has_tables():
             return
         with self.transaction():  # others may open the same file: what is to be done is asked for again in here
             version = self._version()
@@ -74,10 +74,13 @@ class Database:
             for name in self._missing_counts():
                 self.connection.execute(f"ALTER TABLE tallies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
             self._run_script("workers_table")
+            self._run_script("fleets_table")
             self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _has_workers(self) -> bool:
-        return bool(self.connection.execute("PRAGMA table_info(workers)").fetchone())
+    def _has_tables(self) -> bool:
+        """Whether the tables that are made where they are missing are there."""
+        names = "SELECT count(*) FROM sqlite_master WHERE name IN ('workers', 'fleets')"
+        return int(self.connection.execute(names).fetchone()[0]) == 2  # noqa: PLR2004
 
     def _version(self) -> int:
         return self._pragma("user_version")

@@ -91,6 +91,15 @@ CREATE TABLE managers (name TEXT PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROW
 -- programs that do not know of it pass it by.
 CREATE TABLE IF NOT EXISTS workers (key TEXT PRIMARY KEY, report TEXT NOT NULL, seen_at REAL NOT NULL) WITHOUT ROWID;
 
+-- name: fleets_table
+-- fleets: which manager drives a fleet, and until when. Made where it is missing, as above.
+CREATE TABLE IF NOT EXISTS fleets (fleet TEXT PRIMARY KEY, manager TEXT NOT NULL, lease_until REAL NOT NULL) WITHOUT ROWID;
+
+-- name: take_fleet
+INSERT INTO fleets (fleet, manager, lease_until) VALUES (:fleet, :manager, :now + :seconds)
+ON CONFLICT (fleet) DO UPDATE SET manager = excluded.manager, lease_until = excluded.lease_until
+WHERE fleets.manager = excluded.manager OR fleets.lease_until <= :now;
+
 -- name: note_worker
 INSERT INTO workers (key, report, seen_at) VALUES (:key, :report, :now)
 ON CONFLICT (key) DO UPDATE SET report = excluded.report, seen_at = excluded.seen_at;

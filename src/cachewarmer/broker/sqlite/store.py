@@ -193,6 +193,11 @@ class Store(Database):
             seen_at = self.run("manager_seen").fetchone()[0]
         return None if seen_at is None else max(0.0, now - seen_at)
 
+    def take_fleet(self, fleet: str, manager: str, seconds: float, now: float) -> bool:
+        with self.transaction():
+            done = self.run("take_fleet", fleet=fleet, manager=manager, seconds=seconds, now=now)
+            return done.rowcount > 0
+
     def note_worker(self, key: str, report: str, now: float) -> None:
         with self.transaction():
             self.run("note_worker", key=record.printable(key), report=report, now=now)

@@ -37,6 +37,7 @@ FIRST_LOOK_SECONDS, MOST_LOOK_SECONDS = 0.2, 3.0
 class SlurmFleet(Fleet):
     """The arrays of the broker that ``launch`` names, submitted as this process's user."""
 
+    one_manager = True
     ends_by_itself = True
 
     def __init__(

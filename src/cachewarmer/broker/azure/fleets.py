@@ -1,0 +1,63 @@
+"""One row for each fleet: which manager drives it, and for how long after the service wrote that."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.data.tables import UpdateMode
+from azure.data.tables.aio import TableClient
+
+from cachewarmer.azure.calls import doing
+from cachewarmer.broker import record
+from cachewarmer.broker.azure.clock import ServiceClock
+
+
+class FleetRows:
+    """The rows of the fleets of one prefix. Errors as ``Broker`` says."""
+
+    def __init__(self, client: TableClient, prefix: str) -> None:
+        self._client = client
+        self._partition = f"{prefix}.fleets"
+
+    async def take(self, fleet: str, manager: str, seconds: float) -> bool:
+        """As ``Broker.take_fleet``: the row is made if there is none, and replaced as it was read otherwise."""
+        key = hashlib.blake2b(fleet.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        row = {
+            "PartitionKey": self._partition,
+            "RowKey": key,
+            "Manager": record.printable(manager)[:500],
+            "Seconds": float(seconds),
+        }
+        clock = ServiceClock()
+        with doing(f"taking the fleet {fleet}") as call:
+            try:
+                there = await call(self._client.get_entity, self._partition, key, raw_response_hook=clock.look)
+            except ResourceNotFoundError:
+                try:
+                    await call(self._client.create_entity, row)
+                except ResourceExistsError:  # another manager's, or ours, if the answer to it was lost
+                    return await self._has(call, row)
+                return True
+            if there.get("Manager") != row["Manager"] and not _is_over(there, clock):
+                return False
+            matching = {"etag": there.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
+            try:
+                await call(self._client.update_entity, row, mode=UpdateMode.REPLACE, **matching)
+            except ResourceModifiedError:
+                return await self._has(call, row)
+            return True
+
+    async def _has(self, call: Any, row: dict[str, Any]) -> bool:
+        there = await call(self._client.get_entity, row["PartitionKey"], row["RowKey"])
+        return bool(there.get("Manager") == row["Manager"])
+
+
+def _is_over(row: Any, clock: ServiceClock) -> bool:
+    """Whether the time of the manager in a row is over, by the service's clock. One that makes no sense is nobody's."""
+    try:
+        return clock.seconds_since(row) >= float(row["Seconds"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return True

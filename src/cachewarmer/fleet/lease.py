@@ -1,0 +1,65 @@
+"""Which of several managers drives a fleet, where two that ask at the same time would get twice as many machines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from contextlib import suppress
+
+from cachewarmer.broker.base import Broker
+from cachewarmer.errors import BrokerError
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 60.0
+RENEW_SECONDS = 20.0
+
+
+class FleetLease:
+    """The broker's lease on the fleet of this name, for this process. With ``shared``, everybody has it."""
+
+    def __init__(self, broker: Broker, fleet: str, *, shared: bool, renew_seconds: float = RENEW_SECONDS) -> None:
+        self._broker = broker
+        self._fleet = fleet
+        self._shared = shared
+        self._renew_seconds = renew_seconds
+        self._name = secrets.token_hex(8)
+        self._has: bool | None = True if shared else None
+
+    @property
+    def is_anothers(self) -> bool:
+        """Whether another manager drives the fleet, as far as the broker ever said."""
+        return self._has is False
+
+    async def take(self) -> bool:
+        """Whether this process drives the fleet now.
+
+        While the broker does not answer, it is as it was: nobody else can have taken it, and who drove the fleet may still
+        have to delete it.
+        """
+        if self._shared:
+            return True
+        try:
+            has = await self._broker.take_fleet(self._fleet, self._name, LEASE_SECONDS)
+        except BrokerError as error:
+            log.debug("fleet %s: whether another manager has it can't be asked: %s", self._fleet, error)
+            return bool(self._has)
+        if has is not self._has and (self._has is not None or not has):
+            log.info("fleet %s: %s", self._fleet, "this manager has it now" if has else "another manager has it")
+        self._has = has
+        return has
+
+    async def keep(self) -> None:
+        """Renews it until cancelled: a call of the fleet may take longer than the lease."""
+        while not self._shared:
+            await asyncio.sleep(self._renew_seconds)
+            if self._has:
+                await self.take()
+
+    async def give_back(self) -> None:
+        """Another manager may have it at once."""
+        if self._has and not self._shared:
+            self._has = False
+            with suppress(BrokerError):
+                await self._broker.take_fleet(self._fleet, self._name, 0.0)
