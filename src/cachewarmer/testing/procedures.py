@@ -250,9 +250,7 @@ class Procedures:
                 status = status or wire.INVAL
         if node is None or status:
             return self._failed(status, 6)
-        if node.path in faults.hung or self._reads_answered == faults.reads_answered:
-            raise Unanswered
-        self._reads_answered += 1
+        self._hang(node)
         size = faults.real_sizes.get(node.path, node.size) if faults.real_sizes else node.size
         count = max(0, min(asked, faults.rtmax, size - offset))
         if faults.short_reads and count > 1:
@@ -263,6 +261,12 @@ class Procedures:
         self.read_bytes += count
         head = PRESENT + node.attributes() if faults.other_attributes else ABSENT
         return [ABSENT + head + _READ_TAIL.pack(count, eof, count), _ZEROS[: count + (-count % 4)]]
+
+    def _hang(self, node: Node) -> None:
+        """Raises ``Unanswered`` where the script wants no answer to this READ."""
+        if node.path in self.faults.hung or self._reads_answered == self.faults.reads_answered:
+            raise Unanswered
+        self._reads_answered += 1
 
     def _refusal(self, node: Node) -> int:
         faults = self.faults
