@@ -1,6 +1,7 @@
 """The wheel in a Python of its own, as pipx and pip install it: with each extra, and nothing else of this machine's packages."""
 
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.deploy.bundle import wheel
+from tests.servers.postgres import postgres
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -95,9 +97,7 @@ def test_without_an_extra_it_warms_a_directory(installed, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("broker", "extra"), [("postgresql://h/d", "postgres"), ("azure://account/p", "azure")]
-)
+@pytest.mark.parametrize(("broker", "extra"), [("postgresql://h/d", "postgres"), ("azure://account/p", "azure")])
 def test_a_broker_whose_packages_are_missing_names_its_extra(installed, broker, extra):
     done = run(installed("") / "cachewarmer", "status", "--broker", broker)
     assert done.returncode in (1, 2)
@@ -122,3 +122,60 @@ def test_all_is_every_extra_for_users():
 def test_the_page_names_every_extra():
     page = (ROOT / "docs/install.md").read_text()
     assert [extra for extra in FOR_USERS if f"| `{extra}` |" not in page] == []
+
+
+# -- from nothing to a fleet ---------------------------------------------------------------------------------------
+
+SUDO = """#!/bin/sh
+# Whoever may do all; the server of the test takes its own superuser for "postgres".
+[ "$1" = -u ] && [ "$2" = postgres ] && shift 2 && exec env PGUSER=warm "$@"
+exec "$@"
+"""
+APT = """#!/bin/sh
+# Both packages are "installed" already: the server runs, and the program is on the PATH.
+[ "$*" = "install -y postgresql ./dist/cachewarmer_1_amd64.deb" ] || { echo "not what is expected: $*" >&2; exit 1; }
+"""
+
+
+def commands_of(page, heading):
+    """The lines of the first block of commands below a heading."""
+    text = (ROOT / "docs" / page).read_text().partition(f"\n## {heading}\n")[2]
+    return text.split("```")[1].strip().splitlines()
+
+
+def test_three_commands_lead_to_a_fleet_that_warms_a_tree(installed, tmp_path, nfs_root, nfs_server):
+    """Those of the page, as they stand there but for the address: a manager and two workers over PostgreSQL."""
+    commands = commands_of("install.md", "A fleet over PostgreSQL")
+    assert len(commands) == 3
+    tree = nfs_root / "three"
+    tree.mkdir()
+    for number in range(20):
+        (tree / f"f{number}").write_bytes(b"x" * 5000)
+    script = "\n".join(commands).replace("nfs://cache/projects/shot42", f"'{nfs_server.target('three')}'")
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist/cachewarmer_1_amd64.deb").touch()
+    stubs = tmp_path / "bin"
+    stubs.mkdir()
+    for name, text in (("sudo", SUDO), ("apt-get", APT)):
+        (stubs / name).write_text(text)
+        (stubs / name).chmod(0o755)
+    with postgres() as server:
+        environment = {
+            "PATH": f"{stubs}:{installed('postgres')}:{server.programs}:/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "USER": pwd.getpwuid(os.geteuid()).pw_name,
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(server.port),
+        }
+        done = subprocess.run(
+            ["bash", "-c", f"{script}\ncode=$?\nkill %1\nwait\nexit $code"],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "create to 1: 1 item is left" in done.stderr, "a worker of the fleet read it, and not the manager"
+    assert "WARNING" not in done.stderr
