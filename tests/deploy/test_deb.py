@@ -49,6 +49,20 @@ def test_lintian_has_nothing_to_say(packages):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_who_builds_it_answers_for_it(packages, tmp_path):
+    """As for Debian's own tools; without a name it bears an address that nobody can have."""
+
+    def maintainer(place):
+        asked = ["dpkg-deb", "--field", file_of(place), "Maintainer"]
+        return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert maintainer(packages) == "cachewarmer maintainers <maintainers@cachewarmer.invalid>"
+    environment = os.environ | {"PROGRAM": str(bundle()), "OUTPUT": str(tmp_path), "PYTHON": sys.executable}
+    environment |= {"DEBFULLNAME": "Farm & Co", "DEBEMAIL": "farm@studio.example"}
+    subprocess.run(["sh", ROOT / "deploy/deb/build"], env=environment, check=True, capture_output=True)
+    assert maintainer(tmp_path) == "Farm & Co <farm@studio.example>"
+
+
 def test_the_manual_page_and_the_completion_know_every_command(packages, tmp_path):
     """And their options, as they are written in a shell; roff's own checks find nothing."""
     subprocess.run(["dpkg-deb", "-x", file_of(packages), tmp_path], check=True)
