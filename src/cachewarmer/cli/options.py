@@ -105,7 +105,7 @@ class Selection:
     one_file_system: bool = False
     hardlink_dedup: bool = True
     allow_empty: bool = False
-    """Whether it is fine that no file passes the filters."""
+    """Whether it is fine that no file passes the filters, or that the list names none."""
     files_from: str | None = None
     null: bool = False
     transport: str = "auto"
@@ -227,7 +227,9 @@ def _add_places(group: argparse._ActionsContainer) -> None:
         help="read a file with several names once for each name (default: once)",
     )
     group.add_argument(
-        "--allow-empty", action="store_true", help="exit with 0 even if no file passes the filters (default: 3)"
+        "--allow-empty",
+        action="store_true",
+        help="exit with 0 even if no file passes the filters, or the list names none (default: 3)",
     )
     group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
 
