@@ -25,7 +25,7 @@ mount -t tmpfs tmpfs "$1/tmp"
 chmod 1777 "$1/tmp"
 root=$1
 shift
-exec setpriv --no-new-privs --bounding-set=-all /usr/sbin/chroot --userspec=65532:65532 --groups= "$root" "$@"
+exec setpriv --no-new-privs /usr/sbin/chroot --userspec=65532:65532 --groups= "$root" "$@"
 """
 """What a container engine does with a root file system, as far as it matters to the program."""
 
@@ -153,7 +153,7 @@ def test_all_that_is_in_it_is_listed(run, archive):
     bill = json.loads(text)
     assert (bill["bomFormat"], bill["metadata"]["component"]["type"]) == ("CycloneDX", "container")
     parts = {one["name"]: one for one in bill["components"]}
-    assert {"glibc", "ca-certificates", "openssl", "psycopg-binary"} <= set(parts)
+    assert {"glibc", "zlib1g", "ca-certificates", "openssl", "psycopg-binary"} <= set(parts)
     library = (run.root / "lib/x86_64-linux-gnu/libc.so.6").read_bytes()
     assert parts["glibc"]["hashes"][0]["content"] == hashlib.sha256(library).hexdigest()
     assert all(one["version"] and one["licenses"] and one["hashes"] for one in parts.values())
