@@ -9,7 +9,7 @@ from cachewarmer.config import LeaseSettings, NfsSettings, PlanSettings, Setting
 from cachewarmer.manager import Manager, waiting
 from cachewarmer.model import JobState
 from cachewarmer.onemachine import warm
-from cachewarmer.submitter import submit
+from cachewarmer.submitter import resume, submit
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import SessionPool
@@ -89,7 +89,7 @@ async def test_a_fleet_whose_reads_all_hang_ends_in_one_line_and_no_file_has_fai
         assert "reading /export/d" in status.reason
         port = server.port
     async with ScriptedServer(TREE, port=port):
-        assert await broker.revive(status.job.job_id)
+        assert (await resume(broker, status.job.job_id)).state is JobState.WARMING
         pool = SessionPool(SETTINGS, open_session)
         running.start(Manager(broker, SETTINGS, pool))
         running.start(Worker(broker, SETTINGS, pool, name="z"))
