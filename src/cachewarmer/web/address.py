@@ -31,18 +31,13 @@ class HttpSettings:
         Raises:
             UsageError: it is no such address, or one that others can reach and no token is given.
         """
-        host, colon, port = text.rpartition(":")
-        bare = host.removeprefix("[").removesuffix("]")
-        if not colon or not bare or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise UsageError(f"--http takes ADDRESS:PORT, such as 127.0.0.1:8750, not {text!r}")
-        if ":" in bare and not host.startswith("["):
-            raise UsageError(f"write an IPv6 address in brackets: --http '[{host}]:{port}'")
+        host, port = _parts(text)
         if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
             raise UsageError(f"the token must be at least {LEAST_TOKEN} printable ASCII characters without a space")
-        made = cls(host=bare, port=int(port), names=tuple(name.lower() for name in names), token=token)
+        made = cls(host=host, port=port, names=tuple(name.lower() for name in names), token=token)
         if not made.is_loopback and not token:
             raise UsageError(
-                f"{bare} can be reached from other machines: a token is needed there",
+                f"{host} can be reached from other machines: a token is needed there",
                 advice="set CACHEWARMER_HTTP_TOKEN, or give --http-token-file",
             )
         return made
@@ -71,6 +66,16 @@ class HttpSettings:
         if self.host in ("0.0.0.0", "::"):  # noqa: S104  # it is compared, not bound
             return _is_address(name)
         return name == self.host.lower()
+
+
+def _parts(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not bare or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--http takes ADDRESS:PORT, such as 127.0.0.1:8750, not {text!r}")
+    if ":" in bare and not host.startswith("["):
+        raise UsageError(f"write an IPv6 address in brackets: --http '[{host}]:{port}'")
+    return bare, int(port)
 
 
 def _is_address(name: str) -> bool:

@@ -98,12 +98,7 @@ def by_address(workers: Iterable[WorkerReport]) -> dict[str, list[AddressReport]
 
 def merged(rows: Sequence[AddressReport]) -> dict[str, Any]:
     """One address over all workers: counts added; the slowest canary, since that is what somebody waits for."""
-    counts = [0] * BUCKETS
-    for row in rows:
-        for bucket, calls in row.latencies:
-            if bucket < BUCKETS:
-                counts[bucket] += calls
-    latency = LatencyHistogram(counts)
+    latency = _latency(rows)
     worst = max(rows, key=lambda row: row.canary_ms)
     silent = max(rows, key=lambda row: row.silent_seconds)
     return {
@@ -126,10 +121,19 @@ def merged(rows: Sequence[AddressReport]) -> dict[str, Any]:
         },
         "latencies": [
             {"below_ms": round(1000 * upper_bound(place), 4), "calls": calls}
-            for place, calls in enumerate(counts)
+            for place, calls in enumerate(latency.counts)
             if calls
         ],
     }
+
+
+def _latency(rows: Sequence[AddressReport]) -> LatencyHistogram:
+    counts = [0] * BUCKETS
+    for row in rows:
+        for bucket, calls in row.latencies:
+            if bucket < BUCKETS:
+                counts[bucket] += calls
+    return LatencyHistogram(counts)
 
 
 def fleet_document(
