@@ -1,7 +1,7 @@
 // Charts over time, by uPlot. A point is [seconds, files, bytes, window, canary in ms]; files and bytes are counts.
 
 import uPlot from "./uplot/uPlot.esm.js";
-import { at } from "./dom.js";
+import { at, made } from "./dom.js";
 import { count, millis, rate } from "./text.js";
 
 const SPAN = 10; // seconds that a rate is taken over: a worker tells of itself every five
@@ -17,6 +17,13 @@ function rates(points, column) {
     found.push(seconds > 0 ? Math.max(0, point[column] - points[from][column]) / seconds : null);
   });
   return found;
+}
+
+// The time of day; with seconds where the chart spans less than a quarter of an hour.
+function times(chart, splits) {
+  const { min, max } = chart.scales.x;
+  const form = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", ...(max - min < 900 ? { second: "2-digit" } : {}) });
+  return splits.map((seconds) => form.format(seconds * 1000));
 }
 
 function axis(values, extra = {}) {
@@ -55,14 +62,14 @@ export class Charts {
       const content = [this.points.map((point) => point[0]), ...one.columns(this.points)];
       if (this.drawn[place]) { this.drawn[place].chart.setData(content); return; }
       const holder = at(one.place);
-      const axes = [axis((time) => time, { size: 28, values: undefined }), axis(one.series[0][2])];
+      const axes = [axis(count, { size: 28, space: 76, values: times }), axis(one.series[0][2])];
       if (one.series[1]) axes.push(axis(one.series[1][2], { scale: "ms", side: 1, grid: { show: false } }));
       const series = one.series.map(([label, stroke, value, scale = "y"]) => ({
         label, scale, stroke: colour(stroke), width: 2, spanGaps: true, points: { show: false },
         fill: one.series.length === 1 ? `${colour(stroke)}1f` : undefined, value: (_, raw) => (raw === null ? "–" : value(raw)),
       }));
       const scales = { y: { range: (_, low, high) => [0, (high || 1) * 1.1] }, ms: { range: (_, low, high) => [0, (high || 1) * 1.1] } };
-      const options = { ...Charts.size(holder), axes, scales, series: [{}, ...series], legend: { live: true }, cursor: { y: false }, padding: [8, 8, 0, 0] };
+      const options = { ...Charts.size(holder), axes, scales, series: [{}, ...series], legend: { show: false }, cursor: { y: false }, hooks: { setCursor: [() => this.describe()] }, padding: [8, 8, 0, 0] };
       const chart = new uPlot(options, content, holder);
       chart.root.setAttribute("role", "img");
       this.drawn[place] = { chart, holder };
@@ -71,13 +78,18 @@ export class Charts {
     this.describe();
   }
 
-  describe() { // what a chart shows, for those who can't see it
-    this.drawn.forEach(({ chart }, place) => {
-      const parts = CHARTS[place].series.map(([label, , value], number) => {
-        const last = chart.data[number + 1].at(-1);
-        return `${label} now ${last === null || last === undefined ? "not known" : value(last)}`;
+  // The numbers beside the title: at the cursor, else the latest. They also tell those who can't see a chart.
+  describe() {
+    this.drawn.forEach(({ chart, holder }, place) => {
+      const at = chart.cursor.idx ?? chart.data[0].length - 1;
+      const parts = CHARTS[place].series.map(([label, stroke, value], number) => {
+        const found = chart.data[number + 1][at] ?? null;
+        return [label, stroke, found === null ? "–" : value(found)];
       });
-      chart.root.setAttribute("aria-label", parts.join(", "));
+      const title = holder.previousElementSibling;
+      const values = parts.map(([label, stroke, value]) => made("span", { class: `value ${stroke.slice(2)}` }, parts.length > 1 ? `${label} ${value}` : value));
+      title.lastElementChild.replaceChildren(...values);
+      chart.root.setAttribute("aria-label", `${title.firstElementChild.textContent}: ${parts.map(([label, , value]) => `${label} ${value}`).join(", ")}`);
     });
   }
 }
