@@ -4,6 +4,8 @@ import uPlot from "./uplot/uPlot.esm.js";
 import { at, made } from "./dom.js";
 import { count, millis, rate } from "./text.js";
 
+const few = (value) => (value < 10 ? String(Math.round(10 * value) / 10) : count(value));
+
 const SPAN = 10; // seconds that a rate is taken over: a worker tells of itself every five
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -32,8 +34,8 @@ function axis(values, extra = {}) {
 
 const CHARTS = [
   { place: "#chart-bytes", series: [["Rate", "--accent", rate]], columns: (points) => [rates(points, 2)] },
-  { place: "#chart-files", series: [["Files/s", "--calm", count]], columns: (points) => [rates(points, 1)] },
-  { place: "#chart-window", series: [["Window", "--good", count], ["Canary", "--wait", millis, "ms"]],
+  { place: "#chart-files", series: [["Files/s", "--calm", few]], columns: (points) => [rates(points, 1)] },
+  { place: "#chart-window", series: [["Window", "--good", few], ["Canary", "--wait", millis, "ms"]],
     columns: (points) => [points.map((point) => point[3] || null), points.map((point) => point[4] || null)] },
 ];
 
@@ -63,7 +65,7 @@ export class Charts {
       if (this.drawn[place]) { this.drawn[place].chart.setData(content); return; }
       const holder = at(one.place);
       const axes = [axis(count, { size: 28, space: 76, values: times }), axis(one.series[0][2])];
-      if (one.series[1]) axes.push(axis(one.series[1][2], { scale: "ms", side: 1, grid: { show: false } }));
+      if (one.series[1]) axes.push(axis(one.series[1][2], { values: (chart, all) => all.map((value) => (chart.data[2].some((found) => found) ? millis(value) : "")), scale: "ms", side: 1, grid: { show: false } }));
       const series = one.series.map(([label, stroke, value, scale = "y"]) => ({
         label, scale, stroke: colour(stroke), width: 2, spanGaps: true, points: { show: false },
         fill: one.series.length === 1 ? `${colour(stroke)}1f` : undefined, value: (_, raw) => (raw === null ? "–" : value(raw)),
@@ -87,7 +89,7 @@ export class Charts {
         return [label, stroke, found === null ? "–" : value(found)];
       });
       const title = holder.previousElementSibling;
-      const values = parts.map(([label, stroke, value]) => made("span", { class: `value ${stroke.slice(2)}` }, parts.length > 1 ? `${label} ${value}` : value));
+      const values = parts.filter(([, , value], number) => !number || value !== "–").map(([label, stroke, value]) => made("span", { class: `value ${stroke.slice(2)}` }, parts.length > 1 ? `${label} ${value}` : value));
       title.lastElementChild.replaceChildren(...values);
       chart.root.setAttribute("aria-label", `${title.firstElementChild.textContent}: ${parts.map(([label, , value]) => `${label} ${value}`).join(", ")}`);
     });
