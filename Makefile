@@ -64,6 +64,7 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.brokers
+	$(PYTHON) -m benchmarks.postgres
 	$(PYTHON) -m benchmarks.traffic
 	$(PYTHON) -m benchmarks.knee
 	$(PYTHON) -m benchmarks.killing
