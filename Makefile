@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TARGET ?=
-JOBS ?= 2
+JOBS ?= 3
 export SOAK_SECONDS ?= 600
 export SOAK_HOURS ?= 1
 
