@@ -11,6 +11,8 @@ TARGET ?=
 JOBS ?= 3
 export SOAK_SECONDS ?= 600
 export SOAK_HOURS ?= 1
+# Every command that a test or a benchmark starts would compile the whole program again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What is measured for coverage: bounded, without a kernel, a fleet or a deployment.
 COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tests/integration/test_manager_worker.py \

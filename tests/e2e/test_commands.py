@@ -171,7 +171,9 @@ def test_an_interrupt_ends_with_the_report_so_far_and_resume_goes_on(nfs_server,
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_warm_is_resumed_without_waiting_for_its_leases(nfs_server, exported, processes):
-    child = start("warm", target_of(nfs_server, exported), "--processes", processes, "--max-bandwidth", "500k", "--json")
+    child = start(
+        "warm", target_of(nfs_server, exported), "--processes", processes, "--max-bandwidth", "500k", "--json"
+    )
     wait_until_a_job_goes_on()
     child.kill()
     child.communicate()
