@@ -2,6 +2,7 @@
 # make check           lint, types, layers          make coverage   measure it; fail below a room's floor
 # make bench           compare with peers           make soak       fuzz for SOAK_SECONDS, warm under faults for SOAK_HOURS
 # make bundle          dist/cachewarmer: one file with every command, and wheel and sdist
+# make image           dist/cachewarmer-VERSION.oci.tar: the same as a container image, made without a container engine
 # make deb             dist/cachewarmer_VERSION_amd64.deb: the same as a package, with services and a manual page
 
 SHELL := /bin/bash
@@ -19,7 +20,7 @@ COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tes
   tests/integration/test_manager_worker_faults.py tests/integration/test_scripted_faults.py \
   tests/integration/test_scripted_server.py tests/integration/test_scripted_mount.py tests/integration/test_ganesha.py
 
-.PHONY: warm setup test check coverage soak bench settings bundle deb clean
+.PHONY: warm setup test check coverage soak bench settings bundle deb image clean
 
 # make itself exits with 2 whenever the program fails, and prints its exit code; scripts/warm passes the code on.
 warm: setup
@@ -34,7 +35,7 @@ setup: $(VENV)/.run
 
 # What is missing is named; its tests are skipped with their reason, but in CI they fail.
 test: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node postgres fuse kernel deploy bundle cloud slurm deb spin || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
+	@bash scripts/packages.sh nfs node postgres fuse kernel deploy bundle cloud slurm deb image spin || [ "$$CACHEWARMER_REQUIRE_REAL" != 1 ]
 	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: $(VENV)/.dev
@@ -80,6 +81,12 @@ deb:
 	@[ -x dist/cachewarmer ] || $(MAKE) --no-print-directory bundle
 	@sh deploy/deb/build
 
+# A container image, from the bundle.
+image:
+	@bash scripts/packages.sh image
+	@[ -x dist/cachewarmer ] || $(MAKE) --no-print-directory bundle
+	@sh deploy/image/build
+
 bundle:
 	@bash scripts/packages.sh bundle
 	@sh deploy/bundle/build
@@ -89,7 +96,7 @@ $(VENV)/.run: pyproject.toml constraints.txt scripts/venv.sh
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt scripts/venv.sh
-	@bash scripts/venv.sh $(VENV) azure,postgres,fast,dev
+	@bash scripts/venv.sh $(VENV) azure,postgres,fast,web,dev
 	@touch $@ $(VENV)/.run
 
 clean:

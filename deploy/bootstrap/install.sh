@@ -60,8 +60,9 @@ manager | worker | programs) ;;
 esac
 [ "$(id -u)" -eq 0 ] || fail "must run as root"
 
-if [ "$role" != programs ]; then
-  [ -n "${STORAGE_ACCOUNT-}" ] || fail "STORAGE_ACCOUNT is not set"
+broker=${CACHEWARMER_BROKER-}
+if [ "$role" != programs ] && [ -z "$broker" ]; then
+  [ -n "${STORAGE_ACCOUNT-}" ] || fail "neither CACHEWARMER_BROKER nor STORAGE_ACCOUNT is set"
   [ -n "${QUEUE_PREFIX-}" ] || fail "QUEUE_PREFIX is not set"
 fi
 
@@ -75,7 +76,7 @@ case $workers in
 *[!0-9]*) fail "VMSS_WORKER_COUNT must be a number; 0: no scale set" ;;
 esac
 # With settings the program decides; without, it starts 12 workers unless told, as the first CacheWarmer did.
-if [ "$role" = manager ] && [ -z "${CACHEWARMER_SETTINGS-}${CACHEWARMER_CONFIG-}" ] && [ "${workers:-12}" -gt 0 ]; then
+if [ "$role" = manager ] && [ -z "$broker${CACHEWARMER_SETTINGS-}${CACHEWARMER_CONFIG-}" ] && [ "${workers:-12}" -gt 0 ]; then
   for name in BOOTSTRAP_MOUNT_ADDRESS BOOTSTRAP_EXPORT_PATH BOOTSTRAP_SCRIPT; do
     eval "value=\${$name-}"
     [ -n "$value" ] || fail "$name is not set, which the ${workers:-12} workers of VMSS_WORKER_COUNT (default: 12) install themselves from; 0: no scale set"
@@ -147,7 +148,7 @@ fi
   # Who the service is to the NFS server: root, unless told, as the first CacheWarmer was.
   : "${CACHEWARMER_NFS_UID:=0}" "${CACHEWARMER_NFS_GID:=0}"
   if [ "$CACHEWARMER_NFS_UID" = own ]; then CACHEWARMER_NFS_UID='' CACHEWARMER_NFS_GID=''; fi
-  for name in AZURE_CLIENT_ID AZURE_SUBSCRIPTION_ID AZURE_STORAGE_ENDPOINT_SUFFIX CACHEWARMER_CONFIG \
+  for name in CACHEWARMER_OPTIONS AZURE_CLIENT_ID AZURE_SUBSCRIPTION_ID AZURE_STORAGE_ENDPOINT_SUFFIX CACHEWARMER_CONFIG \
     CACHEWARMER_IMDS_URL CACHEWARMER_NFS_UID CACHEWARMER_NFS_GID CACHEWARMER_NFS_GIDS no_proxy; do
     eval "value=\${$name-}"
     [ -z "$value" ] || line "$name" "$value"
@@ -155,13 +156,14 @@ fi
 } >"$fresh"
 put 644 "$fresh" "$etc/$role.env"
 
-# A proxy's address may hold a password, so it is kept with the secrets.
+# A broker's URL and a proxy's address may hold a password, so they are kept with the secrets.
 {
   echo "# Written by bootstrap.cachewarmer-$role.sh; only root may read this."
   connection=${AZURE_STORAGE_CONNECTION_STRING-}
   if [ -z "$connection" ] && [ -n "${STORAGE_KEY-}" ]; then
     connection="DefaultEndpointsProtocol=https;AccountName=$STORAGE_ACCOUNT;AccountKey=$STORAGE_KEY;EndpointSuffix=${AZURE_STORAGE_ENDPOINT_SUFFIX:-core.windows.net}"
   fi
+  [ -z "$broker" ] || line CACHEWARMER_BROKER "$broker"
   [ -z "$connection" ] || line AZURE_STORAGE_CONNECTION_STRING "$connection"
   [ "$role" != manager ] || [ -z "${VMSS_PASSWORD-}" ] || line VMSS_PASSWORD "$VMSS_PASSWORD"
   for name in http_proxy https_proxy; do
@@ -172,20 +174,37 @@ put 644 "$fresh" "$etc/$role.env"
 put 600 "$fresh" "$etc/$role.secret.env"
 rm -f -- "$fresh"
 
-files=cachewarmer-$role.service
-[ "$role" = manager ] || files="$files cachewarmer-worker@.service"
-for file in $files; do
-  put 644 "$here/systemd/$file" "$units/$file"
-  if [ "${CACHEWARMER_KERNEL_MOUNTS-}" = 1 ]; then
-    mkdir -p "$root/mnt/cachewarmer" "$units/$file.d"
-    chmod 755 "$units/$file.d"
-    put 644 "$here/systemd/kernel-mounts.conf" "$units/$file.d/kernel-mounts.conf"
-  elif [ -f "$units/$file.d/kernel-mounts.conf" ]; then
-    rm -f -- "$units/$file.d/kernel-mounts.conf"
-    rmdir --ignore-fail-on-non-empty "$units/$file.d"
+# dropin UNIT NAME SOURCE: a further file of a unit; without a source it is not there.
+dropin() {
+  if [ -n "$3" ]; then
+    mkdir -p "$units/$1.d"
+    chmod 755 "$units/$1.d"
+    put 644 "$3" "$units/$1.d/$2"
+  elif [ -f "$units/$1.d/$2" ]; then
+    rm -f -- "$units/$1.d/$2"
+    rmdir --ignore-fail-on-non-empty "$units/$1.d"
     changed=yes
   fi
+}
+
+files=cachewarmer-$role.service
+[ "$role" = manager ] || files="$files cachewarmer-worker@.service"
+mounts='' command=''
+if [ "${CACHEWARMER_KERNEL_MOUNTS-}" = 1 ]; then
+  mkdir -p "$root/mnt/cachewarmer"
+  mounts=$here/systemd/kernel-mounts.conf
+fi
+if [ -n "$broker" ]; then
+  command=$etc/$role.fresh
+  printf '# The broker is CACHEWARMER_BROKER of %s.secret.env.\n[Service]\nExecStart=\nExecStart=/usr/local/bin/cachewarmer %s $CACHEWARMER_OPTIONS\n' \
+    "$role" "$role" >"$command"
+fi
+for file in $files; do
+  put 644 "$here/systemd/$file" "$units/$file"
+  dropin "$file" kernel-mounts.conf "$mounts"
+  dropin "$file" broker.conf "$command"
 done
+[ -z "$command" ] || rm -f -- "$command"
 if [ -d "$root/etc/rsyslog.d" ]; then
   before=$changed
   changed=

@@ -17,12 +17,13 @@ from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings
 from cachewarmer.errors import InvalidTransition, UsageError
 from cachewarmer.manager import Manager
+from cachewarmer.manager.stall import Stall
 from cachewarmer.model import JobState, JobStatus, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets import open_session
-from cachewarmer.targets.breaker import Failures, Outage
+from cachewarmer.targets.breaker import Outage
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
 from cachewarmer.warming.steering import steered
@@ -39,40 +40,6 @@ class ScanReport:
     largest: list[tuple[int, str]]
     """(bytes, path), largest first."""
     seconds: float
-
-
-NOTICED_SECONDS = 15.0
-"""How long it may take until a silent address is noticed: from there on those who wait for it count their patience."""
-
-
-class Stall:
-    """Notices a job of which nothing has moved for as long as the patience lasts, because addresses fail at it.
-
-    They may answer probes all the while: a cache whose origin is away answers for itself, and gives no byte.
-    """
-
-    def __init__(self, patience_seconds: float, now: float) -> None:
-        self.patience_seconds = patience_seconds
-        self.over = asyncio.Event()
-        """Set when the job has stalled."""
-        self.reason = ""
-        self._moved_at = now
-        self._seen: object = None
-        self._failures = 0
-
-    def look(self, status: JobStatus, failures: Sequence[Failures], now: float) -> None:
-        """Takes the job as it is now, with what is read of items that have no receipt yet."""
-        read = [(tally.bytes, tally.files, tally.failed_files) for tally in status.tallies]
-        seen = (status.state, status.settled_items, status.scan, read)
-        count = sum(one.times for one in failures)
-        if seen != self._seen or status.state is JobState.PAUSED:
-            self._seen, self._moved_at, self._failures = seen, now, count
-        still = now - self._moved_at
-        late = self.patience_seconds + min(self.patience_seconds, NOTICED_SECONDS)
-        if self.patience_seconds and still >= late and count > self._failures:
-            last = next(one.last for one in reversed(failures) if one.last)
-            self.reason = f"nothing could be read or listed for {still:.0f} s: {last}"
-            self.over.set()
 
 
 async def warm(

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.broker.patience import outage_log
-from cachewarmer.errors import BrokerError, Interrupted
+from cachewarmer.errors import BrokerError, Interrupted, InvalidTransition
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobStatus, WarmJob, new_job_id
+from cachewarmer.model import JobState, JobStatus, WarmJob, new_job_id
 
 log = logging.getLogger(__name__)
 
@@ -74,3 +74,21 @@ async def wait_until_warm(
             await asyncio.wait_for(stop.wait(), poll_seconds)
         except TimeoutError:
             continue
+
+
+async def resume(broker: Broker, job_id: str) -> JobStatus:
+    """Lets a job go on that was paused, or that failed, with all that is counted of it; returns its status.
+
+    Raises:
+        InvalidTransition: it goes on already, has ended otherwise, or the broker can't take up a job that failed.
+        UnknownJob: there is no such job.
+    """
+    status = await broker.status(job_id)
+    if status.state is not JobState.FAILED:
+        return await broker.set_state(job_id, status.resumed)
+    if not await broker.revive(job_id):
+        raise InvalidTransition(
+            f"job {job_id} has failed, and this broker does not keep what it would take to go on",
+            advice="submit it again",
+        )
+    return await broker.status(job_id)

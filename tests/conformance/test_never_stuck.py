@@ -7,8 +7,9 @@ import logging
 
 import pytest
 
-from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, NothingThere, UnknownJob
+from cachewarmer.errors import BrokerError, DamagedRecord, InvalidTransition, LeaseLost, NothingThere, UnknownJob
 from cachewarmer.model import JobState
+from cachewarmer.submitter import resume
 from tests.conformance.labs import a_job, claim_all, claim_some, finish_scan, items_of, receipt, scanning_job
 
 
@@ -215,6 +216,25 @@ async def test_a_job_that_is_asked_for_by_its_id_is_given_however_many_managers_
     assert (await broker.status(job_id)).state is JobState.FAILED
     assert await broker.revive(job_id)
     assert (await broker.claim_job(lab.lease_seconds)).deliveries == 1
+
+
+async def test_a_job_that_failed_goes_on_or_says_that_it_can_not(lab):
+    """Whoever resumes it is not told of a state that nobody can leave."""
+    broker = await lab.broker()
+    job_id = await broker.submit(a_job())
+    await broker.claim_job(lab.lease_seconds)
+    await broker.set_state(job_id, JobState.FAILED, "the cache was away")
+    refused = None
+    try:
+        status = await resume(broker, job_id)
+    except InvalidTransition as error:
+        refused = error
+        status = await broker.status(job_id)
+    if refused is not None:
+        assert refused.failure.advice == "submit it again"
+    assert (status.state, status.reason) == (
+        (JobState.FAILED, "the cache was away") if refused is not None else (JobState.SCANNING, "")
+    )
 
 
 async def test_a_job_that_is_handed_back_or_scanned_has_no_limit(lab):

@@ -30,7 +30,7 @@ def bundle() -> Path:
     place = cache_directory() / "bundles"
     program = place / digest.hexdigest()[:16] / "cachewarmer"
     with locked("bundle"):
-        if not program.exists():
+        if not program.with_name("SHA256SUMS").exists():
             work = place / "work"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True)
@@ -50,7 +50,15 @@ def bundle() -> Path:
                 if old.is_dir() and old.name not in ("work", "environment"):
                     shutil.rmtree(old)
             program.parent.mkdir()
+            for path in [*(work / "dist").glob("*.whl"), work / "dist" / "SHA256SUMS"]:
+                shutil.copy(path, program.with_name(path.name))
             for name in ("sbom.cdx.json", "licenses.txt", "cachewarmer"):
                 shutil.copy(work / "dist" / name, program.with_name(name))
             shutil.rmtree(work)
     return program
+
+
+def wheel() -> Path:
+    """The wheel that is made with it."""
+    (path,) = bundle().parent.glob("*.whl")
+    return path

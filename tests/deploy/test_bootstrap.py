@@ -194,7 +194,7 @@ def test_what_is_missing_is_said(machine):
     """Before anything is installed."""
     done = machine.run("sh /bootstrap/bootstrap.cachewarmer-worker.sh", check=False, environment={"QUEUE_PREFIX": "p"})
     assert done.returncode == 1
-    assert "STORAGE_ACCOUNT is not set" in done.stderr
+    assert "neither CACHEWARMER_BROKER nor STORAGE_ACCOUNT is set" in done.stderr
 
 
 def test_a_damaged_folder_installs_nothing(machine, folder, environment, tmp_path):

@@ -25,7 +25,8 @@ def packages(tmp_path_factory):
     """The package of this version and one of the next, in one directory."""
     need(shutil.which("dh"), "debhelper is not installed")
     made = tmp_path_factory.mktemp("packages")
-    environment = os.environ | {"PROGRAM": str(bundle()), "OUTPUT": str(made), "PYTHON": sys.executable}
+    environment = {name: value for name, value in os.environ.items() if name != "DEBEMAIL"}
+    environment |= {"PROGRAM": str(bundle()), "OUTPUT": str(made), "PYTHON": sys.executable, "DEBFULLNAME": "Farm & Co"}
     subprocess.run(["sh", ROOT / "deploy/deb/build"], env=environment, check=True, capture_output=True)
     tree = tmp_path_factory.mktemp("next") / "tree"
     subprocess.run(["dpkg-deb", "--raw-extract", file_of(made), tree], check=True)
@@ -47,6 +48,13 @@ def test_lintian_has_nothing_to_say(packages):
     command = ["lintian", "--allow-root", "--no-cfg", "--fail-on", "error,warning", file_of(packages)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_who_builds_it_answers_for_it(packages):
+    """By the variables of Debian's own tools; without an address of theirs it is one that nobody can have."""
+    asked = ["dpkg-deb", "--field", file_of(packages), "Maintainer"]
+    said = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    assert said == "Farm & Co <maintainers@cachewarmer.invalid>"
 
 
 def test_the_manual_page_and_the_completion_know_every_command(packages, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cachewarmer.config import VmssSettings, load_settings
-from tests.deploy.azurerm_schema import provider_schema
+from tests.deploy.published_schema import AZURERM, provider_schema
 from tests.deploy.scanner import checkov, scan
 from tests.deploy.terraform import DEPLOY, programs
 from tests.deploy.terraform_offline import EXAMPLES, offline
@@ -37,8 +37,8 @@ def copy(terraform):
 
 
 def test_they_are_what_the_documentation_says():
-    """Three, each with its README, and values apart from declarations."""
-    assert NAMES == ["existing-cache", "hpc-cache", "nfs-cache"]
+    """Four, each with its README, and values apart from declarations."""
+    assert NAMES == ["existing-cache", "gcp-knfsd", "hpc-cache", "nfs-cache"]
     for name in NAMES:
         assert (EXAMPLES / name / "README.md").exists(), name
         assert 'output "ssh_command"' in (EXAMPLES / name / "outputs.tf").read_text(), name
@@ -169,7 +169,7 @@ def test_what_is_wrong_is_found(terraform, copy, what):
 def test_the_schema_is_azurerms():
     """A few facts that are in azurerm's documentation, one of each kind that the bindings are read for."""
     schema = provider_schema(
-        {"azurerm_linux_virtual_machine", "azurerm_subnet", "azurerm_nothing"}, {"azurerm_client_config"}
+        AZURERM, {"azurerm_linux_virtual_machine", "azurerm_subnet", "azurerm_nothing"}, {"azurerm_client_config"}
     )
     assert set(schema["resource_schemas"]) == {"azurerm_linux_virtual_machine", "azurerm_subnet"}
     machine = schema["resource_schemas"]["azurerm_linux_virtual_machine"]["block"]

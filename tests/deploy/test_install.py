@@ -180,6 +180,33 @@ def test_the_worker_count_is_passed_on_or_left_to_the_program(folder, root, envi
     assert line in environment_of(root, "manager").splitlines()
 
 
+@pytest.mark.parametrize("role", ["manager", "worker"])
+def test_any_broker_will_do(folder, root, role):
+    """The service runs the command of today with the URL, which only root may read; without it, the storage account's again."""
+    url = "postgresql://warm:s$cret@db/warm"
+    given = {"CACHEWARMER_BROKER": url, "CACHEWARMER_OPTIONS": "--window 8"}
+    made = folder()
+    done = install(made, root, role, given)
+    assert done.returncode == 0, done.stderr
+    secret = root / f"etc/cachewarmer/{role}.secret.env"
+    assert 'CACHEWARMER_BROKER="postgresql://warm:s\\$cret@db/warm"' in secret.read_text()
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert 'CACHEWARMER_OPTIONS="--window 8"' in environment_of(root, role).splitlines()
+    units = root / "etc/systemd/system"
+    dropins = list(units.glob("*.service.d/broker.conf"))
+    assert len(dropins) == len(list(units.glob("*.service")))
+    for dropin in dropins:
+        assert dropin.read_text().splitlines()[1:] == [
+            "[Service]",
+            "ExecStart=",
+            f"ExecStart=/usr/local/bin/cachewarmer {role} $CACHEWARMER_OPTIONS",
+        ]
+    assert "s$cret" not in "".join(path.read_text() for path in units.rglob("*") if path.is_file())
+    assert install(made, root, role, {**WORKER, "VMSS_WORKER_COUNT": "0"}).returncode == 0
+    assert not list(units.glob("*.service.d"))
+    assert "CACHEWARMER_BROKER" not in secret.read_text()
+
+
 def test_the_services_read_as_root_on_the_wire_unless_told(folder, root):
     """As the first CacheWarmer's did; ``own`` is the user that they run as."""
     made = folder()

@@ -1,12 +1,18 @@
 """A server that does what a good one won't: totals stay exact, nothing hangs, and what failed is told."""
 
 import asyncio
+import gc
 import logging
 from dataclasses import replace
 
 import pytest
 
 from cachewarmer.model import JobState
+from cachewarmer.target import make_job, parse_target
+from cachewarmer.targets import open_session
+from cachewarmer.targets.base import Mount, ReadRequest
+from cachewarmer.targets.nfs3.connection import Channel
+from cachewarmer.targets.pool import SessionPool
 from cachewarmer.testing import Faults, ScriptedServer, Trick
 from tests.integration.scripted import BYTES, NOT_EMPTY, SETTINGS, SMALL, TREE, warmed
 
@@ -254,3 +260,25 @@ async def test_ipv6(tmp_path):
     async with ScriptedServer(TREE, host="::1") as server:
         status = await warmed(server.url(), tmp_path)
     assert (status.state, status.report(0)["bytes"]) == (JobState.COMPLETED, BYTES)
+
+
+@pytest.mark.parametrize("trick", list(Trick))
+async def test_a_lost_connection_is_let_go_at_once(trick):
+    """Its error must not hold it in a cycle: with its buffer it would wait for the garbage collector's last stage."""
+    async with ScriptedServer(TREE, Faults(trick=trick, trick_after=30, trick_times=3)) as server:
+        target = parse_target(server.url())
+        gc.collect()
+        gc.disable()
+        try:
+            async with SessionPool(IMPATIENT, open_session) as pool:
+                session = await pool.session(Mount.of(make_job(target).access, target.access.addresses[0], target.path))
+                done = asyncio.Semaphore(0)
+                for number in range(60):
+                    session.read(
+                        ReadRequest(b"d%d/f%d" % (number % 10, number // 10), b"", 0, 100, lambda _: done.release())
+                    )
+                for _ in range(60):
+                    await done.acquire()
+                assert [one for one in gc.get_objects() if isinstance(one, Channel) and one.closed] == []
+        finally:
+            gc.enable()

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.model import JobState, JobStatus, Tally, WarmJob
-from cachewarmer.onemachine import NOTICED_SECONDS, Stall
+from cachewarmer.manager.stall import NOTICED_SECONDS, FleetFailures, Stall
+from cachewarmer.model import Access, AddressReport, InHand, JobState, JobStatus, Tally, WarmJob, WorkerReport
 from cachewarmer.targets.breaker import Failures
 
 PATIENCE = 100.0
@@ -60,3 +60,28 @@ def test_what_the_scan_finds_is_a_move():
     seen = status(7)
     stall.look(replace(seen, scan=replace(seen.scan, files=1)), failed(2), LATE + 1)
     assert not stall.over.is_set()
+
+
+def test_what_is_read_again_is_no_move():
+    """An item that was handed back is read again up to the file that hangs."""
+    stall = looked((0, status(7), 0), (50, status(0), 1), (60, status(7), 1), (LATE + 1, status(5), 2))
+    assert stall.over.is_set()
+
+
+def row(failures, *, job="j", address="10.0.0.1", seen_seconds=1.0, name="w"):
+    return WorkerReport(
+        worker=name,
+        jobs=(InHand(job=job, items=1),),
+        addresses=(AddressReport(address=address, failures=failures, last_failure="no reply"),),
+        seen_seconds=seen_seconds,
+    )
+
+
+def test_failures_of_a_fleet_are_those_at_the_jobs_addresses_in_workers_that_have_its_items():
+    """A worker that starts anew begins to count at nothing; one that is gone or reads for others does not count."""
+    failures = FleetFailures(WarmJob(job_id="j", access=Access(addresses=("10.0.0.1", "10.0.0.2"))))
+    assert failures.look([row(2), row(3, name="v")]) == Failures(5, "no reply")
+    assert failures.look([row(3), row(9, name="v", job="k")]).times == 6
+    assert failures.look([row(9, address="10.0.0.9"), row(9, seen_seconds=500.0)]).times == 6
+    assert failures.look([row(0)]).times == 6
+    assert failures.look([row(1)]).times == 7

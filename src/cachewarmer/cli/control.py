@@ -35,7 +35,7 @@ def parse(chosen: argparse.Namespace) -> ControlOptions:
 
 
 def move(chosen: ControlOptions, state: JobState | None) -> int:
-    """Moves the job to a state; None: back to what it was doing before it was paused."""
+    """Moves the job to a state; None: back to what it was doing before it was paused or failed."""
     from cachewarmer.cli.running import run
 
     return run(lambda _stop: _move(chosen, state), chosen.output, stop_seconds=0.0)
@@ -46,11 +46,10 @@ async def _move(chosen: ControlOptions, state: JobState | None) -> int:
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import show
     from cachewarmer.model import Report
+    from cachewarmer.submitter import resume
 
     async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
-        if state is None:
-            state = (await broker.status(chosen.job)).resumed
-        status = await broker.set_state(chosen.job, state)
+        status = await (resume(broker, chosen.job) if state is None else broker.set_state(chosen.job, state))
     if chosen.output.json:
         return WARM if show_json(Report.of_job(status).document()) else ERROR
     if not chosen.output.quiet:

@@ -105,7 +105,7 @@ class Selection:
     one_file_system: bool = False
     hardlink_dedup: bool = True
     allow_empty: bool = False
-    """Whether it is fine that no file passes the filters."""
+    """Whether it is fine that no file passes the filters, or that the list names none."""
     files_from: str | None = None
     null: bool = False
     transport: str = "auto"
@@ -227,7 +227,9 @@ def _add_places(group: argparse._ActionsContainer) -> None:
         help="read a file with several names once for each name (default: once)",
     )
     group.add_argument(
-        "--allow-empty", action="store_true", help="exit with 0 even if no file passes the filters (default: 3)"
+        "--allow-empty",
+        action="store_true",
+        help="exit with 0 even if no file passes the filters, or the list names none (default: 3)",
     )
     group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
 
@@ -485,6 +487,45 @@ def add_service(parser: argparse.ArgumentParser) -> None:
 def service(chosen: argparse.Namespace) -> Service:
     """What the command line says of it."""
     return Service(name=chosen.name, exit_when_idle=chosen.exit_when_idle, uid=chosen.uid, gid=chosen.gid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Where the page is served."""
+
+    address: str = ""
+    """Empty: nowhere."""
+    names: tuple[str, ...] = ()
+    token_file: str = ""
+
+
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """The page and its API."""
+    group = parser.add_argument_group("the page (docs/web.md)")
+    group.add_argument(
+        "--http",
+        default="",
+        metavar="ADDRESS:PORT",
+        help="serve the page there, such as 127.0.0.1:8750 (default: nowhere)",
+    )
+    group.add_argument(
+        "--http-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further host name that browsers know it under, such as that of a proxy; may be repeated",
+    )
+    group.add_argument(
+        "--http-token-file",
+        default="",
+        metavar="FILE",
+        help="a file with the token that every request has to name (default: that of CACHEWARMER_HTTP_TOKEN, if it is set)",
+    )
+
+
+def page(chosen: argparse.Namespace) -> Page:
+    """What the command line says of it."""
+    return Page(address=chosen.http, names=tuple(chosen.http_host), token_file=chosen.http_token_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

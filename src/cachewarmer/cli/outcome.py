@@ -13,7 +13,7 @@ from cachewarmer.cli.failures import without
 from cachewarmer.cli.options import Checking, Output
 from cachewarmer.cli.report import job_lines, scan_lines
 from cachewarmer.cli.streams import note, show
-from cachewarmer.model import JobState, JobStatus, Report, Wanted
+from cachewarmer.model import JobState, JobStatus, Report, WarmJob
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def finish(
 
     ``verified``: what was found of them afterwards, if they were verified.
     """
-    reports = [_warned(Report.of_job(status), status.job.wanted, allow_empty=allow_empty) for status in statuses]
+    reports = [_warned(Report.of_job(status), status.job, allow_empty=allow_empty) for status in statuses]
     _show_jobs(reports, output, verified, checking)
     for status in statuses:
         if status.state is JobState.FAILED:
             note(f"cachewarmer: {failure_line(status)}")
     codes = [CODES.get(status.state, unfinished) for status in statuses]
     if not allow_empty and any(
-        nothing_passed(report, status.job.wanted) for report, status in zip(reports, statuses, strict=True)
+        nothing_wanted(report, status.job) for report, status in zip(reports, statuses, strict=True)
     ):
         codes.append(INCOMPLETE)
     if verified:
@@ -91,10 +91,11 @@ def _note_warnings(reports: Sequence[Report], output: Output) -> None:
 
 
 def finish_scan(
-    reports: Sequence[Report], wanted: Wanted, output: Output, *, interrupted: bool, allow_empty: bool
+    reports: Sequence[Report], jobs: Sequence[WarmJob], output: Output, *, interrupted: bool, allow_empty: bool
 ) -> int:
     """The same for scans: their report is all that they are for."""
-    reports = [_warned(report, wanted, allow_empty=allow_empty) for report in reports]
+    scanned = list(zip(reports, jobs, strict=False))  # an interrupted command has not come to all of its jobs
+    reports = [_warned(report, job, allow_empty=allow_empty) for report, job in scanned]
     written = True
     if output.json:
         written = show_json(Report.combine(reports).document())
@@ -105,20 +106,25 @@ def finish_scan(
         return INTERRUPTED
     if not written:
         return ERROR
-    empty = not allow_empty and any(nothing_passed(report, wanted) for report in reports)
+    empty = not allow_empty and any(nothing_wanted(report, job) for report, job in scanned)
     failed = any(report.failed_files or report.failed_directories for report in reports)
     return INCOMPLETE if failed or empty else WARM
 
 
-def nothing_passed(report: Report, wanted: Wanted) -> str:
-    """What to say where filters have left out every file: mostly a pattern is wrong; empty: some file passed."""
-    if wanted.everything or report.scanned_files or report.failed_files or not report.scan_finished:
+def nothing_wanted(report: Report, job: WarmJob) -> str:
+    """What to say of a job that is to read nothing: mostly a pattern or a list is wrong. Empty: there is something.
+
+    A tree without a file is no mistake of the command line: of that the report tells.
+    """
+    if report.scanned_files or report.failed_files or report.failed_directories or not report.scan_finished:
         return ""
-    return f"0 of {report.excluded_files:,} files passed the filters"
+    if not job.wanted.everything and (report.excluded_files or not job.has_file_list):
+        return f"0 of {report.excluded_files:,} files passed the filters"
+    return "the list names no file" if job.has_file_list and not report.vanished_files else ""
 
 
-def _warned(report: Report, wanted: Wanted, *, allow_empty: bool) -> Report:
-    said = nothing_passed(report, wanted)
+def _warned(report: Report, job: WarmJob, *, allow_empty: bool) -> Report:
+    said = nothing_wanted(report, job)
     if not said:
         return report
     return replace(report, warnings=(said if allow_empty else f"{said} (--allow-empty accepts this)", *report.warnings))

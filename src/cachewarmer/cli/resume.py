@@ -7,13 +7,13 @@ from cachewarmer.cli.control import ControlOptions, add_arguments, move, parse
 
 
 def run(chosen: ControlOptions) -> int:
-    """Resume a paused job."""
+    """Resume a job that was paused or failed."""
     return move(chosen, None)
 
 
 COMMAND = Command(
     name="resume",
-    summary="resume a paused job",
+    summary="resume a job that was paused, or that failed",
     example="cachewarmer resume j0123456789abcdef",
     add_arguments=add_arguments,
     parse=parse,

@@ -65,7 +65,7 @@ async def _scan(chosen: ScanOptions, stop: asyncio.Event) -> int:
             reports.append(Report.of_scan(job.label, found.totals, found.largest, found.seconds))
     return finish_scan(
         reports,
-        jobs[0].wanted,
+        jobs,
         chosen.output,
         interrupted=stop.is_set(),
         allow_empty=chosen.selection.allow_empty,

@@ -28,6 +28,8 @@ MOST_JOBS = 64
 """Jobs that one manager looks after, scanned or not: each costs some calls a second."""
 TIDY_SECONDS = 3600.0
 """Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
+FIRST_OPEN_SECONDS = 5.0
+"""What the fleet's driver leaves the broker to open before it begins."""
 MOST_OPEN_SECONDS = 60.0
 """Between two attempts to open the broker, at most."""
 
@@ -83,16 +85,21 @@ class Manager:
 
         After ``stop`` the jobs in hand go back to the queue, for another manager to go on with.
         """
-        fleet = asyncio.create_task(self.fleet_driver.run(stop)) if self.fleet_driver else None
+        fleet: asyncio.Task[None] | None = None
         beside: list[asyncio.Task[None]] = []
         jobs: set[asyncio.Task[None]] = set()
+        opening = asyncio.create_task(self._open_broker(stop))
         try:
-            await self._open_broker(stop)
+            if self.fleet_driver is not None:
+                # It sees to machines of an earlier manager, whether the broker answers or not; mostly it does, and soon.
+                await asyncio.wait({opening}, timeout=FIRST_OPEN_SECONDS)
+                fleet = asyncio.create_task(self.fleet_driver.run(stop))
+            await opening
             beside = [asyncio.create_task(self._tidy()), asyncio.create_task(self._note())]
             await self._take_jobs(jobs, fleet, stop)
         finally:
             stop.set()
-            await end_tasks(*beside)
+            await end_tasks(opening, *beside)
             await asyncio.gather(*jobs, return_exceptions=True)
             if fleet is not None:
                 await fleet

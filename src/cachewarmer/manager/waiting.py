@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from cachewarmer.broker.base import Broker
 from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, InvalidTransition
+from cachewarmer.manager.stall import FleetFailures, Stall
 from cachewarmer.model import JobState, JobStatus, WarmJob
+from cachewarmer.model.live import NOTE_SECONDS, with_in_hand
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.pool import SessionPool
 
@@ -60,6 +62,7 @@ class Waiting:
         self._pool = pool
         self._job = job
         self._persist = persist
+        self._failures = FleetFailures(job)
 
     async def until_settled(self) -> bool:
         """Returns at the job's end: False; or True, when the job has to be scanned again.
@@ -68,8 +71,8 @@ class Waiting:
         is scanned once again, and fails if that happens twice.
         """
         wait = 0.02
-        still = Still(time.monotonic())
-        looked_at = time.monotonic()
+        still, stall = Still(time.monotonic()), Stall(self._settings.lease.patience_seconds, time.monotonic())
+        looked_at = asked_at = time.monotonic()
         while True:
             status = await self._persist(lambda: self._broker.status(self._job.job_id))
             if status.state.final and await self._set_state(status.state):
@@ -82,6 +85,9 @@ class Waiting:
             now = time.monotonic()
             if still.due(status, now):
                 await self._fail_if_unreached()
+            if now >= asked_at + NOTE_SECONDS:
+                asked_at = now
+                await self._fail_if_stalled(status, stall, now)
             if now - looked_at >= min(STRANDED_SECONDS, self._settings.lease.lease_seconds):
                 looked_at = now
                 if await self._scans_again():
@@ -98,6 +104,19 @@ class Waiting:
         if away >= patience:
             problems = "; ".join(self._pool.problems(mounts))
             await self._fail(f"no mount address has answered for {away:.0f} s: {problems}")
+
+    async def _fail_if_stalled(self, status: JobStatus, stall: Stall, now: float) -> None:
+        """Ends a job at which its workers fail for as long as the patience lasts, at addresses that answer probes."""
+        if not (self._settings.lease.patience_seconds and status.job.access.addresses):
+            return
+        try:
+            workers = await self._broker.workers(self._job.job_id)
+        except BrokerError as error:
+            log.info("asking for the workers of job %s: %s", self._job.job_id, error)
+            return
+        stall.look(with_in_hand(status, workers), [self._failures.look(workers)], now)
+        if stall.over.is_set():
+            await self._fail(stall.reason)
 
     async def _scans_again(self) -> bool:
         job_id = self._job.job_id

@@ -95,6 +95,10 @@ class AddressReport:
     retries: int = 0
     jukebox_waits: int = 0
     reconnects: int = 0
+    failures: int = 0
+    """How often something that was asked of it failed with the address, probes aside."""
+    last_failure: str = ""
+    """What, and why, the last time: one line."""
     silent_seconds: float = 0.0
     """For how long it has not answered; 0: it does."""
     problem: str = ""

@@ -84,6 +84,8 @@ class ReadRequest:
     bytes_read: int = 0
     calls: int = 0
     """READ calls it took."""
+    put_off: bool = False
+    """The server has answered that it is to be asked again later (NFS3ERR_JUKEBOX): nobody waits for an answer now."""
     seconds: float = 0.0
     """From the first call to the last reply."""
     error: CacheWarmerError | None = None

@@ -64,7 +64,6 @@ class SessionPool:
         self._settings = settings
         self._opener = opener
         self._check = check
-        self._last_failure = ""
         self._sessions = OpenSessions(
             settings.nfs.sessions,
             on_close=lambda session: self._addresses.drop(session),  # noqa: PLW0108  # it is made after this
@@ -101,12 +100,15 @@ class SessionPool:
 
     def failed(self, place: Mount | Session, error: TransportError, doing: str = "") -> None:
         """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
-        self._addresses.failed(self._addresses.find(place), error)
-        self._last_failure = f"{doing}: {error}" if doing else str(error)
+        self._addresses.failed(self._addresses.find(place), error, doing)
 
     def failures(self) -> Failures:
         """How often what was asked of an address failed with it, and how it did the last time."""
-        return Failures(self._addresses.failures, self._last_failure)
+        return self._addresses.failures
+
+    def reads_answered(self, place: Mount | Session) -> int:
+        """READ calls that an address has answered."""
+        return self._addresses.find(place).answered
 
     def usable(self, place: Mount | Session) -> bool:
         """Whether an address may be used now."""

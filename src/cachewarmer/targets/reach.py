@@ -20,7 +20,7 @@ from cachewarmer.model import AddressReport
 from cachewarmer.outage import OutageLog
 from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Mount, Session
-from cachewarmer.targets.breaker import Breaker, Outage
+from cachewarmer.targets.breaker import Breaker, Failures, Outage
 from cachewarmer.targets.traffic import Knee, Traffic, address_report
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,15 @@ class Line:
     """Callers that wait for the address."""
     wanted_at: float = 0.0
     """When somebody last wanted to use it."""
+    failures: int = 0
+    """How often it could not be reached or did not answer, probes aside."""
+    last_failure: str = ""
+    """What was being done the last time, and why it failed, in one line."""
+
+    @property
+    def answered(self) -> int:
+        """READ calls that were answered."""
+        return self.past.latencies.calls + sum(session.snapshot().latencies.calls for session in self.sessions)
 
     def problem(self, seconds: float = 0.0) -> TransportError:
         """The outage as an error; ``seconds``: how long there has been no answer, where that matters."""
@@ -94,8 +103,8 @@ class Addresses:
         self._forget = forget
         self._announce = announce
         self._clock = clock
-        self.failures = 0
-        """How often an address could not be reached or did not answer, probes aside."""
+        self._failures = 0
+        self._last_failure = ""
         self._lines: dict[Endpoint, Line] = {}
         self._line_of: WeakKeyDictionary[Session, Line] = WeakKeyDictionary()
 
@@ -141,6 +150,7 @@ class Addresses:
                 [session.snapshot() for session in line.sessions],
                 window=window(line),
                 knee=line.knee,
+                failures=Failures(line.failures, line.last_failure),
                 outage=line.breaker.outage,
                 now=now,
             )
@@ -164,10 +174,12 @@ class Addresses:
         """Whether every address that this process knows of is down."""
         return bool(self._lines) and all(line.breaker.is_open for line in self._lines.values())
 
-    def failed(self, line: Line, error: TransportError) -> None:
+    def failed(self, line: Line, error: TransportError, doing: str = "") -> None:
         """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
         problem = without_address(error)
-        self.failures += 1
+        self._failures += 1
+        line.failures += 1
+        line.last_failure = self._last_failure = f"{doing}: {error}" if doing else str(error)
         if line.breaker.failed(self._clock(), problem):
             line.up.clear()
             if not isinstance(
@@ -199,6 +211,11 @@ class Addresses:
         line.up.set()
         if not breaker.relapsed:
             line.log.answered()
+
+    @property
+    def failures(self) -> Failures:
+        """How often an address could not be reached or did not answer, probes aside."""
+        return Failures(self._failures, self._last_failure)
 
     def settle(self) -> None:
         """Tells that addresses answer again which fell back and have answered for some time since."""

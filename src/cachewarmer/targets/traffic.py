@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cachewarmer.model import AddressReport, Bound
 from cachewarmer.targets.base import SessionSnapshot
-from cachewarmer.targets.breaker import Outage
+from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.latency import LatencyHistogram
 
 READ_CALLS = ("READ", "read")
@@ -59,6 +59,7 @@ def address_report(
     *,
     window: int,
     knee: Knee,
+    failures: Failures,
     outage: Outage | None,
     now: float,
 ) -> AddressReport:
@@ -84,6 +85,8 @@ def address_report(
         retries=traffic.retries,
         jukebox_waits=traffic.jukebox_waits,
         reconnects=traffic.reconnects,
+        failures=failures.times,
+        last_failure=failures.last,
         silent_seconds=max(0.001, now - outage.since) if outage is not None else 0.0,
         problem=outage.problem if outage is not None else "",
     )

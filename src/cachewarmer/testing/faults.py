@@ -100,6 +100,10 @@ class Faults:
     """READ and listings answer this status (``nfsstat3``)."""
     vanished: frozenset[bytes] = frozenset()
     """Listed; but the handle is stale and LOOKUP finds nothing."""
+    hung: frozenset[bytes] = frozenset()
+    """READs of these files are never answered, on whichever connection they come."""
+    reads_answered: int = -1
+    """READs of files that are answered, until no READ is answered any more while all else is; −1: all."""
     real_sizes: Mapping[bytes, int] = field(default_factory=_nothing)
     """Bytes that READ finds in a file, where listings say another size."""
 

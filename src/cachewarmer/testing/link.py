@@ -112,7 +112,7 @@ class FaultyLink(Link):
             self._writer.cancel()
 
     def spoil(self, program: int, procedure: int, reply: Parts) -> Parts:
-        if self._silent or self.transport.is_closing():
+        if not reply or self._silent or self.transport.is_closing():
             return []
         record = b"".join(reply)
         faults = self._faults

@@ -27,6 +27,10 @@ _DOTS = 2
 """. and .. come first: the cookie of the entry numbered n is n + 1 with these two counted."""
 
 
+class Unanswered(Exception):  # noqa: N818  # it is no error: the script wants it so
+    """A call that gets no reply."""
+
+
 class Procedures:
     """Answers calls. ``exports[0]`` is where the tree's root is; further exports lie below it."""
 
@@ -38,6 +42,7 @@ class Procedures:
         """Calls received, by procedure."""
         self.read_bytes = 0
         """Payload of all READ replies."""
+        self._reads_answered = 0
         self.bytes_asked = 0
         self.complaints: list[str] = []
         """What the client did against the rules."""
@@ -58,7 +63,7 @@ class Procedures:
         }
 
     def answer(self, record: bytes, *, privileged: bool) -> tuple[int, int, Parts]:
-        """The program and procedure that a record calls, and the reply, as parts of one record.
+        """The program and procedure that a record calls, and the reply, as parts of one record; none: it gets no reply.
 
         Raises:
             wire.BadCallError: the record is no call; it is complained about as well.
@@ -79,6 +84,8 @@ class Procedures:
             if call.program == wire.MOUNT:
                 return call.program, call.procedure, self._mount(call, privileged=privileged)
             return call.program, call.procedure, self._call_nfs(call, privileged=privileged)
+        except Unanswered:
+            return call.program, call.procedure, []
         except wire.BadCallError as error:
             self.complaints.append(f"{wire.NFS_NAMES.get(call.procedure)}: {error}")
             return call.program, call.procedure, wire.accepted(call.xid, [], wire.GARBAGE_ARGS)
@@ -243,6 +250,7 @@ class Procedures:
                 status = status or wire.INVAL
         if node is None or status:
             return self._failed(status, 6)
+        self._hang(node)
         size = faults.real_sizes.get(node.path, node.size) if faults.real_sizes else node.size
         count = max(0, min(asked, faults.rtmax, size - offset))
         if faults.short_reads and count > 1:
@@ -253,6 +261,12 @@ class Procedures:
         self.read_bytes += count
         head = PRESENT + node.attributes() if faults.other_attributes else ABSENT
         return [ABSENT + head + _READ_TAIL.pack(count, eof, count), _ZEROS[: count + (-count % 4)]]
+
+    def _hang(self, node: Node) -> None:
+        """Raises ``Unanswered`` where the script wants no answer to this READ."""
+        if node.path in self.faults.hung or self._reads_answered == self.faults.reads_answered:
+            raise Unanswered
+        self._reads_answered += 1
 
     def _refusal(self, node: Node) -> int:
         faults = self.faults

@@ -15,6 +15,7 @@ from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.first_generation import list_item
 from cachewarmer.warming.run import ItemRun, full_path
+from cachewarmer.warming.unanswered import Judge, Limit
 
 MAX_BARREN_PASSES = 3
 """How often an address may answer everything but an item's files before that counts as the item's fault."""
@@ -98,9 +99,12 @@ class _Task:
         self._excluded = self._skipped = 0
         self._began = self._moved_at = clock()
         self._passes = 0
+        self._patience = pool.settings.lease.patience_seconds
         self._by_path = pool.reads_by_path
         """Its handles are not to be used: nobody can tell what they stand for."""
         self._barren = 0
+        self._tried: set[Mount] = set()
+        """Addresses that were tried since something was read, and gave no answer to READ."""
         self.mounts = [Mount.of(item.access, address, item.path) for address in _in_order(item)]
 
     @property
@@ -116,14 +120,16 @@ class _Task:
     async def read_at(self, mount: Mount) -> Reading | None:
         """One pass; None: the address failed, and the item is to be read on elsewhere, or later."""
         run, before = self._run, self._run.progress
-        answered = False
+        answered, limit = False, None
         self._passes += 1
         try:
             async with self._pool.lend(mount) as session:
                 if self._passes > 1:
                     await session.lookup(b"")
                     answered = True
-                await self._pass(session)
+                # Each of its addresses has its part of the patience.
+                with Limit(run, mount.address, self._patience / len(self.mounts), self._clock) as limit:
+                    await self._pass(session)
             if run.aborted:
                 return Reading(aborted=True)
             if run.unreached is None:
@@ -133,9 +139,28 @@ class _Task:
             error = failure
         except CacheWarmerError as failure:
             return Reading(error=failure)
-        path = "" if run.unreached_path is None else to_text(run.unreached_path)
+        moved = run.progress != before
+        left = limit is not None and limit.reached
+        if left and self._tries_elsewhere(mount, moved=moved):
+            self._failed(mount, error)
+            return None
+        if left or self._is_stuck(error, answered=answered, moved=moved):
+            return await self._judge(mount, error)
+        self._failed(mount, error)
+        return None
+
+    def _tries_elsewhere(self, mount: Mount, *, moved: bool) -> bool:
+        """Whether another of its addresses, which has not yet been tried for what is missing, is tried next."""
+        self._tried = {mount} if moved else {*self._tried, mount}
+        untried = [one for one in self.mounts if one not in self._tried]
+        if not any(self._pool.usable(one) for one in untried):
+            return False
+        self.mounts = [*untried, *(one for one in self.mounts if one in self._tried)]
+        return True
+
+    def _failed(self, mount: Mount, error: TransportError) -> None:
+        path = "" if self._run.unreached_path is None else to_text(self._run.unreached_path)
         self._pool.failed(mount, error, f"reading {full_path(self._item, path)}" if path else "")
-        return self._blame(error, answered=answered, moved=run.progress != before)
 
     async def _pass(self, session: Session) -> None:
         if self._item.files is None:
@@ -146,21 +171,39 @@ class _Task:
             self._item = replace(self._item, files=files, address=session.address)
         await self._run.read(session, self._item)
 
-    def _blame(self, error: TransportError, *, answered: bool, moved: bool) -> Reading | None:
-        """Whether the item itself is at fault: its address answers all but its reads, again and again.
+    def _is_stuck(self, error: TransportError, *, answered: bool, moved: bool) -> bool:
+        """Whether the address answers all but the item's reads, again and again.
 
-        A failure of an address is not: the item waits. But one file may be such that the server drops each connection
-        that asks for it, and a job that waited for that would never end.
+        A failure of an address is not the item's: it waits. But one file may be such that the server drops each
+        connection that asks for it, and a job that waited for that would never end.
         """
         now = self._clock()
         if moved:
             self._barren, self._moved_at = 0, now
-            return None
+            return False
         if answered and not isinstance(error, ReplyTimeout | OwnResourceError):
             self._barren += 1
-        patience = self._pool.settings.lease.patience_seconds
-        stuck = answered and patience and now - self._moved_at >= patience
-        return Reading(error=error) if stuck or self._barren >= MAX_BARREN_PASSES else None
+        stuck = answered and self._patience and now - self._moved_at >= self._patience
+        return bool(stuck) or self._barren >= MAX_BARREN_PASSES
+
+    async def _judge(self, mount: Mount, error: TransportError) -> Reading | None:
+        """What comes of an item whose missing files an address does not serve, though it answers."""
+        try:
+            fault = await Judge(self._pool, self._run, self._clock).blames_files(mount, self._item, error)
+        except TransportError as failure:
+            self._pool.failed(mount, failure)
+            return None
+        except CacheWarmerError as failure:
+            return Reading(error=failure)
+        if self._run.aborted:
+            return Reading(aborted=True)
+        if fault is None:
+            self._barren, self._moved_at = 0, self._clock()
+            return self._result() if self._run.unreached is None else None
+        if fault or self.pinned:
+            return self.given_up(error)
+        self._failed(mount, error)
+        return Reading(error=error, unreachable=True)
 
     def _result(self, *, fails: bool = False) -> Reading:
         if not fails and self._run.all_failed(self._item):

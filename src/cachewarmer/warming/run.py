@@ -67,6 +67,7 @@ class ItemRun:
         """Sizes of files that have changed since the scan."""
         self._slow: list[tuple[float, bytes]] = []
         self._idle = asyncio.Event()
+        self._asking = False
 
     @property
     def aborted(self) -> bool:
@@ -84,6 +85,32 @@ class ItemRun:
         """A value that changes whenever something was read or found out."""
         return self._calls, self.files
 
+    def mark(self) -> object:
+        """A value that changes whenever a byte comes or something is found out; None: no answer is being waited for.
+
+        A request that waits for its turn behind others waits for no answer yet.
+        """
+        if self._asking:
+            return None
+        asked = [one.bytes_read for one in self._requests if one.calls and one.context is not None and not one.put_off]
+        return (self._calls, self.files, sum(asked)) if asked else None
+
+    def leave(self, error: TransportError) -> None:
+        """Waits no longer for what has been asked for: it is missing, as after a failure of the address."""
+        for request in self._requests:
+            if request.context is None:
+                continue
+            piece, request.context = request.context, None
+            request.stop, request.on_done = request.start, _ignore
+            self._miss(piece, error, request.path)  # type: ignore[arg-type]
+            self.outstanding -= 1
+        self._idle.set()
+
+    def _miss(self, piece: Piece, error: TransportError, path: bytes) -> None:
+        self.unreached, self.unreached_path = error, path
+        if self._missing is not None:
+            self._missing.append(piece)
+
     # -- a pass ----------------------------------------------------------------------------------------------------
 
     async def read(self, session: Session, item: WorkItem) -> None:
@@ -97,6 +124,22 @@ class ItemRun:
             await self._look_again(session, item)
             if self.unreached is None:
                 await self._pass(session, item, self._pieces(item))
+
+    async def read_each(self, session: Session, item: WorkItem, most: int = 0) -> None:
+        """Reads what is missing, piece by piece: where one ends the connection, it takes no other with it.
+
+        ``most``: after so many in a row that are not answered the others are not asked for; 0: all are.
+        """
+        pieces, in_a_row = list(self._pieces(item)), 0
+        failure: TransportError | None = None
+        for number, piece in enumerate(pieces):
+            if (most and in_a_row == most) or self.aborted:
+                self._missing = [*pieces[number:], *(self._missing or ())]
+                break
+            await self._pass(session, item, iter([piece]))
+            in_a_row = 0 if self.unreached is None else in_a_row + 1
+            failure = self.unreached or failure
+        self.unreached = failure
 
     def _pieces(self, item: WorkItem) -> Iterator[Piece]:
         if self._missing is not None:
@@ -114,7 +157,7 @@ class ItemRun:
         self._requests, self.unreached = [], None
         self._idle.clear()
         self.outstanding = 1
-        self.begun = True
+        self.begun = self._asking = True
         files = item.files or ()
         for piece in pieces:
             path, handle = _path(item, files[piece.number].path), files[piece.number].handle
@@ -125,6 +168,7 @@ class ItemRun:
             if self.aborted:
                 break
         self.outstanding -= 1
+        self._asking = False
         if self.outstanding:
             await self._idle.wait()
         self._requests = []  # each of them holds this run: together they would wait for the garbage collector
@@ -153,13 +197,12 @@ class ItemRun:
 
     def _done(self, request: ReadRequest) -> None:
         piece: Piece = request.context  # type: ignore[assignment]
+        request.context = None  # it is done
         self.outstanding -= 1
         if not self.outstanding:
             self._idle.set()
         if isinstance(request.error, TransportError):
-            self.unreached, self.unreached_path = request.error, request.path
-            if self._missing is not None:
-                self._missing.append(piece)
+            self._miss(piece, request.error, request.path)
             return
         self.bytes += request.bytes_read
         self._calls += request.calls
@@ -224,6 +267,20 @@ class ItemRun:
             self.files -= 1
             self._missing.append(Piece(index, end, stop, last=True))
 
+    def missing(self, item: WorkItem) -> set[bytes]:
+        """The paths of files that are still to be read."""
+        files = item.files or ()
+        return {_path(item, files[piece.number].path) for piece in self._missing or ()}
+
+    def read_already(self, item: WorkItem) -> bytes | None:
+        """The path of a file that was read and has some bytes; None: there is none."""
+        open_ = {piece.number for piece in self._missing or ()} | set(self._problems) | set(self._short)
+        if self._missing is None:
+            return None
+        sizes = ((number, size) for number, (_, size, _) in enumerate(item.files or ()))
+        read = next((number for number, size in sizes if size and number not in open_), None)
+        return None if read is None else _path(item, (item.files or ())[read].path)
+
     def fail_missing(self, item: WorkItem, error: CacheWarmerError) -> None:
         """Whatever is still to be read has failed."""
         if self._missing is None:
@@ -267,6 +324,10 @@ class ItemRun:
                 SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)
             ),
         )
+
+
+def _ignore(request: ReadRequest) -> None:
+    """What comes of a request that nobody waits for any more."""
 
 
 def _path(item: WorkItem, name: str) -> bytes:

@@ -1,11 +1,12 @@
 """How a command ends: its report, its warnings and its exit code."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cachewarmer.cli.options import Output
-from cachewarmer.cli.outcome import finish, finish_scan
+from cachewarmer.cli.outcome import finish, finish_scan, nothing_wanted
 from cachewarmer.errors import Failure
 from cachewarmer.model import Access, JobState, JobStatus, Report, ScanTotals, Tally, Wanted, WarmJob
 
@@ -64,11 +65,37 @@ def test_filters_that_nothing_passes_are_said_and_incomplete(command, allow_empt
         code = finish([status], output, allow_empty=allow_empty)
     else:
         report = Report.of_scan("t", NOTHING, [], 1.0)
-        code = finish_scan([report], FILTERED.wanted, output, interrupted=False, allow_empty=allow_empty)
+        code = finish_scan([report], [FILTERED], output, interrupted=False, allow_empty=allow_empty)
     assert code == (0 if allow_empty else 3)
     (said,) = json.loads(capsys.readouterr().out)["warnings"]
     assert said.startswith("0 of 501 files passed the filters")
     assert ("--allow-empty" in said) is not allow_empty
+
+
+LISTED = WarmJob(job_id="j8", access=Access(addresses=("cache1",)), has_file_list=True)
+
+
+@pytest.mark.parametrize(
+    ("job", "scan", "said"),
+    [
+        (LISTED, {}, "the list names no file"),
+        (LISTED, {"directories": 1}, "the list names no file"),
+        (replace(LISTED, wanted=FILTERED.wanted), {}, "the list names no file"),
+        (replace(LISTED, wanted=FILTERED.wanted), {"excluded_files": 2}, "0 of 2 files passed the filters"),
+        (LISTED, {"files": 1}, ""),
+        (LISTED, {"failed_files": 1}, ""),
+        (LISTED, {"failed_directories": 1}, ""),
+        (JOB, {"directories": 1}, ""),
+    ],
+)
+def test_a_list_that_names_nothing_is_said(job, scan, said):
+    """Most likely what should have written it has failed."""
+    report = Report.of_scan("t", ScanTotals(finished=True, **scan), [], 1.0)
+    assert nothing_wanted(report, job) == said
+    if said:
+        status = JobStatus(job=job, state=JobState.COMPLETED, scan=ScanTotals(finished=True, **scan))
+        assert finish([status], Output(quiet=True)) == 3
+        assert finish([status], Output(quiet=True), allow_empty=True) == 0
 
 
 def test_an_empty_tree_without_filters_is_warm():
@@ -79,8 +106,8 @@ def test_an_empty_tree_without_filters_is_warm():
 @pytest.mark.parametrize("more", [{"failed_files": 1}, {"failed_directories": 1}])
 def test_a_scan_that_could_not_see_all_is_incomplete(more):
     report = Report.of_scan("t", ScanTotals(files=1, finished=True, **more), [], 1.0)
-    assert finish_scan([report], Wanted(), Output(quiet=True), interrupted=False, allow_empty=False) == 3
-    assert finish_scan([report], Wanted(), Output(quiet=True), interrupted=True, allow_empty=False) == 130
+    assert finish_scan([report], [JOB], Output(quiet=True), interrupted=False, allow_empty=False) == 3
+    assert finish_scan([report], [JOB], Output(quiet=True), interrupted=True, allow_empty=False) == 130
 
 
 def test_warnings_and_all_counts_are_shown_in_text_and_json(capsys):

@@ -1,5 +1,6 @@
 """How mount(8) is run: a program of ours stands in its place, which notes what it was given."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -53,3 +54,29 @@ async def test_a_link_that_appears_between_two_tries_is_not_mounted_at(mounting,
     assert "10.0.0.1" in str(caught.value)
     assert os.listdir(victim) == []
     assert (tmp_path / "given").read_text().count("--\n") == 1
+
+
+async def test_what_a_server_puts_into_one_mount_leads_no_other_out_of_the_root(mounting, tmp_path):
+    """``/a/b`` is being waited for when ``/a`` is mounted, in which ``b`` is a link: the two places never nest.
+
+    The program puts what the server has at the place, as a mount would, and notes the contents where it was called.
+    """
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "passwd").write_text("genuine")
+    serve = f"""
+for place; do :; done
+case $6 in
+*:/a/b) [ -e {tmp_path}/go ] || {{ echo 'mount.nfs: Connection timed out' >&2; exit 32; }}; echo hostile >"$place/passwd" ;;
+*:/a) ln -s {victim} "$place/b" ;;
+esac"""
+    waiting = asyncio.create_task(mounting("/a/b", serve, seconds=30.0))
+    while not (tmp_path / "given").exists():
+        await asyncio.sleep(0.01)
+    await mounting("/a", serve)
+    (tmp_path / "go").touch()
+    await asyncio.gather(waiting, return_exceptions=True)
+    places = {Path(line) for line in (tmp_path / "given").read_text().splitlines() if line.startswith(str(tmp_path))}
+    assert {place.parent for place in places} == {tmp_path / "root" / "10.0.0.1"}
+    assert len(places) == 2
+    assert (victim / "passwd").read_text() == "genuine"

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.config import Settings, TargetSettings
-from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError
+from cachewarmer.config import LeaseSettings, Settings, TargetSettings
+from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError, ReplyTimeout
 from cachewarmer.model import FIRST_GENERATION, Access, FileEntry, Wanted, WorkItem
 from cachewarmer.targets.base import FileKind
 from cachewarmer.targets.policy import check_of
@@ -88,15 +88,102 @@ async def test_an_item_is_left_to_others_where_no_address_answers_from_here(sess
     assert reading.error.address in "ab"
 
 
-async def test_an_item_that_its_address_never_serves_is_at_fault_in_the_end(sessions):
-    """The address answers all but this file, again and again: waiting for it would never end."""
+async def test_a_file_that_its_addresses_never_serve_fails_by_its_name(sessions):
+    """They answer all but this file, again and again: waiting for it would never end, and the others are warm."""
     for session in sessions:
         session.read_errors[b"d/two"] = ConnectionLost("gone", address=session.address)
     async with SessionPool(Settings(), opener(*sessions)) as pool:
-        reading = await ItemReader(pool).read(item(("one", 10), ("two", 20)), ItemRun())
-    assert isinstance(reading.error, ConnectionLost)
-    assert not reading.unreachable
-    assert sum(len(session.reads) for session in sessions) <= 1 + 2 * (MAX_BARREN_PASSES + 2)
+        receipt = (await ItemReader(pool).read(item(("one", 10), ("two", 20)), ItemRun())).receipt
+    assert (receipt.files, receipt.failed_files, [one.path for one in receipt.errors]) == (1, 1, ["/d/two"])
+    assert sum(len(session.reads) for session in sessions) <= 1 + 2 * (MAX_BARREN_PASSES + 4)
+
+
+async def test_files_that_fail_only_beside_one_that_ends_the_connection_are_read_alone(sessions):
+    """Seven files of which four end each connection: what is asked for with them is not answered, and not at fault."""
+    names = [b"f%d" % number for number in range(7)]
+    deadly = set(names[:4])
+    for session in sessions:
+        session.tree = {b"d": dict.fromkeys(names, 10)}
+        session.deadly = deadly
+        session.__class__ = Deadly
+    files = [(name.decode(), 10) for name in names]
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        receipt = (await ItemReader(pool).read(item(*files), ItemRun())).receipt
+    assert (receipt.files, receipt.failed_files) == (3, 4)
+
+
+class Deadly(MemorySession):
+    """Files that end the connection, with all that is in flight on it."""
+
+    def finish(self, request):
+        if self.queued > 1 or request.path.rpartition(b"/")[2] in self.deadly:
+            self.read_errors[request.path] = ConnectionLost("gone", address=self.address)
+        else:
+            self.read_errors.pop(request.path, None)
+        super().finish(request)
+
+
+@pytest.mark.parametrize("error", [ConnectionLost, ReplyTimeout])
+async def test_an_item_has_no_fault_where_no_read_is_answered(sessions, error):
+    """The address answers NULL and LOOKUP and no READ at all, as a cache without its origin does."""
+    sessions[0].tree = sessions[1].tree = {b"d": dict.fromkeys((b"one", b"two", b"three", b"four", b"more"), 10)}
+    for session in sessions:
+        session.read_errors = dict.fromkeys([b"d/" + name for name in session.tree[b"d"]], error("gone", address="a"))
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.2))
+    async with SessionPool(settings, opener(*sessions)) as pool:
+        reading = await ItemReader(pool).read(
+            item(*[(name, 10) for name in ("one", "two", "three", "four")]), ItemRun()
+        )
+    assert reading.unreachable
+    assert reading.receipt is None
+
+
+@pytest.mark.parametrize("others", ["in the item", "beside it", "none"])
+async def test_a_read_that_hangs_fails_its_file_where_others_are_answered(others):
+    session = Hangs({b"d": {b"one": 10, b"two": 20} if others != "none" else {b"two": 20}}, "a")
+    names = (("one", 10), ("two", 20)) if others == "in the item" else (("two", 20),)
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.1))
+    work = replace(item(*names), access=Access(addresses=("a",), export="/"))
+    async with SessionPool(settings, opener(session)) as pool:
+        reading = await ItemReader(pool).read(work, ItemRun())
+    if others == "none":
+        assert reading.unreachable
+        return
+    receipt = reading.receipt
+    assert (receipt.files, receipt.failed_files) == (len(names) - 1, 1)
+    assert receipt.errors[0].path == "/d/two"
+    assert "no answer to READ" in receipt.errors[0].error
+
+
+async def test_a_file_that_the_server_puts_off_is_not_left(sessions):
+    """It has answered that it is to be asked later: the wait for that has a limit of its own."""
+    session = Hangs(TREE, "a", put_off=True)
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.05))
+    run = ItemRun()
+    async with SessionPool(settings, opener(session, sessions[1])) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(item(("two", 20)), run))
+        await asyncio.sleep(0.3)
+        assert not reading.done()
+        run.abort()
+        session.finish(session.hanging.pop())
+        await reading
+
+
+class Hangs(MemorySession):
+    """``d/two`` gets no answer."""
+
+    def __init__(self, tree, address, *, put_off=False):
+        super().__init__(tree, address)
+        self.hanging = []
+        self.put_off = put_off
+
+    def read(self, request):
+        if request.path != b"d/two":
+            super().read(request)
+            return
+        self.queued += 1
+        request.calls, request.put_off = 1, self.put_off
+        self.hanging.append(request)
 
 
 class Ends(MemorySession):

@@ -70,11 +70,11 @@ class Transaction:
     """Runs named statements on one connection."""
 
     def __init__(self, connection: Connection, sql: Mapping[str, bytes]) -> None:
-        self._connection = connection
+        self.connection = connection
         self._sql = sql
 
     async def run(self, name: str, /, **values: Any) -> psycopg.AsyncCursor[Row]:
-        return await self._connection.execute(self._sql[name], values or None)
+        return await self.connection.execute(self._sql[name], values or None)
 
     async def one(self, name: str, /, **values: Any) -> Row | None:
         """The first row, if any."""

@@ -287,13 +287,26 @@ class Channel:
         """Closes, and tells the owner why; once."""
         if not self.closed:
             self.close()
+            _without_frames(error)
             self._on_lost(self, error)
 
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
+        self._buffer = bytearray()
         with contextlib.suppress(OSError, ValueError):
             self._loop.remove_reader(self._sock.fileno())
             self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
+
+
+def _without_frames(error: BaseException) -> None:
+    """Lets go of the frames that an error and its causes went through: they hold the connection, and that holds the error.
+
+    In such a cycle the connection's buffer would stay until the garbage collector's last stage, which comes seldom.
+    """
+    failure: BaseException | None = error
+    while failure is not None:
+        failure.__traceback__ = None
+        failure = failure.__cause__ or failure.__context__

@@ -242,6 +242,7 @@ class ReadSchedule:
         wait = min(MOST_JUKEBOX_SECONDS, 2 * reading.jukebox_wait or self._settings.jukebox_seconds)
         reading.jukebox_wait = wait
         self.jukebox_waits += 1
+        reading.request.put_off = True
         self._set_aside(reading)
         self.waits.append(Wait(reading, wait))
         return True
@@ -308,7 +309,7 @@ class ReadSchedule:
         if reading not in self._aside:
             return False
         self._aside.discard(reading)
-        reading.waiting = False
+        reading.waiting = reading.request.put_off = False
         reading.error = error or reading.error
         if reading.in_flight:
             return False

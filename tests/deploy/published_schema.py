@@ -1,4 +1,4 @@
-"""The schema of Terraform's azurerm provider, read from the bindings that are generated from it and published on npm.
+"""The schemas of Terraform's providers, read from the bindings that are generated from them and published on npm.
 
 The bindings hold, for every resource and data source, each argument's name and type, whether it is needed, and what
 nested blocks there are. What they leave out is left out here too: deprecations, and which values are allowed.
@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,21 @@ from typing import Any
 from tests.servers.need import need
 from tests.servers.ports import cache_directory, locked
 
-PACKAGE, VERSION = "@cdktn/provider-azurerm", "16.1.0"
-PROVIDER_VERSION = "4.73.0"
-"""The azurerm that this package was generated from; it stands in the package too, and is compared."""
+
+@dataclass(frozen=True)
+class Published:
+    """One provider's bindings."""
+
+    name: str
+    package: str
+    version: str
+    provider_version: str
+    """Of the provider that this package was generated from; it stands in the package too, and is compared."""
+
+
+AZURERM = Published("azurerm", "@cdktn/provider-azurerm", "16.1.0", "4.73.0")
+GOOGLE = Published("google", "@cdktf/provider-google", "16.12.1", "6.50.0")
+PROVIDERS = (AZURERM, GOOGLE)
 
 Schema = dict[str, Any]
 """A block as ``terraform providers schema -json`` writes it: ``attributes`` and ``block_types``."""
@@ -50,36 +63,37 @@ MEMBER = re.compile(r"_\w+ = new (\w+?)(List|Map|OutputReference)\(this, \"(\w+)
 
 
 @cache
-def package() -> Path:
+def package(provider: Published) -> Path:
     """The package's archive, fetched once with npm."""
     need(shutil.which("npm"), "npm is not installed")
-    place = cache_directory() / "azurerm-schema"
-    archive = place / f"{PACKAGE.strip('@').replace('/', '-')}-{VERSION}.tgz"
-    with locked("azurerm-schema"):
+    place = cache_directory() / f"{provider.name}-schema"
+    archive = place / f"{provider.package.strip('@').replace('/', '-')}-{provider.version}.tgz"
+    with locked(place.name):
         if not archive.exists():
             place.mkdir(exist_ok=True)
             for _ in range(3):  # a registry may have a bad moment
-                command = ["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"]
+                command = ["npm", "pack", "--silent", f"{provider.package}@{provider.version}"]
                 done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
                 if done.returncode == 0:
                     break
-            need(archive.exists(), f"npm could not fetch {PACKAGE}@{VERSION}: {done.stderr[-300:]}")
+            need(archive.exists(), f"npm could not fetch {provider.package}@{provider.version}: {done.stderr[-300:]}")
     return archive
 
 
-def provider_schema(resources: set[str], data_sources: set[str]) -> Schema:
-    """The provider's own block and those of the named types; a type that azurerm does not have is left out.
+def provider_schema(provider: Published, resources: set[str], data_sources: set[str]) -> Schema:
+    """The provider's own block and those of the named types; a type that it does not have is left out.
 
     In the form of ``terraform providers schema -json``: ``provider``, ``resource_schemas``, ``data_source_schemas``.
     """
     folders = {"provider": ("provider", "")}
-    for kind, prefix, names in (("resource", "", resources), ("data_source", "data-azurerm-", data_sources)):
+    for kind, prefix, names in (("resource", "", resources), ("data_source", f"data-{provider.name}-", data_sources)):
         for name in names:
-            folders[prefix + name.removeprefix("azurerm_").replace("_", "-")] = (kind, name)
+            folders[prefix + name.removeprefix(f"{provider.name}_").replace("_", "-")] = (kind, name)
     made: Schema = {"resource_schemas": {}, "data_source_schemas": {}}
-    for folder, (declared, code) in _read(folders.keys()).items():
+    for folder, (declared, code) in _read(provider, folders.keys()).items():
         kind, name = folders[folder]
-        assert kind == "provider" or f"azurerm/{PROVIDER_VERSION}/docs/" in declared, "another version than stated"
+        stated = f"{provider.name}/{provider.provider_version}/docs/"
+        assert kind == "provider" or stated in declared, "another version than stated"
         schema = {"version": 0, "block": _Bindings(declared, code).block()}
         if kind == "provider":
             made["provider"] = schema
@@ -88,16 +102,18 @@ def provider_schema(resources: set[str], data_sources: set[str]) -> Schema:
     return made
 
 
-def _read(folders: Any) -> dict[str, tuple[str, str]]:
+def _read(provider: Published, folders: Any) -> dict[str, tuple[str, str]]:
     wanted = {f"package/lib/{folder}/index.{kind}": (folder, kind) for folder in folders for kind in ("d.ts", "js")}
     found: dict[str, dict[str, str]] = {}
-    with tarfile.open(package()) as archive:
+    with tarfile.open(package(provider)) as archive:
         for entry in archive:
             if entry.name in wanted:
                 folder, kind = wanted[entry.name]
                 file = archive.extractfile(entry)
                 assert file
                 found.setdefault(folder, {})[kind] = file.read().decode()
+                if sum(map(len, found.values())) == len(wanted):
+                    break  # the rest of a large archive
     return {folder: (texts["d.ts"], texts["js"]) for folder, texts in found.items()}
 
 

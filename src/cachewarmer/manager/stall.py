@@ -1,0 +1,74 @@
+"""Noticing a job of which nothing moves any more because its addresses fail at it, though they answer probes.
+
+A cache whose origin is away answers NULL for itself and gives no byte. No item is at fault for that, so none is ever
+poisoned for it, and the job would not end: it fails when the patience is over, and can be resumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from cachewarmer.model import JobState, JobStatus, WarmJob, WorkerReport
+from cachewarmer.targets.breaker import Failures
+
+NOTICED_SECONDS = 15.0
+"""How long it may take until a silent address is noticed: from there on those who wait for it count their patience."""
+
+
+class Stall:
+    """Notices a job of which nothing has moved for as long as the patience lasts, while addresses failed at it."""
+
+    def __init__(self, patience_seconds: float, now: float) -> None:
+        self.patience_seconds = patience_seconds
+        self.over = asyncio.Event()
+        """Set when the job has stalled."""
+        self.reason = ""
+        self._moved_at = now
+        self._seen: object = None
+        self._most_read = (0, 0)
+        self._failures = 0
+
+    def look(self, status: JobStatus, failures: Sequence[Failures], now: float) -> None:
+        """Takes the job as it is now, with what is read of items that have no receipt yet.
+
+        What is read again, because its item was handed back, is no move.
+        """
+        seen = (status.state, status.settled_items, status.scan, status.state is JobState.PAUSED and now)
+        read = (sum(one.bytes for one in status.tallies), sum(one.files for one in status.tallies))
+        count = sum(one.times for one in failures)
+        if seen != self._seen or read > self._most_read:
+            self._seen, self._moved_at, self._failures = seen, now, count
+        self._most_read = max(self._most_read, read)
+        still = now - self._moved_at
+        late = self.patience_seconds + min(self.patience_seconds, NOTICED_SECONDS)
+        if self.patience_seconds and still >= late and count > self._failures:
+            last = next(one.last for one in reversed(failures) if one.last)
+            self.reason = f"nothing could be read or listed for {still:.0f} s: {last}"
+            self.over.set()
+
+
+class FleetFailures:
+    """What fails at the addresses of one job in the workers of a fleet, as their rows tell it."""
+
+    def __init__(self, job: WarmJob) -> None:
+        self._job = job
+        self._counted: dict[tuple[str, str], int] = {}
+        self._times = 0
+        self._last = ""
+
+    def look(self, workers: Iterable[WorkerReport]) -> Failures:
+        """Takes the rows as they are now; counts only what workers met that have items of the job."""
+        for worker in workers:
+            if not worker.at_work or worker.in_hand(self._job.job_id) is None:
+                continue
+            for address in worker.addresses:
+                if address.address not in self._job.access.addresses:
+                    continue
+                key = (worker.key, address.address)
+                more = address.failures - self._counted.get(key, 0)
+                self._counted[key] = address.failures
+                if more > 0:
+                    self._times += more
+                    self._last = address.last_failure or address.problem or f"{address.address} does not answer"
+        return Failures(self._times, self._last)
