@@ -1,7 +1,8 @@
 """Small files through a JuiceFS mount: ``cachewarmer warm`` beside JuiceFS's own ``juicefs warmup``.
 
 Each round makes the cache cold, warms it with one program and asks JuiceFS how much is cached; the programs take turns,
-so that a slow moment of the machine falls on both.
+so that a slow moment of the machine falls on both. A reader that takes 1.5 times as long as ``juicefs warmup``, and does
+nothing but read (``benchmarks.paced``), shows how much of what comes through the mount JuiceFS keeps at that rate.
 
 usage: python -m benchmarks.juicefs [ROUNDS [FILES [BYTES]]]
 """
@@ -17,6 +18,7 @@ import time
 from tests.servers.juicefs import JuiceFs, juicefs
 
 FILES, FILE_BYTES, ROUNDS = 5000, 8 * 1024, 5
+PACED, PACED_RATIO = "paced reader", 1.5
 
 
 def make_tree(volume: JuiceFs, files: int, size: int) -> None:
@@ -47,13 +49,17 @@ def main() -> None:
             "juicefs warmup": [volume.program, "warmup", tree],
             "cachewarmer": [sys.executable, "-m", "cachewarmer", "warm", tree, "-q"],
         }
-        seconds: dict[str, list[float]] = {name: [] for name in commands}
-        cached: dict[str, list[float]] = {name: [] for name in commands}
+        seconds: dict[str, list[float]] = {name: [] for name in (*commands, PACED)}
+        cached: dict[str, list[float]] = {name: [] for name in seconds}
         for _ in range(rounds):
             for name, command in commands.items():
                 took, fraction = timed(volume, command)
                 seconds[name].append(took)
                 cached[name].append(fraction)
+            rate = files / (PACED_RATIO * seconds["juicefs warmup"][-1])
+            took, fraction = timed(volume, [sys.executable, "-m", "benchmarks.paced", tree, rate])
+            seconds[PACED].append(took)
+            cached[PACED].append(fraction)
         print(f"{files} files of {size} bytes, {rounds} rounds, {os.cpu_count()} cores")
         for name, times in seconds.items():
             print(

@@ -34,6 +34,9 @@ SETTINGS = NfsSettings(
 SECONDS = 20.0
 """A cell that takes longer hangs."""
 
+ALWAYS = 1 << 30
+"""Replies that go wrong: all."""
+
 Spoiler = Callable[[FaultyLink, bytes], bytes]
 """(link, the right reply as a record) → what is sent instead."""
 
@@ -54,6 +57,12 @@ PASSING = frozenset({nfs3.STALE, nfs3.BADHANDLE, nfs3.JUKEBOX, nfs3.SERVERFAULT}
 
 def trick(kind: Trick) -> Spoiler:
     return lambda link, record: link._trick(kind, record)
+
+
+def without_end(link: FaultyLink, record: bytes) -> bytes:
+    """The record without its last word, which is the end flag of a listing."""
+    del link
+    return struct.pack(">I", wire.LAST | (len(record) - 8)) + record[4:-4]
 
 
 def status(value: int) -> Spoiler:

@@ -29,3 +29,23 @@ async def test_handles_that_stay_stale_for_a_while_cost_no_file(procedure):
     cell = await matrix.run(procedure, matrix.status(nfs3.STALE), times=4)
     assert cell.server.spoiled == 4
     assert cell.first.whole, cell.first
+
+
+async def test_a_server_without_readdirplus_is_listed_by_readdir():
+    """PROC_UNAVAIL is a server's word for all directories: it is asked once."""
+    cell = await matrix.run("READDIRPLUS", matrix.refusal(3), times=matrix.ALWAYS)
+    assert cell.server.spoiled == 1
+    assert cell.first.whole, cell.first
+
+
+async def test_a_page_without_its_end_flag_counts_and_the_listing_goes_on():
+    cell = await matrix.run("READDIRPLUS", matrix.without_end)
+    assert cell.server.spoiled == 1
+    assert cell.first.whole, cell.first
+
+
+async def test_a_listing_that_never_says_its_end_is_read_and_named():
+    """What it lists is warm; that there is no more is not taken for granted."""
+    cell = await matrix.run("READDIRPLUS", matrix.without_end, times=matrix.ALWAYS)
+    assert cell.first.read == matrix.SIZES
+    assert len(cell.first.raised) == 3
