@@ -34,6 +34,8 @@ def tree(nfs_root):
     shutil.rmtree(place)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_page_shows_and_steers_a_real_manager(tree, nfs_server, tmp_path):
     """Submitted, watched, paused, resumed, a worker killed, the broker away, cancelled; another one completed and verified."""
     PICTURES.mkdir(parents=True, exist_ok=True)

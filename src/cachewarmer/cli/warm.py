@@ -106,7 +106,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     statuses: list[JobStatus] = []
     try:
         with Progress(quiet=chosen.output.quiet) as progress:
-            async with served(chosen.page, state.url, settings, chosen.broker):
+            async with served(chosen.page, state.url, settings, chosen.broker, quiet=chosen.output.quiet):
                 for job in jobs or [None]:
                     if stop.is_set():
                         break
