@@ -209,6 +209,8 @@ class Worker:
             await self._settler.persist(lambda: self.broker.abandon(lease, "", delay))
             return
         held = Held(lease, ItemRun(self._paces.pace(item.job_id, item.max_bandwidth)), now)
+        if self._paces.is_shared(item.job_id, item.max_bandwidth) and not self._held.of_job(item.job_id):
+            self._live.tell_soon()  # the others make room for this worker
         self._held.add(held)
         held.task = asyncio.create_task(self._read(held))
 
@@ -237,11 +239,13 @@ class Worker:
                         held.release("paused" if state is JobState.PAUSED else "ended")
 
     async def _share_bandwidth(self, job_id: str, whole: int) -> None:
-        """Adapts a job's pace to the number of workers that have written a tally for it."""
+        """Adapts a job's pace to the number of workers that read it now: a share belongs to none that is idle or gone."""
         if not self._paces.is_shared(job_id, whole):
             return
         with contextlib.suppress(BrokerError):
-            self._paces.share(job_id, whole, (await self.broker.status(job_id)).worker_count)
+            rows = await self.broker.workers(job_id)
+            others = {one.key for one in rows if one.is_reading(job_id)} - {self._live.key}
+            self._paces.share(job_id, whole, len(others) + 1)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
