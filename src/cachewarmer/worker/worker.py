@@ -153,9 +153,17 @@ class Worker:
                 return 0
             self._looked_at = now
             return 1
-        calls = self.pool.window_calls
-        load = self._held.load(enough=AHEAD_WINDOWS * calls)
-        return items_to_claim(load, window_calls=calls, window_bytes=self.settings.nfs.window_bytes)
+        largest = self.pool.window_calls
+        requests = self._held.by_address(enough=AHEAD_WINDOWS * largest)
+        windows = self.pool.windows(requests)
+        addresses = max(1, len(windows))
+        return items_to_claim(
+            self._held.load(enough=AHEAD_WINDOWS * largest),
+            window_calls=max(largest, sum(windows.values())),
+            window_bytes=self.settings.nfs.window_bytes * addresses,
+            addresses=addresses,
+            idle_addresses=sum(requests[address] < calls for address, calls in windows.items()),
+        )
 
     def _seconds_to_next_claim(self, wanted: int, wait: float) -> float | None:
         """None: not before something that is held has ended."""
