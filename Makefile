@@ -9,9 +9,11 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TARGET ?=
-JOBS ?= 2
+JOBS ?= 3
 export SOAK_SECONDS ?= 600
 export SOAK_HOURS ?= 1
+# Every command that a test or a benchmark starts would compile the whole program again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What is measured for coverage: bounded, without a kernel, a fleet or a deployment.
 COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tests/integration/test_manager_worker.py \
@@ -64,6 +66,7 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.brokers
+	$(PYTHON) -m benchmarks.postgres
 	$(PYTHON) -m benchmarks.traffic
 	$(PYTHON) -m benchmarks.knee
 	$(PYTHON) -m benchmarks.killing
@@ -94,7 +97,7 @@ $(VENV)/.run: pyproject.toml constraints.txt scripts/venv.sh
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt scripts/venv.sh
-	@bash scripts/venv.sh $(VENV) azure,postgres,fast,dev
+	@bash scripts/venv.sh $(VENV) azure,postgres,fast,web,dev
 	@touch $@ $(VENV)/.run
 
 clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,31 @@ from tests.servers.ports import NO_IMDS
 
 settings.register_profile("any machine", deadline=None)  # how busy the machine is proves nothing
 settings.load_profile("any machine")
+
+
+ORDER = ("conformance", "integration", "e2e", "deploy", "kernel", "unit")
+"""What needs much that has to be built comes when that is done; what is quick comes last, so that no process ends long
+before the others."""
+SLOW_TO_PREPARE = {"deploy", "kernel"}
+_preparing = contextlib.ExitStack()
+
+
+def _room(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """Puts the tests in order; in a run of several processes, the first has what they need built from the start."""
+    places = {room: place for place, room in enumerate(ORDER)}
+    items.sort(key=lambda item: places.get(_room(item), len(ORDER)))
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw0" and {_room(item) for item in items} & SLOW_TO_PREPARE:
+        from tests.prepare import beside  # only now: it imports what few tests need
+
+        _preparing.enter_context(beside())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    _preparing.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -413,13 +413,17 @@ def proxies(environment: dict[str, str] | None = None) -> dict[str, str]:
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
 
 
+HTTP_TOKEN = "CACHEWARMER_HTTP_TOKEN"  # noqa: S105  # its name
+"""The variable with the token of the page: for the process that serves it, and no other."""
+
+
 def child_environment(broker_url: str = "") -> dict[str, str]:
     """What processes that we start see: all of ours but the lines to our own service manager.
 
     ``broker_url``: the broker that they use. It may hold a password, and a command line can be read by every user.
     """
     said = {"CACHEWARMER_BROKER": broker_url} if broker_url else {}
-    own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+    own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", HTTP_TOKEN}
     # Our single-file program shall unpack itself anew, since its files go away with us.
     return {name: value for name, value in os.environ.items() if name not in own} | {
         "PYINSTALLER_RESET_ENVIRONMENT": "1",
@@ -434,7 +438,7 @@ SHARED_PREFIXES = ("CACHEWARMER_", "AZURE_", "PG", "KRB5", "SSL_CERT_")
 def shared_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """What workers on other machines get of this process's variables, proxies included."""
     values = os.environ if environment is None else environment
-    shared = {name: value for name, value in values.items() if name.startswith(SHARED_PREFIXES)}
+    shared = {name: value for name, value in values.items() if name.startswith(SHARED_PREFIXES) and name != HTTP_TOKEN}
     return shared | {name: value for name, value in values.items() if name.lower() in PROXY_VARIABLES}
 
 
@@ -447,6 +451,11 @@ def cluster_environment() -> dict[str, str]:
 def vmss_password(environment: dict[str, str] | None = None) -> str:
     """``VMSS_PASSWORD``: the fleet's password where no flag says it, so that it needs no command line."""
     return (os.environ if environment is None else environment).get("VMSS_PASSWORD", "")
+
+
+def http_token(environment: dict[str, str] | None = None) -> str:
+    """``CACHEWARMER_HTTP_TOKEN``: what requests to the page have to name; empty where it is not set."""
+    return (os.environ if environment is None else environment).get(HTTP_TOKEN, "")
 
 
 def state_directory() -> Path:

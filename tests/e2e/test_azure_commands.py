@@ -238,7 +238,9 @@ def test_a_job_is_paused_and_resumed_from_another_process_within_5_s(running, nf
         config.write("[plan]\nitem_files = 1\n")
     running.start("manager", "manager1")
     running.start("worker", "worker1")
-    waiting = begin(running, "submit", nfs_server.target("/" + tree.name), "--max-bandwidth", "80k", "--wait", "--json")
+    waiting = begin(
+        running, "submit", nfs_server.target("/" + tree.name), "--max-bandwidth", "200k", "--wait", "--json"
+    )
     wait_until(lambda: all_jobs(running), logs, running)
     job = all_jobs(running)[0]["job"]
     wait_for(running, job, lambda report: report["bytes"])

@@ -156,7 +156,7 @@ def wait_until_a_job_goes_on():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_with_the_report_so_far_and_resume_goes_on(nfs_server, exported, number):
-    child = start("warm", target_of(nfs_server, exported), "--json", "--max-bandwidth", "1M")
+    child = start("warm", target_of(nfs_server, exported), "--json", "--max-bandwidth", "500k")
     wait_until_a_job_goes_on()
     child.send_signal(number)
     output, errors = child.communicate(timeout=10)
@@ -171,7 +171,9 @@ def test_an_interrupt_ends_with_the_report_so_far_and_resume_goes_on(nfs_server,
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_warm_is_resumed_without_waiting_for_its_leases(nfs_server, exported, processes):
-    child = start("warm", target_of(nfs_server, exported), "--processes", processes, "--max-bandwidth", "1M", "--json")
+    child = start(
+        "warm", target_of(nfs_server, exported), "--processes", processes, "--max-bandwidth", "500k", "--json"
+    )
     wait_until_a_job_goes_on()
     child.kill()
     child.communicate()
@@ -298,7 +300,7 @@ def tree(tmp_path):
 def test_resume_with_a_target_takes_the_job_of_that_target(nfs_server, exported, tree):
     """Not the latest job of all."""
     target = target_of(nfs_server, exported)
-    child = start("warm", target, "--json", "--max-bandwidth", "1M")
+    child = start("warm", target, "--json", "--max-bandwidth", "500k")
     wait_until_a_job_goes_on()
     child.send_signal(signal.SIGINT)
     job = json.loads(child.communicate(timeout=10)[0])["job"]
@@ -438,7 +440,7 @@ def test_uid_and_gid_are_who_reads(nfs_server, exported):
 
 def test_a_hang_up_stops_a_job_like_an_interrupt(nfs_server, exported):
     """The terminal is gone: the job is left to be resumed, with no traceback for nobody."""
-    child = start("warm", target_of(nfs_server, exported), "--json", "--max-bandwidth", "1M")
+    child = start("warm", target_of(nfs_server, exported), "--json", "--max-bandwidth", "100k")
     wait_until_a_job_goes_on()
     child.send_signal(signal.SIGHUP)
     output, errors = child.communicate(timeout=10)

@@ -32,7 +32,7 @@ async def caches():
     await first.start()
     servers = [first]
     for host in HOSTS[1:]:
-        servers.append(ScriptedServer(TREE, Faults(read_delay=0.005), host=host, port=first.port))
+        servers.append(ScriptedServer(TREE, Faults(read_delay=0.05), host=host, port=first.port))
         await servers[-1].start()
     yield servers
     for server in servers:

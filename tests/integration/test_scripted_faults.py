@@ -102,8 +102,9 @@ async def test_a_server_that_only_talks_nonsense_is_given_up(tmp_path, trick, pr
 async def test_what_may_not_be_read_is_counted_and_named(tmp_path):
     """Denied and broken files and directories fail one by one; all else is warmed."""
     faults = Faults(denied=frozenset({b"d3/f7", b"d4"}), failing={b"d5/f9": 5, b"d6/f1": 10006})
+    settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, fault_limit_seconds=1.0))
     async with ScriptedServer(TREE, faults) as server:
-        status = await warmed(server.url(), tmp_path)
+        status = await warmed(server.url(), tmp_path, settings)
     report = status.report(0)
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert report["files"] == SMALL + 1 - 30 - 3

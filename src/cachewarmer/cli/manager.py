@@ -30,6 +30,7 @@ class ManagerOptions:
     service: options.Service = field(default_factory=options.Service)
     reading: options.Reading = field(default_factory=options.Reading)
     fleet: options.FleetChoice = field(default_factory=options.FleetChoice)
+    page: options.Page = field(default_factory=options.Page)
     output: options.Output = field(default_factory=options.Output)
     jobs_at_once: int = JOBS_AT_ONCE
 
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_reading(parser)
     options.add_fleet(parser)
+    options.add_page(parser)
     options.add_output(parser, quiet="log only errors", json=False)
 
 
@@ -58,6 +60,7 @@ def parse(chosen: argparse.Namespace) -> ManagerOptions:
         service=options.service(chosen),
         reading=options.reading(chosen),
         fleet=options.fleet(chosen),
+        page=options.page(chosen),
         output=options.output(chosen),
         jobs_at_once=chosen.jobs_at_once,
     )
@@ -75,6 +78,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
 
     from cachewarmer import notify
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.page import served
     from cachewarmer.cli.running import until_stopped
     from cachewarmer.manager import Manager
     from cachewarmer.targets import open_session
@@ -100,7 +104,8 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
             if not await until_stopped(opening, stop):
                 return WARM
             opening.result()
-        async with notify.service(), pool, steered(pool):
+        page = served(chosen.page, inputs.broker_url(chosen.broker), settings, chosen.broker, driver)
+        async with notify.service(), pool, steered(pool), page:
             await Manager(
                 broker,
                 settings,

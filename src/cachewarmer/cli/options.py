@@ -494,6 +494,45 @@ def service(chosen: argparse.Namespace) -> Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Where the page is served."""
+
+    address: str = ""
+    """Empty: nowhere."""
+    names: tuple[str, ...] = ()
+    token_file: str = ""
+
+
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """The page and its API."""
+    group = parser.add_argument_group("the page (docs/web.md)")
+    group.add_argument(
+        "--http",
+        default="",
+        metavar="ADDRESS:PORT",
+        help="serve the page there, such as 127.0.0.1:8750 (default: nowhere)",
+    )
+    group.add_argument(
+        "--http-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further host name that browsers know it under, such as that of a proxy; may be repeated",
+    )
+    group.add_argument(
+        "--http-token-file",
+        default="",
+        metavar="FILE",
+        help="a file with the token that every request has to name (default: that of CACHEWARMER_HTTP_TOKEN, if it is set)",
+    )
+
+
+def page(chosen: argparse.Namespace) -> Page:
+    """What the command line says of it."""
+    return Page(address=chosen.http, names=tuple(chosen.http_host), token_file=chosen.http_token_file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetChoice:
     """What the command line says of the fleet; what it leaves empty is in the settings file."""
 

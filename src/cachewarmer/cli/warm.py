@@ -26,6 +26,7 @@ class WarmOptions:
     broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
     output: options.Output = field(default_factory=options.Output)
     checking: options.Checking = field(default_factory=options.Checking)
+    page: options.Page = field(default_factory=options.Page)
     processes: int | None = None
     resume: str | None = None
     """The id of the job to resume; empty: the latest."""
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JOB",
         help="resume an interrupted or failed job (default: the latest one, of TARGET if that is given)",
     )
+    options.add_page(parser)
     options.add_output(parser, quiet="show no progress and no report")
 
 
@@ -72,6 +74,7 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         checking=options.checking(chosen),
         broker=options.broker(chosen),
         output=options.output(chosen),
+        page=options.page(chosen),
         processes=chosen.processes,
         resume=resume,
     )
@@ -87,6 +90,7 @@ def run(chosen: WarmOptions) -> int:
 async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import finish, interrupted_line
+    from cachewarmer.cli.page import served
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.running import Logging
     from cachewarmer.cli.state import State
@@ -102,22 +106,23 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     statuses: list[JobStatus] = []
     try:
         with Progress(quiet=chosen.output.quiet) as progress:
-            for job in jobs or [None]:
-                if stop.is_set():
-                    break
-                status = await warm(
-                    job,
-                    broker_url=state.url,
-                    settings=settings,
-                    processes=chosen.processes or default_processes(),
-                    on_status=progress,
-                    on_outages=progress.outages,
-                    stop=stop,
-                    resume=chosen.resume,
-                    file_list=files.first(),
-                    prepare=Logging.of(chosen.output).begin,
-                )
-                statuses.append(status)
+            async with served(chosen.page, state.url, settings, chosen.broker):
+                for job in jobs or [None]:
+                    if stop.is_set():
+                        break
+                    status = await warm(
+                        job,
+                        broker_url=state.url,
+                        settings=settings,
+                        processes=chosen.processes or default_processes(),
+                        on_status=progress,
+                        on_outages=progress.outages,
+                        stop=stop,
+                        resume=chosen.resume,
+                        file_list=files.first(),
+                        prepare=Logging.of(chosen.output).begin,
+                    )
+                    statuses.append(status)
         verified = await verify_warmed(statuses, files, settings, chosen.checking, chosen.output, stop)
     finally:
         files.close()

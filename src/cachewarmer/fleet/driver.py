@@ -64,11 +64,22 @@ class FleetDriver:
         self._complaints: dict[str, str] = {}
         self._reported = 0
         self._was_there = False
+        self.size: FleetSize | None = None
+        """As it was seen last; None: not yet, or it can't be seen now."""
         self.may_have_machines = True
         """Until the fleet was seen, and whenever it can't be, nobody knows."""
 
     def __repr__(self) -> str:
         return f"<FleetDriver {self._fleet!r}>"
+
+    @property
+    def name(self) -> str:
+        """What the fleet is called at its provider."""
+        return self._fleet.name
+
+    def machines(self) -> list[MachineTime]:
+        """What each machine took so far, as this process saw it."""
+        return self._fleet.ledger()
 
     async def check(self) -> None:
         """Looks, before the manager says that it is ready, whether the fleet can have machines at all.
@@ -160,7 +171,9 @@ class FleetDriver:
         except FleetError as error:
             self._complain("size", f"fleet {self._fleet.name} can't be seen: {error}")
             self.may_have_machines = True
+            self.size = None
             return None
+        self.size = size
         self._complain("size", "")
         self.may_have_machines = size.is_there
         self._was_there |= size.is_there

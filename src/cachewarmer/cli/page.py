@@ -1,0 +1,78 @@
+"""Serves the page beside a command: ``--http``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from cachewarmer.cli.options import BrokerChoice, Page
+from cachewarmer.errors import UsageError
+
+if TYPE_CHECKING:
+    from cachewarmer.config import Settings
+    from cachewarmer.fleet.driver import FleetDriver
+
+MOST_TOKEN_BYTES = 4096
+
+
+@asynccontextmanager
+async def served(
+    chosen: Page, broker_url: str, settings: Settings, account: BrokerChoice, driver: FleetDriver | None = None
+) -> AsyncIterator[None]:
+    """Serves the page while the block runs, if that was asked for.
+
+    The page has a connection to the broker of its own, so that it answers, and says what is wrong, when the broker is away.
+
+    Raises:
+        UsageError: it can't be served there.
+    """
+    if not chosen.address:
+        if chosen.names or chosen.token_file:
+            raise UsageError("--http-host and --http-token-file need --http")
+        yield
+        return
+    try:
+        from cachewarmer.web import HttpSettings, WebServer
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--http needs the package {error.name}", advice="pip install 'cachewarmer[web]'") from error
+    from cachewarmer.broker import open_broker
+    from cachewarmer.cli.streams import note
+
+    http = HttpSettings.of(chosen.address, names=chosen.names, token=_token(chosen.token_file))
+    broker = open_broker(
+        broker_url,
+        settings.lease,
+        storage_key=account.storage_key,
+        resource_group=account.resource_group,
+    )
+    async with WebServer(http, broker, settings, fleet=lambda: _fleet(driver, settings)) as server:
+        note(f"the page is at {server.url}")
+        yield
+
+
+def _token(name: str) -> str:
+    """The token: the file's, else the environment's; empty where there is none."""
+    from cachewarmer.config import http_token
+
+    if not name:
+        return http_token()
+    try:
+        with open(name, encoding="ascii") as file:
+            token = file.read(MOST_TOKEN_BYTES).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--http-token-file {name}: {getattr(error, 'strerror', None) or error}") from error
+    if not token:
+        raise UsageError(f"--http-token-file {name}: it is empty")
+    return token
+
+
+def _fleet(driver: FleetDriver | None, settings: Settings) -> dict[str, Any] | None:
+    import time
+
+    from cachewarmer.web.documents import fleet_document
+
+    if driver is None:
+        return None
+    most = settings.fleet.vmss.max_price if settings.fleet.kind == "vmss" else 0.0
+    return fleet_document(driver.name, driver.size, driver.machines(), time.time(), most)

@@ -1,0 +1,142 @@
+"""Serves the page, its files and the API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from importlib import resources
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from cachewarmer.broker.base import Broker
+from cachewarmer.config import Settings
+from cachewarmer.errors import UsageError
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.web.address import HttpSettings
+from cachewarmer.web.api import MOST_BODY_BYTES, Api
+from cachewarmer.web.feed import Feed
+from cachewarmer.web.guard import Guard
+from cachewarmer.web.verifying import Verifier
+
+log = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 256
+"""Connections at the same time; further ones are closed as soon as they come."""
+STOP_SECONDS = 2.0
+"""How long requests may go on when the server stops."""
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    "": "text/plain",
+}
+
+
+class WebServer:
+    """The page of ``broker``, which must not be open and is this server's own. Use as an async context manager.
+
+    ``fleet`` gives the fleet's document, or None where this process drives none.
+    """
+
+    def __init__(
+        self,
+        http: HttpSettings,
+        broker: Broker,
+        settings: Settings,
+        *,
+        fleet: Callable[[], dict[str, Any] | None] = lambda: None,
+    ) -> None:
+        self._http = http
+        self._verifier = Verifier(settings)
+        self.feed = Feed(broker, fleet=fleet, verified=self._verifier.of)
+        guard = Guard(http)
+        app = web.Application(middlewares=[guard.middleware], client_max_size=MOST_BODY_BYTES)
+        app.add_routes(Api(self.feed, self._verifier, guard.page_token).routes())
+        app.add_routes(_files())
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS, keepalive_timeout=30)
+        self._listening: asyncio.Server | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self.port = http.port
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        made = self._runner.server
+        assert made is not None
+
+        def connected() -> asyncio.BaseProtocol:
+            return made() if len(made.connections) < MOST_CONNECTIONS else _Refusing()
+
+        loop = asyncio.get_running_loop()
+        try:
+            self._listening = await loop.create_server(connected, self._http.host, self._http.port, backlog=128)
+        except OSError as error:
+            await self._runner.cleanup()
+            raise UsageError(
+                f"--http {self._http.host}:{self._http.port}: {error.strerror or error}", advice="choose another port"
+            ) from error
+        self.port = self._listening.sockets[0].getsockname()[1]
+        self._looking = asyncio.create_task(self.feed.run())
+        if not self._http.is_loopback:
+            log.warning(
+                "the page on %s is served without TLS: whoever can listen on the way sees the token "
+                "(a proxy in front can take care of that: docs/web.md)",
+                self.url,
+            )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._listening is not None:
+            self._listening.close()
+        await self.feed.end()
+        await self._verifier.close()
+        if self._looking is not None:
+            await end_tasks(self._looking)
+        await self._runner.cleanup()
+
+    def connections(self) -> list[Any]:
+        """Those that are open."""
+        return self._runner.server.connections if self._runner.server is not None else []
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        host = f"[{self._http.host}]" if ":" in self._http.host else self._http.host
+        return f"http://{host}:{self.port}/"
+
+
+class _Refusing(asyncio.Protocol):
+    """One connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+def _files() -> list[web.RouteDef]:
+    """A route for each file that is shipped: no path of a request ever reaches the file system."""
+    routes = []
+    for name, content in _read(resources.files("cachewarmer.web") / "static", ""):
+        end = name[name.rfind(".") :] if "." in name else ""
+        routes.append(web.get(f"/{'' if name == 'index.html' else name}", _sender(content, TYPES[end])))
+    return routes
+
+
+def _read(directory: Any, above: str) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    for one in directory.iterdir():
+        name = f"{above}{one.name}"
+        found += _read(one, f"{name}/") if one.is_dir() else [(name, one.read_bytes())]
+    return found
+
+
+def _sender(content: bytes, kind: str) -> Callable[[web.Request], Any]:
+    async def send(_: web.Request) -> web.Response:
+        return web.Response(body=content, content_type=kind, charset="utf-8")
+
+    return send
