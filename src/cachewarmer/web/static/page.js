@@ -28,7 +28,7 @@ function fillJob(row, job) {
   put(at("a bdi", head), shown(job.name || job.target || job.job));
   put(at("small bdi", head), shown(job.name ? job.target : job.job));
   showState(state.firstElementChild, job);
-  bar(progress.firstElementChild, share(job), over(job));
+  bar(progress.firstElementChild, share(job), job.state);
   progress.firstElementChild.title = `${Math.floor(100 * share(job))} %`;
   put(files, `${count(job.files)} files`);
   put(bytes, size(job.bytes));
@@ -78,7 +78,7 @@ function showJob(job) {
   at("#job-reason").hidden = !job.reason;
   put(at("#job-reason"), shown(job.reason));
   const part = share(job);
-  bar(at("#job-bar"), part, over(job));
+  bar(at("#job-bar"), part, job.state);
   at("#job-bar").setAttribute("aria-valuenow", Math.floor(100 * part));
   const scanned = job.scan_finished ? "" : " so far";
   numbers(at("#job-numbers"), [
