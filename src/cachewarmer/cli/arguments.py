@@ -65,6 +65,16 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def rate(text: str) -> int:
+    """A rate in bytes per second."""
+    from cachewarmer.target import parse_rate
+
+    try:
+        return parse_rate(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def moment(text: str) -> float:
     """A time that is over, in Unix seconds."""
     from cachewarmer.target import parse_time
