@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker
-from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.text import duration
 from cachewarmer.errors import BrokerError
 from cachewarmer.eventloop import end_tasks
@@ -37,7 +37,15 @@ async def warning(broker: Broker, status: JobStatus) -> str:
         return ""
 
 
-async def wait(broker: Broker, job_id: str, progress: Progress, stop: asyncio.Event) -> JobStatus:
+class Watcher(Protocol):
+    """What is told how a job goes."""
+
+    def __call__(self, status: JobStatus, /) -> None: ...
+
+    def warn(self, text: str, /) -> None: ...
+
+
+async def wait(broker: Broker, job_id: str, progress: Watcher, stop: asyncio.Event) -> JobStatus:
     """Waits for a job as ``wait_until_warm`` does, and shows meanwhile if no manager is there."""
     last: list[JobStatus] = []
 
@@ -52,6 +60,6 @@ async def wait(broker: Broker, job_id: str, progress: Progress, stop: asyncio.Ev
 
     looking = asyncio.create_task(look())
     try:
-        return await wait_until_warm(broker, job_id, show, stop)
+        return await wait_until_warm(broker, job_id, show, stop, live=True)
     finally:
         await end_tasks(looking)

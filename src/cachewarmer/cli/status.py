@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import options
+from cachewarmer.cli import arguments, options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
 from cachewarmer.errors import NothingThere, UsageError
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from cachewarmer.broker.base import Broker
-    from cachewarmer.model import JobStatus
+    from cachewarmer.cli.rates import Rate, Rates
+    from cachewarmer.model import JobState, JobStatus, WorkerReport
 
 WATCH_SECONDS = 1.0
 
@@ -28,25 +29,73 @@ class StatusOptions:
     job: str = ""
     """Empty: all jobs."""
     watch: bool = False
+    states: tuple[JobState, ...] = ()
+    """Only jobs in one of these; empty: in any."""
+    since: float = 0.0
+    """Only jobs submitted after this, in Unix seconds."""
+    limit: int = 0
+    """At most so many jobs, the newest; 0: all."""
     broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
     output: options.Output = field(default_factory=options.Output)
+
+    def picks(self, statuses: Sequence[JobStatus]) -> list[JobStatus]:
+        """Those of all jobs, newest first, that are asked for."""
+        found = [
+            one
+            for one in statuses
+            if (not self.states or one.state in self.states) and max(one.submitted_at, one.started_at) >= self.since
+        ]
+        return found[: self.limit] if self.limit else found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
     parser.add_argument("job", nargs="?", default="", metavar="JOB", help=f"{options.JOB_HELP} (default: all jobs)")
-    parser.add_argument("--watch", action="store_true", help="keep showing it until it is done")
+    parser.add_argument(
+        "--watch", action="store_true", help="keep showing it until it is done; with --json a line an event"
+    )
+    parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="STATE",
+        help="show only jobs in this state, such as warming or failed (may be given several times)",
+    )
+    parser.add_argument(
+        "--since",
+        type=arguments.past,
+        default=0.0,
+        metavar="TIME",
+        help="show only jobs submitted since then: an age such as 2d, or a date",
+    )
+    parser.add_argument("--limit", type=arguments.positive, default=0, metavar="N", help="show only the N newest jobs")
     options.add_broker(parser)
     options.add_output(parser, quiet="show nothing: the exit code tells how the job stands")
 
 
 def parse(chosen: argparse.Namespace) -> StatusOptions:
     """Makes the options."""
-    if chosen.watch and not chosen.job and chosen.json:
-        raise UsageError("--watch --json needs a JOB: it writes one document, that job's last report")
+    if chosen.job and (chosen.state or chosen.since or chosen.limit):
+        raise UsageError("--state, --since and --limit choose among all jobs: leave out JOB")
     return StatusOptions(
-        job=chosen.job, watch=chosen.watch, broker=options.broker(chosen), output=options.output(chosen)
+        job=chosen.job,
+        watch=chosen.watch,
+        states=_states(chosen.state),
+        since=chosen.since,
+        limit=chosen.limit,
+        broker=options.broker(chosen),
+        output=options.output(chosen),
     )
+
+
+def _states(names: Sequence[str]) -> tuple[JobState, ...]:
+    from cachewarmer.model import JobState
+
+    known = [str(state) for state in JobState]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown state {name!r}; the states are {', '.join(known)}")
+    return tuple(JobState(name) for name in names)
 
 
 def run(chosen: StatusOptions) -> int:
@@ -59,24 +108,37 @@ def run(chosen: StatusOptions) -> int:
 
 async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
-    from cachewarmer.cli.managers import warning
 
     try:
         async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
             if chosen.job:
                 return await _one(broker, chosen, stop)
             if chosen.watch:
-                return await _watch_all(broker, chosen.output, stop)
-            statuses = await broker.jobs()
-            warnings = dict.fromkeys([await warning(broker, status) for status in statuses if not status.state.final])
+                return await _watch_all(broker, chosen, stop)
+            return await _all(broker, chosen)
     except NothingThere:
         if chosen.job or inputs.named(chosen.broker):
             raise
-        statuses, warnings = [], {}  # in the user's own file: nothing was ever warmed
-    return _show_all(statuses, [one for one in warnings if one], chosen)
+    # In the user's own file: nothing was ever warmed.
+    return _show_all([], "no jobs", [], chosen)
 
 
-def _show_all(statuses: Sequence[JobStatus], warnings: Sequence[str], chosen: StatusOptions) -> int:
+async def _all(broker: Broker, chosen: StatusOptions) -> int:
+    import time
+
+    from cachewarmer.cli.jobs_table import table
+    from cachewarmer.cli.managers import warning
+    from cachewarmer.cli.rates import average
+
+    statuses = chosen.picks(await broker.jobs())
+    warnings = dict.fromkeys([await warning(broker, status) for status in statuses if not status.state.final])
+    workers = await broker.workers() if any(not status.state.final for status in statuses) else []
+    now = time.time()
+    text = table(statuses, workers, now, lambda status: average(status, now))
+    return _show_all(statuses, text, [one for one in warnings if one], chosen)
+
+
+def _show_all(statuses: Sequence[JobStatus], text: str, warnings: Sequence[str], chosen: StatusOptions) -> int:
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import note, show
     from cachewarmer.model import Report
@@ -88,60 +150,122 @@ def _show_all(statuses: Sequence[JobStatus], warnings: Sequence[str], chosen: St
         return WARM
     for one in warnings:
         note(f"warning: {one}")
-    return WARM if show(_table(statuses)) else ERROR
+    return WARM if show(text) else ERROR
 
 
 async def _one(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.broker.find import find_job
+    from cachewarmer.cli.events import events_to
+    from cachewarmer.cli.jobs_table import worker_lines
     from cachewarmer.cli.managers import wait, warning
-    from cachewarmer.cli.outcome import finish
+    from cachewarmer.cli.outcome import code_of, finish
     from cachewarmer.cli.progress import Progress
+    from cachewarmer.cli.streams import show
+    from cachewarmer.model import with_in_hand
 
+    job_id = await find_job(broker, chosen.job)
+    if chosen.watch and chosen.output.json:
+        with events_to("-") as events:
+            status = await wait(broker, job_id, events, stop)
+            events.end(status)
+        return code_of(status, INTERRUPTED)
     if chosen.watch:
         with Progress(quiet=chosen.output.quiet) as progress:
-            status = await wait(broker, chosen.job, progress, stop)
+            status = await wait(broker, job_id, progress, stop)
     else:
-        status = await broker.status(chosen.job)
+        status = await broker.status(job_id)
     if said := await warning(broker, status):
         status = replace(status, warnings=(*status.warnings, said))
-    return finish([status], chosen.output, unfinished=INTERRUPTED if chosen.watch else WARM)
+    going_on = not (status.state.final or chosen.output.json or chosen.output.quiet)
+    workers = await broker.workers(job_id) if going_on else []
+    unfinished = INTERRUPTED if chosen.watch else WARM
+    code = finish([with_in_hand(status, workers)], chosen.output, unfinished=unfinished)
+    lines = worker_lines(status, workers)
+    return ERROR if lines and not show("\n".join(lines)) else code
 
 
-async def _watch_all(broker: Broker, output: options.Output, stop: asyncio.Event) -> int:
-    """Shows all jobs, over and over on a terminal, else whenever something changed, until none is left to finish."""
+async def _watch_all(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> int:
+    """Shows all jobs, again whenever something changed, until none is left to finish."""
     import asyncio
     import contextlib
-    import sys
 
-    from cachewarmer.cli.streams import on_terminal, show
+    from cachewarmer.submitter import LiveRows
 
-    shown = ""
-    lines = 0
+    rows = LiveRows(broker)
+    show = _EventLines() if chosen.output.json else _Table(quiet=chosen.output.quiet)
     while True:
-        statuses = await broker.jobs()
-        table = _table(statuses)
-        if table != shown and not output.quiet:
-            up = f"\x1b[{lines}F\x1b[J" if lines and on_terminal(sys.stdout) else ""
-            if not show(f"{up}{table}"):
-                return ERROR
-            shown, lines = table, table.count("\n") + 1
+        statuses = chosen.picks(await broker.jobs())
+        workers = await rows.of() if any(not status.state.final for status in statuses) else []
+        if not show(statuses, workers):
+            return ERROR
         if stop.is_set() or all(status.state.final for status in statuses):
             return INTERRUPTED if stop.is_set() else WARM
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
 
 
-def _table(statuses: Sequence[JobStatus]) -> str:
-    return "\n".join(_row(status) for status in statuses) or "no jobs"
+class _Table:
+    """Shows all jobs: over and over in the same place on a terminal, else one table below the other."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        import sys
+
+        from cachewarmer.cli.streams import on_terminal
+
+        self._quiet = quiet
+        self._terminal = on_terminal(sys.stdout)
+        self._shown = ""
+        self._rates: dict[str, Rates] = {}
+
+    def __call__(self, statuses: Sequence[JobStatus], workers: Sequence[WorkerReport]) -> bool:
+        """Whether it could be shown."""
+        import time
+
+        from cachewarmer.cli.jobs_table import redrawn, table
+        from cachewarmer.cli.streams import show
+
+        before, self._shown = self._shown, table(statuses, workers, time.time(), self._rate)
+        if self._quiet or self._shown == before:
+            return True
+        return show(redrawn(before, self._shown) if self._terminal else self._shown)
+
+    def _rate(self, status: JobStatus) -> Rate:
+        import time
+
+        from cachewarmer.cli.rates import Rate, Rates
+
+        if status.state.final:
+            return Rate()
+        rates = self._rates.setdefault(status.job.job_id, Rates())
+        return rates.add(time.monotonic(), status.total("files"), status.total("bytes"))
 
 
-def _row(status: JobStatus) -> str:
-    from cachewarmer.cli.text import size
-    from cachewarmer.paths import printable
+class _EventLines:
+    """The same as events, of jobs that go on or that end meanwhile."""
 
-    files = sum(tally.files for tally in status.tallies)
-    read = sum(tally.bytes for tally in status.tallies)
-    done = f"{files:,} of {status.scan.files:,} files, {size(read)} of {size(status.scan.bytes)}"
-    return f"{status.job.job_id}  {status.state:<22} {done:<48} {printable(status.job.name or status.job.label)}"
+    def __init__(self) -> None:
+        import sys
+
+        from cachewarmer.cli.events import EventFile, Events
+
+        self._events = Events(EventFile(sys.stdout))
+        self._old: set[str] | None = None
+        """Jobs that were over at the first look."""
+
+    def __call__(self, statuses: Sequence[JobStatus], workers: Sequence[WorkerReport]) -> bool:
+        """Always True: a stream that is gone is noticed elsewhere."""
+        from cachewarmer.model import with_in_hand
+
+        if self._old is None:
+            self._old = {status.job.job_id for status in statuses if status.state.final}
+        for status in reversed(statuses):
+            if status.job.job_id in self._old:
+                continue
+            mine = sum(one.at_work and one.in_hand(status.job.job_id) is not None for one in workers)
+            self._events(with_in_hand(status, workers), mine)
+            if status.state.final:
+                self._events.end(status)
+        return True
 
 
 COMMAND = Command(
