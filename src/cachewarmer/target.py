@@ -23,6 +23,7 @@ from cachewarmer.paths import below, holds, join, parts, to_bytes, to_text
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://")
 _PORT = re.compile(r"(.*):([0-9]{1,5})", re.DOTALL)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgtp])(i?)b?|b)?", re.IGNORECASE)
+_RATE = re.compile(r"(\d+(?:\.\d+)?\s*[kmgt]?)(i?)bits?(?:/s|ps)?|(.+?)(?:/s)?", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -229,6 +230,32 @@ def parse_size(text: str) -> int:
     if value >= 1 << 63:
         raise UsageError(f"{text!r} is too large a size")
     return int(value)
+
+
+def parse_rate(text: str) -> int:
+    """Bytes per second from ``200M``, ``100MB/s`` (a size, see ``parse_size``), ``800Mbit`` or ``2.5Gbit/s``.
+
+    Bits are counted in powers of 1000, as networks are, and ``Mibit`` in powers of 1024. 0 is no limit.
+
+    Raises:
+        UsageError: it is not a rate, or less than a byte per second.
+    """
+    found = _RATE.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise UsageError("")
+        if found[1] is None:
+            return parse_size(found[3])
+        prefix = found[1].rstrip()
+        scaled = prefix[-1].isalpha()
+        if found[2] and not scaled:
+            raise UsageError("")
+        bits = parse_size(prefix if found[2] or not scaled else prefix + "B")
+    except UsageError:
+        raise UsageError(f"{text!r} is not a valid rate: write 200M, 100MB/s or 800Mbit") from None
+    if 0 < bits < 8:
+        raise UsageError(f"{text!r} is less than a byte per second")
+    return bits // 8
 
 
 def parse_time(text: str, now: float) -> float:

@@ -187,6 +187,34 @@ async def test_a_publishing_manager_and_its_successor_never_deadlock(own_lab):
     assert (await first.status(job_id)).scan.items == 300
 
 
+async def test_a_job_is_locked_before_its_items(own_lab):
+    """An item is given up while its job is taken off the queue: whoever waits for the job holds no item."""
+    broker = await own_lab.broker(max_deliveries=1)
+    await scanning_job(broker, own_lab, 1)
+    (lease,) = await claim_all(broker, own_lab)
+    async with await psycopg.AsyncConnection.connect(own_lab.url) as other:
+        await other.execute(f"SELECT 1 FROM {own_lab.schema}.jobs FOR UPDATE")
+        giving_up = asyncio.create_task(broker.abandon(lease, "broken"))
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+        async with asyncio.timeout(20):
+            while not await (await other.execute(waits)).fetchone():
+                await asyncio.sleep(0.01)
+        await other.execute(f"SELECT 1 FROM {own_lab.schema}.items FOR UPDATE NOWAIT")
+    assert await giving_up
+
+
+async def test_a_job_that_ends_does_not_wait_for_those_who_settle(own_lab):
+    """What is being settled stays, and the rest of its rows goes."""
+    broker = await own_lab.broker()
+    job_id, job_lease = await scanning_job(broker, own_lab, 4)
+    await broker.set_state(job_id, JobState.CANCELLED)
+    async with await psycopg.AsyncConnection.connect(own_lab.url) as other:
+        await other.execute(f"SELECT 1 FROM {own_lab.schema}.items ORDER BY seq DESC LIMIT 1 FOR UPDATE")
+        await asyncio.wait_for(broker.settle_job(job_lease), 20)
+        (left,) = await (await other.execute(f"SELECT count(*) FROM {own_lab.schema}.items")).fetchone()
+    assert left == 1
+
+
 async def test_a_task_that_is_cancelled_when_its_connection_comes_ends(own_lab):
     """The pool hands out the connection instead: whoever stopped a process then waited for it for ever."""
     broker = await own_lab.broker()

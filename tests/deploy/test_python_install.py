@@ -59,7 +59,7 @@ def closure(requirements):
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A function: the directory of the commands of a new environment with the wheel and this extra."""
-    made = {}
+    made, built = {}, wheel()  # here, where it may take its time
 
     def make(extra):
         if extra in made:
@@ -68,7 +68,7 @@ def installed(tmp_path_factory):
         venv.create(place, symlinks=True)
         python = place / "bin" / "python"
         pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-        subprocess.run([*pip, "--disable-pip-version-check", wheel()], check=True, capture_output=True, timeout=100)
+        subprocess.run([*pip, "--disable-pip-version-check", built], check=True, capture_output=True, timeout=100)
         (site,) = place.glob("lib/python*/site-packages")
         for dist in closure(EXTRAS.get(extra, [])):
             for file in dist.files or []:

@@ -16,6 +16,8 @@ SCRIPTS = sorted(
         *(DEPLOY / "bootstrap").glob("*.sh"),
         *(DEPLOY / "terraform/examples/scripts").glob("*.sh"),
         DEPLOY / "bundle/build",
+        DEPLOY / "deb/build",
+        DEPLOY / "image/build",
         DEPLOY / "bundle/python",
         DEPLOY / "systemd/backoff",
     ]

@@ -70,7 +70,7 @@ def postgres_programs() -> Path:
     if not found and wheel is not None and wheel.origin:
         found = [str(Path(wheel.origin).parent / "pginstall" / "bin" / "postgres")]
     need(found, "PostgreSQL needs the package postgresql, or: pip install pgserver")
-    return Path(found[-1]).parent
+    return Path(found[-1]).resolve().parent  # with all that lies beside it
 
 
 @contextlib.contextmanager

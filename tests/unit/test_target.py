@@ -2,7 +2,7 @@ import pytest
 
 from cachewarmer.errors import UsageError
 from cachewarmer.model import Access, Transport, Wanted
-from cachewarmer.target import Target, make_job, parse_size, parse_target, parse_time
+from cachewarmer.target import Target, make_job, parse_rate, parse_size, parse_target, parse_time
 
 
 def at(*addresses, path, **access):
@@ -145,6 +145,37 @@ def test_sizes(text, count):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(UsageError):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("0", 0),
+        ("200M", 200 << 20),
+        ("100MB/s", 100_000_000),
+        ("64KiB/s", 1 << 16),
+        ("800Mbit", 100_000_000),
+        ("2.5 Gbit/s", 312_500_000),
+        ("1Mibit", 1 << 17),
+        ("80bit", 10),
+        ("10mbits", 1_250_000),
+        ("1Gbps", None),
+        ("1Gbitps", 125_000_000),
+    ],
+)
+def test_rates_are_in_bytes_or_bits(text, rate):
+    """``Gbps`` alone could be read either way, and is refused."""
+    if rate is None:
+        with pytest.raises(UsageError):
+            parse_rate(text)
+    else:
+        assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "bit", "5bit", "1ibit", "1X/s", "99999999Pbit", "1M/h", "/s"])
+def test_what_is_no_rate_is_refused(text):
+    with pytest.raises(UsageError):
+        parse_rate(text)
 
 
 def test_times():

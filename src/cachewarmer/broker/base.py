@@ -276,7 +276,8 @@ class Broker(ABC):
     async def note_worker(self, report: WorkerReport) -> None:
         """Keeps what a worker process says of itself, in place of what it said before (``report.key``).
 
-        For workers to call every ``model.live.NOTE_SECONDS``; nothing depends on it but what people are shown.
+        For workers to call every ``model.live.NOTE_SECONDS``; nothing depends on it but what people are shown, and who
+        shares a job's bandwidth.
         """
 
     @abstractmethod

@@ -65,6 +65,16 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def rate(text: str) -> int:
+    """A rate in bytes per second."""
+    from cachewarmer.target import parse_rate
+
+    try:
+        return parse_rate(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def moment(text: str) -> float:
     """The least time of change that a file must have, in Unix seconds: one that is over."""
     return _past(text, "no file is newer than that")

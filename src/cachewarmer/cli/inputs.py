@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +32,11 @@ from cachewarmer.paths import to_text
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import Target, make_job, parse_target
 
+log = logging.getLogger(__name__)
+
 NO_FLEET = FleetChoice()
+SLOW_BYTES_PER_SECOND = 64 * 1024
+"""A limit below this is more likely a slip of the unit than what was meant."""
 MAX_RULES_BYTES = 1 << 20
 """The longest file of ``--filter-from``."""
 
@@ -116,6 +121,10 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
         raise UsageError("--files-from needs exactly one TARGET")
     if selection.address_subset and not selection.each_address:
         raise UsageError("--address-subset needs --each-address")
+    if 0 < selection.max_bandwidth < SLOW_BYTES_PER_SECOND:
+        log.warning(
+            "--max-bandwidth is %d bytes per second for the whole job: is the unit right?", selection.max_bandwidth
+        )
     wanted = _wanted(selection)
     made = [
         make_job(

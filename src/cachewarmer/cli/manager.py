@@ -104,7 +104,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
             if not await until_stopped(opening, stop):
                 return WARM
             opening.result()
-        page = served(chosen.page, inputs.broker_url(chosen.broker), settings, chosen.broker, driver)
+        page = served(chosen.page, inputs.broker_url(chosen.broker), settings, chosen.broker, driver=driver)
         async with notify.service(), pool, steered(pool), page:
             await Manager(
                 broker,

@@ -242,7 +242,11 @@ def _add_job(group: argparse._ActionsContainer) -> None:
         help="nfs: the direct reader; mount: a kernel mount; local: a path of this machine (default: auto)",
     )
     group.add_argument(
-        "--max-bandwidth", type=arguments.size, default=0, metavar="SIZE", help="bytes per second for the whole job"
+        "--max-bandwidth",
+        type=arguments.rate,
+        default=0,
+        metavar="RATE",
+        help="maximum rate of the whole job, shared by those who read it: 200M, 100MB/s or 800Mbit (default: no limit)",
     )
     group.add_argument("--name", default="", help="a name for the job, shown by status")
     add_ids(group)

@@ -18,7 +18,13 @@ MOST_TOKEN_BYTES = 4096
 
 @asynccontextmanager
 async def served(
-    chosen: Page, broker_url: str, settings: Settings, account: BrokerChoice, driver: FleetDriver | None = None
+    chosen: Page,
+    broker_url: str,
+    settings: Settings,
+    account: BrokerChoice,
+    *,
+    driver: FleetDriver | None = None,
+    quiet: bool = False,
 ) -> AsyncIterator[None]:
     """Serves the page while the block runs, if that was asked for.
 
@@ -47,7 +53,8 @@ async def served(
         resource_group=account.resource_group,
     )
     async with WebServer(http, broker, settings, fleet=lambda: _fleet(driver, settings)) as server:
-        note(f"the page is at {server.url}")
+        if not quiet:
+            note(f"the page is at {server.url}")
         yield
 
 

@@ -129,7 +129,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                 progress.outages(outages)
                 events.outages(outages)
 
-            async with served(chosen.page, state.url, settings, chosen.broker):
+            async with served(chosen.page, state.url, settings, chosen.broker, quiet=chosen.output.quiet):
                 for job in jobs or [None]:
                     if stop.is_set():
                         break

@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-bandwidth",
-        type=arguments.size,
+        type=arguments.rate,
         default=0,
-        metavar="SIZE",
-        help="maximum bytes per second of this worker (default: no limit)",
+        metavar="RATE",
+        help="maximum rate of this worker: 200M, 100MB/s or 800Mbit (default: no limit)",
     )
     options.add_output(parser, quiet="log only errors", json=False)
 

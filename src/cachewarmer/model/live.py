@@ -1,5 +1,6 @@
 """What a worker says of itself every few seconds: how far it is with items that have no receipt yet, and how its
-addresses do. For showing, never for the books: a row that is lost or late changes no total.
+addresses do. It is shown, and a job's bandwidth is shared by it, but it is never for the books: a row that is lost or
+late changes no total.
 
 Everything is a count since the worker's start, or an age in seconds: a worker whose clock is wrong is shown as any other.
 """
@@ -20,6 +21,10 @@ NOTE_SECONDS = 5.0
 """Between two rows of a worker."""
 LOST_SECONDS = 4 * NOTE_SECONDS
 """A worker whose row is older is taken to be gone: what it had in hand is not counted as read any more."""
+PACED_NOTE_SECONDS = NOTE_SECONDS / 2
+"""Between two rows of a worker whose reading is limited: others share a bandwidth with it."""
+SHARING_SECONDS = 8.0
+"""A worker whose row is older has no share of a job's bandwidth: the others have it back within ten seconds."""
 KEEP_SECONDS = 300.0
 """Rows of workers that were not heard of for so long are forgotten."""
 MOST_ROW_BYTES = 32 * 1024
@@ -139,6 +144,11 @@ class WorkerReport:
     def in_hand(self, job_id: str) -> InHand | None:
         """How far it is with a job; None: it has never had an item of it."""
         return next((one for one in self.jobs if one.job == job_id), None)
+
+    def is_reading(self, job_id: str) -> bool:
+        """Whether it has items of a job in hand, and so a share of the job's bandwidth."""
+        held = self.in_hand(job_id)
+        return self.at_work and self.seen_seconds < SHARING_SECONDS and held is not None and held.items > 0
 
     def to_json(self) -> str:
         """What a broker keeps: ASCII, at most ``MOST_ROW_BYTES``."""

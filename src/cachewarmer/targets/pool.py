@@ -21,7 +21,7 @@ How a stage uses it::
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -238,6 +238,12 @@ class SessionPool:
     def window_calls(self) -> int:
         """The largest window of an address in use: what is claimed and read ahead goes by it."""
         return self._windows.most([line for line in self._addresses.lines if line.sessions])
+
+    def windows(self, addresses: Collection[str]) -> dict[str, int]:
+        """The window of each of these addresses that may be used now."""
+        known = {line.mount.address: line for line in self._addresses.lines if line.mount.address in addresses}
+        usable = [one for one in addresses if one not in known or not known[one].breaker.is_open]
+        return {address: self._windows.calls(known.get(address)) for address in usable}
 
     def set_window(self, calls: int) -> None:
         """Changes how many calls this process may have in flight at each address."""

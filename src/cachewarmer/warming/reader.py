@@ -188,6 +188,8 @@ class _Task:
 
     async def _judge(self, mount: Mount, error: TransportError) -> Reading | None:
         """What comes of an item whose missing files an address does not serve, though it answers."""
+        if self._item.files is None:  # its directory could not be listed: what is in it, nobody knows
+            return Reading(error=error)
         try:
             fault = await Judge(self._pool, self._run, self._clock).blames_files(mount, self._item, error)
         except TransportError as failure:

@@ -26,23 +26,30 @@ class Load:
     """The pace of all of them together; 0: at least one of them has no limit."""
 
 
-def items_to_claim(load: Load, *, window_calls: int, window_bytes: int) -> int:
-    """How many items keep the window of calls and bytes full until the next claim.
+def items_to_claim(
+    load: Load, *, window_calls: int, window_bytes: int, addresses: int = 1, idle_addresses: int = 0
+) -> int:
+    """How many items keep the windows of all ``addresses`` full until the next claim.
 
-    Two at least are held, one to read and one to go on with, however large they are. Beyond that, no more than it takes
-    to fill what is read ahead with items like those that are held, and that in steps.
+    ``window_calls`` and ``window_bytes`` are those of all addresses together; ``idle_addresses`` have less in hand than
+    their windows hold. Two items at least are held, one to read and one to go on with, however large they are; where an
+    item goes to one of several addresses, up to two for each of them, until none is idle. Beyond that, no more than it
+    takes to fill what is read ahead with items like those that are held, and that in steps. Where a pace limits the
+    reading, more addresses make it no faster.
     """
     if load.items >= MAX_ITEMS:
         return 0
+    most = MAX_ITEMS - load.items
     if not load.items:
         return 2
     max_bytes: float = AHEAD_WINDOWS * window_bytes
     if load.bytes_per_second:
         max_bytes = max(1.0, min(max_bytes, AHEAD_SECONDS * load.bytes_per_second))
     filled = max(load.requests / (AHEAD_WINDOWS * window_calls), load.bytes / max_bytes)
-    if load.items == 1:
-        return 1 if filled >= 1 else 2
+    if load.items == 1 and filled < 1:
+        return 2
     if filled >= 1:
-        return 0
-    most = min(2 * load.items, MAX_ITEMS - load.items)
+        for_idle = 0 if load.bytes_per_second else min(idle_addresses, 2 * addresses - load.items)
+        return min(most, max(0, 2 - load.items, for_idle))
+    most = min(2 * load.items, most)
     return most if most * filled <= load.items * (1 - filled) else math.ceil(load.items * (1 - filled) / filled)

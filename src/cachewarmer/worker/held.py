@@ -111,6 +111,17 @@ class HeldItems:
             bytes_per_second=sum(rates.values()) if all(rates.values()) else 0.0,
         )
 
+    def by_address(self, enough: int) -> dict[str, int]:
+        """Requests in hand for each mount address of the jobs whose items are held; see ``load``."""
+        found: dict[str, int] = {}
+        for held in self._items:
+            item = held.lease.item
+            for address in (item.only_address,) if item.only_address else item.access.addresses:
+                found.setdefault(address, 0)
+            if item.address in found:
+                found[item.address] += held.requests(enough)
+        return found
+
     def in_hand(self, worker: str) -> Tally:
         """What is read of items that have no receipt yet: for showing how it goes, never for the books."""
         read = _in_hand("", self._items)

@@ -50,7 +50,7 @@ class JobStates:
 class Paces:
     """The pace of each job in this worker: the worker's share of the job's bandwidth, and no more than its own limit.
 
-    ``sharers`` is how many workers are known to read the same job from the start.
+    ``sharers`` is how many workers a job is taken to have until it is known how many read it.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Paces:
         return self._paces[job_id]
 
     def share(self, job_id: str, whole: int, workers: int) -> None:
-        """``workers`` read the job now: adapts its pace."""
+        """``workers`` read the job now, this one among them: adapts its pace."""
         if whole and job_id in self._paces:
-            self._paces[job_id].bytes_per_second = self._rate(whole, max(self._sharers, workers))
+            self._paces[job_id].bytes_per_second = self._rate(whole, max(1, workers))
 
     def is_shared(self, job_id: str, whole: int) -> bool:
         """Whether the number of workers matters to the job's pace."""

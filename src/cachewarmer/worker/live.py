@@ -15,11 +15,13 @@ from cachewarmer import __version__
 from cachewarmer.broker.base import Broker
 from cachewarmer.errors import BrokerError
 from cachewarmer.model import AddressReport, Bound, WorkerReport
-from cachewarmer.model.live import NOTE_SECONDS
+from cachewarmer.model.live import NOTE_SECONDS, PACED_NOTE_SECONDS
 from cachewarmer.worker.held import HeldItems
 
 MOST_NOTE_SECONDS = 10.0
 """A row that could not be written in this time is left for the next one."""
+LEAST_NOTE_SECONDS = 1.0
+"""Between two rows, however much there is to tell."""
 LAST_NOTE_SECONDS = 0.5
 """The same for the last one, at the worker's end."""
 BUSY_SHARE = 0.9
@@ -57,12 +59,28 @@ class Live:
         self._began = self._before = clock()
         self._cpu_before = cpu()
         self._host = socket.gethostname()
+        self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Writes a row now and then until it is cancelled. What can't be written is left out."""
         while True:
+            self._news.clear()
             await self.note(MOST_NOTE_SECONDS)
-            await asyncio.sleep(NOTE_SECONDS * random.uniform(0.9, 1.1))
+            await asyncio.sleep(LEAST_NOTE_SECONDS)
+            seconds = PACED_NOTE_SECONDS if self._held.paced else NOTE_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds * random.uniform(0.9, 1.1) - LEAST_NOTE_SECONDS):
+                    await self._news.wait()
+
+    def tell_soon(self) -> None:
+        """There is something that others wait to know: the next row is written soon."""
+        self._news.set()
+
+    @property
+    def key(self) -> str:
+        """The worker's rows have this ``WorkerReport.key`` when they are read again."""
+        row = WorkerReport(worker=self._name, host=self._host, pid=os.getpid())
+        return WorkerReport.from_json(row.to_json()).key
 
     async def end(self) -> None:
         """Says that the worker has ended."""

@@ -84,7 +84,7 @@ class Settler:
         elif reading.unreachable:
             # The address is away, or this machine is: it is no fault of the item, and another worker may reach it.
             reason, delay = "", self._hiding.seconds()
-            log.info("%s: handed back: %s", lease.item.path, reading.error)
+            log.debug("%s: handed back: %s", lease.item.path, reading.error)  # the outage is told of once, by the pool
         else:
             failure = reading.error or CacheWarmerError("the reading ended early")
             reason = _reason(lease.item, failure)

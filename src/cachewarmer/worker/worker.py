@@ -153,9 +153,17 @@ class Worker:
                 return 0
             self._looked_at = now
             return 1
-        calls = self.pool.window_calls
-        load = self._held.load(enough=AHEAD_WINDOWS * calls)
-        return items_to_claim(load, window_calls=calls, window_bytes=self.settings.nfs.window_bytes)
+        largest = self.pool.window_calls
+        requests = self._held.by_address(enough=AHEAD_WINDOWS * largest)
+        windows = self.pool.windows(requests)
+        addresses = max(1, len(windows))
+        return items_to_claim(
+            self._held.load(enough=AHEAD_WINDOWS * largest),
+            window_calls=max(largest, sum(windows.values())),
+            window_bytes=self.settings.nfs.window_bytes * addresses,
+            addresses=addresses,
+            idle_addresses=sum(requests[address] < calls for address, calls in windows.items()),
+        )
 
     def _seconds_to_next_claim(self, wanted: int, wait: float) -> float | None:
         """None: not before something that is held has ended."""
@@ -209,6 +217,8 @@ class Worker:
             await self._settler.persist(lambda: self.broker.abandon(lease, "", delay))
             return
         held = Held(lease, ItemRun(self._paces.pace(item.job_id, item.max_bandwidth)), now)
+        if self._paces.is_shared(item.job_id, item.max_bandwidth) and not self._held.of_job(item.job_id):
+            self._live.tell_soon()  # the others make room for this worker
         self._held.add(held)
         held.task = asyncio.create_task(self._read(held))
 
@@ -237,11 +247,13 @@ class Worker:
                         held.release("paused" if state is JobState.PAUSED else "ended")
 
     async def _share_bandwidth(self, job_id: str, whole: int) -> None:
-        """Adapts a job's pace to the number of workers that have written a tally for it."""
+        """Adapts a job's pace to the number of workers that read it now: a share belongs to none that is idle or gone."""
         if not self._paces.is_shared(job_id, whole):
             return
         with contextlib.suppress(BrokerError):
-            self._paces.share(job_id, whole, (await self.broker.status(job_id)).worker_count)
+            rows = await self.broker.workers(job_id)
+            others = {one.key for one in rows if one.is_reading(job_id)} - {self._live.key}
+            self._paces.share(job_id, whole, len(others) + 1)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,13 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
     assert (job.name, job.max_bandwidth, job.has_file_list) == ("n", 3, False)
 
 
+@pytest.mark.parametrize(("rate", "warned"), [(0, False), (1000, True), (64 * 1024, False)])
+def test_a_very_low_rate_is_warned_of(caplog, rate, warned):
+    """Somebody who writes 200 most likely means 200M; 0 is no limit."""
+    inputs.jobs(["a:/p"], Selection(max_bandwidth=rate))
+    assert ("is the unit right?" in caplog.text) == warned
+
+
 def test_a_target_that_names_a_user_keeps_it():
     """The option is for targets that name none."""
     named, unnamed = inputs.jobs(["nfs://a/p?uid=5", "nfs://a/q"], Selection(uid=0, gid=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,14 @@ from cachewarmer.model import (
     WorkerReport,
     with_in_hand,
 )
-from cachewarmer.model.live import LOST_SECONDS, MOST_ADDRESSES, MOST_BUCKETS, MOST_JOBS, MOST_ROW_BYTES
+from cachewarmer.model.live import (
+    LOST_SECONDS,
+    MOST_ADDRESSES,
+    MOST_BUCKETS,
+    MOST_JOBS,
+    MOST_ROW_BYTES,
+    SHARING_SECONDS,
+)
 
 ADDRESS = AddressReport(
     address="10.0.1.7",
@@ -50,6 +58,15 @@ REPORT = WorkerReport(
     jobs=(InHand(job="j1", items=2, files=3, bytes=4, settled_files=5, settled_bytes=6),),
     addresses=(ADDRESS,),
 )
+
+
+def test_who_holds_items_and_was_heard_of_lately_reads_a_job():
+    """Others share its bandwidth with no other worker: not with one that is idle, gone or silent."""
+    assert REPORT.is_reading("j1")
+    assert not REPORT.is_reading("j2")
+    assert not replace(REPORT, jobs=(InHand(job="j1", settled_files=5),)).is_reading("j1")
+    assert not replace(REPORT, ended=True).is_reading("j1")
+    assert not replace(REPORT, seen_seconds=SHARING_SECONDS).is_reading("j1")
 
 
 def test_what_is_written_is_read():

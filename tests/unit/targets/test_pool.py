@@ -137,6 +137,17 @@ async def test_a_failed_address_is_down_until_it_answers(pool, openings):
         assert pool.outages() == ()
 
 
+async def test_an_address_that_is_away_has_no_window(pool, openings):
+    """One that was not opened yet has what every address begins with."""
+    calls = pool.settings.nfs.window_calls
+    async with pool.scope() as scope:
+        session = await scope.session(A)
+        assert pool.windows(["a", "new"]) == {"a": calls, "new": calls}
+        session.down = ConnectFailed("refused", address="a")
+        pool.failed(session, session.down)
+        assert pool.windows(["a", "new"]) == {"new": calls}
+
+
 async def test_an_address_that_was_never_opened_is_probed_by_opening_it(pool, openings):
     openings.errors["a"] = ConnectFailed("refused", address="a")
     with pytest.raises(ConnectFailed):

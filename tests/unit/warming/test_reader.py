@@ -475,3 +475,18 @@ async def test_a_first_generation_item_may_be_a_link_to_a_file():
     session = MemorySession(LINKED, "a")
     await read(replace(linked_item("/d/chain"), start=5, stop=50), session)
     assert session.reads == [(b"o/other", 5, 20)]
+
+
+async def test_a_directory_that_its_address_never_lists_is_no_receipt(sessions):
+    """What is in it, nobody knows: an item of a first-generation manager names no files."""
+    failure = ConnectionLost("gone", address="a")
+
+    async def list_page(*_, **__):
+        raise failure
+
+    for session in sessions:
+        session.list_page = list_page
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        reading = await ItemReader(pool).read(item(), ItemRun())
+    assert reading.error is failure
+    assert reading.receipt is None

@@ -42,6 +42,25 @@ def test_a_pace_lowers_what_is_read_ahead():
     assert claimed(items=2, bytes=int(AHEAD_SECONDS * slow)) > 0
 
 
+@pytest.mark.parametrize(
+    ("load", "idle", "expected"),
+    [
+        ({"items": 1, "requests": 4 * FULL}, 3, 3),
+        ({"items": 4, "requests": 4 * FULL}, 3, 3),
+        ({"items": 7, "requests": 4 * FULL}, 3, 1),
+        ({"items": 8, "requests": 4 * FULL}, 3, 0),
+        ({"items": 4, "requests": 4 * FULL}, 0, 0),
+        ({"items": 4, "requests": 4 * FULL, "bytes": 1 << 40, "bytes_per_second": 1000.0}, 3, 0),
+    ],
+)
+def test_each_of_several_addresses_gets_something_to_read(load, idle, expected):
+    """A few large items are more than all windows hold, and yet go to one or two addresses; a pace needs no more."""
+    wanted = items_to_claim(
+        Load(**load), window_calls=4 * CALLS, window_bytes=4 * BYTES, addresses=4, idle_addresses=idle
+    )
+    assert wanted == expected
+
+
 LOADS = st.builds(
     Load,
     items=st.integers(0, MAX_ITEMS),
@@ -51,9 +70,11 @@ LOADS = st.builds(
 )
 
 
-@given(LOADS, st.integers(1, 1024), st.integers(1, 1 << 40))
-def test_no_load_makes_it_hold_more_than_the_maximum_or_run_dry(load, calls, window_bytes):
-    wanted = items_to_claim(load, window_calls=calls, window_bytes=window_bytes)
+@given(LOADS, st.integers(1, 1024), st.integers(1, 1 << 40), st.integers(1, 64), st.integers(0, 64))
+def test_no_load_makes_it_hold_more_than_the_maximum_or_run_dry(load, calls, window_bytes, addresses, idle):
+    wanted = items_to_claim(
+        load, window_calls=calls, window_bytes=window_bytes, addresses=addresses, idle_addresses=min(idle, addresses)
+    )
     assert wanted >= 0
     assert load.items + wanted <= max(MAX_ITEMS, load.items)
     assert load.items + wanted >= 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -87,6 +88,20 @@ def test_the_pace_of_the_load_counts_each_job_once_and_only_if_all_have_one(cloc
     assert items.load(1).bytes_per_second == 150.0
     items.add(held("d", job="l"))
     assert items.load(1).bytes_per_second == 0.0
+
+
+def test_what_is_in_hand_is_known_for_each_address_of_the_jobs():
+    """Also for those that have nothing to read yet; an item for one address alone says nothing of the others."""
+
+    def at(address, files, only=""):
+        made = held(f"{address}{files}", files=files)
+        access = Access(addresses=("a", "b", "c"))
+        item = replace(made.lease.item, access=access, address=address, only_address=only)
+        made.lease = replace(made.lease, item=item)
+        return made
+
+    assert together(at("a", 3), at("a", 2), at("b", 4)).by_address(64) == {"a": 5, "b": 4, "c": 0}
+    assert together(at("b", 2, only="b")).by_address(64) == {"b": 2}
 
 
 async def test_a_lease_is_renewed_when_a_third_of_it_has_passed(broker, clock):

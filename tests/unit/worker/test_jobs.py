@@ -80,7 +80,16 @@ def test_a_pace_is_one_for_all_items_of_a_job_and_adapts_to_the_workers(clock):
     assert paces.pace("a", 1000) is pace
     paces.share("a", 1000, 4)
     assert pace.bytes_per_second == 250
-    paces.share("a", 1000, 0)
+    paces.share("a", 1000, 1)
+    assert pace.bytes_per_second == 1000
+
+
+def test_a_worker_among_idle_ones_gets_the_whole_rate(clock):
+    """How many processes there are says nothing: only those that read have a share."""
+    paces = Paces(0, sharers=4, clock=clock)
+    pace = paces.pace("a", 1000)
+    assert pace.bytes_per_second == 250
+    paces.share("a", 1000, 1)
     assert pace.bytes_per_second == 1000
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
-from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
+from cachewarmer.model import Access, FileEntry, InHand, JobState, WarmJob, WorkerReport, WorkItem
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.memory import MemorySession, opener
@@ -45,3 +45,21 @@ async def test_what_ends_while_enough_is_held_is_not_missed(tmp_path):
             await asyncio.sleep(0.02)
         stop.set()
         await working
+
+
+async def test_a_bandwidth_is_shared_by_those_who_read_the_job_now(tmp_path):
+    """By this worker and another; not by one that is idle, one that has ended, or this worker's own row."""
+    reading, idle = (InHand(job="j1", items=1),), (InHand(job="j1", settled_files=9),)
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
+        worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(MemorySession({}, "a"))), name="me", sharers=4)
+        for row in (
+            WorkerReport(worker="other", jobs=reading),
+            WorkerReport(worker="idle", jobs=idle),
+            WorkerReport(worker="ended", jobs=reading, ended=True),
+            replace(worker.report(), jobs=reading),
+        ):
+            await broker.note_worker(row)
+        pace = worker._paces.pace("j1", 1000)
+        assert pace.bytes_per_second == 250
+        await worker._share_bandwidth("j1", 1000)
+        assert pace.bytes_per_second == 500

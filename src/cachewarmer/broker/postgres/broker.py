@@ -344,6 +344,8 @@ class PostgresBroker(Broker):
 
     async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
         async with self._database.transaction() as sql:
+            if reason and lease.deliveries >= self.settings.max_deliveries:
+                await _locked(sql, lease.item.job_id)  # which counts it: before the item, as everywhere
             row = await sql.one("held_item", **rows.held(lease))
             if row is None:
                 return False

@@ -2,6 +2,7 @@
 -- Times are Unix seconds by the server's clock, so a worker's clock never matters: NOW stands for
 -- extract(epoch FROM clock_timestamp())::float8. SCHEMA stands for the schema that holds the tables. Nothing depends on
 -- the state of a session, so that a pooler in transaction mode may stand between; LISTEN is for where none does.
+-- Who locks more than one row locks a job first, then items, then tallies, so that nobody waits in a circle.
 
 -- name: listen
 LISTEN SCHEMA;
@@ -178,9 +179,12 @@ UPDATE SCHEMA.jobs SET off_queue = false, token = NULL, lease_until = 0, deliver
 
 -- name: forget_items
 -- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker
--- still reads stays, that its result may count.
-DELETE FROM SCHEMA.items
-WHERE job_id = %(job_id)s AND NOT (NOT settled AND token IS NOT NULL AND visible_at > NOW);
+-- still reads stays, that its result may count; so does what it settles at this moment, in an order of its own.
+DELETE FROM SCHEMA.items WHERE seq IN (
+  SELECT seq FROM SCHEMA.items
+  WHERE job_id = %(job_id)s AND NOT (NOT settled AND token IS NOT NULL AND visible_at > NOW)
+  FOR UPDATE SKIP LOCKED
+);
 
 -- name: old_jobs
 SELECT job_id FROM SCHEMA.jobs WHERE finished_at > 0 AND finished_at <= NOW - %(seconds)s FOR UPDATE SKIP LOCKED;

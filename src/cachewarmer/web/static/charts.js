@@ -1,8 +1,10 @@
 // Charts over time, by uPlot. A point is [seconds, files, bytes, window, canary in ms]; files and bytes are counts.
 
 import uPlot from "./uplot/uPlot.esm.js";
-import { at } from "./dom.js";
+import { at, made } from "./dom.js";
 import { count, millis, rate } from "./text.js";
+
+const few = (value) => (value < 10 ? String(Math.round(10 * value) / 10) : count(value));
 
 const SPAN = 10; // seconds that a rate is taken over: a worker tells of itself every five
 
@@ -19,14 +21,21 @@ function rates(points, column) {
   return found;
 }
 
+// The time of day; with seconds where the chart spans less than a quarter of an hour.
+function times(chart, splits) {
+  const { min, max } = chart.scales.x;
+  const form = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", ...(max - min < 900 ? { second: "2-digit" } : {}) });
+  return splits.map((seconds) => form.format(seconds * 1000));
+}
+
 function axis(values, extra = {}) {
   return { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", size: 58, values: (_, all) => all.map(values), ...extra };
 }
 
 const CHARTS = [
   { place: "#chart-bytes", series: [["Rate", "--accent", rate]], columns: (points) => [rates(points, 2)] },
-  { place: "#chart-files", series: [["Files/s", "--calm", count]], columns: (points) => [rates(points, 1)] },
-  { place: "#chart-window", series: [["Window", "--good", count], ["Canary", "--wait", millis, "ms"]],
+  { place: "#chart-files", series: [["Files/s", "--calm", few]], columns: (points) => [rates(points, 1)] },
+  { place: "#chart-window", series: [["Window", "--good", few], ["Canary", "--wait", millis, "ms"]],
     columns: (points) => [points.map((point) => point[3] || null), points.map((point) => point[4] || null)] },
 ];
 
@@ -55,14 +64,14 @@ export class Charts {
       const content = [this.points.map((point) => point[0]), ...one.columns(this.points)];
       if (this.drawn[place]) { this.drawn[place].chart.setData(content); return; }
       const holder = at(one.place);
-      const axes = [axis((time) => time, { size: 28, values: undefined }), axis(one.series[0][2])];
-      if (one.series[1]) axes.push(axis(one.series[1][2], { scale: "ms", side: 1, grid: { show: false } }));
+      const axes = [axis(count, { size: 28, space: 76, values: times }), axis(one.series[0][2])];
+      if (one.series[1]) axes.push(axis(one.series[1][2], { values: (chart, all) => all.map((value) => (chart.data[2].some((found) => found) ? millis(value) : "")), scale: "ms", side: 1, grid: { show: false } }));
       const series = one.series.map(([label, stroke, value, scale = "y"]) => ({
         label, scale, stroke: colour(stroke), width: 2, spanGaps: true, points: { show: false },
         fill: one.series.length === 1 ? `${colour(stroke)}1f` : undefined, value: (_, raw) => (raw === null ? "–" : value(raw)),
       }));
       const scales = { y: { range: (_, low, high) => [0, (high || 1) * 1.1] }, ms: { range: (_, low, high) => [0, (high || 1) * 1.1] } };
-      const options = { ...Charts.size(holder), axes, scales, series: [{}, ...series], legend: { live: true }, cursor: { y: false }, padding: [8, 8, 0, 0] };
+      const options = { ...Charts.size(holder), axes, scales, series: [{}, ...series], legend: { show: false }, cursor: { y: false }, hooks: { setCursor: [() => this.describe()] }, padding: [8, 8, 0, 0] };
       const chart = new uPlot(options, content, holder);
       chart.root.setAttribute("role", "img");
       this.drawn[place] = { chart, holder };
@@ -71,13 +80,18 @@ export class Charts {
     this.describe();
   }
 
-  describe() { // what a chart shows, for those who can't see it
-    this.drawn.forEach(({ chart }, place) => {
-      const parts = CHARTS[place].series.map(([label, , value], number) => {
-        const last = chart.data[number + 1].at(-1);
-        return `${label} now ${last === null || last === undefined ? "not known" : value(last)}`;
+  // The numbers beside the title: at the cursor, else the latest. They also tell those who can't see a chart.
+  describe() {
+    this.drawn.forEach(({ chart, holder }, place) => {
+      const at = chart.cursor.idx ?? chart.data[0].length - 1;
+      const parts = CHARTS[place].series.map(([label, stroke, value], number) => {
+        const found = chart.data[number + 1][at] ?? null;
+        return [label, stroke, found === null ? "–" : value(found)];
       });
-      chart.root.setAttribute("aria-label", parts.join(", "));
+      const title = holder.previousElementSibling;
+      const values = parts.filter(([, , value], number) => !number || value !== "–").map(([label, stroke, value]) => made("span", { class: `value ${stroke.slice(2)}` }, parts.length > 1 ? `${label} ${value}` : value));
+      title.lastElementChild.replaceChildren(...values);
+      chart.root.setAttribute("aria-label", `${title.firstElementChild.textContent}: ${parts.map(([label, , value]) => `${label} ${value}`).join(", ")}`);
     });
   }
 }

@@ -42,7 +42,7 @@ export function rows(body, entries, key, make, fill) {
   for (const row of known.values()) row.remove();
 }
 
-export function bar(element, part, over) {
+export function bar(element, part, state) {
   element.firstElementChild.style.width = `${(100 * part).toFixed(2)}%`;
-  element.classList.toggle("over", Boolean(over));
+  element.dataset.state = state;
 }

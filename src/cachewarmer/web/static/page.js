@@ -28,7 +28,7 @@ function fillJob(row, job) {
   put(at("a bdi", head), shown(job.name || job.target || job.job));
   put(at("small bdi", head), shown(job.name ? job.target : job.job));
   showState(state.firstElementChild, job);
-  bar(progress.firstElementChild, share(job), over(job));
+  bar(progress.firstElementChild, share(job), job.state);
   progress.firstElementChild.title = `${Math.floor(100 * share(job))} %`;
   put(files, `${count(job.files)} files`);
   put(bytes, size(job.bytes));
@@ -78,7 +78,7 @@ function showJob(job) {
   at("#job-reason").hidden = !job.reason;
   put(at("#job-reason"), shown(job.reason));
   const part = share(job);
-  bar(at("#job-bar"), part, over(job));
+  bar(at("#job-bar"), part, job.state);
   at("#job-bar").setAttribute("aria-valuenow", Math.floor(100 * part));
   const scanned = job.scan_finished ? "" : " so far";
   numbers(at("#job-numbers"), [
@@ -138,23 +138,25 @@ function showAddresses(addresses) {
       put(window, count(one.window));
       put(knee, one.knee ? count(one.knee) : "–");
       put(canary, one.canary_ms ? `${millis(one.canary_ms)} (idle ${millis(one.canary_idle_ms)})` : "–");
-      put(p50, millis(one.latency_ms.p50));
-      put(p95, millis(one.latency_ms.p95));
-      put(p99, millis(one.latency_ms.p99));
+      put(p50, quantile(one.latency_ms.p50));
+      put(p95, quantile(one.latency_ms.p95));
+      put(p99, quantile(one.latency_ms.p99));
       put(retries, count(one.retries));
     });
 }
 
-function octaves(latencies) { // four buckets to a doubling are more than a reader wants
+// Four buckets to a doubling are more than a reader wants, and the reader's clock may tick only once a millisecond.
+function octaves(latencies) {
   const found = new Map();
   for (const { below_ms, calls } of latencies) {
-    const exponent = Math.ceil(Math.log2(below_ms) - 1e-9);
+    const exponent = Math.max(0, Math.ceil(Math.log2(below_ms) - 1e-9));
     found.set(exponent, (found.get(exponent) ?? 0) + calls);
   }
   return [...found].map(([exponent, calls]) => [`below ${time(2 ** exponent)}`, calls]);
 }
 
-const time = (ms) => (ms < 1 ? `${Math.round(1000 * ms)} µs` : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+const quantile = (ms) => (ms && ms < 1 ? "< 1 ms" : millis(ms));
+const time = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
 function histogram(place, groups, nothing) {
   const filled = groups.filter(([, pairs]) => pairs.length);

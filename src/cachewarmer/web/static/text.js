@@ -54,5 +54,6 @@ export function share(job) {
 
 export function left(job) {
   if (over(job) || job.state === "paused" || !job.scan_finished || !job.bytes_per_second) return NaN;
-  return Math.max(0, job.scanned_bytes - job.bytes) / job.bytes_per_second;
+  const seconds = Math.max(0, job.scanned_bytes - job.bytes) / job.bytes_per_second;
+  return seconds < 100 * 86400 ? seconds : NaN; // longer is no estimate
 }

@@ -1,0 +1,126 @@
+// Drives the page. Arguments: the page's URL, a TARGET, a directory for pictures, the name of a job. What the test has to
+// do between two steps is written as one line to stdout, and done when a line comes back.
+
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const require = createRequire(`${process.env.BROWSER_MODULES}/`);
+const { chromium } = require("playwright-core");
+const axe = require.resolve("axe-core/axe.min.js");
+const [url, target, pictures, hostile] = process.argv.slice(2);
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+async function ask(what) {
+  console.log(what);
+  await lines.next();
+}
+
+const args = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split(" ");
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args });
+const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, bypassCSP: false });
+const page = await context.newPage();
+page.setDefaultTimeout(30000);
+const faults = [];
+page.on("pageerror", (error) => faults.push(String(error)));
+page.on("dialog", (dialog) => { faults.push(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
+page.on("console", (said) => { if (said.type() === "error" && !/Failed to load resource/.test(said.text())) faults.push(said.text()); });
+page.on("request", (asked) => { if (!asked.url().startsWith(url)) faults.push(`asked elsewhere: ${asked.url()}`); });
+
+const text = (selector) => page.locator(selector).innerText();
+const state = (wanted) => page.waitForFunction((name) => document.querySelector("#job-state").textContent === name, wanted);
+const number = async (name) => page.evaluate((label) => [...document.querySelectorAll("#job dt")].find((term) => term.textContent === label).nextSibling.textContent, name);
+function expect(good, what) { if (!good) throw new Error(what); }
+
+async function judge(where) {
+  const judged = await context.newPage(); // axe is no part of the page: its policy would not let it in
+  await judged.close();
+  const source = require("node:fs").readFileSync(axe, "utf8");
+  const session = await context.newCDPSession(page);
+  await session.send("Runtime.evaluate", { expression: source });
+  const { result } = await session.send("Runtime.evaluate", { expression: "axe.run().then((found) => JSON.stringify(found.violations.map((one) => [one.impact, one.id, one.nodes.map((node) => node.html.slice(0, 200)).slice(0, 3)])))", awaitPromise: true, returnByValue: true });
+  const found = JSON.parse(result.value).filter(([impact]) => ["serious", "critical"].includes(impact));
+  expect(!found.length, `axe on ${where}: ${JSON.stringify(found)}`);
+}
+
+async function takePictures(name) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    for (const width of [400, 1280, 1600]) {
+      await page.setViewportSize({ width, height: 900 });
+      await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      expect(wide <= 0, `${name} at ${width} is ${wide} pixels too wide`);
+      await page.screenshot({ path: `${pictures}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+    }
+    await judge(`${name}, ${colorScheme}`);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+try {
+  await page.goto(url);
+  await page.locator("#connection", { hasText: "live" }).waitFor();
+  // Submit, with the keyboard alone.
+  await page.locator("#new").focus();
+  await page.keyboard.press("Enter");
+  await page.keyboard.type(target);
+  await page.keyboard.press("Tab");
+  await page.locator("#submit [name=name]").fill(hostile);
+  await page.locator("#submit [name=bandwidth]").fill("4");
+  await page.keyboard.press("Enter");
+  await state("warming");
+  // Watch.
+  await page.waitForFunction(() => document.querySelectorAll("#workers tbody tr").length === 2);
+  await page.waitForFunction(() => parseInt(document.querySelector("#job-numbers dd").textContent, 10) > 0);
+  await page.waitForFunction(() => document.querySelectorAll(".u-over").length === 3);
+  expect((await text("#job-name")).includes("<img"), "the name is not shown as it is");
+  expect(!(await text("#job-name")).match(/[\u202e\u0007]/), "a control character got through");
+  expect((await page.locator("main img, main script, main b").count()) === 0, "a name became markup");
+  expect((await number("limit")) === "4.0 MB/s", `limit ${await number("limit")}`);
+  // Pause, and resume.
+  await page.locator("[data-act=pause]").click();
+  await state("paused");
+  await page.locator("[data-act=resume]").click();
+  await state("warming");
+  await takePictures("job");
+  // A worker is killed.
+  await ask("kill a worker");
+  await page.waitForFunction(() => [...document.querySelectorAll("#workers tbody tr.away")].some((row) => row.textContent.includes("lost")), null, { timeout: 40000 });
+  // The broker goes away for a while: the page says so, and what it shows stays.
+  await ask("take the broker away");
+  await page.locator("#alert", { hasText: "The broker has not answered" }).waitFor();
+  expect(await page.locator("#job-name").isVisible(), "what was known is gone");
+  await takePictures("away");
+  await ask("bring the broker back");
+  await page.locator("#alert").waitFor({ state: "hidden" });
+  // Cancel, after a question.
+  await page.locator("[data-act=cancel]").click();
+  await page.locator("#sure button[value=yes]").click();
+  await state("cancelled");
+  // Another one is seen to its end.
+  await page.locator("nav a").click();
+  await page.locator("#new").click();
+  await page.locator("#submit [name=target]").fill(target);
+  await page.locator("#submit [name=include]").fill("a*");
+  await page.locator("#submit .primary").click();
+  await state("completed with errors");
+  expect((await text("#failures tbody")).includes("<script>"), "a file's name is not shown as it is");
+  await page.locator("[data-act=verify]").click();
+  await page.waitForFunction(() => { // in words or in numbers: a plain server keeps nothing that could be told from its origin
+    const [said, told] = [document.querySelector("#verified p"), document.querySelector("#verified dl")];
+    return said.offsetParent && !said.textContent.startsWith("Reading") && (said.textContent || told.children.length);
+  });
+  await takePictures("end");
+  await page.locator("nav a").click();
+  await page.waitForFunction(() => document.querySelectorAll("#jobs tbody tr").length === 2);
+  await takePictures("list");
+  expect(!faults.length, faults.join("; "));
+  console.log("done");
+} catch (error) {
+  await page.screenshot({ path: `${pictures}/fault.png`, fullPage: true });
+  console.log(`fault: ${error.stack} ${faults.join("; ")}`.replaceAll("\n", " | "));
+} finally {
+  await browser.close();
+}
+process.exit(0);
