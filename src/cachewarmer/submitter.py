@@ -12,7 +12,8 @@ from cachewarmer.broker.base import Broker
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, Interrupted, InvalidTransition
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, JobStatus, WarmJob, new_job_id
+from cachewarmer.model import JobState, JobStatus, WarmJob, WorkerReport, new_job_id, with_in_hand
+from cachewarmer.model.live import NOTE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,12 @@ async def wait_until_warm(
     on_status: Callable[[JobStatus], None],
     stop: asyncio.Event,
     poll_seconds: float = 1.0,
+    *,
+    live: bool = False,
 ) -> JobStatus:
     """The status of a job once it is in a final state, or once ``stop`` is set.
+
+    Where ``live`` is set, the statuses that ``on_status`` gets also count what workers have read of unfinished items.
 
     Raises:
         UnknownJob: the broker has no such job, or has it no more: its end can't come. A broker that can't be reached is
@@ -57,11 +62,13 @@ async def wait_until_warm(
     """
     status: JobStatus | None = None
     outage = outage_log(broker)
+    rows = LiveRows(broker)
     while True:
         try:
             status = await broker.status(job_id)
+            shown = with_in_hand(status, await rows.of(job_id)) if live and not status.state.final else status
             outage.answered()
-            on_status(status)
+            on_status(shown)
             if status.state.final or stop.is_set():
                 return status
         except BrokerError as error:
@@ -74,6 +81,24 @@ async def wait_until_warm(
             await asyncio.wait_for(stop.wait(), poll_seconds)
         except TimeoutError:
             continue
+
+
+class LiveRows:
+    """What workers say of themselves: asked for as often as they say something new, however often it is looked at."""
+
+    def __init__(self, broker: Broker, clock: Callable[[], float] = time.monotonic) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._rows: dict[str, tuple[float, list[WorkerReport]]] = {}
+
+    async def of(self, job_id: str = "") -> list[WorkerReport]:
+        """The rows of those who have had work of a job; without an id, all. Raises ``BrokerError``."""
+        asked, rows = self._rows.get(job_id, (0.0, []))
+        now = self._clock()
+        if job_id not in self._rows or now - asked >= NOTE_SECONDS / 2:
+            rows = await self._broker.workers(job_id)
+            self._rows[job_id] = (now, rows)
+        return rows
 
 
 async def resume(broker: Broker, job_id: str) -> JobStatus:

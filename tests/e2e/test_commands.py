@@ -234,6 +234,23 @@ def test_all_jobs_can_be_watched(nfs_server, exported):
     done = run("status", "--watch")
     assert done.returncode == 0
     assert job.encode() in done.stdout
+    assert run("status", "--watch", "--json").stdout == b"", "of jobs that were over before there is no event"
+    lines = [json.loads(line) for line in run("status", job[:8], "--watch", "--json").stdout.splitlines()]
+    assert [line["event"] for line in lines] == ["state", "end"]
+    assert (lines[1]["report"]["files"], lines[1]["report"]["bytes"]) == (FILES, BYTES)
+
+
+def test_what_happens_is_told_to_programs(nfs_server, exported, tmp_path):
+    """Line by line while the job goes on, on stdout or into a file; the end has the whole report."""
+    told = run("warm", target_of(nfs_server, exported), "--events", "-", "--max-bandwidth", "5M")
+    assert told.returncode == 0, told.stderr
+    run("warm", target_of(nfs_server, exported), "--events", tmp_path / "events", "--json")
+    for text in (told.stdout.decode(), (tmp_path / "events").read_text()):
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert {line["version"] for line in lines} == {1}
+        assert len({line["job"] for line in lines}) == 1
+        assert [line["event"] for line in lines].count("end") == 1
+        assert (lines[-1]["event"], lines[-1]["report"]["bytes"]) == ("end", BYTES)
 
 
 @pytest.mark.parametrize("command", ["warm", "scan", "submit"])

@@ -76,7 +76,16 @@ def rate(text: str) -> int:
 
 
 def moment(text: str) -> float:
+    """The least time of change that a file must have, in Unix seconds: one that is over."""
+    return _past(text, "no file is newer than that")
+
+
+def past(text: str) -> float:
     """A time that is over, in Unix seconds."""
+    return _past(text, "give a time that is over")
+
+
+def _past(text: str, advice: str) -> float:
     from cachewarmer.target import parse_time
 
     now = time.time()
@@ -85,7 +94,7 @@ def moment(text: str) -> float:
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     if parsed > now:
-        raise argparse.ArgumentTypeError(f"{text!r} is in the future: no file is newer than that")
+        raise argparse.ArgumentTypeError(f"{text!r} is in the future: {advice}")
     return parsed
 
 

@@ -42,6 +42,7 @@ def move(chosen: ControlOptions, state: JobState | None) -> int:
 
 
 async def _move(chosen: ControlOptions, state: JobState | None) -> int:
+    from cachewarmer.broker.find import find_job
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import show
@@ -49,9 +50,10 @@ async def _move(chosen: ControlOptions, state: JobState | None) -> int:
     from cachewarmer.submitter import resume
 
     async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
-        status = await (resume(broker, chosen.job) if state is None else broker.set_state(chosen.job, state))
+        job_id = await find_job(broker, chosen.job)
+        status = await (resume(broker, job_id) if state is None else broker.set_state(job_id, state))
     if chosen.output.json:
         return WARM if show_json(Report.of_job(status).document()) else ERROR
     if not chosen.output.quiet:
-        show(f"job {chosen.job} is {status.state}")
+        show(f"job {job_id} is {status.state}")
     return WARM

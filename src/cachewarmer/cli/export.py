@@ -53,11 +53,12 @@ def run(chosen: ControlOptions) -> int:
 
 
 async def _export(chosen: ControlOptions) -> int:
+    from cachewarmer.broker.find import find_job
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import show_json
 
     async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
-        status = await broker.status(chosen.job)
+        status = await broker.status(await find_job(broker, chosen.job))
     return WARM if show_json(document(status)) else ERROR
 
 

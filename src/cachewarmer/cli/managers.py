@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker
-from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.text import duration
 from cachewarmer.errors import BrokerError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, JobStatus, WorkerReport, with_in_hand
-from cachewarmer.model.live import NOTE_SECONDS
+from cachewarmer.model import JobState, JobStatus
 from cachewarmer.submitter import wait_until_warm
 
 UNSEEN_SECONDS = 3 * MANAGER_SECONDS
@@ -38,33 +37,29 @@ async def warning(broker: Broker, status: JobStatus) -> str:
         return ""
 
 
-async def wait(broker: Broker, job_id: str, progress: Progress, stop: asyncio.Event) -> JobStatus:
-    """Waits for a job as ``wait_until_warm`` does, and shows meanwhile if no manager is there.
+class Watcher(Protocol):
+    """What is told how a job goes."""
 
-    What is shown counts what workers have read of unfinished items; the status that is returned is the books alone.
-    """
+    def __call__(self, status: JobStatus, /) -> None: ...
+
+    def warn(self, text: str, /) -> None: ...
+
+
+async def wait(broker: Broker, job_id: str, progress: Watcher, stop: asyncio.Event) -> JobStatus:
+    """Waits for a job as ``wait_until_warm`` does, and shows meanwhile if no manager is there."""
     last: list[JobStatus] = []
-    rows: list[WorkerReport] = []
 
     def show(status: JobStatus) -> None:
         last[:] = [status]
-        progress(with_in_hand(status, rows))
-
-    async def hear() -> None:
-        while True:
-            try:
-                rows[:] = await broker.workers(job_id)
-            except BrokerError:
-                rows.clear()
-            await asyncio.sleep(NOTE_SECONDS)
+        progress(status)
 
     async def look() -> None:
         while True:
             await asyncio.sleep(MANAGER_SECONDS)
             progress.warn(await warning(broker, last[0]) if last else "")
 
-    looking, hearing = asyncio.create_task(look()), asyncio.create_task(hear())
+    looking = asyncio.create_task(look())
     try:
-        return await wait_until_warm(broker, job_id, show, stop)
+        return await wait_until_warm(broker, job_id, show, stop, live=True)
     finally:
-        await end_tasks(looking, hearing)
+        await end_tasks(looking)

@@ -15,7 +15,7 @@ TARGET_HELP = (
     "a path of this machine, ADDRESS[,ADDRESS...]:/PATH, or nfs://ADDRESS[,ADDRESS...]/PATH[?KEY=VALUE&...] with the keys "
     "nfsport, mountport, uid, gid, gids and export"
 )
-JOB_HELP = "the job's id, as submit and status print it"
+JOB_HELP = "the job's id, a beginning of it that no other has, or its name"
 
 
 # -- what is said ----------------------------------------------------------------------------------------------------

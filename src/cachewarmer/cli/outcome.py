@@ -33,6 +33,11 @@ def show_json(document: Any) -> bool:
     return show(json.dumps(document, indent=1))
 
 
+def code_of(status: JobStatus, unfinished: int = INTERRUPTED) -> int:
+    """The exit code of one job by its state; ``unfinished`` for one that goes on."""
+    return CODES.get(status.state, unfinished)
+
+
 def finish(
     statuses: Sequence[JobStatus],
     output: Output,
@@ -51,15 +56,15 @@ def finish(
     for status in statuses:
         if status.state is JobState.FAILED:
             note(f"cachewarmer: {failure_line(status)}")
-    codes = [CODES.get(status.state, unfinished) for status in statuses]
+    codes = [code_of(status, unfinished) for status in statuses]
     if not allow_empty and any(
         nothing_wanted(report, status.job) for report, status in zip(reports, statuses, strict=True)
     ):
         codes.append(INCOMPLETE)
     if verified:
-        from cachewarmer.cli.verification import code_of
+        from cachewarmer.cli import verification
 
-        codes.append(code_of(verified, checking.sampling))
+        codes.append(verification.code_of(verified, checking.sampling))
     return next((code for code in (INTERRUPTED, ERROR, CANCELLED, INCOMPLETE) if code in codes), WARM)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from cachewarmer.cli.rates import Rate, Rates
 from cachewarmer.cli.streams import note, on_terminal
 from cachewarmer.cli.text import CLEAR_LINE, duration, size
 from cachewarmer.model import JobState, JobStatus, ScanTotals
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10.0
 """Between two lines where stderr is no terminal."""
-RATE_SECONDS = 10.0
-"""The time that rates are taken over."""
-MOST_ETA_SECONDS = 100 * 3600.0
-"""A longer estimate says only that hardly anything was read just now: it is not shown."""
 
 
 class Part(NamedTuple):
@@ -40,7 +36,7 @@ class Progress:
         self.quiet = quiet
         self.terminal = on_terminal(sys.stderr)
         self._last_line = time.monotonic()
-        self._past: deque[tuple[float, int, int]] = deque()
+        self._rates = Rates()
         self._warning = ""
         self._outages: Sequence[Outage] = ()
         self.files = 0
@@ -50,10 +46,7 @@ class Progress:
         now = time.monotonic()
         files = self.files = sum(tally.files for tally in status.tallies)
         read = sum(tally.bytes for tally in status.tallies)
-        self._past.append((now, files, read))
-        while len(self._past) > 2 and now - self._past[0][0] > RATE_SECONDS:
-            self._past.popleft()
-        self._show(now, self.parts(status, files, read))
+        self._show(now, self.parts(status, files, read, self._rates.add(now, files, read)))
 
     def outages(self, outages: Sequence[Outage]) -> None:
         """The addresses that do not answer at present: shown with the next status."""
@@ -65,18 +58,13 @@ class Progress:
             note(f"{CLEAR_LINE if self.terminal else ''}{text}")
         self._warning = text
 
-    def parts(self, status: JobStatus, files: int, read: int) -> list[Part]:
+    def parts(self, status: JobStatus, files: int, read: int, rate: Rate) -> list[Part]:
         """Files, bytes, rates, and once the scan is done what is left and for how long."""
-        then, files_then, read_then = self._past[0]
-        seconds = self._past[-1][0] - then
-        # What is read of an item that is then given back is read again: the counts may fall, a rate may not.
-        file_rate = max(0, files - files_then) / seconds if seconds else 0.0
-        byte_rate = max(0, read - read_then) / seconds if seconds else 0.0
         parts = [
             Part(8, f"{files:,} files"),
             Part(3, size(read)),
-            Part(4, f"{file_rate:,.0f} files/s"),
-            Part(5, f"{size(byte_rate)}/s"),
+            Part(4, f"{rate.files:,.0f} files/s"),
+            Part(5, f"{size(rate.bytes)}/s"),
         ]
         left_files, left_bytes = status.scan.files - files, status.scan.bytes - read
         if status.state is JobState.PAUSED:
@@ -87,10 +75,8 @@ class Progress:
         elif left_files > 0 or left_bytes > 0:
             parts.append(Part(2, f"{max(0, left_files):,} files left"))
             parts.append(Part(6, f"{size(max(0, left_bytes))} left"))
-            eta = (
-                left_bytes / byte_rate if byte_rate and left_bytes > 0 else left_files / file_rate if file_rate else 0.0
-            )
-            if 0 < eta < MOST_ETA_SECONDS and not self._outages:
+            eta = rate.seconds_for(left_files, left_bytes)
+            if eta and not self._outages:
                 parts.append(Part(7, f"ETA {duration(eta)}"))
         if status.failed_files:
             parts.append(Part(9, f"{status.failed_files:,} failed"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,18 +10,16 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import arguments, options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
-from cachewarmer.cli.jobtable import Picked, meant, table
-from cachewarmer.errors import BrokerError, NothingThere, UnknownJob, UsageError
-from cachewarmer.model import JobState
+from cachewarmer.errors import NothingThere, UsageError
 
 if TYPE_CHECKING:
     import asyncio
 
     from cachewarmer.broker.base import Broker
-    from cachewarmer.model import JobStatus, WorkerReport
+    from cachewarmer.cli.rates import Rate, Rates
+    from cachewarmer.model import JobState, JobStatus, WorkerReport
 
 WATCH_SECONDS = 1.0
-JOB_HELP = "the job's id, the beginning of it, or the job's name (default: all jobs)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,42 +29,73 @@ class StatusOptions:
     job: str = ""
     """Empty: all jobs."""
     watch: bool = False
-    picked: Picked = field(default_factory=Picked)
+    states: tuple[JobState, ...] = ()
+    """Only jobs in one of these; empty: in any."""
+    since: float = 0.0
+    """Only jobs submitted after this, in Unix seconds."""
+    limit: int = 0
+    """At most so many jobs, the newest; 0: all."""
     broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
     output: options.Output = field(default_factory=options.Output)
+
+    def picks(self, statuses: Sequence[JobStatus]) -> list[JobStatus]:
+        """Those of all jobs, newest first, that are asked for."""
+        found = [
+            one
+            for one in statuses
+            if (not self.states or one.state in self.states) and max(one.submitted_at, one.started_at) >= self.since
+        ]
+        return found[: self.limit] if self.limit else found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("job", nargs="?", default="", metavar="JOB", help=JOB_HELP)
-    parser.add_argument("--watch", action="store_true", help="keep showing it until it is done")
-    parser.add_argument("--limit", type=arguments.positive, default=0, metavar="N", help="only the N newest jobs")
-    parser.add_argument("--state", choices=[str(one) for one in JobState], default="", help="only jobs in this state")
+    parser.add_argument("job", nargs="?", default="", metavar="JOB", help=f"{options.JOB_HELP} (default: all jobs)")
+    parser.add_argument(
+        "--watch", action="store_true", help="keep showing it until it is done; with --json a line an event"
+    )
+    parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="STATE",
+        help="show only jobs in this state, such as warming or failed (may be given several times)",
+    )
     parser.add_argument(
         "--since",
-        type=arguments.span,
+        type=arguments.past,
         default=0.0,
         metavar="TIME",
-        help="only jobs submitted in this time: 30m, 2h, 7d",
+        help="show only jobs submitted since then: an age such as 2d, or a date",
     )
+    parser.add_argument("--limit", type=arguments.positive, default=0, metavar="N", help="show only the N newest jobs")
     options.add_broker(parser)
     options.add_output(parser, quiet="show nothing: the exit code tells how the job stands")
 
 
 def parse(chosen: argparse.Namespace) -> StatusOptions:
     """Makes the options."""
-    if chosen.watch and not chosen.job and chosen.json:
-        raise UsageError("--watch --json needs a JOB: it writes one document, that job's last report")
-    picked = Picked(limit=chosen.limit, state=chosen.state, since_seconds=chosen.since)
-    if chosen.job and picked != Picked():
-        raise UsageError("--limit, --state and --since choose among all jobs: leave out JOB, or leave out these")
+    if chosen.job and (chosen.state or chosen.since or chosen.limit):
+        raise UsageError("--state, --since and --limit choose among all jobs: leave out JOB")
     return StatusOptions(
         job=chosen.job,
         watch=chosen.watch,
-        picked=picked,
+        states=_states(chosen.state),
+        since=chosen.since,
+        limit=chosen.limit,
         broker=options.broker(chosen),
         output=options.output(chosen),
     )
+
+
+def _states(names: Sequence[str]) -> tuple[JobState, ...]:
+    from cachewarmer.model import JobState
+
+    known = [str(state) for state in JobState]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown state {name!r}; the states are {', '.join(known)}")
+    return tuple(JobState(name) for name in names)
 
 
 def run(chosen: StatusOptions) -> int:
@@ -80,7 +108,6 @@ def run(chosen: StatusOptions) -> int:
 
 async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
-    from cachewarmer.cli.managers import warning
 
     try:
         async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
@@ -88,19 +115,30 @@ async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:
                 return await _one(broker, chosen, stop)
             if chosen.watch:
                 return await _watch_all(broker, chosen, stop)
-            statuses = chosen.picked.of(await broker.jobs(), time.time())
-            rows = await _rows(broker)
-            warnings = dict.fromkeys([await warning(broker, status) for status in statuses if not status.state.final])
+            return await _all(broker, chosen)
     except NothingThere:
         if chosen.job or inputs.named(chosen.broker):
             raise
-        statuses, rows, warnings = [], [], {}  # in the user's own file: nothing was ever warmed
-    return _show_all(statuses, rows, [one for one in warnings if one], chosen)
+    # In the user's own file: nothing was ever warmed.
+    return _show_all([], "no jobs", [], chosen)
 
 
-def _show_all(
-    statuses: Sequence[JobStatus], rows: Sequence[WorkerReport], warnings: Sequence[str], chosen: StatusOptions
-) -> int:
+async def _all(broker: Broker, chosen: StatusOptions) -> int:
+    import time
+
+    from cachewarmer.cli.jobs_table import table
+    from cachewarmer.cli.managers import warning
+    from cachewarmer.cli.rates import average
+
+    statuses = chosen.picks(await broker.jobs())
+    warnings = dict.fromkeys([await warning(broker, status) for status in statuses if not status.state.final])
+    workers = await broker.workers() if any(not status.state.final for status in statuses) else []
+    now = time.time()
+    text = table(statuses, workers, now, lambda status: average(status, now))
+    return _show_all(statuses, text, [one for one in warnings if one], chosen)
+
+
+def _show_all(statuses: Sequence[JobStatus], text: str, warnings: Sequence[str], chosen: StatusOptions) -> int:
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import note, show
     from cachewarmer.model import Report
@@ -112,45 +150,25 @@ def _show_all(
         return WARM
     for one in warnings:
         note(f"warning: {one}")
-    return WARM if show(_fitted(table(statuses, rows, time.time()))) else ERROR
-
-
-async def _rows(broker: Broker) -> list[WorkerReport]:
-    """What workers say of themselves; nothing where the broker can't say."""
-    try:
-        return await broker.workers()
-    except BrokerError:
-        return []
-
-
-def _fitted(lines: Sequence[str]) -> str:
-    """Lines that a terminal does not break."""
-    import sys
-
-    from cachewarmer.cli.streams import on_terminal
-    from cachewarmer.cli.text import columns
-
-    most = columns() if on_terminal(sys.stdout) else None
-    return "\n".join([line[:most] for line in lines])
-
-
-async def _meant(broker: Broker, text: str) -> str:
-    """The id of the job that a user means."""
-    jobs = await broker.jobs()
-    try:
-        return meant(text, jobs)
-    except UnknownJob:
-        if jobs:
-            raise
-        return text  # the broker says it better: no job was ever submitted
+    return WARM if show(text) else ERROR
 
 
 async def _one(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.broker.find import find_job
+    from cachewarmer.cli.events import events_to
+    from cachewarmer.cli.jobs_table import worker_lines
     from cachewarmer.cli.managers import wait, warning
-    from cachewarmer.cli.outcome import finish
+    from cachewarmer.cli.outcome import code_of, finish
     from cachewarmer.cli.progress import Progress
+    from cachewarmer.cli.streams import show
+    from cachewarmer.model import with_in_hand
 
-    job_id = await _meant(broker, chosen.job)
+    job_id = await find_job(broker, chosen.job)
+    if chosen.watch and chosen.output.json:
+        with events_to("-") as events:
+            status = await wait(broker, job_id, events, stop)
+            events.end(status)
+        return code_of(status, INTERRUPTED)
     if chosen.watch:
         with Progress(quiet=chosen.output.quiet) as progress:
             status = await wait(broker, job_id, progress, stop)
@@ -158,36 +176,96 @@ async def _one(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> in
         status = await broker.status(job_id)
     if said := await warning(broker, status):
         status = replace(status, warnings=(*status.warnings, said))
-    return finish([status], chosen.output, unfinished=INTERRUPTED if chosen.watch else WARM)
+    going_on = not (status.state.final or chosen.output.json or chosen.output.quiet)
+    workers = await broker.workers(job_id) if going_on else []
+    unfinished = INTERRUPTED if chosen.watch else WARM
+    code = finish([with_in_hand(status, workers)], chosen.output, unfinished=unfinished)
+    lines = worker_lines(status, workers)
+    return ERROR if lines and not show("\n".join(lines)) else code
 
 
 async def _watch_all(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> int:
-    """Shows the jobs, over and over on a terminal, else whenever something changed, until none is left to finish."""
+    """Shows all jobs, again whenever something changed, until none is left to finish."""
     import asyncio
     import contextlib
-    import sys
 
-    from cachewarmer.cli.streams import on_terminal, show
-    from cachewarmer.model import with_in_hand
+    from cachewarmer.submitter import LiveRows
 
-    before: list[JobStatus] | None = None
-    lines = 0
-    terminal = on_terminal(sys.stdout)
+    rows = LiveRows(broker)
+    show = _EventLines() if chosen.output.json else _Table(quiet=chosen.output.quiet)
     while True:
-        now = time.time()
-        statuses = chosen.picked.of(await broker.jobs(), now)
-        rows = await _rows(broker)
-        counted = [with_in_hand(status, rows) for status in statuses]
-        if (terminal or counted != before) and not chosen.output.quiet:
-            text = _fitted(table(statuses, rows, now))
-            up = f"\x1b[{lines}F\x1b[J" if lines and terminal else ""
-            if not show(f"{up}{text}"):
-                return ERROR
-            before, lines = counted, text.count("\n") + 1
+        statuses = chosen.picks(await broker.jobs())
+        workers = await rows.of() if any(not status.state.final for status in statuses) else []
+        if not show(statuses, workers):
+            return ERROR
         if stop.is_set() or all(status.state.final for status in statuses):
             return INTERRUPTED if stop.is_set() else WARM
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
+
+
+class _Table:
+    """Shows all jobs: over and over in the same place on a terminal, else one table below the other."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        import sys
+
+        from cachewarmer.cli.streams import on_terminal
+
+        self._quiet = quiet
+        self._terminal = on_terminal(sys.stdout)
+        self._shown = ""
+        self._rates: dict[str, Rates] = {}
+
+    def __call__(self, statuses: Sequence[JobStatus], workers: Sequence[WorkerReport]) -> bool:
+        """Whether it could be shown."""
+        import time
+
+        from cachewarmer.cli.jobs_table import redrawn, table
+        from cachewarmer.cli.streams import show
+
+        before, self._shown = self._shown, table(statuses, workers, time.time(), self._rate)
+        if self._quiet or self._shown == before:
+            return True
+        return show(redrawn(before, self._shown) if self._terminal else self._shown)
+
+    def _rate(self, status: JobStatus) -> Rate:
+        import time
+
+        from cachewarmer.cli.rates import Rate, Rates
+
+        if status.state.final:
+            return Rate()
+        rates = self._rates.setdefault(status.job.job_id, Rates())
+        return rates.add(time.monotonic(), status.total("files"), status.total("bytes"))
+
+
+class _EventLines:
+    """The same as events, of jobs that go on or that end meanwhile."""
+
+    def __init__(self) -> None:
+        import sys
+
+        from cachewarmer.cli.events import EventFile, Events
+
+        self._events = Events(EventFile(sys.stdout))
+        self._old: set[str] | None = None
+        """Jobs that were over at the first look."""
+
+    def __call__(self, statuses: Sequence[JobStatus], workers: Sequence[WorkerReport]) -> bool:
+        """Always True: a stream that is gone is noticed elsewhere."""
+        from cachewarmer.model import with_in_hand
+
+        if self._old is None:
+            self._old = {status.job.job_id for status in statuses if status.state.final}
+        for status in reversed(statuses):
+            if status.job.job_id in self._old:
+                continue
+            mine = sum(one.at_work and one.in_hand(status.job.job_id) is not None for one in workers)
+            self._events(with_in_hand(status, workers), mine)
+            if status.state.final:
+                self._events.end(status)
+        return True
 
 
 COMMAND = Command(

@@ -29,6 +29,16 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def span(seconds: float) -> str:
+    """A length of time in few characters, in its two largest units."""
+    whole = round(seconds)
+    for unit, length, below, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= length:
+            rest = whole % length // part
+            return f"{whole // length}{unit}{rest:02d}{below}" if rest else f"{whole // length}{unit}"
+    return f"{whole}s"
+
+
 def columns() -> int:
     """Characters in a line of standard output: the terminal's, or enough for any path of ordinary length."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 240

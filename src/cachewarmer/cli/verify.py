@@ -67,6 +67,7 @@ def run(chosen: VerifyOptions) -> int:
 
 
 async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.broker.find import find_job
     from cachewarmer.cli import inputs
     from cachewarmer.cli.verification import finish_verify, verify_jobs
     from cachewarmer.cli.warmed import stored_list
@@ -79,7 +80,7 @@ async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
         )
         return finish_verify(found, chosen.sampling, chosen.output)
     async with inputs.broker(chosen.broker, settings, create=False) as broker:
-        status = await broker.status(chosen.job)
+        status = await broker.status(await find_job(broker, chosen.job))
 
         def file_list(job: WarmJob) -> AsyncIterable[bytes] | None:
             return stored_list(broker, job) if job.has_file_list else None

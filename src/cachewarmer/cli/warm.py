@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments, options
@@ -12,8 +12,10 @@ from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from cachewarmer.model import JobStatus, WarmJob
+    from cachewarmer.targets.breaker import Outage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class WarmOptions:
     processes: int | None = None
     resume: str | None = None
     """The id of the job to resume; empty: the latest."""
+    events: str = ""
+    """The file that gets what happens, a line an event; ``-``: standard output."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JOB",
         help="resume an interrupted or failed job (default: the latest one, of TARGET if that is given)",
     )
+    parser.add_argument(
+        "--events",
+        default="",
+        metavar="FILE",
+        help="write what happens to FILE, or to standard output for -, a JSON object a line (see docs/events.md)",
+    )
     options.add_page(parser)
     options.add_output(parser, quiet="show no progress and no report")
 
@@ -67,6 +77,8 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
     if resume and targets:
         raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
+    if chosen.events == "-" and chosen.json:
+        raise UsageError("--events - and --json both write to standard output: give --events a file")
     return WarmOptions(
         targets=targets,
         selection=options.selection(chosen),
@@ -77,6 +89,7 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         page=options.page(chosen),
         processes=chosen.processes,
         resume=resume,
+        events=chosen.events,
     )
 
 
@@ -89,6 +102,7 @@ def run(chosen: WarmOptions) -> int:
 
 async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.events import events_to
     from cachewarmer.cli.outcome import finish, interrupted_line
     from cachewarmer.cli.page import served
     from cachewarmer.cli.progress import Progress
@@ -105,7 +119,16 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     files = CopiedList(inputs.file_list(chosen.selection), chosen.checking)
     statuses: list[JobStatus] = []
     try:
-        with Progress(quiet=chosen.output.quiet) as progress:
+        with Progress(quiet=chosen.output.quiet) as progress, events_to(chosen.events) as events:
+
+            def on_status(status: JobStatus) -> None:
+                progress(status)
+                events(status)
+
+            def on_outages(outages: Sequence[Outage]) -> None:
+                progress.outages(outages)
+                events.outages(outages)
+
             async with served(chosen.page, state.url, settings, chosen.broker, quiet=chosen.output.quiet):
                 for job in jobs or [None]:
                     if stop.is_set():
@@ -115,14 +138,16 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                         broker_url=state.url,
                         settings=settings,
                         processes=chosen.processes or default_processes(),
-                        on_status=progress,
-                        on_outages=progress.outages,
+                        on_status=on_status,
+                        on_outages=on_outages,
                         stop=stop,
                         resume=chosen.resume,
                         file_list=files.first(),
                         prepare=Logging.of(chosen.output).begin,
                     )
                     statuses.append(status)
+                    events(status)
+                    events.end(status)
         verified = await verify_warmed(statuses, files, settings, chosen.checking, chosen.output, stop)
     finally:
         files.close()
@@ -130,8 +155,9 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
         state.close(keep=bool(unfinished))
     if stop.is_set() and unfinished and not chosen.output.quiet:
         note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
+    output = replace(chosen.output, quiet=True) if chosen.events == "-" else chosen.output
     return finish(
-        statuses, chosen.output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking
+        statuses, output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking
     )
 
 

@@ -213,7 +213,7 @@ class JobStatus:
     def worker_count(self) -> int:
         """How many workers have settled something."""
         if not self.job.each_address:
-            return len(self.tallies)
+            return len({tally.worker for tally in self.tallies})
         return len({split_tally_name(tally.worker)[0] for tally in self.tallies})
 
     @property

@@ -18,6 +18,7 @@ from cachewarmer.cli.warm import WarmOptions
 from cachewarmer.cli.worker import WorkerOptions
 from cachewarmer.config import Settings
 from cachewarmer.errors import UsageError
+from cachewarmer.model import JobState
 
 
 def parsed(*arguments):
@@ -101,6 +102,12 @@ READING = Reading(window=8, connections=3, patience=120.0)
         ),
         (["status"], StatusOptions()),
         (["status", "j1", "--watch", "-q"], StatusOptions(job="j1", watch=True, output=Output(quiet=True))),
+        (["status", "--watch", "--json"], StatusOptions(watch=True, output=Output(json=True))),
+        (
+            ["status", "--state", "failed", "--state=paused", "--limit", "3"],
+            StatusOptions(states=(JobState.FAILED, JobState.PAUSED), limit=3),
+        ),
+        (["warm", "/a", "--events", "e.jsonl"], WarmOptions(targets=("/a",), events="e.jsonl")),
         (["cancel", "j1"], ControlOptions(job="j1")),
         (["pause", "j1", "--json"], ControlOptions(job="j1", output=Output(json=True))),
         (["resume", "j1", "-v"], ControlOptions(job="j1", output=Output(verbose=True))),
@@ -180,7 +187,10 @@ def test_defaults_that_help_names_are_those_of_the_settings():
         (["warm", "/a", "--newer-than", "2999-01-01"], "in the future"),
         (["warm", "/a", "/b", "--files-from", "x"], "exactly one TARGET"),
         (["scan", "/a", "--exit-when-idle", "3"], "--exit-when-idle"),
-        (["status", "--watch", "--json"], "needs a JOB"),
+        (["status", "--state", "warm"], "the states are queued, scanning, warming"),
+        (["status", "j1", "--limit", "3"], "leave out JOB"),
+        (["status", "--since", "2999-01-01"], "in the future"),
+        (["warm", "/a", "--events", "-", "--json"], "give --events a file"),
         (["status", "a", "b"], "unexpected argument 'b'"),
         (["manager", "--json"], "unknown option --json"),
         (["worker", "--json"], "unknown option --json"),

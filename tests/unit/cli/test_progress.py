@@ -5,6 +5,7 @@ import pytest
 from cachewarmer.cli.managers import unseen
 from cachewarmer.cli.outcome import interrupted_line
 from cachewarmer.cli.progress import Progress, fit
+from cachewarmer.cli.rates import Rates
 from cachewarmer.cli.text import problem_line, shorten
 from cachewarmer.errors import NfsStatusError
 from cachewarmer.model import Access, JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
@@ -19,11 +20,15 @@ STATUS = JobStatus(
 )
 
 
+def rate_of(*counts):
+    rates = Rates()
+    return [rates.add(*one) for one in counts][-1]
+
+
 def line(status, columns):
     progress = Progress(quiet=True)
-    progress._past.append((0.0, 11_345_678, (3 << 46) - (11 << 30)))
-    progress._past.append((10.0, 12_345_678, 3 << 46))
-    return fit(progress.parts(status, 12_345_678, 3 << 46), columns)
+    rate = rate_of((0.0, 11_345_678, (3 << 46) - (11 << 30)), (10.0, 12_345_678, 3 << 46))
+    return fit(progress.parts(status, 12_345_678, 3 << 46, rate), columns)
 
 
 def test_with_room_everything_is_shown():
@@ -72,9 +77,8 @@ def test_shortening_keeps_to_its_limit(most):
 def test_counts_that_fall_give_no_negative_rate():
     """An item that was given back is read again: what was shown of it is not, until then."""
     progress = Progress(quiet=True)
-    progress._past.append((0.0, 500, 5000))
-    progress._past.append((10.0, 100, 1000))
-    shown = fit(progress.parts(STATUS, 100, 1000), 200)
+    rate = rate_of((0.0, 500, 5000), (10.0, 100, 1000))
+    shown = fit(progress.parts(STATUS, 100, 1000, rate), 200)
     assert "0 files/s, 0 B/s" in shown
     assert "-" not in shown
     assert "ETA" not in shown
@@ -93,24 +97,22 @@ def test_an_interrupted_user_is_told_why_the_report_shows_less():
 def test_an_estimate_of_years_is_not_shown():
     """It says only that hardly anything was read in the last seconds, as in an outage."""
     progress = Progress(quiet=True)
-    progress._past.append((0.0, 100, 1000))
-    progress._past.append((10.0, 101, 1100))
-    assert "ETA" not in fit(progress.parts(STATUS, 101, 1100), 200)
+    rate = rate_of((0.0, 100, 1000), (10.0, 101, 1100))
+    assert "ETA" not in fit(progress.parts(STATUS, 101, 1100, rate), 200)
 
 
 def test_an_address_that_does_not_answer_is_shown_instead_of_an_estimate(monkeypatch):
     """With how long it has been silent; it is never what is cut off."""
     monkeypatch.setattr("cachewarmer.cli.progress.time.monotonic", lambda: 110.0)
     progress = Progress(quiet=True)
-    progress._past.append((0.0, 11_345_678, 0))
-    progress._past.append((10.0, 12_345_678, 3 << 46))
+    rate = rate_of((0.0, 11_345_678, 0), (10.0, 12_345_678, 3 << 46))
     progress.outages([Outage("cache1", 100.0, "connection refused")])
     for columns in (200, 40):
-        shown = fit(progress.parts(STATUS, 12_345_678, 3 << 46), columns)
+        shown = fit(progress.parts(STATUS, 12_345_678, 3 << 46, rate), columns)
         assert "cache1: no answer for 10 s" in shown
         assert "ETA" not in shown
     progress.outages([])
-    assert "no answer" not in fit(progress.parts(STATUS, 12_345_678, 3 << 46), 200)
+    assert "no answer" not in fit(progress.parts(STATUS, 12_345_678, 3 << 46, rate), 200)
 
 
 def test_a_warning_is_said_once_and_stays_on_the_line(capsys):
@@ -119,8 +121,8 @@ def test_a_warning_is_said_once_and_stays_on_the_line(capsys):
     for text in ("no manager", "no manager", "", "no manager"):
         progress.warn(text)
     assert capsys.readouterr().err.count("no manager") == 2
-    progress._past.append((0.0, 0, 0))
-    assert "no manager" in [part.text for part in progress.parts(STATUS, 0, 0)]
+    rate = rate_of((0.0, 0, 0))
+    assert "no manager" in [part.text for part in progress.parts(STATUS, 0, 0, rate)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Which job somebody means: by its id, by the beginning of it, or by its name."""
+
+from __future__ import annotations
+
+from cachewarmer.broker.base import Broker
+from cachewarmer.errors import UnknownJob, UsageError
+from cachewarmer.paths import printable
+
+MOST_NAMED = 5
+"""How many jobs an error names."""
+
+
+async def find_job(broker: Broker, text: str) -> str:
+    """The id of the job that ``text`` stands for. An id comes first, then a beginning that only one id has, then a name;
+    of several jobs of that name the newest.
+
+    Raises:
+        UnknownJob: it stands for none.
+        UsageError: several ids begin with it.
+    """
+    try:
+        return (await broker.status(text)).job.job_id
+    except UnknownJob as error:
+        unknown = error
+    jobs = [status.job for status in await broker.jobs()]
+    begun = [job.job_id for job in jobs if job.job_id.startswith(text)]
+    if len(begun) == 1:
+        return begun[0]
+    named = [job.job_id for job in jobs if job.name == text]
+    if named:
+        return named[0]
+    if begun:
+        more = ", …" if len(begun) > MOST_NAMED else ""
+        raise UsageError(
+            f"{len(begun)} jobs have an id that begins with {printable(text)}: {', '.join(begun[:MOST_NAMED])}{more}"
+        )
+    raise unknown

@@ -1,0 +1,138 @@
+"""How jobs go, as JSON Lines for other programs: ``warm --events`` and ``status --watch --json``.
+
+Every line is an object with ``version``, ``event``, ``time`` (Unix seconds) and ``job``; docs/events.md has the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from cachewarmer.cli.rates import Rates
+from cachewarmer.cli.streams import note
+from cachewarmer.errors import UsageError
+from cachewarmer.model import JobStatus, Report
+
+if TYPE_CHECKING:
+    from cachewarmer.targets.breaker import Outage
+
+VERSION = 1
+"""Counts up when a key changes its meaning or goes; further keys and events may come at any time."""
+
+
+class Events:
+    """Writes what happens to jobs. Feed it with every status, and with the outages of addresses."""
+
+    def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.time) -> None:
+        self._write = write
+        self._clock = clock
+        self._rates: dict[str, Rates] = {}
+        self._states: dict[str, str] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+        self._ended: set[str] = set()
+        self._outages: dict[str, str] = {}
+        self._job = self._warning = ""
+
+    def __call__(self, status: JobStatus, workers: int | None = None) -> None:
+        """A ``state`` event when the state changes, and a ``progress`` event when a number does.
+
+        ``status`` counts what workers have in hand, as far as that is known; ``workers`` are at work, None: this process.
+        """
+        job = self._job = status.job.job_id
+        state, before = str(status.state), self._states.get(job)
+        if state != before:
+            self._states[job] = state
+            self._send("state", job, state=state, before=before)
+        if status.state.final:
+            return
+        now = self._clock()
+        files, read = status.total("files"), status.total("bytes")
+        rate = self._rates.setdefault(job, Rates()).add(now, files, read)
+        left = rate.seconds_left(status)
+        numbers = {
+            "state": state,
+            "files": files,
+            "bytes": read,
+            "failed_files": status.failed_files,
+            "scanned_files": status.scan.files,
+            "scanned_bytes": status.scan.bytes,
+            "scan_finished": status.scan.finished,
+            "files_per_second": round(rate.files, 1),
+            "bytes_per_second": round(rate.bytes, 1),
+            "eta_seconds": round(left, 1) if left else None,
+        }
+        if workers is not None:
+            numbers["workers"] = workers
+        if numbers != self._last.get(job):
+            self._last[job] = numbers
+            self._send("progress", job, **numbers)
+
+    def outages(self, outages: Sequence[Outage]) -> None:
+        """An ``outage`` event when an address stops answering, and ``answered`` when it does again."""
+        current = {one.address: str(one.problem) for one in outages}
+        for address, problem in current.items():
+            if address not in self._outages:
+                self._send("outage", self._job, address=address, problem=problem)
+        for address in self._outages.keys() - current.keys():
+            self._send("answered", self._job, address=address)
+        self._outages = current
+
+    def warn(self, text: str) -> None:
+        """A ``warning`` event for something that holds from now on; nothing when it holds no more."""
+        if text and text != self._warning:
+            self._send("warning", self._job, text=text)
+        self._warning = text
+
+    def end(self, status: JobStatus) -> None:
+        """An ``end`` event with the report, once for each job: it is over, or nobody looks at it any more."""
+        job = status.job.job_id
+        if job not in self._ended:
+            self._ended.add(job)
+            self._send("end", job, state=str(status.state), report=Report.of_job(status).document())
+
+    def _send(self, event: str, job: str, **more: Any) -> None:
+        line = {"version": VERSION, "event": event, "time": round(self._clock(), 3), "job": job, **more}
+        self._write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+@contextlib.contextmanager
+def events_to(path: str) -> Iterator[Events]:
+    """Events for a file, which is begun anew; ``-``: standard output; empty: nowhere.
+
+    Raises:
+        UsageError: the file can't be made.
+    """
+    with contextlib.ExitStack() as stack:
+        if path == "-":
+            yield Events(EventFile(sys.stdout))
+            return
+        if not path:
+            yield Events(len)
+            return
+        try:
+            stream = stack.enter_context(open(path, "w", encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"--events {path}: {error.strerror}") from error
+        yield Events(EventFile(stream))
+
+
+class EventFile:
+    """A text stream for events. When it can't be written any more that is said once: no job fails for it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: TextIO | None = stream
+
+    def __call__(self, line: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._stream = None
+            if not isinstance(error, BrokenPipeError):
+                note(f"events can't be written any more: {getattr(error, 'strerror', None) or error}")

@@ -1,0 +1,141 @@
+"""The table of jobs that ``status`` shows, and the lines about the workers of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cachewarmer.cli.failures import without
+from cachewarmer.cli.rates import Rate
+from cachewarmer.cli.text import columns, shorten, size, span
+from cachewarmer.model import Bound, InHand, JobState, JobStatus, WorkerReport, with_in_hand
+from cachewarmer.paths import printable
+
+HEADER = ("JOB", "STATE", "AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS", "NAME")
+RIGHT = {"AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS"}
+LEAST_NAME = 20
+"""Columns that a name has in any case."""
+BOUNDS: dict[str, str] = {
+    Bound.UNKNOWN: "",
+    Bound.WORK: "no work left",
+    Bound.OUTAGE: "no address answers",
+    Bound.PACE: "held back by the bandwidth limit",
+    Bound.CPU: "bound by this worker's CPU",
+    Bound.WINDOW: "bound by the window",
+    Bound.LINK: "bound by the link",
+    Bound.THREADS: "bound by the cache's threads",
+}
+"""What keeps a worker from being faster."""
+
+
+def table(
+    statuses: Sequence[JobStatus],
+    workers: Sequence[WorkerReport],
+    now: float,
+    rate_of: Callable[[JobStatus], Rate],
+) -> str:
+    """A header and a row a job, with the reason below one that failed; ``now`` in Unix seconds.
+
+    ``statuses`` are what the receipts say; what ``workers`` have read of unfinished items is added here, and is in what
+    ``rate_of`` is asked about.
+    """
+    if not statuses:
+        return "no jobs"
+    rows = [_row(with_in_hand(status, workers), workers, now, rate_of) for status in statuses]
+    widths = [max(len(row[place]) for row in (HEADER, *rows)) for place in range(len(HEADER) - 1)]
+    room = max(LEAST_NAME, columns() - sum(widths) - 2 * len(widths))
+    lines = [_line(HEADER, widths, room)]
+    for row, status in zip(rows, statuses, strict=True):
+        lines.append(_line(row, widths, room))
+        lines += [f"    {shorten(reason, columns() - 4)}" for reason in _reasons(status)]
+    return "\n".join(lines)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], room: int) -> str:
+    cells = [
+        text.rjust(width) if name in RIGHT else text.ljust(width)
+        for name, text, width in zip(HEADER, row, widths, strict=False)
+    ]
+    return "  ".join([*cells, shorten(row[-1], room)])
+
+
+def _row(
+    status: JobStatus, workers: Sequence[WorkerReport], now: float, rate_of: Callable[[JobStatus], Rate]
+) -> tuple[str, ...]:
+    scan, rate = status.scan, rate_of(status)
+    since = status.submitted_at or status.started_at
+    left = rate.seconds_left(status)
+    return (
+        status.job.job_id,
+        str(status.state),
+        span(max(0.0, now - since)) if since else "",
+        _of(f"{status.total('files'):,}", f"{scan.files:,}", status),
+        _of(size(status.total("bytes")), size(scan.bytes), status),
+        f"{size(rate.bytes)}/s" if rate.bytes else "",
+        span(left) if left else "",
+        _workers(status, workers),
+        status.job.name or status.job.label,
+    )
+
+
+def _of(read: str, scanned: str, status: JobStatus) -> str:
+    """How much is read of what the scan has found, which may go on."""
+    if status.state is JobState.COMPLETED:
+        return read
+    return f"{read} of {scanned}{'' if status.scan.finished else '+'}"
+
+
+def _workers(status: JobStatus, workers: Sequence[WorkerReport]) -> str:
+    """How many work for it; or, if none does and some should, when the last one was seen."""
+    if status.state.final:
+        return str(status.worker_count)
+    mine = [one for one in workers if one.in_hand(status.job.job_id) is not None]
+    at_work = sum(one.at_work for one in mine)
+    if at_work or not mine or status.state is JobState.PAUSED:
+        return str(at_work)
+    return f"0, last seen {span(min(one.seen_seconds for one in mine))} ago"
+
+
+def _reasons(status: JobStatus) -> list[str]:
+    """Why a job failed, or the first of the files that could not be warmed, in one line."""
+    if status.state is JobState.FAILED:
+        return [f"failed: {printable(str(without(status.failure, address='', subject=status.job.full_path)))}"]
+    if not status.failed_files:
+        return []
+    first = f", the first: {printable(status.errors[0].path)}: {printable(status.errors[0].error)}"
+    return [f"{status.failed_files:,} files failed{first if status.errors else ''}"]
+
+
+def worker_lines(status: JobStatus, workers: Sequence[WorkerReport]) -> list[str]:
+    """A line for each worker that has had work of a job that goes on, and one for each of its addresses in trouble."""
+    if status.state.final:
+        return []
+    rows = [(worker, held) for worker in workers if (held := worker.in_hand(status.job.job_id)) is not None]
+    lines = ["  workers:"] if rows else []
+    for worker, held in rows:
+        place = f" on {printable(worker.host)}" if worker.host else ""
+        lines.append(f"    {printable(worker.worker)}{place}: {', '.join(_doing(worker, held))}")
+        lines += [
+            f"      {printable(one.address)}: no answer for {span(one.silent_seconds)}: {printable(one.problem)}"
+            for one in worker.addresses
+            if one.silent_seconds and worker.at_work
+        ]
+    return lines
+
+
+def _doing(worker: WorkerReport, held: InHand) -> list[str]:
+    """What a worker is doing, in a few words each."""
+    seen = f"seen {span(worker.seen_seconds)} ago"
+    if not worker.at_work:
+        return ["has ended" if worker.ended else f"LOST, last {seen}"]
+    window = sum(one.window for one in worker.addresses)
+    flying = sum(one.in_flight for one in worker.addresses)
+    calls = f"{flying} of {window} calls in flight" if window else ""
+    parts = [seen, f"{held.items} items in hand", calls, BOUNDS.get(worker.bound, "")]
+    return [part for part in parts if part]
+
+
+def redrawn(old: str, new: str) -> str:
+    """What to write on a terminal that shows ``old`` so that it shows ``new`` instead, without a flicker."""
+    up = f"\x1b[{old.count(chr(10)) + 1}F" if old else ""
+    lines = "\n".join(f"\x1b[K{line}" for line in new.split("\n"))
+    return f"{up}{lines}\x1b[J"
