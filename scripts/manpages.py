@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cachewarmer import __version__
 from cachewarmer.cli.command import Command
-from cachewarmer.cli.commands import COMMANDS, EXIT_CODES
+from cachewarmer.cli.commands import EXIT_CODES, NAMES, command
 
 INTRODUCTION = (
     "fills a read-through NFS cache before a compute farm needs it: it scans a tree through the addresses of the cache and "
@@ -64,8 +64,8 @@ def page() -> Iterator[str]:
     yield from (".SH SYNOPSIS", ".B cachewarmer", "\\fICOMMAND\\fR [\\fIOPTION\\fR...]")
     yield from (".SH DESCRIPTION", f"cachewarmer {escaped(INTRODUCTION)}")
     yield ".SH COMMANDS"
-    for command in COMMANDS:
-        yield from section(command)
+    for name in NAMES:
+        yield from section(command(name))
     yield from (".SH EXIT STATUS", escaped(EXIT_CODES.removeprefix("exit codes: ")) + ".")
     yield ".SH ENVIRONMENT"
     yield from (".TP", ".B CACHEWARMER_BROKER", "The broker where no option names one.")
@@ -76,9 +76,9 @@ def page() -> Iterator[str]:
 def completion() -> str:
     """The completion for bash: commands, and the options of each."""
     cases = []
-    for command in COMMANDS:
-        names = [name for one in arguments_of(parser_of(command)) for name in one.option_strings]
-        cases.append(f"    {command.name}) words='{' '.join(['--help', *names])}' ;;")
+    for name in NAMES:
+        names = [text for one in arguments_of(parser_of(command(name))) for text in one.option_strings]
+        cases.append(f"    {name}) words='{' '.join(['--help', *names])}' ;;")
     return "\n".join(
         [
             "_cachewarmer() {",
@@ -86,7 +86,7 @@ def completion() -> str:
             "  case ${COMP_WORDS[1]-} in",
             *cases,
             "  esac",
-            f'  [ "$COMP_CWORD" -gt 1 ] || words="--help --version {" ".join(one.name for one in COMMANDS)}"',
+            f'  [ "$COMP_CWORD" -gt 1 ] || words="--help --version {" ".join(NAMES)}"',
             '  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")',
             "}",
             "complete -o default -F _cachewarmer cachewarmer",

@@ -1,30 +1,32 @@
-"""The command ``cachewarmer``: a command is one file and one entry here."""
+"""The command ``cachewarmer``: a command is one file and one name here."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterable
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.cli import cancel, doctor, export, manager, pause, resume, scan, status, submit, verify, warm, worker
 from cachewarmer.cli.arguments import Parser, did_you_mean
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.failures import guarded
 from cachewarmer.errors import UsageError
 
-COMMANDS: tuple[Command[Any], ...] = (
-    warm.COMMAND,
-    scan.COMMAND,
-    verify.COMMAND,
-    doctor.COMMAND,
-    submit.COMMAND,
-    status.COMMAND,
-    cancel.COMMAND,
-    pause.COMMAND,
-    resume.COMMAND,
-    export.COMMAND,
-    manager.COMMAND,
-    worker.COMMAND,
+NAMES = (
+    "warm",
+    "scan",
+    "verify",
+    "doctor",
+    "submit",
+    "status",
+    "cancel",
+    "pause",
+    "resume",
+    "export",
+    "manager",
+    "worker",
 )
+"""In the order of ``--help``. The command is ``COMMAND`` in the module of that name."""
 
 EXIT_CODES = (
     "exit codes: 0 warm, 1 error, 2 usage, 3 finished with files that could not be warmed, 4 cancelled, 130 interrupted"
@@ -37,21 +39,26 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    names = [command.name for command in COMMANDS]
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in names:
-        raise UsageError(
-            f"unknown command {arguments[0]!r}{did_you_mean(arguments[0], names)} (see cachewarmer --help)"
-        )
-    chosen, unknown = build_parser().parse_known_args(arguments)
-    command: Command[Any] = chosen.command
+    name = arguments[0] if arguments else ""
+    if name and not name.startswith("-") and name not in NAMES:
+        raise UsageError(f"unknown command {name!r}{did_you_mean(name, NAMES)} (see cachewarmer --help)")
+    # The others would only cost their imports.
+    chosen, unknown = build_parser([name] if name in NAMES else NAMES).parse_known_args(arguments)
+    asked: Command[Any] = chosen.command
     if unknown:
         chosen.parser.refuse(unknown[0])
-    options = command.parse(chosen)
-    return guarded(lambda: command.run(options), verbose=options.output.verbose)
+    options = asked.parse(chosen)
+    return guarded(lambda: asked.run(options), verbose=options.output.verbose)
 
 
-def build_parser() -> Parser:
-    """The whole command line; nothing heavy is imported for it."""
+def command(name: str) -> Command[Any]:
+    """One of ``NAMES``."""
+    found: Command[Any] = importlib.import_module(f"cachewarmer.cli.{name}").COMMAND
+    return found
+
+
+def build_parser(names: Iterable[str] = NAMES) -> Parser:
+    """The command line with these commands; nothing heavy is imported for it."""
     parser = Parser(
         prog="cachewarmer",
         description="Fills a read-through NFS cache before a compute farm needs it.",
@@ -61,14 +68,14 @@ def build_parser() -> Parser:
         "--version", action="version", version=f"cachewarmer {__version__}", help="show the version and exit"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in COMMANDS:
+    for one in map(command, names):
         made = commands.add_parser(
-            command.name,
-            prog=f"cachewarmer {command.name}",
-            help=command.summary,
-            description=command.summary[0].upper() + command.summary[1:] + ".",
-            epilog=f"example:\n  {command.example}",
+            one.name,
+            prog=f"cachewarmer {one.name}",
+            help=one.summary,
+            description=one.summary[0].upper() + one.summary[1:] + ".",
+            epilog=f"example:\n  {one.example}",
         )
-        command.add_arguments(made)
-        made.set_defaults(command=command, parser=made)
+        one.add_arguments(made)
+        made.set_defaults(command=one, parser=made)
     return parser

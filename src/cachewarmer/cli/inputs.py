@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
@@ -25,12 +26,13 @@ from cachewarmer.config import (
 )
 from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.filters import parse_filter_file
-from cachewarmer.fleet import open_fleet
-from cachewarmer.fleet.base import Fleet, WorkerLaunch
 from cachewarmer.model import Transport, Wanted, WarmJob
 from cachewarmer.paths import to_text
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import Target, make_job, parse_target
+
+if TYPE_CHECKING:
+    from cachewarmer.fleet.base import Fleet
 
 log = logging.getLogger(__name__)
 
@@ -221,6 +223,9 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
     Raises:
         UsageError: something is missing or makes no sense.
     """
+    from cachewarmer.fleet import open_fleet
+    from cachewarmer.fleet.base import WorkerLaunch
+
     kind = settings.fleet.kind
     if kind != "none" and not settings.fleet.workers:
         raise UsageError(f"a fleet of kind {kind} needs a number of workers: --workers N")

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
-from cachewarmer.paths import join, join_bytes, to_bytes, to_text
+from cachewarmer.paths import join, to_bytes, to_text
 from cachewarmer.targets.base import ReadRequest, Session
 from cachewarmer.warming.pace import Pace
 
@@ -158,22 +158,33 @@ class ItemRun:
         self._idle.clear()
         self.outstanding = 1
         self.begun = self._asking = True
-        files = item.files or ()
-        for piece in pieces:
-            path, handle = _path(item, files[piece.number].path), files[piece.number].handle
-            if self.pace is None:
-                self._ask(session, path, handle, piece)
-            else:
-                await self._ask_paced(session, path, handle, piece, self.pace)
-            if self.aborted:
-                break
+        if self.pace is None:
+            self._ask_at_once(session, item, pieces)
+        else:
+            await self._ask_paced(session, item, pieces, self.pace)
         self.outstanding -= 1
         self._asking = False
         if self.outstanding:
             await self._idle.wait()
         self._requests = []  # each of them holds this run: together they would wait for the garbage collector
 
-    async def _ask_paced(self, session: Session, path: bytes, handle: bytes, piece: Piece, pace: Pace) -> None:
+    def _ask_at_once(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
+        files, path_of, aborted = item.files or (), _paths(item), self.aborting.is_set
+        for piece in pieces:
+            name, _, handle = files[piece.number]
+            self._ask(session, path_of(name), handle, piece)
+            if aborted():
+                return
+
+    async def _ask_paced(self, session: Session, item: WorkItem, pieces: Iterator[Piece], pace: Pace) -> None:
+        files, path_of = item.files or (), _paths(item)
+        for piece in pieces:
+            name, _, handle = files[piece.number]
+            await self._ask_in_parts(session, path_of(name), handle, piece, pace)
+            if self.aborted:
+                return
+
+    async def _ask_in_parts(self, session: Session, path: bytes, handle: bytes, piece: Piece, pace: Pace) -> None:
         start = piece.start
         while start < piece.stop and not self.aborted and piece.number not in self._short:
             stop = min(piece.stop, start + pace.piece_bytes)
@@ -201,15 +212,16 @@ class ItemRun:
         self.outstanding -= 1
         if not self.outstanding:
             self._idle.set()
-        if isinstance(request.error, TransportError):
-            self._miss(piece, request.error, request.path)
+        error = request.error
+        if error is not None and isinstance(error, TransportError):
+            self._miss(piece, error, request.path)
             return
         self.bytes += request.bytes_read
         self._calls += request.calls
         if piece.last:
             self.files += 1
-        if request.error is not None:
-            self._problems[piece.number] = request.error
+        if error is not None:
+            self._problems[piece.number] = error
         elif request.bytes_read < request.stop - request.start:
             end = request.start + request.bytes_read
             self._short[piece.number] = min(end, self._short.get(piece.number, end))
@@ -332,7 +344,14 @@ def _ignore(request: ReadRequest) -> None:
 
 def _path(item: WorkItem, name: str) -> bytes:
     """The path of one of the item's files below the export, as a session wants it."""
-    return join_bytes(to_bytes(item.path.strip("/")), to_bytes(name))
+    return _paths(item)(name)
+
+
+def _paths(item: WorkItem) -> Callable[[str], bytes]:
+    """``_path`` for many files of one item."""
+    above = to_bytes(item.path.strip("/"))
+    prefix = above + b"/" if above else b""
+    return lambda name: prefix + to_bytes(name) if name else above
 
 
 def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, CacheWarmerError]) -> tuple[PathError, ...]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cachewarmer.cli.commands import COMMANDS, build_parser, run
+from cachewarmer.cli.commands import NAMES, build_parser, command, run
 from cachewarmer.cli.control import ControlOptions
 from cachewarmer.cli.manager import ManagerOptions
 from cachewarmer.cli.options import BrokerChoice, FleetChoice, Output, Reading, Selection, Service
@@ -145,19 +145,19 @@ def test_a_command_line_becomes_its_options(arguments, options):
         options.output = Output()
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_argument_has_help_and_the_help_ends_with_an_example(command):
+@pytest.mark.parametrize("name", NAMES)
+def test_every_argument_has_help_and_the_help_ends_with_an_example(name):
     """TARGET and JOB as well; the example is a command line that parses."""
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+    parser, one = argparse.ArgumentParser(), command(name)
+    one.add_arguments(parser)
     for action in parser._actions:
         assert action.help, action
         assert not action.help.endswith("."), action.help
-    arguments = command.example.replace("'", "").split()
-    assert arguments[:2] == ["cachewarmer", command.name]
+    arguments = one.example.replace("'", "").split()
+    assert arguments[:2] == ["cachewarmer", one.name] == ["cachewarmer", name]
     parsed(*arguments[1:])
-    text = build_parser()._subparsers._group_actions[0].choices[command.name].format_help()
-    assert text.rstrip().endswith(f"example:\n  {command.example}")
+    text = build_parser()._subparsers._group_actions[0].choices[name].format_help()
+    assert text.rstrip().endswith(f"example:\n  {one.example}")
 
 
 def test_defaults_that_help_names_are_those_of_the_settings():

@@ -164,7 +164,7 @@ def launch(monkeypatch):
         found = []
         chosen = manager.parse(manager.FLAGS.parse([*STORAGE, *arguments]))
         settings = inputs.settings(chosen.reading, chosen.fleet)
-        monkeypatch.setattr(inputs, "open_fleet", lambda *of: found.append(of))
+        monkeypatch.setattr("cachewarmer.fleet.open_fleet", lambda *of: found.append(of))
         inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
         return found[0]
 
