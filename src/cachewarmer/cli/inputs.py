@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
-from cachewarmer.cli.addresses import each_address
+from cachewarmer.cli.addresses import all_addresses, each_address
 from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection, Service
 from cachewarmer.config import (
     FleetSettings,
@@ -111,8 +111,10 @@ def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> 
     )
 
 
-def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
+def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False) -> list[WarmJob]:
     """The job of each TARGET.
+
+    ``resolve``: a host name is read through all of its addresses. Not for a service: it allows names as they are written.
 
     Raises:
         UsageError: a target or a pattern does not make sense.
@@ -137,6 +139,11 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
         )
         for target in targets
     ]
+    if resolve and not selection.each_address:
+        made = [
+            job if parse_target(target).resolve_first else all_addresses(job)
+            for target, job in zip(targets, made, strict=True)
+        ]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
     return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
