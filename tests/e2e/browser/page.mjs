@@ -89,7 +89,7 @@ try {
   await page.waitForFunction(() => [...document.querySelectorAll("#workers tbody tr.away")].some((row) => row.textContent.includes("lost")), null, { timeout: 40000 });
   // The broker goes away for a while: the page says so, and what it shows stays.
   await ask("take the broker away");
-  await page.locator("#alert", { hasText: "The broker has not answered" }).waitFor();
+  await page.locator("#alert", { hasText: "The broker does not answer" }).waitFor();
   expect(await page.locator("#job-name").isVisible(), "what was known is gone");
   await takePictures("away");
   await ask("bring the broker back");

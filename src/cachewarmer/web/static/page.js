@@ -18,7 +18,7 @@ const charts = new Charts();
 function jobRow() {
   const link = made("a", {}, made("bdi"));
   return made("tr", {}, made("th", { scope: "row" }, link, made("small", {}, made("bdi"))),
-    made("td", {}, made("span", { class: "state" })), made("td", {}, made("div", { class: "bar" }, made("span"))),
+    made("td", {}, made("span", { class: "state" })), made("td", {}, made("div", { class: "bar", role: "img" }, made("span"))),
     ...[0, 1, 2, 3].map(() => made("td", { class: "number" })));
 }
 
@@ -29,7 +29,7 @@ function fillJob(row, job) {
   put(at("small bdi", head), shown(job.name ? job.target : job.job));
   showState(state.firstElementChild, job);
   bar(progress.firstElementChild, share(job), job.state);
-  progress.firstElementChild.title = `${Math.floor(100 * share(job))} %`;
+  progress.firstElementChild.setAttribute("aria-label", `${Math.floor(100 * share(job))} %`);
   put(files, `${count(job.files)} files`);
   put(bytes, size(job.bytes));
   put(speed, rate(job.bytes_per_second));
@@ -96,7 +96,7 @@ function showJob(job) {
   showWorkers(job.live.workers);
   showAddresses(job.live.addresses);
   histogram(at("#sizes"), [["", job.histogram.map((one) => [one.from ? `${binary(one.from)} to ${binary(one.below)}` : "empty", one.files])]], "Nothing was found yet.");
-  histogram(at("#latency"), job.live.addresses.map((one) => [one.address, octaves(one.latencies)]), "Nothing was read yet.");
+  histogram(at("#latency"), job.live.addresses.map((one) => [one.address, octaves(one.latencies)]), "No worker has told of a READ lately.");
   showVerified(job.verified);
   rows(at("#failures tbody"), job.errors.map((one, place) => ({ ...one, place })), (one) => `${one.place} ${one.path}`,
     () => made("tr", {}, made("td", { class: "path" }, made("bdi")), made("td", { class: "wrap" })),
@@ -191,9 +191,11 @@ function showVerified(verified) {
 
 // -- the stream -----------------------------------------------------------------------------------------------------------
 
-function alertOf(text) {
+// What is wrong is announced once; how long it has been so changes every second, and is only shown.
+function alertOf(text, age = "") {
   at("#alert").hidden = !text;
-  put(at("#alert"), shown(text));
+  put(at("#alert").firstElementChild, shown(text));
+  put(at("#alert").lastElementChild, age);
 }
 
 function connection(text, good) {
@@ -206,8 +208,9 @@ function take(kind, content) {
   if (kind === "state") {
     told = content;
     const { broker } = content;
-    const old = broker.age_seconds === null ? "Nothing is known yet." : `What you see is ${duration(broker.age_seconds)} old.`;
-    alertOf(broker.away && broker.away_seconds >= 0 && broker.problem !== "not yet asked" ? `The broker has not answered for ${duration(broker.away_seconds)}: ${broker.problem}. ${old}` : managerAlert(content));
+    const age = broker.age_seconds === null ? "Nothing is known yet." : `For ${duration(broker.away_seconds)}; what you see is ${duration(broker.age_seconds)} old.`;
+    if (!broker.away) alertOf(...managerAlert(content));
+    else if (broker.away_seconds || broker.age_seconds !== null) alertOf(`The broker does not answer: ${broker.problem}.`, age);
     connection(broker.away ? "broker away" : "live", !broker.away);
     if (!route) showOverview(content);
   } else if (kind === "job") showJob(content);
@@ -218,7 +221,7 @@ function take(kind, content) {
 function managerAlert(state) {
   const waits = state.jobs.some((job) => job.state === "queued" || job.state === "scanning");
   const seen = state.manager_seen_seconds;
-  return waits && seen !== null && seen > 30 ? `No manager has been seen for ${duration(seen)}: jobs wait.` : "";
+  return waits && seen !== null && seen > 30 ? ["No manager is at work: jobs wait.", `It was last seen ${duration(seen)} ago.`] : [""];
 }
 
 async function follow(signal) {
@@ -231,8 +234,8 @@ async function follow(signal) {
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Refused && error.status === 401) { askForToken(); return; }
-      const since = heard ? ` What you see is ${duration((Date.now() - heard) / 1000)} old.` : "";
-      alertOf(error instanceof Refused ? `${error.message}.` : `The server does not answer.${since}`);
+      const since = heard ? `What you see is ${duration((Date.now() - heard) / 1000)} old.` : "";
+      alertOf(error instanceof Refused ? `${error.message}.` : "The server does not answer.", since);
       connection("not connected", false);
     }
     await new Promise((resume) => setTimeout(resume, RETRY_MILLISECONDS));
