@@ -123,10 +123,7 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         raise UsageError("--files-from needs exactly one TARGET")
     if selection.address_subset and not selection.each_address:
         raise UsageError("--address-subset needs --each-address")
-    if 0 < selection.max_bandwidth < SLOW_BYTES_PER_SECOND:
-        log.warning(
-            "--max-bandwidth is %d bytes per second for the whole job: is the unit right?", selection.max_bandwidth
-        )
+    _warn_of_slow(selection.max_bandwidth)
     wanted = _wanted(selection)
     made = [
         make_job(
@@ -140,13 +137,19 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         for target in targets
     ]
     if resolve and not selection.each_address:
-        made = [
-            job if parse_target(target).resolve_first else all_addresses(job)
-            for target, job in zip(targets, made, strict=True)
-        ]
+        made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
     return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
+
+
+def _resolved(target: str, job: WarmJob) -> WarmJob:
+    return job if parse_target(target).resolve_first else all_addresses(job)
+
+
+def _warn_of_slow(bytes_per_second: int) -> None:
+    if 0 < bytes_per_second < SLOW_BYTES_PER_SECOND:
+        log.warning("--max-bandwidth is %d bytes per second for the whole job: is the unit right?", bytes_per_second)
 
 
 def _for_readers(job: WarmJob, selection: Selection) -> WarmJob:
