@@ -1,7 +1,8 @@
 """Parses what people write: targets, sizes and times. Pure.
 
 A TARGET is a path of this machine, ``ADDR[,ADDR…]:/PATH`` as mount(8) writes it, or
-``nfs://ADDR[,ADDR…]/PATH[?nfsport=&mountport=&uid=&gid=&gids=&export=]`` (RFC 2224 gave the scheme its form).
+``nfs://ADDR[,ADDR…]/PATH[?nfsport=&mountport=&uid=&gid=&gids=&export=&resolve=]`` (RFC 2224 gave the scheme its
+form).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Target:
     access: Access
     path: str
     """Below the export; the whole path where that is not named; absolute, for a path of this machine."""
+    resolve_first: bool = False
+    """A host name stands for one of its addresses, not for all of them (``?resolve=first``)."""
 
     @property
     def is_local(self) -> bool:
@@ -145,6 +148,9 @@ def _parse_url(text: str, scheme: str) -> Target:
         raise InvalidValue("what follows the ? must be KEY=VALUE[&KEY=VALUE...]") from None
     values = dict(pairs)
     export = clean_path(values.pop("export")) if "export" in values else ""
+    resolve = values.pop("resolve", "all")
+    if resolve not in ("all", "first"):
+        raise InvalidValue("resolve is all or first")
     port = _PORT.fullmatch(hosts)
     if port and (port[1].endswith("]") or ":" not in port[1]):
         hosts = port[1]
@@ -155,7 +161,7 @@ def _parse_url(text: str, scheme: str) -> Target:
             raise InvalidValue(f"the path is not below the export {export}")
         path = below(export, path)
     access = Access(addresses=parse_addresses(hosts), export=export, **_parameters(values))
-    return Target(access=access, path=path)
+    return Target(access=access, path=path, resolve_first=resolve == "first")
 
 
 def _parameters(values: dict[str, str]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.cli.addresses import each_address
-from cachewarmer.errors import InvalidMessage, UsageError
+from cachewarmer.cli.addresses import all_addresses, each_address
+from cachewarmer.errors import InvalidMessage, UnknownHost, UsageError
 from cachewarmer.model import Access, FileEntry, JobState, JobStatus, ScanTotals, Tally, WarmJob, WorkItem, tally_name
 from cachewarmer.planning.counter import joined
 
@@ -48,6 +48,36 @@ def test_a_name_stands_for_all_its_addresses():
 def test_a_name_with_one_address_stays_a_name():
     job = replace(JOB, access=replace(JOB.access, addresses=("one",)))
     assert each_address(job, (), resolve).access.addresses == ("one",)
+
+
+def test_every_address_of_a_name_is_used_and_said(caplog):
+    """They are shared out among, not caches of their own: the job is one job."""
+    made = all_addresses(JOB, resolve)
+    assert made.access.addresses == ("10.0.0.1", "10.0.0.2", "10.0.0.9")
+    assert not made.each_address
+    assert "cache has 2 addresses" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("resolved", "kept"),
+    [
+        (["10.0.0.2", "10.0.0.1", "fd00::1"], ("10.0.0.1", "10.0.0.2")),
+        (["fd00::2", "fd00::1", "10.0.0.1"], ("fd00::1", "fd00::2")),
+        (["127.0.0.1", "::1"], ("name",)),
+        (["10.0.0.1"], ("name",)),
+        ([], ("name",)),
+    ],
+)
+def test_a_name_with_one_address_of_a_kind_stays_a_name(resolved, kept):
+    job = replace(JOB, access=replace(JOB.access, addresses=("name",)))
+    assert all_addresses(job, lambda name: resolved).access.addresses == kept
+
+
+def test_a_name_that_nobody_knows_stays_as_it_is():
+    def unknown(name):
+        raise UnknownHost("no such host", address=name)
+
+    assert all_addresses(JOB, unknown) == JOB
 
 
 @pytest.mark.parametrize(

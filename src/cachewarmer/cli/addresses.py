@@ -1,13 +1,18 @@
-"""The mount addresses of a job that reads everything through each of them."""
+"""The mount addresses of a job: all those that a host name stands for, and those that each get everything."""
 
 from __future__ import annotations
 
+import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cachewarmer.errors import UnknownHost, UsageError
 from cachewarmer.model import WarmJob
+from cachewarmer.model.access import MAX_ADDRESSES
+
+log = logging.getLogger(__name__)
 
 Resolve = Callable[[str], Sequence[str]]
 
@@ -32,6 +37,28 @@ def each_address(job: WarmJob, subset: Sequence[str], resolve: Resolve | None = 
     if missing:
         raise UsageError(f"{missing[0]} is not among the addresses: {', '.join(found)}")
     return replace(job, access=replace(job.access, addresses=tuple(chosen)), each_address=True)
+
+
+def all_addresses(job: WarmJob, resolve: Resolve | None = None) -> WarmJob:
+    """The job, with every name that has several addresses replaced by them, in order; and says so.
+
+    Of a name with IPv4 and IPv6 addresses those of the first one's kind are taken: the others are most likely the same
+    machines. A name that can't be resolved stays as it is: whoever opens it says what is wrong.
+    """
+    found: dict[str, None] = {}
+    for name in job.access.addresses:
+        try:
+            resolved = [one for one in (resolve or addresses_of)(name) if one != name]
+        except UnknownHost:
+            resolved = []
+        versions = [ipaddress.ip_address(one.partition("%")[0]).version for one in resolved]
+        same = sorted(one for one, version in zip(resolved, versions, strict=True) if version == versions[0])
+        if len(same) > 1:
+            log.warning("%s has %d addresses: each of them is used (?resolve=first: one)", name, len(same))
+        found.update(dict.fromkeys(same if len(same) > 1 else (name,)))
+    if len(found) > MAX_ADDRESSES:
+        return job
+    return replace(job, access=replace(job.access, addresses=tuple(found)))
 
 
 def addresses_of(name: str) -> list[str]:

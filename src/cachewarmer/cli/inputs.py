@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
-from cachewarmer.cli.addresses import each_address
+from cachewarmer.cli.addresses import all_addresses, each_address
 from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection, Service
 from cachewarmer.config import (
     FleetSettings,
@@ -113,8 +113,10 @@ def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> 
     )
 
 
-def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
+def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False) -> list[WarmJob]:
     """The job of each TARGET.
+
+    ``resolve``: a host name is read through all of its addresses. Not for a service: it allows names as they are written.
 
     Raises:
         UsageError: a target or a pattern does not make sense.
@@ -123,10 +125,7 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
         raise UsageError("--files-from needs exactly one TARGET")
     if selection.address_subset and not selection.each_address:
         raise UsageError("--address-subset needs --each-address")
-    if 0 < selection.max_bandwidth < SLOW_BYTES_PER_SECOND:
-        log.warning(
-            "--max-bandwidth is %d bytes per second for the whole job: is the unit right?", selection.max_bandwidth
-        )
+    _warn_of_slow(selection.max_bandwidth)
     wanted = _wanted(selection)
     made = [
         make_job(
@@ -139,9 +138,20 @@ def jobs(targets: Sequence[str], selection: Selection) -> list[WarmJob]:
         )
         for target in targets
     ]
+    if resolve and not selection.each_address:
+        made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
     return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
+
+
+def _resolved(target: str, job: WarmJob) -> WarmJob:
+    return job if parse_target(target).resolve_first else all_addresses(job)
+
+
+def _warn_of_slow(bytes_per_second: int) -> None:
+    if 0 < bytes_per_second < SLOW_BYTES_PER_SECOND:
+        log.warning("--max-bandwidth is %d bytes per second for the whole job: is the unit right?", bytes_per_second)
 
 
 def _for_readers(job: WarmJob, selection: Selection) -> WarmJob:

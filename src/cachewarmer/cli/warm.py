@@ -114,7 +114,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.onemachine import warm
 
     settings = inputs.settings(chosen.reading)
-    jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection)]
+    jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection, resolve=True)]
     state = State(chosen.broker)
     files = CopiedList(inputs.file_list(chosen.selection), chosen.checking)
     statuses: list[JobStatus] = []
