@@ -74,7 +74,7 @@ async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
 
     settings = inputs.settings(chosen.reading)
     if not chosen.job:
-        jobs = inputs.jobs(chosen.targets, chosen.selection)
+        jobs = inputs.jobs(chosen.targets, chosen.selection, resolve=True)
         found = await verify_jobs(
             jobs, settings, chosen.sampling, chosen.output, stop, lambda _: inputs.file_list(chosen.selection)
         )

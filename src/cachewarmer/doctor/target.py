@@ -72,7 +72,7 @@ async def _look_at_address(mount: Mount, job: WarmJob, settings: Settings) -> As
     if len(shown) > 1:
         yield warning(
             "name",
-            f"{mount.address} has {len(shown)} addresses: {', '.join(shown)}; the first that answers is used",
+            f"{mount.address} has {len(shown)} addresses: {', '.join(shown)}; warm reads through each of them (?resolve=first: one)",
             "where they are caches of their own: warm --each-address",
         )
     else:

@@ -45,19 +45,9 @@ def job_document(status: JobStatus, workers: Sequence[WorkerReport], now: float,
     """A job in detail: the keys of ``status JOB --json``, and ``live``."""
     mine = [one for one in workers if one.in_hand(status.job.job_id) is not None]
     at_work = [one for one in mine if one.at_work and not status.state.final]
-    held = [one.in_hand(status.job.job_id) for one in at_work]
-    leased = sum(one.items for one in held if one is not None)
-    done, poisoned = status.total("items"), status.poisoned_items
-    leased = min(leased, max(0, status.scan.items - done - poisoned))
     return Report.of_job(with_in_hand(status, workers), now).document() | {
         "live": {
-            "items": {
-                "published": status.scan.items,
-                "waiting": max(0, status.scan.items - done - poisoned - leased),
-                "leased": leased,
-                "done": done,
-                "poison": poisoned,
-            },
+            "items": items_document(status, workers),
             "submitted_at": status.submitted_at,
             "started_at": status.started_at,
             "finished_at": status.finished_at,
@@ -65,6 +55,22 @@ def job_document(status: JobStatus, workers: Sequence[WorkerReport], now: float,
             "workers": [worker_document(one, status.job.job_id, rates) for one in mine],
             "addresses": [merged(rows) for rows in by_address(at_work or mine).values()],
         }
+    }
+
+
+def items_document(status: JobStatus, workers: Iterable[WorkerReport]) -> dict[str, int]:
+    """The work items of a job, by where they are; what workers hold is as they last said."""
+    at_work = [one for one in workers if one.at_work and not status.state.final]
+    held = [one.in_hand(status.job.job_id) for one in at_work]
+    done, poisoned = status.total("items"), status.poisoned_items
+    unsettled = max(0, status.scan.items - done - poisoned)
+    leased = min(sum(one.items for one in held if one is not None), unsettled)
+    return {
+        "published": status.scan.items,
+        "waiting": unsettled - leased,
+        "leased": leased,
+        "done": done,
+        "poison": poisoned,
     }
 
 

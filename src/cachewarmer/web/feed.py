@@ -17,6 +17,7 @@ from cachewarmer.model import JobStatus, WorkerReport
 from cachewarmer.model.live import LOST_SECONDS
 from cachewarmer.web.documents import aged, job_document, listed
 from cachewarmer.web.history import History
+from cachewarmer.web.metrics import Seen
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +209,10 @@ class Feed:
             },
             "fleet": self._fleet(),
         }
+
+    def seen(self) -> Seen:
+        """What the metrics are made of."""
+        return Seen(away=self.away, statuses=[*self._statuses.values()], workers=self.workers(), fleet=self._fleet())
 
     def job(self, job_id: str) -> dict[str, Any]:
         """A job in detail. Raises ``UnknownJob``."""

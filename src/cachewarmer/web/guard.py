@@ -24,6 +24,7 @@ from cachewarmer.web.address import HttpSettings
 log = logging.getLogger(__name__)
 
 API = "/api/"
+METRICS = "/metrics"
 SAFE_METHODS = ("GET", "HEAD")
 HEADERS = {
     # Nothing but our own files, no inline script or style, and nobody may frame the page.
@@ -85,7 +86,7 @@ class Guard:
             raise web.HTTPForbidden(text="another site's page may not ask here")
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise web.HTTPForbidden(text="another site's page may not ask here")
-        if not request.path.startswith(API):
+        if not request.path.startswith(API) and request.path != METRICS:
             return
         if not self._settings.token and request.method in SAFE_METHODS:
             return

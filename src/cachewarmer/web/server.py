@@ -18,7 +18,8 @@ from cachewarmer.eventloop import end_tasks
 from cachewarmer.web.address import HttpSettings
 from cachewarmer.web.api import MOST_BODY_BYTES, Api
 from cachewarmer.web.feed import Feed
-from cachewarmer.web.guard import Guard
+from cachewarmer.web.guard import METRICS, Guard
+from cachewarmer.web.metrics import CONTENT_TYPE, exposition
 from cachewarmer.web.verifying import Verifier
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class WebServer:
         app = web.Application(middlewares=[guard.middleware], client_max_size=MOST_BODY_BYTES)
         app.add_routes(Api(self.feed, self._verifier, guard.page_token).routes())
         app.add_routes(_files())
+        app.add_routes([web.get(METRICS, self._metrics, allow_head=False)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS, keepalive_timeout=30)
         self._listening: asyncio.Server | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -98,6 +100,11 @@ class WebServer:
         if self._looking is not None:
             await end_tasks(self._looking)
         await self._runner.cleanup()
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        """As of the last look: a scrape asks the broker nothing."""
+        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+        return web.Response(body=exposition(self.feed.seen()), headers=headers)
 
     def connections(self) -> list[Any]:
         """Those that are open."""
