@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import arguments, options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
+from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +32,7 @@ class ManagerOptions:
     reading: options.Reading = field(default_factory=options.Reading)
     fleet: options.FleetChoice = field(default_factory=options.FleetChoice)
     page: options.Page = field(default_factory=options.Page)
+    hooks: Hooks = field(default_factory=Hooks)
     output: options.Output = field(default_factory=options.Output)
     jobs_at_once: int = JOBS_AT_ONCE
 
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_reading(parser)
     options.add_fleet(parser)
+    add_hooks(parser)
     options.add_page(parser)
     options.add_output(parser, quiet="log only errors", json=False)
 
@@ -61,6 +64,7 @@ def parse(chosen: argparse.Namespace) -> ManagerOptions:
         reading=options.reading(chosen),
         fleet=options.fleet(chosen),
         page=options.page(chosen),
+        hooks=hooks(chosen),
         output=options.output(chosen),
         jobs_at_once=chosen.jobs_at_once,
     )
@@ -114,6 +118,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
                 fleet_driver=driver,
                 jobs_at_once=chosen.jobs_at_once,
                 exit_when_idle=chosen.service.exit_when_idle,
+                on_end=lambda job_id: chosen.hooks.tell_of(broker, job_id),
             ).run(stop)
     finally:
         await broker.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, WARM
+from cachewarmer.cli.hooks import Hooks, add_hooks, hooks_of_waiting
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class SubmitOptions:
     broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
     output: options.Output = field(default_factory=options.Output)
     checking: options.Checking = field(default_factory=options.Checking)
+    hooks: Hooks = field(default_factory=Hooks)
     wait: bool = False
     once: bool = False
     """A job whose name another has that is warm, or on its way, is not posted; the other is waited for instead."""
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_access(parser)
     options.add_each_address(parser)
     options.add_checking(parser)
+    add_hooks(parser)
     options.add_output(parser, quiet="show only the jobs' ids")
 
 
@@ -56,6 +59,7 @@ def parse(chosen: argparse.Namespace) -> SubmitOptions:
         broker=options.broker(chosen),
         output=options.output(chosen),
         checking=checking,
+        hooks=hooks_of_waiting(chosen),
         wait=chosen.wait,
     )
 
@@ -102,6 +106,7 @@ async def post(
         with Progress(quiet=chosen.output.quiet) as progress:
             for job_id in ids:
                 statuses.append(await wait(broker, job_id, progress, stop))
+                await chosen.hooks.tell(statuses[-1], allow_empty=chosen.selection.allow_empty)
         verified = await verify_warmed(statuses, copied, settings, chosen.checking, chosen.output, stop)
     return finish(
         statuses, chosen.output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking

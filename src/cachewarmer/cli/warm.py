@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments, options
 from cachewarmer.cli.command import Command
+from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class WarmOptions:
     output: options.Output = field(default_factory=options.Output)
     checking: options.Checking = field(default_factory=options.Checking)
     page: options.Page = field(default_factory=options.Page)
+    hooks: Hooks = field(default_factory=Hooks)
     processes: int | None = None
     resume: str | None = None
     """The id of the job to resume; empty: the latest."""
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write what happens to FILE, or to standard output for -, a JSON object a line (see docs/events.md)",
     )
+    add_hooks(parser)
     options.add_page(parser)
     options.add_output(parser, quiet="show no progress and no report")
 
@@ -87,6 +90,7 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         broker=options.broker(chosen),
         output=options.output(chosen),
         page=options.page(chosen),
+        hooks=hooks(chosen),
         processes=chosen.processes,
         resume=resume,
         events=chosen.events,
@@ -148,6 +152,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                     statuses.append(status)
                     events(status)
                     events.end(status)
+                    await chosen.hooks.tell(status, allow_empty=chosen.selection.allow_empty)
         verified = await verify_warmed(statuses, files, settings, chosen.checking, chosen.output, stop)
     finally:
         files.close()

@@ -78,8 +78,8 @@ class JobKeeper:
         self._on_scanning = on_scanning
         self._outage = outage_log(broker)
 
-    async def keep(self, stop: asyncio.Event) -> None:
-        """Returns at the job's end; hands it back when ``stop`` is set or its lease is lost."""
+    async def keep(self, stop: asyncio.Event) -> bool:
+        """Returns at the job's end: True; hands it back when ``stop`` is set or its lease is lost: False."""
         lease = self._lease
         work = asyncio.create_task(self._manage())
         renewer = asyncio.create_task(self._renew())
@@ -87,25 +87,27 @@ class JobKeeper:
         try:
             await asyncio.wait([work, renewer, stopped], return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                await self._end(work)
-            elif renewer.done():
+                return await self._end(work)
+            if renewer.done():
                 log.warning("job %s: lost its lease; another manager goes on", lease.job.job_id)
             else:
                 await end_tasks(work)
                 await self._broker.release_job(lease)
+            return False
         finally:
             self._on_busy(False)
             await end_tasks(work, renewer, stopped)
 
-    async def _end(self, work: asyncio.Task[None]) -> None:
-        """Settles the job when the work on it is done; lets go of it where another manager is at it."""
+    async def _end(self, work: asyncio.Task[None]) -> bool:
+        """Settles the job when the work on it is done: True; lets go of it where another manager is at it: False."""
         try:
             work.result()
         except LeaseLost as error:
             log.warning("job %s: %s: letting go of it", self._job.job_id, error)
             await self._broker.release_job(self._lease)  # nothing where the lease is the other's
-        else:
-            await self._persist(lambda: self._broker.settle_job(self._lease))
+            return False
+        await self._persist(lambda: self._broker.settle_job(self._lease))
+        return True
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a broker call while its failure is transient, for as long as a lease lasts."""

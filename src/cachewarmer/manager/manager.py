@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -51,7 +51,8 @@ class Manager:
     scans at the same time; those that are only read or paused don't count. ``waits_at_start``: a job none of whose
     addresses has ever answered is waited for as well; off where somebody sits there who may have mistyped one.
     ``busy_seconds`` is for a manager without another one that could go on: how long it waits for a broker that others hold.
-    ``on_scanning`` is told when a scan begins (True) and when it ends.
+    ``on_scanning`` is told when a scan begins (True) and when it ends; ``on_end`` gets the id of each job that this
+    manager has taken off the queue at its end, and raises nothing.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Manager:
         waits_at_start: bool = True,
         busy_seconds: float | None = None,
         on_scanning: Callable[[bool], None] = lambda _: None,
+        on_end: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.broker = broker
         self.settings = settings
@@ -78,6 +80,7 @@ class Manager:
         self.busy_seconds = busy_seconds
         self._pool = pool
         self._on_scanning = on_scanning
+        self._on_end = on_end
         self._scanning: set[str] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -150,7 +153,7 @@ class Manager:
                 self._scanning.discard(job_id)
 
         on_busy(True)
-        await JobKeeper(
+        ended = await JobKeeper(
             self.broker,
             self.settings,
             self._pool,
@@ -160,6 +163,8 @@ class Manager:
             on_busy=on_busy,
             on_scanning=self._on_scanning,
         ).keep(stop)
+        if ended and self._on_end is not None:
+            await self._on_end(job_id)
 
     async def _open_broker(self, stop: asyncio.Event) -> None:
         """Opens the broker, if it is not open yet.

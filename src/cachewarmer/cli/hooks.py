@@ -1,0 +1,97 @@
+"""The options for what is told of a job's end: ``--on-end`` and ``--webhook``; ``telling`` does it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cachewarmer.errors import UsageError
+
+if TYPE_CHECKING:
+    from cachewarmer.broker.base import Broker
+    from cachewarmer.model import JobStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What is told of the end of a job."""
+
+    command: tuple[str, ...] = ()
+    """The words of a command; empty: none."""
+    webhook: str = field(default="", repr=False)
+    """It may hold a password, or be a secret as a whole."""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is told."""
+        return bool(self.command or self.webhook)
+
+    async def tell(self, status: JobStatus, *, allow_empty: bool = True) -> None:
+        """Tells of a job's end; nothing of one that goes on. Returns when it is told, or can't be: never an error."""
+        if self.any and status.state.final:
+            from cachewarmer.cli.telling import tell
+
+            await tell(self, status, allow_empty=allow_empty)
+
+    async def tell_of(self, broker: Broker, job_id: str) -> None:
+        """The same of a job that a broker knows."""
+        if self.any:
+            from cachewarmer.cli.telling import status_of
+
+            status = await status_of(broker, job_id)
+            if status is not None:
+                await self.tell(status)
+
+
+def add_hooks(parser: argparse.ArgumentParser) -> None:
+    """Registers the options."""
+    group = parser.add_argument_group("when a job has ended (docs/hooks.md)")
+    group.add_argument(
+        "--on-end",
+        type=words_of_command,
+        default=(),
+        metavar="COMMAND",
+        help="run COMMAND, without a shell, with the report as JSON on its standard input",
+    )
+    group.add_argument(
+        "--webhook", type=webhook_url, metavar="URL", help="post the report as JSON to URL (http or https)"
+    )
+
+
+def hooks(chosen: argparse.Namespace) -> Hooks:
+    """What the command line says of them."""
+    return Hooks(command=chosen.on_end, webhook=chosen.webhook or "")
+
+
+def hooks_of_waiting(chosen: argparse.Namespace) -> Hooks:
+    """The same for a command that sees a job's end only with ``--wait``."""
+    made = hooks(chosen)
+    if made.any and not chosen.wait:
+        raise UsageError(f"{'--on-end' if made.command else '--webhook'} needs --wait")
+    return made
+
+
+def words_of_command(text: str) -> tuple[str, ...]:
+    """The words of a command, split as a shell splits them."""
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not a command: {str(error).lower()}") from error
+    if not words or not words[0]:
+        raise argparse.ArgumentTypeError("names no command")
+    return words
+
+
+def webhook_url(text: str) -> str:
+    """A URL to post to. The message does not repeat it: it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not (valid and text.isascii() and text.isprintable() and " " not in text):
+        raise argparse.ArgumentTypeError("not a URL such as https://HOST/PATH")
+    return text
