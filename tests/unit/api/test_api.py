@@ -112,6 +112,14 @@ async def test_a_loop_that_is_left_stops_its_job_which_can_be_resumed(tree, leav
     assert (resumed.job, resumed.report.target) == (seen[-1].job, str(tree))
 
 
+async def test_a_job_that_does_not_stop_in_time_is_ended(tree, monkeypatch):
+    """With no time at all to stop in, nothing of it goes on either."""
+    monkeypatch.setattr("cachewarmer.api.STOP_SECONDS", 0)
+    async with contextlib.aclosing(cachewarmer.warm(tree, max_bandwidth=4000)) as job:
+        await anext(job)
+    assert len(asyncio.all_tasks()) == 1
+
+
 async def test_the_latest_job_of_a_target_is_resumed(tree):
     async with contextlib.aclosing(cachewarmer.warm(tree, max_bandwidth=4000)) as job:
         first = await anext(job)
