@@ -139,7 +139,11 @@ def test_a_path_that_is_not_there(nfs_server):
 
 def start(*arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "cachewarmer", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "cachewarmer", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # nohup may have started the tests
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 

@@ -5,6 +5,8 @@ import asyncio
 import base64
 import json
 import logging
+import os
+import select
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -97,10 +99,18 @@ def test_a_command_that_fails_is_one_warning(command, said, caplog):
     assert said in caplog.text
 
 
-def test_a_command_that_does_not_end_is_killed_with_what_it_started():
-    """The pipe's other end closes only when the child of the command is gone, too."""
-    with pytest.raises(RuntimeError, match="killed"):
-        telling.run_command(("sh", "-c", "sleep 1000 & wait"), b"", {}, seconds=0.1)
+def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_path):
+    """The pipe that the command and its child hold open is at its end only when both are gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(RuntimeError, match="killed"):
+            telling.run_command(("sh", "-c", f"exec >{pipe}; sleep 1000 & wait"), b"", {}, seconds=0.5)
+        assert select.select([reader], [], [], 20)[0]
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
 
 
 @pytest.mark.parametrize("state", [JobState.WARMING, JobState.PAUSED, JobState.QUEUED])
