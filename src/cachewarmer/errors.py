@@ -144,6 +144,10 @@ class Interrupted(CacheWarmerError):
     """The user ended the program before there was a job to report on. Exit code 130."""
 
 
+class JobFailed(CacheWarmerError):
+    """A job that a program waited for has failed as a whole, for the reason that its report has too."""
+
+
 class ConfigError(CacheWarmerError):
     """A setting in the environment or in a configuration file does not make sense."""
 

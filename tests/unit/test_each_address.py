@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.cli.addresses import all_addresses, each_address
+from cachewarmer.addresses import all_addresses, each_address
 from cachewarmer.errors import InvalidMessage, UnknownHost, UsageError
 from cachewarmer.model import Access, FileEntry, JobState, JobStatus, ScanTotals, Tally, WarmJob, WorkItem, tally_name
 from cachewarmer.planning.counter import joined

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from cachewarmer.cli.rates import Rates
 from cachewarmer.cli.streams import note
 from cachewarmer.errors import UsageError
 from cachewarmer.model import JobStatus, Report
+from cachewarmer.rates import Rates
 
 if TYPE_CHECKING:
     from cachewarmer.targets.breaker import Outage

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cachewarmer.addresses import all_addresses, each_address
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
-from cachewarmer.cli.addresses import all_addresses, each_address
 from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection, Service
 from cachewarmer.config import (
     FleetSettings,

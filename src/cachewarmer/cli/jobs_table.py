@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cachewarmer.cli.failures import without
-from cachewarmer.cli.rates import Rate
 from cachewarmer.cli.text import columns, shorten, size, span
 from cachewarmer.model import Bound, InHand, JobState, JobStatus, WorkerReport, with_in_hand
 from cachewarmer.paths import printable
+from cachewarmer.rates import Rate
 
 HEADER = ("JOB", "STATE", "AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS", "NAME")
 RIGHT = {"AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS"}

@@ -17,7 +17,7 @@ from cachewarmer.model import JobState, JobStatus, Report, WarmJob
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
-    from cachewarmer.verify.found import Verified
+    from cachewarmer.verification.found import Verified
 
 NO_CHECKING = Checking()
 CODES = {

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from cachewarmer.cli.rates import Rate, Rates
 from cachewarmer.cli.streams import note, on_terminal
 from cachewarmer.cli.text import CLEAR_LINE, duration, size
 from cachewarmer.model import JobState, JobStatus, ScanTotals
+from cachewarmer.rates import Rate, Rates
 
 if TYPE_CHECKING:
     from cachewarmer.targets.breaker import Outage

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from cachewarmer.broker.base import Broker
-    from cachewarmer.cli.rates import Rate, Rates
     from cachewarmer.model import JobState, JobStatus, WorkerReport
+    from cachewarmer.rates import Rate, Rates
 
 WATCH_SECONDS = 1.0
 
@@ -128,7 +128,7 @@ async def _all(broker: Broker, chosen: StatusOptions) -> int:
 
     from cachewarmer.cli.jobs_table import table
     from cachewarmer.cli.managers import warning
-    from cachewarmer.cli.rates import average
+    from cachewarmer.rates import average
 
     statuses = chosen.picks(await broker.jobs())
     warnings = dict.fromkeys([await warning(broker, status) for status in statuses if not status.state.final])
@@ -232,7 +232,7 @@ class _Table:
     def _rate(self, status: JobStatus) -> Rate:
         import time
 
-        from cachewarmer.cli.rates import Rate, Rates
+        from cachewarmer.rates import Rate, Rates
 
         if status.state.final:
             return Rate()

@@ -19,9 +19,9 @@ from cachewarmer.config import Settings
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import printable
 from cachewarmer.targets.base import Identity
-from cachewarmer.verify.found import Found, Verified, document
-from cachewarmer.verify.measuring import Aspect
-from cachewarmer.verify.verify import Demand, verify
+from cachewarmer.verification.found import Found, Verified, document
+from cachewarmer.verification.measuring import Aspect
+from cachewarmer.verification.verify import Demand, verify
 
 if TYPE_CHECKING:
     import asyncio

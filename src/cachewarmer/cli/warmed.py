@@ -15,7 +15,7 @@ from cachewarmer.model import JobState, JobStatus, WarmJob
 if TYPE_CHECKING:
     from cachewarmer.broker.base import Broker
     from cachewarmer.config import Settings
-    from cachewarmer.verify.found import Verified
+    from cachewarmer.verification.found import Verified
 
 DONE = (JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS)
 COPY_MEMORY_BYTES = 1 << 20

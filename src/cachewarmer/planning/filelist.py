@@ -6,11 +6,12 @@ The stored form separates paths by NUL, whatever the list was written with, and 
 from __future__ import annotations
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import BinaryIO
 
 from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.errors import UsageError
+from cachewarmer.paths import to_bytes
 
 CHUNK_BYTES = 48 * 1024
 """About how long a chunk is; with its last path it stays below the 64 KiB that an Azure Table property holds."""
@@ -43,6 +44,37 @@ async def list_chunks(source: BinaryIO, *, nul_separated: bool) -> AsyncIterator
         chunk = b"".join(line + b"\0" for line in lines if line)
         if chunk:
             yield chunk
+
+
+async def path_chunks(paths: Iterable[str | bytes] | AsyncIterable[str | bytes]) -> AsyncIterator[bytes]:
+    """The stored form of paths that a program names, taken from it as they are needed.
+
+    Raises:
+        UsageError: one is longer than any file server takes, or holds NUL.
+    """
+    chunk = bytearray()
+    async for path in _each(paths):
+        raw = path if isinstance(path, bytes) else to_bytes(path)
+        if b"\0" in raw:
+            raise UsageError("a path of the list holds a NUL character", subject=raw)
+        if len(raw) > MOST_PATH_BYTES:
+            raise UsageError(f"the list of files holds a path of more than {MOST_PATH_BYTES} bytes")
+        if raw:
+            chunk += raw + b"\0"
+        if len(chunk) >= CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)
+
+
+async def _each(paths: Iterable[str | bytes] | AsyncIterable[str | bytes]) -> AsyncIterator[str | bytes]:
+    if isinstance(paths, AsyncIterable):
+        async for path in paths:
+            yield path
+    else:
+        for path in paths:
+            yield path
 
 
 async def _blocks(source: BinaryIO) -> AsyncIterator[bytes]:

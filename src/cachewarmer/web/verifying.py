@@ -12,8 +12,8 @@ from cachewarmer.config import Settings
 from cachewarmer.errors import CacheWarmerError, InvalidTransition
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import WarmJob
-from cachewarmer.verify.found import document
-from cachewarmer.verify.verify import Demand, verify
+from cachewarmer.verification.found import document
+from cachewarmer.verification.verify import Demand, verify
 
 MOST_KEPT = 100
 

@@ -5,7 +5,6 @@ import pytest
 from cachewarmer.broker.find import find_job
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.cli.jobs_table import redrawn, table, worker_lines
-from cachewarmer.cli.rates import Rate, Rates, average
 from cachewarmer.cli.text import span
 from cachewarmer.errors import Failure, UnknownJob, UsageError
 from cachewarmer.model import (
@@ -20,6 +19,7 @@ from cachewarmer.model import (
     WarmJob,
     WorkerReport,
 )
+from cachewarmer.rates import Rate, Rates, average
 
 NOW = 10_000.0
 

@@ -5,10 +5,10 @@ import pytest
 from cachewarmer.cli.managers import unseen
 from cachewarmer.cli.outcome import interrupted_line
 from cachewarmer.cli.progress import Progress, fit
-from cachewarmer.cli.rates import Rates
 from cachewarmer.cli.text import problem_line, shorten
 from cachewarmer.errors import NfsStatusError
 from cachewarmer.model import Access, JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
+from cachewarmer.rates import Rates
 from cachewarmer.targets.breaker import Outage
 
 SCAN = ScanTotals(directories=1_234_567, files=98_765_432, bytes=7 << 46, failed_files=1_234, finished=True)

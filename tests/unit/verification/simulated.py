@@ -6,9 +6,9 @@ import random
 from functools import partial
 
 from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedCache, SimulatedReader
-from cachewarmer.verify.judging import Pair
-from cachewarmer.verify.measuring import PROBES
-from cachewarmer.verify.sampling import FoundFile, Sampler
+from cachewarmer.verification.judging import Pair
+from cachewarmer.verification.measuring import PROBES
+from cachewarmer.verification.sampling import FoundFile, Sampler
 
 SIZES = (3_000, 20_000, 150_000, 900_000)
 MODEL = CacheModel(threads=16, origin_seconds=0.02, link_bytes_per_second=120e6, jitter=0.3)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewarmer.verify.intervals import (
+from cachewarmer.verification.intervals import (
     Interval,
     corrected,
     effective_samples,

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 
-from cachewarmer.verify.sampling import BLOCK_BYTES, FoundFile, Sampler
+from cachewarmer.verification.sampling import BLOCK_BYTES, FoundFile, Sampler
 
 
 def file(name, size, start=0, stop=None):

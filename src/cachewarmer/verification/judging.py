@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
-from cachewarmer.verify.intervals import Interval, corrected, effective_samples, wilson
+from cachewarmer.verification.intervals import Interval, corrected, effective_samples, wilson
 
 LEAST_OF_SIZE = 12
 """Reads of about one length, from which on they are compared among themselves."""

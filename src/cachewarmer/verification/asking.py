@@ -16,8 +16,8 @@ from cachewarmer.errors import CacheWarmerError
 from cachewarmer.paths import holds, to_bytes, to_text
 from cachewarmer.targets.local.files import translate
 from cachewarmer.targets.mount.table import read_table
-from cachewarmer.verify.intervals import Interval, effective_samples, wilson
-from cachewarmer.verify.sampling import Sample
+from cachewarmer.verification.intervals import Interval, effective_samples, wilson
+from cachewarmer.verification.sampling import Sample
 
 CHECK_SECONDS = 3600.0
 _CACHED = re.compile(r"\(([0-9.]+)%\) cached")

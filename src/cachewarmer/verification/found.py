@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from cachewarmer.model import PathError
 from cachewarmer.paths import to_text
-from cachewarmer.verify.intervals import Interval, wilson
-from cachewarmer.verify.judging import Judgement
-from cachewarmer.verify.measuring import Aspect, Measured
+from cachewarmer.verification.intervals import Interval, wilson
+from cachewarmer.verification.judging import Judgement
+from cachewarmer.verification.measuring import Aspect, Measured
 
 QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 LEAST_OF_DIRECTORY = 5

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from cachewarmer.testing.simulated_cache import CacheModel
-from cachewarmer.verify.judging import Pair, judge
-from tests.unit.verify.simulated import Tree, pairs_of
+from cachewarmer.verification.judging import Pair, judge
+from tests.unit.verification.simulated import Tree, pairs_of
 
 RUNS = 100
 SAMPLES = 60

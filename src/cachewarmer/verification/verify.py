@@ -20,12 +20,12 @@ from cachewarmer.targets import open_session
 from cachewarmer.targets.base import Identity, Mount, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
-from cachewarmer.verify.asking import Asked, ask_juicefs, ask_page_cache, whom_to_ask
-from cachewarmer.verify.found import Found, Verified, by_size, coldest
-from cachewarmer.verify.intervals import samples_for, samples_to_show
-from cachewarmer.verify.judging import Judgement, Pair, judge
-from cachewarmer.verify.measuring import Aspect, Measured, Measurement, Measurer
-from cachewarmer.verify.sampling import FoundFile, Sampler
+from cachewarmer.verification.asking import Asked, ask_juicefs, ask_page_cache, whom_to_ask
+from cachewarmer.verification.found import Found, Verified, by_size, coldest
+from cachewarmer.verification.intervals import samples_for, samples_to_show
+from cachewarmer.verification.judging import Judgement, Pair, judge
+from cachewarmer.verification.measuring import Aspect, Measured, Measurement, Measurer
+from cachewarmer.verification.sampling import FoundFile, Sampler
 
 DEFAULT_HALF_WIDTH = 0.05
 TELL_SECONDS = 0.2

@@ -15,8 +15,8 @@ from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import PathError
 from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Identity, Question, ReadRequest, Session
-from cachewarmer.verify.judging import Pair
-from cachewarmer.verify.sampling import FoundFile, Sample
+from cachewarmer.verification.judging import Pair
+from cachewarmer.verification.sampling import FoundFile, Sample
 
 AT_ONCE = 2
 """Samples that are read at the same time: each has one call in flight. More would measure their own queue."""
