@@ -6,7 +6,7 @@ import pytest
 
 from cachewarmer.broker import open_broker
 from cachewarmer.cli import submit
-from cachewarmer.cli.options import BrokerChoice, Output
+from cachewarmer.cli.options.general import BrokerChoice, Output
 from cachewarmer.config import LeaseSettings
 from cachewarmer.model import Access, JobState, WarmJob
 from cachewarmer.planning.counter import ScanCounter

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from cachewarmer.cli.options import Output
+from cachewarmer.cli.options.general import Output
 
 
 class HasOutput(Protocol):

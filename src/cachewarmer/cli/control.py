@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import options
 from cachewarmer.cli.exit_codes import ERROR, WARM
+from cachewarmer.cli.options import general
 
 if TYPE_CHECKING:
     from cachewarmer.model import JobState
@@ -18,20 +18,20 @@ class ControlOptions:
     """Which job."""
 
     job: str
-    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
-    output: options.Output = field(default_factory=options.Output)
+    broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    output: general.Output = field(default_factory=general.Output)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("job", metavar="JOB", help=options.JOB_HELP)
-    options.add_broker(parser)
-    options.add_output(parser, quiet="show nothing unless it fails")
+    parser.add_argument("job", metavar="JOB", help=general.JOB_HELP)
+    general.add_broker(parser)
+    general.add_output(parser, quiet="show nothing unless it fails")
 
 
 def parse(chosen: argparse.Namespace) -> ControlOptions:
     """Makes the options."""
-    return ControlOptions(job=chosen.job, broker=options.broker(chosen), output=options.output(chosen))
+    return ControlOptions(job=chosen.job, broker=general.broker(chosen), output=general.output(chosen))
 
 
 def move(chosen: ControlOptions, state: JobState | None) -> int:

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
+from cachewarmer.cli.options import general, selecting
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ class DoctorOptions:
 
     target: str = ""
     """Empty: the broker is looked at."""
-    selection: options.Selection = field(default_factory=options.Selection)
-    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
-    output: options.Output = field(default_factory=options.Output)
+    selection: selecting.Selection = field(default_factory=selecting.Selection)
+    broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    output: general.Output = field(default_factory=general.Output)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("target", nargs="?", default="", metavar="TARGET", help=options.TARGET_HELP)
-    options.add_ids(parser)
-    options.add_broker(parser)
-    options.add_output(parser, quiet="show only what is wrong")
+    parser.add_argument("target", nargs="?", default="", metavar="TARGET", help=general.TARGET_HELP)
+    general.add_ids(parser)
+    general.add_broker(parser)
+    general.add_output(parser, quiet="show only what is wrong")
 
 
 def parse(chosen: argparse.Namespace) -> DoctorOptions:
@@ -43,9 +43,9 @@ def parse(chosen: argparse.Namespace) -> DoctorOptions:
         raise UsageError("doctor needs a TARGET, or --broker URL (see cachewarmer doctor --help)")
     return DoctorOptions(
         target=chosen.target,
-        selection=options.Selection(uid=chosen.uid, gid=chosen.gid),
-        broker=options.broker(chosen),
-        output=options.output(chosen),
+        selection=selecting.Selection(uid=chosen.uid, gid=chosen.gid),
+        broker=general.broker(chosen),
+        output=general.output(chosen),
     )
 
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.control import ControlOptions, parse
 from cachewarmer.cli.exit_codes import ERROR, WARM
+from cachewarmer.cli.options import general
 
 if TYPE_CHECKING:
     import argparse
@@ -22,9 +22,9 @@ VERSION = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments. The result is JSON, and nothing but the result."""
-    parser.add_argument("job", metavar="JOB", help=options.JOB_HELP)
-    options.add_broker(parser)
-    options.add_output(parser, json=False)
+    parser.add_argument("job", metavar="JOB", help=general.JOB_HELP)
+    general.add_broker(parser)
+    general.add_output(parser, json=False)
 
 
 def document(status: JobStatus) -> dict[str, Any]:

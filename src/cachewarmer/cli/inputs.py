@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 from cachewarmer.addresses import all_addresses, each_address
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
-from cachewarmer.cli.options import BrokerChoice, FleetChoice, Reading, Selection, Service
+from cachewarmer.cli.options.general import BrokerChoice
+from cachewarmer.cli.options.pacing import Reading
+from cachewarmer.cli.options.selecting import Selection
+from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.config import (
     FleetSettings,
     Settings,

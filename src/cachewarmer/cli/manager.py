@@ -6,10 +6,11 @@ import argparse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import arguments, options
+from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
+from cachewarmer.cli.options import general, pacing, serving
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,21 +28,21 @@ JOBS_AT_ONCE = 4
 class ManagerOptions:
     """What ``manager`` was told."""
 
-    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
-    service: options.Service = field(default_factory=options.Service)
-    reading: options.Reading = field(default_factory=options.Reading)
-    fleet: options.FleetChoice = field(default_factory=options.FleetChoice)
-    page: options.Page = field(default_factory=options.Page)
+    broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    service: serving.Service = field(default_factory=serving.Service)
+    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    fleet: serving.FleetChoice = field(default_factory=serving.FleetChoice)
+    page: serving.Page = field(default_factory=serving.Page)
     hooks: Hooks = field(default_factory=Hooks)
-    output: options.Output = field(default_factory=options.Output)
+    output: general.Output = field(default_factory=general.Output)
     jobs_at_once: int = JOBS_AT_ONCE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    options.add_broker(parser)
-    options.add_storage(parser)
-    options.add_service(parser)
+    general.add_broker(parser)
+    general.add_storage(parser)
+    serving.add_service(parser)
     parser.add_argument(
         "--jobs-at-once",
         type=arguments.positive,
@@ -49,23 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"maximum number of jobs scanned at the same time (default: {JOBS_AT_ONCE})",
     )
-    options.add_reading(parser)
-    options.add_fleet(parser)
+    pacing.add_reading(parser)
+    serving.add_fleet(parser)
     add_hooks(parser)
-    options.add_page(parser)
-    options.add_output(parser, quiet="log only errors", json=False)
+    serving.add_page(parser)
+    general.add_output(parser, quiet="log only errors", json=False)
 
 
 def parse(chosen: argparse.Namespace) -> ManagerOptions:
     """Makes the options."""
     return ManagerOptions(
-        broker=options.broker(chosen),
-        service=options.service(chosen),
-        reading=options.reading(chosen),
-        fleet=options.fleet(chosen),
-        page=options.page(chosen),
+        broker=general.broker(chosen),
+        service=serving.service(chosen),
+        reading=pacing.reading(chosen),
+        fleet=serving.fleet(chosen),
+        page=serving.page(chosen),
         hooks=hooks(chosen),
-        output=options.output(chosen),
+        output=general.output(chosen),
         jobs_at_once=chosen.jobs_at_once,
     )
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.failures import without
-from cachewarmer.cli.options import Checking, Output
+from cachewarmer.cli.options.general import Output
+from cachewarmer.cli.options.verifying import Checking
 from cachewarmer.cli.report import job_lines, scan_lines
 from cachewarmer.cli.streams import note, show
 from cachewarmer.model import JobState, JobStatus, Report, WarmJob

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from cachewarmer.cli.options import BrokerChoice, Page
+from cachewarmer.cli.options.general import BrokerChoice
+from cachewarmer.cli.options.serving import Page
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from cachewarmer.cli import streams
 from cachewarmer.cli.exit_codes import INTERRUPTED
 from cachewarmer.cli.failures import one_line, traceback_text
 from cachewarmer.cli.main import STOP_SIGNALS
-from cachewarmer.cli.options import Output
+from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.text import CLEAR_LINE
 from cachewarmer.errors import CacheWarmerError, Interrupted
 from cachewarmer.paths import printable

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
+from cachewarmer.cli.options import general, pacing, selecting
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,26 +18,26 @@ class ScanOptions:
     """What ``scan`` was told."""
 
     targets: tuple[str, ...]
-    selection: options.Selection = field(default_factory=options.Selection)
-    reading: options.Reading = field(default_factory=options.Reading)
-    output: options.Output = field(default_factory=options.Output)
+    selection: selecting.Selection = field(default_factory=selecting.Selection)
+    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    output: general.Output = field(default_factory=general.Output)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("targets", nargs="+", metavar="TARGET", help=options.TARGET_HELP)
-    options.add_selection(parser)
-    options.add_reading(parser)
-    options.add_output(parser, quiet="show no progress and no report")
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help=general.TARGET_HELP)
+    selecting.add_selection(parser)
+    pacing.add_reading(parser)
+    general.add_output(parser, quiet="show no progress and no report")
 
 
 def parse(chosen: argparse.Namespace) -> ScanOptions:
     """Makes the options."""
     return ScanOptions(
         targets=tuple(chosen.targets),
-        selection=options.selection(chosen),
-        reading=options.reading(chosen),
-        output=options.output(chosen),
+        selection=selecting.selection(chosen),
+        reading=pacing.reading(chosen),
+        output=general.output(chosen),
     )
 
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cachewarmer.cli.options import BrokerChoice
+from cachewarmer.cli.options.general import BrokerChoice
 from cachewarmer.cli.streams import note
 from cachewarmer.config import broker_url_in, environment_broker_url, state_directory
 from cachewarmer.errors import CacheWarmerError, ConfigError

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import arguments, options
+from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
+from cachewarmer.cli.options import general
 from cachewarmer.errors import NothingThere, UsageError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class StatusOptions:
     """Only jobs submitted after this, in Unix seconds."""
     limit: int = 0
     """At most so many jobs, the newest; 0: all."""
-    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
-    output: options.Output = field(default_factory=options.Output)
+    broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    output: general.Output = field(default_factory=general.Output)
 
     def picks(self, statuses: Sequence[JobStatus]) -> list[JobStatus]:
         """Those of all jobs, newest first, that are asked for."""
@@ -50,7 +51,7 @@ class StatusOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("job", nargs="?", default="", metavar="JOB", help=f"{options.JOB_HELP} (default: all jobs)")
+    parser.add_argument("job", nargs="?", default="", metavar="JOB", help=f"{general.JOB_HELP} (default: all jobs)")
     parser.add_argument(
         "--watch", action="store_true", help="keep showing it until it is done; with --json a line an event"
     )
@@ -69,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show only jobs submitted since then: an age such as 2d, or a date",
     )
     parser.add_argument("--limit", type=arguments.positive, default=0, metavar="N", help="show only the N newest jobs")
-    options.add_broker(parser)
-    options.add_output(parser, quiet="show nothing: the exit code tells how the job stands")
+    general.add_broker(parser)
+    general.add_output(parser, quiet="show nothing: the exit code tells how the job stands")
 
 
 def parse(chosen: argparse.Namespace) -> StatusOptions:
@@ -83,8 +84,8 @@ def parse(chosen: argparse.Namespace) -> StatusOptions:
         states=_states(chosen.state),
         since=chosen.since,
         limit=chosen.limit,
-        broker=options.broker(chosen),
-        output=options.output(chosen),
+        broker=general.broker(chosen),
+        output=general.output(chosen),
     )
 
 

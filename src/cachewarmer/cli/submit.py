@@ -7,10 +7,10 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, WARM
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks_of_waiting
+from cachewarmer.cli.options import general, selecting, verifying
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ class SubmitOptions:
     """What ``submit`` was told."""
 
     targets: tuple[str, ...]
-    selection: options.Selection = field(default_factory=options.Selection)
-    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
-    output: options.Output = field(default_factory=options.Output)
-    checking: options.Checking = field(default_factory=options.Checking)
+    selection: selecting.Selection = field(default_factory=selecting.Selection)
+    broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    output: general.Output = field(default_factory=general.Output)
+    checking: verifying.Checking = field(default_factory=verifying.Checking)
     hooks: Hooks = field(default_factory=Hooks)
     wait: bool = False
     once: bool = False
@@ -37,27 +37,27 @@ class SubmitOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("targets", nargs="+", metavar="TARGET", help=options.TARGET_HELP)
-    options.add_selection(parser)
-    options.add_broker(parser)
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help=general.TARGET_HELP)
+    selecting.add_selection(parser)
+    general.add_broker(parser)
     parser.add_argument("--wait", action="store_true", help="wait until the jobs are done, and exit as warm does")
-    options.add_access(parser)
-    options.add_each_address(parser)
-    options.add_checking(parser)
+    selecting.add_access(parser)
+    selecting.add_each_address(parser)
+    verifying.add_checking(parser)
     add_hooks(parser)
-    options.add_output(parser, quiet="show only the jobs' ids")
+    general.add_output(parser, quiet="show only the jobs' ids")
 
 
 def parse(chosen: argparse.Namespace) -> SubmitOptions:
     """Makes the options."""
-    checking = options.checking(chosen)
+    checking = verifying.checking(chosen)
     if checking.verify and not chosen.wait:
         raise UsageError("--verify needs --wait")
     return SubmitOptions(
         targets=tuple(chosen.targets),
-        selection=options.selection(chosen),
-        broker=options.broker(chosen),
-        output=options.output(chosen),
+        selection=selecting.selection(chosen),
+        broker=general.broker(chosen),
+        output=general.output(chosen),
         checking=checking,
         hooks=hooks_of_waiting(chosen),
         wait=chosen.wait,

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.cli.exit_codes import ERROR, INCOMPLETE, INTERRUPTED, WARM
-from cachewarmer.cli.options import Output, Sampling
+from cachewarmer.cli.options.general import Output
+from cachewarmer.cli.options.verifying import Sampling
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import MOST_PATHS, problem_lines
 from cachewarmer.cli.streams import note, show

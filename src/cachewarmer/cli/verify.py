@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import options
 from cachewarmer.cli.command import Command
+from cachewarmer.cli.options import general, pacing, selecting, verifying
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,24 +24,24 @@ class VerifyOptions:
     targets: tuple[str, ...] = ()
     job: str = ""
     """A job whose files are meant instead of targets."""
-    sampling: options.Sampling = field(default_factory=options.Sampling)
-    selection: options.Selection = field(default_factory=options.Selection)
-    reading: options.Reading = field(default_factory=options.Reading)
-    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
-    output: options.Output = field(default_factory=options.Output)
+    sampling: verifying.Sampling = field(default_factory=verifying.Sampling)
+    selection: selecting.Selection = field(default_factory=selecting.Selection)
+    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    output: general.Output = field(default_factory=general.Output)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=options.TARGET_HELP)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=general.TARGET_HELP)
     parser.add_argument(
         "--job", default="", metavar="JOB", help="verify what this job was to read, instead of a TARGET"
     )
-    options.add_sampling(parser)
-    options.add_selection(parser)
-    options.add_reading(parser)
-    options.add_broker(parser)
-    options.add_output(parser, quiet="show no progress and no report: the exit code tells")
+    verifying.add_sampling(parser)
+    selecting.add_selection(parser)
+    pacing.add_reading(parser)
+    general.add_broker(parser)
+    general.add_output(parser, quiet="show no progress and no report: the exit code tells")
 
 
 def parse(chosen: argparse.Namespace) -> VerifyOptions:
@@ -51,11 +51,11 @@ def parse(chosen: argparse.Namespace) -> VerifyOptions:
     return VerifyOptions(
         targets=tuple(chosen.targets),
         job=chosen.job,
-        sampling=options.sampling(chosen),
-        selection=options.selection(chosen),
-        reading=options.reading(chosen),
-        broker=options.broker(chosen),
-        output=options.output(chosen),
+        sampling=verifying.sampling(chosen),
+        selection=selecting.selection(chosen),
+        reading=pacing.reading(chosen),
+        broker=general.broker(chosen),
+        output=general.output(chosen),
     )
 
 

@@ -6,9 +6,10 @@ import argparse
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import arguments, options
+from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
+from cachewarmer.cli.options import general, pacing, selecting, serving, verifying
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ class WarmOptions:
     """What ``warm`` was told."""
 
     targets: tuple[str, ...] = ()
-    selection: options.Selection = field(default_factory=options.Selection)
-    reading: options.Reading = field(default_factory=options.Reading)
-    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
-    output: options.Output = field(default_factory=options.Output)
-    checking: options.Checking = field(default_factory=options.Checking)
-    page: options.Page = field(default_factory=options.Page)
+    selection: selecting.Selection = field(default_factory=selecting.Selection)
+    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    output: general.Output = field(default_factory=general.Output)
+    checking: verifying.Checking = field(default_factory=verifying.Checking)
+    page: serving.Page = field(default_factory=serving.Page)
     hooks: Hooks = field(default_factory=Hooks)
     processes: int | None = None
     resume: str | None = None
@@ -40,19 +41,19 @@ class WarmOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=options.TARGET_HELP)
-    options.add_selection(parser)
-    options.add_reading(parser)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=general.TARGET_HELP)
+    selecting.add_selection(parser)
+    pacing.add_reading(parser)
     parser.add_argument(
         "--processes",
         type=arguments.processes,
         metavar="N",
         help="reader processes (default: half of the cores, at most 4)",
     )
-    options.add_access(parser)
-    options.add_each_address(parser)
-    options.add_checking(parser)
-    options.add_broker(parser)
+    selecting.add_access(parser)
+    selecting.add_each_address(parser)
+    verifying.add_checking(parser)
+    general.add_broker(parser)
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -67,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write what happens to FILE, or to standard output for -, a JSON object a line (see docs/events.md)",
     )
     add_hooks(parser)
-    options.add_page(parser)
-    options.add_output(parser, quiet="show no progress and no report")
+    serving.add_page(parser)
+    general.add_output(parser, quiet="show no progress and no report")
 
 
 def parse(chosen: argparse.Namespace) -> WarmOptions:
@@ -84,12 +85,12 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         raise UsageError("--events - and --json both write to standard output: give --events a file")
     return WarmOptions(
         targets=targets,
-        selection=options.selection(chosen),
-        reading=options.reading(chosen),
-        checking=options.checking(chosen),
-        broker=options.broker(chosen),
-        output=options.output(chosen),
-        page=options.page(chosen),
+        selection=selecting.selection(chosen),
+        reading=pacing.reading(chosen),
+        checking=verifying.checking(chosen),
+        broker=general.broker(chosen),
+        output=general.output(chosen),
+        page=serving.page(chosen),
         hooks=hooks(chosen),
         processes=chosen.processes,
         resume=resume,

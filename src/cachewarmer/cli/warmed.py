@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import IO, TYPE_CHECKING
 
-from cachewarmer.cli.options import Checking, Output
+from cachewarmer.cli.options.general import Output
+from cachewarmer.cli.options.verifying import Checking
 from cachewarmer.errors import UsageError
 from cachewarmer.model import JobState, JobStatus, WarmJob
 

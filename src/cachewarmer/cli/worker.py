@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import arguments, options
+from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
+from cachewarmer.cli.options import general, pacing, serving
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 class WorkerOptions:
     """What ``worker`` was told."""
 
-    broker: options.BrokerChoice = field(default_factory=options.BrokerChoice)
-    service: options.Service = field(default_factory=options.Service)
-    reading: options.Reading = field(default_factory=options.Reading)
-    output: options.Output = field(default_factory=options.Output)
+    broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    service: serving.Service = field(default_factory=serving.Service)
+    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    output: general.Output = field(default_factory=general.Output)
     exit_on_eof: bool = False
     transport: str = ""
     """Empty: as each job says."""
@@ -37,11 +38,11 @@ class WorkerOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    options.add_broker(parser)
-    options.add_storage(parser)
-    options.add_service(parser)
+    general.add_broker(parser)
+    general.add_storage(parser)
+    serving.add_service(parser)
     parser.add_argument("--exit-on-eof", action="store_true", help="exit when standard input ends")
-    options.add_reading(parser)
+    pacing.add_reading(parser)
     parser.add_argument(
         "--transport",
         choices=("auto", "nfs", "mount"),
@@ -56,16 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="maximum rate of this worker: 200M, 100MB/s or 800Mbit (default: no limit)",
     )
-    options.add_output(parser, quiet="log only errors", json=False)
+    general.add_output(parser, quiet="log only errors", json=False)
 
 
 def parse(chosen: argparse.Namespace) -> WorkerOptions:
     """Makes the options."""
     return WorkerOptions(
-        broker=options.broker(chosen),
-        service=options.service(chosen),
-        reading=options.reading(chosen),
-        output=options.output(chosen),
+        broker=general.broker(chosen),
+        service=serving.service(chosen),
+        reading=pacing.reading(chosen),
+        output=general.output(chosen),
         exit_on_eof=chosen.exit_on_eof,
         transport=chosen.transport,
         max_bandwidth=chosen.max_bandwidth,

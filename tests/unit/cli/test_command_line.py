@@ -10,7 +10,10 @@ import pytest
 from cachewarmer.cli.commands import NAMES, build_parser, command, run
 from cachewarmer.cli.control import ControlOptions
 from cachewarmer.cli.manager import ManagerOptions
-from cachewarmer.cli.options import BrokerChoice, FleetChoice, Output, Reading, Selection, Service
+from cachewarmer.cli.options.general import BrokerChoice, Output
+from cachewarmer.cli.options.pacing import Reading
+from cachewarmer.cli.options.selecting import Selection
+from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.cli.scan import ScanOptions
 from cachewarmer.cli.status import StatusOptions
 from cachewarmer.cli.submit import SubmitOptions

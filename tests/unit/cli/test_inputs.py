@@ -3,7 +3,9 @@
 import pytest
 
 from cachewarmer.cli import inputs
-from cachewarmer.cli.options import FleetChoice, Reading, Selection, Service
+from cachewarmer.cli.options.pacing import Reading
+from cachewarmer.cli.options.selecting import Selection
+from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.errors import UsageError
 
 

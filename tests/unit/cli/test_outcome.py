@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.cli.options import Output
+from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.outcome import finish, finish_scan, nothing_wanted
 from cachewarmer.errors import Failure
 from cachewarmer.model import Access, JobState, JobStatus, Report, ScanTotals, Tally, Wanted, WarmJob

@@ -4,7 +4,8 @@ import aiohttp
 import pytest
 
 from cachewarmer.cli.commands import build_parser
-from cachewarmer.cli.options import BrokerChoice, Page
+from cachewarmer.cli.options.general import BrokerChoice
+from cachewarmer.cli.options.serving import Page
 from cachewarmer.cli.page import served
 from cachewarmer.config import HTTP_TOKEN, Settings, child_environment, shared_environment
 from cachewarmer.errors import UsageError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cachewarmer.cli.options import BrokerChoice
+from cachewarmer.cli.options.general import BrokerChoice
 from cachewarmer.cli.state import State
 from cachewarmer.errors import CacheWarmerError
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, HelpWanted, Values
 from cachewarmer.cli.exit_codes import WARM
 from cachewarmer.cli.failures import guarded
-from cachewarmer.cli.options import BrokerChoice
+from cachewarmer.cli.options.general import BrokerChoice
 from cachewarmer.cli.streams import note, show
 
 DEBUGGING = Flag(name="enableDebugging", switch=True, text="log debugging messages")

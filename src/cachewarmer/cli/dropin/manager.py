@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from cachewarmer.cli import manager
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, MissingFlag, Values
-from cachewarmer.cli.options import FleetChoice, Output
+from cachewarmer.cli.options.general import Output
+from cachewarmer.cli.options.serving import FleetChoice
 
 WORKERS = 12
 """The first CacheWarmer's default."""

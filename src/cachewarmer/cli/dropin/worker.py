@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cachewarmer.cli import worker
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, Values
-from cachewarmer.cli.options import Output
+from cachewarmer.cli.options.general import Output
 
 FLAGS = FlagSet(
     program="cachewarmer-worker",

@@ -1,0 +1,68 @@
+"""How hard the addresses of a target are read from."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from cachewarmer.cli import arguments
+from cachewarmer.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How hard one address is read from; None: what the settings say."""
+
+    window: int | None = None
+    """Calls; 0: found automatically."""
+    max_window: int | None = None
+    gentle: bool = False
+    connections: int | None = None
+    patience: float | None = None
+    """Seconds; 0: for ever."""
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How hard to read."""
+    group = parser.add_argument_group("how to read")
+    group.add_argument(
+        "--window",
+        type=arguments.window,
+        metavar="N|auto",
+        help="maximum calls in flight for one address (default: 16); auto: as many as the cache can take before others "
+        "have to wait",
+    )
+    group.add_argument(
+        "--max-window",
+        type=arguments.positive,
+        metavar="N",
+        help="maximum that --window auto may choose (default: 1024); implies it",
+    )
+    group.add_argument(
+        "--gentle",
+        action="store_true",
+        help="leave half of what --window auto finds to others, and give way at half the delay; implies it",
+    )
+    group.add_argument(
+        "--connections", type=arguments.positive, metavar="N", help="TCP connections for one address (default: 2)"
+    )
+    group.add_argument(
+        "--patience",
+        type=arguments.span,
+        metavar="TIME",
+        help="how long to wait for addresses that do not answer before the job fails: 90, 15m, 2h; 0: for ever "
+        "(default: 15m)",
+    )
+
+
+def reading(chosen: argparse.Namespace) -> Reading:
+    """What the command line says of it."""
+    if chosen.window and (chosen.max_window is not None or chosen.gentle):
+        raise UsageError("--window N fixes the window; --max-window and --gentle are for --window auto")
+    return Reading(
+        window=chosen.window,
+        max_window=chosen.max_window,
+        gentle=chosen.gentle,
+        connections=chosen.connections,
+        patience=chosen.patience,
+    )

@@ -1,0 +1,200 @@
+"""Which files a job is about, and what the job is called."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from cachewarmer.cli import arguments
+from cachewarmer.cli.options import general
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which files of a target a job is about, and how they are read."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_file_bytes: int = 0
+    min_file_bytes: int = 0
+    newer_than: float = 0.0
+    filter_from: tuple[str, ...] = ()
+    """Files with rules."""
+    snapshots: bool = False
+    follow_links: bool = False
+    one_file_system: bool = False
+    hardlink_dedup: bool = True
+    allow_empty: bool = False
+    """Whether it is fine that no file passes the filters, or that the list names none."""
+    files_from: str | None = None
+    null: bool = False
+    transport: str = "auto"
+    max_bandwidth: int = 0
+    name: str = ""
+    uid: int | None = None
+    gid: int | None = None
+    each_address: bool = False
+    address_subset: tuple[str, ...] = ()
+    access_as: tuple[str, ...] = ()
+    metadata_only: bool = False
+
+
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """``--access-as``: what other users will ask the cache."""
+    group = parser.add_argument_group("what the readers will ask")
+    group.add_argument(
+        "--access-as",
+        action="append",
+        type=arguments.identity_text,
+        default=[],
+        metavar="UID[:GID[,GID...]]",
+        help="ask for the access of this user to every name (ACCESS, READLINK), so that the cache knows it; may be repeated",
+    )
+    group.add_argument(
+        "--metadata-only", action="store_true", help="read no file: only listings, attributes and --access-as"
+    )
+
+
+def add_each_address(parser: argparse.ArgumentParser) -> None:
+    """``--each-address``: caches that do not share what they hold."""
+    group = parser.add_argument_group("several caches")
+    group.add_argument(
+        "--each-address",
+        action="store_true",
+        help="read everything through each mount address, or through each address of a name that has several: they are "
+        "caches of their own (default: they are doors to one cache, and share the work)",
+    )
+    group.add_argument(
+        "--address-subset",
+        type=arguments.words,
+        default=(),
+        metavar="ADDRESS[,ADDRESS...]",
+        help="with --each-address: only these of them, such as a node that was replaced",
+    )
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which files, and what the job is called."""
+    group = parser.add_argument_group("which files")
+    _add_patterns(group)
+    _add_properties(group)
+    _add_places(group)
+    _add_job(parser.add_argument_group("the job"))
+
+
+def _add_patterns(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="read only what matches; may be repeated",
+    )
+    group.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out what matches: name, *.tmp, dir/, /top, a/**/b; may be repeated, and wins over --include",
+    )
+    group.add_argument(
+        "--filter-from",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="rules in FILE, one a line: + PATTERN or - PATTERN; the first that matches decides; may be repeated",
+    )
+
+
+def _add_properties(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--max-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out larger files: 500M, 2GiB"
+    )
+    group.add_argument(
+        "--min-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out smaller files"
+    )
+    group.add_argument(
+        "--newer-than",
+        type=arguments.moment,
+        default=0.0,
+        metavar="TIME",
+        help="only files modified since then: 2026-11-01, 2026-11-01T08:00, 3d, 12h",
+    )
+
+
+def _add_places(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--files-from", metavar="FILE", help="read the paths in FILE, one a line, instead of a whole tree; - is stdin"
+    )
+    group.add_argument(
+        "--include-snapshots",
+        dest="snapshots",
+        action="store_true",
+        help="also read .snapshot, .zfs and the like (default: leave them out)",
+    )
+    group.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="read the files of the export that symbolic links lead to (default: count the links)",
+    )
+    group.add_argument(
+        "--one-file-system", action="store_true", help="stay on the file system of the target (paths of this machine)"
+    )
+    group.add_argument(
+        "--no-hardlink-dedup",
+        dest="hardlink_dedup",
+        action="store_false",
+        help="read a file with several names once for each name (default: once)",
+    )
+    group.add_argument(
+        "--allow-empty",
+        action="store_true",
+        help="exit with 0 even if no file passes the filters, or the list names none (default: 3)",
+    )
+    group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
+
+
+def _add_job(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--transport",
+        default="auto",
+        choices=["auto", "nfs", "mount", "local"],
+        help="nfs: the direct reader; mount: a kernel mount; local: a path of this machine (default: auto)",
+    )
+    group.add_argument(
+        "--max-bandwidth",
+        type=arguments.rate,
+        default=0,
+        metavar="RATE",
+        help="maximum rate of the whole job, shared by those who read it: 200M, 100MB/s or 800Mbit (default: no limit)",
+    )
+    group.add_argument("--name", default="", help="a name for the job, shown by status")
+    general.add_ids(group)
+
+
+def selection(chosen: argparse.Namespace) -> Selection:
+    """What the command line says of it."""
+    return Selection(
+        include=tuple(chosen.include),
+        exclude=tuple(chosen.exclude),
+        max_file_bytes=chosen.max_file_size,
+        min_file_bytes=chosen.min_file_size,
+        newer_than=chosen.newer_than,
+        filter_from=tuple(chosen.filter_from),
+        snapshots=chosen.snapshots,
+        follow_links=chosen.follow_links,
+        one_file_system=chosen.one_file_system,
+        hardlink_dedup=chosen.hardlink_dedup,
+        allow_empty=chosen.allow_empty,
+        uid=chosen.uid,
+        gid=chosen.gid,
+        files_from=chosen.files_from,
+        null=chosen.null,
+        transport=chosen.transport,
+        max_bandwidth=chosen.max_bandwidth,
+        name=chosen.name,
+        each_address=getattr(chosen, "each_address", False),
+        address_subset=getattr(chosen, "address_subset", ()),
+        access_as=tuple(getattr(chosen, "access_as", ())),
+        metadata_only=getattr(chosen, "metadata_only", False),
+    )
