@@ -10,6 +10,8 @@ from typing import NoReturn
 from cachewarmer.errors import UsageError
 
 MOST_ID = (1 << 32) - 1
+ASPECTS = ("data", "attributes", "access")
+"""What of the files can be verified."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -166,7 +168,7 @@ def seed(text: str) -> int:
 def aspects(text: str) -> tuple[str, ...]:
     """What of the files is verified."""
     chosen = tuple(dict.fromkeys(text.split(",")))
-    if not chosen or not set(chosen) <= {"data", "attributes", "access"}:
+    if not chosen or not set(chosen) <= set(ASPECTS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of data, attributes and access")
     return chosen
 

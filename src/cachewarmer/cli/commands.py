@@ -25,6 +25,7 @@ NAMES = (
     "export",
     "manager",
     "worker",
+    "completion",
 )
 """In the order of ``--help``. The command is ``COMMAND`` in the module of that name."""
 
