@@ -128,6 +128,8 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         raise UsageError("--files-from needs exactly one TARGET")
     if selection.address_subset and not selection.each_address:
         raise UsageError("--address-subset needs --each-address")
+    if selection.fan_out and not selection.each_address:
+        raise UsageError("--fan-out needs --each-address")
     _warn_of_slow(selection.max_bandwidth)
     wanted = _wanted(selection)
     made = [
@@ -145,7 +147,9 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
-    return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
+    if not selection.each_address:
+        return made
+    return [each_address(job, selection.address_subset, fan_out=selection.fan_out) for job in made]
 
 
 def _resolved(target: str, job: WarmJob) -> WarmJob:
