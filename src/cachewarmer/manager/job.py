@@ -22,6 +22,7 @@ from cachewarmer.errors import (
     own_resource_error,
 )
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.likeness import did_you_mean
 from cachewarmer.manager.each_address import AddressScan
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
@@ -155,6 +156,8 @@ class JobKeeper:
         except CacheWarmerError as error:
             if isinstance(error, BrokerError) and error.transient:
                 raise  # the lease runs out, and a manager to whom the broker answers goes on
+            if isinstance(error, UnknownHost) and not error.advice:
+                error.advice = await self._known_address(error.address)
             log.error("job %s failed: %s", job.job_id, error)  # noqa: TRY400  # one line is what an operator wants
             await self._set_state(JobState.FAILED, error.failure.dump())
         except Exception as error:
@@ -166,6 +169,13 @@ class JobKeeper:
             # A fault of this program: the next manager would only meet it again, and so would the one after it.
             log.exception("job %s failed", job.job_id)
             await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
+
+    async def _known_address(self, name: str) -> str:
+        """The address of an earlier job that may have been meant by one that is unknown, as advice."""
+        with suppress(BrokerError):
+            jobs = [one.job for one in await self._broker.jobs() if one.scan.files]
+            return did_you_mean(name, dict.fromkeys(address for job in jobs for address in job.access.addresses))
+        return ""
 
     async def _set_state(self, state: JobState, reason: str = "") -> bool:
         """Whether the job could be moved there: not if it was cancelled meanwhile."""
