@@ -156,19 +156,22 @@ class JobKeeper:
         except CacheWarmerError as error:
             if isinstance(error, BrokerError) and error.transient:
                 raise  # the lease runs out, and a manager to whom the broker answers goes on
-            if isinstance(error, UnknownHost) and not error.advice:
-                error.advice = await self._known_address(error.address)
-            log.error("job %s failed: %s", job.job_id, error)  # noqa: TRY400  # one line is what an operator wants
-            await self._set_state(JobState.FAILED, error.failure.dump())
+            await self._fail(error)
         except Exception as error:
             lacking = own_resource_error(error)
             if lacking is not None:
-                log.error("job %s failed: %s", job.job_id, lacking)  # noqa: TRY400
-                await self._set_state(JobState.FAILED, lacking.failure.dump())
+                await self._fail(lacking)
                 return
             # A fault of this program: the next manager would only meet it again, and so would the one after it.
             log.exception("job %s failed", job.job_id)
             await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
+
+    async def _fail(self, error: CacheWarmerError) -> None:
+        """Ends the job with an error, which one line says."""
+        if isinstance(error, UnknownHost) and not error.advice:
+            error.advice = await self._known_address(error.address)
+        log.error("job %s failed: %s", self._job.job_id, error)
+        await self._set_state(JobState.FAILED, error.failure.dump())
 
     async def _known_address(self, name: str) -> str:
         """The address of an earlier job that may have been meant by one that is unknown, as advice."""
