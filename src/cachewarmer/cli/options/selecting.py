@@ -171,7 +171,7 @@ def _add_job(group: argparse._ActionsContainer) -> None:
         "--transport",
         default="auto",
         choices=["auto", "nfs", "mount", "local"],
-        help="nfs: the direct reader; mount: a kernel mount; local: a path of this machine (default: auto)",
+        help="how it is read; nfs: the direct reader; mount: a kernel mount; local: a path of this machine (default: auto)",
     )
     group.add_argument(
         "--max-bandwidth",
