@@ -103,15 +103,19 @@ class Lost:
         jobs = [one for one in await self._at.records.active() if one.job.job_id != FIRST_GENERATION_JOB]
         if not jobs or await self._at.jobs.length() >= len(jobs):
             return []
-        fresh_seconds = max(self._patience_seconds, 3 * MANAGER_SECONDS)
-        managers = await self._at.managers.seen()
-        managed = {job_id for one in managers if one.seconds_ago < fresh_seconds for job_id in one.jobs}
+        managed = await self._managed_jobs()
         free = [one for one in jobs if one.job.job_id not in managed]
         waiting = await self._at.jobs.peek()
         if any(len(one) == MOST_AT_ONCE for one in waiting):
             return []  # there may be more of them, out of our sight
         there = {_job_id(text, message_id) for one in waiting for message_id, text in one}
         return [one for one in free if one.job.job_id not in there]
+
+    async def _managed_jobs(self) -> set[str]:
+        """The jobs of managers that were heard of lately."""
+        fresh_seconds = max(self._patience_seconds, 3 * MANAGER_SECONDS)
+        managers = await self._at.managers.seen()
+        return {job_id for one in managers if one.seconds_ago < fresh_seconds for job_id in one.jobs}
 
     async def _repost(self, found: JobRecord) -> None:
         job_id = found.job.job_id
