@@ -29,7 +29,7 @@ from cachewarmer.config import (
 )
 from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.filters import parse_filter_file
-from cachewarmer.model import Transport, Wanted, WarmJob
+from cachewarmer.model import Priority, Transport, Wanted, WarmJob
 from cachewarmer.paths import to_text
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import Target, make_job, parse_target
@@ -126,8 +126,7 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
     """
     if selection.files_from is not None and len(targets) != 1:
         raise UsageError("--files-from needs exactly one TARGET")
-    if selection.address_subset and not selection.each_address:
-        raise UsageError("--address-subset needs --each-address")
+    _check_addresses(selection)
     _warn_of_slow(selection.max_bandwidth)
     wanted = _wanted(selection)
     made = [
@@ -138,6 +137,7 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
             transport=Transport(selection.transport),
             max_bandwidth=selection.max_bandwidth,
             has_file_list=selection.files_from is not None,
+            priority=Priority(selection.priority),
         )
         for target in targets
     ]
@@ -145,7 +145,15 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
-    return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
+    if not selection.each_address:
+        return made
+    return [each_address(job, selection.address_subset, fan_out=selection.fan_out) for job in made]
+
+
+def _check_addresses(selection: Selection) -> None:
+    for option, given in (("--address-subset", selection.address_subset), ("--fan-out", selection.fan_out)):
+        if given and not selection.each_address:
+            raise UsageError(f"{option} needs --each-address")
 
 
 def _resolved(target: str, job: WarmJob) -> WarmJob:
