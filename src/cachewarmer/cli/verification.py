@@ -10,11 +10,12 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.exit_codes import ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.options.verifying import Sampling
 from cachewarmer.cli.progress import Progress
-from cachewarmer.cli.report import MOST_PATHS, problem_lines
+from cachewarmer.cli.report import MOST_PATHS, problem_lines, warning_line
 from cachewarmer.cli.streams import note, show
 from cachewarmer.cli.text import columns, shorten, size
 from cachewarmer.config import Settings
@@ -126,7 +127,7 @@ def lines(verified: Verified, chosen: Sampling) -> list[str]:
     said = [f"{printable(verified.target)}: {verified.files:,} files, {size(verified.bytes)}"]
     for found in verified.aspects:
         said += ["  " + line for line in _aspect_lines(found, chosen)]
-    said += [f"  warning: {printable(warning)}" for warning in verified.warnings]
+    said += [warning_line(warning) for warning in verified.warnings]
     return said
 
 
@@ -146,7 +147,7 @@ def _aspect_lines(found: Found, chosen: Sampling) -> list[str]:
             f"  {one.cold:>5} of {one.samples:<5} cold  {shorten(one.path, room)}" for one in found.coldest[:MOST_PATHS]
         ]
     if found.failed:
-        said.append(f"{found.failed:,} samples could not be read:")
+        said.append(f"{paint(f'{found.failed:,} samples could not be read', Shade.BAD)}:")
         said += problem_lines(found.errors)
     if found.vanished:
         said.append(f"{found.vanished:,} samples had vanished")
@@ -162,7 +163,9 @@ def _verdict(found: Found, chosen: Sampling) -> str:
     if not (found.complete and found.warm.low == found.warm.high):
         share += f" (95 % sure: {_percent(found.warm.low)} to {_percent(found.warm.high)})"
     if chosen.expect is not None:
-        met = "as expected" if is_met(found, chosen.expect) else "less than expected"
+        met = "as expected"
+        if not is_met(found, chosen.expect):
+            met = paint("less than expected", Shade.BAD)
         share += f", {met} ({_percent(chosen.expect)})"
     return share
 
