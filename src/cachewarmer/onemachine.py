@@ -13,6 +13,7 @@ from functools import partial
 from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker, JobLease
+from cachewarmer.broker.counted import CallCounts, counted
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings
 from cachewarmer.errors import InvalidTransition, UsageError
@@ -54,6 +55,7 @@ async def warm(
     file_list: AsyncIterable[bytes] | None = None,
     prepare: Callable[[], None] | None = None,
     on_outages: Callable[[Sequence[Outage]], None] = lambda _: None,
+    calls: CallCounts | None = None,
 ) -> JobStatus:
     """Warms one job with this machine alone and returns its status: final, or as far as it came when ``stop`` was set.
 
@@ -61,6 +63,8 @@ async def warm(
 
     ``on_outages`` gets the addresses that do not answer at present, each with when that began, just before each status;
     most of the time there are none.
+
+    ``calls`` counts what this process, without further ones, asks its broker.
 
     ``prepare`` is called first in each further process (it must pickle): the place to set up logging.
     ``resume`` goes on with an earlier job instead, also with one that failed: that of the id, or for ``""`` the latest
@@ -72,7 +76,7 @@ async def warm(
         CacheWarmerError: the broker can't be used.
     """
     settings = replace(settings, lease=replace(settings.lease, drain_seconds=STOP_SECONDS, poll_seconds=STATUS_SECONDS))
-    async with open_broker(broker_url, settings.lease) as broker:
+    async with counted(open_broker(broker_url, settings.lease), calls or CallCounts()) as broker:
         job_id = await _begin(broker, job, resume, file_list, stop)
         lease = await broker.claim_job(settings.lease.lease_seconds, job_id)
         if lease is None:

@@ -6,7 +6,7 @@ import resource
 import socket
 
 from cachewarmer.web.api import MOST_STREAMS
-from cachewarmer.web.server import MOST_CONNECTIONS
+from cachewarmer.web.listening import MOST_CONNECTIONS
 from tests.unit.web.conftest import site, site_of  # noqa: F401  # fixtures
 
 READERS = 10_000

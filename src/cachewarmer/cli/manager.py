@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
-from cachewarmer.cli.options import general, pacing, serving
+from cachewarmer.cli.options import general, observing, pacing, serving
 
 if TYPE_CHECKING:
     import asyncio
 
     from cachewarmer.broker.base import Broker
+    from cachewarmer.broker.counted import CallCounts
     from cachewarmer.config import Settings
     from cachewarmer.fleet.base import Fleet
     from cachewarmer.fleet.driver import FleetDriver
     from cachewarmer.targets.pool import SessionPool
+    from cachewarmer.web.feed import Feed
+    from cachewarmer.web.metrics import Seen
 
 JOBS_AT_ONCE = 4
 
@@ -34,6 +39,7 @@ class ManagerOptions:
     fleet: serving.FleetChoice = field(default_factory=serving.FleetChoice)
     page: serving.Page = field(default_factory=serving.Page)
     hooks: Hooks = field(default_factory=Hooks)
+    observing: observing.Observing = field(default_factory=observing.Observing)
     output: general.Output = field(default_factory=general.Output)
     jobs_at_once: int = JOBS_AT_ONCE
 
@@ -54,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serving.add_fleet(parser)
     add_hooks(parser)
     serving.add_page(parser)
+    observing.add_metrics(parser)
     general.add_output(parser, quiet="log only errors", json=False)
 
 
@@ -66,6 +73,7 @@ def parse(chosen: argparse.Namespace) -> ManagerOptions:
         fleet=serving.fleet(chosen),
         page=serving.page(chosen),
         hooks=hooks(chosen),
+        observing=observing.observing(chosen),
         output=general.output(chosen),
         jobs_at_once=chosen.jobs_at_once,
     )
@@ -82,6 +90,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     import asyncio
 
     from cachewarmer import notify
+    from cachewarmer.broker.counted import CallCounts, counted
     from cachewarmer.cli import inputs
     from cachewarmer.cli.page import served
     from cachewarmer.cli.running import until_stopped
@@ -93,7 +102,8 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
 
     settings = inputs.settings(chosen.reading, chosen.fleet, chosen.service)
     fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
-    broker = inputs.broker(chosen.broker, settings)
+    calls = CallCounts()
+    broker = counted(inputs.broker(chosen.broker, settings), calls)
     pool = SessionPool(
         settings,
         within_transports(open_session),
@@ -110,7 +120,13 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
                 return WARM
             opening.result()
         page = served(chosen.page, inputs.broker_url(chosen.broker), settings, chosen.broker, driver=driver)
-        async with notify.service(), pool, steered(pool), page:
+        async with (
+            notify.service(),
+            pool,
+            steered(pool),
+            page as feed,
+            _metrics(chosen, settings, calls, driver, feed),
+        ):
             await Manager(
                 broker,
                 settings,
@@ -124,6 +140,35 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     finally:
         await broker.close()
     return WARM
+
+
+@asynccontextmanager
+async def _metrics(
+    chosen: ManagerOptions,
+    settings: Settings,
+    calls: CallCounts,
+    driver: FleetDriver | None,
+    page: Feed | None,
+) -> AsyncIterator[None]:
+    """Serves metrics: what the page's look at the broker found, else a look of their own."""
+    from cachewarmer.cli import inputs
+    from cachewarmer.cli.observing import fed, metrics_served
+    from cachewarmer.cli.page import fleet_of
+
+    def own_feed() -> Feed:
+        from cachewarmer.web.feed import Feed
+
+        return Feed(inputs.broker(chosen.broker, settings), fleet=lambda: fleet_of(driver, settings))
+
+    async with fed(own_feed, wanted=bool(chosen.observing.metrics) and page is None) as feed:
+        looking = page or feed
+
+        def seen() -> Seen:
+            assert looking is not None
+            return replace(looking.seen(), calls=calls)
+
+        async with metrics_served(chosen.observing, seen):
+            yield
 
 
 def _driver(broker: Broker, fleet: Fleet, settings: Settings, pool: SessionPool) -> FleetDriver:

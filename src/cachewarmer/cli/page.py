@@ -13,6 +13,7 @@ from cachewarmer.errors import UsageError
 if TYPE_CHECKING:
     from cachewarmer.config import Settings
     from cachewarmer.fleet.driver import FleetDriver
+    from cachewarmer.web.feed import Feed
 
 MOST_TOKEN_BYTES = 4096
 
@@ -26,8 +27,8 @@ async def served(
     *,
     driver: FleetDriver | None = None,
     quiet: bool = False,
-) -> AsyncIterator[None]:
-    """Serves the page while the block runs, if that was asked for.
+) -> AsyncIterator[Feed | None]:
+    """Serves the page while the block runs, if that was asked for, and gives what looks at the broker for it.
 
     The page has a connection to the broker of its own, so that it answers, and says what is wrong, when the broker is away.
 
@@ -37,7 +38,7 @@ async def served(
     if not chosen.address:
         if chosen.names or chosen.token_file:
             raise UsageError("--http-host and --http-token-file need --http")
-        yield
+        yield None
         return
     try:
         from cachewarmer.web import HttpSettings, WebServer
@@ -46,20 +47,20 @@ async def served(
     from cachewarmer.broker import open_broker
     from cachewarmer.cli.streams import note
 
-    http = HttpSettings.of(chosen.address, names=chosen.names, token=_token(chosen.token_file))
+    http = HttpSettings.of(chosen.address, names=chosen.names, token=token_of("--http-token-file", chosen.token_file))
     broker = open_broker(
         broker_url,
         settings.lease,
         storage_key=account.storage_key,
         resource_group=account.resource_group,
     )
-    async with WebServer(http, broker, settings, fleet=lambda: _fleet(driver, settings)) as server:
+    async with WebServer(http, broker, settings, fleet=lambda: fleet_of(driver, settings)) as server:
         if not quiet:
             note(f"the page is at {server.url}")
-        yield
+        yield server.feed
 
 
-def _token(name: str) -> str:
+def token_of(option: str, name: str) -> str:
     """The token: the file's, else the environment's; empty where there is none."""
     from cachewarmer.config import http_token
 
@@ -69,13 +70,14 @@ def _token(name: str) -> str:
         with open(name, encoding="ascii") as file:
             token = file.read(MOST_TOKEN_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--http-token-file {name}: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(f"{option} {name}: {getattr(error, 'strerror', None) or error}") from error
     if not token:
-        raise UsageError(f"--http-token-file {name}: it is empty")
+        raise UsageError(f"{option} {name}: it is empty")
     return token
 
 
-def _fleet(driver: FleetDriver | None, settings: Settings) -> dict[str, Any] | None:
+def fleet_of(driver: FleetDriver | None, settings: Settings) -> dict[str, Any] | None:
+    """The document of the fleet that this process drives; None: it drives none."""
     import time
 
     from cachewarmer.web.documents import fleet_document

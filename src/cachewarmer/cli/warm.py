@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
-from cachewarmer.cli.options import general, pacing, selecting, serving, verifying
+from cachewarmer.cli.options import general, observing, pacing, selecting, serving, verifying
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class WarmOptions:
     checking: verifying.Checking = field(default_factory=verifying.Checking)
     page: serving.Page = field(default_factory=serving.Page)
     hooks: Hooks = field(default_factory=Hooks)
+    observing: observing.Observing = field(default_factory=observing.Observing)
     processes: int | None = None
     resume: str | None = None
     """The id of the job to resume; empty: the latest."""
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_hooks(parser)
     serving.add_page(parser)
+    observing.add_metrics_file(parser)
     general.add_output(parser, quiet="show no progress and no report")
 
 
@@ -93,6 +95,7 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         output=general.output(chosen),
         page=serving.page(chosen),
         hooks=hooks(chosen),
+        observing=observing.observing(chosen),
         processes=chosen.processes,
         resume=resume,
         events=chosen.events,
@@ -109,6 +112,7 @@ def run(chosen: WarmOptions) -> int:
 async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
     from cachewarmer.cli.events import events_to
+    from cachewarmer.cli.observing import JobMetrics
     from cachewarmer.cli.outcome import finish, interrupted_line
     from cachewarmer.cli.page import served
     from cachewarmer.cli.progress import Progress
@@ -124,18 +128,21 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     state = State(chosen.broker)
     files = CopiedList(inputs.file_list(chosen.selection), copied=chosen.checking.verify)
     statuses: list[JobStatus] = []
+    metrics = JobMetrics(state.url, chosen.broker, settings)
     try:
         with Progress(quiet=chosen.output.quiet) as progress, events_to(chosen.events) as events:
 
             def on_status(status: JobStatus) -> None:
                 progress(status)
                 events(status)
+                metrics(status)
 
             def on_outages(outages: Sequence[Outage]) -> None:
                 progress.outages(outages)
                 events.outages(outages)
 
-            async with served(chosen.page, state.url, settings, chosen.broker, quiet=chosen.output.quiet):
+            page = served(chosen.page, state.url, settings, chosen.broker, quiet=chosen.output.quiet)
+            async with page, metrics.written(chosen.observing.metrics_file):
                 for job in jobs or [None]:
                     if stop.is_set():
                         break
@@ -150,7 +157,9 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                         resume=chosen.resume,
                         file_list=files.first(),
                         prepare=Logging.of(chosen.output).begin,
+                        calls=metrics.calls,
                     )
+                    metrics(status)
                     statuses.append(status)
                     events(status)
                     events.end(status)

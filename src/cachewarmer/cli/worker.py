@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
-from cachewarmer.cli.options import general, pacing, serving
+from cachewarmer.cli.options import general, observing, pacing, serving
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cachewarmer.broker.base import Broker
     from cachewarmer.targets.policy import Opener
+    from cachewarmer.web.metrics import Seen
     from cachewarmer.worker import Worker
 
 
@@ -29,6 +30,7 @@ class WorkerOptions:
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     service: serving.Service = field(default_factory=serving.Service)
     reading: pacing.Reading = field(default_factory=pacing.Reading)
+    observing: observing.Observing = field(default_factory=observing.Observing)
     output: general.Output = field(default_factory=general.Output)
     exit_on_eof: bool = False
     transport: str = ""
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="maximum rate of this worker: 200M, 100MB/s or 800Mbit (default: no limit)",
     )
+    observing.add_metrics(parser)
     general.add_output(parser, quiet="log only errors", json=False)
 
 
@@ -66,6 +69,7 @@ def parse(chosen: argparse.Namespace) -> WorkerOptions:
         broker=general.broker(chosen),
         service=serving.service(chosen),
         reading=pacing.reading(chosen),
+        observing=observing.observing(chosen),
         output=general.output(chosen),
         exit_on_eof=chosen.exit_on_eof,
         transport=chosen.transport,
@@ -84,7 +88,10 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     import asyncio
 
     from cachewarmer import notify
+    from cachewarmer.broker.counted import CallCounts, counted
+    from cachewarmer.broker.patience import outage_log
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.observing import metrics_served
     from cachewarmer.cli.running import until_stopped
     from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
@@ -92,7 +99,8 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.worker import Worker
 
     settings = inputs.settings(chosen.reading, service=chosen.service)
-    broker = inputs.broker(chosen.broker, settings)
+    calls = CallCounts()
+    broker = counted(inputs.broker(chosen.broker, settings), calls)
     try:
         opening = asyncio.create_task(broker.open())
         if not await until_stopped(opening, stop):
@@ -108,7 +116,15 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
                 exit_when_idle=chosen.service.exit_when_idle,
                 max_bandwidth=chosen.max_bandwidth,
             )
-            async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker):
+
+            def seen() -> Seen:
+                from cachewarmer.web.metrics import Seen
+
+                away = outage_log(broker).lasting
+                return Seen(away=away, workers=(worker.report(),), calls=calls, has_jobs=False)
+
+            metrics = metrics_served(chosen.observing, seen)
+            async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker), metrics:
                 await worker.run(stop)
     finally:
         await broker.close()

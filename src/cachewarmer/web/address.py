@@ -23,22 +23,31 @@ class HttpSettings:
     """Further host names that a browser may ask for: those of a proxy in front."""
     token: str = ""
     """What every request has to name; empty: whoever reaches the address may look, and the page alone may act."""
+    option: str = "--http"
+    """Which option gave it: for messages."""
 
     @classmethod
-    def of(cls, text: str, *, names: tuple[str, ...] = (), token: str = "") -> HttpSettings:
+    def of(
+        cls,
+        text: str,
+        *,
+        names: tuple[str, ...] = (),
+        token: str = "",
+        option: str = "--http",
+    ) -> HttpSettings:
         """From ``ADDRESS:PORT``, the address in brackets where it is IPv6.
 
         Raises:
             UsageError: it is no such address, or one that others can reach and no token is given.
         """
-        host, port = _parts(text)
+        host, port = _parts(text, option)
         if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
             raise UsageError(f"the token must be at least {LEAST_TOKEN} printable ASCII characters without a space")
-        made = cls(host=host, port=port, names=tuple(name.lower() for name in names), token=token)
+        made = cls(host=host, port=port, names=tuple(name.lower() for name in names), token=token, option=option)
         if not made.is_loopback and not token:
             raise UsageError(
                 f"{host} can be reached from other machines: a token is needed there",
-                advice="set CACHEWARMER_HTTP_TOKEN, or give --http-token-file",
+                advice=f"set CACHEWARMER_HTTP_TOKEN, or give {option}-token-file",
             )
         return made
 
@@ -68,13 +77,13 @@ class HttpSettings:
         return name == self.host.lower()
 
 
-def _parts(text: str) -> tuple[str, int]:
+def _parts(text: str, option: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not colon or not bare or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--http takes ADDRESS:PORT, such as 127.0.0.1:8750, not {text!r}")
+        raise UsageError(f"{option} takes ADDRESS:PORT, such as 127.0.0.1:8750, not {text!r}")
     if ":" in bare and not host.startswith("["):
-        raise UsageError(f"write an IPv6 address in brackets: --http '[{host}]:{port}'")
+        raise UsageError(f"write an IPv6 address in brackets: {option} '[{host}]:{port}'")
     return bare, int(port)
 
 

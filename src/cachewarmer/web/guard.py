@@ -53,8 +53,10 @@ class Guard:
     pages of its own origin.
     """
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, *, any_host: bool = False) -> None:
+        """``any_host``: the token alone decides, whatever name the server was asked by."""
         self._settings = settings
+        self._any_host = any_host
         self.page_token = "" if settings.token else secrets.token_urlsafe(32)
         """What the page needs to act where no token is configured."""
 
@@ -79,10 +81,10 @@ class Guard:
         return response
 
     def _check(self, request: web.Request) -> None:
-        if not self._settings.serves(request.headers.get("Host", "")):
+        if not self._any_host and not self._settings.serves(request.headers.get("Host", "")):
             raise web.HTTPMisdirectedRequest(text="this server has another name: see --http-host")
         origin = request.headers.get("Origin")
-        if origin is not None and not _same(origin, request.headers["Host"]):
+        if origin is not None and not _same(origin, request.headers.get("Host", "")):
             raise web.HTTPForbidden(text="another site's page may not ask here")
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise web.HTTPForbidden(text="another site's page may not ask here")

@@ -13,19 +13,17 @@ from aiohttp import web
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.config import Settings
-from cachewarmer.errors import UsageError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.web.address import HttpSettings
 from cachewarmer.web.api import MOST_BODY_BYTES, Api
 from cachewarmer.web.feed import Feed
 from cachewarmer.web.guard import METRICS, Guard
+from cachewarmer.web.listening import listen
 from cachewarmer.web.metrics import CONTENT_TYPE, exposition
 from cachewarmer.web.verifying import Verifier
 
 log = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 256
-"""Connections at the same time; further ones are closed as soon as they come."""
 STOP_SECONDS = 2.0
 """How long requests may go on when the server stops."""
 TYPES = {
@@ -66,20 +64,7 @@ class WebServer:
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        made = self._runner.server
-        assert made is not None
-
-        def connected() -> asyncio.BaseProtocol:
-            return made() if len(made.connections) < MOST_CONNECTIONS else _Refusing()
-
-        loop = asyncio.get_running_loop()
-        try:
-            self._listening = await loop.create_server(connected, self._http.host, self._http.port, backlog=128)
-        except OSError as error:
-            await self._runner.cleanup()
-            raise UsageError(
-                f"--http {self._http.host}:{self._http.port}: {error.strerror or error}", advice="choose another port"
-            ) from error
+        self._listening = await listen(self._runner, self._http)
         self.port = self._listening.sockets[0].getsockname()[1]
         self._looking = asyncio.create_task(self.feed.run())
         if not self._http.is_loopback:
@@ -115,14 +100,6 @@ class WebServer:
         """Where the page is."""
         host = f"[{self._http.host}]" if ":" in self._http.host else self._http.host
         return f"http://{host}:{self.port}/"
-
-
-class _Refusing(asyncio.Protocol):
-    """One connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
 
 
 def _files() -> list[web.RouteDef]:

@@ -24,6 +24,8 @@ LEAST_NOTE_SECONDS = 1.0
 """Between two rows, however much there is to tell."""
 LAST_NOTE_SECONDS = 0.5
 """The same for the last one, at the worker's end."""
+LEAST_SHARE_SECONDS = 0.5
+"""The processor time of a shorter span says nothing: the last one stands."""
 BUSY_SHARE = 0.9
 """Of a core, or of a window: that is what bounds the worker."""
 
@@ -58,6 +60,7 @@ class Live:
         self._cpu = cpu
         self._began = self._before = clock()
         self._cpu_before = cpu()
+        self._share = 0.0
         self._host = socket.gethostname()
         self._news = asyncio.Event()
 
@@ -96,8 +99,10 @@ class Live:
     def report(self, *, ended: bool = False) -> WorkerReport:
         """How the worker does now."""
         now, cpu = self._clock(), self._cpu()
-        share = (cpu - self._cpu_before) / (now - self._before) if now > self._before else 0.0
-        self._before, self._cpu_before = now, cpu
+        if now - self._before >= LEAST_SHARE_SECONDS:
+            self._share = (cpu - self._cpu_before) / (now - self._before)
+            self._before, self._cpu_before = now, cpu
+        share = self._share
         addresses = self._addresses.reports()
         return WorkerReport(
             worker=self._name,

@@ -1,0 +1,129 @@
+"""Counts and times the calls that a process makes to its broker, of whatever kind that is: for metrics.
+
+What ``counted`` makes stands before a broker and passes everything on. Its methods are made from the contract, so a method
+that is added there is counted without a line here.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from cachewarmer.broker.base import Broker
+from cachewarmer.errors import InvalidTransition, LeaseLost, NothingThere, UnknownJob
+
+CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Where the buckets of the histogram of a call's seconds end; there is one more, without an end."""
+ANSWERS = (LeaseLost, UnknownJob, InvalidTransition, NothingThere)
+"""Errors that are an answer of a broker that works."""
+UNTIMED = frozenset({"close", "wait_for_work"})
+"""These end when somebody wants them to."""
+
+
+class Operation:
+    """The calls of one method."""
+
+    __slots__ = ("buckets", "calls", "errors", "seconds")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.errors = 0
+        """Calls that failed, beside ``ANSWERS``."""
+        self.seconds = 0.0
+        self.buckets = [0] * (len(CALL_SECONDS) + 1)
+
+    def add(self, seconds: float, *, failed: bool) -> None:
+        """One call has ended."""
+        self.calls += 1
+        self.errors += failed
+        self.seconds += seconds
+        self.buckets[bisect_left(CALL_SECONDS, seconds)] += 1
+
+
+class CallCounts:
+    """The calls of a process, by the name of the method; a method that was never called is not there."""
+
+    def __init__(self) -> None:
+        self.operations: dict[str, Operation] = {}
+
+    def __repr__(self) -> str:
+        return f"<CallCounts calls={sum(one.calls for one in self.operations.values())}>"
+
+    def add(self, name: str, seconds: float, *, failed: bool) -> None:
+        """One call has ended."""
+        found = self.operations.get(name)
+        if found is None:
+            found = self.operations[name] = Operation()
+        found.add(seconds, failed=failed)
+
+
+class _Passing(Broker):
+    """Stands before ``inner``; the methods of the contract are added below."""
+
+    def __init__(self, inner: Broker, calls: CallCounts, clock: Callable[[], float]) -> None:
+        self.inner = inner
+        self._calls = calls
+        self._clock = clock
+        self.url = inner.url
+        self.workers_are_rented = inner.workers_are_rented
+        self.is_private = inner.is_private
+
+    def __repr__(self) -> str:
+        return f"<CountedBroker {self.inner!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        """What a kind of broker has beside the contract."""
+        return getattr(self.inner, name)
+
+    @property
+    def max_message_bytes(self) -> int:  # type: ignore[override]  # a broker may learn it when it is opened
+        return self.inner.max_message_bytes
+
+    async def file_list(self, job_id: str) -> AsyncIterator[bytes]:
+        """Not counted: its seconds would be those of whoever takes the chunks."""
+        async for chunk in self.inner.file_list(job_id):
+            yield chunk
+
+
+def _counting(name: str) -> Callable[..., Any]:
+    async def call(self: _Passing, *given: Any, **named: Any) -> Any:
+        began = self._clock()
+        failed = False
+        try:
+            return await getattr(self.inner, name)(*given, **named)
+        except Exception as error:
+            failed = not isinstance(error, ANSWERS)
+            raise
+        finally:
+            self._calls.add(name, self._clock() - began, failed=failed)
+
+    return call
+
+
+def _passing(name: str) -> Callable[..., Any]:
+    async def call(self: _Passing, *given: Any, **named: Any) -> Any:
+        return await getattr(self.inner, name)(*given, **named)
+
+    return call
+
+
+def _methods() -> dict[str, Any]:
+    """All of the contract's methods, those with a body there as well: a broker may have a better one."""
+    names = [name for name, made in vars(Broker).items() if callable(made) and not name.startswith("_")]
+    return {
+        name: (_passing if name in UNTIMED else _counting)(name)
+        for name in names
+        if name not in vars(_Passing) and name != "max_message_bytes"
+    }
+
+
+_CountedBroker: Callable[[Broker, CallCounts, Callable[[], float]], Broker] = type(
+    "CountedBroker", (_Passing,), _methods()
+)
+
+
+def counted(broker: Broker, calls: CallCounts, clock: Callable[[], float] = time.perf_counter) -> Broker:
+    """A broker that is ``broker`` to all who use it, and adds what it is asked to ``calls``. ``clock`` gives seconds."""
+    return _CountedBroker(broker, calls, clock)

@@ -1,0 +1,192 @@
+"""Serves and writes metrics beside a command: ``--metrics`` and ``--metrics-file``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from cachewarmer.broker import open_broker
+from cachewarmer.broker.base import Broker
+from cachewarmer.broker.counted import CallCounts
+from cachewarmer.cli.options.general import BrokerChoice
+from cachewarmer.cli.options.observing import Observing
+from cachewarmer.errors import BrokerError, UsageError
+
+if TYPE_CHECKING:
+    from cachewarmer.config import Settings
+    from cachewarmer.model import JobStatus, WorkerReport
+    from cachewarmer.web.feed import Feed
+    from cachewarmer.web.metrics import Seen
+
+FILE_SECONDS = 15.0
+"""Between two versions of the file: as often as node_exporter is scraped by default."""
+
+
+@asynccontextmanager
+async def metrics_served(chosen: Observing, seen: Callable[[], Seen]) -> AsyncIterator[None]:
+    """Serves metrics while the block runs, if that was asked for.
+
+    Raises:
+        UsageError: they can't be served there.
+    """
+    if not chosen.metrics:
+        if chosen.token_file:
+            raise UsageError("--metrics-token-file needs --metrics")
+        yield
+        return
+    _need("--metrics", "aiohttp")
+    from cachewarmer.cli.page import token_of
+    from cachewarmer.web.address import HttpSettings
+    from cachewarmer.web.scraped import MetricsServer
+
+    token = token_of("--metrics-token-file", chosen.token_file)
+    http = HttpSettings.of(chosen.metrics, token=token, option="--metrics")
+    async with MetricsServer(http, seen) as server:
+        _say(f"metrics are at {server.url}")
+        yield
+
+
+@asynccontextmanager
+async def fed(feed: Callable[[], Feed], *, wanted: bool) -> AsyncIterator[Feed | None]:
+    """A feed that looks at the broker while the block runs; None where nobody wants it."""
+    if not wanted:
+        yield None
+        return
+    _need("--metrics", "aiohttp")
+    from cachewarmer.eventloop import end_tasks
+
+    made = feed()
+    looking = asyncio.create_task(made.run())
+    try:
+        yield made
+    finally:
+        await made.end()
+        await end_tasks(looking)
+
+
+@asynccontextmanager
+async def metrics_written(path: str, seen: Callable[[], Awaitable[Seen]]) -> AsyncIterator[None]:
+    """Writes metrics to ``path`` every ``FILE_SECONDS`` while the block runs, and at its end; empty: nowhere.
+
+    Raises:
+        UsageError: the file can't be made.
+    """
+    if not path:
+        yield
+        return
+    _need("--metrics-file", "prometheus_client")
+    from cachewarmer.eventloop import end_tasks
+    from cachewarmer.web.metrics import exposition
+
+    try:
+        replace_file(path, exposition(await seen()))
+    except OSError as error:
+        raise UsageError(f"--metrics-file {path}: {error.strerror or error}") from error
+
+    async def again() -> None:
+        while True:
+            await asyncio.sleep(FILE_SECONDS)
+            _try_to_replace(path, exposition(await seen()))
+
+    writing = asyncio.create_task(again())
+    try:
+        yield
+    finally:
+        await end_tasks(writing)
+        _try_to_replace(path, exposition(await seen()))
+
+
+class JobMetrics:
+    """What ``warm`` has to tell of its jobs. Feed it with every status."""
+
+    def __init__(self, broker_url: str, account: BrokerChoice, settings: Settings) -> None:
+        self.calls = CallCounts()
+        self._broker_url = broker_url
+        self._account = account
+        self._settings = settings
+        self._statuses: dict[str, JobStatus] = {}
+
+    def __call__(self, status: JobStatus) -> None:
+        self._statuses[status.job.job_id] = status
+
+    @asynccontextmanager
+    async def written(self, path: str) -> AsyncIterator[None]:
+        """Writes the file while the block runs, if there is to be one. The rows of readers are asked of the broker."""
+        if not path:
+            yield
+            return
+        broker = open_broker(
+            self._broker_url,
+            self._settings.lease,
+            storage_key=self._account.storage_key,
+            resource_group=self._account.resource_group,
+        )
+        try:
+            async with metrics_written(path, lambda: self._seen(broker)):
+                yield
+        finally:
+            await broker.close()
+
+    async def _seen(self, broker: Broker) -> Seen:
+        from cachewarmer.web.metrics import Seen
+
+        statuses = [*self._statuses.values()]
+        workers: list[WorkerReport] = []
+        away = False
+        try:
+            await broker.open()
+            for one in statuses:
+                if not one.state.final:
+                    workers += await broker.workers(one.job.job_id)
+        except BrokerError:
+            away = True
+        return Seen(
+            away=away,
+            statuses=statuses,
+            workers=workers,
+            results=[one for one in statuses if one.state.final],
+            calls=self.calls,
+        )
+
+
+def replace_file(path: str, content: bytes) -> None:
+    """Puts ``content`` in the place of the file in one step: whoever reads it sees the old or the new, never a part.
+
+    The new one is readable for all, as node_exporter is another user. Its name on the way does not end in ``.prom``.
+    """
+    beside = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(beside, "wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(content)
+        os.replace(beside, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def _try_to_replace(path: str, content: bytes) -> None:
+    import logging
+
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        logging.getLogger(__name__).warning("--metrics-file %s: %s", path, error.strerror or error)
+
+
+def _need(option: str, package: str) -> None:
+    from importlib.util import find_spec
+
+    for name in ("prometheus_client", package):
+        if find_spec(name) is None:
+            raise UsageError(f"{option} needs the package {name}", advice="pip install 'cachewarmer[web]'")
+
+
+def _say(text: str) -> None:
+    import logging
+
+    logging.getLogger(__name__).info("%s", text)
