@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, NamedTuple
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError, Failure, one_line
 from cachewarmer.model.jobs import JobState, WarmJob
 from cachewarmer.model.report import Report
+from cachewarmer.values import dataclass
 
 ERROR_SAMPLE = 100
 """How many failed paths a status report names at most."""
