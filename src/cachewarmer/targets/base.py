@@ -91,6 +91,8 @@ class ReadRequest:
     error: CacheWarmerError | None = None
     """None: read to ``stop``, or to the end of a file that had become shorter. ``FileVanished`` if it is gone;
     ``TransportError`` if the address does not answer: then nothing is known about the file."""
+    once: bool = False
+    """Read for its time: the cache is not given time to keep it, nor read again where it has not."""
 
 
 @dataclass(slots=True)

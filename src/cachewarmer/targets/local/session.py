@@ -149,7 +149,7 @@ class _Read(Operation):
             return
         fd, status = open_regular(self._session.tree, request.path, self._session.bypasses)
         try:
-            self.discards = self._session.discards.of(status.st_dev)
+            self.discards = None if request.once else self._session.discards.of(status.st_dev)
             stop = min(request.stop, status.st_size)
             if self.discards is None:
                 self._read_range(fd, status, clock, stop)
