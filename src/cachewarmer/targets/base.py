@@ -192,6 +192,9 @@ class Session(ABC):
     exact_seconds: bool = False
     """Whether the seconds of a ``ReadRequest`` are what the answer took alone, as a thread of its own measured them. Else
     they are as coarse as the loop's clock, and one who wants to know better takes the time himself."""
+    asks_by_counts: bool = False
+    """Whether what it says of the origin comes from counts that the cache keeps, and is no round trip; and whether the
+    cache keeps what was read only some time later."""
     export: str = "/"
     """What was mounted: every path of this session is below it. ``/`` for a local directory."""
     window: Window

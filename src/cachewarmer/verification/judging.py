@@ -73,18 +73,26 @@ class _Border(NamedTuple):
     mistaken: Interval
 
 
-def judge(pairs: Sequence[Pair], origin_seconds: Sequence[float] = (), *, complete: bool = False) -> Judgement:
-    """Judges samples. ``origin_seconds`` are round trips through the cache to its origin. ``complete``: they are all there is."""
+def judge(
+    pairs: Sequence[Pair], origin_seconds: Sequence[float] = (), *, complete: bool = False, by_counts: bool = False
+) -> Judgement:
+    """Judges samples. ``origin_seconds`` are round trips through the cache to its origin; ``by_counts``: about what they
+    take, which is used only where the reads themselves don't tell. ``complete``: the samples are all there is.
+    """
     if not pairs:
         return Judgement(warm=None, reason="nothing was read")
     usual = _usual(pairs)
     first = [math.log(max(1e-7, pair.first_seconds)) - level for pair, level in zip(pairs, usual, strict=True)]
     second = sorted(math.log(max(1e-7, pair.second_seconds)) - level for pair, level in zip(pairs, usual, strict=True))
-    evidence = "origin"
-    border = _by_origin(second, usual, origin_seconds)
-    if border is None:
-        evidence = "reads"
-        border = _by_reads(sorted(first), second)
+    ways = {
+        "origin": lambda: _by_origin(second, usual, origin_seconds),
+        "reads": lambda: _capped(_by_reads(sorted(first), second), second, usual, origin_seconds if by_counts else ()),
+    }
+    border, evidence = None, ""
+    for evidence in reversed(ways) if by_counts else ways:
+        border = ways[evidence]()
+        if border is not None:
+            break
     if border is None:
         return Judgement(warm=None, reason=_why(first, second, asked=bool(origin_seconds)))
     cold = [value > border.place for value in first]
@@ -199,6 +207,20 @@ def _by_reads(first: Sequence[float], second: Sequence[float]) -> _Border | None
     if 2 * _count(first, place, spread) > dense:
         return None  # they are the tail of the others, no population of their own
     return _Border(place, sensitivity, wilson(mistaken, len(slow)))
+
+
+def _capped(
+    border: _Border | None, second: Sequence[float], usual: Sequence[float], origin_seconds: Sequence[float]
+) -> _Border | None:
+    """The border, no higher than what the origin is known to take: the slow reads may be of several kinds, such as one
+    round trip and two, and all of them are cold.
+    """
+    if border is None or not origin_seconds:
+        return border
+    origin = math.log(max(1e-7, median(origin_seconds))) - median(usual)
+    if origin >= border.place or origin - median(second) < math.log(LEAST_TIMES):
+        return border
+    return border._replace(place=origin, sensitivity=_below(second, origin))
 
 
 def _slower(first: Sequence[float], second: Sequence[float]) -> bool:
