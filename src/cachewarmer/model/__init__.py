@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cachewarmer.model.access import MAX_ADDRESSES, Access, Transport, check_address
+from cachewarmer.model.bandwidth import Bandwidth, Hours
 from cachewarmer.model.jobs import (
     TRANSITIONS,
     JobState,
@@ -43,8 +44,10 @@ __all__ = [
     "TRANSITIONS",
     "Access",
     "AddressReport",
+    "Bandwidth",
     "Bound",
     "FileEntry",
+    "Hours",
     "InHand",
     "JobState",
     "JobStatus",
