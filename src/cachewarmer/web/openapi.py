@@ -199,7 +199,7 @@ def document() -> dict[str, Any]:
                 )
             ),
             "/jobs/{job}/pause": _act("pause a job", 200, _ref("Job")),
-            "/jobs/{job}/resume": _act("resume a paused job", 200, _ref("Job")),
+            "/jobs/{job}/resume": _act("resume a job that was paused, or that failed", 200, _ref("Job")),
             "/jobs/{job}/cancel": _act("end a job", 200, _ref("Job")),
             "/jobs/{job}/verify": _act("begin to verify a job", 202, _ref("Verified")),
             "/workers": _get("every worker that was heard of lately", _object({"workers": _list(_ref("Worker"))})),
