@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cachewarmer.cli.bounds import BOUNDS
 from cachewarmer.cli.failures import without
 from cachewarmer.cli.text import columns, shorten, size, span
-from cachewarmer.model import Bound, InHand, JobState, JobStatus, WorkerReport, with_in_hand
+from cachewarmer.model import InHand, JobState, JobStatus, WorkerReport, with_in_hand
 from cachewarmer.paths import printable
 from cachewarmer.rates import Rate
 
@@ -14,17 +15,6 @@ HEADER = ("JOB", "STATE", "AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS", "NA
 RIGHT = {"AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS"}
 LEAST_NAME = 20
 """Columns that a name has in any case."""
-BOUNDS: dict[str, str] = {
-    Bound.UNKNOWN: "",
-    Bound.WORK: "no work left",
-    Bound.OUTAGE: "no address answers",
-    Bound.PACE: "held back by the bandwidth limit",
-    Bound.CPU: "bound by this worker's CPU",
-    Bound.WINDOW: "bound by the window",
-    Bound.LINK: "bound by the link",
-    Bound.THREADS: "bound by the cache's threads",
-}
-"""What keeps a worker from being faster."""
 
 
 def table(
