@@ -20,7 +20,7 @@ from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.config import Settings, default_broker_url, load_settings
 from cachewarmer.errors import CacheWarmerError, InvalidValue, JobFailed, UsageError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, JobStatus, Report, ScanTotals, Transport, Wanted, WarmJob
+from cachewarmer.model import JobState, JobStatus, Priority, Report, ScanTotals, Transport, Wanted, WarmJob
 from cachewarmer.planning.filelist import path_chunks
 from cachewarmer.rates import Rates
 from cachewarmer.target import make_job, parse_rate, parse_size, parse_target, parse_time
@@ -48,6 +48,7 @@ __all__ = [
 Place = str | os.PathLike[str]
 """A TARGET as the commands take it, or a path of this machine."""
 Paths = Iterable[str | bytes] | AsyncIterable[str | bytes]
+PriorityName = Literal["high", "normal", "low"]
 TransportName = Literal["auto", "nfs", "mount", "local"]
 AspectName = Literal["data", "attributes", "access"]
 
@@ -94,6 +95,7 @@ async def warm(
     files_from: Paths | None = None,
     transport: TransportName | Transport = "auto",
     max_bandwidth: int | str = 0,
+    priority: PriorityName | Priority = "normal",
     window: int | Literal["auto"] | None = None,
     processes: int = 1,
     broker: str = "",
@@ -114,6 +116,7 @@ async def warm(
         files_from: paths below the target to warm instead of all that is there.
         transport: how the target is read.
         max_bandwidth: bytes per second, or text such as ``"800Mbit"``; 0: no limit.
+        priority: how urgent the job is beside others of the same broker.
         window: READ calls in flight for one address; None: what the settings say.
         processes: reader processes. With more than one, the main module needs ``if __name__ == "__main__":``.
         broker: the URL of the broker that keeps the job; empty: ``CACHEWARMER_BROKER``, or the user's own file.
@@ -137,6 +140,7 @@ async def warm(
         wanted = _wanted(include, exclude, max_file_size, newer_than)
         limit = _number("max_bandwidth", max_bandwidth, parse_rate)
         job = await _job(target, wanted, transport, name=name, max_bandwidth=limit, listed=files_from is not None)
+        job = replace(job, priority=_priority(priority))
     latest = _Latest()
     stop = asyncio.Event()
     working = asyncio.create_task(
@@ -336,6 +340,13 @@ async def _job(
     except InvalidValue as error:
         raise UsageError.like(error) from error
     return job if parsed.resolve_first or parsed.is_local else await in_daemon_thread(lambda: all_addresses(job))
+
+
+def _priority(said: PriorityName | Priority) -> Priority:
+    try:
+        return Priority(said)
+    except ValueError:
+        raise UsageError(f"priority is one of {', '.join(Priority)}, not {said!r}") from None
 
 
 def _wanted(

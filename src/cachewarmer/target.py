@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cachewarmer.errors import InvalidValue, UsageError
 from cachewarmer.filters import FileFilter
-from cachewarmer.model import Access, Transport, Wanted, WarmJob, check_address
+from cachewarmer.model import Access, Priority, Transport, Wanted, WarmJob, check_address
 from cachewarmer.model.access import access_parameters
 from cachewarmer.paths import below, holds, join, parts, to_bytes, to_text
 
@@ -192,6 +192,7 @@ def make_job(
     name: str = "",
     max_bandwidth: int = 0,
     has_file_list: bool = False,
+    priority: Priority = Priority.NORMAL,
 ) -> WarmJob:
     """The job for a target and the files wanted of it; patterns are checked here, so that a wrong one is told at once.
 
@@ -218,6 +219,7 @@ def make_job(
         name=name,
         max_bandwidth=max_bandwidth,
         has_file_list=has_file_list,
+        priority=priority,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkerReport, WorkItem
+from cachewarmer.model import JobState, JobStatus, Priority, Receipt, ScanTotals, WarmJob, WorkerReport, WorkItem
 
 MANAGER_SECONDS = 10.0
 """Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""
@@ -154,8 +154,13 @@ class Broker(ABC):
         """The chunks of the job's stored list, in order, as they were given."""
 
     @abstractmethod
-    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
+    async def claim_job(
+        self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> JobLease | None:
         """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None: there is none.
+
+        Where several wait, ``model.Turns`` says which goes first, the oldest of its priority. ``least`` takes only those
+        of at least that priority.
 
         ``job_id`` takes that job or none; a broker whose queue can't choose raises ``BrokerError`` when it is given.
 
@@ -297,8 +302,13 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
+    async def claim(
+        self, most: int, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> list[WorkLease]:
         """Up to ``most`` items, oldest first; an empty list: nothing to do now. Does not wait.
+
+        Where jobs of several priorities have items, ``model.Turns`` says how many of each: the more urgent have most of
+        them, and the others a share that never ends. ``least`` takes only items of at least that priority.
 
         ``job_id`` takes items of that job only; a broker whose queue can't choose raises ``BrokerError`` when it is
         given.

@@ -45,13 +45,20 @@ class Parser(argparse.ArgumentParser):
             self.error(f"option {name} must come after the command")
         self.error(f"unknown option {name}{did_you_mean(name, self.options)}")
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """What ``argparse`` does, in words of ours."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(one) for one in action.choices]
+            text = f"{value!r} is not one of {', '.join(known)}{did_you_mean(str(value), known)}"
+            raise argparse.ArgumentError(action, text)
+
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """``: did you mean …?``, or nothing where no known word is near."""
-    import difflib
+    """``; did you mean …?``, or nothing where no known word is near."""
+    from cachewarmer import likeness
 
-    near = difflib.get_close_matches(text, list(known), n=1, cutoff=0.75)
-    return f"; did you mean {near[0]}?" if near else ""
+    meant = likeness.did_you_mean(text, known)
+    return f"; {meant}" if meant else ""
 
 
 # -- types of values -----------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from cachewarmer.config import (
 )
 from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.filters import parse_filter_file
-from cachewarmer.model import Transport, Wanted, WarmJob
+from cachewarmer.model import Priority, Transport, Wanted, WarmJob
 from cachewarmer.paths import to_text
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import Target, make_job, parse_target
@@ -138,6 +138,7 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
             transport=Transport(selection.transport),
             max_bandwidth=selection.max_bandwidth,
             has_file_list=selection.files_from is not None,
+            priority=Priority(selection.priority),
         )
         for target in targets
     ]

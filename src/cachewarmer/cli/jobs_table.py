@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from cachewarmer.cli.bounds import BOUNDS
 from cachewarmer.cli.failures import without
 from cachewarmer.cli.text import columns, shorten, size, span
-from cachewarmer.model import InHand, JobState, JobStatus, WorkerReport, with_in_hand
+from cachewarmer.model import InHand, JobState, JobStatus, Priority, WorkerReport, with_in_hand
 from cachewarmer.paths import printable
 from cachewarmer.rates import Rate
 
@@ -56,7 +56,7 @@ def _row(
     left = rate.seconds_left(status)
     return (
         status.job.job_id,
-        str(status.state),
+        _state(status),
         span(max(0.0, now - since)) if since else "",
         _of(f"{status.total('files'):,}", f"{scan.files:,}", status),
         _of(size(status.total("bytes")), size(scan.bytes), status),
@@ -65,6 +65,13 @@ def _row(
         _workers(status, workers),
         status.job.name or status.job.label,
     )
+
+
+def _state(status: JobStatus) -> str:
+    """The state, and the priority where it makes the job go before or after others."""
+    if status.state.final or status.job.priority is Priority.NORMAL:
+        return str(status.state)
+    return f"{status.state}, {status.job.priority}"
 
 
 def _of(read: str, scanned: str, status: JobStatus) -> str:

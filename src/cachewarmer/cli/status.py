@@ -12,6 +12,7 @@ from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
 from cachewarmer.cli.options import general
 from cachewarmer.errors import NothingThere, UsageError
+from cachewarmer.likeness import did_you_mean
 
 if TYPE_CHECKING:
     import asyncio
@@ -95,7 +96,9 @@ def _states(names: Sequence[str]) -> tuple[JobState, ...]:
     known = [str(state) for state in JobState]
     for name in names:
         if name not in known:
-            raise UsageError(f"unknown state {name!r}; the states are {', '.join(known)}")
+            raise UsageError(
+                f"unknown state {name!r}; the states are {', '.join(known)}", advice=did_you_mean(name, known)
+            )
     return tuple(JobState(name) for name in names)
 
 

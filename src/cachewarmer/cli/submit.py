@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     selecting.add_selection(parser)
     general.add_broker(parser)
     parser.add_argument("--wait", action="store_true", help="wait until the jobs are done, and exit as warm does")
+    selecting.add_priority(parser)
     selecting.add_access(parser)
     selecting.add_each_address(parser)
     verifying.add_checking(parser)

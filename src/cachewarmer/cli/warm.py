@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="reader processes (default: half of the cores, at most 4)",
     )
+    selecting.add_priority(parser)
     selecting.add_access(parser)
     selecting.add_each_address(parser)
     verifying.add_checking(parser)

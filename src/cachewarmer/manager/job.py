@@ -22,6 +22,7 @@ from cachewarmer.errors import (
     own_resource_error,
 )
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.likeness import did_you_mean
 from cachewarmer.manager.each_address import AddressScan
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
@@ -155,17 +156,29 @@ class JobKeeper:
         except CacheWarmerError as error:
             if isinstance(error, BrokerError) and error.transient:
                 raise  # the lease runs out, and a manager to whom the broker answers goes on
-            log.error("job %s failed: %s", job.job_id, error)  # noqa: TRY400  # one line is what an operator wants
-            await self._set_state(JobState.FAILED, error.failure.dump())
+            await self._fail(error)
         except Exception as error:
             lacking = own_resource_error(error)
             if lacking is not None:
-                log.error("job %s failed: %s", job.job_id, lacking)  # noqa: TRY400
-                await self._set_state(JobState.FAILED, lacking.failure.dump())
+                await self._fail(lacking)
                 return
             # A fault of this program: the next manager would only meet it again, and so would the one after it.
             log.exception("job %s failed", job.job_id)
             await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
+
+    async def _fail(self, error: CacheWarmerError) -> None:
+        """Ends the job with an error, which one line says."""
+        if isinstance(error, UnknownHost) and not error.advice:
+            error.advice = await self._known_address(error.address)
+        log.error("job %s failed: %s", self._job.job_id, error)
+        await self._set_state(JobState.FAILED, error.failure.dump())
+
+    async def _known_address(self, name: str) -> str:
+        """The address of an earlier job that may have been meant by one that is unknown, as advice."""
+        with suppress(BrokerError):
+            jobs = [one.job for one in await self._broker.jobs() if one.scan.files]
+            return did_you_mean(name, dict.fromkeys(address for job in jobs for address in job.access.addresses))
+        return ""
 
     async def _set_state(self, state: JobState, reason: str = "") -> bool:
         """Whether the job could be moved there: not if it was cancelled meanwhile."""

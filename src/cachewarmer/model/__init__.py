@@ -15,6 +15,7 @@ from cachewarmer.model.jobs import (
     new_job_id,
 )
 from cachewarmer.model.live import AddressReport, InHand, WorkerReport, verdict, with_in_hand
+from cachewarmer.model.priority import BY_RANK, Priority, Turns
 from cachewarmer.model.report import Report, size_histogram
 from cachewarmer.model.results import (
     ERROR_SAMPLE,
@@ -33,6 +34,7 @@ from cachewarmer.model.wanted import FIRST_GENERATION, Wanted
 from cachewarmer.wire import MAX_MESSAGE_BYTES, FileEntry
 
 __all__ = [
+    "BY_RANK",
     "ERROR_SAMPLE",
     "FIRST_GENERATION",
     "MAX_ADDRESSES",
@@ -49,12 +51,14 @@ __all__ = [
     "JobState",
     "JobStatus",
     "PathError",
+    "Priority",
     "Receipt",
     "Report",
     "ScanTotals",
     "SlowPath",
     "Tally",
     "Transport",
+    "Turns",
     "Verdict",
     "Wanted",
     "WarmJob",

@@ -17,6 +17,7 @@ from typing import Any
 from cachewarmer.errors import InvalidMessage, InvalidTransition, InvalidValue
 from cachewarmer.model.access import NOWHERE, Access
 from cachewarmer.model.fields import keyed, read_fields, write_fields
+from cachewarmer.model.priority import Priority
 from cachewarmer.model.wanted import EVERYTHING, FIRST_GENERATION, Wanted
 from cachewarmer.paths import join, to_bytes
 from cachewarmer.wire import MAX_ID, FieldReader, FileEntry, dump_object, load_object, pack_files, unpack_files
@@ -107,6 +108,7 @@ class Message:
     job_id: str = keyed("JobId", "text", "")
     max_bandwidth: int = keyed("MaxBandwidthBytesPerSecond", "number", 0)
     """Bytes per second for the job as a whole; 0: no limit."""
+    priority: Priority = keyed("Priority", "choice", Priority.NORMAL, choices=Priority)  # noqa: RUF009  # a field, as the others
 
     def _json(self, path: str) -> dict[str, Any]:
         """The first CacheWarmer's keys, in its order, and of our own those that differ from what their absence says."""

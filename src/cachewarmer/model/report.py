@@ -22,6 +22,7 @@ MOST_SLOWEST = 10
 """How many of its largest and slowest files a report names at most."""
 WORST_FIRST = ("failed", "cancelled", "scanning", "warming", "queued", "paused", "completed_with_errors", "completed")
 """The state of several jobs is the first of these that one of them is in."""
+HIGHEST_FIRST = ("high", "normal", "low")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class Report:
     job: str = ""
     """The job's id; empty: a scan that no broker knows of."""
     name: str = ""
+    priority: str = ""
+    """Of several jobs, the highest."""
     state: str = ""
     failure: Failure = field(default_factory=Failure)
     """Why the job failed; empty while it has not."""
@@ -78,6 +81,7 @@ class Report:
             target=status.job.label,
             job=status.job.job_id,
             name=status.job.name,
+            priority=str(status.job.priority),
             state=str(status.state),
             failure=status.failure,
             files=status.total("files"),
@@ -144,6 +148,7 @@ class Report:
 
         return cls(
             job=",".join(report.job for report in reports if report.job),
+            priority=min((one.priority for one in reports if one.priority), key=HIGHEST_FIRST.index, default=""),
             state=min(states, key=WORST_FIRST.index) if states else "",
             scan_finished=all(report.scan_finished for report in reports),
             errors=joined("errors"),
@@ -177,6 +182,7 @@ class Report:
             "name": self.name,
             "target": self.target,
             "state": self.state,
+            "priority": self.priority,
             "reason": str(self.failure),
             **{name: getattr(self, name) for name in _COUNTS},
             "scanned_files": self.scanned_files,

@@ -14,7 +14,7 @@ from aiohttp import web
 from cachewarmer import __version__
 from cachewarmer.broker.base import Broker
 from cachewarmer.errors import BrokerUnavailable, InvalidMessage, UnknownJob, UsageError
-from cachewarmer.model import JobState, Report, Wanted, WarmJob, check_job_id
+from cachewarmer.model import JobState, Priority, Report, Wanted, WarmJob, check_job_id
 from cachewarmer.submitter import submit
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.web.documents import worker_document
@@ -201,6 +201,10 @@ def _check(key: str, said: object, schema: Mapping[str, Any]) -> None:
         raise UsageError(f"{key} must be of type {kind}")
     if kind == "integer" and not schema["minimum"] <= value <= schema["maximum"]:
         raise UsageError(f"{key} must be from {schema['minimum']:,} to {schema['maximum']:,}")
+    if "enum" in schema:
+        if value not in schema["enum"]:
+            raise UsageError(f"{key} must be one of {', '.join(schema['enum'])}")
+        return
     if kind == "string" and not schema.get("minLength", 0) <= len(value) <= schema["maxLength"]:
         raise UsageError(f"{key} must have at most {schema['maxLength']:,} characters")
     if kind == "array":
@@ -222,6 +226,12 @@ def _job(text: str, said: Mapping[str, Any], *, private: bool) -> WarmJob:
             exclude=tuple(said.get("exclude", ())),
             max_file_bytes=said.get("max_file_bytes", 0),
         )
-        return make_job(target, wanted, name=said.get("name", ""), max_bandwidth=said.get("max_bandwidth", 0))
+        return make_job(
+            target,
+            wanted,
+            name=said.get("name", ""),
+            max_bandwidth=said.get("max_bandwidth", 0),
+            priority=Priority(said.get("priority", Priority.NORMAL)),
+        )
     except UnicodeEncodeError as error:
         raise UsageError("a text holds a character that no path can hold") from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Priority
 
 MOST_TARGETS = 20
 LONGEST = 4096
 
 _TEXTS = {"type": "array", "maxItems": 100, "items": {"type": "string", "minLength": 1, "maxLength": LONGEST}}
+_PRIORITY = {"type": "string", "enum": [str(one) for one in Priority]}
 SUBMISSION: dict[str, Any] = {
     "type": "object",
     "required": ["targets"],
@@ -33,6 +34,7 @@ SUBMISSION: dict[str, Any] = {
             "maximum": (1 << 63) - 1,
             "description": "bytes per second over all workers; 0: no limit",
         },
+        "priority": {**_PRIORITY, "description": "how urgent the job is beside others; not given: normal"},
     },
 }
 """What POST /jobs takes; requests are checked against this very schema."""
@@ -70,6 +72,7 @@ def _schemas() -> dict[str, Any]:
     job = {
         **dict.fromkeys(("job", "name", "target", "reason"), _TEXT),
         "state": {"type": "string", "enum": [str(one) for one in JobState]},
+        "priority": _PRIORITY,
         **dict.fromkeys(_COUNTS, _COUNT),
         "scan_finished": _FLAG,
         **dict.fromkeys(("seconds", "files_per_second", "bytes_per_second"), _NUMBER),

@@ -7,6 +7,7 @@ from cachewarmer.cli.options.pacing import Reading
 from cachewarmer.cli.options.selecting import Selection
 from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.errors import UsageError
+from cachewarmer.model import Priority
 
 
 def test_every_option_of_a_selection_reaches_the_job(tmp_path):
@@ -31,6 +32,7 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
             name="n",
             max_bandwidth=3,
             transport="nfs",
+            priority="high",
         ),
     )
     wanted = job.wanted
@@ -39,7 +41,7 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
     assert (wanted.snapshots, wanted.follow_links, wanted.one_file_system) == (True, True, True)
     assert (wanted.hardlink_dedup, wanted.go_rules) == (False, False)
     assert (job.access.uid, job.access.gid, job.access.transport) == (0, 7, "nfs")
-    assert (job.name, job.max_bandwidth, job.has_file_list) == ("n", 3, False)
+    assert (job.name, job.max_bandwidth, job.has_file_list, job.priority) == ("n", 3, False, Priority.HIGH)
 
 
 @pytest.mark.parametrize(("rate", "warned"), [(0, False), (1000, True), (64 * 1024, False)])

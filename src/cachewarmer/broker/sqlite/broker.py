@@ -18,6 +18,7 @@ from cachewarmer.errors import BrokerBusy, BrokerError, BrokerUnavailable
 from cachewarmer.model import (
     JobState,
     JobStatus,
+    Priority,
     Receipt,
     ScanTotals,
     WarmJob,
@@ -151,8 +152,10 @@ class SqliteBroker(Broker):
             yield chunk
             number += 1
 
-    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
-        return await self._call(self._opened().claim_job, lease_seconds, job_id, self._clock())
+    async def claim_job(
+        self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> JobLease | None:
+        return await self._call(self._opened().claim_job, lease_seconds, job_id, least, self._clock())
 
     async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
         lease.expires_at = await self._call(self._opened().renew_job, lease, lease_seconds, self._clock())
@@ -211,8 +214,10 @@ class SqliteBroker(Broker):
     async def publish(self, items: Sequence[WorkItem]) -> None:
         await self._call(self._opened().publish, items)
 
-    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
-        return await self._call(self._opened().claim, most, lease_seconds, job_id, self._clock())
+    async def claim(
+        self, most: int, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> list[WorkLease]:
+        return await self._call(self._opened().claim, most, lease_seconds, job_id, least, self._clock())
 
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
         lease.expires_at = await self._call(self._opened().renew, lease, lease_seconds, self._clock())

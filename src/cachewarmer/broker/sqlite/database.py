@@ -59,7 +59,7 @@ class Database:
             time.sleep(0.01)
 
     def _make_schema(self, path: str) -> None:
-        if self._version() == SCHEMA_VERSION and not self._missing_counts() and self._has_tables():
+        if self._version() == SCHEMA_VERSION and self._is_complete():
             return
         with self.transaction():  # others may open the same file: what is to be done is asked for again in here
             version = self._version()
@@ -71,11 +71,17 @@ class Database:
                 self._run_script("schema")
             if version < SCHEMA_VERSION:
                 self._run_script("upgrade_2")
+            if "priority" not in self._columns("jobs"):
+                self._run_script("add_priority")
             for name in self._missing_counts():
                 self.connection.execute(f"ALTER TABLE tallies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
             self._run_script("workers_table")
             self._run_script("fleets_table")
             self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _is_complete(self) -> bool:
+        """Whether all is there that is made where it is missing."""
+        return not self._missing_counts() and self._has_tables() and "priority" in self._columns("jobs")
 
     def _has_tables(self) -> bool:
         """Whether the tables that are made where they are missing are there."""
@@ -87,8 +93,11 @@ class Database:
 
     def _missing_counts(self) -> list[str]:
         """The columns that a file of an earlier version has not."""
-        there = {row["name"] for row in self.connection.execute("PRAGMA table_info(tallies)")}
+        there = self._columns("tallies")
         return [name for name in TALLY_COUNTS if name not in there]
+
+    def _columns(self, table: str) -> set[str]:
+        return {row["name"] for row in self.connection.execute(f"PRAGMA table_info({table})")}
 
     def _run_script(self, name: str) -> None:
         for statement in self._sql[name].split(";\n"):

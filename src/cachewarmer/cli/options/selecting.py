@@ -37,6 +37,7 @@ class Selection:
     address_subset: tuple[str, ...] = ()
     access_as: tuple[str, ...] = ()
     metadata_only: bool = False
+    priority: str = "normal"
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,17 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--metadata-only", action="store_true", help="read no file: only listings, attributes and --access-as"
+    )
+
+
+def add_priority(parser: argparse.ArgumentParser) -> None:
+    """``--priority``: how urgent a job is beside others."""
+    parser.add_argument(
+        "--priority",
+        default="normal",
+        choices=["high", "normal", "low"],
+        help="how urgent the job is beside other jobs of the same broker: high ones go first, and the others keep a share "
+        "(default: normal)",
     )
 
 
@@ -197,4 +209,5 @@ def selection(chosen: argparse.Namespace) -> Selection:
         address_subset=getattr(chosen, "address_subset", ()),
         access_as=tuple(getattr(chosen, "access_as", ())),
         metadata_only=getattr(chosen, "metadata_only", False),
+        priority=getattr(chosen, "priority", "normal"),
     )

@@ -86,6 +86,7 @@ function showJob(job) {
     ["bytes read", size(job.bytes)], [`bytes found${scanned}`, size(job.scanned_bytes)],
     ["average rate", rate(job.bytes_per_second)], ["failed files", count(job.failed_files), job.failed_files],
     over(job) ? ["took", duration(job.seconds)] : ["time left", duration(left(job))],
+    ["priority", job.priority],
     ["limit", job.live.max_bandwidth ? rate(job.live.max_bandwidth) : "none"],
   ]);
   const going = ["scanning", "warming"].includes(job.state);
@@ -289,7 +290,7 @@ at("#submit form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
   const words = (name) => form.elements[name].value.split(/\s+/).filter(Boolean);
-  const body = { targets: [form.elements.target.value.trim()], name: form.elements.name.value, include: words("include"), exclude: words("exclude"), max_bandwidth: Math.round(1e6 * Number(form.elements.bandwidth.value)) };
+  const body = { targets: [form.elements.target.value.trim()], name: form.elements.name.value, include: words("include"), exclude: words("exclude"), max_bandwidth: Math.round(1e6 * Number(form.elements.bandwidth.value)), priority: form.elements.priority.value };
   try {
     const { job } = await call("/jobs", { method: "POST", body });
     at("#submit").close();
