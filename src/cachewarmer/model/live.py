@@ -249,22 +249,26 @@ def verdict(status: JobStatus, workers: Iterable[WorkerReport]) -> Verdict:
     """What bounds a job that goes on, by what its workers say of themselves."""
     rows = [one for one in workers if one.at_work and one.in_hand(status.job.job_id) is not None]
     bound = of_job([_bound(one.bound) for one in rows], scan_finished=status.scan.finished)
-    about = [place for one in rows if one.bound == bound for place in one.addresses] or [
-        place for one in rows for place in one.addresses
-    ]
-    where = max(about, key=lambda one: (one.bound == bound, one.in_flight), default=AddressReport())
-    same = [place for one in rows for place in one.addresses if place.address == where.address]
+    same = _about(rows, bound)
     return Verdict(
         bound=bound,
-        address=where.address,
+        address=same[0].address if same else "",
         window=sum(one.window for one in same),
         knee=sum(one.knee for one in same),
-        canary_idle_ms=where.canary_idle_ms,
+        canary_idle_ms=max((one.canary_idle_ms for one in same), default=0.0),
         canary_ms=max((one.canary_ms for one in same), default=0.0),
         way_idle_ms=min((one.way_idle_ms for one in same if one.way_idle_ms), default=0.0),
         way_ms=max((one.way_ms for one in same), default=0.0),
         workers=len(rows),
     )
+
+
+def _about(rows: Sequence[WorkerReport], bound: Bound) -> list[AddressReport]:
+    """What all workers say of the address that a verdict is about: one that is so bound itself, else the busiest."""
+    places = [place for one in rows for place in one.addresses]
+    bound_so = [place for one in rows if one.bound == bound for place in one.addresses] or places
+    busiest = max(bound_so, key=lambda one: (one.bound == bound, one.in_flight), default=AddressReport())
+    return [one for one in places if one.address == busiest.address]
 
 
 def _bound(text: str) -> Bound:

@@ -197,7 +197,8 @@ def _seen_of(sessions: Sequence[Session]) -> _AddressLook:
     for session in sessions:
         seen = session.snapshot()
         window += seen.window_calls
-        full = full or seen.waiting > seen.in_flight or seen.in_flight >= seen.window_calls
+        # Refilled when it is half empty; and what is in flight may all belong to the scan.
+        full = full or seen.waiting > seen.in_flight or (seen.waiting > 0 and 2 * seen.in_flight >= seen.window_calls)
     return _AddressLook(full, window)
 
 

@@ -87,6 +87,7 @@ function showJob(job) {
     ["average rate", rate(job.bytes_per_second)], ["failed files", count(job.failed_files), job.failed_files],
     over(job) ? ["took", duration(job.seconds)] : ["time left", duration(left(job))],
     ["priority", job.priority],
+    ["bound by", BOUNDS[job.bound_by] ?? "–"],
     ["limit", job.live.max_bandwidth ? rate(job.live.max_bandwidth) : "none"],
   ]);
   const going = ["scanning", "warming"].includes(job.state);
