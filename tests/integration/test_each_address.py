@@ -191,3 +191,60 @@ async def test_fan_out_is_for_each_address(cluster):
     code, _, said = await run("warm", target_of(cluster), "--fan-out")
     assert (code, said.count("\n")) == (2, 1)
     assert "--each-address" in said
+
+
+# -- each cache judged by itself -----------------------------------------------------------------------------------
+
+SAMPLED = ("--samples", "60", "--seed", "3")
+
+
+async def test_each_cache_is_judged_by_itself(cluster):
+    """One is warm, one is cold, one is dead: each has its own fraction, and one short of what is expected is enough."""
+    code, _, said = await run("warm", target_of(cluster), "--each-address", "--address-subset", HOSTS[0], "--json")
+    assert code == 0, said
+    await cluster[2].close()
+    cluster[1].origin_calls.clear()
+    target = target_of(cluster)
+    code, found, said = await run("verify", target, "--each-address", "--json", "--expect", "0.9", *SAMPLED)
+    assert code == 3, said
+    warm, cold, dead = found["targets"]
+    assert [one["address"] for one in found["targets"]] == list(HOSTS)
+    assert warm["warm_fraction"] >= 0.9
+    assert warm["interval"][0] <= 1.0 <= warm["interval"][1]
+    assert cold["warm_fraction"] <= 0.1
+    assert cold["interval"][0] <= 0.0
+    assert 0 < cluster[1].origin_calls["READ"] <= cold["samples"]
+    assert (dead["warm_fraction"], dead["failed_samples"]) == (None, 60)
+    assert HOSTS[2] in dead["errors"][0]["error"]
+    assert not found["met"]
+    code, found, said = await run(
+        *("verify", target, "--each-address", "--address-subset", HOSTS[0], "--json", "--expect", "0.9", *SAMPLED)
+    )
+    assert (code, found["address"], found["met"]) == (0, HOSTS[0], True), said
+
+
+async def test_the_fractions_stand_side_by_side_at_the_end_also_of_a_list(cluster):
+    names = "\n".join(f"d{directory}/f39" for directory in range(10))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cachewarmer", "warm", target_of(cluster), "--each-address", "--files-from", "-"),
+        *("--verify", "--expect", "0.5"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, said = await asyncio.wait_for(process.communicate(names.encode()), 60)
+    text = out.decode()
+    assert process.returncode == 0, text + said.decode()
+    last = text.rstrip().splitlines()[-4:]
+    assert last[0] == "by address:"
+    assert [line.split()[0] for line in last[1:]] == list(HOSTS)
+    assert all("% warm" in line and "as expected" in line for line in last[1:])
+    assert all(f"{host}:/export: 10 files" in text for host in HOSTS)
+
+
+async def test_where_no_cache_answers_there_is_nothing_to_judge(cluster):
+    for cache in cluster:
+        await cache.close()
+    code, _, said = await run("verify", target_of(cluster), "--each-address")
+    assert code == 1
+    assert said.splitlines()[-1].startswith(f"cachewarmer: {HOSTS[0]}: "), said

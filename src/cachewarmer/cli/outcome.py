@@ -85,9 +85,9 @@ def _show_jobs(reports: Sequence[Report], output: Output, verified: Sequence[Ver
         if shown:
             show("\n".join(line for report in shown for line in job_lines(report)))
         if verified:
-            from cachewarmer.cli.verification import lines
+            from cachewarmer.cli.verification import all_lines
 
-            show("\n".join(line for one in verified for line in lines(one, checking.sampling)))
+            show("\n".join(all_lines(verified, checking.sampling)))
 
 
 def _note_warnings(reports: Sequence[Report], output: Output) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cachewarmer.cli.bounds import bound_line
 from cachewarmer.cli.colours import STATES, Shade, paint
 from cachewarmer.cli.text import columns, duration, problem_line, shorten, size
 from cachewarmer.paths import printable
@@ -34,6 +35,7 @@ def job_lines(report: Report) -> list[str]:
     return [
         f"{printable(report.target)}: {state}{reason}",
         f"  {_found(report)} ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)",
+        *([f"  {said}"] if (said := bound_line(report.bound)) else []),
         *_address_lines(report),
         *_details(report),
     ]

@@ -20,6 +20,10 @@ class Pace:
         self._free_at += count / self.bytes_per_second
         return wait
 
+    def holds_back(self, now: float) -> bool:
+        """Whether what is asked for next has to wait."""
+        return self._free_at > now
+
     @property
     def piece_bytes(self) -> int:
         """How much to ask for at once: a tenth of a second's allowance, between 64 KiB and 1 MiB."""

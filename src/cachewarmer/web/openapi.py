@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.model import JobState, Priority
+from cachewarmer.model import Bound, JobState, Priority
 
 MOST_TARGETS = 20
 LONGEST = 4096
@@ -80,6 +80,8 @@ def _schemas() -> dict[str, Any]:
         "slowest": _list(_object({"path": _TEXT, "seconds": _NUMBER})),
         "histogram": _list(_object({"from": _COUNT, "below": _COUNT, "files": _COUNT})),
         "warnings": _list(_TEXT),
+        "bound_by": {"type": "string", "enum": [str(one) for one in Bound]},
+        "bound": {"type": "object"},
         "workers": _list(_object({"worker": _TEXT, "items": _COUNT, "files": _COUNT, "bytes": _COUNT})),
         "addresses": _list({"type": "object"}),
     }
@@ -120,8 +122,8 @@ def _schemas() -> dict[str, Any]:
     return {
         "Error": _object({"error": _TEXT}),
         "Submission": SUBMISSION,
-        "Job": _object(job, "addresses"),
-        "JobDetail": _object({**job, "live": live, "verified": _nullable(verified)}, "addresses"),
+        "Job": _object(job, "addresses", "bound"),
+        "JobDetail": _object({**job, "live": live, "verified": _nullable(verified)}, "addresses", "bound"),
         "Verified": verified,
         "Worker": _object(worker),
         "Address": _object(address),

@@ -6,7 +6,7 @@ import { call, listen, Refused, signIn } from "./server.js";
 import { binary, count, duration, left, millis, over, rate, share, shown, size, stateName } from "./text.js";
 
 const RETRY_MILLISECONDS = 2000;
-const BOUNDS = { work: "nothing left to read", outage: "no address answers", pace: "the limit", cpu: "its processor", window: "the window", link: "the link", threads: "the cache's threads" };
+const BOUNDS = { work: "nothing left to read", scan: "the scan", disk: "the disk", outage: "no address answers", pace: "the limit", cpu: "its processor", window: "the window", link: "the link", threads: "the cache's threads" };
 let route = "";
 let reading = null; // the stream that is open
 let heard = 0;
@@ -87,6 +87,7 @@ function showJob(job) {
     ["average rate", rate(job.bytes_per_second)], ["failed files", count(job.failed_files), job.failed_files],
     over(job) ? ["took", duration(job.seconds)] : ["time left", duration(left(job))],
     ["priority", job.priority],
+    ["bound by", BOUNDS[job.bound_by] ?? "–"],
     ["limit", job.live.max_bandwidth ? rate(job.live.max_bandwidth) : "none"],
   ]);
   const going = ["scanning", "warming"].includes(job.state);
