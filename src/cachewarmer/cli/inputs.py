@@ -126,8 +126,7 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
     """
     if selection.files_from is not None and len(targets) != 1:
         raise UsageError("--files-from needs exactly one TARGET")
-    if selection.address_subset and not selection.each_address:
-        raise UsageError("--address-subset needs --each-address")
+    _check_addresses(selection)
     bandwidth = selection.max_bandwidth or Bandwidth()
     warn_of_slow("--max-bandwidth", bandwidth)
     wanted = _wanted(selection)
@@ -147,7 +146,15 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
-    return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
+    if not selection.each_address:
+        return made
+    return [each_address(job, selection.address_subset, fan_out=selection.fan_out) for job in made]
+
+
+def _check_addresses(selection: Selection) -> None:
+    for option, given in (("--address-subset", selection.address_subset), ("--fan-out", selection.fan_out)):
+        if given and not selection.each_address:
+            raise UsageError(f"{option} needs --each-address")
 
 
 def _resolved(target: str, job: WarmJob) -> WarmJob:

@@ -143,6 +143,7 @@ async def _all(broker: Broker, chosen: StatusOptions) -> int:
 
 
 def _show_all(statuses: Sequence[JobStatus], text: str, warnings: Sequence[str], chosen: StatusOptions) -> int:
+    from cachewarmer.cli.colours import Shade, prefixed
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import note, show
     from cachewarmer.model import Report
@@ -153,7 +154,7 @@ def _show_all(statuses: Sequence[JobStatus], text: str, warnings: Sequence[str],
     if chosen.output.quiet:
         return WARM
     for one in warnings:
-        note(f"warning: {one}")
+        note(prefixed("warning", one, Shade.WARNING))
     return WARM if show(text) else ERROR
 
 
@@ -223,12 +224,16 @@ class _Table:
 
     def __call__(self, statuses: Sequence[JobStatus], workers: Sequence[WorkerReport]) -> bool:
         """Whether it could be shown."""
+        import shutil
         import time
 
-        from cachewarmer.cli.jobs_table import redrawn, table
+        from cachewarmer.cli.jobs_table import cut, redrawn, table
         from cachewarmer.cli.streams import show
 
-        before, self._shown = self._shown, table(statuses, workers, time.time(), self._rate)
+        text = table(statuses, workers, time.time(), self._rate)
+        if self._terminal:
+            text = cut(text, max(2, shutil.get_terminal_size().lines - 1))
+        before, self._shown = self._shown, text
         if self._quiet or self._shown == before:
             return True
         return show(redrawn(before, self._shown) if self._terminal else self._shown)

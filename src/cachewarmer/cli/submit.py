@@ -92,7 +92,7 @@ async def post(
     from cachewarmer.submitter import submit
 
     settings = inputs.settings()
-    copied = CopiedList(files, chosen.checking)
+    copied = CopiedList(files, copied=chosen.checking.verify)
     async with inputs.broker(chosen.broker, settings) as broker:
         known = await _ids_by_name(broker) if chosen.once else {}
         ids = [known.get(job.name) or await submit(broker, job, copied.first(), stop) for job in jobs]

@@ -11,8 +11,9 @@ from cachewarmer.paths import printable
 if TYPE_CHECKING:
     from cachewarmer.model import Bandwidth
 
-CLEAR_LINE = "\r\x1b[K"
-"""Takes a terminal back to the start of a line that is then empty."""
+CLEAR_LINE = "\r\x1b[J"
+"""Takes a terminal back to the start of its line, which is then empty, as is all below: of a line that was wrapped when the
+terminal became narrower, the cursor standing at its start, nothing is left."""
 
 
 def size(count: float) -> str:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from cachewarmer.broker.base import Broker, JobLease
@@ -24,6 +25,7 @@ from cachewarmer.errors import (
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.likeness import did_you_mean
 from cachewarmer.manager.each_address import AddressScan
+from cachewarmer.manager.fan_out import FanOut, Part
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter, joined
@@ -240,20 +242,40 @@ class JobKeeper:
             for address in job.access.addresses
         ]
 
-        async def publish(gate: Gate) -> None:
-            await asyncio.gather(
-                *(
-                    one.scan(lambda job, sessions, counter: self._publish_all(job, sessions, counter, gate))
-                    for one in scans
-                )
-            )
+        def totals() -> ScanTotals:
+            return joined([one.totals() for one in scans])
 
-        await self._watched(publish, lambda: joined([one.totals() for one in scans]))
+        async def publish(gate: Gate) -> None:
+            async def one_scan(one: AddressScan) -> bool:
+                await one.scan(lambda job, sessions, counter: self._publish_all(job, sessions, counter, gate))
+                return one.failure is None
+
+            if job.fan_out:
+                await self._fan_out(totals).scan([Part(one.address, partial(one_scan, one)) for one in scans])
+            else:
+                await asyncio.gather(*(one_scan(one) for one in scans))
+
+        await self._watched(publish, totals)
         failures = [one.failure for one in scans if one.failure is not None]
         if len(failures) == len(scans):
             raise failures[0]
-        totals = joined([one.totals() for one in scans], finished=True)
-        await self._persist(lambda: self._broker.record_scan(job.job_id, totals))
+        finished = joined([one.totals() for one in scans], finished=True)
+        await self._persist(lambda: self._broker.record_scan(job.job_id, finished))
+
+    def _fan_out(self, totals: Callable[[], ScanTotals]) -> FanOut:
+        broker, job_id, lease = self._broker, self._job.job_id, self._settings.lease
+        return FanOut(
+            record=lambda: self._persist(lambda: broker.record_scan(job_id, totals())),
+            status=lambda: self._persist(lambda: broker.status(job_id)),
+            workers=lambda: self._persist(lambda: broker.workers(job_id)),
+            is_gone=self._is_gone,
+            poll_seconds=lease.poll_seconds,
+            lost_seconds=2 * lease.lease_seconds,
+        )
+
+    async def _is_gone(self, address: str) -> bool:
+        patience = self._settings.lease.patience_seconds
+        return bool(patience) and await self._pool.reach(mounts_of(self._job.at(address))) >= patience
 
     async def _watched(self, publish: Callable[[Gate], Awaitable[None]], totals: Callable[[], ScanTotals]) -> None:
         """Publishes what a scan finds, and records how far it is. Raises ``Ended`` if the job ends meanwhile."""

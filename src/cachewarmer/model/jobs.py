@@ -160,6 +160,8 @@ class WarmJob(Message):
     """The files are those of the list stored with the job (``--files-from``), not of a walk."""
     each_address: bool = keyed("EachAddress", "flag", False)
     """Each mount address is a cache of its own: all of the job is read through each of them."""
+    fan_out: bool = keyed("FanOut", "flag", False)
+    """With ``each_address``: one address is read first, and the others when it is warm: they can fill from it."""
     access_as: tuple[str, ...] = keyed("AccessAs", "texts", (), most=MAX_IDENTITIES)
     """Users whose access to each name is asked for, so that a cache knows it: ``UID[:GID[,GID...]]``."""
     metadata_only: bool = keyed("MetadataOnly", "flag", False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import Failure
 from cachewarmer.model.bandwidth import Bandwidth
+from cachewarmer.model.bound import Verdict
 
 if TYPE_CHECKING:
     from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
@@ -70,6 +71,9 @@ class Report:
     addresses: tuple[AddressTotals, ...] = ()
     """Of a job that reads all through each of its addresses."""
     warnings: tuple[str, ...] = ()
+    bound: Verdict = field(default_factory=Verdict)
+    """What bounds the rate of a job that goes on; of one that is over, what did for most of the time, as far as it was
+    looked at."""
     parts: tuple[Report, ...] = ()
 
     @classmethod
@@ -108,6 +112,7 @@ class Report:
             workers=status.tallies,
             addresses=status.addresses,
             warnings=status.all_warnings,
+            bound=status.bound,
         )
 
     @classmethod
@@ -202,6 +207,9 @@ class Report:
                 for tally in self.workers
             ],
         }
+        document["bound_by"] = str(self.bound.bound)
+        if self.bound.bound:
+            document["bound"] = self.bound.document()
         if self.addresses:
             document["addresses"] = [asdict(one) for one in self.addresses]
         if self.parts:

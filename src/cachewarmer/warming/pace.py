@@ -49,6 +49,10 @@ class Pace:
             self._allowed = self._booked
         self._at = max(self._at, now)
 
+    def holds_back(self, now: float) -> bool:
+        """Whether what is asked for next has to wait."""
+        return self.wait(self._booked, now) > 0
+
     @property
     def piece_bytes(self) -> int:
         """How much to ask for at once: a tenth of a second's allowance, between 64 KiB and 1 MiB."""

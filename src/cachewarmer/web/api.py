@@ -15,7 +15,7 @@ from cachewarmer import __version__
 from cachewarmer.broker.base import Broker
 from cachewarmer.errors import BrokerUnavailable, InvalidMessage, UnknownJob, UsageError
 from cachewarmer.model import Bandwidth, JobState, Priority, Report, Wanted, WarmJob, check_job_id
-from cachewarmer.submitter import submit
+from cachewarmer.submitter import resume, submit
 from cachewarmer.target import make_job, parse_bandwidth, parse_target
 from cachewarmer.web.documents import worker_document
 from cachewarmer.web.feed import Feed
@@ -52,7 +52,7 @@ class Api:
             get("/api/v1/jobs/{job}", self.job, allow_head=False),
             get("/api/v1/jobs/{job}/history", self.history, allow_head=False),
             post("/api/v1/jobs/{job}/pause", self.move(lambda _: JobState.PAUSED)),
-            post("/api/v1/jobs/{job}/resume", self.move(lambda status: status.resumed)),
+            post("/api/v1/jobs/{job}/resume", self.resume),
             post("/api/v1/jobs/{job}/cancel", self.move(lambda _: JobState.CANCELLED)),
             post("/api/v1/jobs/{job}/limit", self.limit),
             post("/api/v1/jobs/{job}/verify", self.verify),
@@ -143,6 +143,12 @@ class Api:
         ids = [await submit(broker, job) for job in jobs]
         self._feed.look_soon()
         return web.json_response({"job": ids[0], "jobs": ids}, status=201)
+
+    async def resume(self, request: web.Request) -> web.Response:
+        """Lets a job go on that was paused, or that failed."""
+        status = await resume(await self._broker(), _job_id(request))
+        self._feed.look_soon()
+        return web.json_response(Report.of_job(status, time.time()).document())
 
     def move(self, state: Callable[[Any], JobState]) -> Callable[[web.Request], Any]:
         """A handler that moves a job to the state that ``state`` gives for its status."""

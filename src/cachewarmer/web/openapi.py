@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.model import JobState, Priority
+from cachewarmer.model import Bound, JobState, Priority
 
 MOST_TARGETS = 20
 LONGEST = 4096
@@ -96,6 +96,8 @@ def _schemas() -> dict[str, Any]:
         "slowest": _list(_object({"path": _TEXT, "seconds": _NUMBER})),
         "histogram": _list(_object({"from": _COUNT, "below": _COUNT, "files": _COUNT})),
         "warnings": _list(_TEXT),
+        "bound_by": {"type": "string", "enum": [str(one) for one in Bound]},
+        "bound": {"type": "object"},
         "workers": _list(_object({"worker": _TEXT, "items": _COUNT, "files": _COUNT, "bytes": _COUNT})),
         "addresses": _list({"type": "object"}),
     }
@@ -137,8 +139,8 @@ def _schemas() -> dict[str, Any]:
         "Error": _object({"error": _TEXT}),
         "Submission": SUBMISSION,
         "Limit": LIMIT,
-        "Job": _object(job, "addresses"),
-        "JobDetail": _object({**job, "live": live, "verified": _nullable(verified)}, "addresses"),
+        "Job": _object(job, "addresses", "bound"),
+        "JobDetail": _object({**job, "live": live, "verified": _nullable(verified)}, "addresses", "bound"),
         "Verified": verified,
         "Worker": _object(worker),
         "Address": _object(address),
@@ -218,7 +220,7 @@ def document() -> dict[str, Any]:
                 )
             ),
             "/jobs/{job}/pause": _act("pause a job", 200, _ref("Job")),
-            "/jobs/{job}/resume": _act("resume a paused job", 200, _ref("Job")),
+            "/jobs/{job}/resume": _act("resume a job that was paused, or that failed", 200, _ref("Job")),
             "/jobs/{job}/cancel": _act("end a job", 200, _ref("Job")),
             "/jobs/{job}/limit": _of_job(
                 {

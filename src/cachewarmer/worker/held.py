@@ -101,6 +101,10 @@ class HeldItems:
         """Whether a pace limits the reading of all that is in hand."""
         return bool(self._items) and all(held.bytes_per_second for held in self._items)
 
+    def held_back(self, now: float) -> bool:
+        """Whether a pace holds all reading back now."""
+        return self.paced and all(held.run.pace.holds_back(now) for held in self._items if held.run.pace is not None)
+
     def of_job(self, job_id: str) -> list[Held]:
         return [held for held in self._items if held.lease.item.job_id == job_id]
 

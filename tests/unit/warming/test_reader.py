@@ -378,6 +378,7 @@ def test_a_pace_lets_through_no_more_than_its_rate():
     places = [pace.take(500, 0.0) for _ in range(4)]
     assert [pace.wait(place, 0.0) for place in places] == [0.0, 0.5, 1.0, 1.5]
     assert pace.wait(pace.take(500, 100.0), 100.0) == 0.0
+    assert (pace.holds_back(100.0), pace.holds_back(100.5)) == (True, False)
 
 
 def test_a_pace_that_changes_changes_for_those_who_wait():

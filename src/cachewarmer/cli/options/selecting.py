@@ -40,6 +40,7 @@ class Selection:
     gid: int | None = None
     each_address: bool = False
     address_subset: tuple[str, ...] = ()
+    fan_out: bool = False
     access_as: tuple[str, ...] = ()
     metadata_only: bool = False
     priority: str = "normal"
@@ -72,8 +73,8 @@ def add_priority(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_each_address(parser: argparse.ArgumentParser) -> None:
-    """``--each-address``: caches that do not share what they hold."""
+def add_each_address(parser: argparse.ArgumentParser, *, fan_out: bool = True) -> None:
+    """``--each-address``: caches that do not share what they hold; and ``--fan-out`` where something is warmed."""
     group = parser.add_argument_group("several caches")
     group.add_argument(
         "--each-address",
@@ -88,6 +89,13 @@ def add_each_address(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS[,ADDRESS...]",
         help="with --each-address: only these of them, such as a node that was replaced",
     )
+    if fan_out:
+        group.add_argument(
+            "--fan-out",
+            action="store_true",
+            help="with --each-address: warm one cache from the origin and the others only when it is warm, for clusters "
+            "whose nodes can read from each other (default: all at the same time)",
+        )
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -212,6 +220,7 @@ def selection(chosen: argparse.Namespace) -> Selection:
         name=chosen.name,
         each_address=getattr(chosen, "each_address", False),
         address_subset=getattr(chosen, "address_subset", ()),
+        fan_out=getattr(chosen, "fan_out", False),
         access_as=tuple(getattr(chosen, "access_as", ())),
         metadata_only=getattr(chosen, "metadata_only", False),
         priority=getattr(chosen, "priority", "normal"),
