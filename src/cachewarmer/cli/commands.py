@@ -22,6 +22,7 @@ NAMES = (
     "cancel",
     "pause",
     "resume",
+    "limit",
     "export",
     "manager",
     "worker",

@@ -12,6 +12,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import Failure
+from cachewarmer.model.bandwidth import Bandwidth
+from cachewarmer.model.bound import Verdict
 
 if TYPE_CHECKING:
     from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
@@ -34,6 +36,8 @@ class Report:
     name: str = ""
     priority: str = ""
     """Of several jobs, the highest."""
+    bandwidth: Bandwidth = Bandwidth()  # noqa: RUF009  # frozen
+    """Of one job, as it is now."""
     state: str = ""
     failure: Failure = field(default_factory=Failure)
     """Why the job failed; empty while it has not."""
@@ -71,6 +75,9 @@ class Report:
     addresses: tuple[AddressTotals, ...] = ()
     """Of a job that reads all through each of its addresses."""
     warnings: tuple[str, ...] = ()
+    bound: Verdict = field(default_factory=Verdict)
+    """What bounds the rate of a job that goes on; of one that is over, what did for most of the time, as far as it was
+    looked at."""
     parts: tuple[Report, ...] = ()
 
     @classmethod
@@ -82,6 +89,7 @@ class Report:
             job=status.job.job_id,
             name=status.job.name,
             priority=str(status.job.priority),
+            bandwidth=status.job.bandwidth,
             state=str(status.state),
             failure=status.failure,
             files=status.total("files"),
@@ -110,6 +118,7 @@ class Report:
             workers=status.tallies,
             addresses=status.addresses,
             warnings=status.all_warnings,
+            bound=status.bound,
         )
 
     @classmethod
@@ -186,6 +195,7 @@ class Report:
             "target": self.target,
             "state": self.state,
             "priority": self.priority,
+            **self.bandwidth.fields,
             "reason": str(self.failure),
             **{name: getattr(self, name) for name in _COUNTS},
             "scanned_files": self.scanned_files,
@@ -205,6 +215,9 @@ class Report:
                 for tally in self.workers
             ],
         }
+        document["bound_by"] = str(self.bound.bound)
+        if self.bound.bound:
+            document["bound"] = self.bound.document()
         if self.addresses:
             document["addresses"] = [asdict(one) for one in self.addresses]
         if self.parts:

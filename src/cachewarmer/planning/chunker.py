@@ -44,6 +44,7 @@ class Chunker:
             address=address,
             only_address=address if job.each_address else "",
             max_bandwidth=job.max_bandwidth,
+            max_bandwidth_hours=job.max_bandwidth_hours,
             priority=job.priority,
             in_order=job.in_order,
             further=further,
