@@ -40,8 +40,10 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
 
-    def shorten_usage(self) -> None:
-        """Leaves the options to the list below, where the usage would be a wall of them."""
+    def finish(self) -> None:
+        """Call it when all arguments are known: the usage leaves the options, a wall of them, to the list below."""
+        # -0 is an option and -1 is not: argparse would take -1 for one, and say that a value is missing.
+        self._has_negative_number_optionals.clear()
         operands = [_operand(action) for action in self._actions if not action.option_strings]
         self.usage = " ".join([self.prog, "[OPTION...]", *operands])
 

@@ -87,6 +87,6 @@ def build_parser(names: Iterable[str] = NAMES) -> Parser:
             epilog=f"example:\n  {one.example}",
         )
         one.add_arguments(made)
-        made.shorten_usage()
+        made.finish()
         made.set_defaults(command=one, parser=made)
     return parser

@@ -189,6 +189,7 @@ def test_defaults_that_help_names_are_those_of_the_settings():
         (["-v", "warm", "/a"], "-v must come after the command"),
         (["warm", "/a", "--incl", "x"], "unknown option --incl"),
         (["warm", "/a", "--window", "0"], "--window"),
+        (["warm", "/a", "--window", "-1"], "--window: '-1' is not a positive number"),
         (["warm", "/a", "--window", "8", "--max-window", "9"], "--window"),
         (["warm", "/a", "--window", "8", "--gentle"], "--gentle"),
         (["warm", "/a", "--processes", "65"], "between 1 and 64"),
