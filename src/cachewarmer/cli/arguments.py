@@ -17,6 +17,15 @@ ASPECTS = ("data", "attributes", "access")
 """What of the files can be verified."""
 
 
+class HelpFormat(argparse.RawDescriptionHelpFormatter):
+    """Help whose lines do not end within the name of an option."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        import textwrap
+
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises ``UsageError`` where ``argparse`` prints its whole usage and exits; options are not abbreviated."""
 
@@ -25,11 +34,18 @@ class Parser(argparse.ArgumentParser):
             prog=prog,
             description=description,
             epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormat,
             allow_abbrev=False,
             add_help=False,
         )
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+    def finish(self) -> None:
+        """Call it when all arguments are known: the usage leaves the options, a wall of them, to the list below."""
+        # -0 is an option and -1 is not: argparse would take -1 for one, and say that a value is missing.
+        self._has_negative_number_optionals.clear()
+        operands = [_operand(action) for action in self._actions if not action.option_strings]
+        self.usage = " ".join([self.prog, "[OPTION...]", *operands])
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -54,6 +70,12 @@ class Parser(argparse.ArgumentParser):
             known = [str(one) for one in action.choices]
             text = f"{value!r} is not one of {', '.join(known)}{did_you_mean(str(value), known)}"
             raise argparse.ArgumentError(action, text)
+
+
+def _operand(action: argparse.Action) -> str:
+    """How a usage names an argument that is no option."""
+    name = str(action.metavar or action.dest.upper())
+    return {"*": f"[{name}...]", "+": f"{name}...", "?": f"[{name}]"}.get(str(action.nargs), name)
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
