@@ -81,6 +81,8 @@ class ReadRequest:
     on_done: Callable[[ReadRequest], None]
     context: object = None
     """The caller's own."""
+    in_order: bool = False
+    """Whether a request that is given later waits until all of this one is asked for, where the session can do so."""
     bytes_read: int = 0
     calls: int = 0
     """READ calls it took."""
@@ -164,6 +166,17 @@ class Identity:
             raise InvalidValue(f"{text[:40]!r} is not UID[:GID[,GID...]] with at most 17 groups")
         uid, gid, *gids = map(int, texts)
         return cls(uid, gid, tuple(gids))
+
+
+class Felt(NamedTuple):
+    """What a new connection tells of the way to an address, in seconds."""
+
+    way_idle_seconds: float
+    """The shortest handshake so far: the round trip without load."""
+    way_seconds: float
+    """That of this connection: longer where it waits in a queue on the way. No thread of the server is needed."""
+    null_seconds: float
+    """A NULL call on it, which needs one."""
 
 
 class Canary(Protocol):
@@ -262,6 +275,14 @@ class Session(ABC):
 
     def canary(self) -> Canary | None:
         """A new canary for this address; None where no call holds a thread of a server."""
+        return None
+
+    async def feel(self) -> Felt | None:
+        """Makes a connection, asks one thing that needs no file, and closes it; None where there is no server to ask.
+
+        Raises:
+            CacheWarmerError: there is no answer.
+        """
         return None
 
     def set_window(self, calls: int) -> None:  # noqa: B027  # for those that share one with other sessions
