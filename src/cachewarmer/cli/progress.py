@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
 from cachewarmer.cli import bar
+from cachewarmer.cli.bounds import short
 from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.streams import note, on_terminal
 from cachewarmer.cli.text import CLEAR_LINE, duration, size
@@ -86,6 +87,8 @@ class Progress:
             eta = rate.seconds_for(left_files, left_bytes)
             if eta and not self._outages:
                 parts.append(Part(7, f"ETA {duration(eta)}"))
+        if status.state is not JobState.PAUSED and (said := short(status.bound.bound)):
+            parts.append(Part(2, said))
         if status.failed_files:
             parts.append(Part(9, f"{status.failed_files:,} failed", Shade.BAD))
         if self._warning:
