@@ -99,6 +99,14 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def part_size(text: str) -> int:
+    """The size of a part of a file, in bytes: there is something in it."""
+    parsed = size(text)
+    if not parsed:
+        raise argparse.ArgumentTypeError("it must be at least one byte")
+    return parsed
+
+
 def rate(text: str) -> int:
     """A rate in bytes per second."""
     from cachewarmer.target import parse_rate
