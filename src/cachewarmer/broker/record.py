@@ -13,29 +13,33 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
 from typing import Any, NamedTuple, Self
 
-from cachewarmer.errors import DamagedRecord, InvalidMessage, LeaseLost
+from cachewarmer.errors import DamagedRecord, InvalidMessage, InvalidTransition, LeaseLost
 from cachewarmer.model import (
     ERROR_SAMPLE,
+    Bandwidth,
     JobState,
     PathError,
     Receipt,
     ScanTotals,
     SlowPath,
     Tally,
+    WarmJob,
     WorkerReport,
     WorkItem,
 )
+from cachewarmer.model.bandwidth import bytes_per_second
 from cachewarmer.model.live import KEEP_SECONDS
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
 log = logging.getLogger(__name__)
 
 DAMAGED_NAMED = 100
 """Damaged rows that are named in one process at most."""
-ROW_BORDER = re.compile(rb'[A-Za-z0-9+/="]"\],\["')
+ROW_BORDER = rb'[A-Za-z0-9+/="]"\],\["'
 """Between two rows of a packed list of files: the end of a handle, and the beginning of the next path. Within a path, a
 quote has a backslash before it, and the quote that begins one has a bracket."""
 LONGEST_BORDER = 6
@@ -222,6 +226,22 @@ def sample_within(errors: Sequence[PathError], most_bytes: int) -> tuple[PathErr
     return tuple(kept)
 
 
+def load_bandwidth(text: str) -> Bandwidth | None:
+    """A stored bandwidth; None: it is as the job's items say. Raises ``InvalidValue``."""
+    return Bandwidth.parse(text, bytes_per_second) if text else None
+
+
+def limited(job: WarmJob, bandwidth: Bandwidth) -> WarmJob:
+    """The job with another bandwidth: for those who ask for its status, and for the items that are still to come."""
+    return replace(job, **bandwidth.fields)
+
+
+def check_limit(job_id: str, state: JobState) -> None:
+    """Raises ``InvalidTransition`` for a job whose bandwidth matters to nobody any more."""
+    if state.final:
+        raise InvalidTransition(f"job {job_id} is {state}: there is nothing left to limit")
+
+
 def add_all(tally: Tally, receipts: Sequence[Receipt]) -> Tally:
     """The tally with all of ``receipts`` in it."""
     for receipt in receipts:
@@ -286,7 +306,7 @@ def _count_deflated(text: str) -> int:
             if not part:
                 break
             seen += len(part)
-            count += len(ROW_BORDER.findall(end + part))
+            count += len(re.findall(ROW_BORDER, end + part))
             end = (end + part)[1 - LONGEST_BORDER :]
     except (binascii.Error, zlib.error, ValueError):
         return 1

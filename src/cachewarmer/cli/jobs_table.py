@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from cachewarmer.cli.bounds import BOUNDS
 from cachewarmer.cli.colours import STATES, Shade, paint
 from cachewarmer.cli.failures import without
-from cachewarmer.cli.text import columns, shorten, size, span
-from cachewarmer.model import Bound, InHand, JobState, JobStatus, Priority, WorkerReport, with_in_hand
+from cachewarmer.cli.text import columns, counted, shorten, size, span
+from cachewarmer.model import InHand, JobState, JobStatus, Priority, WorkerReport, with_in_hand
 from cachewarmer.paths import printable
 from cachewarmer.rates import Rate
 
@@ -17,17 +18,6 @@ DROPPED = ("WORKERS", "RATE", "AGE", "ETA", "FILES", "BYTES")
 """Left out where the terminal is narrow, from the first on."""
 LEAST_NAME = 20
 """Characters that a name has in any case."""
-BOUNDS: dict[str, str] = {
-    Bound.UNKNOWN: "",
-    Bound.WORK: "no work left",
-    Bound.OUTAGE: "no address answers",
-    Bound.PACE: "held back by the bandwidth limit",
-    Bound.CPU: "bound by this worker's CPU",
-    Bound.WINDOW: "bound by the window",
-    Bound.LINK: "bound by the link",
-    Bound.THREADS: "bound by the cache's threads",
-}
-"""What keeps a worker from being faster."""
 
 
 def table(
@@ -118,7 +108,7 @@ def _reasons(status: JobStatus) -> list[str]:
     if not status.failed_files:
         return []
     first = f", the first: {printable(status.errors[0].path)}: {printable(status.errors[0].error)}"
-    return [f"{status.failed_files:,} files failed{first if status.errors else ''}"]
+    return [f"{counted(status.failed_files, 'file')} failed{first if status.errors else ''}"]
 
 
 def worker_lines(status: JobStatus, workers: Sequence[WorkerReport]) -> list[str]:

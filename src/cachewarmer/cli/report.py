@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cachewarmer.cli.bounds import bound_line
 from cachewarmer.cli.colours import STATES, Shade, paint
-from cachewarmer.cli.text import columns, duration, problem_line, shorten, size
+from cachewarmer.cli.text import bandwidth, columns, counted, duration, problem_line, shorten, size
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
@@ -34,15 +35,24 @@ def job_lines(report: Report) -> list[str]:
     return [
         f"{printable(report.target)}: {state}{reason}",
         f"  {_found(report)} ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)",
+        *_beside_others(report),
+        *([f"  {said}"] if (said := bound_line(report.bound)) else []),
         *_address_lines(report),
         *_details(report),
     ]
 
 
+def _beside_others(report: Report) -> list[str]:
+    """What the job may take of what others want too, where that is not everything in its turn."""
+    priority = f"{report.priority} priority" if report.priority not in ("", "normal") else ""
+    limit = bandwidth(report.bandwidth) if report.bandwidth.lowest else ""
+    return [f"  {', '.join(part for part in (priority, limit) if part)}"] if priority or limit else []
+
+
 def _address_lines(report: Report) -> list[str]:
     """A line for each address, where each of them is a cache of its own."""
     return [
-        f"  {printable(one.address)}: {one.files:,} files, {size(one.bytes)}"
+        f"  {printable(one.address)}: {counted(one.files, 'file')}, {size(one.bytes)}"
         + (f", {one.failed_files:,} failed" if one.failed_files else "")
         + ("" if one.complete else f": {paint('NOT WARM', Shade.BAD)}")
         for one in report.addresses
@@ -55,7 +65,8 @@ def scan_lines(report: Report) -> list[str]:
 
 
 def _found(report: Report) -> str:
-    return f"{report.files:,} files, {size(report.bytes)} in {report.directories:,} directories, {duration(report.seconds)}"
+    within = counted(report.directories, "directory")
+    return f"{counted(report.files, 'file')}, {size(report.bytes)} in {within}, {duration(report.seconds)}"
 
 
 def _details(report: Report) -> list[str]:
@@ -66,6 +77,9 @@ def _details(report: Report) -> list[str]:
         for key, word in COUNTED
         if (count := getattr(report, key))
     ]
+    if report.partial_files:
+        left_out = size(report.left_out_bytes)
+        rest.append(f"{report.partial_files:,} files only in part ({left_out} of them not wanted)")
     if rest:
         lines.append("  " + ", ".join(rest))
     lines += [warning_line(warning) for warning in report.warnings]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
@@ -11,6 +11,7 @@ from cachewarmer.cli.command import Command
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
 from cachewarmer.cli.options import general, observing, pacing, selecting, serving, verifying
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio
@@ -150,7 +151,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                         job,
                         broker_url=state.url,
                         settings=settings,
-                        processes=chosen.processes or default_processes(),
+                        processes=chosen.processes or (1 if chosen.selection.in_order else default_processes()),
                         on_status=on_status,
                         on_outages=on_outages,
                         stop=stop,

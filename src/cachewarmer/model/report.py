@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import Failure
+from cachewarmer.model.bandwidth import Bandwidth
+from cachewarmer.model.bound import Verdict
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
@@ -34,6 +37,8 @@ class Report:
     name: str = ""
     priority: str = ""
     """Of several jobs, the highest."""
+    bandwidth: Bandwidth = Bandwidth()  # noqa: RUF009  # frozen
+    """Of one job, as it is now."""
     state: str = ""
     failure: Failure = field(default_factory=Failure)
     """Why the job failed; empty while it has not."""
@@ -51,6 +56,10 @@ class Report:
     hardlinks: int = 0
     duplicates: int = 0
     """Names left out because the file is read under another name, or was named before; hard links among them."""
+    partial_files: int = 0
+    """Files of which only a part is wanted."""
+    left_out_bytes: int = 0
+    """What is not wanted of them."""
     scanned_files: int = 0
     scanned_bytes: int = 0
     scan_finished: bool = False
@@ -67,6 +76,9 @@ class Report:
     addresses: tuple[AddressTotals, ...] = ()
     """Of a job that reads all through each of its addresses."""
     warnings: tuple[str, ...] = ()
+    bound: Verdict = field(default_factory=Verdict)
+    """What bounds the rate of a job that goes on; of one that is over, what did for most of the time, as far as it was
+    looked at."""
     parts: tuple[Report, ...] = ()
 
     @classmethod
@@ -78,6 +90,7 @@ class Report:
             job=status.job.job_id,
             name=status.job.name,
             priority=str(status.job.priority),
+            bandwidth=status.job.bandwidth,
             state=str(status.state),
             failure=status.failure,
             files=status.total("files"),
@@ -92,6 +105,8 @@ class Report:
             links=scan.links,
             hardlinks=scan.hardlinks,
             duplicates=scan.duplicates + scan.hardlinks,
+            partial_files=scan.partial_files,
+            left_out_bytes=scan.left_out_bytes,
             scanned_files=scan.files,
             scanned_bytes=scan.bytes,
             scan_finished=scan.finished,
@@ -104,6 +119,7 @@ class Report:
             workers=status.tallies,
             addresses=status.addresses,
             warnings=status.all_warnings,
+            bound=status.bound,
         )
 
     @classmethod
@@ -122,6 +138,8 @@ class Report:
             warnings=totals.warnings,
             excluded_files=totals.excluded_files,
             skipped_files=totals.skipped_files,
+            partial_files=totals.partial_files,
+            left_out_bytes=totals.left_out_bytes,
             scanned_files=totals.files,
             scanned_bytes=totals.bytes,
             scan_finished=totals.finished,
@@ -178,6 +196,7 @@ class Report:
             "target": self.target,
             "state": self.state,
             "priority": self.priority,
+            **self.bandwidth.fields,
             "reason": str(self.failure),
             **{name: getattr(self, name) for name in _COUNTS},
             "scanned_files": self.scanned_files,
@@ -197,6 +216,9 @@ class Report:
                 for tally in self.workers
             ],
         }
+        document["bound_by"] = str(self.bound.bound)
+        if self.bound.bound:
+            document["bound"] = self.bound.document()
         if self.addresses:
             document["addresses"] = [asdict(one) for one in self.addresses]
         if self.parts:
@@ -232,6 +254,8 @@ _COUNTS = (
     "links",
     "hardlinks",
     "duplicates",
+    "partial_files",
+    "left_out_bytes",
 )
 """The numbers that jobs and scans have alike."""
 _SUMMED = tuple(one.name for one in fields(Report) if one.type in ("int", "float"))

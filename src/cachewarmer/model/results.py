@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, NamedTuple
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError, Failure, one_line
+from cachewarmer.model.bound import Verdict
 from cachewarmer.model.jobs import JobState, WarmJob
 from cachewarmer.model.report import Report
+from cachewarmer.values import dataclass
 
 ERROR_SAMPLE = 100
 """How many failed paths a status report names at most."""
@@ -154,6 +156,10 @@ class ScanTotals:
     """Names left out because they are further names of a file that is read already."""
     duplicates: int = 0
     """Names left out because a list or a directory had named them before."""
+    partial_files: int = 0
+    """Files of which only a part is wanted: their ends, or ranges that a list names."""
+    left_out_bytes: int = 0
+    """What is not wanted of them."""
     failed_files: int = 0
     """Names that could not be looked up."""
     failed_directories: int = 0
@@ -186,6 +192,8 @@ class JobStatus:
     """Why the job failed, as it is stored: see ``failure``."""
     warnings: tuple[str, ...] = ()
     """What a user should know beside the scan's own warnings."""
+    bound: Verdict = field(default_factory=Verdict)
+    """What bounds its rate now, or mostly did; no broker keeps this."""
 
     @property
     def over(self) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue
 from cachewarmer.model import Access
 from cachewarmer.targets.latency import LatencyHistogram
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID
 
 
@@ -81,6 +82,8 @@ class ReadRequest:
     on_done: Callable[[ReadRequest], None]
     context: object = None
     """The caller's own."""
+    in_order: bool = False
+    """Whether a request that is given later waits until all of this one is asked for, where the session can do so."""
     bytes_read: int = 0
     calls: int = 0
     """READ calls it took."""
@@ -91,6 +94,8 @@ class ReadRequest:
     error: CacheWarmerError | None = None
     """None: read to ``stop``, or to the end of a file that had become shorter. ``FileVanished`` if it is gone;
     ``TransportError`` if the address does not answer: then nothing is known about the file."""
+    once: bool = False
+    """Read for its time: the cache is not given time to keep it, nor read again where it has not."""
 
 
 @dataclass(slots=True)
@@ -164,6 +169,17 @@ class Identity:
         return cls(uid, gid, tuple(gids))
 
 
+class Felt(NamedTuple):
+    """What a new connection tells of the way to an address, in seconds."""
+
+    way_idle_seconds: float
+    """The shortest handshake so far: the round trip without load."""
+    way_seconds: float
+    """That of this connection: longer where it waits in a queue on the way. No thread of the server is needed."""
+    null_seconds: float
+    """A NULL call on it, which needs one."""
+
+
 class Canary(Protocol):
     """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
 
@@ -190,6 +206,9 @@ class Session(ABC):
     exact_seconds: bool = False
     """Whether the seconds of a ``ReadRequest`` are what the answer took alone, as a thread of its own measured them. Else
     they are as coarse as the loop's clock, and one who wants to know better takes the time himself."""
+    asks_by_counts: bool = False
+    """Whether what it says of the origin comes from counts that the cache keeps, and is no round trip; and whether the
+    cache keeps what was read only some time later."""
     export: str = "/"
     """What was mounted: every path of this session is below it. ``/`` for a local directory."""
     window: Window
@@ -257,6 +276,14 @@ class Session(ABC):
 
     def canary(self) -> Canary | None:
         """A new canary for this address; None where no call holds a thread of a server."""
+        return None
+
+    async def feel(self) -> Felt | None:
+        """Makes a connection, asks one thing that needs no file, and closes it; None where there is no server to ask.
+
+        Raises:
+            CacheWarmerError: there is no answer.
+        """
         return None
 
     def set_window(self, calls: int) -> None:  # noqa: B027  # for those that share one with other sessions

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from cachewarmer.values import dataclass
 
 
 class Trick(StrEnum):
@@ -72,6 +74,8 @@ class Faults:
     """The bytes go out in pieces of random size."""
     read_delay: float = 0.0
     """Seconds before a READ is answered."""
+    list_delay: float = 0.0
+    """Seconds before a READDIR or READDIRPLUS is answered."""
 
     # -- what it answers the first few times --
     jukebox: Mapping[str, int] = field(default_factory=_nothing)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.model.parts import Range, ranges_of
 from cachewarmer.paths import join, to_bytes, to_text
-from cachewarmer.targets.base import ReadRequest, Session
+from cachewarmer.targets.base import ReadRequest, Session, Window
 from cachewarmer.warming.pace import Pace
 
 ERRORS_PER_ITEM = 20
@@ -21,6 +22,10 @@ SLOWEST_PER_ITEM = 5
 LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
 """Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
 lost just now is still told, though READ knows better."""
+
+
+PACE_SECONDS = 1.0
+"""A pace may change: what waits for its turn looks again after this time."""
 
 
 class Piece(NamedTuple):
@@ -68,6 +73,10 @@ class ItemRun:
         self._slow: list[tuple[float, bytes]] = []
         self._idle = asyncio.Event()
         self._asking = False
+        self._in_order = False
+        self._window: Window | None = None
+        """Of the session that reads all that is missing; None: nothing is read, or one by one."""
+        self._held_back = False
 
     @property
     def aborted(self) -> bool:
@@ -79,6 +88,25 @@ class ItemRun:
         self.aborting.set()
         for request in self._requests:
             request.stop = request.start
+
+    def hold_back(self) -> None:
+        """Its pace has become slower: what the session has not asked for yet is missing, to be asked for at that pace.
+
+        What is on its way may be asked for again, where a session can't say how far it is; no byte is counted twice.
+        """
+        if self._window is None or self._missing is None:
+            return
+        for request in self._requests:
+            piece: Piece | None = request.context  # type: ignore[assignment]
+            if piece is None:
+                continue
+            asked = request.bytes_read + self._window.bytes_in_flight if request.calls else 0
+            end = request.start + asked
+            if end < request.stop:
+                self._missing.append(Piece(piece.number, end, request.stop, piece.last))
+                request.context = Piece(piece.number, request.start, end, last=False)
+                request.stop = end
+                self._held_back = True
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -119,11 +147,20 @@ class ItemRun:
         A file that ended before the size in the item is looked up again: one that has changed is read to its new size,
         one that has not is a failed file.
         """
-        await self._pass(session, item, self._pieces(item))
-        while self._short and self.unreached is None and not self.aborted:
+        self._in_order = item.in_order
+        while True:
+            self._held_back, self._window = False, session.window
+            await self._pass(session, item, self._pieces(item))
+            self._window = None
+            if self.unreached is not None or self.aborted:
+                return
+            if self._held_back:
+                continue
+            if not self._short:
+                return
             await self._look_again(session, item)
-            if self.unreached is None:
-                await self._pass(session, item, self._pieces(item))
+            if self.unreached is not None:
+                return
 
     async def read_each(self, session: Session, item: WorkItem, most: int = 0) -> None:
         """Reads what is missing, piece by piece: where one ends the connection, it takes no other with it.
@@ -147,9 +184,13 @@ class ItemRun:
             yield from missing
             return
         self._missing = []
+        cut = ranges_of(item.parts) if item.parts else {}
         for index, (_, size, _) in enumerate(item.files or ()):
-            start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
-            yield Piece(index, start, stop, last=True)
+            if index in cut:
+                yield from _pieces_of(index, cut[index])
+            else:
+                start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
+                yield Piece(index, start, stop, last=True)
 
     async def _pass(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
         if self.aborted:
@@ -158,7 +199,7 @@ class ItemRun:
         self._idle.clear()
         self.outstanding = 1
         self.begun = self._asking = True
-        if self.pace is None:
+        if self.pace is None or not self.pace.bytes_per_second:
             self._ask_at_once(session, item, pieces)
         else:
             await self._ask_paced(session, item, pieces, self.pace)
@@ -188,10 +229,10 @@ class ItemRun:
         start = piece.start
         while start < piece.stop and not self.aborted and piece.number not in self._short:
             stop = min(piece.stop, start + pace.piece_bytes)
-            wait = pace.take(stop - start, time.monotonic())
-            if wait:
+            place = pace.take(stop - start, time.monotonic())
+            while (wait := pace.wait(place, time.monotonic())) and not self.aborted:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.aborting.wait(), wait)
+                    await asyncio.wait_for(self.aborting.wait(), min(wait, PACE_SECONDS))
             last = piece.last and stop == piece.stop
             self._ask(session, path, handle, Piece(piece.number, start, stop, last))
             start = stop
@@ -201,7 +242,7 @@ class ItemRun:
             self.files += 1  # it needs no more reading, unless it has changed
 
     def _ask(self, session: Session, path: bytes, handle: bytes, piece: Piece) -> None:
-        request = ReadRequest(path, handle, piece.start, piece.stop, self._done, piece)
+        request = ReadRequest(path, handle, piece.start, piece.stop, self._done, piece, self._in_order)
         self._requests.append(request)
         self.outstanding += 1
         session.read(request)
@@ -216,13 +257,14 @@ class ItemRun:
         if error is not None and isinstance(error, TransportError):
             self._miss(piece, error, request.path)
             return
-        self.bytes += request.bytes_read
+        wanted = request.stop - request.start
+        self.bytes += min(request.bytes_read, wanted)  # it may have asked for more before it was held back
         self._calls += request.calls
         if piece.last:
             self.files += 1
         if error is not None:
             self._problems[piece.number] = error
-        elif request.bytes_read < request.stop - request.start:
+        elif request.bytes_read < wanted:
             end = request.start + request.bytes_read
             self._short[piece.number] = min(end, self._short.get(piece.number, end))
         slow = self._slow
@@ -271,13 +313,14 @@ class ItemRun:
     def _resize(self, item: WorkItem, index: int, end: int, size: int) -> None:
         """A file that ended at ``end`` has ``size`` bytes now."""
         # Of a file in several ranges, the range that holds its new end counts it.
-        if index not in self._sizes and (item.start < 0 or item.start <= size < item.stop):
+        if index not in self._sizes and not item.further and (item.start < 0 or item.start <= size < item.stop):
             self._changed += 1
         self._sizes[index] = size
-        stop = size if item.start < 0 else min(size, item.stop)
-        if end < stop and self._missing is not None:
+        wanted = ranges_of(item.parts).get(index) or [(0, size if item.start < 0 else item.stop)]
+        left = [(max(end, start), min(size, stop)) for start, stop in wanted if max(end, start) < min(size, stop)]
+        if left and self._missing is not None:
             self.files -= 1
-            self._missing.append(Piece(index, end, stop, last=True))
+            self._missing += _pieces_of(index, left)
 
     def missing(self, item: WorkItem) -> set[bytes]:
         """The paths of files that are still to be read."""
@@ -319,7 +362,7 @@ class ItemRun:
         files = item.files or ()
         vanished = sum(isinstance(problem, FileVanished) for problem in self._problems.values())
         failed = len(self._problems) - vanished
-        first_range = item.start <= 0
+        first_range = item.start <= 0 and not item.further
         return Receipt(
             item_id=item.item_id,
             files=len(files) - failed - vanished if first_range else 0,
@@ -336,6 +379,11 @@ class ItemRun:
                 SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)
             ),
         )
+
+
+def _pieces_of(number: int, ranges: Sequence[Range]) -> list[Piece]:
+    """The pieces of a file of which several ranges are wanted."""
+    return [Piece(number, start, stop, last=(start, stop) == ranges[-1]) for start, stop in ranges]
 
 
 def _ignore(request: ReadRequest) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.model import InHand, Priority, Receipt, Tally
 from cachewarmer.model.live import MOST_JOBS
+from cachewarmer.values import dataclass
 from cachewarmer.warming.run import ItemRun
 from cachewarmer.worker.appetite import Load
 
@@ -44,6 +45,11 @@ class Held:
         if self.run.begun:
             return self.run.outstanding
         return max(1, self.lease.item.file_count) if self.lease.item.files is not None else enough
+
+    @property
+    def bytes_per_second(self) -> float:
+        """The pace of its job here; 0: no limit."""
+        return self.run.pace.bytes_per_second if self.run.pace is not None else 0.0
 
     def release(self, why: str) -> None:
         """Ends the reading; the item is handed back without a fault."""
@@ -94,7 +100,11 @@ class HeldItems:
     @property
     def paced(self) -> bool:
         """Whether a pace limits the reading of all that is in hand."""
-        return bool(self._items) and all(held.run.pace is not None for held in self._items)
+        return bool(self._items) and all(held.bytes_per_second for held in self._items)
+
+    def held_back(self, now: float) -> bool:
+        """Whether a pace holds all reading back now."""
+        return self.paced and all(held.run.pace.holds_back(now) for held in self._items if held.run.pace is not None)
 
     def of_job(self, job_id: str) -> list[Held]:
         return [held for held in self._items if held.lease.item.job_id == job_id]
@@ -106,7 +116,7 @@ class HeldItems:
         counted = [held for held in self._items if held.lease.item.priority.rank <= least.rank]
         rates: dict[str, float] = {}
         for held in counted:
-            rates[held.lease.item.job_id] = held.run.pace.bytes_per_second if held.run.pace else 0.0
+            rates[held.lease.item.job_id] = held.bytes_per_second
         return Load(
             items=len(counted),
             requests=sum(held.requests(enough) for held in counted),

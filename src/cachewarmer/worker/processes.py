@@ -9,7 +9,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -19,11 +19,12 @@ from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, CacheWarmerError, OwnResourceError
-from cachewarmer.model import Tally
+from cachewarmer.model import Tally, WorkerReport
 from cachewarmer.outage import OutageLog
 from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.values import dataclass
 from cachewarmer.warming.steering import steered
 from cachewarmer.worker.share import Shares, shares, with_share
 from cachewarmer.worker.worker import Worker
@@ -56,6 +57,9 @@ class Readers(Protocol):
     def failures(self) -> Sequence[Failures]:
         """What has failed with an address so far, for each process."""
 
+    def reports(self) -> Sequence[WorkerReport]:
+        """How each of them does."""
+
 
 class ReaderHere:
     """One worker in this process: it shares the window with the scan by sharing the pool."""
@@ -79,6 +83,9 @@ class ReaderHere:
     def failures(self) -> Sequence[Failures]:
         return (self._pool.failures(),)
 
+    def reports(self) -> Sequence[WorkerReport]:
+        return (self._worker.report(),)
+
 
 class Word(NamedTuple):
     """What a reader process says of itself, several times a second."""
@@ -86,6 +93,7 @@ class Word(NamedTuple):
     in_hand: Tally
     outages: tuple[Outage, ...]
     failures: Failures
+    report: WorkerReport
 
 
 @dataclass(eq=False)
@@ -229,6 +237,9 @@ class ReaderProcesses:
     def failures(self) -> Sequence[Failures]:
         return [self._pool.failures(), *(reader.word.failures for reader in self._readers if reader.word is not None)]
 
+    def reports(self) -> Sequence[WorkerReport]:
+        return [reader.word.report for reader in self._readers if reader.word is not None]
+
     async def _end(self) -> None:
         readers, self._readers = self._readers, []
         for reader in readers:
@@ -303,4 +314,4 @@ async def _tell(worker: Worker, pool: SessionPool, channel: Connection) -> None:
     with contextlib.suppress(OSError):
         while True:
             await asyncio.sleep(STATUS_SECONDS)
-            channel.send(Word(worker.in_hand(), pool.outages(), pool.failures()))
+            channel.send(Word(worker.in_hand(), pool.outages(), pool.failures(), worker.report()))

@@ -8,7 +8,7 @@ from cachewarmer.broker.base import Broker
 from cachewarmer.broker.counted import CallCounts, counted
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.errors import BrokerUnavailable, UnknownJob
-from cachewarmer.model import WarmJob
+from cachewarmer.model import Access, WarmJob
 
 
 class Away(SqliteBroker):
@@ -31,7 +31,7 @@ async def test_calls_errors_and_seconds_are_counted_by_operation(tmp_path):
     """What the broker says no to is an answer; what it does not do is an error."""
     calls = CallCounts()
     async with counted(Away(f"{tmp_path}/b.db"), calls, Clock()) as broker:
-        job_id = await broker.submit(WarmJob(warm_path="/x"))
+        job_id = await broker.submit(WarmJob(access=Access(addresses=("a",)), warm_path="/x"))
         assert (await broker.status(job_id)).job.warm_path == "/x"
         with pytest.raises(UnknownJob):
             await broker.status("nobody")

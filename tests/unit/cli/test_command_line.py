@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from cachewarmer.cli.commands import NAMES, build_parser, command, run
 from cachewarmer.cli.control import ControlOptions
+from cachewarmer.cli.limit import LimitOptions
 from cachewarmer.cli.manager import ManagerOptions
 from cachewarmer.cli.options.general import BrokerChoice, Output
 from cachewarmer.cli.options.pacing import Reading
@@ -21,7 +23,7 @@ from cachewarmer.cli.warm import WarmOptions
 from cachewarmer.cli.worker import WorkerOptions
 from cachewarmer.config import Settings
 from cachewarmer.errors import UsageError
-from cachewarmer.model import JobState
+from cachewarmer.model import Bandwidth, Hours, JobState
 
 
 def parsed(*arguments):
@@ -44,7 +46,7 @@ SELECTED = Selection(
     files_from="list",
     null=True,
     transport="nfs",
-    max_bandwidth=1 << 20,
+    max_bandwidth=Bandwidth(1 << 20),
     name="n",
     filter_from=("rules",),
     snapshots=True,
@@ -113,6 +115,12 @@ READING = Reading(window=8, connections=3, patience=120.0)
         (["warm", "/a", "--events", "e.jsonl"], WarmOptions(targets=("/a",), events="e.jsonl")),
         (["cancel", "j1"], ControlOptions(job="j1")),
         (["pause", "j1", "--json"], ControlOptions(job="j1", output=Output(json=True))),
+        (["limit", "j1", "8Mbit"], LimitOptions(job="j1", bandwidth=Bandwidth(1_000_000))),
+        (
+            ["limit", "j1", "08:00-20:00=8Mbit,=none", "--json"],
+            LimitOptions(job="j1", bandwidth=Bandwidth(0, (Hours(480, 1200, 1_000_000),)), output=Output(json=True)),
+        ),
+        (["submit", "/a", "--priority", "low"], SubmitOptions(targets=("/a",), selection=Selection(priority="low"))),
         (["resume", "j1", "-v"], ControlOptions(job="j1", output=Output(verbose=True))),
         (
             "manager --broker azure://a/p --storage-resource-group g --exit-when-idle 3 --name m --jobs-at-once 2 "
@@ -188,6 +196,7 @@ def test_defaults_that_help_names_are_those_of_the_settings():
         (["-v", "warm", "/a"], "-v must come after the command"),
         (["warm", "/a", "--incl", "x"], "unknown option --incl"),
         (["warm", "/a", "--window", "0"], "--window"),
+        (["warm", "/a", "--window", "-1"], "--window: '-1' is not a positive number"),
         (["warm", "/a", "--window", "8", "--max-window", "9"], "--window"),
         (["warm", "/a", "--window", "8", "--gentle"], "--gentle"),
         (["warm", "/a", "--processes", "65"], "between 1 and 64"),
@@ -220,6 +229,20 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, says, capsys):
     assert output.out == ""
     assert says in output.err
     assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "same"), [(["help"], ["--help"]), (["help", "warm"], ["warm", "--help"])])
+def test_help_is_a_command_for_those_who_try_it(arguments, same, capsys):
+    """It shows what --help shows; the usage is a line, and no option is broken in two."""
+    shown = []
+    for one in (arguments, same):
+        with pytest.raises(SystemExit):
+            run(list(one))
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    if "warm" in arguments:
+        assert shown[0].startswith("usage: cachewarmer warm [OPTION...] [TARGET...]\n")
+    assert not re.search(r"-$", shown[0], re.MULTILINE)
 
 
 def test_a_parser_raises_instead_of_exiting():
