@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from cachewarmer.cli.bounds import short
 from cachewarmer.cli.text import duration, size
-from cachewarmer.forecast.fitting import MANY_THREADS, Fitted, fit
+from cachewarmer.errors import UsageError
+from cachewarmer.forecast.fitting import MANY_THREADS, Fitted, best, fit
 from cachewarmer.forecast.forecast import Asked, Row, forecast, worker_counts
-from cachewarmer.forecast.workload import Workload
+from cachewarmer.forecast.workload import SMALL_BYTES, Workload
 from cachewarmer.model import Bound
 from cachewarmer.paths import printable
 
@@ -44,6 +45,7 @@ def made(job: WarmJob, looked: Looked, nfs: NfsSettings, chosen: PlanOptions, pr
     longest = looked.probe.read_bytes
     if chosen.files:
         work = Workload.of_numbers(chosen.files, chosen.bytes, longest)
+        _check_kinds(work, looked)
     else:
         work = Workload.of_histogram(looked.totals.histogram, looked.totals.bytes, longest)
     fitted = fit(looked.probe)
@@ -65,6 +67,20 @@ def made(job: WarmJob, looked: Looked, nfs: NfsSettings, chosen: PlanOptions, pr
         prices=prices,
         cache_bytes=chosen.cache_size,
     )
+
+
+def _check_kinds(work: Workload, looked: Looked) -> None:
+    """Raises ``UsageError`` where the files to plan for are of a kind of which there was none to probe with."""
+    for calls, steps, what in (
+        (work.small_calls, looked.probe.small, f"at most {size(SMALL_BYTES)}"),
+        (work.large_calls, looked.probe.large, f"more than {size(SMALL_BYTES)}"),
+    ):
+        if calls and not steps:
+            raise UsageError(
+                f"the plan is for files of {what}, and none of these was found to probe with",
+                address=looked.address,
+                advice="name a target that has some",
+            )
 
 
 def document(plan: Plan) -> dict[str, Any]:
@@ -146,11 +162,11 @@ def lines(plan: Plan) -> list[str]:
 def _probe_lines(plan: Plan) -> list[str]:
     probe = plan.looked.probe
     where = printable(plan.looked.address) or "this machine"
-    trip = f", round trip {1000 * probe.way_seconds:.1f} ms" if probe.way_seconds else ""
+    trip = f", round trip {1000 * probe.way_seconds:.2f} ms" if probe.way_seconds else ""
     said = [f"  probe of {where}: {probe.seconds:.1f} s, {size(probe.bytes)} read{trip}"]
     for what, steps in (("small files", probe.small), ("large files", probe.large)):
         if steps:
-            first, last = steps[0], steps[-1]
+            first, last = steps[0], best(steps)
             much = (
                 f"{last.calls_per_second:,.0f} files/s" if what == "small files" else f"{size(last.bytes_per_second)}/s"
             )

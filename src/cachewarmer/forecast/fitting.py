@@ -1,18 +1,19 @@
 """From what a probe measured to the cache that behaves so, and what workers would get of it: both by simulation. Pure.
 
-The simulated cache has server threads that a cold READ holds, an origin so far away, a link, and a processor. The probe
-with one call in flight gives the time of the origin; that with most gives the ceiling, as the cost of a call and of a
-byte that the simulation needs to come to the same rate.
+The simulated cache has server threads that a cold READ holds, an origin so far away, a link, and a processor. Where the
+probe found a ceiling, that is the link, the threads or the processor of the cache, and the time of the origin is that of a
+call with nothing else in flight. Where it found none, the calls took the time that its best step says (Little's law), and
+nothing is known of the ceiling but that it is higher.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from cachewarmer.forecast.probing import GROWTH, Probe, Step
+from cachewarmer.forecast.probing import Probe, Step, grew
 from cachewarmer.forecast.simulated import CacheModel, SimulatedCache, SimulatedWorker
 from cachewarmer.forecast.workload import Workload
 from cachewarmer.model.bound import Bound
@@ -30,7 +31,6 @@ ROUNDS = 6
 """Windows of calls that a simulation goes on for, once it has settled …"""
 LEAST_CALLS, MOST_CALLS = 1500, 30000
 """… and calls in all, at least and at most."""
-FIT_STEPS = 14
 FULL = 0.9
 """Of a resource: it is what bounds."""
 
@@ -45,8 +45,10 @@ class Fitted:
     """Processor time of a worker for each call and each byte."""
     probed_calls: int
     """The most calls in flight that were tried."""
+    worth_calls: int
+    """The calls in flight that brought most."""
     ceiling: Bound
-    """What kept the last step from bringing more; ``window``: nothing yet."""
+    """What kept the last steps from bringing more; ``window``: nothing yet."""
 
 
 class Rate(NamedTuple):
@@ -61,98 +63,81 @@ class Rate(NamedTuple):
 def fit(probe: Probe) -> Fitted:
     """The cache that behaves as the probe says."""
     small, large = probe.small, probe.large
-    first = (small or large)[0]
     call_seconds, byte_seconds = _worker_costs(probe)
-    ceiling = _ceiling(small) if small else Bound.WINDOW
-    large_ceiling = _ceiling(large) if large else Bound.WINDOW
-    latency = max(1e-6, first.latency - call_seconds)
+    ceilings = [_ceiling(steps) for steps in (small, large) if steps]
+    latency = max(1e-6, _latency(small or large) - call_seconds)
     wire = min(probe.way_seconds, latency)
     model = CacheModel(
         threads=MANY_THREADS,
-        origin_seconds=max(0.0, latency - wire),
+        origin_seconds=latency - wire,
         wire_seconds=wire,
         cpu_seconds=LEAST_CALL_SECONDS,
         link_bytes_per_second=MOST_LINK,
-        jitter=0.0,
     )
-    found = Fitted(
-        model=model,
-        worker_call_seconds=call_seconds,
-        worker_byte_seconds=byte_seconds,
-        probed_calls=max(one.window for one in (*small, *large)),
-        ceiling=next((one for one in (ceiling, large_ceiling) if one is not Bound.WINDOW), Bound.WINDOW),
-    )
-    if large:
-        found = _fit_link(found, large, alone=not small)
     if small:
-        found = _fit_call(found, small[-1], ceiling)
-    costs = replace(found, worker_call_seconds=WHOLE_TIMES * call_seconds, worker_byte_seconds=byte_seconds)
-    return replace(costs, model=replace(costs.model, jitter=0.05))
+        model = _with_call(model, best(small), _ceiling(small))
+    if large:
+        model = _with_byte(model, large, _latency(large) - latency)
+    return Fitted(
+        model=model,
+        worker_call_seconds=WHOLE_TIMES * call_seconds,
+        worker_byte_seconds=byte_seconds,
+        worth_calls=max(best(steps).window for steps in (small, large) if steps),
+        probed_calls=max(one.window for one in (*small, *large)),
+        ceiling=next((one for one in ceilings if one is not Bound.WINDOW), Bound.WINDOW),
+    )
+
+
+def _latency(steps: Sequence[Step]) -> float:
+    """Seconds of a READ: with nothing else in flight where a ceiling was found, else in the best step."""
+    if _ceiling(steps) is not Bound.WINDOW:
+        return steps[0].latency
+    top = best(steps)
+    return top.window / top.calls_per_second
+
+
+def _with_call(model: CacheModel, top: Step, ceiling: Bound) -> CacheModel:
+    """With what small files were bound by."""
+    if ceiling is Bound.THREADS:
+        hold = model.origin_seconds + model.cpu_seconds
+        return replace(model, threads=max(1, round(top.calls_per_second * hold)))
+    if ceiling is Bound.WINDOW:
+        return model
+    return replace(model, cpu_seconds=max(LEAST_CALL_SECONDS, 1 / top.calls_per_second))
+
+
+def _with_byte(model: CacheModel, steps: Sequence[Step], longer: float) -> CacheModel:
+    """With what large files were bound by; ``longer``: what one of their READs takes beyond one of a small file."""
+    top = best(steps)
+    if _ceiling(steps) is not Bound.WINDOW:
+        model = replace(model, link_bytes_per_second=max(LEAST_LINK, min(MOST_LINK, top.bytes_per_second)))
+    each = max(1, top.bytes // top.calls)
+    over_link = each / model.link_bytes_per_second
+    return replace(model, byte_seconds=max(0.0, longer - over_link) / each)
 
 
 def _worker_costs(probe: Probe) -> tuple[float, float]:
     """Processor seconds of a worker for a call and for a byte: of the last step of either kind, which is the busiest."""
-    call = probe.small[-1].cpu_seconds / probe.small[-1].calls if probe.small else 0.0
+    call = best(probe.small).cpu_seconds / best(probe.small).calls if probe.small else 0.0
     if not probe.large:
         return call, 0.0
-    last = probe.large[-1]
+    last = best(probe.large)
     each = last.cpu_seconds / last.calls
     if not probe.small:
         return 0.0, last.cpu_seconds / max(1, last.bytes)
     return call, max(0.0, each - call) * last.calls / max(1, last.bytes)
 
 
-def _ceiling(steps: tuple[Step, ...]) -> Bound:
+def _ceiling(steps: Sequence[Step]) -> Bound:
     """What bound the last step, if it brought little more than the one before; ``window``: it brought what it should."""
-    last = steps[-1]
-    if last.bound is not Bound.WINDOW:
-        return last.bound
-    if len(steps) > 1 and last.calls_per_second < GROWTH * steps[-2].calls_per_second:
-        return Bound.LINK  # more calls in flight brought no more, and nobody waits for a thread
-    return Bound.WINDOW
+    if len(steps) < 2 or grew(steps[-2:]):
+        return Bound.WINDOW
+    return steps[-1].bound if steps[-1].bound in (Bound.THREADS, Bound.CPU) else Bound.LINK
 
 
-def _fit_link(found: Fitted, steps: tuple[Step, ...], *, alone: bool) -> Fitted:
-    """The link at which the simulation reads large files as fast as the last step did."""
-    last = steps[-1]
-    each = max(1, last.bytes // last.calls)
-    if alone:  # the time of a call with nothing else in flight is the origin's and the link's
-        link_seconds = min(steps[0].latency, 1 / max(one.calls_per_second for one in steps))
-        origin = max(0.0, steps[0].latency - link_seconds - found.model.wire_seconds)
-        found = replace(found, model=replace(found.model, origin_seconds=origin))
-
-    def with_link(logarithm: float) -> Fitted:
-        return replace(found, model=replace(found.model, link_bytes_per_second=10.0**logarithm))
-
-    return _bisect(with_link, 3.0, 11.0, last, each, more_is_faster=True)
-
-
-def _fit_call(found: Fitted, last: Step, ceiling: Bound) -> Fitted:
-    """The threads, or the cost of a call, with which the simulation reads small files as fast as the last step did."""
-    each = max(1, last.bytes // last.calls)
-    if ceiling is Bound.THREADS:
-        hold = found.model.origin_seconds + found.model.cpu_seconds
-        threads = max(1, round(last.calls_per_second * hold))
-        return replace(found, model=replace(found.model, threads=threads))
-    most = 1 / last.calls_per_second
-
-    def with_cost(cost: float) -> Fitted:
-        return replace(found, model=replace(found.model, cpu_seconds=max(LEAST_CALL_SECONDS, cost)))
-
-    return _bisect(with_cost, 0.0, most, last, each, more_is_faster=False)
-
-
-def _bisect(
-    make: Callable[[float], Fitted], low: float, high: float, last: Step, each: int, *, more_is_faster: bool
-) -> Fitted:
-    for _ in range(FIT_STEPS):
-        middle = (low + high) / 2
-        faster = simulate(make(middle), lambda: each, last.window, 1).calls > last.calls_per_second
-        if faster == more_is_faster:
-            high = middle
-        else:
-            low = middle
-    return make((low + high) / 2)
+def best(steps: Sequence[Step]) -> Step:
+    """The step that brought most."""
+    return max(steps, key=lambda one: one.calls_per_second)
 
 
 def simulate(found: Fitted, call_bytes: Callable[[], int], window: int, workers: int) -> Rate:

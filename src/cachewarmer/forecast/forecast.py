@@ -58,7 +58,7 @@ def worker_counts(most: int) -> list[int]:
 def forecast(found: Fitted, asked: Asked, workers: int) -> Row:
     """What so many workers would do."""
     work = asked.work
-    window = asked.window or max(1, found.probed_calls // workers)
+    window = asked.window or max(1, found.worth_calls // workers)
     if work.calls:
         calls, read, bound = simulate(found, mixed(work), window, workers)
         seconds = work.calls / calls
@@ -79,7 +79,7 @@ def forecast(found: Fitted, asked: Asked, workers: int) -> Row:
         files_per_second=work.files / seconds,
         bytes_per_second=work.bytes / seconds,
         bound=bound,
-        beyond_probe=bound is Bound.WINDOW and window * workers > found.probed_calls,
+        beyond_probe=found.ceiling is Bound.WINDOW and window * workers > found.probed_calls,
         operations=count,
         machine_hours=hours,
         cost=_cost(asked.prices, count, hours),

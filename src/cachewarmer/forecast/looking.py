@@ -105,7 +105,7 @@ async def look(
         CacheWarmerError: the target can't be opened, listed or read; or it has no file to probe with.
     """
     counter = ScanCounter()
-    async with SessionPool(settings, open_session) as pool:
+    async with SessionPool(settings, open_session, announce=False) as pool:
         sessions = await open_sessions(job, pool)
         samples = Samples(sessions[0].address)
         began = time.monotonic()

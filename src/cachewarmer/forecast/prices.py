@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import os
 import tomllib
@@ -77,7 +77,7 @@ BROKERS = ("sqlite", "postgresql", "azure")
 
 def _text(table: dict[str, Any], key: str) -> str:
     value = table.get(key)
-    text = value.isoformat() if isinstance(value, datetime.date) else value
+    text = value.isoformat() if isinstance(value, dt.date) else value
     if not isinstance(text, str) or not 0 < len(text) <= 200 or not text.isprintable():
         raise ValueError(
             f"{key} must be given, as a text of at most 200 characters: where the prices are from, and of when"

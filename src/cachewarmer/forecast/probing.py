@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, TransportError
 from cachewarmer.forecast.workload import SMALL_BYTES
-from cachewarmer.model.bound import BUSY_SHARE, AddressSeen, Bound, judge_address
+from cachewarmer.machine import busy_share, machine_times
+from cachewarmer.model.bound import BUSY_SHARE, MACHINE_BUSY_SHARE, OWN_SHARE, AddressSeen, Bound, judge_address
 from cachewarmer.targets.base import ReadRequest, Session
 
 WINDOWS = (1, 2, 4, 8, 16, 32)
@@ -26,10 +27,11 @@ MOST_STEP_SECONDS = 3.0
 """… but no longer than this."""
 MOST_SECONDS = 15.0
 """For the whole probe: the step after that is not begun."""
-MOST_BYTES = 128 << 20
-"""For each of the two kinds of files."""
+MOST_BYTES = 384 << 20
+"""For each of the two kinds of files, in equal parts for each step."""
 GROWTH = 1.2
-"""A step with twice the calls in flight that does not bring this much more has found the ceiling."""
+"""A step with twice the calls in flight that does not bring this much more has found the ceiling: the second in a row is
+the last."""
 PIECE_CALLS = 8
 """READ calls of a large file that are asked for together."""
 AHEAD = 3
@@ -120,20 +122,23 @@ async def _steps(
 ) -> tuple[Step, ...]:
     pieces = _pieces(files)
     steps: list[Step] = []
-    left = MOST_BYTES
     for window in WINDOWS:
-        if clock() - began > MOST_SECONDS or left <= 0:
+        if clock() - began > MOST_SECONDS:
             break
-        step = await _Asking(session, pieces, window, left).run()
+        step = await _Asking(session, pieces, window, MOST_BYTES // len(WINDOWS)).run()
         if step is None:
             break
-        left -= step.bytes
         steps.append(step)
-        if step.bound is not Bound.WINDOW or (
-            len(steps) > 1 and step.calls_per_second < GROWTH * steps[-2].calls_per_second
-        ):
+        if len(steps) > 1 and not grew(steps[-2:]) and step.bound is Bound.THREADS:
+            break
+        if len(steps) > 2 and not (grew(steps[-2:]) or grew(steps[-3:-1])):
             break
     return tuple(steps)
+
+
+def grew(steps: Sequence[Step]) -> bool:
+    """Whether the second of two steps brought what it should."""
+    return steps[1].calls_per_second >= GROWTH * steps[0].calls_per_second
 
 
 def _pieces(files: Sequence[Sample]) -> Iterator[tuple[Sample, int, int]]:
@@ -160,6 +165,7 @@ class _Asking:
         self._waiting: set[ReadRequest] = set()
         self._stopped = False
         self._error: CacheWarmerError | None = None
+        self._answered_at = 0.0
         self._done = asyncio.Event()
         """Nothing is waiting any more."""
 
@@ -168,6 +174,7 @@ class _Asking:
         session = self._session
         session.set_window(self._window)
         before, cpu, began = session.snapshot(), time.process_time(), time.monotonic()
+        machine = machine_times()
         first = sum(before.calls.values())
         self._fill()
         if not self._waiting:
@@ -181,6 +188,9 @@ class _Asking:
                     break
                 await asyncio.sleep(0.02)
             after, cpu, seconds = session.snapshot(), time.process_time() - cpu, time.monotonic() - began
+            if self._done.is_set():  # it had read all that it may, and this look came later
+                seconds = self._answered_at - began
+            machine_share = busy_share(machine, machine_times())
             way = await felt
         finally:
             felt.cancel()
@@ -208,7 +218,7 @@ class _Asking:
             seconds=seconds,
             latency=latency,
             cpu_seconds=cpu,
-            bound=Bound.CPU if cpu >= BUSY_SHARE * seconds else judged(seen),
+            bound=_judged(cpu / seconds, machine_share, seen),
         )
 
     def _fill(self) -> None:
@@ -223,6 +233,7 @@ class _Asking:
 
     def _answered(self, request: ReadRequest) -> None:
         self._waiting.discard(request)
+        self._answered_at = time.monotonic()
         self._error = request.error or self._error
         if not isinstance(self._error, TransportError):
             self._fill()
@@ -230,7 +241,9 @@ class _Asking:
             self._done.set()
 
 
-def judged(seen: AddressSeen) -> Bound:
+def _judged(cpu_share: float, machine_share: float, seen: AddressSeen) -> Bound:
     """What a step was bound by; a file system of this machine is asked like a server, by calls in flight."""
+    if cpu_share >= BUSY_SHARE or (machine_share >= MACHINE_BUSY_SHARE and cpu_share >= OWN_SHARE):
+        return Bound.CPU
     bound = judge_address(seen)
     return Bound.WINDOW if bound is Bound.DISK else bound

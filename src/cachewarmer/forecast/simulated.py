@@ -35,6 +35,8 @@ class CacheModel:
     origin_seconds: float
     """Round trip between the cache and its origin."""
     link_bytes_per_second: float = 1e12
+    byte_seconds: float = 0.0
+    """What each byte of a READ adds to its time, however many others are under way."""
     cpu_seconds: float = 0.00015
     """CPU a call; the cache has one."""
     wire_seconds: float = 0.0001
@@ -93,6 +95,7 @@ class SimulatedCache:
         self._cpu_free = max(self._cpu_free, self.now) + self.model.cpu_seconds
         done = self._cpu_free + self.model.wire_seconds
         if kind is CallKind.COLD:
+            done += byte_count * self.model.byte_seconds
             done += self.model.origin_seconds * (1 + self.model.jitter * self._random.random())
             self._link_free = max(done, self._link_free) + byte_count / self.model.link_bytes_per_second
             done = self._link_free
