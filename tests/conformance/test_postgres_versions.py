@@ -22,6 +22,7 @@ TO_VERSION_1 = (
     "DROP TABLE {}.workers",
     "DROP TABLE {}.fleets",
     "ALTER TABLE {}.jobs DROP COLUMN priority",
+    "ALTER TABLE {}.jobs DROP COLUMN bandwidth",
     "UPDATE {}.version SET version = 1",
 )
 

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from cachewarmer.model import JobState, JobStatus, Priority, Receipt, ScanTotals, WarmJob, WorkerReport, WorkItem
+from cachewarmer.model import (
+    Bandwidth,
+    JobState,
+    JobStatus,
+    Priority,
+    Receipt,
+    ScanTotals,
+    WarmJob,
+    WorkerReport,
+    WorkItem,
+)
 
 MANAGER_SECONDS = 10.0
 """Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""
@@ -105,6 +115,15 @@ def _files_left(status: JobStatus) -> int:
 
 def _bytes_left(status: JobStatus) -> int:
     return max(0, status.scan.bytes - sum(tally.bytes for tally in status.tallies))
+
+
+@dataclass(frozen=True, slots=True)
+class JobLook:
+    """What a worker has to know of a job whose items it reads."""
+
+    state: JobState
+    bandwidth: Bandwidth | None = None
+    """As ``limit`` has set it; None: as the items say."""
 
 
 class Broker(ABC):
@@ -204,9 +223,21 @@ class Broker(ABC):
         """
 
     @abstractmethod
+    async def look(self, job_id: str) -> JobLook:
+        """What workers ask again and again of a job, as cheaply as can be. Final states as ``status`` derives them need
+        not be seen here. Raises ``UnknownJob``.
+        """
+
     async def state(self, job_id: str) -> JobState:
-        """The job's state alone, as cheaply as can be (workers poll it). Final states as ``status`` derives them
-        need not be seen here. Raises ``UnknownJob``.
+        """The state of ``look``."""
+        return (await self.look(job_id)).state
+
+    @abstractmethod
+    async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        """Gives a job another bandwidth, which its workers take up within seconds.
+
+        Raises:
+            UnknownJob. InvalidTransition: the job is in a final state.
         """
 
     @abstractmethod

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cachewarmer.errors import UsageError
+
+if TYPE_CHECKING:
+    from cachewarmer.model import Bandwidth
 
 MOST_ID = (1 << 32) - 1
 ASPECTS = ("data", "attributes", "access")
@@ -80,6 +83,16 @@ def rate(text: str) -> int:
 
     try:
         return parse_rate(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def bandwidth(text: str) -> Bandwidth:
+    """A rate, or rates by the hour."""
+    from cachewarmer.target import parse_bandwidth
+
+    try:
+        return parse_bandwidth(text)
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -23,6 +23,7 @@ NAMES = (
     "cancel",
     "pause",
     "resume",
+    "limit",
     "export",
     "manager",
     "worker",

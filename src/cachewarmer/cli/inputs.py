@@ -29,7 +29,7 @@ from cachewarmer.config import (
 )
 from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.filters import parse_filter_file
-from cachewarmer.model import Priority, Transport, Wanted, WarmJob
+from cachewarmer.model import Bandwidth, Priority, Transport, Wanted, WarmJob
 from cachewarmer.paths import to_text
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import Target, make_job, parse_target
@@ -127,7 +127,8 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
     if selection.files_from is not None and len(targets) != 1:
         raise UsageError("--files-from needs exactly one TARGET")
     _check_addresses(selection)
-    _warn_of_slow(selection.max_bandwidth)
+    bandwidth = selection.max_bandwidth or Bandwidth()
+    warn_of_slow("--max-bandwidth", bandwidth)
     wanted = _wanted(selection)
     made = [
         make_job(
@@ -135,7 +136,7 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
             wanted,
             name=selection.name,
             transport=Transport(selection.transport),
-            max_bandwidth=selection.max_bandwidth,
+            bandwidth=bandwidth,
             has_file_list=selection.files_from is not None,
             priority=Priority(selection.priority),
         )
@@ -160,9 +161,10 @@ def _resolved(target: str, job: WarmJob) -> WarmJob:
     return job if parse_target(target).resolve_first else all_addresses(job)
 
 
-def _warn_of_slow(bytes_per_second: int) -> None:
-    if 0 < bytes_per_second < SLOW_BYTES_PER_SECOND:
-        log.warning("--max-bandwidth is %d bytes per second for the whole job: is the unit right?", bytes_per_second)
+def warn_of_slow(what: str, bandwidth: Bandwidth) -> None:
+    """Warns of a bandwidth that hardly anybody means."""
+    if 0 < bandwidth.lowest < SLOW_BYTES_PER_SECOND:
+        log.warning("%s is %d bytes per second for the whole job: is the unit right?", what, bandwidth.lowest)
 
 
 def _for_readers(job: WarmJob, selection: Selection) -> WarmJob:

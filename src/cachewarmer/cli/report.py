@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cachewarmer.cli.bounds import bound_line
 from cachewarmer.cli.colours import STATES, Shade, paint
-from cachewarmer.cli.text import columns, duration, problem_line, shorten, size
+from cachewarmer.cli.text import bandwidth, columns, duration, problem_line, shorten, size
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
@@ -35,10 +35,18 @@ def job_lines(report: Report) -> list[str]:
     return [
         f"{printable(report.target)}: {state}{reason}",
         f"  {_found(report)} ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)",
+        *_beside_others(report),
         *([f"  {said}"] if (said := bound_line(report.bound)) else []),
         *_address_lines(report),
         *_details(report),
     ]
+
+
+def _beside_others(report: Report) -> list[str]:
+    """What the job may take of what others want too, where that is not everything in its turn."""
+    priority = f"{report.priority} priority" if report.priority not in ("", "normal") else ""
+    limit = bandwidth(report.bandwidth) if report.bandwidth.lowest else ""
+    return [f"  {', '.join(part for part in (priority, limit) if part)}"] if priority or limit else []
 
 
 def _address_lines(report: Report) -> list[str]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 from cachewarmer.paths import printable
+
+if TYPE_CHECKING:
+    from cachewarmer.model import Bandwidth
 
 CLEAR_LINE = "\r\x1b[J"
 """Takes a terminal back to the start of its line, which is then empty, as is all below: of a line that was wrapped when the
@@ -19,6 +23,14 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} PiB"
+
+
+def bandwidth(found: Bandwidth) -> str:
+    """What a job may take."""
+    if not found.hours:
+        return f"at most {size(found.rate)}/s" if found.rate else "no limit"
+    parts = found.text(lambda rate: f"{size(rate)}/s" if rate else "no limit").split(",")
+    return "at most " + ", ".join(part.removeprefix("=").replace("=", " ") for part in parts)
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cachewarmer.model.access import MAX_ADDRESSES, Access, Transport, check_address
+from cachewarmer.model.bandwidth import Bandwidth, Hours
 from cachewarmer.model.bound import Bound, BoundTimes, Verdict
 from cachewarmer.model.jobs import (
     TRANSITIONS,
@@ -44,9 +45,11 @@ __all__ = [
     "TRANSITIONS",
     "Access",
     "AddressReport",
+    "Bandwidth",
     "Bound",
     "BoundTimes",
     "FileEntry",
+    "Hours",
     "InHand",
     "JobState",
     "JobStatus",

@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import Failure
+from cachewarmer.model.bandwidth import Bandwidth
 from cachewarmer.model.bound import Verdict
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Report:
     name: str = ""
     priority: str = ""
     """Of several jobs, the highest."""
+    bandwidth: Bandwidth = Bandwidth()  # noqa: RUF009  # frozen
+    """Of one job, as it is now."""
     state: str = ""
     failure: Failure = field(default_factory=Failure)
     """Why the job failed; empty while it has not."""
@@ -82,6 +85,7 @@ class Report:
             job=status.job.job_id,
             name=status.job.name,
             priority=str(status.job.priority),
+            bandwidth=status.job.bandwidth,
             state=str(status.state),
             failure=status.failure,
             files=status.total("files"),
@@ -183,6 +187,7 @@ class Report:
             "target": self.target,
             "state": self.state,
             "priority": self.priority,
+            **self.bandwidth.fields,
             "reason": str(self.failure),
             **{name: getattr(self, name) for name in _COUNTS},
             "scanned_files": self.scanned_files,

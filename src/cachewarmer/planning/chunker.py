@@ -35,6 +35,7 @@ class Chunker:
             address=address,
             only_address=address if job.each_address else "",
             max_bandwidth=job.max_bandwidth,
+            max_bandwidth_hours=job.max_bandwidth_hours,
             priority=job.priority,
         )
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())

@@ -45,6 +45,11 @@ class Held:
             return self.run.outstanding
         return max(1, self.lease.item.file_count) if self.lease.item.files is not None else enough
 
+    @property
+    def bytes_per_second(self) -> float:
+        """The pace of its job here; 0: no limit."""
+        return self.run.pace.bytes_per_second if self.run.pace is not None else 0.0
+
     def release(self, why: str) -> None:
         """Ends the reading; the item is handed back without a fault."""
         self.released = why
@@ -94,7 +99,7 @@ class HeldItems:
     @property
     def paced(self) -> bool:
         """Whether a pace limits the reading of all that is in hand."""
-        return bool(self._items) and all(held.run.pace is not None for held in self._items)
+        return bool(self._items) and all(held.bytes_per_second for held in self._items)
 
     def held_back(self, now: float) -> bool:
         """Whether a pace holds all reading back now."""
@@ -110,7 +115,7 @@ class HeldItems:
         counted = [held for held in self._items if held.lease.item.priority.rank <= least.rank]
         rates: dict[str, float] = {}
         for held in counted:
-            rates[held.lease.item.job_id] = held.run.pace.bytes_per_second if held.run.pace else 0.0
+            rates[held.lease.item.job_id] = held.bytes_per_second
         return Load(
             items=len(counted),
             requests=sum(held.requests(enough) for held in counted),

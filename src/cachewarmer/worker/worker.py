@@ -17,7 +17,7 @@ from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, own_resource_error
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, Priority, Tally, WorkerReport
+from cachewarmer.model import Bandwidth, JobState, Priority, Tally, WorkerReport
 from cachewarmer.paths import printable, to_bytes
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.reader import ItemReader, Reading
@@ -232,13 +232,14 @@ class Worker:
 
     async def _take(self, lease: WorkLease, now: float) -> None:
         item = lease.item
-        state = await self._states.state(item.job_id)
+        look = await self._states.look(item.job_id)
+        state, bandwidth = look.state, look.bandwidth or item.bandwidth
         if state is JobState.PAUSED or state.final:
             delay = self._hiding.seconds() if state is JobState.PAUSED else 0.0
             await self._settler.persist(lambda: self.broker.abandon(lease, "", delay))
             return
-        held = Held(lease, ItemRun(self._paces.pace(item.job_id, item.max_bandwidth)), now)
-        if self._paces.is_shared(item.job_id, item.max_bandwidth) and not self._held.of_job(item.job_id):
+        held = Held(lease, ItemRun(self._paces.pace(item.job_id, bandwidth)), now)
+        if self._paces.is_shared(bandwidth) and not self._held.of_job(item.job_id):
             self._live.tell_soon()  # the others make room for this worker
         self._held.add(held)
         held.task = asyncio.create_task(self._read(held))
@@ -259,22 +260,28 @@ class Worker:
         """Ends what is being read for a job that was cancelled or paused, and adapts the paces of the others."""
         while True:
             await asyncio.sleep(self.settings.lease.poll_seconds)
-            jobs = {held.lease.item.job_id: held.lease.item.max_bandwidth for held in self._held}
-            for job_id, whole in jobs.items():
-                state = await self._states.state(job_id)
-                await self._share_bandwidth(job_id, whole)
+            jobs = {held.lease.item.job_id: held.lease.item.bandwidth for held in self._held}
+            for job_id, of_item in jobs.items():
+                look = await self._states.look(job_id)
+                state = look.state
+                await self._share_bandwidth(job_id, look.bandwidth or of_item)
                 if state is JobState.PAUSED or state.final:
                     for held in self._held.of_job(job_id):
                         held.release("paused" if state is JobState.PAUSED else "ended")
 
-    async def _share_bandwidth(self, job_id: str, whole: int) -> None:
-        """Adapts a job's pace to the number of workers that read it now: a share belongs to none that is idle or gone."""
-        if not self._paces.is_shared(job_id, whole):
-            return
-        with contextlib.suppress(BrokerError):
-            rows = await self.broker.workers(job_id)
-            others = {one.key for one in rows if one.is_reading(job_id)} - {self._live.key}
-            self._paces.share(job_id, whole, len(others) + 1)
+    async def _share_bandwidth(self, job_id: str, bandwidth: Bandwidth) -> None:
+        """Adapts a job's pace to its bandwidth, and to the number of workers that read it now: a share belongs to none
+        that is idle or gone.
+        """
+        if self._paces.is_shared(bandwidth):
+            with contextlib.suppress(BrokerError):
+                rows = await self.broker.workers(job_id)
+                others = {one.key for one in rows if one.is_reading(job_id)} - {self._live.key}
+                self._paces.share(job_id, len(others) + 1)
+        if self._paces.adapt(job_id, bandwidth):
+            for held in self._held.of_job(job_id):
+                held.run.hold_back()
+            self._live.tell_soon()
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from cachewarmer.cli.warm import WarmOptions
 from cachewarmer.cli.worker import WorkerOptions
 from cachewarmer.config import Settings
 from cachewarmer.errors import UsageError
-from cachewarmer.model import JobState
+from cachewarmer.model import Bandwidth, JobState
 
 
 def parsed(*arguments):
@@ -44,7 +44,7 @@ SELECTED = Selection(
     files_from="list",
     null=True,
     transport="nfs",
-    max_bandwidth=1 << 20,
+    max_bandwidth=Bandwidth(1 << 20),
     name="n",
     filter_from=("rules",),
     snapshots=True,

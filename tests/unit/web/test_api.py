@@ -44,6 +44,8 @@ async def test_a_job_is_submitted_paused_resumed_and_cancelled(site):
     await broker.set_state(job, JobState.SCANNING)
     assert (await site.act(f"/jobs/{job}/pause"))[1]["state"] == "paused"
     assert (await site.act(f"/jobs/{job}/resume"))[1]["state"] == "scanning"
+    await broker.set_state(job, JobState.FAILED, "no answer")
+    assert (await site.act(f"/jobs/{job}/resume"))[1]["state"] == "scanning"
     assert (await site.act(f"/jobs/{job}/cancel"))[1]["state"] == "cancelled"
     status, said, _ = await site.act(f"/jobs/{job}/pause")
     assert (status, "cancelled" in said["error"]) == (409, True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
-from cachewarmer.model import Access, FileEntry, InHand, JobState, Priority, WarmJob, WorkerReport, WorkItem
+from cachewarmer.model import Access, Bandwidth, FileEntry, InHand, JobState, Priority, WarmJob, WorkerReport, WorkItem
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.memory import MemorySession, opener
@@ -59,9 +59,9 @@ async def test_a_bandwidth_is_shared_by_those_who_read_the_job_now(tmp_path):
             replace(worker.report(), jobs=reading),
         ):
             await broker.note_worker(row)
-        pace = worker._paces.pace("j1", 1000)
+        pace = worker._paces.pace("j1", Bandwidth(1000))
         assert pace.bytes_per_second == 250
-        await worker._share_bandwidth("j1", 1000)
+        await worker._share_bandwidth("j1", Bandwidth(1000))
         assert pace.bytes_per_second == 500
 
 

@@ -16,11 +16,12 @@ from cachewarmer.broker.azure.opened import Opened
 from cachewarmer.broker.azure.queues import Taken, Token
 from cachewarmer.broker.azure.tables import ROUNDS, JobRecord
 from cachewarmer.broker.azure.work import WorkSide
-from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
 from cachewarmer.broker.record import managers_lost
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidMessage, LeaseLost, NothingThere
 from cachewarmer.model import (
+    Bandwidth,
     JobState,
     JobStatus,
     Priority,
@@ -231,10 +232,14 @@ class AzureBroker(Broker):
 
         await self._at.records.change(job_id, change)
 
-    async def state(self, job_id: str) -> JobState:
-        state, number = await self._at.records.state(job_id)
+    async def look(self, job_id: str) -> JobLook:
+        found, number = await self._at.records.look(job_id)
         self._at.scans.see(job_id, number)
-        return state
+        return found
+
+    async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        record = await self._at.records.change(job_id, lambda record: record.limited(bandwidth))
+        return await self._at.status_of(record)
 
     async def status(self, job_id: str) -> JobStatus:
         return await self._at.status(job_id)

@@ -163,11 +163,11 @@ class WorkSide:
             return await self._poison_item(lease, given_up(lease.deliveries, reason), item.file_count, item.to_json())
         if not reason:
             try:
-                state, number = await self._at.records.state(item.job_id)
+                found, number = await self._at.records.look(item.job_id)
             except UnknownJob as error:
                 return await self._poison_stray(lease, str(error))
             self._at.scans.see(item.job_id, number)
-            if state.final:
+            if found.state.final:
                 await self._at.work.delete(Token.parse(lease.token))
                 return False
         with contextlib.suppress(LeaseLost):

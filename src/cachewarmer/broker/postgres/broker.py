@@ -9,13 +9,14 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from cachewarmer.broker import record, rows
-from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
 from cachewarmer.broker.postgres.tables import make_tables
 from cachewarmer.broker.postgres.wake import Wake
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob, UsageError
 from cachewarmer.model import (
+    Bandwidth,
     JobState,
     JobStatus,
     Priority,
@@ -245,11 +246,14 @@ class PostgresBroker(Broker):
         seen = ((row["key"], row["report"], row["seconds"]) for row in found)
         return record.worker_reports(seen, job_id, self._damaged)
 
-    async def state(self, job_id: str) -> JobState:
+    async def look(self, job_id: str) -> JobLook:
         async with self._database.statement() as sql:
-            row = await _job(sql, job_id)
-        with record.reading_row(f"job {job_id}"):
-            return JobState(row["state"])
+            return rows.look(await _job(sql, job_id))
+
+    async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        async with self._database.transaction() as sql:
+            await sql.run("limit", **rows.limited(await _locked(sql, job_id), bandwidth))
+            return await _status(sql, await _job(sql, job_id))
 
     async def status(self, job_id: str) -> JobStatus:
         async with self._database.statement() as sql:

@@ -109,6 +109,14 @@ UPDATE SCHEMA.version SET version = 2;
 ALTER TABLE SCHEMA.jobs ADD COLUMN priority smallint NOT NULL DEFAULT 1;
 UPDATE SCHEMA.version SET version = 3;
 
+-- name: tables_4
+-- Version 4. bandwidth: what somebody has limited the job to meanwhile; empty: what its items say.
+ALTER TABLE SCHEMA.jobs ADD COLUMN bandwidth text NOT NULL DEFAULT '';
+UPDATE SCHEMA.version SET version = 4;
+
+-- name: limit
+UPDATE SCHEMA.jobs SET message = %(message)s, bandwidth = %(bandwidth)s WHERE job_id = %(job_id)s;
+
 -- name: take_fleet
 -- A row: the manager has the fleet.
 INSERT INTO SCHEMA.fleets (fleet, manager, lease_until) VALUES (%(fleet)s, %(manager)s, NOW + %(seconds)s)

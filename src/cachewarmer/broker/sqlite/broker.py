@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
 from cachewarmer.broker.sqlite.files import prepare
 from cachewarmer.broker.sqlite.store import Store
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerBusy, BrokerError, BrokerUnavailable
 from cachewarmer.model import (
+    Bandwidth,
     JobState,
     JobStatus,
     Priority,
@@ -172,8 +173,11 @@ class SqliteBroker(Broker):
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
         await self._call(self._opened().record_scan, job_id, totals, self._clock())
 
-    async def state(self, job_id: str) -> JobState:
-        return await self._call(self._opened().state, job_id)
+    async def look(self, job_id: str) -> JobLook:
+        return await self._call(self._opened().look, job_id)
+
+    async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        return await self._call(self._opened().limit, job_id, bandwidth)
 
     async def status(self, job_id: str) -> JobStatus:
         return await self._call(self._opened().status, job_id)

@@ -15,6 +15,8 @@ from cachewarmer.errors import BrokerError
 from cachewarmer.model import TALLY_COUNTS
 
 SCHEMA_VERSION = 2
+ADDED_COLUMNS = frozenset({"priority", "bandwidth"})
+"""Of the table of jobs: added where they are missing."""
 SHRINK_BYTES = 4 * 1024 * 1024
 SHRINK_SHARE = 0.25
 """The file is made smaller when so much of it is free, and that is such a share of it."""
@@ -71,8 +73,8 @@ class Database:
                 self._run_script("schema")
             if version < SCHEMA_VERSION:
                 self._run_script("upgrade_2")
-            if "priority" not in self._columns("jobs"):
-                self._run_script("add_priority")
+            for name in ADDED_COLUMNS - self._columns("jobs"):
+                self._run_script(f"add_{name}")
             for name in self._missing_counts():
                 self.connection.execute(f"ALTER TABLE tallies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
             self._run_script("workers_table")
@@ -81,7 +83,7 @@ class Database:
 
     def _is_complete(self) -> bool:
         """Whether all is there that is made where it is missing."""
-        return not self._missing_counts() and self._has_tables() and "priority" in self._columns("jobs")
+        return not self._missing_counts() and self._has_tables() and self._columns("jobs") >= ADDED_COLUMNS
 
     def _has_tables(self) -> bool:
         """Whether the tables that are made where they are missing are there."""

@@ -91,6 +91,13 @@ CREATE TABLE managers (name TEXT PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROW
 -- normal jobs, and pass it by.
 ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 1;
 
+-- name: add_bandwidth
+-- What somebody has limited the job to meanwhile; empty: what its items say. Made where it is missing, as above.
+ALTER TABLE jobs ADD COLUMN bandwidth TEXT NOT NULL DEFAULT '';
+
+-- name: limit
+UPDATE jobs SET message = :message, bandwidth = :bandwidth WHERE job_id = :job_id;
+
 -- name: workers_table
 -- workers: what each worker process last said of itself, for showing. Made where it is missing, whatever the version:
 -- programs that do not know of it pass it by.

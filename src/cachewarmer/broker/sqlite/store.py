@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cachewarmer.broker import record, rows
-from cachewarmer.broker.base import Backlog, JobLease, WorkLease
+from cachewarmer.broker.base import Backlog, JobLease, JobLook, WorkLease
 from cachewarmer.broker.record import reading_row
 from cachewarmer.broker.sqlite.database import Database
 from cachewarmer.broker.sqlite.processes import is_gone, own_name
@@ -20,6 +20,7 @@ from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob
 from cachewarmer.model import (
     BY_RANK,
     TALLY_COUNTS,
+    Bandwidth,
     JobState,
     JobStatus,
     Priority,
@@ -217,9 +218,15 @@ class Store(Database):
         return record.worker_reports(seen, job_id, self._damaged)
 
     def state(self, job_id: str) -> JobState:
-        row = self._job(job_id)
-        with reading_row(f"job {job_id}"):
-            return JobState(row["state"])
+        return self.look(job_id).state
+
+    def look(self, job_id: str) -> JobLook:
+        return rows.look(self._job(job_id))
+
+    def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        with self.transaction():
+            self.run("limit", **rows.limited(self._job(job_id), bandwidth))
+            return self._status(self._job(job_id))
 
     def status(self, job_id: str) -> JobStatus:
         with self.reading():

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
 from cachewarmer.cli.options import general
+
+if TYPE_CHECKING:
+    from cachewarmer.model import Bandwidth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,8 @@ class Selection:
     files_from: str | None = None
     null: bool = False
     transport: str = "auto"
-    max_bandwidth: int = 0
+    max_bandwidth: Bandwidth | None = None
+    """None: no limit."""
     name: str = ""
     uid: int | None = None
     gid: int | None = None
@@ -183,10 +188,10 @@ def _add_job(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--max-bandwidth",
-        type=arguments.rate,
-        default=0,
+        type=arguments.bandwidth,
         metavar="RATE",
-        help="maximum rate of the whole job, shared by those who read it: 200M, 100MB/s or 800Mbit (default: no limit)",
+        help="maximum rate of the whole job, shared by those who read it: 200M, 100MB/s or 800Mbit; by the hour: "
+        "08:00-20:00=200Mbit,=2Gbit (default: no limit)",
     )
     group.add_argument("--name", default="", help="a name for the job, shown by status")
     general.add_ids(group)

@@ -33,7 +33,7 @@ function fillJob(row, job) {
   put(files, `${count(job.files)} files`);
   put(bytes, size(job.bytes));
   put(speed, rate(job.bytes_per_second));
-  put(time, over(job) ? `took ${duration(job.seconds)}` : duration(left(job)));
+  put(time, over(job) ? `took ${duration(job.seconds)}` : Number.isFinite(left(job)) ? `${duration(left(job))} left` : "–");
 }
 
 function showState(element, job) {
@@ -91,7 +91,7 @@ function showJob(job) {
     ["limit", job.live.max_bandwidth ? rate(job.live.max_bandwidth) : "none"],
   ]);
   const going = ["scanning", "warming"].includes(job.state);
-  const can = { pause: going, resume: job.state === "paused", cancel: !over(job), verify: job.state !== "queued" && job.verified?.state !== "running" };
+  const can = { pause: going, resume: ["paused", "failed"].includes(job.state), cancel: !over(job), verify: job.state !== "queued" && job.verified?.state !== "running" };
   for (const button of document.querySelectorAll("[data-act]")) button.disabled = !can[button.dataset.act];
   const items = job.live.items;
   numbers(at("#items"), [["waiting", count(items.waiting)], ["leased", count(items.leased)], ["done", count(items.done)], ["poison", count(items.poison), items.poison]]);
@@ -182,7 +182,8 @@ function showVerified(verified) {
   if (!verified) return;
   const { state, said, result } = verified;
   const known = result?.warm_fraction ?? null;
-  put(at("#verified p"), state === "running" ? `Reading a sample twice… ${shown(said)}` : state === "failed" ? `It could not be verified: ${shown(said)}` : known === null ? shown(result?.reason || "It can't be told.") : "");
+  put(at("#verified p"), state === "running" ? `Reading a sample twice… ${shown(said)}` : state === "failed" ? `It could not be verified: ${shown(said)}` : known === null ? `It can't be told${result?.reason ? `: ${shown(result.reason)}` : "."}` : "");
+  if (state !== "running" && at("#act-said").textContent === DONE.verify) put(at("#act-said"), "");
   at("#verified dl").hidden = known === null;
   if (known !== null) {
     const percent = (value) => `${(100 * value).toFixed(1)} %`;
@@ -256,8 +257,7 @@ function go() {
   reading?.abort();
   reading = new AbortController();
   route = wanted;
-  charts.clear();
-  charts.begin([]);
+  charts.forget();
   put(at("#act-said"), "");
   at("#job").hidden = true;
   at("#overview").hidden = Boolean(route);
