@@ -48,11 +48,12 @@ def made(job: WarmJob, looked: Looked, nfs: NfsSettings, chosen: PlanOptions, pr
         _check_kinds(work, looked)
     else:
         work = Workload.of_histogram(looked.totals.histogram, looked.totals.bytes, longest)
-    fitted = fit(looked.probe)
+    window = 0 if nfs.window_auto else nfs.window_calls
+    fitted = fit(looked.probe, window)
     asked = Asked(
         work=work,
         items=looked.samples.items(looked.totals, work.files),
-        window=0 if nfs.window_auto else nfs.window_calls,
+        window=window,
         max_bandwidth=job.max_bandwidth,
         scan_seconds=0.0 if chosen.files else looked.scan_seconds,
         prices=prices,
@@ -177,21 +178,11 @@ def _probe_lines(plan: Plan) -> list[str]:
 def _table(rows: Sequence[Row], prices: Prices | None) -> list[str]:
     """A header, and a row for each number of workers."""
     header = ["workers", "time", "files/s", "rate", "machine hours", "bound by"]
+    paid = sorted(prices.per_million_operations) if prices is not None else []
     if prices is not None:
-        header.insert(5, f"{prices.currency} (azure)")
+        header[5:5] = [f"{prices.currency} ({name})" for name in paid] or [prices.currency]
     table = [header]
-    for row in rows:
-        cells = [
-            f"{row.workers:,}",
-            f"{duration(row.seconds)}{'*' if row.beyond_probe else ' '}",
-            f"{row.files_per_second:,.0f}",
-            f"{size(row.bytes_per_second)}/s",
-            f"{row.machine_hours:,.3f}",
-            short(row.bound).removeprefix("bound by ") or str(row.bound),
-        ]
-        if row.cost is not None:
-            cells.insert(5, f"{row.cost['azure']:,.4f}")
-        table.append(cells)
+    table += [_cells(row, paid) for row in rows]
     widths = [max(len(cells[place]) for cells in table) for place in range(len(header))]
     return [
         "  "
@@ -200,6 +191,20 @@ def _table(rows: Sequence[Row], prices: Prices | None) -> list[str]:
             for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ).rstrip()
         for cells in table
+    ]
+
+
+def _cells(row: Row, paid: Sequence[str]) -> list[str]:
+    """One row; ``paid``: the brokers that cost something."""
+    cost = [] if row.cost is None else [f"{row.cost[name]:,.4f}" for name in (paid or sorted(row.cost)[:1])]
+    return [
+        f"{row.workers:,}",
+        f"{duration(row.seconds)}{'*' if row.beyond_probe else ' '}",
+        f"{row.files_per_second:,.0f}",
+        f"{size(row.bytes_per_second)}/s",
+        f"{row.machine_hours:,.3f}",
+        *cost,
+        short(row.bound).removeprefix("bound by ") or str(row.bound),
     ]
 
 

@@ -2,7 +2,7 @@
 
 The simulated cache has server threads that a cold READ holds, an origin so far away, a link, and a processor. Where the
 probe found a ceiling, that is the link, the threads or the processor of the cache, and the time of the origin is that of a
-call with nothing else in flight. Where it found none, the calls took the time that its best step says (Little's law), and
+call with nothing else in flight. Where it found none, the calls took the time that the step most like the window says (Little's law), and
 nothing is known of the ceiling but that it is higher.
 """
 
@@ -60,12 +60,12 @@ class Rate(NamedTuple):
     bound: Bound
 
 
-def fit(probe: Probe) -> Fitted:
-    """The cache that behaves as the probe says."""
+def fit(probe: Probe, window: int = 0) -> Fitted:
+    """The cache that behaves as the probe says; ``window``: the calls in flight of a worker, 0: what was best."""
     small, large = probe.small, probe.large
     call_seconds, byte_seconds = _worker_costs(probe)
     ceilings = [_ceiling(steps) for steps in (small, large) if steps]
-    latency = max(1e-6, _latency(small or large) - call_seconds)
+    latency = max(1e-6, _latency(small or large, window) - call_seconds)
     wire = min(probe.way_seconds, latency)
     model = CacheModel(
         threads=MANY_THREADS,
@@ -77,7 +77,7 @@ def fit(probe: Probe) -> Fitted:
     if small:
         model = _with_call(model, best(small), _ceiling(small))
     if large:
-        model = _with_byte(model, large, _latency(large) - latency)
+        model = _with_byte(model, large, _latency(large, window) - latency)
     return Fitted(
         model=model,
         worker_call_seconds=WHOLE_TIMES * call_seconds,
@@ -88,12 +88,12 @@ def fit(probe: Probe) -> Fitted:
     )
 
 
-def _latency(steps: Sequence[Step]) -> float:
-    """Seconds of a READ: with nothing else in flight where a ceiling was found, else in the best step."""
+def _latency(steps: Sequence[Step], window: int) -> float:
+    """Seconds of a READ: with nothing else in flight where a ceiling was found, else in the step most like the window."""
     if _ceiling(steps) is not Bound.WINDOW:
         return steps[0].latency
-    top = best(steps)
-    return top.window / top.calls_per_second
+    like = min(steps, key=lambda one: abs(one.window - window)) if window else best(steps)
+    return like.window / like.calls_per_second
 
 
 def _with_call(model: CacheModel, top: Step, ceiling: Bound) -> CacheModel:

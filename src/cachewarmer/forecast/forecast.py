@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cachewarmer.broker.effort import Items
 from cachewarmer.forecast.fitting import Fitted, mixed, simulate
-from cachewarmer.forecast.operations import Items, operations
+from cachewarmer.forecast.operations import operations
 from cachewarmer.forecast.prices import Prices
 from cachewarmer.forecast.workload import Workload
 from cachewarmer.model.bound import Bound

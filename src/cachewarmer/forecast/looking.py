@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from cachewarmer.broker.effort import Items
 from cachewarmer.config import Settings
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.forecast.operations import AZURE_MESSAGE_BYTES, Items
 from cachewarmer.forecast.probing import Probe, Sample, probe
 from cachewarmer.forecast.workload import SMALL_BYTES
 from cachewarmer.model import ScanTotals, WarmJob, WorkItem
@@ -72,11 +72,10 @@ class Samples:
             kept[place] = sample
 
     def items(self, totals: ScanTotals, files: int) -> Items:
-        """The work items of so many files, as a database and as an Azure queue take them."""
+        """The work items of so many files."""
         each = totals.items / totals.files if totals.files else 0.0
-        database = max(1, round(each * files))
         file_bytes = self.weighed_bytes / self.weighed_files if self.weighed_files else 0.0
-        return Items(database=database, azure=max(database, -int(-files * file_bytes // AZURE_MESSAGE_BYTES)))
+        return Items(max(1, round(each * files)), round(files * file_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cachewarmer.broker import SCHEMES
 from cachewarmer.errors import ConfigError
 
 MOST_FILE_BYTES = 1 << 16
@@ -27,7 +28,7 @@ class Prices:
     machine_hour: float = 0.0
     workers_per_machine: int = 1
     per_million_operations: Mapping[str, float] = field(default_factory=dict)
-    """By broker: ``sqlite``, ``postgresql``, ``azure``."""
+    """By the scheme of a broker's URL."""
 
 
 def load_prices(path: str) -> Prices:
@@ -57,8 +58,8 @@ def _prices(table: dict[str, Any]) -> Prices:
         if key not in known:
             raise ValueError(f"unknown key {key!r} (known: {', '.join(sorted(known))})")
     operations = table.get("per_million_operations", {})
-    if not isinstance(operations, dict) or not set(operations) <= set(BROKERS):
-        raise ValueError(f"per_million_operations is a table with prices for {', '.join(BROKERS)}")
+    if not isinstance(operations, dict) or not set(operations) <= set(SCHEMES):
+        raise ValueError(f"per_million_operations is a table with prices for {', '.join(SCHEMES)}")
     workers = table.get("workers_per_machine", 1)
     if type(workers) is not int or not 1 <= workers <= 1024:
         raise ValueError("workers_per_machine must be a whole number between 1 and 1024")
@@ -70,9 +71,6 @@ def _prices(table: dict[str, Any]) -> Prices:
         workers_per_machine=workers,
         per_million_operations={name: _price(name, value) for name, value in operations.items()},
     )
-
-
-BROKERS = ("sqlite", "postgresql", "azure")
 
 
 def _text(table: dict[str, Any], key: str) -> str:

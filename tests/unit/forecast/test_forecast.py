@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cachewarmer.broker.effort import Items
 from cachewarmer.errors import ConfigError, UsageError
 from cachewarmer.forecast.fitting import best, fit, mixed, simulate
 from cachewarmer.forecast.forecast import Asked, forecast, worker_counts
-from cachewarmer.forecast.operations import Items, operations
+from cachewarmer.forecast.operations import operations
 from cachewarmer.forecast.prices import Prices, load_prices
 from cachewarmer.forecast.probing import WINDOWS, Probe, Step, grew
 from cachewarmer.forecast.simulated import CacheModel, SimulatedCache, SimulatedWorker
@@ -98,7 +99,7 @@ def test_where_no_ceiling_was_found_more_workers_are_planned_at_best():
     model, each, _ = CACHES["far away"]
     found = fit(probed(model, each))
     work = Workload.of_numbers(100_000, 100_000 * each, MIB)
-    asked = Asked(work=work, items=Items(database=50, azure=100), window=16)
+    asked = Asked(work=work, items=Items(50, 4915200), window=16)
     rows = [forecast(found, asked, workers) for workers in worker_counts(8)]
     assert [row.workers for row in rows] == [1, 2, 4, 8]
     assert [row.beyond_probe for row in rows] == [False, False, True, True]
@@ -127,7 +128,7 @@ def test_any_probe_gives_a_finite_plan(seed):
     large = tuple(made(window, MIB) for window in WINDOWS[: chance.randrange(0 if small else 1, 4)])
     found = fit(Probe(way_seconds=chance.choice([0.0, 0.3]), read_bytes=MIB, small=small, large=large))
     work = Workload.of_histogram([5, 0, 0, 9, *[0] * 20, 7], 9 * 5 + 7 * 10_000_000, MIB)
-    row = forecast(found, Asked(work=work, items=Items(database=1, azure=1), window=16), 2)
+    row = forecast(found, Asked(work=work, items=Items(1, 49152), window=16), 2)
     assert 0 < row.seconds < 1e9
     assert best(small or large).calls_per_second > 0
 
@@ -136,7 +137,7 @@ def test_a_limit_and_a_slow_scan_bound_a_plan():
     model, each, _ = CACHES["far away"]
     found = fit(probed(model, each))
     work = Workload.of_numbers(10_000, 10_000 * each, MIB)
-    items = Items(database=5, azure=9)
+    items = Items(5, 442368)
     paced = forecast(found, Asked(work=work, items=items, window=16, max_bandwidth=MIB), 1)
     assert (paced.bound, round(paced.seconds)) == (Bound.PACE, round(work.bytes / MIB + 0.3))
     scanned = forecast(found, Asked(work=work, items=items, window=16, scan_seconds=900), 1)
@@ -159,9 +160,9 @@ def test_a_workload_counts_calls_by_the_sizes_of_files():
 
 
 def test_operations_grow_with_items_time_and_workers():
-    few = operations(Items(database=10, azure=20), seconds=10, workers=1)
-    many = operations(Items(database=10_000, azure=20_000), seconds=10, workers=1)
-    longer = operations(Items(database=10, azure=20), seconds=1000, workers=8)
+    few = operations(Items(10, 983040), seconds=10, workers=1)
+    many = operations(Items(10_000, 983040000), seconds=10, workers=1)
+    longer = operations(Items(10, 983040), seconds=1000, workers=8)
     assert few["azure"] > few["sqlite"]
     assert many["azure"] >= 3 * 20_000
     assert longer["postgresql"] > few["postgresql"] + 8 * 1000
@@ -191,7 +192,7 @@ def test_a_plan_costs_machine_hours_and_operations(tmp_path):
     )
     model, each, _ = CACHES["far away"]
     work = Workload.of_numbers(10_000, 10_000 * each, MIB)
-    asked = Asked(work=work, items=Items(database=5, azure=9), window=16, scan_seconds=7199.7, prices=prices)
+    asked = Asked(work=work, items=Items(5, 442368), window=16, scan_seconds=7199.7, prices=prices)
     row = forecast(fit(probed(model, each)), asked, 5)
     assert row.machine_hours == pytest.approx(4.0), "two machines for two hours"
     assert row.cost["sqlite"] == pytest.approx(2.0)
@@ -205,7 +206,7 @@ def test_a_plan_costs_machine_hours_and_operations(tmp_path):
         (PRICES.replace("0.5", "-1"), "machine_hour must be a price"),
         (PRICES.replace("0.5", "nan"), "machine_hour must be a price"),
         (PRICES.replace("0.5", "true"), "machine_hour must be a price"),
-        (PRICES.replace("azure", "sqs"), "prices for sqlite, postgresql, azure"),
+        (PRICES.replace("azure", "sqs"), "prices for sqlite, azure, postgresql"),
         (PRICES.replace("= 4", "= 0"), "between 1 and 1024"),
         (PRICES.replace("machine_hour", "machine_hours"), "unknown key 'machine_hours'"),
         (PRICES.replace("made up", r"\u001b[31m"), "source must be given"),
