@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.cli.bounds import short
@@ -13,6 +12,7 @@ from cachewarmer.forecast.forecast import Asked, Row, forecast, worker_counts
 from cachewarmer.forecast.workload import SMALL_BYTES, Workload
 from cachewarmer.model import Bound
 from cachewarmer.paths import printable
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

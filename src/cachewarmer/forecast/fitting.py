@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from cachewarmer.forecast.probing import Probe, Step, grew
 from cachewarmer.forecast.simulated import CacheModel, SimulatedCache, SimulatedWorker
 from cachewarmer.forecast.workload import Workload
 from cachewarmer.model.bound import Bound
+from cachewarmer.values import dataclass
 
 WHOLE_TIMES = 1.5
 """What reading takes of a worker's processor with items, receipts and lists of files, as a multiple of what the bare

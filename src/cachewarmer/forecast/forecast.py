@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from cachewarmer.broker.effort import Items
 from cachewarmer.forecast.fitting import Fitted, mixed, simulate
@@ -11,6 +10,7 @@ from cachewarmer.forecast.operations import operations
 from cachewarmer.forecast.prices import Prices
 from cachewarmer.forecast.workload import Workload
 from cachewarmer.model.bound import Bound
+from cachewarmer.values import dataclass
 
 START_SECONDS = 0.3
 """From a job's beginning to its first READ, and from its last one to its end."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cachewarmer.broker.effort import Items
 from cachewarmer.config import Settings
@@ -21,6 +21,7 @@ from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
+from cachewarmer.values import dataclass
 
 MOST_SAMPLES = 8192
 """Of each kind, small and large."""

@@ -7,11 +7,12 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from cachewarmer.broker import SCHEMES
 from cachewarmer.errors import ConfigError
+from cachewarmer.values import dataclass
 
 MOST_FILE_BYTES = 1 << 16
 MOST_PRICE = 1e9

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, TransportError
@@ -17,6 +16,7 @@ from cachewarmer.forecast.workload import SMALL_BYTES
 from cachewarmer.machine import busy_share, machine_times
 from cachewarmer.model.bound import BUSY_SHARE, MACHINE_BUSY_SHARE, OWN_SHARE, AddressSeen, Bound, judge_address
 from cachewarmer.targets.base import ReadRequest, Session
+from cachewarmer.values import dataclass
 
 WINDOWS = (1, 2, 4, 8, 16, 32)
 """Calls in flight, step by step."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 SMALL_BYTES = 128 * 1024
 """A file of up to this size takes one READ call, which is bound by round trips; a larger one is bound by bytes."""
