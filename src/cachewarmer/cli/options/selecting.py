@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
 from cachewarmer.cli.options import general
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from cachewarmer.model import Bandwidth
