@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import Failure
 from cachewarmer.model.bandwidth import Bandwidth
 from cachewarmer.model.bound import Verdict
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
@@ -55,6 +56,8 @@ class Report:
     hardlinks: int = 0
     duplicates: int = 0
     """Names left out because the file is read under another name, or was named before; hard links among them."""
+    unchanged_files: int = 0
+    """Files left out because an earlier ledger says that they were read as they are now."""
     partial_files: int = 0
     """Files of which only a part is wanted."""
     left_out_bytes: int = 0
@@ -104,6 +107,7 @@ class Report:
             links=scan.links,
             hardlinks=scan.hardlinks,
             duplicates=scan.duplicates + scan.hardlinks,
+            unchanged_files=scan.unchanged_files,
             partial_files=scan.partial_files,
             left_out_bytes=scan.left_out_bytes,
             scanned_files=scan.files,
@@ -137,6 +141,7 @@ class Report:
             warnings=totals.warnings,
             excluded_files=totals.excluded_files,
             skipped_files=totals.skipped_files,
+            unchanged_files=totals.unchanged_files,
             partial_files=totals.partial_files,
             left_out_bytes=totals.left_out_bytes,
             scanned_files=totals.files,
@@ -253,6 +258,7 @@ _COUNTS = (
     "links",
     "hardlinks",
     "duplicates",
+    "unchanged_files",
     "partial_files",
     "left_out_bytes",
 )

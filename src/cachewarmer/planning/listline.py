@@ -7,12 +7,12 @@ that is stored begins so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, UsageError
 from cachewarmer.planning.frames import frame_paths
 from cachewarmer.planning.pathmap import UNMAPPED, PathMap
+from cachewarmer.values import dataclass
 
 MOST_PATH_BYTES = 8 * 1024
 MOST_BYTES = (1 << 63) - 1

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import BrokerError, CacheWarmerError, MountError, TransportError
@@ -16,10 +16,12 @@ from cachewarmer.model import WarmJob
 from cachewarmer.paths import below, printable, to_bytes, to_text
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.nested import is_seen_from_above, nested_exports, open_nested
+from cachewarmer.planning.sieve import Known
 from cachewarmer.planning.walker import Emit, Walker
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionPool, SessionSource
 from cachewarmer.targets.steady import steady
+from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +68,11 @@ async def scan_tree(
     message_bytes: int = 0,
     file_list: AsyncIterable[bytes] | None = None,
     pool: SessionPool | None = None,
+    known: Known | None = None,
 ) -> None:
     """Scans a job's tree, or the files of its list, and emits the work items.
 
-    With a ``pool``, exports nested in the target are scanned too.
+    With a ``pool``, exports nested in the target are scanned too. What ``known`` holds is left out.
 
     Raises:
         CacheWarmerError: see ``Walker.walk``. TransportError: no address answers, and the scan can't go on.
@@ -82,6 +85,7 @@ async def scan_tree(
         emit,
         FileFilter.of(job.wanted, job.full_path),
         pool,
+        known,
     )
     missing = len(job.access.addresses) - len(sessions)
     if missing > 0:
@@ -123,6 +127,7 @@ class _Scan:
     emit: Emit
     filter: FileFilter
     pool: SessionPool | None
+    known: Known | None
 
     def root(self) -> bytes:
         """The target below the export."""
@@ -143,6 +148,7 @@ class _Scan:
             filter_=self.filter,
             prefix=prefix,
             check=lambda path: self._check(sessions[0], path),
+            known=self.known,
         )
 
     def _check(self, session: Session, path: bytes) -> None:

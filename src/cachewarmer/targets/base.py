@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue
 from cachewarmer.model import Access
 from cachewarmer.targets.latency import LatencyHistogram
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID
 
 
@@ -44,6 +45,8 @@ class DirectoryEntry(NamedTuple):
     """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0: not known."""
     links: int = 1
     """Names that the file has, as far as is known."""
+    ctime: float = 0.0
+    """Unix seconds: when the file's data or attributes changed last; 0: not known."""
 
 
 class EntryError(NamedTuple):

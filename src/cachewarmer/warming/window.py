@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from cachewarmer.model import Bound
+from cachewarmer.values import dataclass
 
 ROUND_TRIPS = 2.5
 """A window is judged over at least so many mean latencies …"""
