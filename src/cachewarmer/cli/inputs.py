@@ -143,6 +143,8 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         )
         for target in targets
     ]
+    if selection.ledger:
+        made = [replace(job, ledger=True) for job in made]
     if resolve and not selection.each_address:
         made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
     if selection.in_order:
