@@ -125,7 +125,7 @@ def test_at_the_limit_of_the_link_it_holds_no_more_than_twice_the_calls_that_fil
     call_bytes = warmer.reader.call_bytes
     fills = bytes_per_second * model.origin_seconds / call_bytes
     held = [window for now, window in warmer.windows if now > SETTLE_SECONDS]
-    assert sum(held) / len(held) <= max(2.0, 2 * fills) + 1
+    assert sum(held) / len(held) <= max(2.0, 2 * fills) + 1.5  # trials included
 
 
 def test_a_warmer_that_comes_later_gets_its_share():
