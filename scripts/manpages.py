@@ -1,11 +1,10 @@
-"""Writes the manual page cachewarmer.1 and the completion for bash from the commands and their options.
+"""Writes the manual page cachewarmer.1 and the completion for each shell from the commands and their options.
 
-usage: python -m scripts.manpages DIRECTORY      the completion goes to DIRECTORY/bash
+usage: python -m scripts.manpages DIRECTORY      the completion goes to DIRECTORY/bash, zsh and fish
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,11 @@ from pathlib import Path
 from cachewarmer import __version__
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.commands import EXIT_CODES, NAMES, command
+from cachewarmer.cli.shells import SCRIPTS, words_of
+from cachewarmer.cli.shells.grammar import arguments_of, parser_of
 
+FILES = {"bash": "cachewarmer", "zsh": "_cachewarmer", "fish": "cachewarmer.fish"}
+"""What each shell calls the file that it looks for."""
 INTRODUCTION = (
     "fills a read-through NFS cache before a compute farm needs it: it scans a tree through the addresses of the cache and "
     "reads every byte once. It runs as one command on one machine, or as a manager with a fleet of workers."
@@ -28,18 +31,6 @@ def escaped(text: str) -> str:
     """Text as roff takes it: no line is a request, no dash a hyphen."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in text.splitlines())
-
-
-def parser_of(command: Command[object]) -> argparse.ArgumentParser:
-    """The command's own parser."""
-    parser = argparse.ArgumentParser(prog=f"cachewarmer {command.name}", add_help=False)
-    command.add_arguments(parser)
-    return parser
-
-
-def arguments_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """What its help would list."""
-    return [one for one in parser._actions if one.help != argparse.SUPPRESS]
 
 
 def section(command: Command[object]) -> Iterator[str]:
@@ -73,29 +64,10 @@ def page() -> Iterator[str]:
     yield from (".SH NOTES", escaped(OLD_COMMANDS))
 
 
-def completion() -> str:
-    """The completion for bash: commands, and the options of each."""
-    cases = []
-    for name in NAMES:
-        names = [text for one in arguments_of(parser_of(command(name))) for text in one.option_strings]
-        cases.append(f"    {name}) words='{' '.join(['--help', *names])}' ;;")
-    return "\n".join(
-        [
-            "_cachewarmer() {",
-            '  local word=${COMP_WORDS[COMP_CWORD]} words=""',
-            "  case ${COMP_WORDS[1]-} in",
-            *cases,
-            "  esac",
-            f'  [ "$COMP_CWORD" -gt 1 ] || words="--help --version {" ".join(NAMES)}"',
-            '  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")',
-            "}",
-            "complete -o default -F _cachewarmer cachewarmer",
-            "",
-        ]
-    )
-
-
 if __name__ == "__main__":
     place = Path(sys.argv[1])
     (place / "cachewarmer.1").write_text("\n".join(page()) + "\n", "utf-8")
-    (place / "bash" / "cachewarmer").write_text(completion(), "utf-8")
+    words = words_of(map(command, NAMES))
+    for shell, name in FILES.items():
+        (place / shell).mkdir(exist_ok=True)
+        (place / shell / name).write_text(SCRIPTS[shell](words), "utf-8")

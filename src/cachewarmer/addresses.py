@@ -17,10 +17,13 @@ log = logging.getLogger(__name__)
 Resolve = Callable[[str], Sequence[str]]
 
 
-def each_address(job: WarmJob, subset: Sequence[str], resolve: Resolve | None = None) -> WarmJob:
+def each_address(
+    job: WarmJob, subset: Sequence[str], resolve: Resolve | None = None, *, fan_out: bool = False
+) -> WarmJob:
     """The job, for each of its addresses by itself; a name with several addresses stands for all of them.
 
-    ``subset``: only these of them, as they were written or as they came of a name.
+    ``subset``: only these of them, as they were written or as they came of a name. ``fan_out``: one after the other
+    (see ``WarmJob.fan_out``).
 
     Raises:
         UsageError: it has no address, or not these. UnknownHost: there is no such name.
@@ -36,7 +39,7 @@ def each_address(job: WarmJob, subset: Sequence[str], resolve: Resolve | None = 
     missing = [one for one in subset if one not in found and one not in found.values()]
     if missing:
         raise UsageError(f"{missing[0]} is not among the addresses: {', '.join(found)}")
-    return replace(job, access=replace(job.access, addresses=tuple(chosen)), each_address=True)
+    return replace(job, access=replace(job.access, addresses=tuple(chosen)), each_address=True, fan_out=fan_out)
 
 
 def all_addresses(job: WarmJob, resolve: Resolve | None = None) -> WarmJob:

@@ -20,10 +20,10 @@ from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.config import Settings, default_broker_url, load_settings
 from cachewarmer.errors import CacheWarmerError, InvalidValue, JobFailed, UsageError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, JobStatus, Report, ScanTotals, Transport, Wanted, WarmJob
+from cachewarmer.model import Bandwidth, JobState, JobStatus, Priority, Report, ScanTotals, Transport, Wanted, WarmJob
 from cachewarmer.planning.filelist import path_chunks
 from cachewarmer.rates import Rates
-from cachewarmer.target import make_job, parse_rate, parse_size, parse_target, parse_time
+from cachewarmer.target import make_job, parse_bandwidth, parse_size, parse_target, parse_time
 from cachewarmer.targets.breaker import Outage
 from cachewarmer.verification.found import Verified
 from cachewarmer.verification.intervals import MOST_SAMPLES
@@ -48,6 +48,7 @@ __all__ = [
 Place = str | os.PathLike[str]
 """A TARGET as the commands take it, or a path of this machine."""
 Paths = Iterable[str | bytes] | AsyncIterable[str | bytes]
+PriorityName = Literal["high", "normal", "low"]
 TransportName = Literal["auto", "nfs", "mount", "local"]
 AspectName = Literal["data", "attributes", "access"]
 
@@ -94,6 +95,7 @@ async def warm(
     files_from: Paths | None = None,
     transport: TransportName | Transport = "auto",
     max_bandwidth: int | str = 0,
+    priority: PriorityName | Priority = "normal",
     window: int | Literal["auto"] | None = None,
     processes: int = 1,
     broker: str = "",
@@ -113,7 +115,9 @@ async def warm(
         newer_than: Unix seconds, a datetime (local time unless it has a zone), or text such as ``"3d"``.
         files_from: paths below the target to warm instead of all that is there.
         transport: how the target is read.
-        max_bandwidth: bytes per second, or text such as ``"800Mbit"``; 0: no limit.
+        max_bandwidth: bytes per second, or text such as ``"800Mbit"``, or by the hour ``"08:00-20:00=200Mbit,=2Gbit"``;
+            0: no limit.
+        priority: how urgent the job is beside others of the same broker.
         window: READ calls in flight for one address; None: what the settings say.
         processes: reader processes. With more than one, the main module needs ``if __name__ == "__main__":``.
         broker: the URL of the broker that keeps the job; empty: ``CACHEWARMER_BROKER``, or the user's own file.
@@ -135,8 +139,9 @@ async def warm(
     job = None
     if not isinstance(resume, str):
         wanted = _wanted(include, exclude, max_file_size, newer_than)
-        limit = _number("max_bandwidth", max_bandwidth, parse_rate)
-        job = await _job(target, wanted, transport, name=name, max_bandwidth=limit, listed=files_from is not None)
+        limit = _bandwidth(max_bandwidth)
+        job = await _job(target, wanted, transport, name=name, bandwidth=limit, listed=files_from is not None)
+        job = replace(job, priority=_priority(priority))
     latest = _Latest()
     stop = asyncio.Event()
     working = asyncio.create_task(
@@ -322,7 +327,7 @@ async def _job(
     transport: TransportName | Transport,
     *,
     name: str = "",
-    max_bandwidth: int = 0,
+    bandwidth: Bandwidth = Bandwidth(),  # noqa: B008  # frozen
     listed: bool,
 ) -> WarmJob:
     """The job for a target, read through every address of a host name."""
@@ -332,10 +337,21 @@ async def _job(
         raise UsageError(f"transport is one of {', '.join(Transport)}, not {transport!r}") from None
     parsed = parse_target(os.fspath(target))
     try:
-        job = make_job(parsed, wanted, transport=chosen, name=name, max_bandwidth=max_bandwidth, has_file_list=listed)
+        job = make_job(parsed, wanted, transport=chosen, name=name, bandwidth=bandwidth, has_file_list=listed)
     except InvalidValue as error:
         raise UsageError.like(error) from error
     return job if parsed.resolve_first or parsed.is_local else await in_daemon_thread(lambda: all_addresses(job))
+
+
+def _bandwidth(said: int | str) -> Bandwidth:
+    return parse_bandwidth(said) if isinstance(said, str) else Bandwidth(_number("max_bandwidth", said, int))
+
+
+def _priority(said: PriorityName | Priority) -> Priority:
+    try:
+        return Priority(said)
+    except ValueError:
+        raise UsageError(f"priority is one of {', '.join(Priority)}, not {said!r}") from None
 
 
 def _wanted(

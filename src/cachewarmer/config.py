@@ -14,6 +14,7 @@ from typing import Any
 
 from cachewarmer.bounds import problem_of
 from cachewarmer.errors import ConfigError
+from cachewarmer.likeness import did_you_mean
 from cachewarmer.wire import MAX_ID
 
 log = logging.getLogger(__name__)
@@ -315,7 +316,10 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     for name, table in tables.items():
         group = TABLES.get(name)
         if group is None or not isinstance(table, dict):
-            raise ConfigError(f"configuration file {path}: no such table [{name}] (known: {', '.join(TABLES)})")
+            raise ConfigError(
+                f"configuration file {path}: no such table [{name}] (known: {', '.join(TABLES)})",
+                advice=did_you_mean(name, TABLES),
+            )
         made[name] = _group(path, name, group, _with_vmss_table(path, table) if name == "fleet" else table)
     return Settings(**{**made, "nfs": replace(made["nfs"], **_wire_ids(values, tables["nfs"]))})
 
@@ -388,7 +392,9 @@ def _group(path: str, name: str, group: Any, table: dict[str, Any]) -> Any:
     made: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f"configuration file {path}: [{name}] has no setting {key!r}")
+            raise ConfigError(
+                f"configuration file {path}: [{name}] has no setting {key!r}", advice=did_you_mean(key, known)
+            )
         within = TABLES_WITHIN.get(known[key])
         if within is not None and isinstance(value, dict):
             made[key] = _group(path, f"{name}.{key}", within, value)

@@ -18,7 +18,7 @@ from cachewarmer.config import Settings
 from cachewarmer.errors import InvalidTransition, UsageError
 from cachewarmer.manager import Manager
 from cachewarmer.manager.stall import Stall
-from cachewarmer.model import JobState, JobStatus, ScanTotals, WarmJob, WorkItem
+from cachewarmer.model import BoundTimes, JobState, JobStatus, ScanTotals, WarmJob, WorkItem, verdict
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.submitter import submit, wait_until_warm
@@ -82,6 +82,7 @@ async def warm(
             raise UsageError(f"job {job_id} is being warmed by another process")
         count = reader_count(settings.nfs.most_calls, processes) if processes > 1 else 1
         ended = asyncio.Event()
+        times = BoundTimes()
         first = shares(settings.nfs.most_calls, count, scanning=True)
         alone = count == 1
         scanning = settings if alone else with_share(settings, first.scan, count)
@@ -101,14 +102,14 @@ async def warm(
             )
             tasks = [asyncio.create_task(manager.manage(lease, ended)), asyncio.create_task(readers.run(ended))]
             stall = Stall(settings.lease.patience_seconds, time.monotonic())
-            show = partial(_show, readers=readers, stall=stall, on_outages=on_outages, on_status=on_status)
+            show = partial(_show, readers=readers, stall=stall, times=times, on_outages=on_outages, on_status=on_status)
             try:
                 status = await _watch(broker, job_id, show, stop, tasks, stall)
             finally:
                 ended.set()
                 await asyncio.gather(*tasks, return_exceptions=True)
         await _settle(broker, lease, status, settings)
-        return await broker.status(job_id)
+        return replace(await broker.status(job_id), bound=times.main)
 
 
 def _show(
@@ -116,12 +117,15 @@ def _show(
     *,
     readers: Readers,
     stall: Stall,
+    times: BoundTimes,
     on_outages: Callable[[Sequence[Outage]], None],
     on_status: Callable[[JobStatus], None],
 ) -> None:
     """Tells of a status, with what is read of items that have no receipt yet."""
     on_outages(readers.outages())
-    shown = replace(status, tallies=(*status.tallies, *readers.in_hand()))
+    shown = replace(status, tallies=(*status.tallies, *readers.in_hand()), bound=verdict(status, readers.reports()))
+    if not status.state.final:
+        times.add(shown.bound, time.monotonic())
     stall.look(shown, readers.failures(), time.monotonic())
     on_status(shown)
 

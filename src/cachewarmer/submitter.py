@@ -12,7 +12,7 @@ from cachewarmer.broker.base import Broker
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, Interrupted, InvalidTransition
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, JobStatus, WarmJob, WorkerReport, new_job_id, with_in_hand
+from cachewarmer.model import BoundTimes, JobState, JobStatus, WarmJob, WorkerReport, new_job_id, with_in_hand
 from cachewarmer.model.live import NOTE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -62,11 +62,14 @@ async def wait_until_warm(
     """
     status: JobStatus | None = None
     outage = outage_log(broker)
-    rows = LiveRows(broker)
+    rows, times = LiveRows(broker), BoundTimes()
     while True:
         try:
             status = await broker.status(job_id)
             shown = with_in_hand(status, await rows.of(job_id)) if live and not status.state.final else status
+            if shown is not status:
+                times.add(shown.bound, time.monotonic())
+            status = replace(status, bound=times.main)
             outage.answered()
             on_status(shown)
             if status.state.final or stop.is_set():

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cachewarmer.errors import InvalidValue, UsageError
 from cachewarmer.filters import FileFilter
-from cachewarmer.model import Access, Transport, Wanted, WarmJob, check_address
+from cachewarmer.model import Access, Bandwidth, Priority, Transport, Wanted, WarmJob, check_address
 from cachewarmer.model.access import access_parameters
 from cachewarmer.paths import below, holds, join, parts, to_bytes, to_text
 
@@ -190,8 +190,9 @@ def make_job(
     *,
     transport: Transport = Transport.AUTO,
     name: str = "",
-    max_bandwidth: int = 0,
+    bandwidth: Bandwidth = Bandwidth(),  # noqa: B008  # frozen
     has_file_list: bool = False,
+    priority: Priority = Priority.NORMAL,
 ) -> WarmJob:
     """The job for a target and the files wanted of it; patterns are checked here, so that a wrong one is told at once.
 
@@ -216,8 +217,9 @@ def make_job(
         wanted=wanted,
         warm_path=target.path,
         name=name,
-        max_bandwidth=max_bandwidth,
+        **bandwidth.fields,
         has_file_list=has_file_list,
+        priority=priority,
     )
 
 
@@ -262,6 +264,18 @@ def parse_rate(text: str) -> int:
     if 0 < bits < 8:
         raise UsageError(f"{text!r} is less than a byte per second")
     return bits // 8
+
+
+def parse_bandwidth(text: str) -> Bandwidth:
+    """A rate (see ``parse_rate``) or ``none``, or rates by the hour: ``08:00-20:00=200Mbit,=2Gbit``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        return Bandwidth.parse(text.strip(), lambda rate: 0 if rate.strip() == "none" else parse_rate(rate))
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
 
 
 def parse_time(text: str, now: float) -> float:

@@ -21,6 +21,8 @@ TO_VERSION_1 = (
     "ALTER TABLE {}.version DROP COLUMN oldest",
     "DROP TABLE {}.workers",
     "DROP TABLE {}.fleets",
+    "ALTER TABLE {}.jobs DROP COLUMN priority",
+    "ALTER TABLE {}.jobs DROP COLUMN bandwidth",
     "UPDATE {}.version SET version = 1",
 )
 
@@ -98,7 +100,9 @@ async def test_a_migration_that_breaks_off_leaves_all_as_it_was(lab, old, monkey
 
 async def test_who_only_looks_migrates_nothing(lab, old):
     """Whoever asks for a status must not lock the farm's older programs out: it is told what to do."""
-    with pytest.raises(BrokerError, match=r"have schema version 1, and this program has 2: start a manager") as caught:
+    with pytest.raises(
+        BrokerError, match=rf"have schema version 1, and this program has {SCHEMA_VERSION}: start a manager"
+    ) as caught:
         await lab.looking().open()
     assert not caught.value.transient
     assert await lab.run("SELECT version FROM {}.version") == [(1,)]
@@ -116,7 +120,9 @@ async def test_a_later_version_is_used_where_it_allows_for_it(lab):
     assert lease is not None
     await lab.run("UPDATE {}.version SET oldest = 7")
     for refused in (lab.make(LeaseSettings()), lab.looking()):
-        with pytest.raises(BrokerError, match="schema version 7, and this program has 2: use a newer version"):
+        with pytest.raises(
+            BrokerError, match=f"schema version 7, and this program has {SCHEMA_VERSION}: use a newer version"
+        ):
             await refused.open()
 
 

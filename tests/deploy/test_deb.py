@@ -66,6 +66,8 @@ def test_the_manual_page_and_the_completion_know_every_command(packages, tmp_pat
     for text in (".SS cachewarmer warm TARGET", "\\fB\\-\\-fleet\\-option\\fR", ".SS cachewarmer resume"):
         assert text in page
     completion = tmp_path / "usr/share/bash-completion/completions/cachewarmer"
+    assert (tmp_path / "usr/share/zsh/vendor-completions/_cachewarmer").read_text().startswith("#compdef cachewarmer\n")
+    assert "-l exit-on-eof" in (tmp_path / "usr/share/fish/vendor_completions.d/cachewarmer.fish").read_text()
     ask = (
         f'. {completion}; COMP_WORDS=(cachewarmer worker --exit); COMP_CWORD=2; _cachewarmer; echo "${{COMPREPLY[@]}}"'
     )

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import sys
+from contextlib import AsyncExitStack
 
 import pytest
 
-from cachewarmer.testing import Faults, ScriptedServer
+from cachewarmer.testing import Faults, ModelCache, ScriptedServer
 
 TREE = {b"d%d" % d: {b"f%d" % f: 1000 * f for f in range(40)} for d in range(10)} | {b"big": 3_000_000}
 FILES = 401
@@ -104,3 +105,146 @@ async def test_where_none_answers_the_job_fails(caches):
         await server.close()
     code, _, said = await run("warm", target_of(caches), "--each-address", "--json")
     assert code == 1, said
+
+
+# -- three caches before one origin --------------------------------------------------------------------------------
+
+BLOCK = 64 * 1024
+BLOCK_BYTES = BLOCK * (10 * 39 + -(-3_000_000 // BLOCK))
+"""What READs of the whole tree fetch, block by block: one block a small file, but for those that are empty."""
+
+
+@pytest.fixture
+async def cluster():
+    """Three caches at one port of three addresses, 20 ms before one origin; they know each other as ``peers`` says."""
+    async with ScriptedServer(TREE) as origin, AsyncExitStack() as stack:
+        caches = [ModelCache(origin.host, origin.port, listen_host=HOSTS[0])]
+        await stack.enter_async_context(caches[0])
+        for host in HOSTS[1:]:
+            caches.append(ModelCache(origin.host, origin.port, listen_host=host, listen_port=caches[0].port))
+            await stack.enter_async_context(caches[-1])
+        yield caches
+
+
+def make_peers(caches):
+    for cache in caches:
+        cache.peers = [other for other in caches if other is not cache]
+
+
+async def kill(cache):
+    """Ends a cache when it has fetched a quarter."""
+    while cache.origin_bytes + cache.peer_bytes < BLOCK_BYTES / 4:
+        await asyncio.sleep(0.005)
+    await cache.close()
+
+
+async def test_without_peers_each_byte_is_read_from_the_origin_by_each(cluster):
+    code, report, said = await run("warm", target_of(cluster), "--each-address", "--json")
+    assert code == 0, said
+    assert [cache.origin_bytes for cache in cluster] == [BLOCK_BYTES] * 3
+    assert [(one["files"], one["bytes"]) for one in report["addresses"]] == [(FILES, BYTES)] * 3
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one", "two"])
+async def test_fanned_out_each_byte_is_read_from_the_origin_once(cluster, options):
+    make_peers(cluster)
+    code, report, said = await run("warm", target_of(cluster), "--each-address", "--fan-out", "--json", *options)
+    assert code == 0, said
+    assert [cache.origin_bytes for cache in cluster] == [BLOCK_BYTES, 0, 0]
+    assert [cache.peer_bytes for cache in cluster] == [0, BLOCK_BYTES, BLOCK_BYTES]
+    assert [(one["address"], one["files"], one["bytes"], one["complete"]) for one in report["addresses"]] == [
+        (host, FILES, BYTES, True) for host in HOSTS
+    ]
+
+
+async def test_peers_that_are_warmed_at_the_same_time_fetch_much_twice(cluster):
+    """Which is why there is ``--fan-out``."""
+    make_peers(cluster)
+    code, _, said = await run("warm", target_of(cluster), "--each-address", "--json")
+    assert code == 0, said
+    assert sum(cache.origin_bytes for cache in cluster) > 1.2 * BLOCK_BYTES
+
+
+@pytest.mark.parametrize("options", [(), ("--fan-out",)], ids=["parallel", "fan-out"])
+@pytest.mark.parametrize("dying", [0, 2])
+async def test_of_three_caches_one_dies_and_the_others_complete(cluster, options, dying):
+    if options:
+        make_peers(cluster)
+    killing = asyncio.create_task(kill(cluster[dying]))
+    code, report, said = await run("warm", target_of(cluster), "--each-address", "--patience", 3, "--json", *options)
+    await killing
+    assert code == 3, said
+    by_address = {one["address"]: one for one in report["addresses"]}
+    lost = by_address.pop(HOSTS[dying])
+    assert {(one["files"], one["bytes"], one["complete"]) for one in by_address.values()} == {(FILES, BYTES, True)}
+    assert not lost["complete"]
+    assert lost["files"] + lost["failed_files"] == FILES
+    assert report["errors"]
+    assert all(HOSTS[dying] in one["error"] for one in report["errors"])
+    if options:
+        left = [cache.origin_bytes for number, cache in enumerate(cluster) if number != dying]
+        # Where the first died, the second takes its place: what that one had is gone, and is fetched once more.
+        assert left == [BLOCK_BYTES, 0]
+
+
+async def test_fan_out_is_for_each_address(cluster):
+    code, _, said = await run("warm", target_of(cluster), "--fan-out")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "--each-address" in said
+
+
+# -- each cache judged by itself -----------------------------------------------------------------------------------
+
+SAMPLED = ("--samples", "60", "--seed", "3")
+
+
+async def test_each_cache_is_judged_by_itself(cluster):
+    """One is warm, one is cold, one is dead: each has its own fraction, and one short of what is expected is enough."""
+    code, _, said = await run("warm", target_of(cluster), "--each-address", "--address-subset", HOSTS[0], "--json")
+    assert code == 0, said
+    await cluster[2].close()
+    cluster[1].origin_calls.clear()
+    target = target_of(cluster)
+    code, found, said = await run("verify", target, "--each-address", "--json", "--expect", "0.9", *SAMPLED)
+    assert code == 3, said
+    warm, cold, dead = found["targets"]
+    assert [one["address"] for one in found["targets"]] == list(HOSTS)
+    assert warm["warm_fraction"] >= 0.9
+    assert warm["interval"][0] <= 1.0 <= warm["interval"][1]
+    assert cold["warm_fraction"] <= 0.1
+    assert cold["interval"][0] <= 0.0
+    assert 0 < cluster[1].origin_calls["READ"] <= cold["samples"]
+    assert (dead["warm_fraction"], dead["failed_samples"]) == (None, 60)
+    assert HOSTS[2] in dead["errors"][0]["error"]
+    assert not found["met"]
+    code, found, said = await run(
+        *("verify", target, "--each-address", "--address-subset", HOSTS[0], "--json", "--expect", "0.9", *SAMPLED)
+    )
+    assert (code, found["address"], found["met"]) == (0, HOSTS[0], True), said
+
+
+async def test_the_fractions_stand_side_by_side_at_the_end_also_of_a_list(cluster):
+    names = "\n".join(f"d{directory}/f39" for directory in range(10))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cachewarmer", "warm", target_of(cluster), "--each-address", "--files-from", "-"),
+        *("--verify", "--expect", "0.5"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, said = await asyncio.wait_for(process.communicate(names.encode()), 60)
+    text = out.decode()
+    assert process.returncode == 0, text + said.decode()
+    last = text.rstrip().splitlines()[-4:]
+    assert last[0] == "by address:"
+    assert [line.split()[0] for line in last[1:]] == list(HOSTS)
+    assert all("% warm" in line and "as expected" in line for line in last[1:])
+    assert all(f"{host}:/export: 10 files" in text for host in HOSTS)
+
+
+async def test_where_no_cache_answers_there_is_nothing_to_judge(cluster):
+    for cache in cluster:
+        await cache.close()
+    code, _, said = await run("verify", target_of(cluster), "--each-address")
+    assert code == 1
+    assert said.splitlines()[-1].startswith(f"cachewarmer: {HOSTS[0]}: "), said

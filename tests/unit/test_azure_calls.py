@@ -15,6 +15,7 @@ from cachewarmer.azure.calls import ATTEMPTS, doing
 from cachewarmer.azure.sign_in import SignIn
 from cachewarmer.broker.azure.opened import Opened
 from cachewarmer.errors import BrokerError, BrokerUnavailable, FleetError
+from cachewarmer.model import Priority
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +112,11 @@ async def test_a_reply_without_a_body_is_one_line_of_ours(caplog, monkeypatch):
     opened = Opened(sign_in.clients(), "px")
     try:
         with caplog.at_level(logging.DEBUG, logger="cachewarmer"):
-            for asks in (opened.jobs.receive(1, 2), opened.jobs.send("{}"), opened.records.all()):
+            for asks in (
+                opened.jobs.receive(1, 2, Priority.NORMAL),
+                opened.jobs.send("{}", Priority.NORMAL),
+                opened.records.all(),
+            ):
                 with pytest.raises(BrokerUnavailable, match="HTTP status 503"):
                     await asks
     finally:

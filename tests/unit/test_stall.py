@@ -48,6 +48,16 @@ def test_what_is_slow_or_paused_has_not_stalled(looks):
     assert not looked(*looks).over.is_set()
 
 
+def test_items_of_a_dead_address_have_time_to_fail_by_themselves_before_the_job_does():
+    seen = replace(status(7), job=WarmJob(job_id="j", access=Access(addresses=("a", "b")), each_address=True))
+    stall = Stall(3.0, 0.0)
+    stall.look(seen, failed(0), 0.0)
+    stall.look(seen, failed(5), 3.0 + NOTICED_SECONDS - 1)
+    assert not stall.over.is_set()
+    stall.look(seen, failed(6), 3.0 + NOTICED_SECONDS + 1)
+    assert stall.over.is_set()
+
+
 def test_a_job_that_waits_for_ever_never_stalls():
     stall = Stall(0.0, 0.0)
     stall.look(status(1), failed(0), 0.0)

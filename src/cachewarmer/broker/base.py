@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from cachewarmer.model import JobState, JobStatus, Receipt, ScanTotals, WarmJob, WorkerReport, WorkItem
+from cachewarmer.model import (
+    Bandwidth,
+    JobState,
+    JobStatus,
+    Priority,
+    Receipt,
+    ScanTotals,
+    WarmJob,
+    WorkerReport,
+    WorkItem,
+)
 
 MANAGER_SECONDS = 10.0
 """Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""
@@ -107,6 +117,15 @@ def _bytes_left(status: JobStatus) -> int:
     return max(0, status.scan.bytes - sum(tally.bytes for tally in status.tallies))
 
 
+@dataclass(frozen=True, slots=True)
+class JobLook:
+    """What a worker has to know of a job whose items it reads."""
+
+    state: JobState
+    bandwidth: Bandwidth | None = None
+    """As ``limit`` has set it; None: as the items say."""
+
+
 class Broker(ABC):
     """See the module. Use as an async context manager; opening creates what is missing, unless told not to."""
 
@@ -154,8 +173,13 @@ class Broker(ABC):
         """The chunks of the job's stored list, in order, as they were given."""
 
     @abstractmethod
-    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
+    async def claim_job(
+        self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> JobLease | None:
         """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None: there is none.
+
+        Where several wait, ``model.Turns`` says which goes first, the oldest of its priority. ``least`` takes only those
+        of at least that priority.
 
         ``job_id`` takes that job or none; a broker whose queue can't choose raises ``BrokerError`` when it is given.
 
@@ -199,9 +223,21 @@ class Broker(ABC):
         """
 
     @abstractmethod
+    async def look(self, job_id: str) -> JobLook:
+        """What workers ask again and again of a job, as cheaply as can be. Final states as ``status`` derives them need
+        not be seen here. Raises ``UnknownJob``.
+        """
+
     async def state(self, job_id: str) -> JobState:
-        """The job's state alone, as cheaply as can be (workers poll it). Final states as ``status`` derives them
-        need not be seen here. Raises ``UnknownJob``.
+        """The state of ``look``."""
+        return (await self.look(job_id)).state
+
+    @abstractmethod
+    async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        """Gives a job another bandwidth, which its workers take up within seconds.
+
+        Raises:
+            UnknownJob. InvalidTransition: the job is in a final state.
         """
 
     @abstractmethod
@@ -297,8 +333,13 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
+    async def claim(
+        self, most: int, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> list[WorkLease]:
         """Up to ``most`` items, oldest first; an empty list: nothing to do now. Does not wait.
+
+        Where jobs of several priorities have items, ``model.Turns`` says how many of each: the more urgent have most of
+        them, and the others a share that never ends. ``least`` takes only items of at least that priority.
 
         ``job_id`` takes items of that job only; a broker whose queue can't choose raises ``BrokerError`` when it is
         given.

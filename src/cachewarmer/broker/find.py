@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.errors import UnknownJob, UsageError
+from cachewarmer.likeness import did_you_mean
 from cachewarmer.paths import printable
 
 MOST_NAMED = 5
@@ -34,4 +35,5 @@ async def find_job(broker: Broker, text: str) -> str:
         raise UsageError(
             f"{len(begun)} jobs have an id that begins with {printable(text)}: {', '.join(begun[:MOST_NAMED])}{more}"
         )
+    unknown.advice = did_you_mean(printable(text), (printable(word) for job in jobs for word in (job.name, job.job_id)))
     raise unknown

@@ -16,18 +16,21 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
-from cachewarmer.errors import DamagedRecord, InvalidMessage, LeaseLost
+from cachewarmer.errors import DamagedRecord, InvalidMessage, InvalidTransition, LeaseLost
 from cachewarmer.model import (
     ERROR_SAMPLE,
+    Bandwidth,
     JobState,
     PathError,
     Receipt,
     ScanTotals,
     SlowPath,
     Tally,
+    WarmJob,
     WorkerReport,
     WorkItem,
 )
+from cachewarmer.model.bandwidth import bytes_per_second
 from cachewarmer.model.live import KEEP_SECONDS
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
@@ -220,6 +223,22 @@ def sample_within(errors: Sequence[PathError], most_bytes: int) -> tuple[PathErr
         kept.append(error)
         used += length
     return tuple(kept)
+
+
+def load_bandwidth(text: str) -> Bandwidth | None:
+    """A stored bandwidth; None: it is as the job's items say. Raises ``InvalidValue``."""
+    return Bandwidth.parse(text, bytes_per_second) if text else None
+
+
+def limited(job: WarmJob, bandwidth: Bandwidth) -> WarmJob:
+    """The job with another bandwidth: for those who ask for its status, and for the items that are still to come."""
+    return replace(job, **bandwidth.fields)
+
+
+def check_limit(job_id: str, state: JobState) -> None:
+    """Raises ``InvalidTransition`` for a job whose bandwidth matters to nobody any more."""
+    if state.final:
+        raise InvalidTransition(f"job {job_id} is {state}: there is nothing left to limit")
 
 
 def add_all(tally: Tally, receipts: Sequence[Receipt]) -> Tally:

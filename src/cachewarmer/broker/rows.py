@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from cachewarmer.broker import record
-from cachewarmer.broker.base import WorkLease
+from cachewarmer.broker.base import JobLook, WorkLease
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model import ERROR_SAMPLE, JobState, JobStatus, Tally, WarmJob, WorkItem
+from cachewarmer.model import ERROR_SAMPLE, Bandwidth, JobState, JobStatus, Tally, WarmJob, WorkItem
 
 KEEP_NOTHING = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.CANCELLED})
 """When a job ends so, what told its items apart is dropped; one that failed may be gone on with."""
@@ -38,6 +38,21 @@ def standing(job: Row) -> record.Standing:
             scan=record.load_scan(job["scan"]),
             begun_again=bool(job["begun_again"]),
         )
+
+
+def look(job: Row) -> JobLook:
+    """What workers ask of a job. Raises ``DamagedRecord``."""
+    with record.reading_row(f"job {job['job_id']}"):
+        return JobLook(JobState(job["state"]), record.load_bandwidth(job["bandwidth"]))
+
+
+def limited(job: Row, bandwidth: Bandwidth) -> dict[str, str]:
+    """The columns of a job that change with its bandwidth. Raises ``InvalidTransition``, ``DamagedRecord``."""
+    job_id = job["job_id"]
+    with record.reading_row(f"job {job_id}"):
+        record.check_limit(job_id, JobState(job["state"]))
+        message = record.limited(WarmJob.from_json(job["message"]), bandwidth).to_json()
+    return {"job_id": job_id, "message": message, "bandwidth": bandwidth.text()}
 
 
 def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:

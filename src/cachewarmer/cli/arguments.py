@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cachewarmer.errors import UsageError
 
+if TYPE_CHECKING:
+    from cachewarmer.model import Bandwidth
+
 MOST_ID = (1 << 32) - 1
+ASPECTS = ("data", "attributes", "access")
+"""What of the files can be verified."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,13 +48,20 @@ class Parser(argparse.ArgumentParser):
             self.error(f"option {name} must come after the command")
         self.error(f"unknown option {name}{did_you_mean(name, self.options)}")
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """What ``argparse`` does, in words of ours."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(one) for one in action.choices]
+            text = f"{value!r} is not one of {', '.join(known)}{did_you_mean(str(value), known)}"
+            raise argparse.ArgumentError(action, text)
+
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """``: did you mean …?``, or nothing where no known word is near."""
-    import difflib
+    """``; did you mean …?``, or nothing where no known word is near."""
+    from cachewarmer import likeness
 
-    near = difflib.get_close_matches(text, list(known), n=1, cutoff=0.75)
-    return f"; did you mean {near[0]}?" if near else ""
+    meant = likeness.did_you_mean(text, known)
+    return f"; {meant}" if meant else ""
 
 
 # -- types of values -----------------------------------------------------------------------------------------------
@@ -71,6 +83,16 @@ def rate(text: str) -> int:
 
     try:
         return parse_rate(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def bandwidth(text: str) -> Bandwidth:
+    """A rate, or rates by the hour."""
+    from cachewarmer.target import parse_bandwidth
+
+    try:
+        return parse_bandwidth(text)
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -166,7 +188,7 @@ def seed(text: str) -> int:
 def aspects(text: str) -> tuple[str, ...]:
     """What of the files is verified."""
     chosen = tuple(dict.fromkeys(text.split(",")))
-    if not chosen or not set(chosen) <= {"data", "attributes", "access"}:
+    if not chosen or not set(chosen) <= set(ASPECTS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of data, attributes and access")
     return chosen
 

@@ -22,9 +22,11 @@ NAMES = (
     "cancel",
     "pause",
     "resume",
+    "limit",
     "export",
     "manager",
     "worker",
+    "completion",
 )
 """In the order of ``--help``. The command is ``COMMAND`` in the module of that name."""
 
@@ -42,6 +44,10 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     if name and not name.startswith("-") and name not in NAMES:
         raise UsageError(f"unknown command {name!r}{did_you_mean(name, NAMES)} (see cachewarmer --help)")
+    if name.startswith("-") and not any(one in NAMES for one in arguments):
+        parser = build_parser(())
+        if name not in parser.options:
+            parser.refuse(name)
     # The others would only cost their imports.
     chosen, unknown = build_parser([name] if name in NAMES else NAMES).parse_known_args(arguments)
     asked: Command[Any] = chosen.command

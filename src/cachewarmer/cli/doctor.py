@@ -96,10 +96,13 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
 
 def line(one: Finding) -> str:
     """One line for a person."""
+    from cachewarmer.cli.colours import Shade, paint
+    from cachewarmer.doctor.findings import Level
     from cachewarmer.paths import printable
 
+    shades = {Level.OK: Shade.GOOD, Level.WARNING: Shade.WARNING, Level.FAILURE: Shade.BAD}
     mend = f"; {one.mend}" if one.mend else ""
-    return printable(f"{one.level:<8} {one.check}: {one.said}{mend}")
+    return f"{paint(f'{one.level:<8}', shades[one.level])} {printable(f'{one.check}: {one.said}{mend}')}"
 
 
 COMMAND = Command(

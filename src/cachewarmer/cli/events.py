@@ -64,6 +64,7 @@ class Events:
             "files_per_second": round(rate.files, 1),
             "bytes_per_second": round(rate.bytes, 1),
             "eta_seconds": round(left, 1) if left else None,
+            "bound_by": str(status.bound.bound),
         }
         if workers is not None:
             numbers["workers"] = workers

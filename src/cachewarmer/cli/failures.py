@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
+from cachewarmer.cli.colours import Shade, prefixed
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, USAGE
 from cachewarmer.cli.streams import note
 from cachewarmer.errors import (
@@ -30,7 +31,7 @@ def guarded(run: Callable[[], int], *, program: str = "cachewarmer", verbose: bo
     except Exception as error:
         if verbose and not isinstance(error, UsageError | Interrupted):
             note(traceback_text(error))
-        note(f"{program}: {one_line(error)}")
+        note(prefixed(program, one_line(error), Shade.BAD))
         return exit_code(error)
 
 

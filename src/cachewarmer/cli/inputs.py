@@ -29,7 +29,7 @@ from cachewarmer.config import (
 )
 from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.filters import parse_filter_file
-from cachewarmer.model import Transport, Wanted, WarmJob
+from cachewarmer.model import Bandwidth, Priority, Transport, Wanted, WarmJob
 from cachewarmer.paths import to_text
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import Target, make_job, parse_target
@@ -126,9 +126,9 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
     """
     if selection.files_from is not None and len(targets) != 1:
         raise UsageError("--files-from needs exactly one TARGET")
-    if selection.address_subset and not selection.each_address:
-        raise UsageError("--address-subset needs --each-address")
-    _warn_of_slow(selection.max_bandwidth)
+    _check_addresses(selection)
+    bandwidth = selection.max_bandwidth or Bandwidth()
+    warn_of_slow("--max-bandwidth", bandwidth)
     wanted = _wanted(selection)
     made = [
         make_job(
@@ -136,8 +136,9 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
             wanted,
             name=selection.name,
             transport=Transport(selection.transport),
-            max_bandwidth=selection.max_bandwidth,
+            bandwidth=bandwidth,
             has_file_list=selection.files_from is not None,
+            priority=Priority(selection.priority),
         )
         for target in targets
     ]
@@ -145,16 +146,25 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
-    return [each_address(job, selection.address_subset) for job in made] if selection.each_address else made
+    if not selection.each_address:
+        return made
+    return [each_address(job, selection.address_subset, fan_out=selection.fan_out) for job in made]
+
+
+def _check_addresses(selection: Selection) -> None:
+    for option, given in (("--address-subset", selection.address_subset), ("--fan-out", selection.fan_out)):
+        if given and not selection.each_address:
+            raise UsageError(f"{option} needs --each-address")
 
 
 def _resolved(target: str, job: WarmJob) -> WarmJob:
     return job if parse_target(target).resolve_first else all_addresses(job)
 
 
-def _warn_of_slow(bytes_per_second: int) -> None:
-    if 0 < bytes_per_second < SLOW_BYTES_PER_SECOND:
-        log.warning("--max-bandwidth is %d bytes per second for the whole job: is the unit right?", bytes_per_second)
+def warn_of_slow(what: str, bandwidth: Bandwidth) -> None:
+    """Warns of a bandwidth that hardly anybody means."""
+    if 0 < bandwidth.lowest < SLOW_BYTES_PER_SECOND:
+        log.warning("%s is %d bytes per second for the whole job: is the unit right?", what, bandwidth.lowest)
 
 
 def _for_readers(job: WarmJob, selection: Selection) -> WarmJob:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from cachewarmer.cli.bounds import BOUNDS
+from cachewarmer.cli.colours import STATES, Shade, paint
 from cachewarmer.cli.failures import without
 from cachewarmer.cli.text import columns, shorten, size, span
-from cachewarmer.model import Bound, InHand, JobState, JobStatus, WorkerReport, with_in_hand
+from cachewarmer.model import InHand, JobState, JobStatus, Priority, WorkerReport, with_in_hand
 from cachewarmer.paths import printable
 from cachewarmer.rates import Rate
 
 HEADER = ("JOB", "STATE", "AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS", "NAME")
 RIGHT = {"AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS"}
+DROPPED = ("WORKERS", "RATE", "AGE", "ETA", "FILES", "BYTES")
+"""Left out where the terminal is narrow, from the first on."""
 LEAST_NAME = 20
-"""Columns that a name has in any case."""
-BOUNDS: dict[str, str] = {
-    Bound.UNKNOWN: "",
-    Bound.WORK: "no work left",
-    Bound.OUTAGE: "no address answers",
-    Bound.PACE: "held back by the bandwidth limit",
-    Bound.CPU: "bound by this worker's CPU",
-    Bound.WINDOW: "bound by the window",
-    Bound.LINK: "bound by the link",
-    Bound.THREADS: "bound by the cache's threads",
-}
-"""What keeps a worker from being faster."""
+"""Characters that a name has in any case."""
 
 
 def table(
@@ -41,8 +34,12 @@ def table(
     if not statuses:
         return "no jobs"
     rows = [_row(with_in_hand(status, workers), workers, now, rate_of) for status in statuses]
-    widths = [max(len(row[place]) for row in (HEADER, *rows)) for place in range(len(HEADER) - 1)]
-    room = max(LEAST_NAME, columns() - sum(widths) - 2 * len(widths))
+    widths = {name: max(len(row[place]) for row in (HEADER, *rows)) for place, name in enumerate(HEADER[:-1])}
+    for name in DROPPED:
+        if sum(widths.values()) + 2 * len(widths) + LEAST_NAME <= columns():
+            break
+        del widths[name]
+    room = max(LEAST_NAME, columns() - sum(widths.values()) - 2 * len(widths))
     lines = [_line(HEADER, widths, room)]
     for row, status in zip(rows, statuses, strict=True):
         lines.append(_line(row, widths, room))
@@ -50,11 +47,13 @@ def table(
     return "\n".join(lines)
 
 
-def _line(row: Sequence[str], widths: Sequence[int], room: int) -> str:
-    cells = [
-        text.rjust(width) if name in RIGHT else text.ljust(width)
-        for name, text, width in zip(HEADER, row, widths, strict=False)
-    ]
+def _line(row: Sequence[str], widths: Mapping[str, int], room: int) -> str:
+    """The cells of a row that ``widths`` has a width for, by the name of their column, and the job's name."""
+    cells = []
+    for name, text in zip(HEADER, row, strict=True):
+        if name in widths:
+            cell = text.rjust(widths[name]) if name in RIGHT else text.ljust(widths[name])
+            cells.append(paint(cell, STATES.get(text, Shade.PLAIN)) if name == "STATE" else cell)
     return "  ".join([*cells, shorten(row[-1], room)])
 
 
@@ -66,7 +65,7 @@ def _row(
     left = rate.seconds_left(status)
     return (
         status.job.job_id,
-        str(status.state),
+        _state(status),
         span(max(0.0, now - since)) if since else "",
         _of(f"{status.total('files'):,}", f"{scan.files:,}", status),
         _of(size(status.total("bytes")), size(scan.bytes), status),
@@ -75,6 +74,13 @@ def _row(
         _workers(status, workers),
         status.job.name or status.job.label,
     )
+
+
+def _state(status: JobStatus) -> str:
+    """The state, and the priority where it makes the job go before or after others."""
+    if status.state.final or status.job.priority is Priority.NORMAL:
+        return str(status.state)
+    return f"{status.state}, {status.job.priority}"
 
 
 def _of(read: str, scanned: str, status: JobStatus) -> str:
@@ -126,12 +132,22 @@ def _doing(worker: WorkerReport, held: InHand) -> list[str]:
     """What a worker is doing, in a few words each."""
     seen = f"seen {span(worker.seen_seconds)} ago"
     if not worker.at_work:
-        return ["has ended" if worker.ended else f"LOST, last {seen}"]
+        return ["has ended" if worker.ended else f"{paint('LOST', Shade.BAD)}, last {seen}"]
     window = sum(one.window for one in worker.addresses)
     flying = sum(one.in_flight for one in worker.addresses)
     calls = f"{flying} of {window} calls in flight" if window else ""
     parts = [seen, f"{held.items} items in hand", calls, BOUNDS.get(worker.bound, "")]
     return [part for part in parts if part]
+
+
+def cut(text: str, rows: int) -> str:
+    """The table in at most so many rows: who sees only its end would take it for all of it."""
+    lines = text.split("\n")
+    if len(lines) <= rows:
+        return text
+    return "\n".join(
+        [*lines[: rows - 1], f"… {len(lines) - rows + 1:,} more lines; --limit and --state show fewer jobs"]
+    )
 
 
 def redrawn(old: str, new: str) -> str:

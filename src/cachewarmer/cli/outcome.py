@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cachewarmer.cli.colours import Shade, prefixed
 from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.failures import without
 from cachewarmer.cli.options.general import Output
@@ -56,7 +57,7 @@ def finish(
     _show_jobs(reports, output, verified, checking)
     for status in statuses:
         if status.state is JobState.FAILED:
-            note(f"cachewarmer: {failure_line(status)}")
+            note(prefixed("cachewarmer", failure_line(status), Shade.BAD))
     codes = [code_of(status, unfinished) for status in statuses]
     if not allow_empty and any(
         nothing_wanted(report, status.job) for report, status in zip(reports, statuses, strict=True)
@@ -84,16 +85,16 @@ def _show_jobs(reports: Sequence[Report], output: Output, verified: Sequence[Ver
         if shown:
             show("\n".join(line for report in shown for line in job_lines(report)))
         if verified:
-            from cachewarmer.cli.verification import lines
+            from cachewarmer.cli.verification import all_lines
 
-            show("\n".join(line for one in verified for line in lines(one, checking.sampling)))
+            show("\n".join(all_lines(verified, checking.sampling)))
 
 
 def _note_warnings(reports: Sequence[Report], output: Output) -> None:
     """Says on stderr what a person would overlook in a document."""
     if not output.quiet:
         for warning in dict.fromkeys(warning for report in reports for warning in report.warnings):
-            note(f"cachewarmer: {printable(warning)}")
+            note(prefixed("cachewarmer", printable(warning), Shade.WARNING))
 
 
 def finish_scan(

@@ -1,14 +1,16 @@
-"""Shows how a job goes while it does: one line kept up to date on a terminal, plain lines elsewhere."""
+"""Shows how a job goes while it does: one line with a bar, kept up to date on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
+from cachewarmer.cli import bar
+from cachewarmer.cli.bounds import short
+from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.streams import note, on_terminal
 from cachewarmer.cli.text import CLEAR_LINE, duration, size
 from cachewarmer.model import JobState, JobStatus, ScanTotals
@@ -21,12 +23,18 @@ PLAIN_SECONDS = 10.0
 """Between two lines where stderr is no terminal."""
 
 
+FILE_BYTES = 64 * 1024
+"""What a file costs beside its bytes, as bytes that are read in that time: else the bar of a job would stand still while
+it reads small files, or large ones."""
+
+
 class Part(NamedTuple):
     """A part of the line."""
 
     weight: int
     """How much it matters: where the line is too long for the terminal, the lightest goes first."""
     text: str
+    shade: Shade = Shade.PLAIN
 
 
 class Progress:
@@ -46,7 +54,8 @@ class Progress:
         now = time.monotonic()
         files = self.files = sum(tally.files for tally in status.tallies)
         read = sum(tally.bytes for tally in status.tallies)
-        self._show(now, self.parts(status, files, read, self._rates.add(now, files, read)))
+        parts = self.parts(status, files, read, self._rates.add(now, files, read))
+        self._show(now, parts, share_done(status, files, read), paused=status.state is JobState.PAUSED)
 
     def outages(self, outages: Sequence[Outage]) -> None:
         """The addresses that do not answer at present: shown with the next status."""
@@ -55,7 +64,7 @@ class Progress:
     def warn(self, text: str) -> None:
         """Something that holds from now on, until it is called with nothing: said once, and on the line."""
         if text and not self._warning and not self.quiet:
-            note(f"{CLEAR_LINE if self.terminal else ''}{text}")
+            note(f"{CLEAR_LINE if self.terminal else ''}{paint(text, Shade.WARNING, sys.stderr)}")
         self._warning = text
 
     def parts(self, status: JobStatus, files: int, read: int, rate: Rate) -> list[Part]:
@@ -64,26 +73,31 @@ class Progress:
             Part(8, f"{files:,} files"),
             Part(3, size(read)),
             Part(4, f"{rate.files:,.0f} files/s"),
-            Part(5, f"{size(rate.bytes)}/s"),
+            Part(6, f"{size(rate.bytes)}/s"),
         ]
         left_files, left_bytes = status.scan.files - files, status.scan.bytes - read
         if status.state is JobState.PAUSED:
-            parts.append(Part(6, "paused"))
+            parts.append(Part(6, "paused", Shade.WARNING))
         elif not status.scan.finished:
             parts.append(Part(6, f"scanning: {status.scan.files:,} files"))
             parts.append(Part(1, f"{status.scan.directories:,} directories"))
         elif left_files > 0 or left_bytes > 0:
             parts.append(Part(2, f"{max(0, left_files):,} files left"))
-            parts.append(Part(6, f"{size(max(0, left_bytes))} left"))
+            parts.append(Part(5, f"{size(max(0, left_bytes))} left"))
             eta = rate.seconds_for(left_files, left_bytes)
             if eta and not self._outages:
                 parts.append(Part(7, f"ETA {duration(eta)}"))
+        if status.state is not JobState.PAUSED and (said := short(status.bound.bound)):
+            parts.append(Part(2, said))
         if status.failed_files:
-            parts.append(Part(9, f"{status.failed_files:,} failed"))
+            parts.append(Part(9, f"{status.failed_files:,} failed", Shade.BAD))
         if self._warning:
-            parts.append(Part(9, self._warning))
+            parts.append(Part(9, self._warning, Shade.WARNING))
         now = time.monotonic()
-        parts += [Part(10, f"{one.address}: no answer for {max(0, now - one.since):.0f} s") for one in self._outages]
+        parts += [
+            Part(11, f"{one.address}: no answer for {max(0, now - one.since):.0f} s", Shade.WARNING)
+            for one in self._outages
+        ]
         return parts
 
     def scanned(self, totals: ScanTotals) -> None:
@@ -95,16 +109,17 @@ class Progress:
         """The same for what has no counts."""
         self._show(time.monotonic(), [Part(1, text)])
 
-    def _show(self, now: float, parts: Sequence[Part]) -> None:
+    def _show(self, now: float, parts: Sequence[Part], share: float | None = None, *, paused: bool = False) -> None:
         if self.quiet:
             return
         if self.terminal:
-            columns = shutil.get_terminal_size().columns
-            sys.stderr.write(f"{CLEAR_LINE}{fit(parts, columns - 1)[: max(1, columns - 1)]}")
+            line = drawn(parts, share, bar.columns_of(sys.stderr) - 1, sys.stderr, paused=paused)
+            # The cursor waits at the start: there it stays when the terminal becomes narrower and wraps the line.
+            sys.stderr.write(f"{CLEAR_LINE}{line}\r")
             sys.stderr.flush()
         elif now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
-            print(", ".join(part.text for part in parts), file=sys.stderr, flush=True)
+            print(joined(parts), file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         return self
@@ -117,9 +132,47 @@ class Progress:
             sys.stderr.flush()
 
 
-def fit(parts: Sequence[Part], columns: int) -> str:
-    """The parts in one line of at most ``columns`` characters: what matters least is left out first."""
+def share_done(status: JobStatus, files: int, read: int) -> float | None:
+    """How much of a job's work is done, from 0 to 1; None while its scan goes on. 1 only if nothing is left.
+
+    ``files`` and ``read`` count what is read of unfinished items, too.
+    """
+    scan = status.scan
+    if not scan.finished:
+        return None
+    total = scan.files * FILE_BYTES + scan.bytes
+    return min(1.0, (files * FILE_BYTES + read) / total) if total else 1.0
+
+
+def drawn(parts: Sequence[Part], share: float | None, columns: int, stream: TextIO, *, paused: bool = False) -> str:
+    """The line in at most ``columns`` characters, beside codes for colours: a bar where its share is known, and the parts."""
+    before = ""
+    if share is not None:
+        # Rounded down: all but the last file is not 100 %.
+        percent = f"{int(100 * share):3d} %"
+        length = bar.length(columns)
+        done = bar.filled(share, length, bar.characters(stream))
+        shade = Shade.WARNING if paused else Shade.GOOD
+        frame = f"[{paint(done, shade, stream)}{' ' * (length - len(done))}] {percent}  " if length else ""
+        columns -= length + 4 + len(percent) if length else 0
+        if not frame:
+            parts = [Part(10, percent.strip()), *parts]
+        before = frame
+    kept = fitting(parts, columns)
+    room = max(1, columns)
+    if len(kept) == 1:
+        kept = [kept[0]._replace(text=kept[0].text[:room])]
+    return before + ", ".join(paint(part.text, part.shade, stream) for part in kept)
+
+
+def fitting(parts: Sequence[Part], columns: int) -> list[Part]:
+    """The parts that fit into one line of ``columns`` characters: what matters least is left out first. One stays."""
     kept = list(parts)
-    while len(line := ", ".join(part.text for part in kept)) > columns and len(kept) > 1:
+    while len(joined(kept)) > columns and len(kept) > 1:
         kept.remove(min(kept, key=lambda part: part.weight))
-    return line
+    return kept
+
+
+def joined(parts: Sequence[Part]) -> str:
+    """The parts in one line, without colours."""
+    return ", ".join(part.text for part in parts)

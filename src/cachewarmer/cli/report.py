@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli.text import columns, duration, problem_line, shorten, size
+from cachewarmer.cli.bounds import bound_line
+from cachewarmer.cli.colours import STATES, Shade, paint
+from cachewarmer.cli.text import bandwidth, columns, duration, problem_line, shorten, size
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
@@ -23,18 +25,28 @@ COUNTED = (
     ("duplicates", "left out as duplicates"),
 )
 """What is named only where there is some of it."""
+FAILED = ("failed_files", "failed_directories")
 
 
 def job_lines(report: Report) -> list[str]:
     """The report of one job."""
-    state = report.state.replace("_", " ")
+    state = paint(report.state.replace("_", " "), STATES.get(report.state, Shade.PLAIN))
     reason = f" ({printable(str(report.failure))})" if report.failure else ""
     return [
         f"{printable(report.target)}: {state}{reason}",
         f"  {_found(report)} ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)",
+        *_beside_others(report),
+        *([f"  {said}"] if (said := bound_line(report.bound)) else []),
         *_address_lines(report),
         *_details(report),
     ]
+
+
+def _beside_others(report: Report) -> list[str]:
+    """What the job may take of what others want too, where that is not everything in its turn."""
+    priority = f"{report.priority} priority" if report.priority not in ("", "normal") else ""
+    limit = bandwidth(report.bandwidth) if report.bandwidth.lowest else ""
+    return [f"  {', '.join(part for part in (priority, limit) if part)}"] if priority or limit else []
 
 
 def _address_lines(report: Report) -> list[str]:
@@ -42,7 +54,7 @@ def _address_lines(report: Report) -> list[str]:
     return [
         f"  {printable(one.address)}: {one.files:,} files, {size(one.bytes)}"
         + (f", {one.failed_files:,} failed" if one.failed_files else "")
-        + ("" if one.complete else ": NOT WARM")
+        + ("" if one.complete else f": {paint('NOT WARM', Shade.BAD)}")
         for one in report.addresses
     ]
 
@@ -59,10 +71,14 @@ def _found(report: Report) -> str:
 def _details(report: Report) -> list[str]:
     """What jobs and scans show alike, below their first lines."""
     lines = []
-    rest = [f"{count:,} {word}" for key, word in COUNTED if (count := getattr(report, key))]
+    rest = [
+        paint(f"{count:,} {word}", Shade.BAD if key in FAILED else Shade.PLAIN)
+        for key, word in COUNTED
+        if (count := getattr(report, key))
+    ]
     if rest:
         lines.append("  " + ", ".join(rest))
-    lines += [f"  warning: {printable(warning)}" for warning in report.warnings]
+    lines += [warning_line(warning) for warning in report.warnings]
     lines += histogram_lines(report.histogram)
     room = columns() - 16
     if report.largest:
@@ -77,6 +93,11 @@ def _details(report: Report) -> list[str]:
         if report.failed_files > MOST_PATHS:
             lines.append(f"    … {report.failed_files - MOST_PATHS:,} more; --json names up to 100")
     return lines
+
+
+def warning_line(warning: str) -> str:
+    """What is odd about a job or a target, below its first lines."""
+    return f"  {paint('warning:', Shade.WARNING)} {printable(warning)}"
 
 
 def problem_lines(errors: Sequence[PathError]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from cachewarmer import eventloop
 from cachewarmer.cli import streams
+from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.exit_codes import INTERRUPTED
 from cachewarmer.cli.failures import one_line, traceback_text
 from cachewarmer.cli.main import STOP_SIGNALS
@@ -110,7 +111,13 @@ class _OneLine(logging.Formatter):
         self._verbose = verbose
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
-        return self._before + printable(super().formatMessage(record))
+        line = printable(super().formatMessage(record))
+        if record.levelno >= logging.WARNING:
+            # Of a service's line, which begins with its level, that word; else the message is all there is.
+            head, blank, rest = line.partition(" ") if line.startswith(record.levelname) else (line, "", "")
+            shade = Shade.BAD if record.levelno >= logging.ERROR else Shade.WARNING
+            line = f"{paint(head, shade, sys.stderr)}{blank}{rest}"
+        return self._before + line
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  # the name is logging's
         error = ei[1]

@@ -12,6 +12,7 @@ from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
 from cachewarmer.cli.options import general
 from cachewarmer.errors import NothingThere, UsageError
+from cachewarmer.likeness import did_you_mean
 
 if TYPE_CHECKING:
     import asyncio
@@ -95,7 +96,9 @@ def _states(names: Sequence[str]) -> tuple[JobState, ...]:
     known = [str(state) for state in JobState]
     for name in names:
         if name not in known:
-            raise UsageError(f"unknown state {name!r}; the states are {', '.join(known)}")
+            raise UsageError(
+                f"unknown state {name!r}; the states are {', '.join(known)}", advice=did_you_mean(name, known)
+            )
     return tuple(JobState(name) for name in names)
 
 
@@ -140,6 +143,7 @@ async def _all(broker: Broker, chosen: StatusOptions) -> int:
 
 
 def _show_all(statuses: Sequence[JobStatus], text: str, warnings: Sequence[str], chosen: StatusOptions) -> int:
+    from cachewarmer.cli.colours import Shade, prefixed
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import note, show
     from cachewarmer.model import Report
@@ -150,7 +154,7 @@ def _show_all(statuses: Sequence[JobStatus], text: str, warnings: Sequence[str],
     if chosen.output.quiet:
         return WARM
     for one in warnings:
-        note(f"warning: {one}")
+        note(prefixed("warning", one, Shade.WARNING))
     return WARM if show(text) else ERROR
 
 
@@ -220,12 +224,16 @@ class _Table:
 
     def __call__(self, statuses: Sequence[JobStatus], workers: Sequence[WorkerReport]) -> bool:
         """Whether it could be shown."""
+        import shutil
         import time
 
-        from cachewarmer.cli.jobs_table import redrawn, table
+        from cachewarmer.cli.jobs_table import cut, redrawn, table
         from cachewarmer.cli.streams import show
 
-        before, self._shown = self._shown, table(statuses, workers, time.time(), self._rate)
+        text = table(statuses, workers, time.time(), self._rate)
+        if self._terminal:
+            text = cut(text, max(2, shutil.get_terminal_size().lines - 1))
+        before, self._shown = self._shown, text
         if self._quiet or self._shown == before:
             return True
         return show(redrawn(before, self._shown) if self._terminal else self._shown)

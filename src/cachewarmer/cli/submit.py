@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     selecting.add_selection(parser)
     general.add_broker(parser)
     parser.add_argument("--wait", action="store_true", help="wait until the jobs are done, and exit as warm does")
+    selecting.add_priority(parser)
     selecting.add_access(parser)
     selecting.add_each_address(parser)
     verifying.add_checking(parser)
@@ -91,7 +92,7 @@ async def post(
     from cachewarmer.submitter import submit
 
     settings = inputs.settings()
-    copied = CopiedList(files, chosen.checking)
+    copied = CopiedList(files, copied=chosen.checking.verify)
     async with inputs.broker(chosen.broker, settings) as broker:
         known = await _ids_by_name(broker) if chosen.once else {}
         ids = [known.get(job.name) or await submit(broker, job, copied.first(), stop) for job in jobs]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 from cachewarmer.paths import printable
 
-CLEAR_LINE = "\r\x1b[K"
-"""Takes a terminal back to the start of a line that is then empty."""
+if TYPE_CHECKING:
+    from cachewarmer.model import Bandwidth
+
+CLEAR_LINE = "\r\x1b[J"
+"""Takes a terminal back to the start of its line, which is then empty, as is all below: of a line that was wrapped when the
+terminal became narrower, the cursor standing at its start, nothing is left."""
 
 
 def size(count: float) -> str:
@@ -18,6 +23,14 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} PiB"
+
+
+def bandwidth(found: Bandwidth) -> str:
+    """What a job may take."""
+    if not found.hours:
+        return f"at most {size(found.rate)}/s" if found.rate else "no limit"
+    parts = found.text(lambda rate: f"{size(rate)}/s" if rate else "no limit").split(",")
+    return "at most " + ", ".join(part.removeprefix("=").replace("=", " ") for part in parts)
 
 
 def duration(seconds: float) -> str:

@@ -7,22 +7,25 @@ import math
 import secrets
 from bisect import bisect_right
 from collections.abc import AsyncIterable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.exit_codes import ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.options.verifying import Sampling
 from cachewarmer.cli.progress import Progress
-from cachewarmer.cli.report import MOST_PATHS, problem_lines
+from cachewarmer.cli.report import MOST_PATHS, problem_lines, warning_line
 from cachewarmer.cli.streams import note, show
 from cachewarmer.cli.text import columns, shorten, size
 from cachewarmer.config import Settings
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import printable
 from cachewarmer.targets.base import Identity
+from cachewarmer.verification.addresses import verify_each
 from cachewarmer.verification.found import Found, Verified, document
 from cachewarmer.verification.measuring import Aspect
-from cachewarmer.verification.verify import Demand, verify
+from cachewarmer.verification.verify import Demand
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,16 +59,15 @@ async def verify_jobs(
     stop: asyncio.Event,
     file_list: Callable[[WarmJob], AsyncIterable[bytes] | None],
 ) -> list[Verified]:
-    """Verifies what each job means, one after the other."""
+    """Verifies what each job means, one after the other; ``file_list`` is asked again for each address of a job."""
     demand = demand_of(chosen)
     found = []
     with Progress(quiet=output.quiet) as progress:
         for job in jobs:
             if stop.is_set():
                 break
-            found.append(
-                await verify(job, settings, demand, on_progress=progress.said, stop=stop, file_list=file_list(job))
-            )
+            lists = partial(file_list, job)
+            found += await verify_each(job, settings, demand, on_progress=progress.said, stop=stop, file_list=lists)
     return found
 
 
@@ -78,7 +80,7 @@ def finish_verify(found: Sequence[Verified], chosen: Sampling, output: Output) -
     if output.json:
         written = show(json.dumps(document_of(found, chosen), indent=1))
     elif not output.quiet and found:
-        written = show("\n".join(line for one in found for line in lines(one, chosen)))
+        written = show("\n".join(all_lines(found, chosen)))
     if not found or any(one.interrupted for one in found):
         if not output.quiet:
             note("cachewarmer: interrupted: the report is of what was read until then")
@@ -109,22 +111,33 @@ def _all_met(found: Sequence[Verified], expected: float) -> bool:
     return all(is_met(aspect, expected) for one in found for aspect in one.aspects)
 
 
+def all_lines(found: Sequence[Verified], chosen: Sampling) -> list[str]:
+    """What a person reads: each target, and at the end a line for each address of those that were judged one by one."""
+    said = [line for one in found for line in lines(one, chosen)]
+    by_address = [one for one in found if one.address]
+    if len(by_address) > 1:
+        room = max(len(one.address) for one in by_address)
+        said.append("by address:")
+        said += [f"  {one.address:<{room}}  {_verdict(aspect, chosen)}" for one in by_address for aspect in one.aspects]
+    return said
+
+
 def lines(verified: Verified, chosen: Sampling) -> list[str]:
     """What a person reads of one target."""
     said = [f"{printable(verified.target)}: {verified.files:,} files, {size(verified.bytes)}"]
     for found in verified.aspects:
         said += ["  " + line for line in _aspect_lines(found, chosen)]
-    said += [f"  warning: {printable(warning)}" for warning in verified.warnings]
+    said += [warning_line(warning) for warning in verified.warnings]
     return said
 
 
 def _aspect_lines(found: Found, chosen: Sampling) -> list[str]:
-    if found.empty:
-        return [f"{found.aspect}: there is nothing to read"]
     said = [_verdict(found, chosen)]
+    if found.empty:
+        return said
     if found.method != "reads":
         said.append(f"asked: {found.method}; nothing was read")
-    else:
+    elif found.samples:
         said.append(f"{found.samples:,} samples read twice, {size(found.bytes_read)} in all{_how(found)}")
         said += histogram(found.first, found.second, found.threshold_seconds)
     if found.coldest:
@@ -134,7 +147,7 @@ def _aspect_lines(found: Found, chosen: Sampling) -> list[str]:
             f"  {one.cold:>5} of {one.samples:<5} cold  {shorten(one.path, room)}" for one in found.coldest[:MOST_PATHS]
         ]
     if found.failed:
-        said.append(f"{found.failed:,} samples could not be read:")
+        said.append(f"{paint(f'{found.failed:,} samples could not be read', Shade.BAD)}:")
         said += problem_lines(found.errors)
     if found.vanished:
         said.append(f"{found.vanished:,} samples had vanished")
@@ -142,13 +155,17 @@ def _aspect_lines(found: Found, chosen: Sampling) -> list[str]:
 
 
 def _verdict(found: Found, chosen: Sampling) -> str:
+    if found.empty:
+        return f"{found.aspect}: there is nothing to read"
     if found.warm is None:
         return f"{found.aspect}: can't tell: {found.reason}"
     share = f"{found.aspect}: {_percent(found.warm.value)} warm"
     if not (found.complete and found.warm.low == found.warm.high):
         share += f" (95 % sure: {_percent(found.warm.low)} to {_percent(found.warm.high)})"
     if chosen.expect is not None:
-        met = "as expected" if is_met(found, chosen.expect) else "less than expected"
+        met = "as expected"
+        if not is_met(found, chosen.expect):
+            met = paint("less than expected", Shade.BAD)
         share += f", {met} ({_percent(chosen.expect)})"
     return share
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     verifying.add_sampling(parser)
     selecting.add_selection(parser)
+    selecting.add_each_address(parser, fan_out=False)
     pacing.add_reading(parser)
     general.add_broker(parser)
     general.add_output(parser, quiet="show no progress and no report: the exit code tells")
@@ -48,6 +50,8 @@ def parse(chosen: argparse.Namespace) -> VerifyOptions:
     """Makes the options."""
     if bool(chosen.targets) == bool(chosen.job):
         raise UsageError("verify needs a TARGET, or --job JOB (see cachewarmer verify --help)")
+    if chosen.address_subset and not chosen.each_address:
+        raise UsageError("--address-subset needs --each-address")
     return VerifyOptions(
         targets=tuple(chosen.targets),
         job=chosen.job,
@@ -67,25 +71,27 @@ def run(chosen: VerifyOptions) -> int:
 
 
 async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.addresses import each_address
     from cachewarmer.broker.find import find_job
     from cachewarmer.cli import inputs
     from cachewarmer.cli.verification import finish_verify, verify_jobs
-    from cachewarmer.cli.warmed import stored_list
+    from cachewarmer.cli.warmed import CopiedList, stored_list
 
     settings = inputs.settings(chosen.reading)
     if not chosen.job:
         jobs = inputs.jobs(chosen.targets, chosen.selection, resolve=True)
-        found = await verify_jobs(
-            jobs, settings, chosen.sampling, chosen.output, stop, lambda _: inputs.file_list(chosen.selection)
-        )
+        with closing(CopiedList(inputs.file_list(chosen.selection), copied=chosen.selection.each_address)) as files:
+            found = await verify_jobs(jobs, settings, chosen.sampling, chosen.output, stop, lambda _: files.first())
         return finish_verify(found, chosen.sampling, chosen.output)
     async with inputs.broker(chosen.broker, settings, create=False) as broker:
-        status = await broker.status(await find_job(broker, chosen.job))
+        job = (await broker.status(await find_job(broker, chosen.job))).job
+        if chosen.selection.each_address:
+            job = each_address(job, chosen.selection.address_subset)
 
         def file_list(job: WarmJob) -> AsyncIterable[bytes] | None:
             return stored_list(broker, job) if job.has_file_list else None
 
-        found = await verify_jobs([status.job], settings, chosen.sampling, chosen.output, stop, file_list)
+        found = await verify_jobs([job], settings, chosen.sampling, chosen.output, stop, file_list)
     return finish_verify(found, chosen.sampling, chosen.output)
 
 

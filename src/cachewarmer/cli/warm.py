@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="reader processes (default: half of the cores, at most 4)",
     )
+    selecting.add_priority(parser)
     selecting.add_access(parser)
     selecting.add_each_address(parser)
     verifying.add_checking(parser)
@@ -121,7 +122,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     settings = inputs.settings(chosen.reading)
     jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection, resolve=True)]
     state = State(chosen.broker)
-    files = CopiedList(inputs.file_list(chosen.selection), chosen.checking)
+    files = CopiedList(inputs.file_list(chosen.selection), copied=chosen.checking.verify)
     statuses: list[JobStatus] = []
     try:
         with Progress(quiet=chosen.output.quiet) as progress, events_to(chosen.events) as events:

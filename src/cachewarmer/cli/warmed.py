@@ -24,31 +24,43 @@ _LENGTH = struct.Struct(">I")
 
 
 class CopiedList:
-    """A list of files that is read once and needed twice: a broker drops it when the job is over."""
+    """A list of files that comes once and may be needed several times: a broker drops it when the job is over.
 
-    def __init__(self, chunks: AsyncIterable[bytes] | None, checking: Checking) -> None:
+    Not ``copied``: it is needed once.
+    """
+
+    def __init__(self, chunks: AsyncIterable[bytes] | None, *, copied: bool) -> None:
         self._chunks = chunks
+        self._rest = aiter(chunks) if chunks is not None else None
         self._copy: IO[bytes] | None = None
-        if checking.verify and chunks is not None:
+        if copied and chunks is not None:
             self._copy = tempfile.SpooledTemporaryFile(COPY_MEMORY_BYTES)  # noqa: SIM115  # ``close`` closes it
 
     def first(self) -> AsyncIterable[bytes] | None:
-        """The list, which is copied as it passes."""
-        return self._chunks if self._chunks is None or self._copy is None else self._passing(self._chunks)
-
-    async def _passing(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        assert self._copy is not None
-        async for chunk in chunks:
-            self._copy.write(_LENGTH.pack(len(chunk)) + chunk)
-            yield chunk
+        """The list, which is copied as it passes; None: there is none."""
+        return self._chunks if self._chunks is None or self._copy is None else self.again()
 
     async def again(self) -> AsyncIterator[bytes]:
-        """The same chunks once more. Raises ``UsageError`` where the list came from an earlier command."""
-        if self._copy is None:
+        """The same chunks: what was read of them before, and then the rest.
+
+        Raises:
+            UsageError: the list came from an earlier command.
+        """
+        if self._copy is None or self._rest is None:
             raise UsageError("the list of a job that was resumed is not kept", advice="verify TARGET --files-from FILE")
-        self._copy.seek(0)
-        while head := self._copy.read(_LENGTH.size):
-            yield self._copy.read(_LENGTH.unpack(head)[0])
+        place = 0
+        while True:
+            self._copy.seek(place)
+            head = self._copy.read(_LENGTH.size)
+            if head:
+                chunk = self._copy.read(_LENGTH.unpack(head)[0])
+            elif (found := await anext(self._rest, None)) is not None:
+                chunk = found
+                self._copy.write(_LENGTH.pack(len(chunk)) + chunk)
+            else:
+                return
+            place = self._copy.tell()
+            yield chunk
 
     def close(self) -> None:
         """Drops the copy."""

@@ -18,6 +18,7 @@ from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.targets import open_session
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Identity, Mount, Page
+from cachewarmer.targets.meant import advise
 from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
 from cachewarmer.targets.nfs3.session import Nfs3Session, open_nfs3
 
@@ -51,7 +52,11 @@ async def _look_at_directory(job: WarmJob, settings: Settings) -> AsyncIterator[
     try:
         session = await open_session(Mount(), settings)
         try:
-            entry = await session.lookup(to_bytes(path.strip("/")))
+            try:
+                entry = await session.lookup(to_bytes(path.strip("/")))
+            except CacheWarmerError as error:
+                await advise(session, to_bytes(path), error)
+                raise
             yield ok("path", f"{printable(path)} is there ({entry.kind.name.lower()})")
             if entry.kind is FileKind.DIRECTORY:
                 page = await session.list_page(to_bytes(path.strip("/")), b"")
@@ -102,7 +107,8 @@ async def _look_at_session(
     yield ok("ports", f"nfs on {mounted.nfs_port}, mountd on {mounted.mount_port}")
     yield await _versions(session, mount, settings, place)
     exports = await session.exports()
-    others = f"; {len(exports)} exports are shown" if exports else "; its export list is not shown"
+    count = "1 export is" if len(exports) == 1 else f"{len(exports)} exports are"
+    others = f"; {count} shown" if exports else "; its export list is not shown"
     yield ok("export", f"{printable(session.export)} can be mounted{others}")
     if mounted.privileged:
         yield ok("source port", "below 1024")
@@ -168,6 +174,7 @@ async def _look_at_files(session: Nfs3Session, job: WarmJob) -> AsyncIterator[Fi
     try:
         entry = await session.lookup(path_bytes)
     except CacheWarmerError as error:
+        await advise(session, path_bytes, error)
         yield Finding.of("path", error)
         return
     if entry.kind is not FileKind.DIRECTORY:

@@ -24,6 +24,7 @@ class AddressScan:
 
     def __init__(self, job: WarmJob, settings: Settings, pool: SessionPool, *, waits_at_start: bool) -> None:
         self._job = job
+        self.address = job.access.addresses[0]
         self._patience_seconds = settings.lease.patience_seconds
         self._pool = pool
         self._waits_at_start = waits_at_start
@@ -32,7 +33,7 @@ class AddressScan:
         """Why the address could not be scanned to its end."""
 
     def __repr__(self) -> str:
-        return f"<AddressScan {self._job.access.addresses[0]} files={self._counter.files} failure={self.failure!r}>"
+        return f"<AddressScan {self.address} files={self._counter.files} failure={self.failure!r}>"
 
     def totals(self) -> ScanTotals:
         """What was found so far."""
@@ -49,10 +50,10 @@ class AddressScan:
         except BrokerError:
             raise
         except CacheWarmerError as error:
-            self.failure = error.fill(address=self._job.access.addresses[0])
+            self.failure = error.fill(address=self.address)
             self._counter.base = ""
             self._counter.add_error(to_bytes(self._job.full_path.strip("/")), error, directory=True)
-            self._counter.warn(f"{self._job.access.addresses[0]} is not warm: {error.failure.problem}")
+            self._counter.warn(f"{self.address} is not warm: {error.failure.problem}")
 
     async def _scan_with_retries(self, publish: Publish) -> None:
         job, patience = self._job, self._patience_seconds

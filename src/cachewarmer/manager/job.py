@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from cachewarmer.broker.base import Broker, JobLease
@@ -22,7 +23,9 @@ from cachewarmer.errors import (
     own_resource_error,
 )
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.likeness import did_you_mean
 from cachewarmer.manager.each_address import AddressScan
+from cachewarmer.manager.fan_out import FanOut, Part
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter, joined
@@ -155,17 +158,29 @@ class JobKeeper:
         except CacheWarmerError as error:
             if isinstance(error, BrokerError) and error.transient:
                 raise  # the lease runs out, and a manager to whom the broker answers goes on
-            log.error("job %s failed: %s", job.job_id, error)  # noqa: TRY400  # one line is what an operator wants
-            await self._set_state(JobState.FAILED, error.failure.dump())
+            await self._fail(error)
         except Exception as error:
             lacking = own_resource_error(error)
             if lacking is not None:
-                log.error("job %s failed: %s", job.job_id, lacking)  # noqa: TRY400
-                await self._set_state(JobState.FAILED, lacking.failure.dump())
+                await self._fail(lacking)
                 return
             # A fault of this program: the next manager would only meet it again, and so would the one after it.
             log.exception("job %s failed", job.job_id)
             await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
+
+    async def _fail(self, error: CacheWarmerError) -> None:
+        """Ends the job with an error, which one line says."""
+        if isinstance(error, UnknownHost) and not error.advice:
+            error.advice = await self._known_address(error.address)
+        log.error("job %s failed: %s", self._job.job_id, error)
+        await self._set_state(JobState.FAILED, error.failure.dump())
+
+    async def _known_address(self, name: str) -> str:
+        """The address of an earlier job that may have been meant by one that is unknown, as advice."""
+        with suppress(BrokerError):
+            jobs = [one.job for one in await self._broker.jobs() if one.scan.files]
+            return did_you_mean(name, dict.fromkeys(address for job in jobs for address in job.access.addresses))
+        return ""
 
     async def _set_state(self, state: JobState, reason: str = "") -> bool:
         """Whether the job could be moved there: not if it was cancelled meanwhile."""
@@ -227,20 +242,40 @@ class JobKeeper:
             for address in job.access.addresses
         ]
 
-        async def publish(gate: Gate) -> None:
-            await asyncio.gather(
-                *(
-                    one.scan(lambda job, sessions, counter: self._publish_all(job, sessions, counter, gate))
-                    for one in scans
-                )
-            )
+        def totals() -> ScanTotals:
+            return joined([one.totals() for one in scans])
 
-        await self._watched(publish, lambda: joined([one.totals() for one in scans]))
+        async def publish(gate: Gate) -> None:
+            async def one_scan(one: AddressScan) -> bool:
+                await one.scan(lambda job, sessions, counter: self._publish_all(job, sessions, counter, gate))
+                return one.failure is None
+
+            if job.fan_out:
+                await self._fan_out(totals).scan([Part(one.address, partial(one_scan, one)) for one in scans])
+            else:
+                await asyncio.gather(*(one_scan(one) for one in scans))
+
+        await self._watched(publish, totals)
         failures = [one.failure for one in scans if one.failure is not None]
         if len(failures) == len(scans):
             raise failures[0]
-        totals = joined([one.totals() for one in scans], finished=True)
-        await self._persist(lambda: self._broker.record_scan(job.job_id, totals))
+        finished = joined([one.totals() for one in scans], finished=True)
+        await self._persist(lambda: self._broker.record_scan(job.job_id, finished))
+
+    def _fan_out(self, totals: Callable[[], ScanTotals]) -> FanOut:
+        broker, job_id, lease = self._broker, self._job.job_id, self._settings.lease
+        return FanOut(
+            record=lambda: self._persist(lambda: broker.record_scan(job_id, totals())),
+            status=lambda: self._persist(lambda: broker.status(job_id)),
+            workers=lambda: self._persist(lambda: broker.workers(job_id)),
+            is_gone=self._is_gone,
+            poll_seconds=lease.poll_seconds,
+            lost_seconds=2 * lease.lease_seconds,
+        )
+
+    async def _is_gone(self, address: str) -> bool:
+        patience = self._settings.lease.patience_seconds
+        return bool(patience) and await self._pool.reach(mounts_of(self._job.at(address))) >= patience
 
     async def _watched(self, publish: Callable[[Gate], Awaitable[None]], totals: Callable[[], ScanTotals]) -> None:
         """Publishes what a scan finds, and records how far it is. Raises ``Ended`` if the job ends meanwhile."""

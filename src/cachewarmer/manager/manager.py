@@ -20,12 +20,15 @@ from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.manager.job import JobKeeper
+from cachewarmer.model import BY_RANK, Priority
 from cachewarmer.targets.pool import SessionPool
 
 log = logging.getLogger(__name__)
 
 MOST_JOBS = 64
 """Jobs that one manager looks after, scanned or not: each costs some calls a second."""
+MORE_URGENT_JOBS = 8
+"""For each step of priority, so many more: an urgent job finds room where there is none for others."""
 TIDY_SECONDS = 3600.0
 """Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
 FIRST_OPEN_SECONDS = 5.0
@@ -48,7 +51,7 @@ class Manager:
     """One manager process's work.
 
     ``pool`` gives the sessions that it scans with; whoever made it closes it. ``jobs_at_once`` is how many jobs it
-    scans at the same time; those that are only read or paused don't count. ``waits_at_start``: a job none of whose
+    scans at the same time; those that are only read or paused don't count, nor do less urgent ones beside a more urgent. ``waits_at_start``: a job none of whose
     addresses has ever answered is waited for as well; off where somebody sits there who may have mistyped one.
     ``busy_seconds`` is for a manager without another one that could go on: how long it waits for a broker that others hold.
     ``on_scanning`` is told when a scan begins (True) and when it ends; ``on_end`` gets the id of each job that this
@@ -81,7 +84,7 @@ class Manager:
         self._pool = pool
         self._on_scanning = on_scanning
         self._on_end = on_end
-        self._scanning: set[str] = set()
+        self._scanning: dict[str, Priority] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes jobs until ``stop``, or until there was none for ``exit_when_idle`` seconds.
@@ -116,11 +119,11 @@ class Manager:
             while not stop.is_set():
                 if fleet is not None and fleet.done():
                     fleet.result()
-                room = len(self._scanning) < self.jobs_at_once and len(jobs) < MOST_JOBS
-                lease = await self._claim() if room else None
+                least = self._least_wanted(len(jobs))
+                lease = await self._claim(least) if least is not None else None
                 if lease is not None:
                     log.info("job %s: %s", lease.job.job_id, lease.job.label)
-                    self._scanning.add(lease.job.job_id)
+                    self._scanning[lease.job.job_id] = lease.job.priority
                     jobs.add(asyncio.create_task(self.manage(lease, stop)))
                     continue
                 if jobs:
@@ -133,6 +136,17 @@ class Manager:
                     _tell_of(job.exception())
         finally:
             await end_tasks(stopped)
+
+    def _least_wanted(self, jobs: int) -> Priority | None:
+        """The priority that a further job needs; None: there is no room for any.
+
+        Scans of less urgent jobs take no room from a more urgent one: however long they are, it is scanned beside them.
+        """
+        for least in reversed(BY_RANK):
+            scanning = sum(priority.rank <= least.rank for priority in self._scanning.values())
+            if scanning < self.jobs_at_once and jobs < MOST_JOBS + MORE_URGENT_JOBS * (BY_RANK[-1].rank - least.rank):
+                return least
+        return None
 
     async def _wait(self, jobs: set[asyncio.Task[None]], stopped: asyncio.Task[bool]) -> set[asyncio.Task[Any]]:
         """What has ended, once it is time to look for a job again."""
@@ -148,9 +162,9 @@ class Manager:
 
         def on_busy(busy: bool) -> None:
             if busy:
-                self._scanning.add(job_id)
+                self._scanning[job_id] = lease.job.priority
             else:
-                self._scanning.discard(job_id)
+                self._scanning.pop(job_id, None)
 
         on_busy(True)
         ended = await JobKeeper(
@@ -207,10 +221,10 @@ class Manager:
                 outage_log(self.broker).failed(f"noting that this manager is at work: {error}")
             await asyncio.sleep(MANAGER_SECONDS)
 
-    async def _claim(self) -> JobLease | None:
+    async def _claim(self, least: Priority) -> JobLease | None:
         outage = outage_log(self.broker)
         try:
-            lease = await self.broker.claim_job(self.settings.lease.lease_seconds)
+            lease = await self.broker.claim_job(self.settings.lease.lease_seconds, least=least)
         except BrokerError as error:
             if not error.transient and not self._may_have_machines:
                 raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from cachewarmer.model.access import MAX_ADDRESSES, Access, Transport, check_address
+from cachewarmer.model.bandwidth import Bandwidth, Hours
+from cachewarmer.model.bound import Bound, BoundTimes, Verdict
 from cachewarmer.model.jobs import (
     TRANSITIONS,
     JobState,
@@ -13,7 +15,8 @@ from cachewarmer.model.jobs import (
     item_id,
     new_job_id,
 )
-from cachewarmer.model.live import AddressReport, Bound, InHand, WorkerReport, with_in_hand
+from cachewarmer.model.live import AddressReport, InHand, WorkerReport, verdict, with_in_hand
+from cachewarmer.model.priority import BY_RANK, Priority, Turns
 from cachewarmer.model.report import Report, size_histogram
 from cachewarmer.model.results import (
     ERROR_SAMPLE,
@@ -32,6 +35,7 @@ from cachewarmer.model.wanted import FIRST_GENERATION, Wanted
 from cachewarmer.wire import MAX_MESSAGE_BYTES, FileEntry
 
 __all__ = [
+    "BY_RANK",
     "ERROR_SAMPLE",
     "FIRST_GENERATION",
     "MAX_ADDRESSES",
@@ -41,18 +45,24 @@ __all__ = [
     "TRANSITIONS",
     "Access",
     "AddressReport",
+    "Bandwidth",
     "Bound",
+    "BoundTimes",
     "FileEntry",
+    "Hours",
     "InHand",
     "JobState",
     "JobStatus",
     "PathError",
+    "Priority",
     "Receipt",
     "Report",
     "ScanTotals",
     "SlowPath",
     "Tally",
     "Transport",
+    "Turns",
+    "Verdict",
     "Wanted",
     "WarmJob",
     "WorkItem",
@@ -65,5 +75,6 @@ __all__ = [
     "size_histogram",
     "split_tally_name",
     "tally_name",
+    "verdict",
     "with_in_hand",
 ]

@@ -75,7 +75,7 @@ class Access:
 
 def access_parameters(texts: dict[str, str]) -> dict[str, Any]:
     """The values that stand behind the ``?`` of a TARGET, as arguments for ``Access``. Raises ``InvalidValue``."""
-    return from_texts(Access, texts)
+    return from_texts(Access, texts, ("export", "resolve"))
 
 
 def check_address(text: str) -> None:

@@ -6,11 +6,12 @@ however the object was made (``check_fields``), and the values that people write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from cachewarmer.errors import InvalidValue
+from cachewarmer.likeness import did_you_mean
 from cachewarmer.wire import FieldReader
 
 _KEY = "json"
@@ -80,8 +81,10 @@ def check_fields(value: Any) -> None:
             getattr(FieldReader({key.name: _plain(held)}), key.kind)(key.name, key.absent, **key.limits)
 
 
-def from_texts(kind: type, texts: Mapping[str, str]) -> dict[str, Any]:
+def from_texts(kind: type, texts: Mapping[str, str], others: Sequence[str] = ()) -> dict[str, Any]:
     """The values of fields from their keys in lower case and the text of each, as a URL has them.
+
+    ``others``: keys beside them that are not fields, for advice.
 
     Raises:
         InvalidValue: there is no such key, or its value is wrong.
@@ -90,7 +93,9 @@ def from_texts(kind: type, texts: Mapping[str, str]) -> dict[str, Any]:
     made = {}
     for name, text in texts.items():
         if name not in known:
-            raise InvalidValue(f"unknown key {name!r} (known: {', '.join(known)})")
+            raise InvalidValue(
+                f"unknown key {name!r} (known: {', '.join(known)})", advice=did_you_mean(name, [*known, *others])
+            )
         one, key = known[name]
         try:
             value = _FROM_TEXT[key.kind](text)

@@ -16,7 +16,9 @@ from typing import Any
 
 from cachewarmer.errors import InvalidMessage, InvalidTransition, InvalidValue
 from cachewarmer.model.access import NOWHERE, Access
+from cachewarmer.model.bandwidth import Bandwidth, bytes_per_second
 from cachewarmer.model.fields import keyed, read_fields, write_fields
+from cachewarmer.model.priority import Priority
 from cachewarmer.model.wanted import EVERYTHING, FIRST_GENERATION, Wanted
 from cachewarmer.paths import join, to_bytes
 from cachewarmer.wire import MAX_ID, FieldReader, FileEntry, dump_object, load_object, pack_files, unpack_files
@@ -106,7 +108,21 @@ class Message:
     wanted: Wanted = EVERYTHING
     job_id: str = keyed("JobId", "text", "")
     max_bandwidth: int = keyed("MaxBandwidthBytesPerSecond", "number", 0)
-    """Bytes per second for the job as a whole; 0: no limit."""
+    """Bytes per second for the job as a whole; 0: no limit. Where it has hours, the lowest rate of all."""
+    max_bandwidth_hours: str = keyed("MaxBandwidthHours", "text", "")
+    """Rates by the hour, as ``Bandwidth.text`` writes them; empty: the same all day."""
+    priority: Priority = keyed("Priority", "choice", Priority.NORMAL, choices=Priority)  # noqa: RUF009  # a field, as the others
+
+    def __post_init__(self) -> None:
+        if self.max_bandwidth_hours:
+            self.bandwidth  # noqa: B018  # checked
+
+    @property
+    def bandwidth(self) -> Bandwidth:
+        """What the job may take."""
+        if not self.max_bandwidth_hours:
+            return Bandwidth(self.max_bandwidth)
+        return Bandwidth.parse(self.max_bandwidth_hours, bytes_per_second)
 
     def _json(self, path: str) -> dict[str, Any]:
         """The first CacheWarmer's keys, in its order, and of our own those that differ from what their absence says."""
@@ -144,6 +160,8 @@ class WarmJob(Message):
     """The files are those of the list stored with the job (``--files-from``), not of a walk."""
     each_address: bool = keyed("EachAddress", "flag", False)
     """Each mount address is a cache of its own: all of the job is read through each of them."""
+    fan_out: bool = keyed("FanOut", "flag", False)
+    """With ``each_address``: one address is read first, and the others when it is warm: they can fill from it."""
     access_as: tuple[str, ...] = keyed("AccessAs", "texts", (), most=MAX_IDENTITIES)
     """Users whose access to each name is asked for, so that a cache knows it: ``UID[:GID[,GID...]]``."""
     metadata_only: bool = keyed("MetadataOnly", "flag", False)

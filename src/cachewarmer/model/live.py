@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from cachewarmer.errors import InvalidMessage, InvalidValue
+from cachewarmer.model.bound import Bound, Verdict, of_job
 from cachewarmer.model.results import JobStatus, Tally, split_tally_name
 from cachewarmer.paths import printable
 from cachewarmer.wire import FieldReader, dump_object, load_object
@@ -36,26 +36,6 @@ MOST_BUCKETS = 128
 LONGEST_TEXT = 200
 
 T = TypeVar("T")
-
-
-class Bound(StrEnum):
-    """What keeps a worker, or the reading from an address, from being faster."""
-
-    UNKNOWN = ""
-    WORK = "work"
-    """There is nothing more to read."""
-    OUTAGE = "outage"
-    """No address answers."""
-    PACE = "pace"
-    """A maximum of bytes per second that somebody has set."""
-    CPU = "cpu"
-    """The worker's own processor time."""
-    WINDOW = "window"
-    """As many calls are in flight as may be."""
-    LINK = "link"
-    """More calls in flight brought no more: the way to the origin is full."""
-    THREADS = "threads"
-    """More calls in flight made others wait: the cache's threads are in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +70,9 @@ class AddressReport:
     canary_idle_ms: float = 0.0
     canary_ms: float = 0.0
     """What another client waits for a server thread: without load, and now. 0: not known."""
+    way_idle_ms: float = 0.0
+    way_ms: float = 0.0
+    """A round trip to the address: without load, and now. 0: not known."""
     calls: int = 0
     """READ calls."""
     bytes: int = 0
@@ -257,8 +240,40 @@ def with_in_hand(status: JobStatus, workers: Iterable[WorkerReport]) -> JobStatu
     """
     if status.state.final:
         return status
+    workers = list(workers)
     extra = [one for one in _beyond_books(status, workers) if one.files or one.bytes]
-    return replace(status, tallies=(*status.tallies, *extra)) if extra else status
+    return replace(status, tallies=(*status.tallies, *extra), bound=verdict(status, workers))
+
+
+def verdict(status: JobStatus, workers: Iterable[WorkerReport]) -> Verdict:
+    """What bounds a job that goes on, by what its workers say of themselves."""
+    rows = [one for one in workers if one.at_work and one.in_hand(status.job.job_id) is not None]
+    bound = of_job([_bound(one.bound) for one in rows], scan_finished=status.scan.finished)
+    same = _about(rows, bound)
+    return Verdict(
+        bound=bound,
+        address=same[0].address if same else "",
+        window=sum(one.window for one in same),
+        knee=sum(one.knee for one in same),
+        canary_idle_ms=max((one.canary_idle_ms for one in same), default=0.0),
+        canary_ms=max((one.canary_ms for one in same), default=0.0),
+        way_idle_ms=min((one.way_idle_ms for one in same if one.way_idle_ms), default=0.0),
+        way_ms=max((one.way_ms for one in same), default=0.0),
+        workers=len(rows),
+    )
+
+
+def _about(rows: Sequence[WorkerReport], bound: Bound) -> list[AddressReport]:
+    """What all workers say of the address that a verdict is about: one that is so bound itself, else the busiest."""
+    places = [place for one in rows for place in one.addresses]
+    bound_so = [place for one in rows if one.bound == bound for place in one.addresses] or places
+    busiest = max(bound_so, key=lambda one: (one.bound == bound, one.in_flight), default=AddressReport())
+    return [one for one in places if one.address == busiest.address]
+
+
+def _bound(text: str) -> Bound:
+    """What a row says; a later version may know more than this one."""
+    return Bound(text) if text in {str(one) for one in Bound} else Bound.UNKNOWN
 
 
 def _beyond_books(status: JobStatus, workers: Iterable[WorkerReport]) -> list[Tally]:

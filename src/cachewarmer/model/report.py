@@ -12,6 +12,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import Failure
+from cachewarmer.model.bandwidth import Bandwidth
+from cachewarmer.model.bound import Verdict
 
 if TYPE_CHECKING:
     from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
@@ -21,6 +23,7 @@ MOST_SLOWEST = 10
 """How many of its largest and slowest files a report names at most."""
 WORST_FIRST = ("failed", "cancelled", "scanning", "warming", "queued", "paused", "completed_with_errors", "completed")
 """The state of several jobs is the first of these that one of them is in."""
+HIGHEST_FIRST = ("high", "normal", "low")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,10 @@ class Report:
     job: str = ""
     """The job's id; empty: a scan that no broker knows of."""
     name: str = ""
+    priority: str = ""
+    """Of several jobs, the highest."""
+    bandwidth: Bandwidth = Bandwidth()  # noqa: RUF009  # frozen
+    """Of one job, as it is now."""
     state: str = ""
     failure: Failure = field(default_factory=Failure)
     """Why the job failed; empty while it has not."""
@@ -64,6 +71,9 @@ class Report:
     addresses: tuple[AddressTotals, ...] = ()
     """Of a job that reads all through each of its addresses."""
     warnings: tuple[str, ...] = ()
+    bound: Verdict = field(default_factory=Verdict)
+    """What bounds the rate of a job that goes on; of one that is over, what did for most of the time, as far as it was
+    looked at."""
     parts: tuple[Report, ...] = ()
 
     @classmethod
@@ -74,6 +84,8 @@ class Report:
             target=status.job.label,
             job=status.job.job_id,
             name=status.job.name,
+            priority=str(status.job.priority),
+            bandwidth=status.job.bandwidth,
             state=str(status.state),
             failure=status.failure,
             files=status.total("files"),
@@ -100,6 +112,7 @@ class Report:
             workers=status.tallies,
             addresses=status.addresses,
             warnings=status.all_warnings,
+            bound=status.bound,
         )
 
     @classmethod
@@ -139,6 +152,7 @@ class Report:
 
         return cls(
             job=",".join(report.job for report in reports if report.job),
+            priority=min((one.priority for one in reports if one.priority), key=HIGHEST_FIRST.index, default=""),
             state=min(states, key=WORST_FIRST.index) if states else "",
             scan_finished=all(report.scan_finished for report in reports),
             errors=joined("errors"),
@@ -172,6 +186,8 @@ class Report:
             "name": self.name,
             "target": self.target,
             "state": self.state,
+            "priority": self.priority,
+            **self.bandwidth.fields,
             "reason": str(self.failure),
             **{name: getattr(self, name) for name in _COUNTS},
             "scanned_files": self.scanned_files,
@@ -191,6 +207,9 @@ class Report:
                 for tally in self.workers
             ],
         }
+        document["bound_by"] = str(self.bound.bound)
+        if self.bound.bound:
+            document["bound"] = self.bound.document()
         if self.addresses:
             document["addresses"] = [asdict(one) for one in self.addresses]
         if self.parts:

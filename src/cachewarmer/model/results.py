@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError, Failure, one_line
+from cachewarmer.model.bound import Verdict
 from cachewarmer.model.jobs import JobState, WarmJob
 from cachewarmer.model.report import Report
 
@@ -186,6 +187,8 @@ class JobStatus:
     """Why the job failed, as it is stored: see ``failure``."""
     warnings: tuple[str, ...] = ()
     """What a user should know beside the scan's own warnings."""
+    bound: Verdict = field(default_factory=Verdict)
+    """What bounds its rate now, or mostly did; no broker keeps this."""
 
     @property
     def over(self) -> bool:

@@ -35,6 +35,8 @@ class Chunker:
             address=address,
             only_address=address if job.each_address else "",
             max_bandwidth=job.max_bandwidth,
+            max_bandwidth_hours=job.max_bandwidth_hours,
+            priority=job.priority,
         )
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())
         self._most_name_bytes = room if settings.message_bytes else 1 << 62

@@ -29,6 +29,7 @@ from cachewarmer.planning.primer import Primer
 from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Link, Sieve
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
 from cachewarmer.targets.links import follow, resolve
+from cachewarmer.targets.meant import advise
 
 __all__ = ["MAX_PATH_BYTES", "Emit", "Walker"]
 
@@ -109,7 +110,11 @@ class Walker:
         Raises:
             CacheWarmerError: the root itself can't be looked at or listed; what goes wrong below it is counted.
         """
-        path, entry = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
+        try:
+            path, entry = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
+        except CacheWarmerError as error:
+            await advise(self.sessions[0], self.root, error)
+            raise
         if path != self.root:
             self._check(path)
             self.counter.warn(f"the target is read at {self._shown(path)}, where a symbolic link leads")

@@ -164,6 +164,17 @@ class Identity:
         return cls(uid, gid, tuple(gids))
 
 
+class Felt(NamedTuple):
+    """What a new connection tells of the way to an address, in seconds."""
+
+    way_idle_seconds: float
+    """The shortest handshake so far: the round trip without load."""
+    way_seconds: float
+    """That of this connection: longer where it waits in a queue on the way. No thread of the server is needed."""
+    null_seconds: float
+    """A NULL call on it, which needs one."""
+
+
 class Canary(Protocol):
     """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
 
@@ -257,6 +268,14 @@ class Session(ABC):
 
     def canary(self) -> Canary | None:
         """A new canary for this address; None where no call holds a thread of a server."""
+        return None
+
+    async def feel(self) -> Felt | None:
+        """Makes a connection, asks one thing that needs no file, and closes it; None where there is no server to ask.
+
+        Raises:
+            CacheWarmerError: there is no answer.
+        """
         return None
 
     def set_window(self, calls: int) -> None:  # noqa: B027  # for those that share one with other sessions

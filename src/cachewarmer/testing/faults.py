@@ -72,6 +72,8 @@ class Faults:
     """The bytes go out in pieces of random size."""
     read_delay: float = 0.0
     """Seconds before a READ is answered."""
+    list_delay: float = 0.0
+    """Seconds before a READDIR or READDIRPLUS is answered."""
 
     # -- what it answers the first few times --
     jukebox: Mapping[str, int] = field(default_factory=_nothing)

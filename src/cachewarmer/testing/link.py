@@ -15,7 +15,7 @@ from cachewarmer.testing.procedures import Parts, Procedures
 _MARK = struct.Struct(">I")
 _JOIN_BYTES = 1 << 18
 """Replies are sent together up to this size."""
-_READ = 6
+_READ, _READDIR, _READDIRPLUS = 6, 16, 17
 
 
 class Link(asyncio.Protocol):
@@ -122,8 +122,9 @@ class FaultyLink(Link):
                 return [self._trick(faults.trick, record)]
         if faults.fragments:
             record = self._fragmented(record)
-        if faults.read_delay and program == wire.NFS and procedure == _READ:
-            asyncio.get_running_loop().call_later(faults.read_delay, lambda: self.send([record]))
+        delays = {_READ: faults.read_delay, _READDIR: faults.list_delay, _READDIRPLUS: faults.list_delay}
+        if program == wire.NFS and (delay := delays.get(procedure)):
+            asyncio.get_running_loop().call_later(delay, lambda: self.send([record]))
             return []
         return [record]
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -23,24 +25,37 @@ class ModelCache:
     """Listens on loopback before the NFS port of a server as long as its ``async with`` block runs.
 
     ``origin_seconds`` is what a call to the origin takes longer; it may be changed at any time. ``listen_port`` 0 is any
-    that is free; ``port`` then says which.
+    that is free; ``port`` then says which. ``peers``, which may be changed at any time, are caches from which it takes
+    what they have received already, instead of from the origin.
     """
 
     def __init__(
-        self, host: str, port: int, *, origin_seconds: float = 0.02, block_bytes: int = 64 * 1024, listen_port: int = 0
+        self,
+        host: str,
+        port: int,
+        *,
+        origin_seconds: float = 0.02,
+        block_bytes: int = 64 * 1024,
+        listen_host: str = "127.0.0.1",
+        listen_port: int = 0,
+        peers: Sequence[ModelCache] = (),
     ) -> None:
         self._behind = (host, port)
         self.origin_seconds = origin_seconds
         self._block_bytes = block_bytes
+        self.host = listen_host
         self.port = listen_port
+        self.peers = peers
         self.calls: Counter[str] = Counter()
         """Calls that came, by procedure."""
         self.origin_calls: Counter[str] = Counter()
         """Of these, those that went to the origin."""
         self.origin_bytes = 0
         """What READs at the origin asked for, block by block."""
-        self.held: set[tuple[bytes, ...]] = set()
-        """What the cache knows."""
+        self.peer_bytes = 0
+        """What was taken from a peer, block by block."""
+        self.held: dict[tuple[bytes, ...], float] = {}
+        """What the cache knows, and since when, by the loop's clock: it may still be on its way."""
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -52,7 +67,7 @@ class ModelCache:
         self.held.clear()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -152,8 +167,15 @@ class ModelCache:
             keys = {(b"ACCESS", handle, b"%d" % call.uid)}
         else:
             keys = {(b"READLINK", handle)}
-        lacks = keys - self.held
-        self.held |= keys
+        lacks = keys - self.held.keys()
+        now = asyncio.get_running_loop().time()
+        at_peers = {key for key in lacks if any(peer.has(key, now) for peer in self.peers)}
+        self.held.update(dict.fromkeys(at_peers, now) | dict.fromkeys(lacks - at_peers, now + self.origin_seconds))
         if name == "READ":
-            self.origin_bytes += len(lacks) * self._block_bytes
-        return bool(lacks)
+            self.origin_bytes += len(lacks - at_peers) * self._block_bytes
+            self.peer_bytes += len(at_peers) * self._block_bytes
+        return lacks > at_peers
+
+    def has(self, key: tuple[bytes, ...], now: float) -> bool:
+        """Whether the cache is there and has received this by now."""
+        return self._server is not None and self.held.get(key, math.inf) <= now

@@ -83,7 +83,7 @@ class ScriptedServer:
     @property
     def _is_fast(self) -> bool:
         faults = self.faults
-        return not (faults.fragments or faults.small_writes or faults.read_delay or faults.trick)
+        return not (faults.fragments or faults.small_writes or faults.read_delay or faults.list_delay or faults.trick)
 
     def _may_trick(self) -> bool:
         self._tricks += 1

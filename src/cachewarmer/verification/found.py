@@ -142,6 +142,7 @@ def document(found: Sequence[Verified]) -> dict[str, Any]:
         "samples": sum(main.samples for main in mains),
         "warm_fraction": _rounded(warm.value) if warm else None,
         "interval": [_rounded(warm.low), _rounded(warm.high)] if warm else None,
+        "reason": "" if warm else next((main.reason for main in mains if main.warm is None), ""),
         "latency_ms": {
             "first": quantiles([second for main in mains for second in main.first]),
             "second": quantiles([second for main in mains for second in main.second]),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
 from cachewarmer.paths import join, to_bytes, to_text
-from cachewarmer.targets.base import ReadRequest, Session
+from cachewarmer.targets.base import ReadRequest, Session, Window
 from cachewarmer.warming.pace import Pace
 
 ERRORS_PER_ITEM = 20
@@ -21,6 +21,10 @@ SLOWEST_PER_ITEM = 5
 LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
 """Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
 lost just now is still told, though READ knows better."""
+
+
+PACE_SECONDS = 1.0
+"""A pace may change: what waits for its turn looks again after this time."""
 
 
 class Piece(NamedTuple):
@@ -68,6 +72,9 @@ class ItemRun:
         self._slow: list[tuple[float, bytes]] = []
         self._idle = asyncio.Event()
         self._asking = False
+        self._window: Window | None = None
+        """Of the session that reads all that is missing; None: nothing is read, or one by one."""
+        self._held_back = False
 
     @property
     def aborted(self) -> bool:
@@ -79,6 +86,25 @@ class ItemRun:
         self.aborting.set()
         for request in self._requests:
             request.stop = request.start
+
+    def hold_back(self) -> None:
+        """Its pace has become slower: what the session has not asked for yet is missing, to be asked for at that pace.
+
+        What is on its way may be asked for again, where a session can't say how far it is; no byte is counted twice.
+        """
+        if self._window is None or self._missing is None:
+            return
+        for request in self._requests:
+            piece: Piece | None = request.context  # type: ignore[assignment]
+            if piece is None:
+                continue
+            asked = request.bytes_read + self._window.bytes_in_flight if request.calls else 0
+            end = request.start + asked
+            if end < request.stop:
+                self._missing.append(Piece(piece.number, end, request.stop, piece.last))
+                request.context = Piece(piece.number, request.start, end, last=False)
+                request.stop = end
+                self._held_back = True
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -119,11 +145,19 @@ class ItemRun:
         A file that ended before the size in the item is looked up again: one that has changed is read to its new size,
         one that has not is a failed file.
         """
-        await self._pass(session, item, self._pieces(item))
-        while self._short and self.unreached is None and not self.aborted:
+        while True:
+            self._held_back, self._window = False, session.window
+            await self._pass(session, item, self._pieces(item))
+            self._window = None
+            if self.unreached is not None or self.aborted:
+                return
+            if self._held_back:
+                continue
+            if not self._short:
+                return
             await self._look_again(session, item)
-            if self.unreached is None:
-                await self._pass(session, item, self._pieces(item))
+            if self.unreached is not None:
+                return
 
     async def read_each(self, session: Session, item: WorkItem, most: int = 0) -> None:
         """Reads what is missing, piece by piece: where one ends the connection, it takes no other with it.
@@ -158,7 +192,7 @@ class ItemRun:
         self._idle.clear()
         self.outstanding = 1
         self.begun = self._asking = True
-        if self.pace is None:
+        if self.pace is None or not self.pace.bytes_per_second:
             self._ask_at_once(session, item, pieces)
         else:
             await self._ask_paced(session, item, pieces, self.pace)
@@ -188,10 +222,10 @@ class ItemRun:
         start = piece.start
         while start < piece.stop and not self.aborted and piece.number not in self._short:
             stop = min(piece.stop, start + pace.piece_bytes)
-            wait = pace.take(stop - start, time.monotonic())
-            if wait:
+            place = pace.take(stop - start, time.monotonic())
+            while (wait := pace.wait(place, time.monotonic())) and not self.aborted:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.aborting.wait(), wait)
+                    await asyncio.wait_for(self.aborting.wait(), min(wait, PACE_SECONDS))
             last = piece.last and stop == piece.stop
             self._ask(session, path, handle, Piece(piece.number, start, stop, last))
             start = stop
@@ -216,13 +250,14 @@ class ItemRun:
         if error is not None and isinstance(error, TransportError):
             self._miss(piece, error, request.path)
             return
-        self.bytes += request.bytes_read
+        wanted = request.stop - request.start
+        self.bytes += min(request.bytes_read, wanted)  # it may have asked for more before it was held back
         self._calls += request.calls
         if piece.last:
             self.files += 1
         if error is not None:
             self._problems[piece.number] = error
-        elif request.bytes_read < request.stop - request.start:
+        elif request.bytes_read < wanted:
             end = request.start + request.bytes_read
             self._short[piece.number] = min(end, self._short.get(piece.number, end))
         slow = self._slow

@@ -14,13 +14,13 @@ from aiohttp import web
 from cachewarmer import __version__
 from cachewarmer.broker.base import Broker
 from cachewarmer.errors import BrokerUnavailable, InvalidMessage, UnknownJob, UsageError
-from cachewarmer.model import JobState, Report, Wanted, WarmJob, check_job_id
-from cachewarmer.submitter import submit
-from cachewarmer.target import make_job, parse_target
+from cachewarmer.model import Bandwidth, JobState, Priority, Report, Wanted, WarmJob, check_job_id
+from cachewarmer.submitter import resume, submit
+from cachewarmer.target import make_job, parse_bandwidth, parse_target
 from cachewarmer.web.documents import worker_document
 from cachewarmer.web.feed import Feed
 from cachewarmer.web.guard import add_headers
-from cachewarmer.web.openapi import SUBMISSION, document
+from cachewarmer.web.openapi import LIMIT, SUBMISSION, document
 from cachewarmer.web.verifying import Verifier
 
 MOST_STREAMS = 64
@@ -52,8 +52,9 @@ class Api:
             get("/api/v1/jobs/{job}", self.job, allow_head=False),
             get("/api/v1/jobs/{job}/history", self.history, allow_head=False),
             post("/api/v1/jobs/{job}/pause", self.move(lambda _: JobState.PAUSED)),
-            post("/api/v1/jobs/{job}/resume", self.move(lambda status: status.resumed)),
+            post("/api/v1/jobs/{job}/resume", self.resume),
             post("/api/v1/jobs/{job}/cancel", self.move(lambda _: JobState.CANCELLED)),
+            post("/api/v1/jobs/{job}/limit", self.limit),
             post("/api/v1/jobs/{job}/verify", self.verify),
             get("/api/v1/workers", self.workers, allow_head=False),
             get("/api/v1/fleet", self.fleet, allow_head=False),
@@ -136,12 +137,18 @@ class Api:
 
     async def submit(self, request: web.Request) -> web.Response:
         """Posts a job for each target."""
-        said = await _body(request)
+        said = await _body(request, SUBMISSION)
         broker = await self._broker()
         jobs = [_job(target, said, private=broker.is_private) for target in said["targets"]]
         ids = [await submit(broker, job) for job in jobs]
         self._feed.look_soon()
         return web.json_response({"job": ids[0], "jobs": ids}, status=201)
+
+    async def resume(self, request: web.Request) -> web.Response:
+        """Lets a job go on that was paused, or that failed."""
+        status = await resume(await self._broker(), _job_id(request))
+        self._feed.look_soon()
+        return web.json_response(Report.of_job(status, time.time()).document())
 
     def move(self, state: Callable[[Any], JobState]) -> Callable[[web.Request], Any]:
         """A handler that moves a job to the state that ``state`` gives for its status."""
@@ -154,6 +161,14 @@ class Api:
             return web.json_response(Report.of_job(status, time.time()).document())
 
         return moved
+
+    async def limit(self, request: web.Request) -> web.Response:
+        """Gives a job another bandwidth."""
+        job_id = _job_id(request)
+        said = await _body(request, LIMIT)
+        status = await (await self._broker()).limit(job_id, parse_bandwidth(said["bandwidth"]))
+        self._feed.look_soon()
+        return web.json_response(Report.of_job(status, time.time()).document())
 
     async def verify(self, request: web.Request) -> web.Response:
         """Begins to verify a job; ``verified`` of the job says how far it is."""
@@ -174,8 +189,8 @@ def _job_id(request: web.Request) -> str:
     return job_id
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
-    """A submission, checked against its schema. Raises ``UsageError``."""
+async def _body(request: web.Request, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sent, checked against its schema. Raises ``UsageError``."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="send application/json")
     try:
@@ -185,12 +200,13 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise UsageError("the body must be a JSON object")
     for key, value in said.items():
-        schema = SUBMISSION["properties"].get(key)
+        schema = asked["properties"].get(key)
         if schema is None:
-            raise UsageError(f"there is no key {key[:40]!r}: there are {', '.join(SUBMISSION['properties'])}")
+            raise UsageError(f"there is no key {key[:40]!r}: there are {', '.join(asked['properties'])}")
         _check(key, value, schema)
-    if "targets" not in said:
-        raise UsageError("targets is missing")
+    for key in asked["required"]:
+        if key not in said:
+            raise UsageError(f"{key} is missing")
     return said
 
 
@@ -201,6 +217,10 @@ def _check(key: str, said: object, schema: Mapping[str, Any]) -> None:
         raise UsageError(f"{key} must be of type {kind}")
     if kind == "integer" and not schema["minimum"] <= value <= schema["maximum"]:
         raise UsageError(f"{key} must be from {schema['minimum']:,} to {schema['maximum']:,}")
+    if "enum" in schema:
+        if value not in schema["enum"]:
+            raise UsageError(f"{key} must be one of {', '.join(schema['enum'])}")
+        return
     if kind == "string" and not schema.get("minLength", 0) <= len(value) <= schema["maxLength"]:
         raise UsageError(f"{key} must have at most {schema['maxLength']:,} characters")
     if kind == "array":
@@ -208,6 +228,13 @@ def _check(key: str, said: object, schema: Mapping[str, Any]) -> None:
             raise UsageError(f"{key} must have from {schema.get('minItems', 0)} to {schema['maxItems']} entries")
         for one in value:
             _check(key, one, schema["items"])
+
+
+def _bandwidth(said: Mapping[str, Any]) -> Bandwidth:
+    """``bandwidth`` is as the command line takes it, ``max_bandwidth`` a number of bytes per second."""
+    if "bandwidth" in said and said.get("max_bandwidth"):
+        raise UsageError("give bandwidth or max_bandwidth, not both")
+    return parse_bandwidth(said["bandwidth"]) if "bandwidth" in said else Bandwidth(said.get("max_bandwidth", 0))
 
 
 def _job(text: str, said: Mapping[str, Any], *, private: bool) -> WarmJob:
@@ -222,6 +249,12 @@ def _job(text: str, said: Mapping[str, Any], *, private: bool) -> WarmJob:
             exclude=tuple(said.get("exclude", ())),
             max_file_bytes=said.get("max_file_bytes", 0),
         )
-        return make_job(target, wanted, name=said.get("name", ""), max_bandwidth=said.get("max_bandwidth", 0))
+        return make_job(
+            target,
+            wanted,
+            name=said.get("name", ""),
+            bandwidth=_bandwidth(said),
+            priority=Priority(said.get("priority", Priority.NORMAL)),
+        )
     except UnicodeEncodeError as error:
         raise UsageError("a text holds a character that no path can hold") from error

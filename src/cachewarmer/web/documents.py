@@ -15,6 +15,7 @@ LISTED = (
     "name",
     "target",
     "state",
+    "priority",
     "reason",
     "files",
     "bytes",

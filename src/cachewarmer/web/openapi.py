@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.model import JobState
+from cachewarmer.model import Bound, JobState, Priority
 
 MOST_TARGETS = 20
 LONGEST = 4096
 
 _TEXTS = {"type": "array", "maxItems": 100, "items": {"type": "string", "minLength": 1, "maxLength": LONGEST}}
+_PRIORITY = {"type": "string", "enum": [str(one) for one in Priority]}
+_BANDWIDTH = {"type": "string", "minLength": 1, "maxLength": 1000}
 SUBMISSION: dict[str, Any] = {
     "type": "object",
     "required": ["targets"],
@@ -33,9 +35,23 @@ SUBMISSION: dict[str, Any] = {
             "maximum": (1 << 63) - 1,
             "description": "bytes per second over all workers; 0: no limit",
         },
+        "bandwidth": {**_BANDWIDTH, "description": "instead of max_bandwidth: as --max-bandwidth takes it"},
+        "priority": {**_PRIORITY, "description": "how urgent the job is beside others; not given: normal"},
     },
 }
 """What POST /jobs takes; requests are checked against this very schema."""
+LIMIT: dict[str, Any] = {
+    "type": "object",
+    "required": ["bandwidth"],
+    "additionalProperties": False,
+    "properties": {
+        "bandwidth": {
+            **_BANDWIDTH,
+            "description": "over all workers: 200M, 100MB/s, 800Mbit, none, or 08:00-20:00=200Mbit,=2Gbit",
+        }
+    },
+}
+"""What POST /jobs/{job}/limit takes."""
 
 _NUMBER, _COUNT, _TEXT, _FLAG = (
     {"type": "number"},
@@ -70,6 +86,9 @@ def _schemas() -> dict[str, Any]:
     job = {
         **dict.fromkeys(("job", "name", "target", "reason"), _TEXT),
         "state": {"type": "string", "enum": [str(one) for one in JobState]},
+        "priority": _PRIORITY,
+        "max_bandwidth": _COUNT,
+        "max_bandwidth_hours": _TEXT,
         **dict.fromkeys(_COUNTS, _COUNT),
         "scan_finished": _FLAG,
         **dict.fromkeys(("seconds", "files_per_second", "bytes_per_second"), _NUMBER),
@@ -77,6 +96,8 @@ def _schemas() -> dict[str, Any]:
         "slowest": _list(_object({"path": _TEXT, "seconds": _NUMBER})),
         "histogram": _list(_object({"from": _COUNT, "below": _COUNT, "files": _COUNT})),
         "warnings": _list(_TEXT),
+        "bound_by": {"type": "string", "enum": [str(one) for one in Bound]},
+        "bound": {"type": "object"},
         "workers": _list(_object({"worker": _TEXT, "items": _COUNT, "files": _COUNT, "bytes": _COUNT})),
         "addresses": _list({"type": "object"}),
     }
@@ -117,8 +138,9 @@ def _schemas() -> dict[str, Any]:
     return {
         "Error": _object({"error": _TEXT}),
         "Submission": SUBMISSION,
-        "Job": _object(job, "addresses"),
-        "JobDetail": _object({**job, "live": live, "verified": _nullable(verified)}, "addresses"),
+        "Limit": LIMIT,
+        "Job": _object(job, "addresses", "bound"),
+        "JobDetail": _object({**job, "live": live, "verified": _nullable(verified)}, "addresses", "bound"),
         "Verified": verified,
         "Worker": _object(worker),
         "Address": _object(address),
@@ -169,7 +191,9 @@ def _act(summary: str, status: int, schema: dict[str, Any]) -> dict[str, Any]:
 def document() -> dict[str, Any]:
     """The document."""
     ids = _object({"job": _TEXT, "jobs": _list(_TEXT)})
-    submission = {"required": True, "content": {"application/json": {"schema": _ref("Submission")}}}
+    submission, limit = (
+        {"required": True, "content": {"application/json": {"schema": _ref(name)}}} for name in ("Submission", "Limit")
+    )
     points = _list(_list(_NUMBER))
     return {
         "openapi": "3.1.0",
@@ -196,8 +220,17 @@ def document() -> dict[str, Any]:
                 )
             ),
             "/jobs/{job}/pause": _act("pause a job", 200, _ref("Job")),
-            "/jobs/{job}/resume": _act("resume a paused job", 200, _ref("Job")),
+            "/jobs/{job}/resume": _act("resume a job that was paused, or that failed", 200, _ref("Job")),
             "/jobs/{job}/cancel": _act("end a job", 200, _ref("Job")),
+            "/jobs/{job}/limit": _of_job(
+                {
+                    "post": {
+                        "summary": "give a job another bandwidth while it runs",
+                        "requestBody": limit,
+                        "responses": _answers(200, "done", _ref("Job"), 400, 404, 409, 413, 415),
+                    }
+                }
+            ),
             "/jobs/{job}/verify": _act("begin to verify a job", 202, _ref("Verified")),
             "/workers": _get("every worker that was heard of lately", _object({"workers": _list(_ref("Worker"))})),
             "/fleet": _get("the fleet that this process drives", _object({"fleet": _nullable(_ref("Fleet"))})),

@@ -12,8 +12,9 @@ from cachewarmer.config import Settings
 from cachewarmer.errors import CacheWarmerError, InvalidTransition
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import WarmJob
+from cachewarmer.verification.addresses import verify_each
 from cachewarmer.verification.found import document
-from cachewarmer.verification.verify import Demand, verify
+from cachewarmer.verification.verify import Demand
 
 MOST_KEPT = 100
 
@@ -57,9 +58,15 @@ class Verifier:
         try:
             # Of a seed that is drawn anew: what one run has read is warm for the next.
             demand = Demand(seed=secrets.randbits(31))
-            files = stored() if job.has_file_list else None
-            result = await verify(job, self._settings, demand, on_progress=say, stop=self._stop, file_list=files)
-            found.update(state="done", said="", result=document([result]))
+            result = await verify_each(
+                job,
+                self._settings,
+                demand,
+                on_progress=say,
+                stop=self._stop,
+                file_list=lambda: stored() if job.has_file_list else None,
+            )
+            found.update(state="done", said="", result=document(result))
         except CacheWarmerError as error:
             found.update(state="failed", said=str(error))
         except Exception as error:

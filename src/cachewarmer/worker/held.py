@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, LeaseLost
-from cachewarmer.model import InHand, Receipt, Tally
+from cachewarmer.model import InHand, Priority, Receipt, Tally
 from cachewarmer.model.live import MOST_JOBS
 from cachewarmer.warming.run import ItemRun
 from cachewarmer.worker.appetite import Load
@@ -44,6 +44,11 @@ class Held:
         if self.run.begun:
             return self.run.outstanding
         return max(1, self.lease.item.file_count) if self.lease.item.files is not None else enough
+
+    @property
+    def bytes_per_second(self) -> float:
+        """The pace of its job here; 0: no limit."""
+        return self.run.pace.bytes_per_second if self.run.pace is not None else 0.0
 
     def release(self, why: str) -> None:
         """Ends the reading; the item is handed back without a fault."""
@@ -94,20 +99,27 @@ class HeldItems:
     @property
     def paced(self) -> bool:
         """Whether a pace limits the reading of all that is in hand."""
-        return bool(self._items) and all(held.run.pace is not None for held in self._items)
+        return bool(self._items) and all(held.bytes_per_second for held in self._items)
+
+    def held_back(self, now: float) -> bool:
+        """Whether a pace holds all reading back now."""
+        return self.paced and all(held.run.pace.holds_back(now) for held in self._items if held.run.pace is not None)
 
     def of_job(self, job_id: str) -> list[Held]:
         return [held for held in self._items if held.lease.item.job_id == job_id]
 
-    def load(self, enough: int) -> Load:
-        """What is in hand; ``enough`` stands for the requests of an item whose files are not known yet."""
+    def load(self, enough: int, least: Priority = Priority.LOW) -> Load:
+        """What is in hand of at least a priority; ``enough`` stands for the requests of an item whose files are not known
+        yet.
+        """
+        counted = [held for held in self._items if held.lease.item.priority.rank <= least.rank]
         rates: dict[str, float] = {}
-        for held in self._items:
-            rates[held.lease.item.job_id] = held.run.pace.bytes_per_second if held.run.pace else 0.0
+        for held in counted:
+            rates[held.lease.item.job_id] = held.bytes_per_second
         return Load(
-            items=len(self._items),
-            requests=sum(held.requests(enough) for held in self._items),
-            bytes=sum(held.byte_count - held.run.bytes for held in self._items),
+            items=len(counted),
+            requests=sum(held.requests(enough) for held in counted),
+            bytes=sum(held.byte_count - held.run.bytes for held in counted),
             bytes_per_second=sum(rates.values()) if all(rates.values()) else 0.0,
         )
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cachewarmer.broker.base import Broker
+from cachewarmer.broker.base import Broker, JobLook
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, UnknownJob
-from cachewarmer.model import JobState
+from cachewarmer.model import Bandwidth, JobState
 from cachewarmer.warming.pace import Pace
 
 MAX_JOBS_KNOWN = 1000
+MUCH_SLOWER = 0.75
+"""A pace that falls below this part of what it was: what was asked for at the old one is held back."""
 HIDING_SECONDS = 3.0
 """An item that can't be read now is out of sight for this long, where the queue itself can't hold it back."""
 HIDING_STEP_SECONDS = 0.1
@@ -20,67 +22,88 @@ MAX_HIDING_SECONDS = 600.0
 
 
 class JobStates:
-    """The states of jobs, each at most ``max_age_seconds`` old."""
+    """What brokers say of jobs, each at most ``max_age_seconds`` old."""
 
     def __init__(self, broker: Broker, max_age_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._broker = broker
         self._max_age_seconds = max_age_seconds
         self._clock = clock
-        self._known: dict[str, tuple[float, JobState]] = {}
+        self._known: dict[str, tuple[float, JobLook]] = {}
 
-    async def state(self, job_id: str) -> JobState:
-        """The state of a job; as it was last seen, or else warming, where the broker does not answer."""
+    async def look(self, job_id: str) -> JobLook:
+        """A job now; as it was last seen, or else warming, where the broker does not answer."""
         now = self._clock()
         known = self._known.get(job_id)
         if known and now - known[0] < self._max_age_seconds:
             return known[1]
         try:
-            state = await self._broker.state(job_id)
+            found = await self._broker.look(job_id)
         except UnknownJob:
-            state = JobState.CANCELLED if job_id else JobState.WARMING
+            found = JobLook(JobState.CANCELLED if job_id else JobState.WARMING)
         except BrokerError as error:
             outage_log(self._broker).failed(f"asking for the state of job {job_id}: {error}")
-            return known[1] if known else JobState.WARMING
+            return known[1] if known else JobLook(JobState.WARMING)
         if len(self._known) >= MAX_JOBS_KNOWN:
             self._known.clear()
-        self._known[job_id] = (now, state)
-        return state
+        self._known[job_id] = (now, found)
+        return found
+
+
+def minute_of_day() -> int:
+    """Minutes since midnight, by the local time of this machine."""
+    now = time.localtime()
+    return now.tm_hour * 60 + now.tm_min
 
 
 class Paces:
     """The pace of each job in this worker: the worker's share of the job's bandwidth, and no more than its own limit.
 
-    ``sharers`` is how many workers a job is taken to have until it is known how many read it.
+    ``sharers`` is how many workers a job is taken to have until it is known how many read it. ``minute`` tells the time
+    of day, in minutes after midnight.
     """
 
     def __init__(
-        self, max_bytes_per_second: int, sharers: int = 1, clock: Callable[[], float] = time.monotonic
+        self,
+        max_bytes_per_second: int,
+        sharers: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        minute: Callable[[], int] = minute_of_day,
     ) -> None:
         self._max = max_bytes_per_second
         self._sharers = max(1, sharers)
         self._clock = clock
+        self._minute = minute
         self._paces: dict[str, Pace] = {}
+        self._workers: dict[str, int] = {}
 
-    def pace(self, job_id: str, whole: int) -> Pace | None:
-        """The pace of a job whose bandwidth is ``whole`` bytes per second (0: no limit); None: there is no limit."""
+    def pace(self, job_id: str, bandwidth: Bandwidth) -> Pace:
+        """The one pace of a job, as its bandwidth is at this time of day; its rate is 0 while there is no limit."""
         if job_id not in self._paces:
-            rate = self._rate(whole, self._sharers)
-            if not rate:
-                return None
-            self._paces[job_id] = Pace(rate, self._clock())
+            if len(self._paces) >= MAX_JOBS_KNOWN:
+                self._paces.clear()
+                self._workers.clear()
+            self._paces[job_id] = Pace(self._rate(job_id, bandwidth), self._clock())
         return self._paces[job_id]
 
-    def share(self, job_id: str, whole: int, workers: int) -> None:
-        """``workers`` read the job now, this one among them: adapts its pace."""
-        if whole and job_id in self._paces:
-            self._paces[job_id].bytes_per_second = self._rate(whole, max(1, workers))
+    def share(self, job_id: str, workers: int) -> None:
+        """``workers`` read the job now, this one among them."""
+        self._workers[job_id] = max(1, workers)
 
-    def is_shared(self, job_id: str, whole: int) -> bool:
-        """Whether the number of workers matters to the job's pace."""
-        return bool(whole) and job_id in self._paces
+    def adapt(self, job_id: str, bandwidth: Bandwidth) -> bool:
+        """Adapts a job's pace to its bandwidth at this time of day and to its workers; whether it is much slower now."""
+        pace = self.pace(job_id, bandwidth)
+        before, after = pace.bytes_per_second, self._rate(job_id, bandwidth)
+        if after != before:
+            pace.change(after, self._clock())
+        return bool(after) and (not before or after < before * MUCH_SLOWER)
 
-    def _rate(self, whole: int, workers: int) -> float:
-        return min((rate for rate in (self._max, whole / workers) if rate), default=0.0)
+    def is_shared(self, bandwidth: Bandwidth) -> bool:
+        """Whether the number of workers matters to the job's pace at this time of day."""
+        return bandwidth.at(self._minute()) > 0
+
+    def _rate(self, job_id: str, bandwidth: Bandwidth) -> float:
+        share = bandwidth.at(self._minute()) / self._workers.get(job_id, self._sharers)
+        return min((rate for rate in (self._max, share) if rate), default=0.0)
 
 
 class Hiding:

@@ -8,15 +8,19 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from cachewarmer import __version__
 from cachewarmer.broker.base import Broker
 from cachewarmer.errors import BrokerError
+from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import AddressReport, Bound, WorkerReport
+from cachewarmer.model.bound import judge
 from cachewarmer.model.live import NOTE_SECONDS, PACED_NOTE_SECONDS
 from cachewarmer.worker.held import HeldItems
+from cachewarmer.worker.watching import Pool, Watch
 
 MOST_NOTE_SECONDS = 10.0
 """A row that could not be written in this time is left for the next one."""
@@ -24,15 +28,10 @@ LEAST_NOTE_SECONDS = 1.0
 """Between two rows, however much there is to tell."""
 LAST_NOTE_SECONDS = 0.5
 """The same for the last one, at the worker's end."""
-BUSY_SHARE = 0.9
-"""Of a core, or of a window: that is what bounds the worker."""
 
 
-class Addresses(Protocol):
+class Addresses(Pool, Protocol):
     """What is asked of the pool."""
-
-    @property
-    def reaches_nothing(self) -> bool: ...
 
     def reports(self) -> tuple[AddressReport, ...]: ...
 
@@ -47,22 +46,28 @@ class Live:
         held: HeldItems,
         addresses: Addresses,
         *,
+        watch: Watch | None = None,
         clock: Callable[[], float] = time.monotonic,
-        cpu: Callable[[], float] = time.process_time,
     ) -> None:
         self._broker = broker
         self._name = name
         self._held = held
         self._addresses = addresses
         self._clock = clock
-        self._cpu = cpu
-        self._began = self._before = clock()
-        self._cpu_before = cpu()
+        self._began = clock()
+        self._watch = watch or Watch(held, addresses)
         self._host = socket.gethostname()
         self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Writes a row now and then until it is cancelled. What can't be written is left out."""
+        watching = asyncio.create_task(self._watch.run())
+        try:
+            await self._tell()
+        finally:
+            await end_tasks(watching)
+
+    async def _tell(self) -> None:
         while True:
             self._news.clear()
             await self.note(MOST_NOTE_SECONDS)
@@ -95,34 +100,21 @@ class Live:
 
     def report(self, *, ended: bool = False) -> WorkerReport:
         """How the worker does now."""
-        now, cpu = self._clock(), self._cpu()
-        share = (cpu - self._cpu_before) / (now - self._before) if now > self._before else 0.0
-        self._before, self._cpu_before = now, cpu
-        addresses = self._addresses.reports()
+        ways = self._watch.ways()
+        addresses = tuple(_with_way(one, *ways.get(one.address, (0.0, 0.0))) for one in self._addresses.reports())
         return WorkerReport(
             worker=self._name,
             host=self._host,
             pid=os.getpid(),
             version=__version__,
-            up_seconds=now - self._began,
+            up_seconds=self._clock() - self._began,
             ended=ended,
-            bound=Bound.UNKNOWN if ended else self._bound(addresses, share),
-            cpu_share=share,
+            bound=Bound.UNKNOWN if ended else judge(self._watch.seen()),
+            cpu_share=self._watch.cpu_share,
             jobs=() if ended else self._held.jobs(),
             addresses=addresses,
         )
 
-    def _bound(self, addresses: Sequence[AddressReport], cpu_share: float) -> Bound:
-        if self._addresses.reaches_nothing:
-            return Bound.OUTAGE
-        if not len(self._held):
-            return Bound.WORK
-        if self._held.paced:
-            return Bound.PACE
-        if cpu_share >= BUSY_SHARE:
-            return Bound.CPU
-        full = [one for one in addresses if one.in_flight >= BUSY_SHARE * one.window]
-        if not full:
-            return Bound.UNKNOWN
-        found = {one.bound for one in full if one.knee}
-        return Bound.THREADS if Bound.THREADS in found else Bound.LINK if Bound.LINK in found else Bound.WINDOW
+
+def _with_way(report: AddressReport, idle: float, now: float) -> AddressReport:
+    return replace(report, way_idle_ms=1000 * idle, way_ms=1000 * now) if now else report

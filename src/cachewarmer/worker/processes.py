@@ -19,7 +19,7 @@ from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, CacheWarmerError, OwnResourceError
-from cachewarmer.model import Tally
+from cachewarmer.model import Tally, WorkerReport
 from cachewarmer.outage import OutageLog
 from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Failures, Outage
@@ -56,6 +56,9 @@ class Readers(Protocol):
     def failures(self) -> Sequence[Failures]:
         """What has failed with an address so far, for each process."""
 
+    def reports(self) -> Sequence[WorkerReport]:
+        """How each of them does."""
+
 
 class ReaderHere:
     """One worker in this process: it shares the window with the scan by sharing the pool."""
@@ -79,6 +82,9 @@ class ReaderHere:
     def failures(self) -> Sequence[Failures]:
         return (self._pool.failures(),)
 
+    def reports(self) -> Sequence[WorkerReport]:
+        return (self._worker.report(),)
+
 
 class Word(NamedTuple):
     """What a reader process says of itself, several times a second."""
@@ -86,6 +92,7 @@ class Word(NamedTuple):
     in_hand: Tally
     outages: tuple[Outage, ...]
     failures: Failures
+    report: WorkerReport
 
 
 @dataclass(eq=False)
@@ -229,6 +236,9 @@ class ReaderProcesses:
     def failures(self) -> Sequence[Failures]:
         return [self._pool.failures(), *(reader.word.failures for reader in self._readers if reader.word is not None)]
 
+    def reports(self) -> Sequence[WorkerReport]:
+        return [reader.word.report for reader in self._readers if reader.word is not None]
+
     async def _end(self) -> None:
         readers, self._readers = self._readers, []
         for reader in readers:
@@ -303,4 +313,4 @@ async def _tell(worker: Worker, pool: SessionPool, channel: Connection) -> None:
     with contextlib.suppress(OSError):
         while True:
             await asyncio.sleep(STATUS_SECONDS)
-            channel.send(Word(worker.in_hand(), pool.outages(), pool.failures()))
+            channel.send(Word(worker.in_hand(), pool.outages(), pool.failures(), worker.report()))

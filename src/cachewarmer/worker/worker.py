@@ -17,7 +17,7 @@ from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, own_resource_error
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import JobState, Tally, WorkerReport
+from cachewarmer.model import Bandwidth, JobState, Priority, Tally, WorkerReport
 from cachewarmer.paths import printable, to_bytes
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.reader import ItemReader, Reading
@@ -41,6 +41,8 @@ HOLD_SECONDS = 20.0
 """A worker that is one of many holds an item so long while none of its addresses answers, then leaves it to others."""
 AWAY_SECONDS = 10.0
 """A worker that reaches no address claims one item this often, to see whether it is for another one."""
+URGENT_SECONDS = 2.0
+"""A worker that has enough in hand looks this often for what is more urgent than that."""
 
 
 class Worker:
@@ -78,7 +80,7 @@ class Worker:
         # Whoever works for one job alone has nobody to leave an item to: its manager ends the wait.
         self._reader = ItemReader(pool, hold_seconds=0.0 if job_id else HOLD_SECONDS)
         self._notice = asyncio.Event()
-        self._looked_at = float("-inf")
+        self._looked_at = self._looked_for_urgent_at = float("-inf")
 
     def __repr__(self) -> str:
         waiting = sum(held.run.outstanding for held in self._held)
@@ -127,8 +129,8 @@ class Worker:
                     task.result()
             # First, so that what ends from here on is noticed below, whatever is awaited meanwhile.
             self._held.room.clear()
-            wanted = self._items_wanted()
-            taken = await self._claim_until(stopping, wanted)
+            wanted, least = self._items_wanted()
+            taken = await self._claim_until(stopping, wanted, least)
             if taken is None:
                 return
             if taken:
@@ -141,35 +143,53 @@ class Worker:
                 return
             if taken and taken == wanted:
                 continue
-            await self._wait_for_room(stopping, self._seconds_to_next_claim(wanted, wait))
-            if wanted and not taken:
+            enough = not wanted or least is not Priority.LOW
+            await self._wait_for_room(stopping, self._seconds_to_next_claim(wait, enough=enough))
+            if not (enough or taken):
                 wait = min(self.settings.lease.poll_seconds, wait * 2)
 
-    def _items_wanted(self) -> int:
-        """How many items to claim now: none while enough requests are waiting, or while no address can be reached."""
+    def _items_wanted(self) -> tuple[int, Priority]:
+        """How many items to claim now, and of which priority at least: none while no address can be reached.
+
+        While enough requests are waiting, only what is more urgent is wanted, looked for now and then: what is in hand
+        may take long, where a bandwidth limits it.
+        """
         if self.pool.reaches_nothing:
             now = time.monotonic()
             if self.job_id or now - self._looked_at < AWAY_SECONDS:
-                return 0
+                return 0, Priority.LOW
             self._looked_at = now
-            return 1
+            return 1, Priority.LOW
+        if wanted := self._room(Priority.LOW):
+            return wanted, Priority.LOW
+        now = time.monotonic()
+        if self.job_id or now - self._looked_for_urgent_at < URGENT_SECONDS:
+            return 0, Priority.LOW
+        self._looked_for_urgent_at = now
+        chosen = ((self._room(least), least) for least in (Priority.NORMAL, Priority.HIGH))
+        return next((one for one in chosen if one[0]), (0, Priority.LOW))
+
+    def _room(self, least: Priority) -> int:
+        """How many items of at least this priority fit beside those of it that are in hand."""
         largest = self.pool.window_calls
         requests = self._held.by_address(enough=AHEAD_WINDOWS * largest)
         windows = self.pool.windows(requests)
         addresses = max(1, len(windows))
         return items_to_claim(
-            self._held.load(enough=AHEAD_WINDOWS * largest),
+            self._held.load(AHEAD_WINDOWS * largest, least),
             window_calls=max(largest, sum(windows.values())),
             window_bytes=self.settings.nfs.window_bytes * addresses,
             addresses=addresses,
             idle_addresses=sum(requests[address] < calls for address, calls in windows.items()),
         )
 
-    def _seconds_to_next_claim(self, wanted: int, wait: float) -> float | None:
+    def _seconds_to_next_claim(self, wait: float, *, enough: bool) -> float | None:
         """None: not before something that is held has ended."""
-        if wanted:
+        if not enough:
             return wait
-        return self.settings.lease.poll_seconds if self.pool.reaches_nothing else None
+        if self.pool.reaches_nothing:
+            return self.settings.lease.poll_seconds
+        return None if self.job_id else URGENT_SECONDS
 
     async def _wait_for_room(self, stopping: asyncio.Task[None], seconds: float | None) -> None:
         idle = seconds is not None and not self._held and not self.pool.reaches_nothing
@@ -179,9 +199,9 @@ class Worker:
         await asyncio.wait([ready, stopping], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         await end_tasks(ready)
 
-    async def _claim_until(self, stopping: asyncio.Task[None], wanted: int) -> int | None:
+    async def _claim_until(self, stopping: asyncio.Task[None], wanted: int, least: Priority) -> int | None:
         """Claims up to ``wanted`` items and begins to read them; how many were delivered. None: the worker stops."""
-        claiming = asyncio.create_task(self._claim_and_take(wanted))
+        claiming = asyncio.create_task(self._claim_and_take(wanted, least))
         await asyncio.wait([claiming, stopping], return_when=asyncio.FIRST_COMPLETED)
         if not claiming.done():
             await asyncio.wait([claiming], timeout=CLAIM_GRACE_SECONDS)
@@ -190,17 +210,18 @@ class Worker:
             return None
         return claiming.result()
 
-    async def _claim_and_take(self, wanted: int) -> int:
-        leases = await self._claim(wanted) if wanted else []
+    async def _claim_and_take(self, wanted: int, least: Priority) -> int:
+        leases = await self._claim(wanted, least) if wanted else []
         now = time.monotonic()
         for lease in leases:
             await self._take(lease, now)
         return len(leases)
 
-    async def _claim(self, wanted: int) -> list[WorkLease]:
+    async def _claim(self, wanted: int, least: Priority) -> list[WorkLease]:
         outage = outage_log(self.broker)
         try:
-            leases = await self.broker.claim(wanted, self.settings.lease.lease_seconds, self.job_id)
+            seconds = self.settings.lease.lease_seconds
+            leases = await self.broker.claim(wanted, seconds, self.job_id, least=least)
         except BrokerError as error:
             if not error.transient:
                 raise
@@ -211,13 +232,14 @@ class Worker:
 
     async def _take(self, lease: WorkLease, now: float) -> None:
         item = lease.item
-        state = await self._states.state(item.job_id)
+        look = await self._states.look(item.job_id)
+        state, bandwidth = look.state, look.bandwidth or item.bandwidth
         if state is JobState.PAUSED or state.final:
             delay = self._hiding.seconds() if state is JobState.PAUSED else 0.0
             await self._settler.persist(lambda: self.broker.abandon(lease, "", delay))
             return
-        held = Held(lease, ItemRun(self._paces.pace(item.job_id, item.max_bandwidth)), now)
-        if self._paces.is_shared(item.job_id, item.max_bandwidth) and not self._held.of_job(item.job_id):
+        held = Held(lease, ItemRun(self._paces.pace(item.job_id, bandwidth)), now)
+        if self._paces.is_shared(bandwidth) and not self._held.of_job(item.job_id):
             self._live.tell_soon()  # the others make room for this worker
         self._held.add(held)
         held.task = asyncio.create_task(self._read(held))
@@ -238,22 +260,28 @@ class Worker:
         """Ends what is being read for a job that was cancelled or paused, and adapts the paces of the others."""
         while True:
             await asyncio.sleep(self.settings.lease.poll_seconds)
-            jobs = {held.lease.item.job_id: held.lease.item.max_bandwidth for held in self._held}
-            for job_id, whole in jobs.items():
-                state = await self._states.state(job_id)
-                await self._share_bandwidth(job_id, whole)
+            jobs = {held.lease.item.job_id: held.lease.item.bandwidth for held in self._held}
+            for job_id, of_item in jobs.items():
+                look = await self._states.look(job_id)
+                state = look.state
+                await self._share_bandwidth(job_id, look.bandwidth or of_item)
                 if state is JobState.PAUSED or state.final:
                     for held in self._held.of_job(job_id):
                         held.release("paused" if state is JobState.PAUSED else "ended")
 
-    async def _share_bandwidth(self, job_id: str, whole: int) -> None:
-        """Adapts a job's pace to the number of workers that read it now: a share belongs to none that is idle or gone."""
-        if not self._paces.is_shared(job_id, whole):
-            return
-        with contextlib.suppress(BrokerError):
-            rows = await self.broker.workers(job_id)
-            others = {one.key for one in rows if one.is_reading(job_id)} - {self._live.key}
-            self._paces.share(job_id, whole, len(others) + 1)
+    async def _share_bandwidth(self, job_id: str, bandwidth: Bandwidth) -> None:
+        """Adapts a job's pace to its bandwidth, and to the number of workers that read it now: a share belongs to none
+        that is idle or gone.
+        """
+        if self._paces.is_shared(bandwidth):
+            with contextlib.suppress(BrokerError):
+                rows = await self.broker.workers(job_id)
+                others = {one.key for one in rows if one.is_reading(job_id)} - {self._live.key}
+                self._paces.share(job_id, len(others) + 1)
+        if self._paces.adapt(job_id, bandwidth):
+            for held in self._held.of_job(job_id):
+                held.run.hold_back()
+            self._live.tell_soon()
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

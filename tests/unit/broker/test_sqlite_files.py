@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import default_broker_url
 from cachewarmer.errors import BrokerError, ConfigError
-from cachewarmer.model import Access, JobState, ScanTotals, Transport, WarmJob, WorkItem
+from cachewarmer.model import Access, JobState, Priority, ScanTotals, Transport, WarmJob, WorkItem
 from cachewarmer.model.results import TALLY_COUNTS, Receipt
 
 
@@ -180,3 +181,21 @@ async def test_the_file_shrinks_when_a_job_is_forgotten(tmp_path):
         assert grown > 12_000_000
         assert left < grown / 10
         path.unlink()
+
+
+async def test_a_file_of_a_program_without_priorities_goes_on(tmp_path):
+    """What it holds is of normal priority, and so is what such a program adds to a file of this one."""
+    path = tmp_path / "broker.db"
+    add = "INSERT INTO jobs (job_id, message, state, submitted_at) VALUES (?, ?, 'queued', 1)"
+    message = '{"WarmTargetPath":"/x","Transport":"local","JobId":"j%d"}'
+    async with SqliteBroker(str(path)):
+        pass
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE jobs DROP COLUMN priority")
+        old.execute(add, ("j1", message % 1))
+    async with SqliteBroker(str(path)) as broker, SqliteBroker(str(path)) as other:
+        await other.submit(replace(a_job(), priority=Priority.LOW))
+        with closing(sqlite3.connect(path)) as old, old:
+            old.execute(add, ("j2", message % 2))
+        assert [(await broker.claim_job(60)).job.job_id for _ in range(2)] == ["j1", "j2"]
+        assert {one.job.priority for one in await broker.jobs()} == {Priority.NORMAL, Priority.LOW}

@@ -21,7 +21,7 @@ from cachewarmer.cli.warm import WarmOptions
 from cachewarmer.cli.worker import WorkerOptions
 from cachewarmer.config import Settings
 from cachewarmer.errors import UsageError
-from cachewarmer.model import JobState
+from cachewarmer.model import Bandwidth, JobState
 
 
 def parsed(*arguments):
@@ -44,7 +44,7 @@ SELECTED = Selection(
     files_from="list",
     null=True,
     transport="nfs",
-    max_bandwidth=1 << 20,
+    max_bandwidth=Bandwidth(1 << 20),
     name="n",
     filter_from=("rules",),
     snapshots=True,
@@ -178,6 +178,12 @@ def test_defaults_that_help_names_are_those_of_the_settings():
         (["warm"], "TARGET"),
         (["warm", "/a", "--resume", "j1"], "TARGET"),
         (["warm", "/a", "--exlude", "x"], "did you mean --exclude?"),
+        (["--vrsion"], "did you mean --version?"),
+        (["-x"], "unknown option -x"),
+        (["warm", "/a", "--transport", "nfss"], "not one of auto, nfs, mount, local; did you mean nfs?"),
+        (["status", "--state", "warmin"], "did you mean warming?"),
+        (["scan", "nfs://cache1/a?nfsprt=1"], "did you mean nfsport?"),
+        (["scan", "nfs://cache1/a?exprot=/a"], "did you mean export?"),
         (["warm", "/a", "--exlude=x"], "did you mean --exclude?"),
         (["-v", "warm", "/a"], "-v must come after the command"),
         (["warm", "/a", "--incl", "x"], "unknown option --incl"),

@@ -7,6 +7,7 @@ from cachewarmer.cli.options.pacing import Reading
 from cachewarmer.cli.options.selecting import Selection
 from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.errors import UsageError
+from cachewarmer.model import Bandwidth, Hours, Priority
 
 
 def test_every_option_of_a_selection_reaches_the_job(tmp_path):
@@ -29,8 +30,9 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
             uid=0,
             gid=7,
             name="n",
-            max_bandwidth=3,
+            max_bandwidth=Bandwidth(3, (Hours(480, 1200, 2),)),
             transport="nfs",
+            priority="high",
         ),
     )
     wanted = job.wanted
@@ -39,13 +41,14 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
     assert (wanted.snapshots, wanted.follow_links, wanted.one_file_system) == (True, True, True)
     assert (wanted.hardlink_dedup, wanted.go_rules) == (False, False)
     assert (job.access.uid, job.access.gid, job.access.transport) == (0, 7, "nfs")
-    assert (job.name, job.max_bandwidth, job.has_file_list) == ("n", 3, False)
+    assert (job.name, job.has_file_list, job.priority) == ("n", False, Priority.HIGH)
+    assert (job.max_bandwidth, job.bandwidth) == (2, Bandwidth(3, (Hours(480, 1200, 2),)))
 
 
 @pytest.mark.parametrize(("rate", "warned"), [(0, False), (1000, True), (64 * 1024, False)])
 def test_a_very_low_rate_is_warned_of(caplog, rate, warned):
     """Somebody who writes 200 most likely means 200M; 0 is no limit."""
-    inputs.jobs(["a:/p"], Selection(max_bandwidth=rate))
+    inputs.jobs(["a:/p"], Selection(max_bandwidth=Bandwidth(rate)))
     assert ("is the unit right?" in caplog.text) == warned
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from cachewarmer.broker.find import find_job
 from cachewarmer.broker.sqlite.broker import SqliteBroker
-from cachewarmer.cli.jobs_table import redrawn, table, worker_lines
+from cachewarmer.cli.jobs_table import cut, redrawn, table, worker_lines
 from cachewarmer.cli.text import span
 from cachewarmer.errors import Failure, UnknownJob, UsageError
 from cachewarmer.model import (
@@ -81,6 +81,26 @@ def test_the_reason_stands_below_what_failed():
     assert "3 files failed, the first: /a" in lines[4]
     assert "NFS3ERR_ACCES" in lines[4]
     assert "\x1b" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize("columns", [20, 60, 70, 80, 100, 120, 200])
+def test_a_narrow_terminal_gets_fewer_columns(columns, monkeypatch):
+    """What matters least goes first; which job, its state and its name stay. No row is wrapped where there is room for those."""
+    monkeypatch.setattr("cachewarmer.cli.jobs_table.columns", lambda: columns)
+    header, first, *_ = rows([going_on(job_id="j" + "0" * 16, name="n" * 300), going_on()], [worker()])
+    known = ["JOB", "STATE", "AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS", "NAME"]
+    shown = header.split()
+    assert [name for name in known if name in shown] == shown
+    assert {"JOB", "STATE", "NAME"} <= set(shown)
+    assert len(first) <= max(columns, 17 + 7 + 20 + 4)
+    assert (shown == known) == (columns >= 120)
+    assert len(shown) > 3 or columns < 70
+
+
+def test_a_table_that_is_longer_than_the_terminal_says_so():
+    """Else its first rows would be gone, and it could not be drawn over."""
+    assert cut("a\nb\nc", 3) == "a\nb\nc"
+    assert cut("a\nb\nc\nd", 3) == "a\nb\n… 2 more lines; --limit and --state show fewer jobs"
 
 
 def test_there_may_be_no_job():

@@ -1,10 +1,20 @@
 """The progress line, and the lines of the report, fit the terminal."""
 
+import fcntl
+import io
+import os
+import re
+import struct
+import termios
+from dataclasses import replace
+
 import pytest
 
+from cachewarmer.cli import colours
+from cachewarmer.cli.bar import BESIDE, EIGHTHS, LEAST, MOST, characters, columns_of, filled, length
 from cachewarmer.cli.managers import unseen
 from cachewarmer.cli.outcome import interrupted_line
-from cachewarmer.cli.progress import Progress, fit
+from cachewarmer.cli.progress import Part, Progress, drawn, fitting, joined, share_done
 from cachewarmer.cli.text import problem_line, shorten
 from cachewarmer.errors import NfsStatusError
 from cachewarmer.model import Access, JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
@@ -23,6 +33,10 @@ STATUS = JobStatus(
 def rate_of(*counts):
     rates = Rates()
     return [rates.add(*one) for one in counts][-1]
+
+
+def fit(parts, columns):
+    return joined(fitting(parts, columns))
 
 
 def line(status, columns):
@@ -142,3 +156,148 @@ def test_a_job_that_no_manager_looks_after_is_warned_of(state, seen, submitted, 
     status = JobStatus(job=STATUS.job, state=state, submitted_at=submitted)
     said = unseen(seen, status, 1000.0)
     assert said == ("" if warned == "0" else f"no manager has been seen for {warned}")
+
+
+# -- the bar -----------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal, of an encoding."""
+
+    def __init__(self, encoding="utf-8", terminal=True):
+        super().__init__()
+        self.shown_as = encoding
+        self.terminal = terminal
+
+    @property
+    def encoding(self):
+        return self.shown_as
+
+    def isatty(self):
+        return self.terminal
+
+
+@pytest.fixture
+def plain_terminal(monkeypatch):
+    """A terminal whose environment says nothing of colours."""
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    return Terminal()
+
+
+PARTS = Progress(quiet=True).parts(STATUS, 12_345_678, 3 << 46, rate_of((0.0, 0, 0), (10.0, 12_345_678, 3 << 46)))
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 0.374, 0.999, 1.0])
+@pytest.mark.parametrize("columns", [10, 20, 30, 50, 74, 79, 80, 100, 140, 200])
+def test_the_line_fits_whatever_the_width(columns, share, plain_terminal):
+    """Without the codes of colours; how much is done stays on the narrowest, and the failures."""
+    shown = re.sub("\x1b\\[[0-9;]*m", "", drawn(PARTS, share, columns, plain_terminal))
+    assert len(shown) <= columns
+    if columns >= 20:
+        assert "1,234 failed" in shown
+        assert share is None or f"{int(100 * share)} %" in shown
+    assert ("[" in shown) == (share is not None and length(columns) > 0)
+
+
+def test_the_bar_grows_by_eighths_and_is_full_only_at_the_end():
+    """However little is missing."""
+    of = EIGHTHS + "█"
+    grown = [filled(step / 80, 10, of) for step in range(81)]
+    assert len(set(grown)) == 81
+    assert grown[0] == ""
+    assert grown[4] == "▌"
+    assert grown[80] == "█" * 10
+    assert filled(1 - 1e-9, 10, of) == "█" * 9 + "▉"
+    assert filled(0.999, 10, "#") == "#" * 9
+    assert filled(7.0, 10, "#") == "#" * 10
+    assert filled(-1.0, 10, "#") == ""
+
+
+def test_a_bar_takes_a_third_of_what_is_over():
+    """A short one is none, and a long one would not tell more."""
+    assert length(BESIDE + 3 * LEAST - 1) == 0
+    assert length(BESIDE + 3 * LEAST) == LEAST
+    assert length(1000) == MOST
+
+
+@pytest.mark.parametrize(
+    ("encoding", "term", "of"),
+    [
+        ("utf-8", "xterm", EIGHTHS + "█"),
+        ("utf-8", "linux", "█"),
+        ("latin-1", "xterm", "#"),
+        ("ascii", "linux", "#"),
+        ("no such", "xterm", "#"),
+        (None, "xterm", "#"),
+    ],
+)
+def test_a_terminal_without_block_characters_gets_others(encoding, term, of, monkeypatch):
+    """By its encoding; the console of Linux has only one of them."""
+    monkeypatch.setenv("TERM", term)
+    assert characters(Terminal(encoding)) == of
+
+
+def test_how_much_is_done_counts_files_and_bytes():
+    """Not known before the scan is done; small files move it, and a large one does; nothing is all of nothing."""
+
+    def share(scan, files, read):
+        return share_done(replace(STATUS, scan=scan), files, read)
+
+    assert share(ScanTotals(files=100, bytes=100), 50, 50) is None
+    assert share(ScanTotals(finished=True), 0, 0) == 1.0
+    small, large = ScanTotals(files=100, bytes=100, finished=True), ScanTotals(files=1, bytes=1 << 40, finished=True)
+    assert share(small, 50, 50) == 0.5
+    assert share(small, 0, 0) == 0.0
+    assert share(small, 100, 100) == share(small, 101, 200) == 1.0
+    assert 0.49 < share(large, 0, 1 << 39) < 0.5
+    assert share(ScanTotals(files=100, finished=True), 25, 0) == 0.25
+
+
+def test_the_width_is_that_of_the_terminal_now():
+    """It is asked for each time, so that one that was resized is known; what is no terminal has 80."""
+    main, other = os.openpty()
+    with open(other, "w", encoding="utf-8") as stream:
+        for columns in (33, 120):
+            fcntl.ioctl(main, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            assert columns_of(stream) == columns
+        fcntl.ioctl(main, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+        assert columns_of(stream) == 80
+    os.close(main)
+    assert columns_of(io.StringIO()) == 80
+
+
+# -- colours -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "wanted"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"FORCE_COLOR": ""}, False, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+        ({"TERM": ""}, True, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, True, True),
+    ],
+)
+def test_colours_are_for_terminals_and_those_who_want_them(environment, terminal, wanted, monkeypatch, plain_terminal):
+    """NO_COLOR is stronger than FORCE_COLOR; empty ones do not count."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    plain_terminal.terminal = terminal
+    assert colours.wanted(plain_terminal) == wanted
+    painted = colours.paint("text", colours.Shade.BAD, plain_terminal)
+    assert painted == ("\x1b[1;31mtext\x1b[0m" if wanted else "text")
+    assert colours.paint("text", colours.Shade.PLAIN, plain_terminal) == "text"
+
+
+def test_what_failed_and_who_does_not_answer_stand_out(plain_terminal):
+    """In the line as it is drawn."""
+    parts = [Part(2, "5 files"), Part(9, "3 failed", colours.Shade.BAD), Part(10, "x", colours.Shade.WARNING)]
+    assert drawn(parts, None, 60, plain_terminal) == "5 files, \x1b[1;31m3 failed\x1b[0m, \x1b[35mx\x1b[0m"

@@ -1,16 +1,19 @@
 """A manager with a fleet, whose broker can't be opened: it stays as long as machines may be running."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
-from cachewarmer.config import FleetSettings, Settings
+from cachewarmer.config import FleetSettings, LeaseSettings, Settings
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 from cachewarmer.fleet.driver import FleetDriver
 from cachewarmer.manager import Manager
+from cachewarmer.model import Access, JobState, Priority, WarmJob
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import SessionPool
+from tests.memory import MemorySession, opener
 from tests.unit.fleet.doubles import PaperFleet
 
 SETTINGS = Settings(fleet=FleetSettings(workers=3, look_seconds=0.01, blind_seconds=0.1, idle_seconds=0.05))
@@ -87,3 +90,31 @@ async def test_without_a_fleet_the_error_ends_the_manager_at_once(tmp_path):
         await Manager(
             Closed(tmp_path / "b.db", BrokerUnavailable("no way")), SETTINGS, SessionPool(SETTINGS, open_session)
         ).run(asyncio.Event())
+
+
+async def test_scans_of_less_urgent_jobs_take_no_room_from_an_urgent_one(tmp_path):
+    """Each of the endless scans has its place; a normal job beside them has to wait, an urgent one has not."""
+    session = MemorySession({b"f": 1}, "a", delay=3600)
+    settings = replace(SETTINGS, lease=LeaseSettings(poll_seconds=0.05))
+    stop = asyncio.Event()
+    job = WarmJob(access=Access(addresses=("a",), export="/"))
+
+    async def states():
+        return {one.job.job_id: one.state for one in await broker.jobs()}
+
+    async def until(job_id):
+        while (await states())[job_id] is not JobState.SCANNING:
+            await asyncio.sleep(0.02)
+
+    async with SqliteBroker(str(tmp_path / "b.db"), settings.lease) as broker, asyncio.timeout(20):
+        manager = Manager(broker, settings, SessionPool(settings, opener(session)), jobs_at_once=2)
+        task = asyncio.create_task(manager.run(stop))
+        first = [await broker.submit(job) for _ in range(2)]
+        for one in first:
+            await until(one)
+        waits = await broker.submit(job)
+        urgent = await broker.submit(replace(job, priority=Priority.HIGH))
+        await until(urgent)
+        assert (await states())[waits] is JobState.QUEUED
+        stop.set()
+        await task

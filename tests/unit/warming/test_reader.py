@@ -1,9 +1,12 @@
 import asyncio
 import gc
+import time
 import weakref
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cachewarmer.config import LeaseSettings, Settings, TargetSettings
 from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError, ReplyTimeout
@@ -372,9 +375,41 @@ async def test_a_paced_file_is_asked_for_in_pieces(sessions):
 
 def test_a_pace_lets_through_no_more_than_its_rate():
     pace = Pace(1000.0, 0.0)
-    waits = [pace.take(500, 0.0) for _ in range(4)]
-    assert waits == [0.0, 0.5, 1.0, 1.5]
-    assert pace.take(500, 100.0) == 0.0
+    places = [pace.take(500, 0.0) for _ in range(4)]
+    assert [pace.wait(place, 0.0) for place in places] == [0.0, 0.5, 1.0, 1.5]
+    assert pace.wait(pace.take(500, 100.0), 100.0) == 0.0
+    assert (pace.holds_back(100.0), pace.holds_back(100.5)) == (True, False)
+
+
+def test_a_pace_that_changes_changes_for_those_who_wait():
+    """A slow pace must not keep anybody for an hour when it has become fast, nor a fast one let all through that wait."""
+    pace = Pace(1.0, 0.0)
+    pace.take(3600, 0.0)
+    place = pace.take(500, 0.0)
+    assert pace.wait(place, 0.0) == 3600
+    pace.change(3600.0, 0.0)
+    assert pace.wait(place, 0.0) == 1.0
+    pace.change(100.0, 0.5)
+    assert pace.wait(place, 0.5) == pytest.approx(18.0)
+    pace.change(0.0, 0.5)
+    assert pace.wait(place, 0.5) == 0.0
+    pace.change(1000.0, 10.0)
+    assert pace.wait(pace.take(1, 10.0), 10.0) == 0.0
+
+
+@given(st.lists(st.tuples(st.floats(1, 1000), st.floats(0.01, 10)), min_size=1, max_size=30))
+def test_a_pace_never_lets_through_more_than_its_rates_together(rates):
+    """However often it changes, and what is taken at once at each change: but for what a quarter of a second allows."""
+    pace, now, allowed, through = Pace(rates[0][0], 0.0), 0.0, 0.0, 0
+    places = []
+    for rate, seconds in rates:
+        pace.change(rate, now)
+        places += [pace.take(10, now) for _ in range(20)]
+        now += seconds
+        allowed += rate * seconds
+        through += sum(pace.wait(place, now) == 0.0 for place in places)
+        places = [place for place in places if pace.wait(place, now)]
+        assert through * 10 <= allowed + 0.25 * max(one for one, _ in rates) + 11
 
 
 async def test_a_paced_file_that_has_ended_is_asked_for_no_further(sessions):
@@ -490,3 +525,31 @@ async def test_a_directory_that_its_address_never_lists_is_no_receipt(sessions):
         reading = await ItemReader(pool).read(item(), ItemRun())
     assert reading.error is failure
     assert reading.receipt is None
+
+
+async def test_what_was_asked_for_at_a_faster_pace_is_held_back(sessions):
+    """A limit that comes while all is asked for: what is not on its way is asked for again, in pieces, and counts once."""
+    pace = Pace(0.0, 0.0)
+    session = MemorySession({b"big": 1 << 30, b"small": 1000}, "a")
+    session.held = []
+    run = ItemRun(pace)
+    work = item(("big", 1 << 30), ("small", 1000))
+    async with SessionPool(Settings(), opener(session)) as pool, asyncio.timeout(10):
+        reading = asyncio.create_task(ItemReader(pool).read(work, run))
+        while len(session.held) < 2:
+            await asyncio.sleep(0.01)
+        big, small = session.held
+        big.calls, big.bytes_read, session.window.bytes_in_flight = 9, 8 << 20, 1 << 20
+        run.hold_back()
+        assert (big.stop, small.stop) == (9 << 20, 0)
+        pace.change(1e12, time.monotonic())
+        # The last call that is on its way comes back; and all of it is read anew where a session had gone further.
+        session.held, big.bytes_read = None, 9 << 20
+        for request in (big, small):
+            session.queued -= 1
+            request.on_done(request)
+        receipt = (await reading).receipt
+    assert (receipt.files, receipt.bytes, receipt.failed_files) == (2, (1 << 30) + 1000, 0)
+    again = [stop - start for path, start, stop in session.reads if path.endswith(b"big")]
+    assert sum(again) == (1 << 30) - (9 << 20)
+    assert max(again) == 1 << 20

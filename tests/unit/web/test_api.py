@@ -36,13 +36,15 @@ async def events(site, job="", until="state"):
 
 async def test_a_job_is_submitted_paused_resumed_and_cancelled(site):
     """Each step answers with the job's report."""
-    job = await submit(site, name=HOSTILE, include=["*.exr"], max_bandwidth=5_000_000)
+    job = await submit(site, name=HOSTILE, include=["*.exr"], max_bandwidth=5_000_000, priority="high")
     document = (await site.ask("GET", f"/api/v1/jobs/{job}"))[1]
     assert (document["state"], document["name"]) == ("queued", HOSTILE)
-    assert document["live"]["max_bandwidth"] == 5_000_000
+    assert (document["live"]["max_bandwidth"], document["priority"]) == (5_000_000, "high")
     broker = site.server.feed.broker
     await broker.set_state(job, JobState.SCANNING)
     assert (await site.act(f"/jobs/{job}/pause"))[1]["state"] == "paused"
+    assert (await site.act(f"/jobs/{job}/resume"))[1]["state"] == "scanning"
+    await broker.set_state(job, JobState.FAILED, "no answer")
     assert (await site.act(f"/jobs/{job}/resume"))[1]["state"] == "scanning"
     assert (await site.act(f"/jobs/{job}/cancel"))[1]["state"] == "cancelled"
     status, said, _ = await site.act(f"/jobs/{job}/pause")
@@ -68,6 +70,8 @@ async def test_the_keys_are_those_of_the_command_line(site):
         ({"targets": [1]}, "targets must be of type string"),
         ({"targets": ["nfs://a/b"], "max_bandwidth": -1}, "max_bandwidth must be from 0"),
         ({"targets": ["nfs://a/b"], "max_bandwidth": True}, "of type integer"),
+        ({"targets": ["nfs://a/b"], "priority": "urgent"}, "priority must be one of high, normal, low"),
+        ({"targets": ["nfs://a/b"], "priority": 1}, "priority must be of type string"),
         ({"targets": ["nfs://a/b"], "colour": 1}, "there is no key 'colour'"),
         ({"targets": ["nfs://a/b"], "include": ["["]}, "["),
         ({"targets": ["nfs://"]}, ""),

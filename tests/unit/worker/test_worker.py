@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
-from cachewarmer.model import Access, FileEntry, InHand, JobState, WarmJob, WorkerReport, WorkItem
+from cachewarmer.model import Access, Bandwidth, FileEntry, InHand, JobState, Priority, WarmJob, WorkerReport, WorkItem
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.memory import MemorySession, opener
@@ -17,8 +17,8 @@ ITEMS = 12
 class Racing(Worker):
     """All that is held ends just while the loop finds that it holds enough."""
 
-    async def _claim_and_take(self, wanted):
-        taken = await super()._claim_and_take(wanted)
+    async def _claim_and_take(self, wanted, least):
+        taken = await super()._claim_and_take(wanted, least)
         while not wanted and self._held:
             await asyncio.sleep(0.001)
         return taken
@@ -59,7 +59,36 @@ async def test_a_bandwidth_is_shared_by_those_who_read_the_job_now(tmp_path):
             replace(worker.report(), jobs=reading),
         ):
             await broker.note_worker(row)
-        pace = worker._paces.pace("j1", 1000)
+        pace = worker._paces.pace("j1", Bandwidth(1000))
         assert pace.bytes_per_second == 250
-        await worker._share_bandwidth("j1", 1000)
+        await worker._share_bandwidth("j1", Bandwidth(1000))
         assert pace.bytes_per_second == 500
+
+
+async def test_an_urgent_item_is_taken_while_enough_is_in_hand(tmp_path):
+    """The session never ends what it was given, so that there is never room for a further item of the same priority."""
+    session = MemorySession({b"f%d" % number: 1 << 40 for number in range(ITEMS)}, "a")
+    session.held = []
+    access, stop = Access(addresses=("a",), export="/"), asyncio.Event()
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
+
+        async def post(job_id, priority, count):
+            await broker.submit(WarmJob(access=access, job_id=job_id, priority=priority))
+            await broker.set_state(job_id, JobState.SCANNING)
+            item = WorkItem(access=access, job_id=job_id, priority=priority)
+            names = [f"f{number}" for number in range(count)]
+            await broker.publish(
+                [replace(item, item_id=name, files=(FileEntry(name, 1 << 40, b"h"),)) for name in names]
+            )
+
+        await post("j1", Priority.NORMAL, ITEMS)
+        worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)))
+        working = asyncio.create_task(worker.run(stop))
+        while len(worker._held) < 2:
+            await asyncio.sleep(0.02)
+        await post("j2", Priority.HIGH, 1)
+        while not worker._held.of_job("j2"):
+            await asyncio.sleep(0.02)
+        assert len(worker._held.of_job("j1")) == 2
+        stop.set()
+        await working

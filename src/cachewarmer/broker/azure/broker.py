@@ -16,13 +16,15 @@ from cachewarmer.broker.azure.opened import Opened
 from cachewarmer.broker.azure.queues import Taken, Token
 from cachewarmer.broker.azure.tables import ROUNDS, JobRecord
 from cachewarmer.broker.azure.work import WorkSide
-from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
 from cachewarmer.broker.record import managers_lost
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidMessage, LeaseLost, NothingThere
 from cachewarmer.model import (
+    Bandwidth,
     JobState,
     JobStatus,
+    Priority,
     Receipt,
     ScanTotals,
     WarmJob,
@@ -138,7 +140,7 @@ class AzureBroker(Broker):
             await at.records.put_list(job.job_id, file_list)
         # The message first: a job with a record and without a message would never run. If we end between the two,
         # a repeat posts a second message, which managers know by its id.
-        await at.jobs.send(job.to_json())
+        await at.jobs.send(job.to_json(), job.priority)
         await at.records.add(JobRecord(job=job, state=JobState.QUEUED, submitted_at=job.submitted_at))
         return job.job_id
 
@@ -146,10 +148,12 @@ class AzureBroker(Broker):
         async for chunk in self._at.records.get_list(job_id):
             yield chunk
 
-    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
+    async def claim_job(
+        self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> JobLease | None:
         if job_id:
             raise BrokerError(f"{self.url}: a queue gives the next job, not a chosen one: start a manager for it")
-        while taken := await self._at.jobs.receive(1, lease_seconds):
+        while taken := await self._at.jobs.receive(1, lease_seconds, least):
             lease = await self._managed(taken[0])
             if lease is not None:
                 return lease
@@ -228,10 +232,14 @@ class AzureBroker(Broker):
 
         await self._at.records.change(job_id, change)
 
-    async def state(self, job_id: str) -> JobState:
-        state, number = await self._at.records.state(job_id)
+    async def look(self, job_id: str) -> JobLook:
+        found, number = await self._at.records.look(job_id)
         self._at.scans.see(job_id, number)
-        return state
+        return found
+
+    async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        record = await self._at.records.change(job_id, lambda record: record.limited(bandwidth))
+        return await self._at.status_of(record)
 
     async def status(self, job_id: str) -> JobStatus:
         return await self._at.status(job_id)
@@ -285,10 +293,12 @@ class AzureBroker(Broker):
     async def publish(self, items: Sequence[WorkItem]) -> None:
         await self._items.publish(items)
 
-    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
+    async def claim(
+        self, most: int, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> list[WorkLease]:
         if job_id:
             raise BrokerError(f"{self.url}: a queue gives the next item, not those of one job")
-        return await self._items.claim(most, lease_seconds)
+        return await self._items.claim(most, lease_seconds, least)
 
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
         await self._items.renew(lease, lease_seconds)

@@ -21,7 +21,7 @@ from cachewarmer.broker.azure.tables import JobRecord
 from cachewarmer.broker.base import MANAGER_SECONDS
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model import JobState, JobStatus
+from cachewarmer.model import JobState, JobStatus, WarmJob
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,11 @@ class Lost:
     async def stranded(self, job_id: str) -> bool:
         """See ``Broker``."""
         status = await self._at.status(job_id)
-        if status.state is not JobState.WARMING or not status.scan.finished or not await self._nothing_waits(job_id):
+        if (
+            status.state is not JobState.WARMING
+            or not status.scan.finished
+            or not await self._nothing_waits(status.job)
+        ):
             self._quiet.pop(job_id, None)
             return False
         now = self._clock()
@@ -59,12 +63,13 @@ class Lost:
             return False
         return now - since >= self._patience_seconds
 
-    async def _nothing_waits(self, job_id: str) -> bool:
-        """Whether no message on the queue can be of this job: there is none, or all may be of jobs that are paused."""
-        length = await self._at.work.length()
+    async def _nothing_waits(self, job: WarmJob) -> bool:
+        """Whether no message on its queue can be of this job: there is none, or all may be of jobs that are paused."""
+        length = await self._at.work.length(job.priority)
         if not length:
             return True
-        others = [one for one in await self._at.records.active() if one.job.job_id != job_id]
+        active = await self._at.records.active()
+        others = [one for one in active if one.job.priority is job.priority and one.job.job_id != job.job_id]
         if any(one.state is not JobState.PAUSED for one in others):
             return False  # those who are at work empty the queue, or get lost themselves
         statuses: list[JobStatus] = await all_of(self._at.status_of(one) for one in others)
@@ -98,15 +103,19 @@ class Lost:
         jobs = [one for one in await self._at.records.active() if one.job.job_id != FIRST_GENERATION_JOB]
         if not jobs or await self._at.jobs.length() >= len(jobs):
             return []
-        fresh_seconds = max(self._patience_seconds, 3 * MANAGER_SECONDS)
-        managers = await self._at.managers.seen()
-        managed = {job_id for one in managers if one.seconds_ago < fresh_seconds for job_id in one.jobs}
+        managed = await self._managed_jobs()
         free = [one for one in jobs if one.job.job_id not in managed]
         waiting = await self._at.jobs.peek()
-        if len(waiting) == MOST_AT_ONCE:
+        if any(len(one) == MOST_AT_ONCE for one in waiting):
             return []  # there may be more of them, out of our sight
-        there = {_job_id(text, message_id) for message_id, text in waiting}
+        there = {_job_id(text, message_id) for one in waiting for message_id, text in one}
         return [one for one in free if one.job.job_id not in there]
+
+    async def _managed_jobs(self) -> set[str]:
+        """The jobs of managers that were heard of lately."""
+        fresh_seconds = max(self._patience_seconds, 3 * MANAGER_SECONDS)
+        managers = await self._at.managers.seen()
+        return {job_id for one in managers if one.seconds_ago < fresh_seconds for job_id in one.jobs}
 
     async def _repost(self, found: JobRecord) -> None:
         job_id = found.job.job_id
@@ -121,7 +130,7 @@ class Lost:
         # Before the message: whoever takes that must not find the name of another one.
         changed = await self._at.records.change(job_id, _free_to_take)
         if not changed.state.final:
-            await self._at.jobs.send(changed.job.to_json())
+            await self._at.jobs.send(changed.job.to_json(), changed.job.priority)
 
 
 def _free_to_take(found: JobRecord) -> JobRecord:

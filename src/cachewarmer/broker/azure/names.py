@@ -1,6 +1,7 @@
 """How the queues, the table and the rows of the Azure broker are called. Pure.
 
-Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``; the table: ``<prefix>status`` without what a table name
+Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``, and of jobs and work one more for each other priority:
+``<prefix>jobhi``, ``<prefix>joblo``, ``<prefix>workhi``, ``<prefix>worklo``; the table: ``<prefix>status`` without what a table name
 can't hold. Rows: the records of all jobs of a prefix share one partition, so that listing them is one query; what
 belongs to one scan of a job has a partition of its own, in which ``t-…`` are tallies and ``r-…`` receipts; ``f-…`` in the
 first one's is the job's file list.
@@ -10,13 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cachewarmer.errors import UsageError
+from cachewarmer.model import Priority
 
 LONGEST_QUEUE_NAME = 63
 """Of a queue's name (REST reference, Naming Queues and Metadata)."""
 KINDS = ("job", "work", "poison")
+BEHIND: Mapping[Priority, str] = {Priority.HIGH: "hi", Priority.NORMAL: "", Priority.LOW: "lo"}
+"""What stands behind the kind: with it, none is longer than the longest kind, so that each prefix remains good."""
 FIRST_GENERATION_JOB = "firstgen"
 """The job that work items without ``JobId`` are counted in."""
 
@@ -43,9 +48,9 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-def queue_name(prefix: str, kind: str) -> str:
-    """The queue of a kind: ``job``, ``work`` or ``poison``."""
-    return prefix + kind
+def queue_name(prefix: str, kind: str, priority: Priority = Priority.NORMAL) -> str:
+    """The queue of a kind, ``job``, ``work`` or ``poison``, and of a priority."""
+    return prefix + kind + BEHIND[priority]
 
 
 def table_name(prefix: str) -> str:

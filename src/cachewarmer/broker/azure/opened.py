@@ -8,12 +8,13 @@ from cachewarmer.broker.azure.managers import ManagerRows
 from cachewarmer.broker.azure.names import JobScan, queue_name, table_name
 from cachewarmer.broker.azure.published import PublishedIds
 from cachewarmer.broker.azure.queues import Queue
+from cachewarmer.broker.azure.ranked import RankedQueues
 from cachewarmer.broker.azure.receipts import Receipts, Sums
 from cachewarmer.broker.azure.tables import JobRecord, Records
 from cachewarmer.broker.azure.tidy import Tidier
 from cachewarmer.broker.azure.workers import WorkerRows
 from cachewarmer.broker.record import DamagedRows
-from cachewarmer.model import JobStatus
+from cachewarmer.model import BY_RANK, JobStatus, Priority
 
 
 class Opened:
@@ -21,9 +22,13 @@ class Opened:
 
     def __init__(self, clients: Clients, prefix: str) -> None:
         self.clients = clients
-        self.jobs, self.work, self.poison = (
-            Queue(clients.queues.get_queue_client(queue_name(prefix, kind))) for kind in ("job", "work", "poison")
+        self.jobs, self.work = (
+            RankedQueues(
+                [_queue(clients, queue_name(prefix, kind, one), optional=one is not Priority.NORMAL) for one in BY_RANK]
+            )
+            for kind in ("job", "work")
         )
+        self.poison = _queue(clients, queue_name(prefix, "poison"))
         table = clients.tables.get_table_client(table_name(prefix))
         damaged = DamagedRows()
         self.records = Records(table, prefix, damaged)
@@ -36,8 +41,9 @@ class Opened:
 
     async def create(self) -> None:
         """Makes the queues and the table that are missing."""
-        for queue in (self.jobs, self.work, self.poison):
-            await queue.create()
+        await self.jobs.create()
+        await self.work.create()
+        await self.poison.create()
         await self.records.create_table()
 
     async def all_there(self) -> bool:
@@ -52,6 +58,10 @@ class Opened:
     async def status_of(self, record: JobRecord) -> JobStatus:
         """The status of a job whose record was just read."""
         return status_of(record, await self.receipts.sums(record.counted_scan))
+
+
+def _queue(clients: Clients, name: str, *, optional: bool = False) -> Queue:
+    return Queue(clients.queues.get_queue_client(name), optional=optional)
 
 
 class Scans:

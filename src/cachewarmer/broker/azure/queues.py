@@ -10,7 +10,7 @@ from typing import NamedTuple
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
-from cachewarmer.azure.calls import create, doing, error_code, translated
+from cachewarmer.azure.calls import NOT_FOUND, create, doing, error_code, translated
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.wire import MAX_MESSAGE_BYTES
 
@@ -18,6 +18,7 @@ MOST_AT_ONCE = 32
 """Messages of one Get Messages call (REST reference)."""
 FOR_EVER = -1
 """Time to live: a paused job may wait longer than the service's default of 7 days."""
+FORBIDDEN = 403
 GONE = frozenset({"MessageNotFound", "PopReceiptMismatch"})
 """The codes that say somebody else took the message, or it was deleted."""
 
@@ -27,13 +28,15 @@ class Token(NamedTuple):
 
     message_id: str
     pop_receipt: str
+    queue: str
+    """Its name."""
 
     @classmethod
     def parse(cls, text: str) -> Token:
-        return cls(*text.split(" ", 1))
+        return cls(*text.split(" ", 2))
 
     def __str__(self) -> str:
-        return f"{self.message_id} {self.pop_receipt}"
+        return " ".join(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,11 @@ class Taken:
 
 
 class Queue:
-    """One queue. Every method raises ``BrokerUnavailable`` after its retries, ``BrokerError`` when it is refused."""
+    """One queue; ``optional``: it may be missing, which is no error then. Every method raises ``BrokerUnavailable`` after its retries, ``BrokerError`` when it is refused."""
 
-    def __init__(self, client: QueueClient) -> None:
+    def __init__(self, client: QueueClient, *, optional: bool = False) -> None:
         self._client = client
+        self._optional = optional
         self.name: str = client.queue_name
 
     def __repr__(self) -> str:
@@ -75,16 +79,24 @@ class Queue:
                 return False
         return True
 
-    async def send(self, text: str) -> None:
-        """Puts a message at the end. Raises ``BrokerError`` if it is longer than the service takes."""
+    async def send(self, text: str) -> bool:
+        """Puts a message at the end; False if there is no such queue. Raises ``BrokerError`` if it is too long."""
         length = len(text.encode("utf-8"))
         if length > MAX_MESSAGE_BYTES:
             raise BrokerError(f"a message of {length} bytes is too long for {self.name}: at most {MAX_MESSAGE_BYTES}")
         with doing(f"posting to the queue {self.name}") as call:
-            await call(self._client.send_message, text, time_to_live=FOR_EVER)
+            try:
+                await call(self._client.send_message, text, time_to_live=FOR_EVER)
+            except ResourceNotFoundError:
+                if not self._optional:
+                    raise
+                return False
+        return True
 
-    async def receive(self, most: int, lease_seconds: float) -> list[Taken]:
-        """Up to ``most`` messages (32 at the most), each out of others' sight for ``lease_seconds``."""
+    async def receive(self, most: int, lease_seconds: float) -> list[Taken] | None:
+        """Up to ``most`` messages (32 at the most), each out of others' sight for ``lease_seconds``; None: there is no such
+        queue, or it is not for us.
+        """
         most = min(most, MOST_AT_ONCE)
         visible_in = max(1, _whole(lease_seconds))  # Get Messages takes no 0
 
@@ -96,13 +108,19 @@ class Queue:
             )
             async for page in pager.by_page():
                 return expires, [
-                    Taken(Token(one.id, one.pop_receipt or ""), one.content, one.dequeue_count or 1, expires)
+                    Taken(Token(one.id, one.pop_receipt or "", self.name), one.content, one.dequeue_count or 1, expires)
                     async for one in page
                 ]
             return expires, []
 
         with doing(f"taking from the queue {self.name}") as call:
-            return (await call(first_page))[1]
+            try:
+                return (await call(first_page))[1]
+            except HttpResponseError as error:
+                # Where we have no role on it, the service does not say whether it is there.
+                if not (self._optional and error.status_code in (FORBIDDEN, NOT_FOUND)):
+                    raise
+        return None
 
     async def change(self, token: Token, seconds: float, text: str | None = None) -> tuple[Token, float]:
         """Keeps the message out of sight for ``seconds`` from now, with a new ``text`` if one is given.
@@ -118,7 +136,7 @@ class Queue:
                 content=text,
                 visibility_timeout=_whole(seconds),
             )
-        return Token(token.message_id, changed.pop_receipt or ""), expires
+        return token._replace(pop_receipt=changed.pop_receipt or ""), expires
 
     async def delete(self, token: Token) -> bool:
         """Takes the message off the queue for good; False if it was no longer ours to take."""
@@ -141,7 +159,12 @@ class Queue:
     async def peek(self) -> list[tuple[str, str]]:
         """Id and text of the first messages that are in sight (32 at the most), which stay where they are."""
         with doing(f"looking at the queue {self.name}") as call:
-            found = await call(self._client.peek_messages, max_messages=MOST_AT_ONCE)
+            try:
+                found = await call(self._client.peek_messages, max_messages=MOST_AT_ONCE)
+            except ResourceNotFoundError:
+                if not self._optional:
+                    raise
+                return []
         return [(one.id, one.content) for one in found]
 
 

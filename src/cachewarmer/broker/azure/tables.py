@@ -15,9 +15,10 @@ from azure.data.tables.aio import TableClient
 from cachewarmer.azure.calls import create, doing, error_code
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import JobScan, records_partition, scan_partition
+from cachewarmer.broker.base import JobLook
 from cachewarmer.broker.record import reading_row
 from cachewarmer.errors import BrokerError, BrokerUnavailable, DamagedRecord, UnknownJob
-from cachewarmer.model import JobState, ScanTotals, WarmJob
+from cachewarmer.model import Bandwidth, JobState, ScanTotals, WarmJob
 
 PROPERTY_BYTES = 64 * 1024
 """Most bytes of a binary property (REST reference, Understanding the Table Service Data Model)."""
@@ -44,6 +45,8 @@ class JobRecord(record.Standing):
     """How often a manager handed the job back: the queue counts those as deliveries too."""
     reposted: bool = False
     """Whether the job's message got lost once, and another one was posted."""
+    bandwidth: str = ""
+    """What somebody has limited the job to meanwhile, for workers to read without the whole job; empty: as the items say."""
     etag: str = ""
 
     @property
@@ -74,6 +77,11 @@ class JobRecord(record.Standing):
             return None
         return replace(changed, scan=ScanTotals(), scan_number=self.scan_number + 1)
 
+    def limited(self, bandwidth: Bandwidth) -> JobRecord:
+        """With another bandwidth. Raises ``InvalidTransition``."""
+        record.check_limit(self.job.job_id, self.state)
+        return replace(self, job=record.limited(self.job, bandwidth), bandwidth=bandwidth.text())
+
     def entity(self, prefix: str) -> dict[str, Any]:
         scan = replace(self.scan, errors=record.sample_within(self.scan.errors, SAMPLE_BYTES))
         return {
@@ -92,6 +100,7 @@ class JobRecord(record.Standing):
             "HandedBack": self.handed_back,
             "BegunAgain": self.begun_again,
             "Reposted": self.reposted,
+            "Bandwidth": self.bandwidth,
         }
 
     @classmethod
@@ -109,9 +118,10 @@ class JobRecord(record.Standing):
                 message_id=entity["MessageId"],
                 scan_number=entity["ScanNumber"],
                 tidied=entity["Tidied"],
-                handed_back=entity.get("HandedBack", 0),  # these three are not in rows of earlier versions
+                handed_back=entity.get("HandedBack", 0),  # these four are not in rows of earlier versions
                 begun_again=entity.get("BegunAgain", False),
                 reposted=entity.get("Reposted", False),
+                bandwidth=entity.get("Bandwidth", ""),
                 etag=entity.metadata["etag"],
             )
 
@@ -161,20 +171,23 @@ class Records:
             raise UnknownJob(f"there is no job {job_id}")
         return record
 
-    async def state(self, job_id: str) -> tuple[JobState, int]:
-        """The state and the number of the scan that counts: one point read of two properties. Raises ``UnknownJob``."""
+    async def look(self, job_id: str) -> tuple[JobLook, int]:
+        """What workers ask, and the number of the scan that counts: one point read of few properties. Raises
+        ``UnknownJob``.
+        """
         with doing(f"reading the state of job {job_id}") as call:
             try:
                 entity = await call(
                     self._client.get_entity,
                     records_partition(self._prefix),
                     job_id,
-                    select=["State", "ScanNumber"],
+                    select=["State", "ScanNumber", "Bandwidth"],
                 )
             except ResourceNotFoundError:
                 raise UnknownJob(f"there is no job {job_id}") from None
         with reading_row(f"job {job_id}"):
-            return JobState(entity["State"]), entity["ScanNumber"]
+            bandwidth = record.load_bandwidth(entity.get("Bandwidth") or "")
+            return JobLook(JobState(entity["State"]), bandwidth), entity["ScanNumber"]
 
     async def all(self) -> list[JobRecord]:
         """Every job of this prefix: one query of one partition."""

@@ -21,14 +21,15 @@ from cachewarmer.broker.azure.messages import (
 )
 from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, JobScan
 from cachewarmer.broker.azure.opened import Opened
-from cachewarmer.broker.azure.queues import Queue, Taken, Token
+from cachewarmer.broker.azure.queues import Taken, Token
+from cachewarmer.broker.azure.ranked import RankedQueues
 from cachewarmer.broker.azure.receipts import Settlement
 from cachewarmer.broker.azure.tables import JobRecord
 from cachewarmer.broker.base import WorkLease
 from cachewarmer.broker.record import given_up, poison_sample
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerUnavailable, InvalidMessage, LeaseLost, UnknownJob
-from cachewarmer.model import JobState, Receipt, WorkItem
+from cachewarmer.model import JobState, Priority, Receipt, WorkItem
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +58,15 @@ class WorkSide:
         if not published.add(item.item_id):
             return
         try:
-            await self._at.work.send(text)
+            await self._at.work.send(text, item.priority)
         except BaseException:
             published.remove(item.item_id)
             raise
 
     # -- leasing ---------------------------------------------------------------------------------------------------
 
-    async def claim(self, most: int, lease_seconds: float) -> list[WorkLease]:
-        while taken := await self._at.work.receive(most, lease_seconds):
+    async def claim(self, most: int, lease_seconds: float, least: Priority) -> list[WorkLease]:
+        while taken := await self._at.work.receive(most, lease_seconds, least):
             found = await all_of(self._leased(one) for one in taken)
             leases = [lease for lease in found if lease is not None]
             if leases:
@@ -162,11 +163,11 @@ class WorkSide:
             return await self._poison_item(lease, given_up(lease.deliveries, reason), item.file_count, item.to_json())
         if not reason:
             try:
-                state, number = await self._at.records.state(item.job_id)
+                found, number = await self._at.records.look(item.job_id)
             except UnknownJob as error:
                 return await self._poison_stray(lease, str(error))
             self._at.scans.see(item.job_id, number)
-            if state.final:
+            if found.state.final:
                 await self._at.work.delete(Token.parse(lease.token))
                 return False
         with contextlib.suppress(LeaseLost):
@@ -184,19 +185,19 @@ class WorkSide:
         (before,) = await self._at.receipts.settle(JobScan(item.job_id, item.scan), BROKER_NAME, [settlement])
         if before != "receipt":
             # Again if we ended between the two steps once: rather two messages for people than none.
-            await self._at.poison.send(poison_text(self._at.work.name, text, reason))
+            await self._at.poison.send(poison_text(Token.parse(lease.token).queue, text, reason))
         await self._let_go(lease)
         return before != "receipt"
 
     async def _poison_stray(self, lease: WorkLease, reason: str) -> bool:
         """Moves an item to the poison queue that no job can count."""
         log.warning("an item goes to poison: %s", reason)
-        await self._at.poison.send(poison_text(self._at.work.name, lease.item.to_json(), reason))
+        await self._at.poison.send(poison_text(Token.parse(lease.token).queue, lease.item.to_json(), reason))
         await self._let_go(lease)
         return True
 
-    async def poison_message(self, queue: Queue, taken: Taken, reason: str) -> None:
+    async def poison_message(self, queue: RankedQueues, taken: Taken, reason: str) -> None:
         """Moves a message that can't be understood to the poison queue."""
-        log.warning("a message of the queue %s goes to poison: %s", queue.name, reason)
-        await self._at.poison.send(poison_text(queue.name, taken.text, reason))
+        log.warning("a message of the queue %s goes to poison: %s", taken.token.queue, reason)
+        await self._at.poison.send(poison_text(taken.token.queue, taken.text, reason))
         await queue.delete(taken.token)

@@ -9,18 +9,21 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from cachewarmer.broker import record, rows
-from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
 from cachewarmer.broker.postgres.tables import make_tables
 from cachewarmer.broker.postgres.wake import Wake
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob, UsageError
 from cachewarmer.model import (
+    Bandwidth,
     JobState,
     JobStatus,
+    Priority,
     Receipt,
     ScanTotals,
     Tally,
+    Turns,
     WarmJob,
     WorkerReport,
     WorkItem,
@@ -46,6 +49,7 @@ class PostgresBroker(Broker):
         self._create = create
         self._damaged = record.DamagedRows()
         self._managed = record.ManagedJobs()
+        self._item_turns, self._job_turns = Turns(), Turns()
         self._database = Database(url, schema)
         self._wake = Wake(self._database)
 
@@ -90,6 +94,7 @@ class PostgresBroker(Broker):
                 message=job.to_json(),
                 state=JobState.QUEUED,
                 submitted_at=job.submitted_at,
+                priority=job.priority.rank,
             )
             await sql.run("notify")
         return job.job_id
@@ -119,9 +124,12 @@ class PostgresBroker(Broker):
             yield bytes(row["chunk"])
             number += 1
 
-    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
+    async def claim_job(
+        self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> JobLease | None:
+        chosen = {"job_id": job_id, "least": least.rank, "turn": self._job_turns.next.rank}
         async with self._database.transaction() as sql:
-            for row, status in await self._readable(sql, await sql.all("free_jobs", job_id=job_id)):
+            for row, status in await self._readable(sql, await sql.all("free_jobs", **chosen)):
                 deliveries = row["deliveries"]
                 over = deliveries >= self.settings.max_deliveries and not job_id
                 if over and not (status.scan.finished or status.state.final):
@@ -136,6 +144,7 @@ class PostgresBroker(Broker):
                 leased = await sql.one("lease_job", job_id=row["job_id"], token=token, seconds=lease_seconds)
                 assert leased is not None
                 self._managed.take(row["job_id"], token)
+                self._job_turns.taken(1)
                 return JobLease(token, leased["lease_until"], leased["deliveries"], status.job)
         return None
 
@@ -237,11 +246,14 @@ class PostgresBroker(Broker):
         seen = ((row["key"], row["report"], row["seconds"]) for row in found)
         return record.worker_reports(seen, job_id, self._damaged)
 
-    async def state(self, job_id: str) -> JobState:
+    async def look(self, job_id: str) -> JobLook:
         async with self._database.statement() as sql:
-            row = await _job(sql, job_id)
-        with record.reading_row(f"job {job_id}"):
-            return JobState(row["state"])
+            return rows.look(await _job(sql, job_id))
+
+    async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        async with self._database.transaction() as sql:
+            await sql.run("limit", **rows.limited(await _locked(sql, job_id), bandwidth))
+            return await _status(sql, await _job(sql, job_id))
 
     async def status(self, job_id: str) -> JobStatus:
         async with self._database.statement() as sql:
@@ -280,17 +292,19 @@ class PostgresBroker(Broker):
             if count:
                 await sql.run("count_published", job_id=job_id, count=count)
 
-    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
+    async def claim(
+        self, most: int, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> list[WorkLease]:
         leases: list[WorkLease] = []
         while len(leases) < most:
-            token = secrets.token_hex(8)
+            token, left = secrets.token_hex(8), most - len(leases)
+            chosen = {"job_id": job_id, "least": least.rank, "turns": self._item_turns.of(left), "most": left}
             async with self._database.statement() as sql:
-                found = await sql.all(
-                    "claim", token=token, seconds=lease_seconds, job_id=job_id, most=most - len(leases)
-                )
+                found = await sql.all("claim", token=token, seconds=lease_seconds, **chosen)
             if not found:
                 break
-            for row in sorted(found, key=lambda one: int(one["seq"])):
+            self._item_turns.taken(len(found))
+            for row in sorted(found, key=lambda one: (int(one["priority"]), int(one["seq"]))):
                 failed = row["deliveries"] - 1
                 lease = rows.lease_or_poison(row, token, row["visible_at"], failed, self.settings.max_deliveries)
                 if isinstance(lease, rows.Poisoned):

@@ -104,6 +104,19 @@ WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 CREATE TABLE SCHEMA.fleets (fleet text PRIMARY KEY, manager text NOT NULL, lease_until float8 NOT NULL);
 UPDATE SCHEMA.version SET version = 2;
 
+-- name: tables_3
+-- Version 3. priority: the rank of the job's; earlier programs submit normal jobs, and claim without regard to it.
+ALTER TABLE SCHEMA.jobs ADD COLUMN priority smallint NOT NULL DEFAULT 1;
+UPDATE SCHEMA.version SET version = 3;
+
+-- name: tables_4
+-- Version 4. bandwidth: what somebody has limited the job to meanwhile; empty: what its items say.
+ALTER TABLE SCHEMA.jobs ADD COLUMN bandwidth text NOT NULL DEFAULT '';
+UPDATE SCHEMA.version SET version = 4;
+
+-- name: limit
+UPDATE SCHEMA.jobs SET message = %(message)s, bandwidth = %(bandwidth)s WHERE job_id = %(job_id)s;
+
 -- name: take_fleet
 -- A row: the manager has the fleet.
 INSERT INTO SCHEMA.fleets (fleet, manager, lease_until) VALUES (%(fleet)s, %(manager)s, NOW + %(seconds)s)
@@ -122,8 +135,8 @@ SELECT key, report, greatest(0, NOW - seen_at) AS seconds FROM SCHEMA.workers;
 DELETE FROM SCHEMA.workers WHERE seen_at < NOW - %(seconds)s;
 
 -- name: add_job
-INSERT INTO SCHEMA.jobs (job_id, message, state, submitted_at)
-VALUES (%(job_id)s, %(message)s, %(state)s, %(submitted_at)s)
+INSERT INTO SCHEMA.jobs (job_id, message, state, submitted_at, priority)
+VALUES (%(job_id)s, %(message)s, %(state)s, %(submitted_at)s, %(priority)s)
 ON CONFLICT (job_id) DO NOTHING;
 
 -- name: now
@@ -148,11 +161,11 @@ INSERT INTO SCHEMA.file_chunks (job_id, number, chunk) VALUES (%(job_id)s, %(num
 SELECT chunk FROM SCHEMA.file_chunks WHERE job_id = %(job_id)s AND number = %(number)s;
 
 -- name: free_jobs
--- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Oldest first; one that
--- another manager is taking at this moment is passed over.
+-- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Those whose turn it is first,
+-- then the most urgent, the oldest of them first; one that another manager is taking at this moment is passed over.
 SELECT *, NOW AS now FROM SCHEMA.jobs
-WHERE NOT off_queue AND lease_until <= NOW AND (%(job_id)s = '' OR job_id = %(job_id)s)
-ORDER BY seq
+WHERE NOT off_queue AND lease_until <= NOW AND (%(job_id)s = '' OR job_id = %(job_id)s) AND priority <= %(least)s
+ORDER BY priority <> %(turn)s, priority, seq
 FOR UPDATE SKIP LOCKED;
 
 -- name: lease_job
@@ -244,25 +257,29 @@ UPDATE SCHEMA.jobs SET published_items = published_items + %(count)s WHERE job_i
 RETURNING pg_notify('SCHEMA', '');
 
 -- name: claim
--- Oldest first over all jobs that may be worked on; an item that another worker takes at this moment is passed over.
+-- Of each priority as many as it has turns, oldest first over all jobs that may be worked on; what that leaves over goes to
+-- the most urgent. An item that another worker takes at this moment is passed over.
 -- MATERIALIZED: a subquery that locks rows must not be run more often than once.
 WITH found AS MATERIALIZED (
-  SELECT items.seq
-  FROM SCHEMA.jobs
-  CROSS JOIN LATERAL (
-    SELECT seq FROM SCHEMA.items
-    WHERE items.job_id = jobs.job_id AND NOT settled AND visible_at <= NOW
-    ORDER BY seq LIMIT %(most)s
-    FOR UPDATE SKIP LOCKED
-  ) AS items
-  WHERE NOT jobs.off_queue AND jobs.state IN ('queued', 'scanning', 'warming')
-    AND (%(job_id)s = '' OR jobs.job_id = %(job_id)s)
-  ORDER BY items.seq LIMIT %(most)s
+  SELECT seq, priority
+  FROM (
+    SELECT items.seq, jobs.priority, row_number() OVER (PARTITION BY jobs.priority ORDER BY items.seq) AS place
+    FROM SCHEMA.jobs
+    CROSS JOIN LATERAL (
+      SELECT seq FROM SCHEMA.items
+      WHERE items.job_id = jobs.job_id AND NOT settled AND visible_at <= NOW
+      ORDER BY seq LIMIT %(most)s
+      FOR UPDATE SKIP LOCKED
+    ) AS items
+    WHERE NOT jobs.off_queue AND jobs.state IN ('queued', 'scanning', 'warming')
+      AND (%(job_id)s = '' OR jobs.job_id = %(job_id)s) AND jobs.priority <= %(least)s
+  ) AS waiting
+  ORDER BY place > (%(turns)s::integer[])[priority + 1], priority, seq LIMIT %(most)s
 )
 UPDATE SCHEMA.items
 SET token = %(token)s, visible_at = NOW + %(seconds)s, deliveries = deliveries + 1
 FROM found WHERE items.seq = found.seq
-RETURNING items.seq, job_id, item_id, message, deliveries, last_error, visible_at;
+RETURNING items.seq, found.priority, job_id, item_id, message, deliveries, last_error, visible_at;
 
 -- name: renew_item
 UPDATE SCHEMA.items SET visible_at = NOW + %(seconds)s

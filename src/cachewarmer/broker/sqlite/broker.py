@@ -10,14 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from cachewarmer.broker.base import Backlog, Broker, JobLease, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
 from cachewarmer.broker.sqlite.files import prepare
 from cachewarmer.broker.sqlite.store import Store
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerBusy, BrokerError, BrokerUnavailable
 from cachewarmer.model import (
+    Bandwidth,
     JobState,
     JobStatus,
+    Priority,
     Receipt,
     ScanTotals,
     WarmJob,
@@ -151,8 +153,10 @@ class SqliteBroker(Broker):
             yield chunk
             number += 1
 
-    async def claim_job(self, lease_seconds: float, job_id: str = "") -> JobLease | None:
-        return await self._call(self._opened().claim_job, lease_seconds, job_id, self._clock())
+    async def claim_job(
+        self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> JobLease | None:
+        return await self._call(self._opened().claim_job, lease_seconds, job_id, least, self._clock())
 
     async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
         lease.expires_at = await self._call(self._opened().renew_job, lease, lease_seconds, self._clock())
@@ -169,8 +173,11 @@ class SqliteBroker(Broker):
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
         await self._call(self._opened().record_scan, job_id, totals, self._clock())
 
-    async def state(self, job_id: str) -> JobState:
-        return await self._call(self._opened().state, job_id)
+    async def look(self, job_id: str) -> JobLook:
+        return await self._call(self._opened().look, job_id)
+
+    async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        return await self._call(self._opened().limit, job_id, bandwidth)
 
     async def status(self, job_id: str) -> JobStatus:
         return await self._call(self._opened().status, job_id)
@@ -211,8 +218,10 @@ class SqliteBroker(Broker):
     async def publish(self, items: Sequence[WorkItem]) -> None:
         await self._call(self._opened().publish, items)
 
-    async def claim(self, most: int, lease_seconds: float, job_id: str = "") -> list[WorkLease]:
-        return await self._call(self._opened().claim, most, lease_seconds, job_id, self._clock())
+    async def claim(
+        self, most: int, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
+    ) -> list[WorkLease]:
+        return await self._call(self._opened().claim, most, lease_seconds, job_id, least, self._clock())
 
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
         lease.expires_at = await self._call(self._opened().renew, lease, lease_seconds, self._clock())

@@ -15,6 +15,8 @@ from cachewarmer.errors import BrokerError
 from cachewarmer.model import TALLY_COUNTS
 
 SCHEMA_VERSION = 2
+ADDED_COLUMNS = frozenset({"priority", "bandwidth"})
+"""Of the table of jobs: added where they are missing."""
 SHRINK_BYTES = 4 * 1024 * 1024
 SHRINK_SHARE = 0.25
 """The file is made smaller when so much of it is free, and that is such a share of it."""
@@ -59,7 +61,7 @@ class Database:
             time.sleep(0.01)
 
     def _make_schema(self, path: str) -> None:
-        if self._version() == SCHEMA_VERSION and not self._missing_counts() and self._has_tables():
+        if self._version() == SCHEMA_VERSION and self._is_complete():
             return
         with self.transaction():  # others may open the same file: what is to be done is asked for again in here
             version = self._version()
@@ -71,11 +73,17 @@ class Database:
                 self._run_script("schema")
             if version < SCHEMA_VERSION:
                 self._run_script("upgrade_2")
+            for name in ADDED_COLUMNS - self._columns("jobs"):
+                self._run_script(f"add_{name}")
             for name in self._missing_counts():
                 self.connection.execute(f"ALTER TABLE tallies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
             self._run_script("workers_table")
             self._run_script("fleets_table")
             self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _is_complete(self) -> bool:
+        """Whether all is there that is made where it is missing."""
+        return not self._missing_counts() and self._has_tables() and self._columns("jobs") >= ADDED_COLUMNS
 
     def _has_tables(self) -> bool:
         """Whether the tables that are made where they are missing are there."""
@@ -87,8 +95,11 @@ class Database:
 
     def _missing_counts(self) -> list[str]:
         """The columns that a file of an earlier version has not."""
-        there = {row["name"] for row in self.connection.execute("PRAGMA table_info(tallies)")}
+        there = self._columns("tallies")
         return [name for name in TALLY_COUNTS if name not in there]
+
+    def _columns(self, table: str) -> set[str]:
+        return {row["name"] for row in self.connection.execute(f"PRAGMA table_info({table})")}
 
     def _run_script(self, name: str) -> None:
         for statement in self._sql[name].split(";\n"):

@@ -86,6 +86,18 @@ ALTER TABLE jobs ADD COLUMN begun_again INTEGER NOT NULL DEFAULT 0;
 -- managers: when each was last at work, for those who wait for one.
 CREATE TABLE managers (name TEXT PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
 
+-- name: add_priority
+-- The rank of the job's priority. Made where it is missing, whatever the version: programs that do not know of it submit
+-- normal jobs, and pass it by.
+ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 1;
+
+-- name: add_bandwidth
+-- What somebody has limited the job to meanwhile; empty: what its items say. Made where it is missing, as above.
+ALTER TABLE jobs ADD COLUMN bandwidth TEXT NOT NULL DEFAULT '';
+
+-- name: limit
+UPDATE jobs SET message = :message, bandwidth = :bandwidth WHERE job_id = :job_id;
+
 -- name: workers_table
 -- workers: what each worker process last said of itself, for showing. Made where it is missing, whatever the version:
 -- programs that do not know of it pass it by.
@@ -111,7 +123,8 @@ SELECT key, report, seen_at FROM workers;
 DELETE FROM workers WHERE seen_at < :before;
 
 -- name: add_job
-INSERT INTO jobs (job_id, message, state, submitted_at) VALUES (:job_id, :message, :state, :submitted_at)
+INSERT INTO jobs (job_id, message, state, submitted_at, priority)
+VALUES (:job_id, :message, :state, :submitted_at, :priority)
 ON CONFLICT (job_id) DO NOTHING;
 
 -- name: job
@@ -130,10 +143,11 @@ INSERT INTO file_chunks (job_id, number, chunk) VALUES (:job_id, :number, :chunk
 SELECT chunk FROM file_chunks WHERE job_id = :job_id AND number = :number;
 
 -- name: free_jobs
--- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Oldest first.
+-- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Those whose turn it is first,
+-- then the most urgent, the oldest of them first.
 SELECT * FROM jobs
-WHERE off_queue = 0 AND lease_until <= :now AND (:job_id = '' OR job_id = :job_id)
-ORDER BY seq;
+WHERE off_queue = 0 AND lease_until <= :now AND (:job_id = '' OR job_id = :job_id) AND priority <= :least
+ORDER BY priority <> :turn, priority, seq;
 
 -- name: lease_job
 UPDATE jobs SET token = :token, owner = :owner, lease_until = :until, deliveries = deliveries + 1
@@ -206,8 +220,9 @@ UPDATE jobs SET published_items = published_items + :count WHERE job_id = :job_i
 
 -- name: working_jobs
 -- Jobs whose items may be handed out now: not paused, not in a final state.
-SELECT job_id FROM jobs
+SELECT job_id, priority FROM jobs
 WHERE state IN ('queued', 'scanning', 'warming') AND off_queue = 0 AND (:job_id = '' OR job_id = :job_id)
+  AND priority <= :least
 ORDER BY seq;
 
 -- name: open_items

@@ -12,18 +12,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cachewarmer.broker import record, rows
-from cachewarmer.broker.base import Backlog, JobLease, WorkLease
+from cachewarmer.broker.base import Backlog, JobLease, JobLook, WorkLease
 from cachewarmer.broker.record import reading_row
 from cachewarmer.broker.sqlite.database import Database
 from cachewarmer.broker.sqlite.processes import is_gone, own_name
 from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob
 from cachewarmer.model import (
+    BY_RANK,
     TALLY_COUNTS,
+    Bandwidth,
     JobState,
     JobStatus,
+    Priority,
     Receipt,
     ScanTotals,
     Tally,
+    Turns,
     WarmJob,
     WorkerReport,
     WorkItem,
@@ -41,6 +45,7 @@ class Store(Database):
         self._owner = own_name()
         self._damaged = record.DamagedRows()
         self._managed = record.ManagedJobs()
+        self._item_turns, self._job_turns = Turns(), Turns()
 
     def _job(self, job_id: str) -> sqlite3.Row:
         row: sqlite3.Row | None = self.run("job", job_id=job_id).fetchone()
@@ -74,11 +79,13 @@ class Store(Database):
                 message=job.to_json(),
                 state=JobState.QUEUED,
                 submitted_at=job.submitted_at,
+                priority=job.priority.rank,
             )
 
-    def claim_job(self, lease_seconds: float, job_id: str, now: float) -> JobLease | None:
+    def claim_job(self, lease_seconds: float, job_id: str, least: Priority, now: float) -> JobLease | None:
+        chosen = {"job_id": job_id, "least": least.rank, "turn": self._job_turns.next.rank}
         with self.transaction():
-            for row, status in self._readable(self.run("free_jobs", now=now, job_id=job_id).fetchall()):
+            for row, status in self._readable(self.run("free_jobs", now=now, **chosen).fetchall()):
                 over = row["deliveries"] >= self._max_deliveries and not job_id
                 if over and not (status.scan.finished or status.state.final):
                     self._set_state(row, JobState.FAILED, record.managers_lost(row["deliveries"]), now)
@@ -92,6 +99,7 @@ class Store(Database):
                 until = now + lease_seconds
                 self.run("lease_job", job_id=row["job_id"], token=token, owner=self._owner, until=until)
                 self._managed.take(row["job_id"], token)
+                self._job_turns.taken(1)
                 return JobLease(token, until, row["deliveries"] + 1, status.job)
         return None
 
@@ -210,9 +218,15 @@ class Store(Database):
         return record.worker_reports(seen, job_id, self._damaged)
 
     def state(self, job_id: str) -> JobState:
-        row = self._job(job_id)
-        with reading_row(f"job {job_id}"):
-            return JobState(row["state"])
+        return self.look(job_id).state
+
+    def look(self, job_id: str) -> JobLook:
+        return rows.look(self._job(job_id))
+
+    def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
+        with self.transaction():
+            self.run("limit", **rows.limited(self._job(job_id), bandwidth))
+            return self._status(self._job(job_id))
 
     def status(self, job_id: str) -> JobStatus:
         with self.reading():
@@ -258,24 +272,27 @@ class Store(Database):
                 added = self.run_many("add_item", rows)
                 self.run("count_published", job_id=job_id, count=added)
 
-    def claim(self, most: int, lease_seconds: float, job_id: str, now: float) -> list[WorkLease]:
+    def claim(self, most: int, lease_seconds: float, job_id: str, least: Priority, now: float) -> list[WorkLease]:
         leases: list[WorkLease] = []
+        if least is not Priority.LOW and not self._open_items(job_id, 1, least, now):
+            return leases  # mostly so: others need not wait for it
         with self.transaction():
             while len(leases) < most:
-                found = self._open_items(job_id, most - len(leases), now)
+                found = self._open_items(job_id, most - len(leases), least, now)
                 if not found:
                     break
                 for row in found:
                     lease = self._lease_or_poison(row, lease_seconds, now)
                     if lease is not None:
                         leases.append(lease)
+        self._item_turns.taken(len(leases))
         return leases
 
-    def _open_items(self, job_id: str, most: int, now: float) -> list[sqlite3.Row]:
-        found: list[sqlite3.Row] = []
-        for job in self.run("working_jobs", job_id=job_id).fetchall():
-            found += self.run("open_items", job_id=job["job_id"], now=now, most=most)
-        return sorted(found, key=lambda row: int(row["seq"]))[:most]
+    def _open_items(self, job_id: str, most: int, least: Priority, now: float) -> list[sqlite3.Row]:
+        waiting: list[list[sqlite3.Row]] = [[] for _ in BY_RANK]
+        for job in self.run("working_jobs", job_id=job_id, least=least.rank).fetchall():
+            waiting[job["priority"]] += self.run("open_items", job_id=job["job_id"], now=now, most=most)
+        return self._item_turns.choose([sorted(one, key=lambda row: int(row["seq"])) for one in waiting], most)
 
     def _lease_or_poison(self, row: sqlite3.Row, lease_seconds: float, now: float) -> WorkLease | None:
         token, until = secrets.token_hex(8), now + lease_seconds

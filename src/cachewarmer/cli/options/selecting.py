@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
 from cachewarmer.cli.options import general
+
+if TYPE_CHECKING:
+    from cachewarmer.model import Bandwidth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +33,17 @@ class Selection:
     files_from: str | None = None
     null: bool = False
     transport: str = "auto"
-    max_bandwidth: int = 0
+    max_bandwidth: Bandwidth | None = None
+    """None: no limit."""
     name: str = ""
     uid: int | None = None
     gid: int | None = None
     each_address: bool = False
     address_subset: tuple[str, ...] = ()
+    fan_out: bool = False
     access_as: tuple[str, ...] = ()
     metadata_only: bool = False
+    priority: str = "normal"
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +62,19 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_each_address(parser: argparse.ArgumentParser) -> None:
-    """``--each-address``: caches that do not share what they hold."""
+def add_priority(parser: argparse.ArgumentParser) -> None:
+    """``--priority``: how urgent a job is beside others."""
+    parser.add_argument(
+        "--priority",
+        default="normal",
+        choices=["high", "normal", "low"],
+        help="how urgent the job is beside other jobs of the same broker: high ones go first, and the others keep a share "
+        "(default: normal)",
+    )
+
+
+def add_each_address(parser: argparse.ArgumentParser, *, fan_out: bool = True) -> None:
+    """``--each-address``: caches that do not share what they hold; and ``--fan-out`` where something is warmed."""
     group = parser.add_argument_group("several caches")
     group.add_argument(
         "--each-address",
@@ -71,6 +89,13 @@ def add_each_address(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS[,ADDRESS...]",
         help="with --each-address: only these of them, such as a node that was replaced",
     )
+    if fan_out:
+        group.add_argument(
+            "--fan-out",
+            action="store_true",
+            help="with --each-address: warm one cache from the origin and the others only when it is warm, for clusters "
+            "whose nodes can read from each other (default: all at the same time)",
+        )
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -159,14 +184,14 @@ def _add_job(group: argparse._ActionsContainer) -> None:
         "--transport",
         default="auto",
         choices=["auto", "nfs", "mount", "local"],
-        help="nfs: the direct reader; mount: a kernel mount; local: a path of this machine (default: auto)",
+        help="how it is read; nfs: the direct reader; mount: a kernel mount; local: a path of this machine (default: auto)",
     )
     group.add_argument(
         "--max-bandwidth",
-        type=arguments.rate,
-        default=0,
+        type=arguments.bandwidth,
         metavar="RATE",
-        help="maximum rate of the whole job, shared by those who read it: 200M, 100MB/s or 800Mbit (default: no limit)",
+        help="maximum rate of the whole job, shared by those who read it: 200M, 100MB/s or 800Mbit; by the hour: "
+        "08:00-20:00=200Mbit,=2Gbit (default: no limit)",
     )
     group.add_argument("--name", default="", help="a name for the job, shown by status")
     general.add_ids(group)
@@ -195,6 +220,8 @@ def selection(chosen: argparse.Namespace) -> Selection:
         name=chosen.name,
         each_address=getattr(chosen, "each_address", False),
         address_subset=getattr(chosen, "address_subset", ()),
+        fan_out=getattr(chosen, "fan_out", False),
         access_as=tuple(getattr(chosen, "access_as", ())),
         metadata_only=getattr(chosen, "metadata_only", False),
+        priority=getattr(chosen, "priority", "normal"),
     )

@@ -61,7 +61,7 @@ def translate(error: OSError, what: str, path: bytes) -> CacheWarmerError:
         return own
     reason = error.strerror or str(error)
     if error.errno in _GONE:
-        return FileVanished(f"it no longer exists ({error.strerror})", doing=what, subject=subject)
+        return FileVanished(reason, doing=what, subject=subject)
     if error.errno in _ADDRESS_FAILED:
         return ConnectionLost(reason, doing=what, subject=subject)
     if error.errno == errno.ELOOP:

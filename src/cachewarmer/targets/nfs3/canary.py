@@ -21,6 +21,10 @@ ANSWER_LIMIT_BYTES = 1024
 SO_TIMESTAMPNS = 35
 """Of Linux's asm-generic/socket.h: the time at which a segment arrived comes with its bytes. Python has no name for it."""
 _TIMESPEC = struct.Struct("@qq")
+_TCP_INFO_RTT = struct.Struct("@68xI")
+"""``tcpi_rtt`` (microseconds) in ``struct tcp_info`` of Linux's linux/tcp.h: eight bytes, and fifteen numbers before it."""
+_RESET = struct.pack("@ii", 1, 0)
+"""SO_LINGER: the connection is gone when it is closed, and keeps no source port from those that come after it."""
 
 
 class NullCanary:
@@ -78,6 +82,42 @@ class NullCanary:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
+
+
+def handshake_seconds(sock: socket.socket) -> float:
+    """How long the handshake of a connection took that was just made, by the kernel's own clock; 0: not known.
+
+    The server's kernel answers it by itself: it waits in the queues on the way, and for no thread.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    try:
+        (microseconds,) = _TCP_INFO_RTT.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT.size))
+    except (OSError, struct.error):
+        return 0.0
+    return float(microseconds) / 1e6
+
+
+async def felt_way(
+    dial: Callable[[], Awaitable[socket.socket]], credential: bytes, address: str, reply_seconds: float
+) -> tuple[float, float]:
+    """The handshake of a new connection, and a NULL call on it, in seconds."""
+    way = 0.0
+
+    async def dialled() -> socket.socket:
+        nonlocal way
+        sock = await dial()
+        way = handshake_seconds(sock)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        return sock
+
+    canary = NullCanary(dialled, credential, address, reply_seconds)
+    try:
+        null = await canary.call()
+    finally:
+        canary.close()
+    return way, null
 
 
 def _arrival(ancillary: list[tuple[int, int, bytes]]) -> float:

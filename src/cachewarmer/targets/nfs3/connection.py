@@ -27,6 +27,7 @@ from cachewarmer.eventloop import writable
 from cachewarmer.rpc.connection import Connection
 from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
+from cachewarmer.targets import hosts
 
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
@@ -57,7 +58,7 @@ async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise own_resource_error(error, address=host) or UnknownHost(
-            f"no such host ({reason})", address=host
+            f"no such host ({reason})", address=host, advice=hosts.advice(host)
         ) from error
     return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
 

@@ -22,6 +22,7 @@ from cachewarmer.rpc import mount3, nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import Mount
+from cachewarmer.targets.meant import meant_below
 from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,9 @@ class MountClient:
                 address=host,
                 advice=NAME_THE_EXPORT,
             )
-        raise MountError(f"{printable(path)} is in no export; {_shown(listed)}", address=host)
+        raise MountError(
+            f"{printable(path)} is in no export; {_shown(listed)}", address=host, advice=_meant(path, listed)
+        )
 
     def _candidates(self, path: str, holding: list[str]) -> list[str]:
         """What to try to mount, in turn: exports that hold the path, the longest first; then the path and its parents.
@@ -217,10 +220,16 @@ class MountClient:
     def _refused(self, export: str, status: int, exports: list[str]) -> MountError:
         host, shown = self._mount.address, printable(export)
         if status not in (nfs3.PERM, mount3.ACCESS_DENIED):
-            return MountError(f"can't mount {shown} ({_status(status)}); {_shown(exports)}", address=host)
+            return MountError(
+                f"can't mount {shown} ({_status(status)}); {_shown(exports)}",
+                address=host,
+                advice=_meant(export, exports),
+            )
         if export not in exports and exports:
             return MountError(
-                f"no export {shown} for this machine ({_status(status)}); {_shown(exports)}", address=host
+                f"no export {shown} for this machine ({_status(status)}); {_shown(exports)}",
+                address=host,
+                advice=_meant(export, exports),
             )
         advice = (
             "the export list must name this machine; a source port below 1024 was used, and another uid would not help"
@@ -291,6 +300,11 @@ class MountClient:
 
 def _status(status: int) -> str:
     return mount3.STATUS_NAMES.get(status, f"mountstat3 {status}")
+
+
+def _meant(path: str, exports: list[str]) -> str:
+    found = meant_below(path, exports)
+    return f"did you mean {printable(found)}?" if found else ""
 
 
 def _shown(exports: list[str]) -> str:

@@ -28,6 +28,7 @@ from cachewarmer.rpc.message import MAX_GIDS, auth_sys
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import (
     DirectoryEntry,
+    Felt,
     FileKind,
     Identity,
     Mount,
@@ -38,7 +39,7 @@ from cachewarmer.targets.base import (
     SessionSnapshot,
 )
 from cachewarmer.targets.nfs3.calls import Calls
-from cachewarmer.targets.nfs3.canary import NullCanary
+from cachewarmer.targets.nfs3.canary import NullCanary, felt_way, handshake_seconds
 from cachewarmer.targets.nfs3.connection import Channel, call_once, connect
 from cachewarmer.targets.nfs3.directories import Directories
 from cachewarmer.targets.nfs3.entries import made_entry
@@ -113,6 +114,8 @@ class Nfs3Session(Session):
         self._credential = credential
         self._credentials: dict[Identity, bytes] = {}
         self._client = client
+        self._way_idle_seconds = 0.0
+        """The shortest handshake of a connection so far; 0: not known."""
         self._uid = os.geteuid() if mount.uid < 0 else mount.uid
         self._calls = Calls(settings, self._connect, self._resolve_read, self.address, to_bytes(self.export))
         self.window = self._calls.window
@@ -175,6 +178,10 @@ class Nfs3Session(Session):
     def canary(self) -> NullCanary:
         return NullCanary(self._dial, self._credential, self.address, self._settings.reply_seconds)
 
+    async def feel(self) -> Felt:
+        way, null = await felt_way(self._dial, self._credential, self.address, self._settings.reply_seconds)
+        return Felt(self._way_idle_seconds, way, null)
+
     def set_window(self, calls: int) -> None:
         self.window.calls = max(1, calls)
 
@@ -229,6 +236,9 @@ class Nfs3Session(Session):
             privileged=settings.privileged_port,
             what="nfs",
         )
+        took = handshake_seconds(sock)
+        if took:
+            self._way_idle_seconds = min(took, self._way_idle_seconds or took)
         return sock
 
     async def _connect(self, window: Calls) -> Channel:

@@ -55,15 +55,27 @@ export class Charts {
     this.drawn = [];
   }
 
+  // Another job: its points come with the stream.
+  forget() {
+    this.points = [];
+    this.clear();
+    for (const { place } of CHARTS) {
+      at(place).replaceChildren();
+      at(place).previousElementSibling.lastElementChild.replaceChildren();
+    }
+  }
+
   begin(points) { this.points = points; this.draw(); }
 
   add(points) { this.points.push(...points); this.draw(); }
 
   draw() {
+    if (!this.points.length) { this.nothing(); return; }
     CHARTS.forEach((one, place) => {
       const content = [this.points.map((point) => point[0]), ...one.columns(this.points)];
       if (this.drawn[place]) { this.drawn[place].chart.setData(content); return; }
       const holder = at(one.place);
+      holder.replaceChildren();
       const axes = [axis(count, { size: 28, space: 76, values: times }), axis(one.series[0][2])];
       if (one.series[1]) axes.push(axis(one.series[1][2], { values: (chart, all) => all.map((value) => (chart.data[2].some((found) => found) ? millis(value) : "")), scale: "ms", side: 1, grid: { show: false } }));
       const series = one.series.map(([label, stroke, value, scale = "y"]) => ({
@@ -78,6 +90,12 @@ export class Charts {
       this.resized.observe(holder);
     });
     this.describe();
+  }
+
+  // A job that was over before anybody looked has no points: axes of nothing would only puzzle.
+  nothing() {
+    this.forget();
+    for (const { place } of CHARTS) at(place).append(made("p", { class: "empty" }, "Nothing was measured."));
   }
 
   // The numbers beside the title: at the cursor, else the latest. They also tell those who can't see a chart.

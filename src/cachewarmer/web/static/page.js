@@ -6,7 +6,7 @@ import { call, listen, Refused, signIn } from "./server.js";
 import { binary, count, duration, left, millis, over, rate, share, shown, size, stateName } from "./text.js";
 
 const RETRY_MILLISECONDS = 2000;
-const BOUNDS = { work: "nothing left to read", outage: "no address answers", pace: "the limit", cpu: "its processor", window: "the window", link: "the link", threads: "the cache's threads" };
+const BOUNDS = { work: "nothing left to read", scan: "the scan", disk: "the disk", outage: "no address answers", pace: "the limit", cpu: "its processor", window: "the window", link: "the link", threads: "the cache's threads" };
 let route = "";
 let reading = null; // the stream that is open
 let heard = 0;
@@ -33,7 +33,7 @@ function fillJob(row, job) {
   put(files, `${count(job.files)} files`);
   put(bytes, size(job.bytes));
   put(speed, rate(job.bytes_per_second));
-  put(time, over(job) ? `took ${duration(job.seconds)}` : duration(left(job)));
+  put(time, over(job) ? `took ${duration(job.seconds)}` : Number.isFinite(left(job)) ? `${duration(left(job))} left` : "–");
 }
 
 function showState(element, job) {
@@ -86,10 +86,12 @@ function showJob(job) {
     ["bytes read", size(job.bytes)], [`bytes found${scanned}`, size(job.scanned_bytes)],
     ["average rate", rate(job.bytes_per_second)], ["failed files", count(job.failed_files), job.failed_files],
     over(job) ? ["took", duration(job.seconds)] : ["time left", duration(left(job))],
+    ["priority", job.priority],
+    ["bound by", BOUNDS[job.bound_by] ?? "–"],
     ["limit", job.live.max_bandwidth ? rate(job.live.max_bandwidth) : "none"],
   ]);
   const going = ["scanning", "warming"].includes(job.state);
-  const can = { pause: going, resume: job.state === "paused", cancel: !over(job), verify: job.state !== "queued" && job.verified?.state !== "running" };
+  const can = { pause: going, resume: ["paused", "failed"].includes(job.state), cancel: !over(job), verify: job.state !== "queued" && job.verified?.state !== "running" };
   for (const button of document.querySelectorAll("[data-act]")) button.disabled = !can[button.dataset.act];
   const items = job.live.items;
   numbers(at("#items"), [["waiting", count(items.waiting)], ["leased", count(items.leased)], ["done", count(items.done)], ["poison", count(items.poison), items.poison]]);
@@ -180,7 +182,8 @@ function showVerified(verified) {
   if (!verified) return;
   const { state, said, result } = verified;
   const known = result?.warm_fraction ?? null;
-  put(at("#verified p"), state === "running" ? `Reading a sample twice… ${shown(said)}` : state === "failed" ? `It could not be verified: ${shown(said)}` : known === null ? shown(result?.reason || "It can't be told.") : "");
+  put(at("#verified p"), state === "running" ? `Reading a sample twice… ${shown(said)}` : state === "failed" ? `It could not be verified: ${shown(said)}` : known === null ? `It can't be told${result?.reason ? `: ${shown(result.reason)}` : "."}` : "");
+  if (state !== "running" && at("#act-said").textContent === DONE.verify) put(at("#act-said"), "");
   at("#verified dl").hidden = known === null;
   if (known !== null) {
     const percent = (value) => `${(100 * value).toFixed(1)} %`;
@@ -254,8 +257,7 @@ function go() {
   reading?.abort();
   reading = new AbortController();
   route = wanted;
-  charts.clear();
-  charts.begin([]);
+  charts.forget();
   put(at("#act-said"), "");
   at("#job").hidden = true;
   at("#overview").hidden = Boolean(route);
@@ -289,7 +291,7 @@ at("#submit form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
   const words = (name) => form.elements[name].value.split(/\s+/).filter(Boolean);
-  const body = { targets: [form.elements.target.value.trim()], name: form.elements.name.value, include: words("include"), exclude: words("exclude"), max_bandwidth: Math.round(1e6 * Number(form.elements.bandwidth.value)) };
+  const body = { targets: [form.elements.target.value.trim()], name: form.elements.name.value, include: words("include"), exclude: words("exclude"), max_bandwidth: Math.round(1e6 * Number(form.elements.bandwidth.value)), priority: form.elements.priority.value };
   try {
     const { job } = await call("/jobs", { method: "POST", body });
     at("#submit").close();

@@ -26,11 +26,11 @@ resource "azurerm_storage_account" "broker" {
   public_network_access_enabled   = false
 }
 
-# Made here through Azure Resource Manager, so that a worker needs a role on two of them alone. The table can't be made
+# Made here through Azure Resource Manager, so that a worker needs a role on four of them alone. The table can't be made
 # so: azurerm makes tables through the account's own endpoint, which is closed to the machine where Terraform runs. The
 # manager makes it at its first start.
 resource "azurerm_storage_queue" "queue" {
-  for_each = toset(["job", "work", "poison"])
+  for_each = toset(["job", "jobhi", "joblo", "work", "workhi", "worklo", "poison"])
 
   name               = "${var.queue_name_prefix}${each.key}"
   storage_account_id = azurerm_storage_account.broker.id

@@ -22,6 +22,8 @@ locals {
     manager-queues = { who = local.manager, role = "Storage Queue Data Contributor", scope = azurerm_storage_account.broker.id }
     manager-table  = { who = local.manager, role = "Storage Table Data Contributor", scope = azurerm_storage_account.broker.id }
     worker-work    = { who = local.worker, role = "Storage Queue Data Contributor", scope = azurerm_storage_queue.queue["work"].id }
+    worker-workhi  = { who = local.worker, role = "Storage Queue Data Contributor", scope = azurerm_storage_queue.queue["workhi"].id }
+    worker-worklo  = { who = local.worker, role = "Storage Queue Data Contributor", scope = azurerm_storage_queue.queue["worklo"].id }
     worker-poison  = { who = local.worker, role = "Storage Queue Data Contributor", scope = azurerm_storage_queue.queue["poison"].id }
     worker-look    = { who = local.worker, role = "Storage Queue Data Reader", scope = azurerm_storage_account.broker.id }
     worker-table   = { who = local.worker, role = "Storage Table Data Contributor", scope = azurerm_storage_account.broker.id }

@@ -1,0 +1,50 @@
+"""A bar that shows how much is done, and the width of the terminal that it is on. Pure but for asking for that width."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+MOST, LEAST = 30, 8
+"""Characters of a bar without its ends; a shorter one would say nothing."""
+BESIDE = 50
+"""Columns that are left to what stands beside it, before a third of the rest is its own."""
+EIGHTHS = "▏▎▍▌▋▊▉"
+"""The last character of a bar, by eighths (Unicode block elements)."""
+UNKNOWN_COLUMNS = 80
+
+
+def columns_of(stream: TextIO) -> int:
+    """The width of the terminal that a stream is, as it is now."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or UNKNOWN_COLUMNS
+    except (OSError, ValueError):
+        return UNKNOWN_COLUMNS
+
+
+def length(columns: int) -> int:
+    """How long a bar is on a terminal of so many columns; 0: there is no room for one."""
+    room = min(MOST, (columns - BESIDE) // 3)
+    return room if room >= LEAST else 0
+
+
+def characters(stream: TextIO) -> str:
+    """What a stream can show of a bar: the full block and the eighths, or only ``#``."""
+    # The console of Linux has fonts of 512 characters, with only the full block of these.
+    known = "█" if os.environ.get("TERM") == "linux" else EIGHTHS + "█"
+    try:
+        known.encode(stream.encoding or "ascii")
+    except (UnicodeError, LookupError):
+        return "#"
+    return known
+
+
+def filled(share: float, columns: int, of: str) -> str:
+    """The filled part of a bar of so many columns; ``of``: what it is made of, the full character last.
+
+    It is full only if all is done.
+    """
+    steps = len(of)
+    done = int(min(1.0, max(0.0, share)) * columns * steps)
+    whole, rest = divmod(done, steps)
+    return of[-1] * whole + (of[rest - 1] if rest else "")

@@ -1,0 +1,50 @@
+"""What bounds the rate, in words."""
+
+from __future__ import annotations
+
+from cachewarmer.model import Bound, Verdict
+from cachewarmer.paths import printable
+
+BOUNDS: dict[str, str] = {
+    Bound.UNKNOWN: "",
+    Bound.WORK: "no work left",
+    Bound.SCAN: "bound by the scan",
+    Bound.OUTAGE: "no address answers",
+    Bound.PACE: "held back by the bandwidth limit",
+    Bound.CPU: "bound by this worker's CPU",
+    Bound.WINDOW: "bound by the window",
+    Bound.LINK: "bound by the link",
+    Bound.THREADS: "bound by the cache's threads",
+    Bound.DISK: "bound by the disk",
+}
+"""What keeps a worker from being faster."""
+
+
+def short(bound: Bound) -> str:
+    """For the progress line; empty where it would say nothing new."""
+    if bound in (Bound.WORK, Bound.OUTAGE):
+        return ""
+    return BOUNDS[bound].replace("this worker's CPU", "CPU")
+
+
+def bound_line(verdict: Verdict) -> str:
+    """For a report: what it is, what it was seen by, and what would raise the rate."""
+    said = short(verdict.bound)
+    if not said:
+        return ""
+    numbers = [
+        f"window {verdict.window:,}" if verdict.window else "",
+        f"knee {verdict.knee:,}" if verdict.knee else "",
+        _from_to("canary", verdict.canary_idle_ms, verdict.canary_ms),
+        _from_to("round trip", verdict.way_idle_ms, verdict.way_ms),
+    ]
+    known = ", ".join(one for one in numbers if one)
+    at = f" at {printable(verdict.address)}" if verdict.address and known else ""
+    return f"{said}{at}{f' ({known})' if known else ''}" + (
+        f"; faster with {verdict.raised_by}" if verdict.raised_by else ""
+    )
+
+
+def _from_to(what: str, idle: float, now: float) -> str:
+    """Milliseconds without load, and now."""
+    return f"{what} {idle:.1f} → {now:.1f} ms" if idle and now else ""

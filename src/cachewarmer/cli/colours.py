@@ -1,0 +1,55 @@
+"""Colours on a terminal: few, each readable on a light and on a dark background, and none where they are not wanted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from typing import TextIO
+
+from cachewarmer.cli.streams import on_terminal
+
+
+class Shade(StrEnum):
+    """What a colour says. The code is that of ECMA-48 (SGR), of the eight colours that every terminal has.
+
+    Not yellow, cyan or any bright colour, which can't be read on white, nor blue, which can't on black.
+    """
+
+    PLAIN = ""
+    GOOD = "32"
+    WARNING = "35"
+    BAD = "1;31"
+
+
+STATES = {
+    "completed": Shade.GOOD,
+    "completed_with_errors": Shade.BAD,
+    "failed": Shade.BAD,
+    "cancelled": Shade.WARNING,
+    "paused": Shade.WARNING,
+}
+"""By the state of a job."""
+
+
+def wanted(stream: TextIO) -> bool:
+    """Whether a stream gets colours: a terminal does, unless ``NO_COLOR`` is set or ``TERM`` is ``dumb``.
+
+    ``FORCE_COLOR`` asks for them elsewhere too, as in the log of a build. Both count where they are not empty
+    (https://no-color.org, https://force-color.org); ``NO_COLOR`` is stronger.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or on_terminal(stream)
+
+
+def paint(text: str, shade: Shade, stream: TextIO | None = None) -> str:
+    """The text in a colour, if the stream gets any; ``stream`` is standard output unless it is given."""
+    if not shade or not text or not wanted(sys.stdout if stream is None else stream):
+        return text
+    return f"\x1b[{shade}m{text}\x1b[0m"
+
+
+def prefixed(prefix: str, text: str, shade: Shade) -> str:
+    """A line for standard error that begins with ``prefix:``, the prefix in a colour."""
+    return f"{paint(f'{prefix}:', shade, sys.stderr)} {text}"

@@ -1,0 +1,13 @@
+"""Completion for shells, made from the commands' own parsers: what can be completed, and a script for each shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cachewarmer.cli.shells import bash, fish, zsh
+from cachewarmer.cli.shells.grammar import Words, words_of
+
+SCRIPTS: dict[str, Callable[[list[Words]], str]] = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
+"""Makes the script of a shell from the words of all commands."""
+
+__all__ = ["SCRIPTS", "Words", "words_of"]

@@ -1,0 +1,128 @@
+"""How much of a link a job may take, by the time of day. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cachewarmer.errors import InvalidValue
+
+DAY_MINUTES = 24 * 60
+MOST_HOURS = 48
+"""Of one bandwidth: each half hour of a day could have its own."""
+MOST_RATE = (1 << 63) - 1
+_HOURS = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})", re.ASCII)
+
+
+class Hours(NamedTuple):
+    """A time of day that has a rate of its own."""
+
+    start: int
+    """Minutes after midnight."""
+    stop: int
+    """The first minute after it; not above ``start``: it goes on past midnight, to that minute of the next day."""
+    rate: int
+    """Bytes per second; 0: no limit."""
+
+    def has(self, minute: int) -> bool:
+        """Whether a minute of the day lies in it."""
+        if self.start < self.stop:
+            return self.start <= minute < self.stop
+        return minute >= self.start or minute < self.stop
+
+    def minutes(self) -> Iterator[range]:
+        """The minutes of the day that it has."""
+        if self.start < self.stop:
+            yield range(self.start, self.stop)
+        else:
+            yield range(self.start, DAY_MINUTES)
+            yield range(self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """Bytes per second for a job as a whole: ``rate``, but in ``hours``, none of which overlap, theirs."""
+
+    rate: int = 0
+    """0: no limit."""
+    hours: tuple[Hours, ...] = ()
+
+    def at(self, minute: int) -> int:
+        """The rate at a minute after midnight; 0: no limit."""
+        return next((one.rate for one in self.hours if one.has(minute)), self.rate)
+
+    @property
+    def rates(self) -> list[int]:
+        """All rates that it may have."""
+        return [self.rate, *(one.rate for one in self.hours)]
+
+    @property
+    def lowest(self) -> int:
+        """The lowest rate that limits; 0: none does."""
+        return min((rate for rate in self.rates if rate), default=0)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a job that hold it. A program that knows no hours keeps to the lowest rate."""
+        return {"max_bandwidth": self.lowest, "max_bandwidth_hours": self.text() if self.hours else ""}
+
+    def text(self, shown: Callable[[int], str] = str) -> str:
+        """What ``parse`` reads; ``shown`` writes a rate."""
+        if not self.hours:
+            return shown(self.rate)
+        parts = [f"{_time(one.start)}-{_time(one.stop)}={shown(one.rate)}" for one in self.hours]
+        return ",".join([*parts, f"={shown(self.rate)}"])
+
+    @classmethod
+    def parse(cls, text: str, rate_of: Callable[[str], int]) -> Bandwidth:
+        """A rate, or rates by the hour: ``08:00-20:00=RATE,=RATE``, where the last one is for the rest of the day, which
+        has no limit without it. ``rate_of`` reads a rate.
+
+        Raises:
+            InvalidValue: it is neither, or two of the hours overlap; and what ``rate_of`` raises.
+        """
+        if "=" not in text:
+            return cls(rate_of(text))
+        parts = text.split(",")
+        if len(parts) > MOST_HOURS:
+            raise InvalidValue(f"more than {MOST_HOURS} rates by the hour")
+        rest: int | None = None
+        hours: list[Hours] = []
+        taken: set[int] = set()
+        for part in parts:
+            when, equals, rate = part.strip().partition("=")
+            if equals and not when and rest is None:
+                rest = rate_of(rate)
+                continue
+            found = _HOURS.fullmatch(when.strip())
+            if not equals or found is None:
+                raise InvalidValue(
+                    f"{part.strip()[:100]!r} is not a rate by the hour: write 08:00-20:00=200Mbit,=2Gbit"
+                )
+            one = Hours(_minute(found[1], found[2]) % DAY_MINUTES, _minute(found[3], found[4]), rate_of(rate))
+            minutes = {minute for span in one.minutes() for minute in span}
+            if minutes & taken:
+                raise InvalidValue(f"{when.strip()} overlaps with other hours")
+            taken |= minutes
+            hours.append(one)
+        return cls(rest or 0, tuple(hours))
+
+
+def _minute(hour: str, minute: str) -> int:
+    found = int(hour) * 60 + int(minute)
+    if int(minute) >= 60 or found > DAY_MINUTES:
+        raise InvalidValue(f"{hour}:{minute} is not a time of day")
+    return found
+
+
+def _time(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def bytes_per_second(text: str) -> int:
+    """A rate as it is stored: a number. Raises ``InvalidValue``."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= MOST_RATE):
+        raise InvalidValue(f"{text[:100]!r} is not a number of bytes per second")
+    return int(text)

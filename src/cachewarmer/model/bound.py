@@ -1,0 +1,239 @@
+"""What bounds the rate: observations of a worker go in, a verdict comes out. Pure.
+
+How the causes are told apart:
+
+- The machine knows by itself how much of its processors and of its network interfaces is in use, and a pace knows
+  whether it holds the reading back.
+- Where the window is full most of the time, the time of a new connection's handshake and that of a NULL call tell the
+  rest. The handshake is answered by the server's kernel, so it takes longer only where the way is full. NULL also needs a
+  thread of the server: where it alone takes longer, the threads are in use. Where neither does, the calls simply take
+  their round trips, to the cache or from there to its origin, and more of them in flight would bring more.
+- Where the window is not full, the reader has nothing to fill it with: the scan is behind, or there is nothing left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+MOSTLY = 0.5
+"""Of the time that was looked at: what held for longer than this is what bounds."""
+BUSY_SHARE = 0.9
+"""Of a core or of a network interface: there is no more of it."""
+MACHINE_BUSY_SHARE = 0.95
+OWN_SHARE = 0.25
+"""Of a core: a process that uses less is not held back by a busy machine as much as by what it waits for."""
+WAY_TIMES, WAY_MORE_SECONDS = 2.0, 0.002
+"""A handshake that takes longer than so many times its idle time, and so much more, waits in a queue on the way."""
+THREAD_MORE_SECONDS = 0.003
+"""NULL takes so much longer than the handshake (or half as long again, if that is more): it waits for a thread."""
+
+
+class Bound(StrEnum):
+    """What keeps a worker, a job, or the reading from an address, from being faster."""
+
+    UNKNOWN = ""
+    WORK = "work"
+    """There is nothing more to read, or not enough to keep the readers busy."""
+    SCAN = "scan"
+    """The readers wait for what the scan has yet to find."""
+    OUTAGE = "outage"
+    """No address answers."""
+    PACE = "pace"
+    """A maximum of bytes per second that somebody has set."""
+    CPU = "cpu"
+    """The processors of the machine that reads."""
+    WINDOW = "window"
+    """As many calls are in flight as may be, and each takes its round trips: more would bring more."""
+    LINK = "link"
+    """The way is full: a network interface, or more calls in flight brought no more."""
+    THREADS = "threads"
+    """The cache's threads are in use: a call waits for one."""
+    DISK = "disk"
+    """The files of this machine, or of a file system mounted here, come no faster."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressSeen:
+    """What was observed at one address of late. Times are in seconds; 0: not known."""
+
+    address: str = ""
+    files_here: bool = False
+    """It is no server that is read from directly: a directory, or a mount."""
+    full_share: float = 0.0
+    """Of the time: requests waited because as many were in flight as may be."""
+    window: int = 0
+    found: Bound = Bound.UNKNOWN
+    """Why the automatic window is not larger, once that is known: ``link`` or ``threads``."""
+    way_idle_seconds: float = 0.0
+    way_seconds: float = 0.0
+    """A connection's handshake: without load, and now."""
+    null_seconds: float = 0.0
+    """A NULL call on that connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was observed of one worker of late."""
+
+    items: int = 0
+    """That it holds."""
+    outage: bool = False
+    """No address answers."""
+    paced_share: float = 0.0
+    """Of the time: a limit held the reading back."""
+    cpu_share: float = 0.0
+    """Of one core: what this process took."""
+    machine_share: float = 0.0
+    """Of all processors of this machine: what everybody took; 0: not known."""
+    interface_share: float = 0.0
+    """Of the speed of the busiest network interface: what came in; 0: not known."""
+    addresses: tuple[AddressSeen, ...] = ()
+
+
+def judge(seen: Seen) -> Bound:
+    """What bounds this worker."""
+    if seen.outage:
+        return Bound.OUTAGE
+    if not seen.items:
+        return Bound.WORK
+    if seen.paced_share > MOSTLY:
+        return Bound.PACE
+    if seen.cpu_share >= BUSY_SHARE:
+        return Bound.CPU
+    if seen.interface_share >= BUSY_SHARE:
+        return Bound.LINK
+    full = [one for one in seen.addresses if one.full_share > MOSTLY]
+    if not full:
+        return Bound.WORK
+    if seen.machine_share >= MACHINE_BUSY_SHARE and seen.cpu_share >= OWN_SHARE:
+        return Bound.CPU
+    return first_of([judge_address(one) for one in full])
+
+
+def judge_address(seen: AddressSeen) -> Bound:
+    """What bounds the reading from an address whose window is full."""
+    if seen.files_here:
+        return Bound.DISK
+    if seen.way_seconds > WAY_TIMES * seen.way_idle_seconds + WAY_MORE_SECONDS and seen.way_idle_seconds:
+        return Bound.LINK
+    if seen.found:
+        return seen.found
+    longer = seen.null_seconds - seen.way_seconds
+    if seen.way_seconds and longer > max(THREAD_MORE_SECONDS, seen.way_seconds / 2):
+        return Bound.THREADS
+    return Bound.WINDOW
+
+
+WORST_FIRST = (
+    Bound.THREADS,
+    Bound.LINK,
+    Bound.CPU,
+    Bound.PACE,
+    Bound.DISK,
+    Bound.WINDOW,
+    Bound.SCAN,
+    Bound.WORK,
+    Bound.OUTAGE,
+)
+"""Of several that are as frequent, the first counts: what needs somebody's attention most."""
+
+
+def first_of(bounds: Sequence[Bound]) -> Bound:
+    """The one that is found most often; of several, the first of ``WORST_FIRST``."""
+    known = [one for one in WORST_FIRST if one in bounds]
+    return max(known, key=bounds.count, default=Bound.UNKNOWN)
+
+
+def of_job(bounds: Sequence[Bound], *, scan_finished: bool) -> Bound:
+    """What bounds a job, by what bounds each of its workers.
+
+    One that waits for work counts only where most of them do: then it is the scan, if that still goes on. Workers that
+    reach nothing count only if all of them are so.
+    """
+    waiting = bounds.count(Bound.WORK)
+    if waiting and 2 * waiting > len(bounds):
+        return Bound.WORK if scan_finished else Bound.SCAN
+    reading = [one for one in bounds if one not in (Bound.WORK, Bound.OUTAGE, Bound.UNKNOWN)]
+    if reading:
+        return first_of(reading)
+    if waiting and not scan_finished:
+        return Bound.SCAN
+    return first_of(bounds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What bounds a job, with what is known of the address that it is about. 0: not known."""
+
+    bound: Bound = Bound.UNKNOWN
+    address: str = ""
+    window: int = 0
+    knee: int = 0
+    """The window beyond which more calls bring nothing, or make others wait."""
+    canary_idle_ms: float = 0.0
+    canary_ms: float = 0.0
+    """What another client waits for a server thread: without load, and now."""
+    way_idle_ms: float = 0.0
+    way_ms: float = 0.0
+    """The round trip to the cache: without load, and now."""
+    workers: int = 0
+    """That read the job."""
+
+    @property
+    def raised_by(self) -> str:
+        """What would raise the rate, in a few words."""
+        return {
+            Bound.LINK: "a faster link; or another mount address, if it is reached by a way of its own",
+            Bound.THREADS: "more server threads at the cache (nfsd), or another mount address",
+            Bound.WINDOW: f"a larger window{f' than {self.window}' if self.window else ''} (--window auto finds it), "
+            "another mount address, or more read-ahead at the cache",
+            Bound.PACE: "a higher limit",
+            Bound.CPU: "another worker on another machine",
+            Bound.SCAN: "a larger window for the scan, or the names in a list (--files-from)",
+            Bound.DISK: "a faster disk, or reading the cache directly (nfs://)",
+            Bound.OUTAGE: "an address that answers",
+        }.get(self.bound, "")
+
+    def document(self) -> dict[str, object]:
+        """The JSON object beside ``bound_by``."""
+        return {
+            "address": self.address,
+            "window": self.window,
+            "knee": self.knee,
+            "canary_idle_ms": round(self.canary_idle_ms, 3),
+            "canary_ms": round(self.canary_ms, 3),
+            "round_trip_idle_ms": round(self.way_idle_ms, 3),
+            "round_trip_ms": round(self.way_ms, 3),
+            "raised_by": self.raised_by,
+        }
+
+
+class BoundTimes:
+    """What bounded a job for how long, from its verdicts as they come."""
+
+    MOST_SECONDS = 10.0
+    """A verdict stands for no longer than this, however late the next one comes."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[Bound, float] = {}
+        self._last: dict[Bound, Verdict] = {}
+        self._before: tuple[float, Bound] | None = None
+
+    def add(self, verdict: Verdict, now: float) -> None:
+        """A verdict that holds from now on; ``now`` in seconds of a monotonic clock."""
+        if self._before is not None:
+            since, bound = self._before
+            self._seconds[bound] = self._seconds.get(bound, 0.0) + min(self.MOST_SECONDS, max(0.0, now - since))
+        self._before = (now, verdict.bound)
+        if verdict.bound:
+            self._last[verdict.bound] = verdict
+
+    @property
+    def main(self) -> Verdict:
+        """The verdict that held for longest, as it was the last time; the start and the end count only if nothing else does."""
+        known = [one for one in WORST_FIRST if one in self._last]
+        middle = [one for one in known if one not in (Bound.WORK, Bound.OUTAGE)] or known
+        main = max(middle, key=lambda one: self._seconds.get(one, 0.0), default=None)
+        return self._last[main] if main is not None else Verdict()

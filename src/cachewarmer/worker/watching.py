@@ -1,0 +1,237 @@
+"""Looks at a worker some times a second, for what bounds it: its windows, its pace, its processors, its network.
+
+What that means is decided in ``model.bound``. Nothing here is called for a READ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from cachewarmer.errors import CacheWarmerError
+from cachewarmer.eventloop import end_tasks
+from cachewarmer.model import Transport
+from cachewarmer.model.bound import AddressSeen, Bound, Seen
+from cachewarmer.targets.base import Session
+from cachewarmer.targets.reach import Line
+from cachewarmer.worker.held import HeldItems
+
+LOOK_SECONDS = 0.2
+LOOKS = 25
+"""That a verdict is of: the last five seconds."""
+FEEL_SECONDS = 5.0
+"""Between two connections that are made to feel how long the way is, while an address's window is full."""
+INTERFACES = Path("/sys/class/net")
+MOST_INTERFACES = 64
+
+
+class Pool(Protocol):
+    """What is asked of the pool of sessions."""
+
+    @property
+    def reaches_nothing(self) -> bool: ...
+
+    def in_use(self) -> dict[Line, list[Session]]: ...
+
+
+class _AddressLook(NamedTuple):
+    full: bool
+    window: int
+
+
+class _Look(NamedTuple):
+    at: float
+    cpu: float
+    """Seconds of processor time that this process took so far."""
+    machine: tuple[float, float]
+    """The same of all processors of the machine, busy and in all; zeros: not known."""
+    received: dict[str, int]
+    """Bytes that came in at each network interface so far."""
+    items: int
+    paced: bool
+    addresses: dict[Line, _AddressLook]
+
+
+class _Felt:
+    """What a way was felt to be like; see ``Session.feel``."""
+
+    def __init__(self) -> None:
+        self.idle = self.way = self.null = 0.0
+        self.at = float("-inf")
+        self.task: asyncio.Task[None] | None = None
+
+    async def feel(self, session: Session) -> None:
+        try:
+            felt = await session.feel()
+        except CacheWarmerError:
+            return  # whether an address is away is for the pool to find out
+        if felt is not None:
+            self.idle = (
+                min(one for one in (self.idle, felt.way_idle_seconds) if one) if felt.way_idle_seconds else self.idle
+            )
+            self.way, self.null = felt.way_seconds, felt.null_seconds
+
+
+class Watch:
+    """What one worker was seen to do of late."""
+
+    def __init__(
+        self,
+        held: HeldItems,
+        pool: Pool,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
+        machine: Callable[[], tuple[float, float]] | None = None,
+        interfaces: Path = INTERFACES,
+    ) -> None:
+        self._held = held
+        self._pool = pool
+        self._clock = clock
+        self._cpu = cpu
+        self._machine = machine or machine_times
+        self._interfaces = interfaces
+        self._speeds = interface_speeds(interfaces)
+        self._looks: deque[_Look] = deque(maxlen=LOOKS + 1)
+        self._felt: dict[Line, _Felt] = {}
+        self.look()
+
+    async def run(self) -> None:
+        """Looks until it is cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                self.look()
+                self._feel()
+        finally:
+            await end_tasks(*(one.task for one in self._felt.values() if one.task is not None))
+
+    def look(self) -> None:
+        """One look."""
+        now = self._clock()
+        addresses = {line: _seen_of(sessions) for line, sessions in self._pool.in_use().items()}
+        self._looks.append(
+            _Look(
+                now,
+                self._cpu(),
+                self._machine(),
+                {name: _number(self._interfaces / name / "statistics/rx_bytes") for name in self._speeds},
+                len(self._held),
+                self._held.held_back(now),
+                addresses,
+            )
+        )
+
+    def _feel(self) -> None:
+        in_use = self._pool.in_use()
+        for line in [line for line in self._felt if line not in in_use]:
+            if (task := self._felt[line].task) is None or task.done():
+                del self._felt[line]
+        for line, sessions in in_use.items():
+            felt = self._felt.setdefault(line, _Felt())
+            due = self._clock() - felt.at >= FEEL_SECONDS and (felt.task is None or felt.task.done())
+            if due and not line.breaker.is_open and self._looks[-1].addresses.get(line, _AddressLook(False, 0)).full:
+                felt.at = self._clock()
+                felt.task = asyncio.create_task(felt.feel(sessions[0]))
+
+    @property
+    def cpu_share(self) -> float:
+        """Processor time of this process per second of late: 1 is one core."""
+        first, last = self._looks[0], self._looks[-1]
+        return (last.cpu - first.cpu) / (last.at - first.at) if last.at > first.at else 0.0
+
+    def way(self, line: Line) -> tuple[float, float]:
+        """Seconds of a round trip to an address: without load, and the last time that it was felt; 0: not known."""
+        felt = self._felt.get(line)
+        return (felt.idle, felt.way) if felt is not None else (0.0, 0.0)
+
+    def ways(self) -> dict[str, tuple[float, float]]:
+        """The same by the name of the address."""
+        return {line.breaker.address: self.way(line) for line in self._felt}
+
+    def seen(self) -> Seen:
+        """The last looks together."""
+        first, last = self._looks[0], self._looks[-1]
+        seconds = last.at - first.at
+        looks = list(self._looks)[1:] or [last]
+        return Seen(
+            items=max(one.items for one in looks),
+            outage=self._pool.reaches_nothing,
+            paced_share=sum(one.paced for one in looks) / len(looks),
+            cpu_share=self.cpu_share,
+            machine_share=_share(first.machine, last.machine),
+            interface_share=max(
+                (
+                    8 * (last.received[name] - first.received.get(name, 0)) / seconds / speed
+                    for name, speed in self._speeds.items()
+                    if seconds > 0
+                ),
+                default=0.0,
+            ),
+            addresses=tuple(self._address(line, looks) for line in last.addresses),
+        )
+
+    def _address(self, line: Line, looks: Sequence[_Look]) -> AddressSeen:
+        found = [one.addresses[line] for one in looks if line in one.addresses]
+        felt = self._felt.get(line) or _Felt()
+        mount = line.mount
+        return AddressSeen(
+            address=line.breaker.address,
+            files_here=not mount.address or mount.transport is Transport.MOUNT,
+            full_share=sum(one.full for one in found) / len(looks),
+            window=found[-1].window,
+            found=Bound(line.knee.bound) if line.knee.calls else Bound.UNKNOWN,
+            way_idle_seconds=felt.idle,
+            way_seconds=felt.way,
+            null_seconds=felt.null,
+        )
+
+
+def _seen_of(sessions: Sequence[Session]) -> _AddressLook:
+    full, window = False, 0
+    for session in sessions:
+        seen = session.snapshot()
+        window += seen.window_calls
+        # Refilled when it is half empty; and what is in flight may all belong to the scan.
+        full = full or seen.waiting > seen.in_flight or (seen.waiting > 0 and 2 * seen.in_flight >= seen.window_calls)
+    return _AddressLook(full, window)
+
+
+def _share(before: tuple[float, float], after: tuple[float, float]) -> float:
+    whole = after[1] - before[1]
+    return (after[0] - before[0]) / whole if whole > 0 else 0.0
+
+
+def machine_times(path: str = "/proc/stat") -> tuple[float, float]:
+    """Seconds that all processors were busy, and were there in all (proc(5)); zeros where there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            numbers = [int(one) for one in file.readline().split()[1:9]]
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    if len(numbers) < 5:
+        return 0.0, 0.0
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (sum(numbers) - numbers[3] - numbers[4]) / ticks, sum(numbers) / ticks
+
+
+def interface_speeds(where: Path = INTERFACES) -> dict[str, float]:
+    """Bits per second of each network interface that tells its speed (sysfs-class-net); a virtual one may not."""
+    try:
+        names = sorted(os.listdir(where))[:MOST_INTERFACES]
+    except OSError:
+        return {}
+    speeds = {name: 1e6 * _number(where / name / "speed") for name in names}
+    return {name: speed for name, speed in speeds.items() if speed > 0}
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_bytes())
+    except (OSError, ValueError):
+        return 0
