@@ -391,7 +391,11 @@ class KneeFinder:
         """One step of a trial upwards is done."""
         growth = self.window / self._base - 1
         grown = self.window - self._base
-        if (growth >= JUDGED_GROWTH and grown >= min(JUDGED_CALLS, self._base)) or self.window >= self.limits.most or not growth:
+        if (
+            (growth >= JUDGED_GROWTH and grown >= min(JUDGED_CALLS, self._base))
+            or self.window >= self.limits.most
+            or not growth
+        ):
             if not self._is_worth(rate, self._base_rate, growth):
                 self._bad, self.bound = self.window, Bound.LINK
                 self._hold(self._base, now, 2 * self._hold_seconds)
