@@ -79,8 +79,7 @@ async def _fleet(there: Site, meter: Meter) -> float:
 
 async def killed(there: Site, meter: Meter, seconds: float) -> tuple[float, str]:
     at = await _fleet(there, meter)
-    begin = at - WINDOW_SECONDS
-    before = meter.rates(WINDOW_SECONDS, begin, at)
+    before = meter.rates(SETTLING_SECONDS / 3, at - SETTLING_SECONDS / 2, at)
     off, said = await _measure(meter, at + SETTLING_SECONDS, seconds, LIMIT)
     return off, f"{said}; just before, with four: {sum(before) / max(1, len(before)) / MIB:.2f} MiB/s"
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from cachewarmer.errors import BrokerError
-from cachewarmer.model import JobState, ScanTotals
+from cachewarmer.model import Bandwidth, JobState, ScanTotals
 from tests.conformance.labs import AzuriteLab, a_job, items_of, receipt
 from tests.servers.tamperer import Tamperer
 
@@ -120,6 +120,7 @@ async def submit(broker, job_id, owner):
 async def control(broker, job_id, owner):
     await broker.set_state(job_id, JobState.SCANNING)
     for state in (JobState.PAUSED, JobState.SCANNING, JobState.CANCELLED):
+        await broker.limit(job_id, Bandwidth(1000))
         await broker.set_state(job_id, state)
 
 
@@ -128,7 +129,7 @@ async def look(broker, job_id, owner):
     await broker.jobs()
 
 
-DUTIES = {"manager": manage, "worker": work, "submit": submit, "cancel, pause, resume": control, "status": look}
+DUTIES = {"manager": manage, "worker": work, "submit": submit, "cancel, pause, resume, limit": control, "status": look}
 
 
 @pytest.fixture

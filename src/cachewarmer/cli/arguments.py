@@ -17,6 +17,15 @@ ASPECTS = ("data", "attributes", "access")
 """What of the files can be verified."""
 
 
+class HelpFormat(argparse.RawDescriptionHelpFormatter):
+    """Help whose lines do not end within the name of an option."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        import textwrap
+
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises ``UsageError`` where ``argparse`` prints its whole usage and exits; options are not abbreviated."""
 
@@ -25,11 +34,18 @@ class Parser(argparse.ArgumentParser):
             prog=prog,
             description=description,
             epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormat,
             allow_abbrev=False,
             add_help=False,
         )
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+    def finish(self) -> None:
+        """Call it when all arguments are known: the usage leaves the options, a wall of them, to the list below."""
+        # -0 is an option and -1 is not: argparse would take -1 for one, and say that a value is missing.
+        self._has_negative_number_optionals.clear()
+        operands = [_operand(action) for action in self._actions if not action.option_strings]
+        self.usage = " ".join([self.prog, "[OPTION...]", *operands])
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -56,6 +72,12 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, text)
 
 
+def _operand(action: argparse.Action) -> str:
+    """How a usage names an argument that is no option."""
+    name = str(action.metavar or action.dest.upper())
+    return {"*": f"[{name}...]", "+": f"{name}...", "?": f"[{name}]"}.get(str(action.nargs), name)
+
+
 def did_you_mean(text: str, known: Iterable[str]) -> str:
     """``; did you mean …?``, or nothing where no known word is near."""
     from cachewarmer import likeness
@@ -75,6 +97,14 @@ def size(text: str) -> int:
         return parse_size(text)
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def part_size(text: str) -> int:
+    """The size of a part of a file, in bytes: there is something in it."""
+    parsed = size(text)
+    if not parsed:
+        raise argparse.ArgumentTypeError("it must be at least one byte")
+    return parsed
 
 
 def rate(text: str) -> int:

@@ -41,8 +41,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    name = arguments[0] if arguments else ""
-    if name and not name.startswith("-") and name not in NAMES:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
+    if not arguments:
+        raise UsageError("a COMMAND is missing, such as warm TARGET (see cachewarmer --help)")
+    name = arguments[0]
+    if not name.startswith("-") and name not in NAMES:
         raise UsageError(f"unknown command {name!r}{did_you_mean(name, NAMES)} (see cachewarmer --help)")
     if name.startswith("-") and not any(one in NAMES for one in arguments):
         parser = build_parser(())
@@ -83,5 +87,6 @@ def build_parser(names: Iterable[str] = NAMES) -> Parser:
             epilog=f"example:\n  {one.example}",
         )
         one.add_arguments(made)
+        made.finish()
         made.set_defaults(command=one, parser=made)
     return parser

@@ -30,8 +30,10 @@ from cachewarmer.config import (
 from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.filters import parse_filter_file
 from cachewarmer.model import Bandwidth, Priority, Transport, Wanted, WarmJob
-from cachewarmer.paths import to_text
-from cachewarmer.planning.filelist import list_chunks
+from cachewarmer.paths import to_bytes, to_text
+from cachewarmer.planning.filelist import list_chunks, stored_lines
+from cachewarmer.planning.frames import frame_paths
+from cachewarmer.planning.pathmap import PathMap
 from cachewarmer.target import Target, make_job, parse_target
 
 if TYPE_CHECKING:
@@ -124,8 +126,7 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
     Raises:
         UsageError: a target or a pattern does not make sense.
     """
-    if selection.files_from is not None and len(targets) != 1:
-        raise UsageError("--files-from needs exactly one TARGET")
+    _check_list(targets, selection)
     _check_addresses(selection)
     bandwidth = selection.max_bandwidth or Bandwidth()
     warn_of_slow("--max-bandwidth", bandwidth)
@@ -137,18 +138,44 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
             name=selection.name,
             transport=Transport(selection.transport),
             bandwidth=bandwidth,
-            has_file_list=selection.files_from is not None,
+            has_file_list=has_list(selection),
             priority=Priority(selection.priority),
         )
         for target in targets
     ]
     if resolve and not selection.each_address:
         made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
+    if selection.in_order:
+        made = [replace(job, in_order=True) for job in made]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
     if not selection.each_address:
         return made
     return [each_address(job, selection.address_subset, fan_out=selection.fan_out) for job in made]
+
+
+def has_list(selection: Selection) -> bool:
+    """Whether files are named one by one."""
+    return selection.files_from is not None or bool(selection.frames)
+
+
+def _check_list(targets: Sequence[str], selection: Selection) -> None:
+    if has_list(selection):
+        if len(targets) != 1:
+            raise UsageError(
+                f"{'--frames' if selection.files_from is None else '--files-from'} needs exactly one TARGET"
+            )
+    elif selection.maps or selection.in_order:
+        raise UsageError(f"{'--map' if selection.maps else '--in-order'} needs --files-from or --frames")
+    for sequence in selection.frames:
+        if frame_paths(to_bytes(sequence)) is None:
+            raise UsageError(
+                "not a sequence of frames",
+                doing="--frames",
+                subject=to_bytes(sequence),
+                advice="write 'plate.####.exr 1001-1240'",
+            )
+    PathMap.of(selection.maps)
 
 
 def _check_addresses(selection: Selection) -> None:
@@ -186,6 +213,8 @@ def _wanted(selection: Selection) -> Wanted:
             max_file_bytes=selection.max_file_bytes,
             min_file_bytes=selection.min_file_bytes,
             newer_than=selection.newer_than,
+            head_bytes=selection.head_bytes,
+            tail_bytes=selection.tail_bytes,
             snapshots=selection.snapshots,
             follow_links=selection.follow_links,
             one_file_system=selection.one_file_system,
@@ -225,16 +254,25 @@ def _as_user(target: Target, selection: Selection) -> Target:
 
 
 def file_list(selection: Selection) -> AsyncIterator[bytes] | None:
-    """The chunks of ``--files-from``; None where it is not given."""
-    return None if selection.files_from is None else _chunks(selection.files_from, null=selection.null)
+    """The chunks of ``--frames`` and ``--files-from``; None where neither is given."""
+    return _listed(selection) if has_list(selection) else None
 
 
-async def _chunks(name: str, *, null: bool) -> AsyncIterator[bytes]:
+async def _listed(selection: Selection) -> AsyncIterator[bytes]:
+    mapped = PathMap.of(selection.maps)
+    for chunk in stored_lines((to_bytes(one) for one in selection.frames), mapped):
+        yield chunk
+    if selection.files_from is not None:
+        async for chunk in _chunks(selection.files_from, null=selection.null, mapped=mapped):
+            yield chunk
+
+
+async def _chunks(name: str, *, null: bool, mapped: PathMap) -> AsyncIterator[bytes]:
     try:
         # Without a buffer of Python's: who reads that holds a lock that the end of the program would wait for.
         place = sys.stdin.fileno() if name == "-" else name
         with open(place, "rb", buffering=0, closefd=place is name) as source:  # noqa: ASYNC230  # opening a list is quick
-            async for chunk in list_chunks(source, nul_separated=null):
+            async for chunk in list_chunks(source, nul_separated=null, path_map=mapped):
                 yield chunk
     except OSError as error:
         raise CacheWarmerError(f"--files-from {name}: {error.strerror}") from error

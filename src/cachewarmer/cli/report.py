@@ -76,6 +76,9 @@ def _details(report: Report) -> list[str]:
         for key, word in COUNTED
         if (count := getattr(report, key))
     ]
+    if report.partial_files:
+        left_out = size(report.left_out_bytes)
+        rest.append(f"{report.partial_files:,} files only in part ({left_out} of them not wanted)")
     if rest:
         lines.append("  " + ", ".join(rest))
     lines += [warning_line(warning) for warning in report.warnings]

@@ -143,7 +143,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                         job,
                         broker_url=state.url,
                         settings=settings,
-                        processes=chosen.processes or default_processes(),
+                        processes=chosen.processes or (1 if chosen.selection.in_order else default_processes()),
                         on_status=on_status,
                         on_outages=on_outages,
                         stop=stop,

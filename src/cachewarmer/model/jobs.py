@@ -18,6 +18,7 @@ from cachewarmer.errors import InvalidMessage, InvalidTransition, InvalidValue
 from cachewarmer.model.access import NOWHERE, Access
 from cachewarmer.model.bandwidth import Bandwidth, bytes_per_second
 from cachewarmer.model.fields import keyed, read_fields, write_fields
+from cachewarmer.model.parts import Part, read_parts, wanted_bytes
 from cachewarmer.model.priority import Priority
 from cachewarmer.model.wanted import EVERYTHING, FIRST_GENERATION, Wanted
 from cachewarmer.paths import join, to_bytes
@@ -111,6 +112,8 @@ class Message:
     """Bytes per second for the job as a whole; 0: no limit. Where it has hours, the lowest rate of all."""
     max_bandwidth_hours: str = keyed("MaxBandwidthHours", "text", "")
     """Rates by the hour, as ``Bandwidth.text`` writes them; empty: the same all day."""
+    in_order: bool = keyed("InOrder", "flag", False)
+    """The files of a list are handed out, and read, in the order in which it names them."""
     priority: Priority = keyed("Priority", "choice", Priority.NORMAL, choices=Priority)  # noqa: RUF009  # a field, as the others
 
     def __post_init__(self) -> None:
@@ -232,6 +235,10 @@ class WorkItem(Message):
     only_address: str = keyed("OnlyAddress", "text", "")
     """The one mount address where the item may be read: another is another cache. Part of the item's id."""
     files: tuple[FileEntry, ...] | None = None
+    parts: tuple[Part, ...] = ()
+    """The bytes that are wanted of files of which not all is, in order; only beside ``files``."""
+    further: bool = keyed("FurtherPart", "flag", False)
+    """Its files are counted by another item, which holds other bytes of them."""
     failed_deliveries: int = keyed("FailedDeliveries", "number", 0)
     """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
     forgiven_deliveries: int = keyed("ForgivenDeliveries", "number", 0)
@@ -245,12 +252,14 @@ class WorkItem(Message):
         """Bytes the item stands for; 0 where only a worker can find out."""
         if self.start >= 0:
             return max(0, self.stop - self.start)
+        if self.parts:
+            return wanted_bytes(self.parts, self.files or ())
         return sum(entry.size for entry in self.files or ())
 
     @property
     def file_count(self) -> int:
         """Files the item stands for: a file cut into ranges is counted by its first range."""
-        if self.start > 0:
+        if self.start > 0 or self.further:
             return 0
         return len(self.files) if self.files is not None else 1
 
@@ -263,12 +272,16 @@ class WorkItem(Message):
     def content_id(self) -> str:
         """The id that belongs to what the item holds: the same job, paths and range always give the same."""
         if self.files is None:
-            filters = dump_object([self.wanted.include, self.wanted.exclude, self.wanted.max_file_bytes])
+            wanted = self.wanted
+            ends = [wanted.head_bytes, wanted.tail_bytes] if wanted.head_bytes or wanted.tail_bytes else []
+            filters = dump_object([wanted.include, wanted.exclude, wanted.max_file_bytes, *ends])
             names = (self.start_file_filter, self.end_file_filter) if self.apply_filter else ("", "")
             return item_id(self.job_id, self.path, self.start, self.stop, *names, filters, self.access.export, "")
         only = (self.only_address,) if self.only_address else ()
         if self.start >= 0:
             return item_id(self.job_id, self.path, self.start, self.stop, *only)
+        if self.parts:
+            only = (dump_object(self.parts), *only)
         return item_id(self.job_id, self.path, "files", "\0".join([entry.path for entry in self.files]), *only)
 
     def with_content_id(self) -> WorkItem:
@@ -280,6 +293,8 @@ class WorkItem(Message):
         values = self._json(self.path)
         if self.files is not None:
             values.update(pack_files(self.files))
+        if self.parts:
+            values["Ranges"] = self.parts
         return dump_object(values)
 
     @classmethod
@@ -291,7 +306,9 @@ class WorkItem(Message):
         """
         read = load_object(text)
         try:
-            item = cls(**_read(cls, read), path=read.path("WarmTargetPath", "/"), files=unpack_files(read))
+            files = unpack_files(read)
+            path = read.path("WarmTargetPath", "/")
+            item = cls(**_read(cls, read), path=path, files=files, parts=read_parts(read, files))
         except InvalidValue as error:
             raise InvalidMessage.like(error) from error
         if (item.start < 0) != (item.stop < 0) or item.stop < item.start:
@@ -300,4 +317,6 @@ class WorkItem(Message):
             raise InvalidMessage("OnlyAddress is none of WarmTargetMountAddresses")
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
+        if item.start >= 0 and item.parts:
+            raise InvalidMessage("StartByte and Ranges can't be in one message")
         return item

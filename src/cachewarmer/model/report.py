@@ -55,6 +55,10 @@ class Report:
     hardlinks: int = 0
     duplicates: int = 0
     """Names left out because the file is read under another name, or was named before; hard links among them."""
+    partial_files: int = 0
+    """Files of which only a part is wanted."""
+    left_out_bytes: int = 0
+    """What is not wanted of them."""
     scanned_files: int = 0
     scanned_bytes: int = 0
     scan_finished: bool = False
@@ -100,6 +104,8 @@ class Report:
             links=scan.links,
             hardlinks=scan.hardlinks,
             duplicates=scan.duplicates + scan.hardlinks,
+            partial_files=scan.partial_files,
+            left_out_bytes=scan.left_out_bytes,
             scanned_files=scan.files,
             scanned_bytes=scan.bytes,
             scan_finished=scan.finished,
@@ -131,6 +137,8 @@ class Report:
             warnings=totals.warnings,
             excluded_files=totals.excluded_files,
             skipped_files=totals.skipped_files,
+            partial_files=totals.partial_files,
+            left_out_bytes=totals.left_out_bytes,
             scanned_files=totals.files,
             scanned_bytes=totals.bytes,
             scan_finished=totals.finished,
@@ -245,6 +253,8 @@ _COUNTS = (
     "links",
     "hardlinks",
     "duplicates",
+    "partial_files",
+    "left_out_bytes",
 )
 """The numbers that jobs and scans have alike."""
 _SUMMED = tuple(one.name for one in fields(Report) if one.type in ("int", "float"))

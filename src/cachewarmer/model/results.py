@@ -155,6 +155,10 @@ class ScanTotals:
     """Names left out because they are further names of a file that is read already."""
     duplicates: int = 0
     """Names left out because a list or a directory had named them before."""
+    partial_files: int = 0
+    """Files of which only a part is wanted: their ends, or ranges that a list names."""
+    left_out_bytes: int = 0
+    """What is not wanted of them."""
     failed_files: int = 0
     """Names that could not be looked up."""
     failed_directories: int = 0

@@ -11,10 +11,13 @@ from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.model import FileEntry, WarmJob, WorkItem
+from cachewarmer.model.parts import Part, Range
 from cachewarmer.paths import to_text
 
 ROW_BYTES = 16
 """What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
+PART_BYTES = 12
+"""What a range of a file costs in a message beside its two ends."""
 MESSAGE_HEAD_BYTES = 4 * 1024
 """Kept free in a message for ids and whatever else comes to what an item of no files holds."""
 MOST_RANGES = 4096
@@ -24,11 +27,17 @@ MOST_RANGES = 4096
 class Chunker:
     """Packs the files of one unit of the scan; ``add_files`` in order, then ``flush``.
 
-    ``export`` is what the sessions mounted, ``address`` where the handles are good; both only travel along.
+    ``export`` is what the sessions mounted, ``address`` where the handles are good; both only travel along. ``further``: other items count
+    its files.
     """
 
-    def __init__(self, job: WarmJob, settings: PlanSettings, *, export: str, address: str) -> None:
+    def __init__(
+        self, job: WarmJob, settings: PlanSettings, *, export: str, address: str, further: bool = False
+    ) -> None:
         self.settings = settings
+        self._job, self._export, self._address = job, export, address
+        self._further: Chunker | None = None
+        """Packs files that other items count."""
         self._template = WorkItem(
             access=replace(job.access, export=export),
             job_id=job.job_id,
@@ -37,10 +46,13 @@ class Chunker:
             max_bandwidth=job.max_bandwidth,
             max_bandwidth_hours=job.max_bandwidth_hours,
             priority=job.priority,
+            in_order=job.in_order,
+            further=further,
         )
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())
         self._most_name_bytes = room if settings.message_bytes else 1 << 62
         self._files: list[tuple[bytes, bytes, int, bytes]] = []
+        self._parts: list[Part] = []
         self._bytes = 0
         self._name_bytes = 0
 
@@ -56,6 +68,7 @@ class Chunker:
         most_name_bytes, length = self._most_name_bytes, len(directory)
         for name, size, handle in files:
             if size > range_bytes:
+                items.extend(self._before())
                 items.extend(self._ranges(directory + b"/" + name if directory else name, size, handle))
                 continue
             # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
@@ -69,13 +82,51 @@ class Chunker:
                 items.append(self._pack())
         return items
 
+    def add_parts(
+        self, directory: bytes, file: tuple[bytes, int, bytes], ranges: Sequence[Range], *, further: bool
+    ) -> list[WorkItem]:
+        """Some bytes of a file: ranges that are not empty, in order and disjoint.
+
+        ``further``: another item counts the file.
+        """
+        if further and not self._template.further:
+            if self._further is None:
+                self._further = Chunker(
+                    self._job, self.settings, export=self._export, address=self._address, further=True
+                )
+            return [*self._before(), *self._further.add_parts(directory, file, ranges, further=True)]
+        name, size, handle = file
+        wanted = sum(stop - start for start, stop in ranges)
+        if wanted > self.settings.range_bytes:
+            path = directory + b"/" + name if directory else name
+            return [*self._before(), *self._large(path, size, handle, ranges, wanted)]
+        items: list[WorkItem] = []
+        cost = ROW_BYTES + 6 * (len(name) + len(directory))
+        cost += sum(PART_BYTES + len(str(start)) + len(str(stop)) for start, stop in ranges)
+        if self._files and self._name_bytes + cost > self._most_name_bytes:
+            items.append(self._pack())
+        self._parts += [Part(len(self._files), start, stop) for start, stop in ranges]
+        self._files.append((directory, name, size, handle))
+        self._bytes += wanted
+        self._name_bytes += cost
+        if len(self._files) >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
+            items.append(self._pack())
+        return items
+
+    def _before(self) -> list[WorkItem]:
+        """What must be handed out before something that is not packed with it: where the order counts, all there is."""
+        return list(self.flush()) if self._job.in_order else []
+
     def flush(self) -> Iterator[WorkItem]:
-        """The last item, if any files are left."""
+        """The last items, if any files are left."""
         if self._files:
             yield self._pack()
+        if self._further is not None:
+            yield from self._further.flush()
 
     def _pack(self) -> WorkItem:
         files, self._files, self._bytes, self._name_bytes = self._files, [], 0, 0
+        parts, self._parts = tuple(self._parts), []
         base = common_directory(files[0][0], {directory for directory, *_ in files})
         skip = len(base) + 1 if base else 0
         entries = []
@@ -87,7 +138,38 @@ class Chunker:
                 prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
             below = prefix + name
             entries.append(FileEntry(to_text(below), size, handle))
-        return replace(self._template, path="/" + to_text(base), files=tuple(entries)).with_content_id()
+        return replace(self._template, path="/" + to_text(base), files=tuple(entries), parts=parts).with_content_id()
+
+    def _large(
+        self, file_path: bytes, size: int, handle: bytes, ranges: Sequence[Range], wanted: int
+    ) -> Iterator[WorkItem]:
+        """Much of one file, in items of which each holds about as much as a range of a whole file."""
+        most = self.settings.range_bytes
+        most *= -(-wanted // (most * MOST_RANGES))
+        held: list[Range] = []
+        room, further = most, self._template.further
+        for start, stop in ranges:
+            at = start
+            while at < stop:
+                end = min(stop, at + room)
+                held.append((at, end))
+                room -= end - at
+                at = end
+                if not room:
+                    yield self._of_ranges(file_path, size, handle, held, further=further)
+                    held, room, further = [], most, True
+        if held:
+            yield self._of_ranges(file_path, size, handle, held, further=further)
+
+    def _of_ranges(
+        self, file_path: bytes, size: int, handle: bytes, ranges: Sequence[Range], *, further: bool
+    ) -> WorkItem:
+        item = replace(self._template, path="/" + to_text(file_path), files=(FileEntry("", size, handle),))
+        if len(ranges) == 1 and (ranges[0][0] > 0) == further:  # the older form says it as well
+            item = replace(item, start=ranges[0][0], stop=ranges[0][1], further=False)
+        else:
+            item = replace(item, parts=tuple(Part(0, start, stop) for start, stop in ranges), further=further)
+        return item.with_content_id()
 
     def _ranges(self, file_path: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
         path = "/" + to_text(file_path)

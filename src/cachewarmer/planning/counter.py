@@ -10,6 +10,7 @@ from itertools import zip_longest
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals
+from cachewarmer.planning.portions import Portion
 
 MAX_WARNINGS = 20
 MAX_WARNING_CHARS = 500
@@ -34,6 +35,11 @@ class ScanCounter:
         self.duplicates = 0
         self.failed_files = 0
         self.failed_directories = 0
+        self.partial_files = 0
+        self.left_out_bytes = 0
+        self.cut_ranges = 0
+        """Ranges of a list that go past the end of their file."""
+        self._cut_range = ""
         self.snapshots = 0
         """Directories of snapshots that were left out."""
         self._snapshot = ""
@@ -58,6 +64,23 @@ class ScanCounter:
                 (heapq.heappush if len(largest) < LARGEST else heapq.heappushpop)(largest, (size, path))
                 smallest = largest[0][0] if len(largest) >= LARGEST else -1
         self.files += len(files)
+
+    def add_portion(self, directory: bytes, file: tuple[bytes, int, bytes], portion: Portion) -> None:
+        """A part of a file that will be warmed."""
+        name, size, handle = file
+        wanted = sum(stop - start for start, stop in portion.ranges)
+        if portion.further:
+            self.bytes += wanted
+            self.left_out_bytes -= wanted
+        else:
+            self.add_files(directory, [(name, wanted, handle)])
+            self.partial_files += 1
+            self.left_out_bytes += size - wanted
+
+    def add_cut_range(self, path: bytes) -> None:
+        """A range of a list that goes past the end of its file."""
+        self.cut_ranges += 1
+        self._cut_range = self._cut_range or self._whole(path)
 
     def add_error(self, path: bytes, error: CacheWarmerError | str, *, directory: bool = False) -> None:
         """A name that could not be looked at, or a directory that could not be listed to its end."""
@@ -91,6 +114,9 @@ class ScanCounter:
             beside = f" beside what {', '.join(patterns[:SHOWN_PATTERNS])} says" if patterns else ""
             shown = paths.printable(self._snapshot)
             self.warn(f"{what} left out{beside}, such as {shown}; --include-snapshots reads them")
+        if self.cut_ranges:
+            what = _count(self.cut_ranges, "range goes", "ranges go")
+            self.warn(f"{what} past the end of the file, such as {paths.printable(self._cut_range)}")
         if self.lost_links:
             what = _count(self.lost_links, "symbolic link leads", "symbolic links lead")
             self.warn(f"{what} to no file that is read here, such as {paths.printable(self._lost_link)}")
@@ -117,6 +143,8 @@ class ScanCounter:
             links=self.links,
             hardlinks=self.hardlinks,
             duplicates=self.duplicates,
+            partial_files=self.partial_files,
+            left_out_bytes=self.left_out_bytes,
             failed_files=self.failed_files,
             failed_directories=self.failed_directories,
             warnings=tuple(self.warnings),

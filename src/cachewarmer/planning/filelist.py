@@ -6,27 +6,33 @@ The stored form separates paths by NUL, whatever the list was written with, and 
 from __future__ import annotations
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import BinaryIO
 
 from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.errors import UsageError
 from cachewarmer.paths import to_bytes
+from cachewarmer.planning.listline import MOST_PATH_BYTES, ListForm
+from cachewarmer.planning.pathmap import UNMAPPED, PathMap
 
 CHUNK_BYTES = 48 * 1024
 """About how long a chunk is; with its last path it stays below the 64 KiB that an Azure Table property holds."""
-MOST_PATH_BYTES = 8 * 1024
+MOST_LINE_BYTES = MOST_PATH_BYTES + 64
 
 
-async def list_chunks(source: BinaryIO, *, nul_separated: bool) -> AsyncIterator[bytes]:
-    """The stored form of a list: one path a line (a carriage return at its end is dropped), or NUL-separated.
+async def list_chunks(
+    source: BinaryIO, *, nul_separated: bool, path_map: PathMap | None = None
+) -> AsyncIterator[bytes]:
+    """The stored form of a list: a line each (see ``listline``; a carriage return at its end is dropped), or
+    NUL-separated paths.
 
     A byte order mark of UTF-8 at its beginning is dropped.
 
     Raises:
         UsageError: a path is longer than any file server takes: this is not a list of paths. Or it is in UTF-16, or
-            NUL is in a list of lines.
+            NUL is in a list of lines, or a line makes no sense.
     """
+    form = ListForm(plain=nul_separated, path_map=path_map or UNMAPPED)
     separator = b"\0" if nul_separated else b"\n"
     rest = b""
     async for block in _blocks(source):
@@ -37,13 +43,31 @@ async def list_chunks(source: BinaryIO, *, nul_separated: bool) -> AsyncIterator
             )
         lines = (rest + block).split(separator)
         rest = lines.pop() if block else b""
-        if not nul_separated:
-            lines = [line.removesuffix(b"\r") for line in lines]
-        if len(rest) > MOST_PATH_BYTES or any(len(line) > MOST_PATH_BYTES for line in lines):
+        if len(rest) > MOST_LINE_BYTES or any(len(line) > MOST_LINE_BYTES for line in lines):
             raise UsageError(f"the list of files holds a path of more than {MOST_PATH_BYTES} bytes")
-        chunk = b"".join(line + b"\0" for line in lines if line)
-        if chunk:
+        for chunk in _packed(one for line in lines for one in form.stored(line)):
             yield chunk
+
+
+def stored_lines(lines: Iterable[bytes], path_map: PathMap | None = None) -> Iterator[bytes]:
+    """The chunks of the stored form of a few lines that are at hand.
+
+    Raises:
+        UsageError: a line makes no sense.
+    """
+    form = ListForm(path_map=path_map or UNMAPPED)
+    return _packed(one for line in lines for one in form.stored(line))
+
+
+def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
+    chunk = bytearray()
+    for line in lines:
+        chunk += line + b"\0"
+        if len(chunk) >= CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)
 
 
 async def path_chunks(paths: Iterable[str | bytes] | AsyncIterable[str | bytes]) -> AsyncIterator[bytes]:
@@ -60,7 +84,7 @@ async def path_chunks(paths: Iterable[str | bytes] | AsyncIterable[str | bytes])
         if len(raw) > MOST_PATH_BYTES:
             raise UsageError(f"the list of files holds a path of more than {MOST_PATH_BYTES} bytes")
         if raw:
-            chunk += raw + b"\0"
+            chunk += b"".join(ListForm(plain=True).stored(raw)) + b"\0"
         if len(chunk) >= CHUNK_BYTES:
             yield bytes(chunk)
             chunk.clear()

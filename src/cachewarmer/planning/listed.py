@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
 from cachewarmer.errors import CacheWarmerError
+from cachewarmer.model.parts import Range
 from cachewarmer.paths import to_bytes
 from cachewarmer.planning.seen import Seen
+from cachewarmer.targets.base import DirectoryEntry
 
 
 class ListPaths:
@@ -78,3 +83,28 @@ class Named:
                 return True
             end = path.rfind(b"/", 0, end)
         return bool(path) and path.partition(b"/")[0] not in self._passed_over and b"" in self._directories
+
+
+class LookedUp(NamedTuple):
+    """What came of one line of a list, or of several that name ranges of one file."""
+
+    path: bytes
+    """Below the export."""
+    entry: DirectoryEntry | None
+    """None: it could not be looked up, which is counted."""
+    ranges: list[Range]
+    """The bytes that are meant; none: all."""
+
+
+def joined_ranges(found: Iterable[LookedUp]) -> Iterator[LookedUp]:
+    """Lines one after the other that name ranges of one file become one."""
+    held: LookedUp | None = None
+    for one in found:
+        if held is not None and held.path == one.path and held.ranges and one.ranges:
+            held.ranges.extend(one.ranges)
+            continue
+        if held is not None:
+            yield held
+        held = one._replace(ranges=list(one.ranges))
+    if held is not None:
+        yield held

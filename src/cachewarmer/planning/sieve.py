@@ -8,11 +8,13 @@ from typing import NamedTuple
 from cachewarmer.config import PlanSettings
 from cachewarmer.filters import SNAPSHOT_NAMES, DirectoryFilter, FileFilter
 from cachewarmer.model import Wanted, WorkItem
+from cachewarmer.model.parts import Range
 from cachewarmer.paths import join_bytes, to_text
 from cachewarmer.planning.aside import Aside, LinkedFile
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.frontier import Above, Directory
+from cachewarmer.planning.portions import Portion, Portions
 from cachewarmer.targets.base import DirectoryEntry, FileKind
 
 MAX_FILE_BYTES = (1 << 63) - 1
@@ -43,15 +45,19 @@ class Sieve:
         *,
         root: bytes = b"",
         prefix: str = "",
+        in_order: bool = False,
     ) -> None:
         self.filter = filter_
         self.counter = counter
+        self.portions = Portions(wanted.head_bytes, wanted.tail_bytes, remember=False)
         self.aside = Aside(settings.pending_memory_bytes, settings.pending_disk_bytes)
         self.named: Callable[[bytes], bool] | None = None
         """Whether a list has named a path already; None if there is no list."""
         self.covers: Callable[[bytes], bool] | None = None
         """Whether it has named it, or a directory above it."""
         self._wanted = wanted
+        self._dedup = wanted.hardlink_dedup and not in_order
+        """Whether files with several names are set aside to the end."""
         self._settings = settings
         self._skip = len(root) + 1 if root else 0
         self._root = root
@@ -74,7 +80,7 @@ class Sieve:
 
         ``number`` is the address that the handles are good at.
         """
-        counter, wants_size, dedup = self.counter, self.filter.wants_size, self._wanted.hardlink_dedup
+        counter, wants_size, dedup = self.counter, self.filter.wants_size, self._dedup
         names, named = self._names(directory), self.named
         kept: list[tuple[bytes, int, bytes]] = []
         keep = kept.append
@@ -96,8 +102,55 @@ class Sieve:
                 self.aside.add(LinkedFile(file_id, size, prefix + name, names_of_file, number, handle))
             else:
                 keep((name, size, handle))
-        counter.add_files(directory, kept)
-        return chunker.add_files(directory, kept)
+        return self._plan(chunker, directory, kept)
+
+    def _plan(self, chunker: Chunker, directory: bytes, files: list[tuple[bytes, int, bytes]]) -> list[WorkItem]:
+        """Packs files that are read, or what is wanted of them."""
+        if not self.portions.active:
+            self.counter.add_files(directory, files)
+            return chunker.add_files(directory, files)
+        items: list[WorkItem] = []
+        prefix = directory + b"/" if directory else b""
+        for file in files:
+            portion = self.portions.of(prefix + file[0], file[1])
+            if portion is None:
+                self.counter.add_files(directory, [file])
+                items += chunker.add_files(directory, [file])
+            else:
+                items += self.plan_portion(chunker, directory, file, portion)
+        return items
+
+    def plan_portion(
+        self, chunker: Chunker, directory: bytes, file: tuple[bytes, int, bytes], portion: Portion
+    ) -> list[WorkItem]:
+        """Packs a part of a file."""
+        if not portion.ranges:
+            self.counter.duplicates += 1
+            return []
+        self.counter.add_portion(directory, file, portion)
+        return chunker.add_parts(directory, file, portion.ranges, further=portion.further)
+
+    def ranges_of(
+        self, chunker: Chunker, path: bytes, entry: DirectoryEntry, ranges: Sequence[Range]
+    ) -> list[WorkItem]:
+        """Packs bytes of a file that a list names; the filters hold for it as for any other."""
+        directory, _, name = path.rpartition(b"/")
+        names, size = self._names(directory), entry.size
+        if entry.kind is not FileKind.REGULAR:
+            self.counter.add_error(path, "a range is of a file, and this is none")
+        elif size > MAX_FILE_BYTES:
+            self._refuse(path, size)
+        elif not self.filter.wants_size(size, entry.mtime) or (names is not None and not names.wants(to_text(name))):
+            self.counter.excluded_files += 1
+        else:
+            for _, stop in ranges:
+                if stop > size:
+                    self.counter.add_cut_range(path)
+            there = [(start, min(stop, size)) for start, stop in ranges if start < size]
+            if there:
+                portion = self.portions.of_ranges(path, there)
+                return self.plan_portion(chunker, directory, (name, size, entry.handle), portion)
+        return []
 
     def _refuse(self, path: bytes, size: int) -> None:
         what = f"a file of {size} bytes" if size > MAX_FILE_BYTES else f"a path of more than {MAX_PATH_BYTES} bytes"
@@ -147,8 +200,7 @@ class Sieve:
             for one in files:
                 directory, _, name = one.path.rpartition(b"/")
                 file = [(name, one.size, b"" if one.session else one.handle)]
-                self.counter.add_files(directory, file)
-                items.extend(chunker.add_files(directory, file))
+                items.extend(self._plan(chunker, directory, file))
             if items:
                 yield items
         yield list(chunker.flush())

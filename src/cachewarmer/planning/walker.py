@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from cachewarmer.config import PlanSettings
@@ -17,14 +17,17 @@ from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, Tran
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
+from cachewarmer.model.parts import Range
 from cachewarmer.paths import join_bytes, printable, to_bytes
+from cachewarmer.planning import listline
 from cachewarmer.planning.balance import Balance
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.filelist import grouped_lines
 from cachewarmer.planning.frontier import Above, Batch, Directory, Frontier
-from cachewarmer.planning.listed import ListPaths, Named
+from cachewarmer.planning.listed import ListPaths, LookedUp, Named, joined_ranges
 from cachewarmer.planning.lister import Lister
+from cachewarmer.planning.portions import Portions
 from cachewarmer.planning.primer import Primer
 from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Link, Sieve
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
@@ -100,6 +103,7 @@ class Walker:
             self.settings,
             root=root,
             prefix=self._prefix,
+            in_order=self.job.in_order,
         )
 
     # -- what is scanned -------------------------------------------------------------------------------------------
@@ -143,28 +147,50 @@ class Walker:
         lines_to_paths = ListPaths(self.export, self.root)
         named = Named(SNAPSHOTS)
         self._sieve.named, self._sieve.covers = named, named.covers
+        wanted = self.job.wanted
+        self._sieve.portions = Portions(wanted.head_bytes, wanted.tail_bytes, remember=True)
         chunker = self._chunker(0)
         async for lines in grouped_lines(chunks, LIST_LINES):
             looked_up = await asyncio.gather(*(self._look_up_line(lines_to_paths, line) for line in lines))
-            items: list[WorkItem] = []
             links: list[Link] = []
-            for path, entry in looked_up:
-                if entry is None:
-                    continue
-                if not named.add(path, directory=entry.kind is FileKind.DIRECTORY):
-                    self.counter.duplicates += 1
-                elif entry.kind is FileKind.DIRECTORY:
-                    self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], 0))
-                else:
-                    items += self._listed_file(chunker, path, entry, links)
-            await self._emit(items)
+            await self._emit(await self._take_lines(chunker, named, joined_ranges(looked_up), links))
             await self._follow(0, links)
             if self._primer:
-                named_paths = [path for path, entry in looked_up if entry is not None]
+                named_paths = [path for path, entry, _ in looked_up if entry is not None]
                 await asyncio.gather(*(self._primer.above(self.sessions[0], path) for path in named_paths))
             await self._drain()
         await self._emit(list(chunker.flush()))
         await self._read_aside()
+
+    async def _take_lines(
+        self, chunker: Chunker, named: Named, found: Iterable[LookedUp], links: list[Link]
+    ) -> list[WorkItem]:
+        """What becomes of some lines of a list; the items that are now complete, unless they had to be handed on before."""
+        items: list[WorkItem] = []
+        for path, entry, ranges in found:
+            if entry is None:
+                continue
+            if ranges:
+                items += self._listed_ranges(chunker, named, path, entry, ranges)
+            elif not named.add(path, directory=entry.kind is FileKind.DIRECTORY):
+                self.counter.duplicates += 1
+            elif entry.kind is not FileKind.DIRECTORY:
+                items += self._listed_file(chunker, path, entry, links)
+            else:
+                self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], 0))
+                if self.job.in_order:
+                    await self._emit([*items, *chunker.flush()])
+                    items = []
+                    await self._drain()
+        return items
+
+    def _listed_ranges(
+        self, chunker: Chunker, named: Named, path: bytes, entry: DirectoryEntry, ranges: Sequence[Range]
+    ) -> list[WorkItem]:
+        if named.covers(path) and not self._sieve.portions.remembers:
+            self.counter.duplicates += 1
+            return []
+        return self._sieve.ranges_of(chunker, path, entry, ranges)
 
     def _listed_file(self, chunker: Chunker, path: bytes, entry: DirectoryEntry, links: list[Link]) -> list[WorkItem]:
         directory, _, name = path.rpartition(b"/")
@@ -174,18 +200,21 @@ class Walker:
         finally:
             self._sieve.named = named
 
-    async def _look_up_line(self, paths: ListPaths, line: bytes) -> tuple[bytes, DirectoryEntry | None]:
+    async def _look_up_line(self, paths: ListPaths, line: bytes) -> LookedUp:
         path = line.lstrip(b"/")
         try:
-            path = paths.path(line)
-            return path, await self._lister.call(0, lambda session: session.lookup(path))
+            written, start, stop = listline.named(line)
+            path = written.lstrip(b"/")
+            path = paths.path(written)
+            entry = await self._lister.call(0, lambda session: session.lookup(path))
+            return LookedUp(path, entry, [(start, stop)] if start >= 0 else [])
         except TransportError:
             raise
         except FileVanished:
             self.counter.add_error(path, "there is no such file")
         except CacheWarmerError as error:
             self.counter.add_error(path, error)
-        return path, None
+        return LookedUp(path, None, [])
 
     # -- the walk --------------------------------------------------------------------------------------------------
 
@@ -338,6 +367,7 @@ class Walker:
                 await self._emit(items)
         finally:
             self._sieve.aside.close()
+            self._sieve.portions.close()
 
     # -- items -----------------------------------------------------------------------------------------------------
 

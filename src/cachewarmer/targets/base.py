@@ -81,6 +81,8 @@ class ReadRequest:
     on_done: Callable[[ReadRequest], None]
     context: object = None
     """The caller's own."""
+    in_order: bool = False
+    """Whether a request that is given later waits until all of this one is asked for, where the session can do so."""
     bytes_read: int = 0
     calls: int = 0
     """READ calls it took."""

@@ -13,6 +13,7 @@ from cachewarmer.config import Settings
 from cachewarmer.errors import UsageError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import Access, WarmJob, WorkItem
+from cachewarmer.model.parts import ranges_of
 from cachewarmer.paths import join_bytes, to_bytes
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
@@ -109,7 +110,12 @@ class _Verification:
     async def run(self, file_list: AsyncIterable[bytes] | None) -> Verified:
         demand, job = self._demand, self._job
         asked = whom_to_ask(job.full_path) if job.access.is_local and demand.ask else Asked.NOBODY
-        wants_all = job.wanted.everything and file_list is None and not job.has_file_list
+        wants_all = (
+            job.wanted.everything
+            and not (job.wanted.head_bytes or job.wanted.tail_bytes)
+            and file_list is None
+            and not job.has_file_list
+        )
         if asked is Asked.JUICEFS and not wants_all:
             asked = Asked.NOBODY  # it knows of directories, not of patterns
         await self._scan(file_list)
@@ -163,14 +169,16 @@ class _Verification:
         data, whole = self._samplers.get(True), self._samplers.get(False)
         for item in items:
             above = to_bytes(item.path.strip("/"))
-            for name, size, handle in item.files or ():
+            counted = item.start <= 0 and not item.further
+            cut = ranges_of(item.parts)
+            for number, (name, size, handle) in enumerate(item.files or ()):
                 path = join_bytes(above, to_bytes(name))
-                start, stop = (0, size) if item.start < 0 else (item.start, item.stop)
-                found = FoundFile(path, size, start, stop, handle, item.address, item.access.export)
-                if data is not None:
-                    data.add(found)
-                if whole is not None and start == 0:
-                    whole.add(found)
+                for start, stop in cut.get(number) or [(0, size) if item.start < 0 else (item.start, item.stop)]:
+                    found = FoundFile(path, size, start, stop, handle, item.address, item.access.export)
+                    if data is not None:
+                        data.add(found)
+                if whole is not None and counted:
+                    whole.add(FoundFile(path, size, 0, size, handle, item.address, item.access.export))
 
     async def _session_of(self, file: FoundFile) -> Session:
         access: Access = replace(self._job.access, export=file.export)

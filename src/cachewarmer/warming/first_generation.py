@@ -10,6 +10,7 @@ from cachewarmer.config import MIB
 from cachewarmer.errors import CacheWarmerError, FileVanished, TransportError
 from cachewarmer.filters import FileFilter, in_name_range
 from cachewarmer.model import FileEntry, WorkItem
+from cachewarmer.model.parts import parts_of_ends
 from cachewarmer.paths import join_bytes, to_bytes, to_text
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Session
 from cachewarmer.targets.links import follow, resolve
@@ -29,6 +30,14 @@ async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, in
     Raises:
         CacheWarmerError: it, or one of its names, can't be looked at.
     """
+    filled, excluded, skipped = await _filled(session, item)
+    head, tail = item.wanted.head_bytes, item.wanted.tail_bytes
+    if filled.start < 0 and (head or tail):
+        filled = replace(filled, parts=parts_of_ends(filled.files or (), head, tail))
+    return filled, excluded, skipped
+
+
+async def _filled(session: Session, item: WorkItem) -> tuple[WorkItem, int, int]:
     path = to_bytes(item.path.strip("/"))
     try:
         if item.wanted.follow_links:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.model.parts import Range, ranges_of
 from cachewarmer.paths import join, to_bytes, to_text
 from cachewarmer.targets.base import ReadRequest, Session, Window
 from cachewarmer.warming.pace import Pace
@@ -72,6 +73,7 @@ class ItemRun:
         self._slow: list[tuple[float, bytes]] = []
         self._idle = asyncio.Event()
         self._asking = False
+        self._in_order = False
         self._window: Window | None = None
         """Of the session that reads all that is missing; None: nothing is read, or one by one."""
         self._held_back = False
@@ -145,6 +147,7 @@ class ItemRun:
         A file that ended before the size in the item is looked up again: one that has changed is read to its new size,
         one that has not is a failed file.
         """
+        self._in_order = item.in_order
         while True:
             self._held_back, self._window = False, session.window
             await self._pass(session, item, self._pieces(item))
@@ -181,9 +184,13 @@ class ItemRun:
             yield from missing
             return
         self._missing = []
+        cut = ranges_of(item.parts) if item.parts else {}
         for index, (_, size, _) in enumerate(item.files or ()):
-            start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
-            yield Piece(index, start, stop, last=True)
+            if index in cut:
+                yield from _pieces_of(index, cut[index])
+            else:
+                start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
+                yield Piece(index, start, stop, last=True)
 
     async def _pass(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
         if self.aborted:
@@ -235,7 +242,7 @@ class ItemRun:
             self.files += 1  # it needs no more reading, unless it has changed
 
     def _ask(self, session: Session, path: bytes, handle: bytes, piece: Piece) -> None:
-        request = ReadRequest(path, handle, piece.start, piece.stop, self._done, piece)
+        request = ReadRequest(path, handle, piece.start, piece.stop, self._done, piece, self._in_order)
         self._requests.append(request)
         self.outstanding += 1
         session.read(request)
@@ -306,13 +313,14 @@ class ItemRun:
     def _resize(self, item: WorkItem, index: int, end: int, size: int) -> None:
         """A file that ended at ``end`` has ``size`` bytes now."""
         # Of a file in several ranges, the range that holds its new end counts it.
-        if index not in self._sizes and (item.start < 0 or item.start <= size < item.stop):
+        if index not in self._sizes and not item.further and (item.start < 0 or item.start <= size < item.stop):
             self._changed += 1
         self._sizes[index] = size
-        stop = size if item.start < 0 else min(size, item.stop)
-        if end < stop and self._missing is not None:
+        wanted = ranges_of(item.parts).get(index) or [(0, size if item.start < 0 else item.stop)]
+        left = [(max(end, start), min(size, stop)) for start, stop in wanted if max(end, start) < min(size, stop)]
+        if left and self._missing is not None:
             self.files -= 1
-            self._missing.append(Piece(index, end, stop, last=True))
+            self._missing += _pieces_of(index, left)
 
     def missing(self, item: WorkItem) -> set[bytes]:
         """The paths of files that are still to be read."""
@@ -354,7 +362,7 @@ class ItemRun:
         files = item.files or ()
         vanished = sum(isinstance(problem, FileVanished) for problem in self._problems.values())
         failed = len(self._problems) - vanished
-        first_range = item.start <= 0
+        first_range = item.start <= 0 and not item.further
         return Receipt(
             item_id=item.item_id,
             files=len(files) - failed - vanished if first_range else 0,
@@ -371,6 +379,11 @@ class ItemRun:
                 SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)
             ),
         )
+
+
+def _pieces_of(number: int, ranges: Sequence[Range]) -> list[Piece]:
+    """The pieces of a file of which several ranges are wanted."""
+    return [Piece(number, start, stop, last=(start, stop) == ranges[-1]) for start, stop in ranges]
 
 
 def _ignore(request: ReadRequest) -> None:

@@ -116,5 +116,5 @@ class Settler:
 
 def _reason(item: WorkItem, error: CacheWarmerError) -> str:
     """Why an item failed, in one line; a report names the only file of an item itself."""
-    alone = item.file_count <= 1
+    alone = item.files is None or len(item.files) <= 1
     return str(replace(error.failure, subject="") if alone else error)

@@ -67,7 +67,7 @@ try {
   await page.keyboard.type(target);
   await page.keyboard.press("Tab");
   await page.locator("#submit [name=name]").fill(hostile);
-  await page.locator("#submit [name=bandwidth]").fill("4");
+  await page.locator("#submit [name=bandwidth]").fill("4MB/s");
   await page.keyboard.press("Enter");
   await state("warming");
   // Watch.
@@ -78,6 +78,14 @@ try {
   expect(!(await text("#job-name")).match(/[\u202e\u0007]/), "a control character got through");
   expect((await page.locator("main img, main script, main b").count()) === 0, "a name became markup");
   expect((await number("limit")) === "4.0 MB/s", `limit ${await number("limit")}`);
+  // Limit it, first in words that make no sense.
+  await page.locator("[data-act=limit]").click();
+  await page.locator("#limit [name=bandwidth]").fill("fast");
+  await page.keyboard.press("Enter");
+  await page.locator("#limit .fault", { hasText: "not a valid rate" }).waitFor();
+  await page.locator("#limit [name=bandwidth]").fill("00:00-24:00=24Mbit,=1Gbit");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.querySelector("#job-hours").textContent === "Limit: 00:00-24:00 3.0 MB/s, else 125 MB/s.");
   // Pause, and resume.
   await page.locator("[data-act=pause]").click();
   await state("paused");

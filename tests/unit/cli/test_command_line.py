@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -189,6 +190,7 @@ def test_defaults_that_help_names_are_those_of_the_settings():
         (["-v", "warm", "/a"], "-v must come after the command"),
         (["warm", "/a", "--incl", "x"], "unknown option --incl"),
         (["warm", "/a", "--window", "0"], "--window"),
+        (["warm", "/a", "--window", "-1"], "--window: '-1' is not a positive number"),
         (["warm", "/a", "--window", "8", "--max-window", "9"], "--window"),
         (["warm", "/a", "--window", "8", "--gentle"], "--gentle"),
         (["warm", "/a", "--processes", "65"], "between 1 and 64"),
@@ -221,6 +223,20 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, says, capsys):
     assert output.out == ""
     assert says in output.err
     assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "same"), [(["help"], ["--help"]), (["help", "warm"], ["warm", "--help"])])
+def test_help_is_a_command_for_those_who_try_it(arguments, same, capsys):
+    """It shows what --help shows; the usage is a line, and no option is broken in two."""
+    shown = []
+    for one in (arguments, same):
+        with pytest.raises(SystemExit):
+            run(list(one))
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    if "warm" in arguments:
+        assert shown[0].startswith("usage: cachewarmer warm [OPTION...] [TARGET...]\n")
+    assert not re.search(r"-$", shown[0], re.MULTILINE)
 
 
 def test_a_parser_raises_instead_of_exiting():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -196,3 +198,16 @@ def test_the_latencies_are_those_from_sending_to_the_reply(calls):
         reads.collect()
     assert reads.latencies.calls == 20
     assert reads.latencies.seconds == pytest.approx(20 * 0.02)
+
+
+def test_a_file_whose_order_counts_is_asked_for_to_its_end_first():
+    """And those after it follow; others that are read beside them do not come between."""
+    reads = schedule(calls=6)
+    for name in (b"a", b"b", b"c"):
+        reads.add(replace(request(250, name), in_order=True))
+    sent = reads.take(0.0)
+    whole(sent[:2], 1.0, reads)
+    sent += reads.take(1.0)
+    assert [(reading.request.path, offset) for reading, offset, *_ in sent] == [
+        (b"a", 0), (b"a", 100), (b"a", 200), (b"b", 0), (b"b", 100), (b"b", 200), (b"c", 0), (b"c", 100),
+    ]  # fmt: skip

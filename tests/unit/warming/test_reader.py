@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cachewarmer.config import LeaseSettings, Settings, TargetSettings
 from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError, ReplyTimeout
 from cachewarmer.model import FIRST_GENERATION, Access, FileEntry, Wanted, WorkItem
+from cachewarmer.model.parts import Part
 from cachewarmer.targets.base import FileKind
 from cachewarmer.targets.policy import check_of
 from cachewarmer.targets.pool import SessionPool
@@ -525,6 +526,33 @@ async def test_a_directory_that_its_address_never_lists_is_no_receipt(sessions):
         reading = await ItemReader(pool).read(item(), ItemRun())
     assert reading.error is failure
     assert reading.receipt is None
+
+
+async def test_only_the_parts_of_a_file_that_are_wanted_are_read(sessions):
+    """A file without a row is read whole, and each file is counted once."""
+    work = item(("big", 100), ("d/one", 10), path="/", parts=(Part(0, 0, 10), Part(0, 90, 100)))
+    reading = await read(work, *sessions)
+    assert (reading.receipt.files, reading.receipt.bytes, reading.receipt.failed_files) == (2, 30, 0)
+    further = await read(replace(work, further=True), *sessions)
+    assert (further.receipt.files, further.receipt.bytes) == (0, 30)
+
+
+async def test_a_file_that_grew_is_not_read_past_the_parts_that_are_wanted(sessions):
+    """The size in the item is that of the scan; one that shrank is read as far as it goes."""
+    grown = await read(item(("big", 50), path="/", parts=(Part(0, 10, 20),)), *sessions)
+    assert (grown.receipt.bytes, grown.receipt.changed_files) == (10, 0)
+    session = Ends(TREE, "a")
+    session.ends = {b"big": 100}
+    parts = (Part(0, 0, 10), Part(0, 90, 200), Part(0, 300, 400))
+    shrunk = await read(item(("big", 500), path="/", parts=parts), session)
+    assert (shrunk.receipt.bytes, shrunk.receipt.changed_files, shrunk.receipt.failed_files) == (20, 1, 0)
+
+
+async def test_the_ends_of_the_files_of_a_directory_item(sessions):
+    """As anybody may post it, with keys of ours."""
+    work = item(path="/d", wanted=Wanted(head_bytes=3, tail_bytes=4))
+    reading = await read(work, *sessions)
+    assert (reading.receipt.files, reading.receipt.bytes) == (3, 7 + 7 + 5)
 
 
 async def test_what_was_asked_for_at_a_faster_pace_is_held_back(sessions):

@@ -32,6 +32,13 @@ class Selection:
     """Whether it is fine that no file passes the filters, or that the list names none."""
     files_from: str | None = None
     null: bool = False
+    frames: tuple[str, ...] = ()
+    """Sequences of frames, each with its numbers."""
+    maps: tuple[str, ...] = ()
+    """How paths of a list become those of the target: FROM=TO."""
+    in_order: bool = False
+    head_bytes: int = 0
+    tail_bytes: int = 0
     transport: str = "auto"
     max_bandwidth: Bandwidth | None = None
     """None: no limit."""
@@ -104,6 +111,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     _add_patterns(group)
     _add_properties(group)
     _add_places(group)
+    _add_lists(parser.add_argument_group("lists and parts of files"))
     _add_job(parser.add_argument_group("the job"))
 
 
@@ -149,7 +157,10 @@ def _add_properties(group: argparse._ActionsContainer) -> None:
 
 def _add_places(group: argparse._ActionsContainer) -> None:
     group.add_argument(
-        "--files-from", metavar="FILE", help="read the paths in FILE, one a line, instead of a whole tree; - is stdin"
+        "--files-from",
+        metavar="FILE",
+        help="read the paths in FILE, one a line, instead of a whole tree; path<TAB>start<TAB>length is a range of a "
+        "file, PATTERN FRAMES as for --frames; - is stdin",
     )
     group.add_argument(
         "--include-snapshots",
@@ -177,6 +188,40 @@ def _add_places(group: argparse._ActionsContainer) -> None:
         help="exit with 0 even if no file passes the filters, or the list names none (default: 3)",
     )
     group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
+
+
+def _add_lists(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--frames",
+        action="append",
+        default=[],
+        metavar="SEQUENCE",
+        help="read these frames instead of a whole tree: 'plates/plate.####.exr 1001-1240', '%%04d', '1-99x2,200'; may be "
+        "repeated",
+    )
+    group.add_argument(
+        "--map",
+        dest="maps",
+        action="append",
+        default=[],
+        metavar="FROM=TO",
+        help="replace the beginning of the paths of a list: 'P:\\=/projects'; may be repeated: the longest one that fits",
+    )
+    group.add_argument(
+        "--in-order",
+        action="store_true",
+        help="hand the files of a list out in the order of the list (default: large files first come first)",
+    )
+    group.add_argument(
+        "--head", type=arguments.part_size, default=0, metavar="SIZE", help="only the first SIZE bytes of each file"
+    )
+    group.add_argument(
+        "--tail",
+        type=arguments.part_size,
+        default=0,
+        metavar="SIZE",
+        help="only the last SIZE bytes of each file, or those beside --head",
+    )
 
 
 def _add_job(group: argparse._ActionsContainer) -> None:
@@ -215,6 +260,11 @@ def selection(chosen: argparse.Namespace) -> Selection:
         gid=chosen.gid,
         files_from=chosen.files_from,
         null=chosen.null,
+        frames=tuple(chosen.frames),
+        maps=tuple(chosen.maps),
+        in_order=chosen.in_order,
+        head_bytes=chosen.head,
+        tail_bytes=chosen.tail,
         transport=chosen.transport,
         max_bandwidth=chosen.max_bandwidth,
         name=chosen.name,

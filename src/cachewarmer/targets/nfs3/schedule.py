@@ -84,6 +84,8 @@ class ReadSchedule:
         self._begun: deque[Reading] = deque()
         self._aside: set[Reading] = set()
         self._resolving = 0
+        self._in_order = False
+        """Whether there has been a request whose order counts: all of it is asked for before the next one."""
 
     def __repr__(self) -> str:
         return f"<ReadSchedule {self._address} unfinished={self.unfinished} aside={len(self._aside)}>"
@@ -96,6 +98,7 @@ class ReadSchedule:
     def add(self, request: ReadRequest) -> None:
         """Takes a request."""
         self.unfinished += 1
+        self._in_order = self._in_order or request.in_order
         self._fresh.append(Reading(request))
 
     # -- what goes next --------------------------------------------------------------------------------------------
@@ -106,14 +109,14 @@ class ReadSchedule:
         window = self.window
         room, free = window.calls - window.in_flight, window.bytes - window.bytes_in_flight
         most = self.read_bytes
-        fresh, ready, begun = self._fresh, self._ready, self._begun
+        fresh, ready = self._fresh, self._ready
         self.bytes_full = False
         # Handles are asked for shortly before they are used: a server may keep few of them.
         while len(pieces) < room and self._resolving < window.calls:
             if free <= 0:
                 self.bytes_full = True
                 break
-            reading = fresh.popleft() if fresh and not ready else self._next()
+            reading = fresh.popleft() if fresh and not ready and not self._in_order else self._next()
             if reading is None:
                 break
             request = reading.request
@@ -132,17 +135,27 @@ class ReadSchedule:
                 reading.began = now
             request.calls += 1
             reading.in_flight += 1
-            if reading.next < request.stop and not reading.listed:
-                reading.listed = True
-                begun.append(reading)
+            if reading.next < request.stop:
+                self._keep_begun(reading)
         window.in_flight += len(pieces)
         window.bytes_in_flight = window.bytes - free
         self.sent += len(pieces)
         return pieces
 
+    def _keep_begun(self, reading: Reading) -> None:
+        """A file that is not asked for to its end: its next READ comes after those of others, unless order counts."""
+        if not reading.listed:
+            reading.listed = True
+            keep = self._begun.appendleft if reading.request.in_order else self._begun.append
+            keep(reading)
+
     def _next(self) -> Reading | None:
         """Files first: one READ each of as many files as there are; several of one file where files are few."""
         ready, begun = self._ready, self._begun
+        if self._in_order and begun and begun[0].request.in_order and not begun[0].waiting:
+            reading = begun.popleft()
+            reading.listed = False
+            return reading
         while ready:
             reading = ready.popleft()
             if not (reading.in_flight or reading.waiting):

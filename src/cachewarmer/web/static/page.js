@@ -68,6 +68,12 @@ function showFleet(fleet) {
 
 // -- one job ------------------------------------------------------------------------------------------------------------
 
+/** The rates of a job that has some by the hour. */
+function hours(job) {
+  const parts = job.max_bandwidth_hours.split(",").map((part) => part.split("="));
+  return parts.map(([when, bytes]) => `${when || "else"} ${Number(bytes) ? rate(Number(bytes)) : "no limit"}`).join(", ");
+}
+
 function showJob(job) {
   at("#job").hidden = false;
   const title = shown(job.name || job.target || job.job);
@@ -86,12 +92,14 @@ function showJob(job) {
     ["bytes read", size(job.bytes)], [`bytes found${scanned}`, size(job.scanned_bytes)],
     ["average rate", rate(job.bytes_per_second)], ["failed files", count(job.failed_files), job.failed_files],
     over(job) ? ["took", duration(job.seconds)] : ["time left", duration(left(job))],
-    ["priority", job.priority],
+    ...(job.priority === "normal" ? [] : [["priority", job.priority]]),
     ["bound by", BOUNDS[job.bound_by] ?? "–"],
-    ["limit", job.live.max_bandwidth ? rate(job.live.max_bandwidth) : "none"],
+    ["limit", job.max_bandwidth_hours ? "by the hour" : job.max_bandwidth ? rate(job.max_bandwidth) : "none"],
   ]);
+  at("#job-hours").hidden = !job.max_bandwidth_hours;
+  put(at("#job-hours"), job.max_bandwidth_hours ? `Limit: ${hours(job)}.` : "");
   const going = ["scanning", "warming"].includes(job.state);
-  const can = { pause: going, resume: ["paused", "failed"].includes(job.state), cancel: !over(job), verify: job.state !== "queued" && job.verified?.state !== "running" };
+  const can = { pause: going, resume: ["paused", "failed"].includes(job.state), cancel: !over(job), limit: !over(job), verify: job.state !== "queued" && job.verified?.state !== "running" };
   for (const button of document.querySelectorAll("[data-act]")) button.disabled = !can[button.dataset.act];
   const items = job.live.items;
   numbers(at("#items"), [["waiting", count(items.waiting)], ["leased", count(items.leased)], ["done", count(items.done)], ["poison", count(items.poison), items.poison]]);
@@ -268,7 +276,7 @@ function go() {
 
 // -- acting -------------------------------------------------------------------------------------------------------------
 
-const DONE = { pause: "Paused.", resume: "Resumed.", cancel: "Cancelled.", verify: "Verifying." };
+const DONE = { pause: "Paused.", resume: "Resumed.", cancel: "Cancelled.", verify: "Verifying.", limit: "Limited." };
 
 async function act(name) {
   const said = at("#act-said");
@@ -280,18 +288,37 @@ async function act(name) {
   }
 }
 
+const ASKED = {
+  cancel: () => at("#sure").showModal(),
+  limit: () => { put(at("#limit .fault"), ""); at("#limit").showModal(); },
+};
+
 for (const button of document.querySelectorAll("[data-act]")) {
-  button.addEventListener("click", () => (button.dataset.act === "cancel" ? at("#sure").showModal() : act(button.dataset.act)));
+  button.addEventListener("click", () => (ASKED[button.dataset.act] ?? act)(button.dataset.act));
 }
 at("#sure").addEventListener("close", (event) => { if (event.target.returnValue === "yes") act("cancel"); event.target.returnValue = ""; });
 at("#new").addEventListener("click", () => { put(at("#submit .fault"), ""); at("#submit").showModal(); });
-at("[data-close]").addEventListener("click", () => at("#submit").close());
+for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
+
+at("#limit form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.target;
+  try {
+    await call(`/jobs/${route}/limit`, { method: "POST", body: { bandwidth: form.elements.bandwidth.value } });
+    at("#limit").close();
+    form.reset();
+    put(at("#act-said"), DONE.limit);
+  } catch (error) {
+    put(at("#limit .fault"), shown(error.message));
+  }
+});
 
 at("#submit form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
   const words = (name) => form.elements[name].value.split(/\s+/).filter(Boolean);
-  const body = { targets: [form.elements.target.value.trim()], name: form.elements.name.value, include: words("include"), exclude: words("exclude"), max_bandwidth: Math.round(1e6 * Number(form.elements.bandwidth.value)), priority: form.elements.priority.value };
+  const body = { targets: [form.elements.target.value.trim()], name: form.elements.name.value, include: words("include"), exclude: words("exclude"), priority: form.elements.priority.value };
+  if (form.elements.bandwidth.value.trim()) body.bandwidth = form.elements.bandwidth.value;
   try {
     const { job } = await call("/jobs", { method: "POST", body });
     at("#submit").close();

@@ -1,0 +1,79 @@
+"""Which bytes of a file are wanted, where that is not all of them: half-open ranges, in order and disjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from cachewarmer.errors import InvalidValue
+from cachewarmer.wire import MOST_FILES, FieldReader, FileEntry
+
+Range = tuple[int, int]
+"""[start, stop) in bytes."""
+
+
+class Part(NamedTuple):
+    """A row of ``Ranges``: bytes of one of an item's files. A file without a row is wanted whole."""
+
+    number: int
+    """Which of the files, counted from 0."""
+    start: int
+    stop: int
+
+
+def ends_of(size: int, head: int, tail: int) -> list[Range] | None:
+    """The first ``head`` and the last ``tail`` bytes of a file, each byte once; None: all of it. 0 and 0: no limit."""
+    if not (head or tail) or head + tail >= size:
+        return None
+    first, last = (0, head), (size - tail, size)
+    return [one for one in (first, last) if one[0] < one[1]]
+
+
+def parts_of_ends(files: Sequence[FileEntry], head: int, tail: int) -> tuple[Part, ...]:
+    """The rows for the ends of some files."""
+    return tuple(
+        Part(number, start, stop)
+        for number, (_, size, _) in enumerate(files)
+        for start, stop in ends_of(size, head, tail) or ()
+    )
+
+
+def ranges_of(parts: Sequence[Part]) -> dict[int, list[Range]]:
+    """What is wanted of those files that have rows."""
+    found: dict[int, list[Range]] = {}
+    for number, start, stop in parts:
+        found.setdefault(number, []).append((start, stop))
+    return found
+
+
+def wanted_bytes(parts: Sequence[Part], files: Sequence[FileEntry]) -> int:
+    """How many bytes an item with these rows stands for."""
+    cut = {number for number, _, _ in parts}
+    whole = sum(size for number, (_, size, _) in enumerate(files) if number not in cut)
+    return whole + sum(stop - start for _, start, stop in parts)
+
+
+def read_parts(read: FieldReader, files: Sequence[FileEntry] | None) -> tuple[Part, ...]:
+    """The rows of a message; none where the key is missing.
+
+    Raises:
+        InvalidValue: they are not ranges of its files, in order, without overlaps.
+    """
+    rows = read.take("Ranges", list, [])
+    if len(rows) > MOST_FILES:
+        raise InvalidValue(f"Ranges holds {len(rows)} rows: at most {MOST_FILES}")
+    parts = tuple(_part(row, files or ()) for row in rows)
+    for one, following in pairwise(parts):
+        if following[:2] < (one.number, one.stop):
+            raise InvalidValue("the rows of Ranges must be in order and must not overlap")
+    return parts
+
+
+def _part(row: Any, files: Sequence[FileEntry]) -> Part:
+    if not (isinstance(row, list) and len(row) == 3 and all(type(one) is int for one in row)):
+        raise InvalidValue("Ranges must hold [number of the file, start, stop]")
+    number, start, stop = row
+    if not 0 <= number < len(files) or not 0 <= start < stop <= files[number].size:
+        raise InvalidValue("Ranges names bytes that its files don't have")
+    return Part(number, start, stop)

@@ -1,0 +1,114 @@
+"""A line of a list: a path, a range of a file's bytes, or a sequence of frames; as it is written, and as it is stored.
+
+A stored line is the path itself. A range is ``//``, a tab, its start, a tab, its length, a tab, and the path: no path
+that is stored begins so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cachewarmer.errors import CacheWarmerError, UsageError
+from cachewarmer.planning.frames import frame_paths
+from cachewarmer.planning.pathmap import UNMAPPED, PathMap
+
+MOST_PATH_BYTES = 8 * 1024
+MOST_BYTES = (1 << 63) - 1
+"""The last byte that a file can have."""
+_MARK = b"//\t"
+_MOST_DIGITS = 19
+
+
+class Named(NamedTuple):
+    """What a stored line names."""
+
+    path: bytes
+    start: int = -1
+    stop: int = -1
+    """The bytes that are meant; −1: the whole file, or a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListForm:
+    """How a list is written. ``plain``: each entry is a path and nothing else, as between NULs."""
+
+    plain: bool = False
+    path_map: PathMap = UNMAPPED
+
+    def stored(self, line: bytes) -> Iterable[bytes]:
+        """The stored lines that a written one stands for.
+
+        Raises:
+            UsageError: it makes no sense.
+        """
+        if not self.plain:
+            line = line.removesuffix(b"\r")
+        if not line:
+            return ()
+        if self.plain:
+            return (self._path(line),)
+        if line.count(b"\t") >= 2:
+            return (self._range(line),)
+        frames = frame_paths(line) if b"#" in line or b"%" in line else None
+        if frames is not None:
+            return self._frames(frames)
+        if b"\t" in line:
+            raise UsageError(
+                "a line with one tab is neither a path nor a range",
+                subject=line,
+                advice="write path, start and length with tabs between them; with -0 a tab is part of a name",
+            )
+        return (self._path(line),)
+
+    def _frames(self, paths: Iterator[bytes]) -> Iterator[bytes]:
+        return (self._path(path) for path in paths)
+
+    def _path(self, path: bytes) -> bytes:
+        mapped = self.path_map(path) if self.path_map.rules else path
+        if len(mapped) > MOST_PATH_BYTES:
+            raise UsageError(f"the list of files holds a path of more than {MOST_PATH_BYTES} bytes")
+        return mapped[1:] if mapped.startswith(_MARK) else mapped
+
+    def _range(self, line: bytes) -> bytes:
+        path, start, length = line.rsplit(b"\t", 2)
+        try:
+            first, count = _number(start), _number(length)
+            if not count or first + count > MOST_BYTES:
+                raise ValueError
+            if not path:
+                raise UsageError("a range without a path", subject=line)
+        except ValueError:
+            raise UsageError(
+                "not a range of bytes",
+                subject=line,
+                advice="write path, start and length with tabs between them: whole numbers of bytes below 2^63, and a "
+                "length of at least 1; with -0 a tab is part of a name",
+            ) from None
+        return b"%b%d\t%d\t%b" % (_MARK, first, count, self._path(path))
+
+
+def _number(text: bytes) -> int:
+    text = text.strip(b" ")
+    if not text.isdigit() or len(text) > _MOST_DIGITS:
+        raise ValueError(text)
+    return int(text)
+
+
+def named(line: bytes) -> Named:
+    """What a stored line names.
+
+    Raises:
+        CacheWarmerError: it is a range that makes no sense: no program of ours stored it.
+    """
+    if not line.startswith(_MARK):
+        return Named(line)
+    parts = line[len(_MARK) :].split(b"\t", 2)
+    try:
+        start, length, path = _number(parts[0]), _number(parts[1]), parts[2]
+    except (IndexError, ValueError):
+        raise CacheWarmerError("the stored list holds a range that can't be read") from None
+    if not length or start + length > MOST_BYTES:
+        raise CacheWarmerError("the stored list holds a range that can't be read")
+    return Named(path, start, start + length)

@@ -1,0 +1,116 @@
+"""Lists as pipelines write them, and parts of files, counted at the door of NFS-Ganesha."""
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+
+from cachewarmer.testing import wire
+from cachewarmer.testing.proxy import CountingProxy
+from tests.servers.ganesha import ganesha
+
+MIB = 1 << 20
+SIZES = {"plate.1001.exr": 300_000, "plate.1002.exr": 300_000, "large": 3 * MIB, "small": 100, "empty": 0}
+
+
+class Bytes(CountingProxy):
+    """Notes which bytes of which file are asked for, in the order in which that comes."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.asked = []
+
+    def _called(self, head, reads):
+        super()._called(head, reads)
+        call = wire.read_call(head)
+        if wire.NFS_NAMES.get(call.procedure) == "READ" and call.program == wire.NFS:
+            handle = call.arguments.opaque(wire.MOST_HANDLE_BYTES)
+            self.asked.append((handle, *call.arguments.numbers("QI")))
+
+    def ranges(self):
+        """Of each file by its handle, what was asked for, as disjoint ranges."""
+        found = {}
+        for handle, offset, count in self.asked:
+            found.setdefault(handle, []).append((offset, offset + count))
+        return {handle: sorted(ranges) for handle, ranges in found.items()}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "tree"
+    root.mkdir(mode=0o755)
+    for name, size in SIZES.items():
+        (root / name).write_bytes(os.urandom(size))
+    return root
+
+
+async def run(*arguments, stdin=b""):
+    """The exit code, the document, and what was said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cachewarmer", *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, said = await asyncio.wait_for(process.communicate(stdin), 60)
+    return process.returncode, json.loads(out) if out else None, said.decode()
+
+
+LIST = b"large\t1000000\t500000\nlarge\t1200000\t500000\nsmall\t90\t1000\nplate.####.exr 1001-1003\nempty\n"
+
+
+async def test_ranges_frames_and_ends_are_all_that_is_asked_for(tree):
+    """Each wanted byte once, however often the list names it; what is missing and what is cut is said."""
+    with ganesha(tree, max_read=65536) as server:
+        for options, wanted in (
+            (("--files-from", "-"), [(1_000_000, 1_700_000), (90, 100), (0, 300_000), (0, 300_000)]),
+            (("--head", "1000"), [(0, 1000), (0, 1000), (0, 1000), (0, 100)]),
+            (
+                ("--head", "1000", "--tail", "200k", "--exclude", "plate*"),
+                [(0, 1000), (3 * MIB - 204_800, 3 * MIB), (0, 100)],
+            ),
+        ):
+            async with Bytes("127.0.0.1", server.nfs_port) as proxy:
+                target = server.target().replace(str(server.nfs_port), str(proxy.port))
+                code, report, said = await run("warm", target, "--json", *options, stdin=LIST)
+            listed = options[0] == "--files-from"
+            assert code == (3 if listed else 0), said
+            assert sorted(joined(proxy.ranges().values())) == sorted(wanted)
+            assert report["bytes"] == sum(stop - start for start, stop in wanted)
+            assert sum(count for _, _, count in proxy.asked) == report["bytes"], "a byte was read twice"
+            assert report["files"] == (3 if "--exclude" in options else 5)
+            scanned = (await run("scan", server.target(), "--json", *options, stdin=LIST))[1]
+            for count in ("files", "bytes", "partial_files", "left_out_bytes", "failed_files"):
+                assert scanned[count] == report[count]
+            if listed:
+                assert (report["partial_files"], report["left_out_bytes"]) == (2, 3 * MIB - 700_000 + 90)
+                assert [one["path"] for one in report["errors"]] == [f"{server.export}/plate.1003.exr"]
+                assert any("past the end" in one and "/small" in one for one in report["warnings"])
+
+
+def joined(files):
+    for ranges in files:
+        at, end = ranges[0]
+        for start, stop in ranges[1:]:
+            if start != end:
+                yield at, end
+                at = start
+            end = stop
+        yield at, end
+
+
+async def test_a_list_in_order_is_read_in_order(tree):
+    """File by file, and each from its beginning, also where a large one is followed by small ones."""
+    names = ["large", "small", "plate.1002.exr", "plate.1001.exr"]
+    with ganesha(tree, max_read=65536) as server:
+        async with Bytes("127.0.0.1", server.nfs_port, delay_seconds=0.005) as proxy:
+            target = server.target().replace(str(server.nfs_port), str(proxy.port))
+            options = ("--connections", "1", "--window", "8", "--in-order", "--files-from", "-")
+            code, _, said = await run("warm", target, "--json", *options, stdin="\n".join(names).encode())
+    assert code == 0, said
+    order = list(dict.fromkeys(handle for handle, _, _ in proxy.asked))
+    expected = [SIZES[name] for name in names]
+    assert [sum(count for one, _, count in proxy.asked if one == handle) for handle in order] == expected
+    assert proxy.asked == sorted(proxy.asked, key=lambda one: (order.index(one[0]), one[1]))
