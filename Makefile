@@ -69,6 +69,7 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.postgres
 	$(PYTHON) -m benchmarks.traffic
 	$(PYTHON) -m benchmarks.knee
+	$(PYTHON) -m benchmarks.verified
 	$(PYTHON) -m benchmarks.killing
 	$(PYTHON) -m benchmarks.killing --broker postgres
 	$(PYTHON) -m benchmarks.killing --broker postgres --restarts 5 --times 5

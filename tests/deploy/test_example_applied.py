@@ -67,7 +67,7 @@ def test_it_installs_warms_and_goes_away(machine, program, azurite_connection, n
         assert done.code == 0, done.output
         for path in values["warm_paths"]:
             assert f"{path}: completed" in done.output
-        assert done.output.count(f"{FILES} files, 78.1 KiB in 1 directories") == 2
+        assert done.output.count(f"{FILES} files, 78.1 KiB in 1 directory") == 2
         assert example.apply().counts == (0, 0, 0)
 
         command = json.loads(example.run("output", "-json", "ssh_command").output)

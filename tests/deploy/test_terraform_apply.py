@@ -90,7 +90,7 @@ def test_the_four_modules_from_nothing_to_warm_and_back(
             ("completed", 29, 29000, 1)
         ]
         assert "it's $HOME: completed" in done.output
-        assert "29 files, 28.3 KiB in 1 directories" in done.output
+        assert "29 files, 28.3 KiB in 1 directory" in done.output
         assert [worker["files"] for worker in status(account, jobs[0]["job"])["workers"]] == [29]
         services = machine.run("systemctl is-active cachewarmer-manager cachewarmer-worker", check=False).stdout
         assert services.split() == ["active", "active"]

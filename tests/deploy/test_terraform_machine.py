@@ -57,7 +57,7 @@ def test_from_nothing_to_warm_on_a_machine_that_mounts_the_bootstrap_folder(serv
         done = configuration.apply(seconds=600)
         assert done.code == 0, done.output
         assert done.counts == (8, 0, 0)
-        assert "120 files, 117.2 KiB in 1 directories" in done.output
+        assert "120 files, 117.2 KiB in 1 directory" in done.output
         here = storage(azurite_connection, "machine")
         (job,) = status(here)["jobs"]
         assert (job["state"], job["files"], job["bytes"]) == ("completed", 120, 120_000)

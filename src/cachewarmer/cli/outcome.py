@@ -15,6 +15,7 @@ from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.options.verifying import Checking
 from cachewarmer.cli.report import job_lines, scan_lines
 from cachewarmer.cli.streams import note, show
+from cachewarmer.cli.text import counted
 from cachewarmer.model import JobState, JobStatus, Report, WarmJob
 from cachewarmer.paths import printable
 
@@ -140,7 +141,7 @@ def _warned(report: Report, job: WarmJob, *, allow_empty: bool) -> Report:
 def interrupted_line(status: JobStatus, shown_files: int, broker_url: str = "") -> str:
     """How to resume; and why fewer files are reported than were shown, which only counts whole items."""
     again = shown_files - status.total("files")
-    read_again = f"; {again:,} files of unfinished items will be read again" if again > 0 else ""
+    read_again = f"; {counted(again, 'file')} of unfinished items will be read again" if again > 0 else ""
     broker = f" --broker {shlex.quote(broker_url)}" if broker_url else ""
     return f"interrupted{read_again}; resume with: cachewarmer warm --resume {status.job.job_id}{broker}"
 

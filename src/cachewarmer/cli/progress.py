@@ -12,7 +12,7 @@ from cachewarmer.cli import bar
 from cachewarmer.cli.bounds import short
 from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.streams import note, on_terminal
-from cachewarmer.cli.text import CLEAR_LINE, duration, size
+from cachewarmer.cli.text import CLEAR_LINE, counted, duration, size
 from cachewarmer.model import JobState, JobStatus, ScanTotals
 from cachewarmer.rates import Rate, Rates
 
@@ -70,7 +70,7 @@ class Progress:
     def parts(self, status: JobStatus, files: int, read: int, rate: Rate) -> list[Part]:
         """Files, bytes, rates, and once the scan is done what is left and for how long."""
         parts = [
-            Part(8, f"{files:,} files"),
+            Part(8, counted(files, "file")),
             Part(3, size(read)),
             Part(4, f"{rate.files:,.0f} files/s"),
             Part(6, f"{size(rate.bytes)}/s"),
@@ -79,10 +79,10 @@ class Progress:
         if status.state is JobState.PAUSED:
             parts.append(Part(6, "paused", Shade.WARNING))
         elif not status.scan.finished:
-            parts.append(Part(6, f"scanning: {status.scan.files:,} files"))
-            parts.append(Part(1, f"{status.scan.directories:,} directories"))
+            parts.append(Part(6, f"scanning: {counted(status.scan.files, 'file')}"))
+            parts.append(Part(1, counted(status.scan.directories, "directory")))
         elif left_files > 0 or left_bytes > 0:
-            parts.append(Part(2, f"{max(0, left_files):,} files left"))
+            parts.append(Part(2, f"{counted(max(0, left_files), 'file')} left"))
             parts.append(Part(5, f"{size(max(0, left_bytes))} left"))
             eta = rate.seconds_for(left_files, left_bytes)
             if eta and not self._outages:
@@ -102,8 +102,8 @@ class Progress:
 
     def scanned(self, totals: ScanTotals) -> None:
         """The same while only counting."""
-        parts = [Part(3, f"{totals.files:,} files"), Part(2, size(totals.bytes))]
-        self._show(time.monotonic(), [*parts, Part(1, f"{totals.directories:,} directories")])
+        parts = [Part(3, counted(totals.files, "file")), Part(2, size(totals.bytes))]
+        self._show(time.monotonic(), [*parts, Part(1, counted(totals.directories, "directory"))])
 
     def said(self, text: str) -> None:
         """The same for what has no counts."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cachewarmer.cli.bounds import bound_line
 from cachewarmer.cli.colours import STATES, Shade, paint
-from cachewarmer.cli.text import bandwidth, columns, duration, problem_line, shorten, size
+from cachewarmer.cli.text import bandwidth, columns, counted, duration, problem_line, shorten, size
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _beside_others(report: Report) -> list[str]:
 def _address_lines(report: Report) -> list[str]:
     """A line for each address, where each of them is a cache of its own."""
     return [
-        f"  {printable(one.address)}: {one.files:,} files, {size(one.bytes)}"
+        f"  {printable(one.address)}: {counted(one.files, 'file')}, {size(one.bytes)}"
         + (f", {one.failed_files:,} failed" if one.failed_files else "")
         + ("" if one.complete else f": {paint('NOT WARM', Shade.BAD)}")
         for one in report.addresses
@@ -65,7 +65,8 @@ def scan_lines(report: Report) -> list[str]:
 
 
 def _found(report: Report) -> str:
-    return f"{report.files:,} files, {size(report.bytes)} in {report.directories:,} directories, {duration(report.seconds)}"
+    within = counted(report.directories, "directory")
+    return f"{counted(report.files, 'file')}, {size(report.bytes)} in {within}, {duration(report.seconds)}"
 
 
 def _details(report: Report) -> list[str]:

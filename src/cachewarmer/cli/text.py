@@ -33,6 +33,12 @@ def bandwidth(found: Bandwidth) -> str:
     return "at most " + ", ".join(part.removeprefix("=").replace("=", " ") for part in parts)
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of something, such as files or directories."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
+
+
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours."""
     if seconds < 60:

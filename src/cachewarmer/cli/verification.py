@@ -17,7 +17,7 @@ from cachewarmer.cli.options.verifying import Sampling
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import MOST_PATHS, problem_lines, warning_line
 from cachewarmer.cli.streams import note, show
-from cachewarmer.cli.text import columns, shorten, size
+from cachewarmer.cli.text import columns, counted, shorten, size
 from cachewarmer.config import Settings
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import printable
@@ -124,7 +124,7 @@ def all_lines(found: Sequence[Verified], chosen: Sampling) -> list[str]:
 
 def lines(verified: Verified, chosen: Sampling) -> list[str]:
     """What a person reads of one target."""
-    said = [f"{printable(verified.target)}: {verified.files:,} files, {size(verified.bytes)}"]
+    said = [f"{printable(verified.target)}: {counted(verified.files, 'file')}, {size(verified.bytes)}"]
     for found in verified.aspects:
         said += ["  " + line for line in _aspect_lines(found, chosen)]
     said += [warning_line(warning) for warning in verified.warnings]

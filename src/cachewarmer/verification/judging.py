@@ -26,6 +26,8 @@ LEAST_TIMES = 2.0
 first read may be slower for other reasons than that its block is cold."""
 LEAST_CHANCE = 1e-2
 """First reads are slower than second ones if chance alone would make them so slow less often than this."""
+MOST_SPILLED = 0.1
+"""Of the samples next to a cold one, read after it, at most so many are warm where a cache fetches just what it is asked."""
 UP = 0.65
 """The border lies so far up between the slowest of what is warm and the fastest of what is cold, in logarithms: what a
 slower tier of the cache answers is warm, too."""
@@ -41,6 +43,10 @@ class Pair(NamedTuple):
     weight: float
     draws: int = 1
     """How often the sample was drawn."""
+    unit: int = -1
+    """The stretch of a file that it lies in, by a number of it: a cache may fetch all of that at once; -1: not known."""
+    turn: int = 0
+    """When its reading began, counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,36 +73,69 @@ class _Border(NamedTuple):
     mistaken: Interval
 
 
-def judge(pairs: Sequence[Pair], origin_seconds: Sequence[float] = (), *, complete: bool = False) -> Judgement:
-    """Judges samples. ``origin_seconds`` are round trips through the cache to its origin. ``complete``: they are all there is."""
+def judge(
+    pairs: Sequence[Pair], origin_seconds: Sequence[float] = (), *, complete: bool = False, by_counts: bool = False
+) -> Judgement:
+    """Judges samples. ``origin_seconds`` are round trips through the cache to its origin; ``by_counts``: about what they
+    take, which is used only where the reads themselves don't tell. ``complete``: the samples are all there is.
+    """
     if not pairs:
         return Judgement(warm=None, reason="nothing was read")
     usual = _usual(pairs)
     first = [math.log(max(1e-7, pair.first_seconds)) - level for pair, level in zip(pairs, usual, strict=True)]
     second = sorted(math.log(max(1e-7, pair.second_seconds)) - level for pair, level in zip(pairs, usual, strict=True))
-    evidence = "origin"
-    border = _by_origin(second, usual, origin_seconds)
-    if border is None:
-        evidence = "reads"
-        border = _by_reads(sorted(first), second)
+    ways = {
+        "origin": lambda: _by_origin(second, usual, origin_seconds),
+        "reads": lambda: _capped(_by_reads(sorted(first), second), second, usual, origin_seconds if by_counts else ()),
+    }
+    border, evidence = None, ""
+    for evidence in reversed(ways) if by_counts else ways:
+        border = ways[evidence]()
+        if border is not None:
+            break
     if border is None:
         return Judgement(warm=None, reason=_why(first, second, asked=bool(origin_seconds)))
-    cold = tuple(value > border.place for value in first)
+    cold = [value > border.place for value in first]
+    spilled = _take_back_spilled(pairs, cold)
     weights = [pair.weight for pair in pairs]
-    total = sum(weights)
-    share = sum(weight for weight, is_cold in zip(weights, cold, strict=True) if not is_cold) / total
-    seen = (
-        Interval(share, share, share)
-        if complete
-        else wilson(share, effective_samples(weights, [pair.draws for pair in pairs]))
-    )
+    share = sum(weight for weight, is_cold in zip(weights, cold, strict=True) if not is_cold) / sum(weights)
+    seen = Interval(share, share, share) if complete and not spilled else wilson(share, _effective(pairs, spilled))
     return Judgement(
         warm=corrected(seen, border.sensitivity, border.mistaken),
-        cold=cold,
+        cold=tuple(cold),
         threshold_seconds=math.exp(border.place + median(usual)),
         evidence=evidence,
         apart=border.sensitivity.value - border.mistaken.value,
     )
+
+
+def _take_back_spilled(pairs: Sequence[Pair], cold: list[bool]) -> bool:
+    """Whether the cache fetches more than it is asked for, so that a cold sample has warmed its neighbours.
+
+    Then of the samples of one stretch only the first one tells what was warm before, and the others take its word.
+    """
+    firsts: dict[int, int] = {}
+    for place in sorted(range(len(pairs)), key=lambda place: pairs[place].turn):
+        firsts.setdefault(pairs[place].unit, place)
+    firsts.pop(-1, None)
+    later = [(place, firsts[pair.unit]) for place, pair in enumerate(pairs) if firsts.get(pair.unit, place) != place]
+    after_cold = [not cold[place] for place, first in later if cold[first]]
+    if sum(after_cold) <= MOST_SPILLED * len(after_cold):
+        return False
+    for place, first in later:
+        cold[place] = cold[first]
+    return True
+
+
+def _effective(pairs: Sequence[Pair], spilled: bool) -> float:
+    """How many equal samples these are worth; those of one stretch are one where they take the word of the first."""
+    if not spilled:
+        return effective_samples([pair.weight for pair in pairs], [pair.draws for pair in pairs])
+    weights: dict[int, float] = {}
+    for place, pair in enumerate(pairs):
+        key = pair.unit if pair.unit >= 0 else -2 - place
+        weights[key] = weights.get(key, 0.0) + pair.weight
+    return effective_samples(list(weights.values()), [1] * len(weights))
 
 
 def _usual(pairs: Sequence[Pair]) -> list[float]:
@@ -168,6 +207,20 @@ def _by_reads(first: Sequence[float], second: Sequence[float]) -> _Border | None
     if 2 * _count(first, place, spread) > dense:
         return None  # they are the tail of the others, no population of their own
     return _Border(place, sensitivity, wilson(mistaken, len(slow)))
+
+
+def _capped(
+    border: _Border | None, second: Sequence[float], usual: Sequence[float], origin_seconds: Sequence[float]
+) -> _Border | None:
+    """The border, no higher than what the origin is known to take: the slow reads may be of several kinds, such as one
+    round trip and two, and all of them are cold.
+    """
+    if border is None or not origin_seconds:
+        return border
+    origin = math.log(max(1e-7, median(origin_seconds))) - median(usual)
+    if origin >= border.place or origin - median(second) < math.log(LEAST_TIMES):
+        return border
+    return border._replace(place=origin, sensitivity=_below(second, origin))
 
 
 def _slower(first: Sequence[float], second: Sequence[float]) -> bool:

@@ -24,6 +24,11 @@ PROBES = 24
 """How often the origin is asked at most, spread over all samples."""
 PROBE_SECONDS = 5.0
 """An origin that takes longer is far away, or gone."""
+UNIT_BYTES = 4 << 20
+"""What a cache may fetch at once of a file when it is asked for a part of it: JuiceFS's blocks."""
+PAUSE_SECONDS, PAUSES, MOST_PAUSE_SECONDS = 0.002, 3.0, 2.0
+"""A cache behind a path of this machine keeps what was read in the background: it has this long before the second read,
+and so many times as long as the first one took."""
 MOST_ERRORS = 20
 
 
@@ -48,6 +53,8 @@ class Measurement:
 
     measured: list[Measured] = field(default_factory=list)
     origin_seconds: list[float] = field(default_factory=list)
+    by_counts: bool = False
+    """These are no round trips, but what the cache has counted."""
     failed: int = 0
     vanished: int = 0
     bytes: int = 0
@@ -71,6 +78,8 @@ class Measurer:
         self._stop = stop
         self._identity = identity
         self._result = Measurement()
+        self._turn = 0
+        self._units: dict[tuple[str, bytes, int], int] = {}
 
     async def measure(self, samples: Sequence[Sample], on_done: Callable[[int], None]) -> Measurement:
         """Reads all samples. ``on_done`` is told how many are done.
@@ -104,6 +113,7 @@ class Measurer:
                     seconds = await session.ask(Question.ORIGIN, sample.file.path, sample.file.handle)
             except TimeoutError:
                 seconds = PROBE_SECONDS
+            self._result.by_counts = session.asks_by_counts
             if seconds is not None:
                 self._result.origin_seconds.append(seconds)
 
@@ -138,13 +148,18 @@ class Measurer:
         # What a cache has to ask about the file before it gives any byte is asked first, and not counted.
         handle = sample.file.handle or (await session.lookup(sample.file.path)).handle
         await session.ask(Question.ATTRIBUTES, sample.file.path, handle)
+        file, self._turn = sample.file, self._turn + 1
+        turn, key = self._turn, (file.export, file.path, sample.start // UNIT_BYTES)
         one, first = await self._read(session, sample, handle)
         if one.bytes_read < sample.stop - sample.start:
             raise CacheWarmerError(
                 f"the file ends after {sample.start + one.bytes_read:,} of {sample.file.size:,} bytes"
             )
+        if session.asks_by_counts:
+            await asyncio.sleep(min(MOST_PAUSE_SECONDS, PAUSE_SECONDS + PAUSES * first))
         _, second = await self._read(session, sample, handle)
-        return Pair(one.bytes_read, first, second, sample.weight, sample.draws)
+        unit = self._units.setdefault(key, len(self._units))
+        return Pair(one.bytes_read, first, second, sample.weight, sample.draws, unit, turn)
 
     async def _read(self, session: Session, sample: Sample, handle: bytes) -> tuple[ReadRequest, float]:
         """The request when it is done, and the seconds that it took."""
@@ -154,7 +169,7 @@ class Measurer:
             if not done.done():
                 done.set_result(request.seconds if session.exact_seconds else time.monotonic() - began)
 
-        request = ReadRequest(sample.file.path, handle, sample.start, sample.stop, finished)
+        request = ReadRequest(sample.file.path, handle, sample.start, sample.stop, finished, once=True)
         began = time.monotonic()
         session.read(request)
         seconds = await done

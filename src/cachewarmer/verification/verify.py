@@ -224,7 +224,7 @@ class _Verification:
 
 def _judged(aspect: Aspect, result: Measurement, *, complete: bool) -> Found:
     pairs = [one.pair for one in result.measured]
-    judgement = judge(pairs, result.origin_seconds, complete=complete)
+    judgement = judge(pairs, result.origin_seconds, complete=complete, by_counts=result.by_counts)
     return Found(
         aspect=aspect,
         samples=len(pairs),

@@ -15,7 +15,7 @@ from cachewarmer.cli.bar import BESIDE, EIGHTHS, LEAST, MOST, characters, column
 from cachewarmer.cli.managers import unseen
 from cachewarmer.cli.outcome import interrupted_line
 from cachewarmer.cli.progress import Part, Progress, drawn, fitting, joined, share_done
-from cachewarmer.cli.text import problem_line, shorten
+from cachewarmer.cli.text import counted, problem_line, shorten
 from cachewarmer.errors import NfsStatusError
 from cachewarmer.model import Access, JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
 from cachewarmer.rates import Rates
@@ -80,6 +80,13 @@ def test_a_long_path_and_a_long_reason_share_the_line(most):
     assert len(made) <= most
     assert "\x1b" not in made
     assert "…" in made.partition(": ")[0]
+
+
+def test_one_of_something_is_not_many():
+    """In reports and on the progress line."""
+    assert [counted(number, "file") for number in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+    assert counted(1, "directory") == "1 directory"
+    assert counted(2, "directory") == "2 directories"
 
 
 @pytest.mark.parametrize("most", range(3, 12))

@@ -81,3 +81,65 @@ def test_slow_answers_that_come_to_warm_blocks_too_are_taken_out():
 
 def test_no_sample_tells_nothing():
     assert judge([]).warm is None
+
+
+# -- caches that fetch more than they are asked for, and that keep it later ---------------------------------------------
+
+
+def unit_pairs(cold_units, units=40, each=5, spills=True, chance=None):
+    """Samples of stretches of files, read in turn; of a cold stretch the first one is slow, and the others unless it
+    has warmed them.
+    """
+    chance = chance or random.Random(1)
+    pairs, touched = [], set()
+    order = [unit for unit in range(units) for _ in range(each)]
+    chance.shuffle(order)
+    for turn, unit in enumerate(order):
+        is_cold = unit < cold_units and not (spills and unit in touched)
+        touched.add(unit)
+        first = 0.025 * chance.uniform(1, 1.4) if is_cold else 0.001 * chance.uniform(0.7, 1.5)
+        pairs.append(Pair(65536, first, 0.001 * chance.uniform(0.7, 1.5), 1 / len(order), 1, unit, turn))
+    return pairs
+
+
+@pytest.mark.parametrize("spills", [True, False])
+@pytest.mark.parametrize("cold_units", [12, 20, 40])
+def test_what_the_verifier_itself_has_warmed_does_not_count_as_warm(cold_units, spills):
+    """Of five samples of a block of the cache only the first one read is slow where the cache fetches the whole block."""
+    judged = judge(unit_pairs(cold_units, spills=spills))
+    truth = 1 - cold_units / 40
+    assert judged.warm.value == pytest.approx(truth, abs=0.02)
+    assert judged.warm.low <= truth <= judged.warm.high
+    assert sum(judged.cold) == cold_units * 5
+
+
+def test_samples_that_take_the_word_of_another_are_not_counted_as_further_ones():
+    narrow, wide = (judge(unit_pairs(20, spills=spills)).warm for spills in (False, True))
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_of_a_whole_tree_the_interval_is_no_point_where_its_blocks_were_not_all_seen():
+    whole = judge(unit_pairs(20, spills=False), complete=True).warm
+    assert whole.high - whole.low < 0.05
+    assert judge(unit_pairs(20), complete=True).warm.high > whole.high + 0.05
+
+
+def test_slow_reads_of_two_kinds_are_both_cold_where_the_cache_has_counted_what_its_origin_takes():
+    """One round trip and two: the border does not come to lie between them, though some second reads are slow too."""
+    chance = random.Random(5)
+    pairs = []
+    for number in range(300):
+        first = 0.0225 if number < 130 else 0.0455 if number < 220 else 0.0009
+        second = 0.022 if number % 40 == 0 else 0.001
+        pairs.append(Pair(65536, first * chance.uniform(0.97, 1.1), second * chance.uniform(0.8, 1.3), 1 / 300))
+    judged = judge(pairs, [0.017] * 20, by_counts=True)
+    assert judged.warm.value == pytest.approx(80 / 300, abs=0.03)
+    assert judged.threshold_seconds < 0.02
+
+
+def test_what_the_cache_has_counted_tells_where_nearly_all_is_warm():
+    chance = random.Random(6)
+    pairs = [Pair(65536, 0.001 * chance.uniform(0.6, 2), 0.001 * chance.uniform(0.6, 2), 1 / 300) for _ in range(300)]
+    assert judge(pairs).warm is None
+    judged = judge(pairs, [0.02] * 20, by_counts=True)
+    assert (judged.warm.value, judged.evidence) == (1.0, "origin")

@@ -43,6 +43,7 @@ TURN_SECONDS = 0.5
 REMEMBERED_LOOKS = 256
 
 _FETCHED = b"juicefs_object_request_durations_histogram_seconds_GET_total"
+_FETCHING = b"juicefs_object_request_durations_histogram_seconds_GET_sum"
 _WRITTEN = b"juicefs_blockcache_writes"
 _DROPPED = b"juicefs_blockcache_drops"
 
@@ -53,6 +54,8 @@ class Counts(NamedTuple):
     fetched: float
     written: float
     dropped: float
+    fetching_seconds: float = 0.0
+    """What fetching took, all blocks together."""
 
 
 def read_counts(stats: bytes) -> Counts:
@@ -61,7 +64,7 @@ def read_counts(stats: bytes) -> Counts:
     Raises:
         OSError, ValueError: the file can't be read or makes no sense.
     """
-    sums = dict.fromkeys((_FETCHED, _WRITTEN, _DROPPED), 0.0)
+    sums = dict.fromkeys((_FETCHED, _WRITTEN, _DROPPED, _FETCHING), 0.0)
     with open(stats, "rb") as file:
         for line in file:
             name = line.partition(b" ")[0].partition(b"{")[0]
@@ -142,6 +145,15 @@ class Discards:
                 self._take(*self._look())
             later = (dropped for began, dropped in self._looks if began >= until)
             return next(later, self._counts.dropped) == mark
+
+    def fetch_seconds(self) -> float | None:
+        """How long the origin takes to give a block, on average since the file system was mounted; None: it gave none.
+
+        Raises:
+            OSError, ValueError: the counts can't be read.
+        """
+        counts = self._read_counts()
+        return counts.fetching_seconds / counts.fetched if counts.fetched else None
 
     def _has_room(self, now: float) -> bool:
         """Whether one block more may wait, by the writer's rate; the lock is held."""

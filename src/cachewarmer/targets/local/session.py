@@ -149,7 +149,7 @@ class _Read(Operation):
             return
         fd, status = open_regular(self._session.tree, request.path, self._session.bypasses)
         try:
-            self.discards = self._session.discards.of(status.st_dev)
+            self.discards = None if request.once else self._session.discards.of(status.st_dev)
             stop = min(request.stop, status.st_size)
             if self.discards is None:
                 self._read_range(fd, status, clock, stop)
@@ -228,6 +228,7 @@ class LocalSession(Session):
     """A directory, opened."""
 
     exact_seconds = True
+    asks_by_counts = True
 
     def __init__(self, tree: Tree, pool: ThreadPool, settings: LocalSettings, address: str = "") -> None:
         """Use ``open`` instead. Takes ownership of the tree and the pool."""
@@ -286,10 +287,16 @@ class LocalSession(Session):
         handle: bytes = b"",  # noqa: ARG002
         identity: Identity | None = None,  # noqa: ARG002 -- a path is all it takes
     ) -> float | None:
-        if question is not Question.ATTRIBUTES or identity is not None:
+        if question is Question.ACCESS or identity is not None:
             return None
 
-        def act(_: Callable[[], bool]) -> float:
+        def act(_: Callable[[], bool]) -> float | None:
+            if question is Question.ORIGIN:
+                discards = self.discards.of(self.tree.status(path).st_dev)
+                mean = None if discards is None else discards.fetch_seconds()
+                return (
+                    None if mean is None else mean / 2
+                )  # a small read may take less than the blocks that are fetched ahead
             began = time.monotonic()
             self.tree.status(path)
             return time.monotonic() - began

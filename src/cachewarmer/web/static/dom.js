@@ -22,6 +22,7 @@ export function numbers(list, pairs) {
     put(term, name);
     put(definition, value);
     definition.classList.toggle("bad", Boolean(bad));
+    definition.classList.toggle("words", !/\d/.test(value));
   });
 }
 
