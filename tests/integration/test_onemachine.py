@@ -110,7 +110,9 @@ async def test_a_job_can_be_cancelled_by_another_process(tree, broker_url):
                         return
                 await asyncio.sleep(0.02)
 
-    status, _ = await asyncio.wait_for(asyncio.gather(run(tree, broker_url, bandwidth=Bandwidth(100_000)), cancel()), 20)
+    status, _ = await asyncio.wait_for(
+        asyncio.gather(run(tree, broker_url, bandwidth=Bandwidth(100_000)), cancel()), 20
+    )
     assert status.state is JobState.CANCELLED
 
 

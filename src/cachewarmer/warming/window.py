@@ -213,11 +213,7 @@ class KneeFinder:
             self._round = _Round(seen.now, draining=False)
             return self.window
         this = self._round
-        this.calls += seen.calls
-        this.starved = this.starved or not seen.limited
-        if seen.calls:
-            weight = min(1.0, seen.calls / self.window) if self._latency else 1.0
-            self._latency += weight * (seen.seconds / seen.calls - self._latency)
+        self._count(this, seen)
         age = seen.now - this.began
         if this.draining and not this.settled and age < max(0.1, 1.1 * self._latency):
             return self.window
@@ -229,13 +225,23 @@ class KneeFinder:
             if seen.now - this.alarmed >= HEARD_SECONDS:
                 self._shrink(seen.now)
         elif self._complete(this, age):
-            if this.settled:
-                self._learn_latency(seen.now)
-            if not this.settled or this.starved:
-                self._round = _Round(seen.now, draining=False, settled=True)
-            else:
-                self._judge(seen.now, this.calls / age)
+            self._end_round(this, seen.now, this.calls / age)
         return self.window
+
+    def _count(self, this: _Round, seen: Observation) -> None:
+        this.calls += seen.calls
+        this.starved = this.starved or not seen.limited
+        if seen.calls:
+            weight = min(1.0, seen.calls / self.window) if self._latency else 1.0
+            self._latency += weight * (seen.seconds / seen.calls - self._latency)
+
+    def _end_round(self, this: _Round, now: float, rate: float) -> None:
+        if this.settled:
+            self._learn_latency(now)
+        if this.settled and not this.starved:
+            self._judge(now, rate)
+        else:
+            self._round = _Round(now, draining=False, settled=True)
 
     # -- canaries ----------------------------------------------------------------------------------------------------
 
