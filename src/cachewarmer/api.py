@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -25,6 +25,7 @@ from cachewarmer.planning.filelist import path_chunks
 from cachewarmer.rates import Rates
 from cachewarmer.target import make_job, parse_bandwidth, parse_size, parse_target, parse_time
 from cachewarmer.targets.breaker import Outage
+from cachewarmer.values import dataclass
 from cachewarmer.verification.found import Verified
 from cachewarmer.verification.intervals import MOST_SAMPLES
 from cachewarmer.verification.measuring import Aspect

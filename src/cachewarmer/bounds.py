@@ -15,9 +15,9 @@ from cachewarmer.wire import MAX_GIDS, MAX_ID, MAX_PORT, MOST_FILES
 YEARS_SECONDS = 10 * 365 * 24 * 3600
 MOST_BYTES = 1 << 62
 MOST_COUNT = 1 << 31
-MOUNT_OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*")
+MOUNT_OPTION = r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*"
 """An option of mount(8) that can't be taken for something else on its command line."""
-SLURM_WORD = re.compile(r"|[A-Za-z0-9_][\w.,@+-]*")
+_SLURM_WORD = r"|[A-Za-z0-9_][\w.,@+-]*"
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "nfs.window_calls": (1, 65536),
@@ -59,23 +59,23 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "targets.allow_transports": ("nfs", "mount"),
 }
 """Settings that take one of a few words."""
-PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
-    "mount.vers": (re.compile(r"|[234](\.[0-9])?"), "an NFS version such as 3 or 4.2"),
-    "mount.sec": (re.compile(r"|[a-z0-9]{1,16}"), "a security flavor such as krb5p"),
+PATTERNS: Mapping[str, tuple[str, str]] = {
+    "mount.vers": (r"|[234](\.[0-9])?", "an NFS version such as 3 or 4.2"),
+    "mount.sec": (r"|[a-z0-9]{1,16}", "a security flavor such as krb5p"),
     "mount.options": (
-        re.compile(rf"(?:\s*(?:{MOUNT_OPTION.pattern})?\s*(?:,|$))*"),
+        rf"(?:\s*(?:{MOUNT_OPTION})?\s*(?:,|$))*",
         "options of mount(8), separated by commas",
     ),
-    "fleet.slurm.account": (SLURM_WORD, "a name"),
-    "fleet.slurm.partition": (SLURM_WORD, "a name, or names separated by commas"),
-    "fleet.slurm.constraint": (re.compile(r"|[^\s-][^\s]*"), "features as sbatch takes them"),
-    "fleet.slurm.memory": (re.compile(r"|\d+[KMGT]?"), "a size such as 2G"),
-    "fleet.slurm.time_limit": (re.compile(r"|[\d:-]{1,32}|UNLIMITED"), "a time as sbatch takes it, such as 2:00:00"),
-    "fleet.slurm.program": (re.compile(r"|/[^\n]*"), "an absolute path"),
-    "fleet.slurm.environment_file": (re.compile(r"|/[^\n]*"), "an absolute path"),
-    "fleet.slurm.log_directory": (re.compile(r"|/[^\n%]*"), "an absolute path without %"),
-    "targets.allow_exports": (re.compile(r"/.*", re.DOTALL), "absolute paths"),
-    "targets.allow_local": (re.compile(r"/.*", re.DOTALL), "absolute paths"),
+    "fleet.slurm.account": (_SLURM_WORD, "a name"),
+    "fleet.slurm.partition": (_SLURM_WORD, "a name, or names separated by commas"),
+    "fleet.slurm.constraint": (r"|[^\s-][^\s]*", "features as sbatch takes them"),
+    "fleet.slurm.memory": (r"|\d+[KMGT]?", "a size such as 2G"),
+    "fleet.slurm.time_limit": (r"|[\d:-]{1,32}|UNLIMITED", "a time as sbatch takes it, such as 2:00:00"),
+    "fleet.slurm.program": (r"|/[^\n]*", "an absolute path"),
+    "fleet.slurm.environment_file": (r"|/[^\n]*", "an absolute path"),
+    "fleet.slurm.log_directory": (r"|/[^\n%]*", "an absolute path without %"),
+    "targets.allow_exports": (r"(?s)/.*", "absolute paths"),
+    "targets.allow_local": (r"(?s)/.*", "absolute paths"),
 }
 """Settings whose text has a form."""
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -131,7 +131,7 @@ def _text_problem(setting: str, value: str) -> str:
         return f"must be one of {', '.join(words)}"
     if setting in PATTERNS:
         pattern, name = PATTERNS[setting]
-        if not pattern.fullmatch(value):
+        if not re.fullmatch(pattern, value):
             return f"must be {name}"
     return "must not hold a NUL character" if "\0" in value else ""
 

@@ -8,13 +8,14 @@ import socket
 import sys
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from cachewarmer.bounds import problem_of
 from cachewarmer.errors import ConfigError
 from cachewarmer.likeness import did_you_mean
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import ClassVar, Self
 
 from cachewarmer.paths import printable, to_bytes, to_text
+from cachewarmer.values import dataclass
 
 MAX_FAILURE_BYTES = 3500
 """The longest text of ``Failure.dump``: it has to fit into every broker's record of a job."""

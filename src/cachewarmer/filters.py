@@ -13,7 +13,6 @@ pattern matches files alone, by their base name; one that holds a ``/`` matches 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
@@ -22,6 +21,7 @@ from cachewarmer.model import Wanted
 from cachewarmer.nearmiss import NearMisses
 from cachewarmer.paths import printable
 from cachewarmer.patterns import PathPattern, compile_path, compile_pattern, expand_braces
+from cachewarmer.values import dataclass
 
 __all__ = [
     "SNAPSHOT_NAMES",

@@ -9,7 +9,7 @@ MOST_KNOWN = 10_000
 """Words that are compared, so that a list of any length costs no more than a fraction of a second."""
 MOST_CHARACTERS = 255
 """Longer words are compared with nothing."""
-_NUMBERS = re.compile(r"\d+")
+_NUMBERS = r"\d+"
 
 
 def nearest(text: str, known: Iterable[str]) -> str:
@@ -63,6 +63,6 @@ def distance(one: str, other: str, most: int) -> int:
 
 def _other_number(one: str, other: str) -> bool:
     """Whether two words are alike but for the values of their numbers."""
-    return _NUMBERS.sub("0", one) == _NUMBERS.sub("0", other) and [int(n) for n in _NUMBERS.findall(one)] != [
-        int(n) for n in _NUMBERS.findall(other)
-    ]
+    return re.sub(_NUMBERS, "0", one) == re.sub(_NUMBERS, "0", other) and [
+        int(n) for n in re.findall(_NUMBERS, one)
+    ] != [int(n) for n in re.findall(_NUMBERS, other)]

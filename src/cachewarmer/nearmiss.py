@@ -6,11 +6,12 @@ While a pattern has not matched, the first names of a scan are also held against
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from cachewarmer.errors import UsageError
 from cachewarmer.paths import below, holds, printable
+from cachewarmer.values import dataclass
 
 MAX_LOOKS = 100_000
 """Comparisons that a scan spends on finding what was meant."""

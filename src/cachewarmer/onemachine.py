@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from cachewarmer import eventloop
@@ -26,6 +26,7 @@ from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Outage
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
+from cachewarmer.values import dataclass
 from cachewarmer.warming.steering import steered
 from cachewarmer.worker import Worker
 from cachewarmer.worker.processes import STATUS_SECONDS, STOP_SECONDS, ReaderHere, ReaderProcesses, Readers

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -20,13 +20,14 @@ from cachewarmer.filters import FileFilter
 from cachewarmer.model import Access, Bandwidth, Priority, Transport, Wanted, WarmJob, check_address
 from cachewarmer.model.access import access_parameters
 from cachewarmer.paths import below, holds, join, parts, to_bytes, to_text
+from cachewarmer.values import dataclass
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://")
 _PORT = re.compile(r"(.*):([0-9]{1,5})", re.DOTALL)
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgtp])(i?)b?|b)?", re.IGNORECASE)
-_RATE = re.compile(r"(\d+(?:\.\d+)?\s*[kmgt]?)(i?)bits?(?:/s|ps)?|(.+?)(?:/s)?", re.IGNORECASE)
+_SIZE = r"(?i)(\d+(?:\.\d+)?)\s*(?:([kmgtp])(i?)b?|b)?"
+_RATE = r"(?i)(\d+(?:\.\d+)?\s*[kmgt]?)(i?)bits?(?:/s|ps)?|(.+?)(?:/s)?"
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_AGE = r"(\d+(?:\.\d+)?)([smhdw])"
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 FORMS = "ADDRESS[,ADDRESS...]:/PATH, nfs://ADDRESS/PATH, or a path of this machine"
 
@@ -229,7 +230,7 @@ def parse_size(text: str) -> int:
     Raises:
         UsageError: it is not a size.
     """
-    found = _SIZE.fullmatch(text.strip())
+    found = re.fullmatch(_SIZE, text.strip())
     if not found:
         raise UsageError(f"{text!r} is not a valid size: write 4096, 500M, 2GiB or 1.5GB")
     letter = (found[2] or "").lower()
@@ -248,7 +249,7 @@ def parse_rate(text: str) -> int:
     Raises:
         UsageError: it is not a rate, or less than a byte per second.
     """
-    found = _RATE.fullmatch(text.strip())
+    found = re.fullmatch(_RATE, text.strip())
     try:
         if found is None:
             raise UsageError("")
@@ -287,7 +288,7 @@ def parse_time(text: str, now: float) -> float:
         UsageError: it is none of these.
     """
     text = text.strip()
-    age = _AGE.fullmatch(text)
+    age = re.fullmatch(_AGE, text)
     if age:
         return max(0.0, now - float(age[1]) * _AGE_SECONDS[age[2]])
     try:

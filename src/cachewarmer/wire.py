@@ -32,7 +32,7 @@ MAX_GIDS = 16
 """Supplementary groups that AUTH_SYS carries (RFC 5531 appendix A)."""
 MAX_PORT = (1 << 16) - 1
 ROW_PROBLEM = "must hold [path, size, handle in base64, at most 64 bytes]"
-_ROW = re.compile(rb'\["((?:[^"\\\x00-\x1f\x80-\xff]|\\[^\n])*)",(\d{1,19}),"([A-Za-z0-9+/=]{0,88})"\]')
+_ROW = rb'\["((?:[^"\\\x00-\x1f\x80-\xff]|\\[^\n])*)",(\d{1,19}),"([A-Za-z0-9+/=]{0,88})"\]'
 """A row of a packed list as ``pack_files`` writes it: JSON in ASCII without spaces."""
 PLAIN_TOKENS = 1 << 16
 """Commas and opening brackets up to which a packed list is parsed in one go."""
@@ -244,9 +244,9 @@ def _inflated_rows(text: str) -> Iterable[Any]:
 
 
 def _rows_one_by_one(raw: bytes) -> Iterator[tuple[str, int, bytes]]:
-    at = 0
+    at, pattern = 0, re.compile(_ROW)
     while raw[at : at + 1] == (b"," if at else b"["):
-        row = _ROW.match(raw, at + 1)
+        row = pattern.match(raw, at + 1)
         if row is None:
             raise _FilesError(ROW_PROBLEM)
         name, size, handle = row.groups()

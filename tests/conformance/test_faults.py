@@ -42,13 +42,13 @@ BYTES = 4 * sum(100 + f for f in range(5)) + 10_001
 
 FATES = ("fails", "is lost", "is done twice", "kills before", "kills after")
 CALLS = (
-    "submit", "claim_job", "renew_job", "settle_job", "set_state", "record_scan", "state", "status",
+    "submit", "claim_job", "renew_job", "settle_job", "set_state", "record_scan", "state", "look", "status",
     "publish", "claim", "renew", "complete", "note_worker",
 )  # fmt: skip
 STEPS = {
     "jobs": ("send", "receive", "change", "delete"),
     "work": ("send", "receive", "change", "delete"),
-    "records": ("find", "add", "replace", "state"),
+    "records": ("find", "add", "replace", "look"),
     "receipts": ("_write", "sums"),
 }
 """What the calls of the Azure broker are made of: each is one request, or one that is repeated until it is answered."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cachewarmer.testing import ScriptedServer
 
@@ -55,7 +55,8 @@ def tree(files: int, size: int) -> dict[bytes, dict[bytes, int]]:
 class Site:
     """Commands of this program against one broker and one server; all are ended with the block."""
 
-    def __init__(self, server: ScriptedServer, broker: str) -> None:
+    def __init__(self, server: ScriptedServer, broker: str, environment: Mapping[str, str]) -> None:
+        self._environment = {**os.environ, **environment}
         self.server = server
         self.broker = broker
         self._running: list[asyncio.subprocess.Process] = []
@@ -63,7 +64,11 @@ class Site:
     async def launch(self, command: str, *more: str) -> asyncio.subprocess.Process:
         arguments = ["-m", "cachewarmer", command, *more, "--broker", self.broker]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            env=self._environment,
         )
         self._running.append(process)
         return process
@@ -88,10 +93,10 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(base: Path, files: int, size: int, broker: str = "") -> AsyncIterator[tuple[Site, Meter]]:
+async def site(files: int, size: int, broker: str, environment: Mapping[str, str]) -> AsyncIterator[tuple[Site, Meter]]:
     """A server with a tree, and a meter that runs."""
     async with ScriptedServer(tree(files, size)) as server:
-        made, meter = Site(server, broker or f"sqlite:///{base}/broker.db"), Meter(server)
+        made, meter = Site(server, broker, environment), Meter(server)
         metering = asyncio.create_task(meter.run())
         try:
             yield made, meter

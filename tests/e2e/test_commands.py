@@ -423,7 +423,14 @@ def test_commands_that_only_look_create_nothing(tmp_path):
     environment.pop("CACHEWARMER_BROKER", None)
     assert run("status", env=environment).stdout == b"no jobs\n"
     assert json.loads(run("status", "--json", env=environment).stdout)["jobs"] == []
-    for arguments in (["status"], ["status", "j1"], ["cancel", "j1"], ["pause", "j1"], ["resume", "j1"]):
+    for arguments in (
+        ["status"],
+        ["status", "j1"],
+        ["cancel", "j1"],
+        ["pause", "j1"],
+        ["resume", "j1"],
+        ["limit", "j1", "1M"],
+    ):
         done = run(*arguments, "--broker", f"sqlite:///{tmp_path}/other/file.db", env=environment)
         assert done.returncode == 1
         assert done.stderr.count(b"\n") == 1
@@ -489,3 +496,27 @@ def test_an_interrupt_while_readers_start_leaves_no_traceback(tree):
         _, errors = child.communicate(timeout=20)
         assert child.returncode == 130, errors
         assert b"Traceback" not in errors
+
+
+def test_a_job_is_limited_and_shows_it_with_its_priority(tree, tmp_path):
+    """A rate that hardly anybody means is warned of; what is no rate, and a job that is over, end in one line."""
+    broker = ("--broker", f"sqlite:///{tmp_path}/jobs.db")
+    submitted = run("submit", tree, "--name", "shot", "--priority", "high", *broker, "--max-bandwidth", "1M", "-q")
+    assert submitted.returncode == 0, submitted.stderr
+    done = run("limit", "shot", "08:00-20:00=200Mbit,=2Gbit", *broker)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"at most 08:00-20:00 23.8 MiB/s, 238.4 MiB/s" in done.stdout
+    (said,) = json.loads(run("status", "--json", *broker).stdout)["jobs"]
+    assert (said["priority"], said["max_bandwidth"]) == ("high", 25_000_000)
+    assert said["max_bandwidth_hours"] == "08:00-20:00=25000000,=250000000"
+    assert b"queued, high" in run("status", *broker).stdout
+    assert b"high priority, at most 08:00-20:00 23.8 MiB/s" in run("status", "shot", *broker).stdout
+    slow = run("limit", "shot", "1000", *broker)
+    assert (slow.returncode, slow.stderr.count(b"\n")) == (0, 1)
+    assert b"is the unit right?" in slow.stderr
+    assert json.loads(run("limit", "shot", "none", "--json", *broker).stdout)["max_bandwidth"] == 0
+    run("cancel", "shot", *broker)
+    for rate, code in (("fast", 2), ("08:00-20:00=1M,19:00-21:00=2M", 2), ("1M", 1)):
+        wrong = run("limit", "shot", rate, *broker)
+        assert (wrong.returncode, wrong.stdout) == (code, b"")
+        assert wrong.stderr.count(b"\n") == 1

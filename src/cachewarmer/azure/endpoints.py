@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from cachewarmer.values import dataclass
 
 PUBLIC_STORAGE = "core.windows.net"
 MANAGEMENT = {

@@ -7,12 +7,13 @@ REST reference: "Azure Instance Metadata Service" (instance) and "Scheduled Even
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cachewarmer.azure.endpoints import azure_environment
 from cachewarmer.errors import FleetError, FleetUnavailable, MetadataAbsent
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import aiohttp

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from azure.core.credentials import AzureNamedKeyCredential
@@ -28,6 +27,7 @@ from cachewarmer.azure.endpoints import (
 )
 from cachewarmer.azure.metadata import Imds
 from cachewarmer.errors import BrokerError, ConfigError, FleetError
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from azure.identity.aio import DefaultAzureCredential

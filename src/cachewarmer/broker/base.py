@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +24,7 @@ from cachewarmer.model import (
     WorkerReport,
     WorkItem,
 )
+from cachewarmer.values import dataclass
 
 MANAGER_SECONDS = 10.0
 """Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""

@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
 from typing import Any, NamedTuple, Self
 
 from cachewarmer.errors import DamagedRecord, InvalidMessage, InvalidTransition, LeaseLost
@@ -32,13 +32,14 @@ from cachewarmer.model import (
 )
 from cachewarmer.model.bandwidth import bytes_per_second
 from cachewarmer.model.live import KEEP_SECONDS
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
 log = logging.getLogger(__name__)
 
 DAMAGED_NAMED = 100
 """Damaged rows that are named in one process at most."""
-ROW_BORDER = re.compile(rb'[A-Za-z0-9+/="]"\],\["')
+ROW_BORDER = rb'[A-Za-z0-9+/="]"\],\["'
 """Between two rows of a packed list of files: the end of a handle, and the beginning of the next path. Within a path, a
 quote has a backslash before it, and the quote that begins one has a bracket."""
 LONGEST_BORDER = 6
@@ -305,7 +306,7 @@ def _count_deflated(text: str) -> int:
             if not part:
                 break
             seen += len(part)
-            count += len(ROW_BORDER.findall(end + part))
+            count += len(re.findall(ROW_BORDER, end + part))
             end = (end + part)[1 - LONGEST_BORDER :]
     except (binascii.Error, zlib.error, ValueError):
         return 1

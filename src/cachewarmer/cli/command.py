@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from cachewarmer.cli.options.general import Output
+from cachewarmer.values import dataclass
 
 
 class HasOutput(Protocol):

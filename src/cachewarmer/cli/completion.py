@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, WARM
 from cachewarmer.cli.options import general
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import argparse

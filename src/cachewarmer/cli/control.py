@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli.exit_codes import ERROR, WARM
 from cachewarmer.cli.options import general
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from cachewarmer.model import JobState

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from cachewarmer.broker.base import Broker

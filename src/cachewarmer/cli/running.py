@@ -9,7 +9,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from cachewarmer import eventloop
@@ -22,6 +21,7 @@ from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.text import CLEAR_LINE
 from cachewarmer.errors import CacheWarmerError, Interrupted
 from cachewarmer.paths import printable
+from cachewarmer.values import dataclass
 
 STOP_SECONDS = 5.0
 """How long a command that was told to stop may take to report what it has done."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.options import general, pacing, selecting
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
@@ -13,6 +13,7 @@ from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
 from cachewarmer.cli.options import general
 from cachewarmer.errors import NothingThere, UsageError
 from cachewarmer.likeness import did_you_mean
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli.command import Command
@@ -12,6 +12,7 @@ from cachewarmer.cli.exit_codes import ERROR, WARM
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks_of_waiting
 from cachewarmer.cli.options import general, selecting, verifying
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.options import general, pacing, selecting, verifying
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio

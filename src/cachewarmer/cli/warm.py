@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
@@ -11,6 +11,7 @@ from cachewarmer.cli.command import Command
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
 from cachewarmer.cli.options import general, pacing, selecting, serving, verifying
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio

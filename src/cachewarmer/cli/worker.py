@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
@@ -13,6 +13,7 @@ from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
 from cachewarmer.cli.options import general, pacing, serving
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from cachewarmer.errors import CacheWarmerError
+from cachewarmer.values import dataclass
 
 
 class Level(StrEnum):

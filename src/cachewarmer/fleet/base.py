@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from cachewarmer.values import dataclass
 
 EARLY_SECONDS = 10.0
 """A worker that ends with an error so soon after its start would do so again."""

@@ -15,11 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cachewarmer.config import child_environment, process_name
 from cachewarmer.errors import CapacityError, FleetError
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
+from cachewarmer.values import dataclass
 
 STOP_SECONDS = 30.0
 """From SIGTERM to SIGKILL: more than a worker takes to finish or hand back (``LeaseSettings.drain_seconds``)."""

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from cachewarmer.model import JobStatus, WorkerReport
 from cachewarmer.model.results import AddressTotals
+from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from cachewarmer.errors import InvalidValue
 from cachewarmer.model.fields import check_fields, from_texts, keyed
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID, MAX_PORT
 
 MAX_ADDRESSES = 256
 """Of one job: each that is dead costs whoever tries it its time."""
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?", re.ASCII)
-_ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
+_NAME = r"(?a)[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?"
+_ZONE = r"(?a)[A-Za-z0-9._-]{1,32}"
 
 
 class Transport(StrEnum):
@@ -86,9 +86,9 @@ def check_address(text: str) -> None:
             ipaddress.IPv6Address(host)
         except ValueError:
             raise InvalidValue(f"{text[:100]!r} can't be a mount address") from None
-        good = not percent or _ZONE.fullmatch(zone) is not None
+        good = not percent or re.fullmatch(_ZONE, zone) is not None
     else:
-        good = _NAME.fullmatch(text) is not None
+        good = re.fullmatch(_NAME, text) is not None
     if not good:
         raise InvalidValue(f"{text[:100]!r} can't be a mount address")
 

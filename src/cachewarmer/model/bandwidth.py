@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cachewarmer.errors import InvalidValue
+from cachewarmer.values import dataclass
 
 DAY_MINUTES = 24 * 60
 MOST_HOURS = 48

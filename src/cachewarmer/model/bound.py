@@ -14,8 +14,9 @@ How the causes are told apart:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from cachewarmer.values import dataclass
 
 MOSTLY = 0.5
 """Of the time that was looked at: what held for longer than this is what bounds."""

@@ -7,11 +7,12 @@ however the object was made (``check_fields``), and the values that people write
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, field, fields
 from typing import Any
 
 from cachewarmer.errors import InvalidValue
 from cachewarmer.likeness import did_you_mean
+from cachewarmer.values import dataclass
 from cachewarmer.wire import FieldReader
 
 _KEY = "json"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ from cachewarmer.model.parts import Part, read_parts, wanted_bytes
 from cachewarmer.model.priority import Priority
 from cachewarmer.model.wanted import EVERYTHING, FIRST_GENERATION, Wanted
 from cachewarmer.paths import join, to_bytes
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID, FieldReader, FileEntry, dump_object, load_object, pack_files, unpack_files
 
 MAX_IDENTITIES = 32

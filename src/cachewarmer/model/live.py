@@ -8,13 +8,14 @@ Everything is a count since the worker's start, or an age in seconds: a worker w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from cachewarmer.errors import InvalidMessage, InvalidValue
 from cachewarmer.model.bound import Bound, Verdict, of_job
 from cachewarmer.model.results import JobStatus, Tally, split_tally_name
 from cachewarmer.paths import printable
+from cachewarmer.values import dataclass
 from cachewarmer.wire import FieldReader, dump_object, load_object
 
 NOTE_SECONDS = 5.0

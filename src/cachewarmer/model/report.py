@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.errors import Failure
 from cachewarmer.model.bandwidth import Bandwidth
 from cachewarmer.model.bound import Verdict
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally

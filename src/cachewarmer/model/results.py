@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, NamedTuple
 
 from cachewarmer import paths
@@ -11,6 +11,7 @@ from cachewarmer.errors import CacheWarmerError, Failure, one_line
 from cachewarmer.model.bound import Verdict
 from cachewarmer.model.jobs import JobState, WarmJob
 from cachewarmer.model.report import Report
+from cachewarmer.values import dataclass
 
 ERROR_SAMPLE = 100
 """How many failed paths a status report names at most."""

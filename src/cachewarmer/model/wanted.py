@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cachewarmer.errors import InvalidValue
 from cachewarmer.model.fields import check_fields, keyed
+from cachewarmer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

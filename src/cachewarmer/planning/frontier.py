@@ -7,11 +7,11 @@ parent, so that deep trees cost no more than wide ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from cachewarmer.paths import join_bytes
 from cachewarmer.planning.spill import Spill
+from cachewarmer.values import dataclass
 
 ENTRY_BYTES = 200
 """About what a directory costs in memory beside its name and its handle."""

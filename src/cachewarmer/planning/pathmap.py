@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from cachewarmer.errors import UsageError
 from cachewarmer.paths import to_bytes
+from cachewarmer.values import dataclass
 
 _DRIVE = re.compile(rb"[A-Za-z]:")
 

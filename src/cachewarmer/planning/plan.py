@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import BrokerError, CacheWarmerError, MountError, TransportError
@@ -20,6 +20,7 @@ from cachewarmer.planning.walker import Emit, Walker
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionPool, SessionSource
 from cachewarmer.targets.steady import steady
+from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue
 from cachewarmer.model import Access
 from cachewarmer.targets.latency import LatencyHistogram
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from cachewarmer.errors import CacheWarmerError, OwnResourceError
 from cachewarmer.targets.base import Mount, Session
+from cachewarmer.values import dataclass
 
 T = TypeVar("T")
 

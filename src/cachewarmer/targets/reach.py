@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,6 +22,7 @@ from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.breaker import Breaker, Failures, Outage
 from cachewarmer.targets.traffic import Knee, Traffic, address_report
+from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
 

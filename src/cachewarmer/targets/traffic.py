@@ -5,13 +5,14 @@ about their windows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from cachewarmer.model import AddressReport, Bound
 from cachewarmer.targets.base import SessionSnapshot
 from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.latency import LatencyHistogram
+from cachewarmer.values import dataclass
 
 READ_CALLS = ("READ", "read")
 """What a READ call is counted as: over NFS, and on this machine's own files."""

@@ -12,8 +12,9 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+
+from cachewarmer.values import dataclass
 
 Answer = Callable[[float], None]
 """Called with the seconds that the call took."""

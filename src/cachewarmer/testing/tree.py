@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from cachewarmer.testing import wire
+from cachewarmer.values import dataclass
 
 MTIME = 1_700_000_000
 """Unix seconds; what every file was changed at unless it says otherwise."""

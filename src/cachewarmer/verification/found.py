@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from cachewarmer.model import PathError
 from cachewarmer.paths import to_text
+from cachewarmer.values import dataclass
 from cachewarmer.verification.intervals import Interval, wilson
 from cachewarmer.verification.judging import Judgement
 from cachewarmer.verification.measuring import Aspect, Measured

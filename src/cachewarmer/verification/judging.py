@@ -11,10 +11,11 @@ import itertools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from statistics import median
 from typing import NamedTuple
 
+from cachewarmer.values import dataclass
 from cachewarmer.verification.intervals import Interval, corrected, effective_samples, wilson
 
 LEAST_OF_SIZE = 12

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import PathError
 from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Identity, Question, ReadRequest, Session
+from cachewarmer.values import dataclass
 from cachewarmer.verification.judging import Pair
 from cachewarmer.verification.sampling import FoundFile, Sample
 

@@ -12,8 +12,10 @@ import heapq
 import math
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
+
+from cachewarmer.values import dataclass
 
 BLOCK_BYTES = 64 * 1024
 """What is read of a file for one sample."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from statistics import median
 
@@ -21,6 +21,7 @@ from cachewarmer.targets import open_session
 from cachewarmer.targets.base import Identity, Mount, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
+from cachewarmer.values import dataclass
 from cachewarmer.verification.asking import Asked, ask_juicefs, ask_page_cache, whom_to_ask
 from cachewarmer.verification.found import Found, Verified, by_size, coldest
 from cachewarmer.verification.intervals import samples_for, samples_to_show

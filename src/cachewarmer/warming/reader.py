@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cachewarmer.errors import CacheWarmerError, OwnResourceError, ReplyTimeout, TransportError
 from cachewarmer.eventloop import end_tasks
@@ -13,6 +13,7 @@ from cachewarmer.model import Receipt, WorkItem
 from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.values import dataclass
 from cachewarmer.warming.first_generation import list_item
 from cachewarmer.warming.run import ItemRun, full_path
 from cachewarmer.warming.unanswered import Judge, Limit

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.eventloop import end_tasks
@@ -18,6 +18,7 @@ from cachewarmer.targets.base import Canary, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.reach import Line
 from cachewarmer.targets.traffic import Knee
+from cachewarmer.values import dataclass
 from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, Observation, WindowLimits
 
 LOOK_SECONDS = 0.05

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from cachewarmer.model import Bound
+from cachewarmer.values import dataclass
 from cachewarmer.warming.lateness import LEAST_USUAL, Lateness
 
 ROUND_TRIPS = 2.5

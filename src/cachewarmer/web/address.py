@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 LEAST_TOKEN = 16
 """Characters of a token: shorter ones can be guessed."""

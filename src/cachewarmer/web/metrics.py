@@ -7,7 +7,6 @@ bounded: a job that is over has none, and neither has a worker that is lost or h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -18,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from cachewarmer.model import AddressReport, JobState, JobStatus, WorkerReport
 from cachewarmer.targets.latency import BUCKETS, OCTAVE_BUCKETS, upper_bound
+from cachewarmer.values import dataclass
 from cachewarmer.web.documents import items_document
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from cachewarmer.values import dataclass
 
 AHEAD_WINDOWS = 4
 """Claim more while fewer than this many windows of requests are waiting in this worker."""

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.model import InHand, Priority, Receipt, Tally
 from cachewarmer.model.live import MOST_JOBS
+from cachewarmer.values import dataclass
 from cachewarmer.warming.run import ItemRun
 from cachewarmer.worker.appetite import Load
 

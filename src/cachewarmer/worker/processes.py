@@ -9,7 +9,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -24,6 +24,7 @@ from cachewarmer.outage import OutageLog
 from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.values import dataclass
 from cachewarmer.warming.steering import steered
 from cachewarmer.worker.share import Shares, shares, with_share
 from cachewarmer.worker.worker import Worker

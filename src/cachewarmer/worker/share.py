@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cachewarmer.config import Settings
+from cachewarmer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

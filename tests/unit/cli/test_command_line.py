@@ -10,6 +10,7 @@ import pytest
 
 from cachewarmer.cli.commands import NAMES, build_parser, command, run
 from cachewarmer.cli.control import ControlOptions
+from cachewarmer.cli.limit import LimitOptions
 from cachewarmer.cli.manager import ManagerOptions
 from cachewarmer.cli.options.general import BrokerChoice, Output
 from cachewarmer.cli.options.pacing import Reading
@@ -22,7 +23,7 @@ from cachewarmer.cli.warm import WarmOptions
 from cachewarmer.cli.worker import WorkerOptions
 from cachewarmer.config import Settings, load_settings
 from cachewarmer.errors import UsageError
-from cachewarmer.model import Bandwidth, JobState
+from cachewarmer.model import Bandwidth, Hours, JobState
 
 
 def parsed(*arguments):
@@ -114,6 +115,12 @@ READING = Reading(window=8, connections=3, patience=120.0)
         (["warm", "/a", "--events", "e.jsonl"], WarmOptions(targets=("/a",), events="e.jsonl")),
         (["cancel", "j1"], ControlOptions(job="j1")),
         (["pause", "j1", "--json"], ControlOptions(job="j1", output=Output(json=True))),
+        (["limit", "j1", "8Mbit"], LimitOptions(job="j1", bandwidth=Bandwidth(1_000_000))),
+        (
+            ["limit", "j1", "08:00-20:00=8Mbit,=none", "--json"],
+            LimitOptions(job="j1", bandwidth=Bandwidth(0, (Hours(480, 1200, 1_000_000),)), output=Output(json=True)),
+        ),
+        (["submit", "/a", "--priority", "low"], SubmitOptions(targets=("/a",), selection=Selection(priority="low"))),
         (["resume", "j1", "-v"], ControlOptions(job="j1", output=Output(verbose=True))),
         (
             "manager --broker azure://a/p --storage-resource-group g --exit-when-idle 3 --name m --jobs-at-once 2 "

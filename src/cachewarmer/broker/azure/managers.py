@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from azure.data.tables import UpdateMode
@@ -14,6 +13,7 @@ from azure.data.tables.aio import TableClient
 from cachewarmer.azure.calls import doing
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.clock import ServiceClock
+from cachewarmer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -12,6 +11,7 @@ from azure.storage.queue.aio import QueueClient
 
 from cachewarmer.azure.calls import NOT_FOUND, create, doing, error_code, translated
 from cachewarmer.errors import BrokerError, LeaseLost
+from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_MESSAGE_BYTES
 
 MOST_AT_ONCE = 32

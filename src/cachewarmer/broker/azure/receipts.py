@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from azure.core import MatchConditions
@@ -26,6 +26,7 @@ from cachewarmer.broker.azure.tables import SAMPLE_BYTES, load_json
 from cachewarmer.broker.record import reading_row
 from cachewarmer.errors import BrokerUnavailable, DamagedRecord
 from cachewarmer.model import ERROR_SAMPLE, TALLY_COUNTS, PathError, Receipt, SlowPath, Tally
+from cachewarmer.values import dataclass
 
 MOST_RECEIPTS = 99
 """In one transaction, with the tally: it holds at most 100 operations."""

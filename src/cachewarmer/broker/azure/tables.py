@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from azure.core import MatchConditions
@@ -19,6 +19,7 @@ from cachewarmer.broker.base import JobLook
 from cachewarmer.broker.record import reading_row
 from cachewarmer.errors import BrokerError, BrokerUnavailable, DamagedRecord, UnknownJob
 from cachewarmer.model import Bandwidth, JobState, ScanTotals, WarmJob
+from cachewarmer.values import dataclass
 
 PROPERTY_BYTES = 64 * 1024
 """Most bytes of a binary property (REST reference, Understanding the Table Service Data Model)."""
@@ -72,7 +73,7 @@ class JobRecord(record.Standing):
 
         Where it was done before and is not finished, another manager may be at it: no two ever share a scan's number.
         """
-        changed = super(JobRecord, self).scanned_again()
+        changed = super().scanned_again()
         if changed is None:
             return None
         return replace(changed, scan=ScanTotals(), scan_number=self.scan_number + 1)

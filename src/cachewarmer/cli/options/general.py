@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cachewarmer.cli import arguments
+from cachewarmer.values import dataclass
 
 TARGET_HELP = (
     "a path of this machine, ADDRESS[,ADDRESS...]:/PATH, or nfs://ADDRESS[,ADDRESS...]/PATH[?KEY=VALUE&...] with the keys "

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 
 from cachewarmer.cli import arguments
 from cachewarmer.errors import UsageError
+from cachewarmer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

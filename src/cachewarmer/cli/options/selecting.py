@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
 from cachewarmer.cli.options import general
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     from cachewarmer.model import Bandwidth
@@ -34,6 +34,8 @@ class Selection:
     null: bool = False
     frames: tuple[str, ...] = ()
     """Sequences of frames, each with its numbers."""
+    usd: tuple[str, ...] = ()
+    """Scenes of USD."""
     maps: tuple[str, ...] = ()
     """How paths of a list become those of the target: FROM=TO."""
     in_order: bool = False
@@ -200,6 +202,14 @@ def _add_lists(group: argparse._ActionsContainer) -> None:
         "repeated",
     )
     group.add_argument(
+        "--usd",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="read what this USD scene is made of: layers, references, payloads, clips, textures and their tiles; FILE as "
+        "this machine sees it; may be repeated",
+    )
+    group.add_argument(
         "--map",
         dest="maps",
         action="append",
@@ -261,6 +271,7 @@ def selection(chosen: argparse.Namespace) -> Selection:
         files_from=chosen.files_from,
         null=chosen.null,
         frames=tuple(chosen.frames),
+        usd=tuple(chosen.usd),
         maps=tuple(chosen.maps),
         in_order=chosen.in_order,
         head_bytes=chosen.head,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cachewarmer.cli import arguments
 from cachewarmer.cli.options import general
+from cachewarmer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from cachewarmer.cli.arguments import ASPECTS
 from cachewarmer.cli.command import Command
+from cachewarmer.values import dataclass
 
 BRIEF = 70
 """The most characters of a description."""

@@ -10,11 +10,11 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from cachewarmer.config import cluster_environment
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
+from cachewarmer.values import dataclass
 
 CALL_SECONDS = 100.0
 """The commands give up on a controller that does not answer after some tries of MessageTimeout (10 s) each."""

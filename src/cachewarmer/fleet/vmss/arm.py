@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
@@ -22,6 +21,7 @@ from cachewarmer.azure.calls import CONNECT_SECONDS, error_code, is_transient
 from cachewarmer.azure.endpoints import management_endpoint, quiet_sdk
 from cachewarmer.azure.sign_in import default_credential
 from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
+from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
 

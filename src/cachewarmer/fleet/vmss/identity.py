@@ -13,7 +13,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from azure.core.rest import HttpRequest
@@ -24,6 +24,7 @@ from cachewarmer.config import VmssSettings
 from cachewarmer.errors import FleetError
 from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.arm import FOREIGN, Clients, detail, translated
+from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,12 @@ A Spot machine that is evicted under the policy Delete leaves no trace: it is mi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from cachewarmer.fleet.base import MachineTime
+from cachewarmer.values import dataclass
 
 GOING = frozenset({"deleting", "deallocating"})
 FAILED = "failed"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from cachewarmer import __version__
 from cachewarmer.config import VmssSettings
 from cachewarmer.errors import ConfigError
 from cachewarmer.fleet.vmss.identity import WorkerSignIn
+from cachewarmer.values import dataclass
 
 MADE_BY_TAG = "made-by"
 MADE_BY = "cachewarmer"

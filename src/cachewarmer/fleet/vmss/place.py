@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from cachewarmer.azure.endpoints import azure_environment
@@ -15,6 +14,7 @@ from cachewarmer.fleet.base import WorkerLaunch
 from cachewarmer.fleet.vmss.arm import FOREIGN, Clients, plain, translated
 from cachewarmer.fleet.vmss.identity import find_sign_in
 from cachewarmer.fleet.vmss.model import Place, with_subnet
+from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
 from cachewarmer.bounds import MOUNT_OPTION
@@ -19,13 +18,14 @@ from cachewarmer.model import check_address
 from cachewarmer.paths import to_bytes
 from cachewarmer.rpc.nfs3 import PORT as NFS_PORT
 from cachewarmer.targets.base import Mount
+from cachewarmer.values import dataclass
 
 MAX_NAME = 200
 """Characters of a directory's name; file systems allow 255."""
 MOUNTINFO = "/proc/self/mountinfo"
 CAP_SYS_ADMIN = 21
 _SEARCH = "/usr/sbin:/sbin:/usr/bin:/bin"
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_ESCAPE = rb"\\([0-7]{3})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class TableEntry:
 
 def unescape(field: bytes) -> bytes:
     r"""The bytes of a field, in which space, tab, newline and backslash are written as ``\ooo``."""
-    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 255]), field)
+    return re.sub(_ESCAPE, lambda found: bytes([int(found[1], 8) & 255]), field)
 
 
 def parse_mountinfo(raw: bytes) -> list[TableEntry]:
@@ -129,7 +129,7 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
             options.append(f"{name}={value}")
     options += [one.strip() for one in settings.options.split(",") if one.strip()]
     for one in options:
-        if not MOUNT_OPTION.fullmatch(one):
+        if not re.fullmatch(MOUNT_OPTION, one):
             raise ConfigError(f"[mount]: {one!r} can't be a mount option")
     return ",".join(options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, Protocol, TypeVar
 
 from cachewarmer.config import NfsSettings
@@ -26,6 +26,7 @@ from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page
 from cachewarmer.targets.nfs3.directories import Directories
 from cachewarmer.targets.nfs3.entries import KINDS, made_entry
 from cachewarmer.targets.nfs3.seen import SeenNames
+from cachewarmer.values import dataclass
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import (
@@ -24,6 +24,7 @@ from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.meant import meant_below
 from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
+from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
 

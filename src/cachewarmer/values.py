@@ -1,0 +1,140 @@
+"""Dataclasses that cost nothing until they are used: a command imports many more than it makes objects of.
+
+``dataclasses.dataclass`` writes and compiles up to eight methods for each class, which was a sixth of what starting a
+command took. Here ``__init__`` is compiled when the first object is made, and the other methods are shared. Type checkers
+see the standard decorator; ``fields``, ``replace``, ``asdict``, ``copy`` and ``pickle`` work as with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, Field, FrozenInstanceError, fields
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["dataclass"]
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from dataclasses import dataclass as _dataclass
+
+    def dataclass(
+        cls: type | None = None,
+        /,
+        *,
+        frozen: bool = False,
+        slots: bool = False,
+        kw_only: bool = False,
+        eq: bool = True,
+        repr: bool = True,  # noqa: A002 -- the standard's name
+    ) -> Any:
+        """What ``dataclasses.dataclass`` makes of a class, later. A method that the class has itself is kept."""
+
+        def made(kind: type) -> type:
+            _share_methods(kind, frozen=frozen, slots=slots, eq=eq, repr=repr)
+            kind = _dataclass(kind, init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)
+            if "__init__" not in kind.__dict__:
+                _init_later(kind, frozen=frozen)
+            return kind
+
+        return made if cls is None else made(cls)
+
+
+def _share_methods(kind: Any, *, frozen: bool, slots: bool, eq: bool, repr: bool) -> None:  # noqa: A002
+    own = kind.__dict__
+    if repr and "__repr__" not in own:
+        kind.__repr__ = _repr
+    if eq:
+        if "__eq__" not in own:
+            kind.__eq__ = _eq
+        if own.get("__hash__") is None:  # None beside an __eq__ of its own
+            kind.__hash__ = _hash if frozen else None
+    if frozen:
+        kind.__setattr__, kind.__delattr__ = _refuse_set, _refuse_delete
+        if slots and "__getstate__" not in own:  # what is read back would be refused, too
+            kind.__getstate__, kind.__setstate__ = _state, _restore
+
+
+def _init_later(kind: Any, *, frozen: bool) -> None:
+    def __init__(self: object, *args: Any, **values: Any) -> None:  # noqa: N807
+        kind.__init__ = _compiled_init(kind, frozen=frozen)
+        kind.__init__(self, *args, **values)
+
+    __init__.__qualname__ = f"{kind.__qualname__}.__init__"
+    kind.__init__ = __init__
+
+
+def _compiled_init(kind: Any, *, frozen: bool) -> Callable[..., None]:
+    """The method that the standard decorator would have made."""
+    names: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING, "__name__": kind.__module__}
+    positional, by_name, body = ["self"], list[str](), list[str]()
+    for one in fields(kind):
+        value = _value_of(one, names)
+        if one.init:
+            (by_name if one.kw_only else positional).append(_parameter(one, names))
+        if value:
+            body.append(f"_set(self, {one.name!r}, {value})" if frozen else f"self.{one.name} = {value}")
+    if hasattr(kind, "__post_init__"):
+        body.append("self.__post_init__()")
+    parameters = ", ".join([*positional, *(["*", *by_name] if by_name else [])])
+    exec(f"def __init__({parameters}):\n  " + "\n  ".join(body or ["pass"]), names)  # noqa: S102 -- of our own names
+    made: Callable[..., None] = names["__init__"]
+    made.__qualname__ = f"{kind.__qualname__}.__init__"
+    return made
+
+
+def _parameter(one: Field[Any], names: dict[str, Any]) -> str:
+    if one.default is not MISSING:
+        names[f"_default_{one.name}"] = one.default
+        return f"{one.name}=_default_{one.name}"
+    return one.name if one.default_factory is MISSING else f"{one.name}=_missing"
+
+
+def _value_of(one: Field[Any], names: dict[str, Any]) -> str:
+    """What is written to the field, as an expression; empty: nothing."""
+    if one.default_factory is not MISSING:
+        names[f"_make_{one.name}"] = one.default_factory
+        return f"_make_{one.name}() if {one.name} is _missing else {one.name}" if one.init else f"_make_{one.name}()"
+    if one.init:
+        return one.name
+    if one.default is not MISSING:
+        names[f"_default_{one.name}"] = one.default
+        return f"_default_{one.name}"
+    return ""
+
+
+# -- the methods that all of them share ------------------------------------------------------------------------------
+
+
+def _compared(value: Any) -> tuple[Any, ...]:
+    return tuple([getattr(value, one.name) for one in fields(value) if one.compare])
+
+
+def _eq(self: Any, other: object) -> Any:
+    return _compared(self) == _compared(other) if other.__class__ is self.__class__ else NotImplemented
+
+
+def _hash(self: Any) -> int:
+    return hash(_compared(self))
+
+
+def _repr(self: Any) -> str:
+    shown = ", ".join(f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.repr)
+    return f"{self.__class__.__qualname__}({shown})"
+
+
+def _refuse_set(_self: object, name: str, _value: object) -> None:
+    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _refuse_delete(_self: object, name: str) -> None:
+    raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _state(self: Any) -> list[Any]:
+    return [getattr(self, one.name) for one in fields(self)]
+
+
+def _restore(self: Any, state: list[Any]) -> None:
+    for one, value in zip(fields(self), state, strict=True):
+        object.__setattr__(self, one.name, value)
