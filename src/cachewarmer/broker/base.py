@@ -336,6 +336,33 @@ class Broker(ABC):
         ``tidy`` forgets them. A row that makes no sense is named once and passed over.
         """
 
+    # -- the ledger of a job ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def ledger(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        """The pieces of a job's ledger with their keys, in order of the keys (see ``model.outcomes``); none where no
+        ledger is kept. The piece of an item is written in the very step that counts the item, so once; that of an item
+        that is given up, in the step that counts it as such.
+        """
+
+    @abstractmethod
+    async def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+        """Keeps pieces that no receipt brings, in the place of those with the same keys: of the scan, by the job's
+        manager, or those of ``BASE``, before the job is submitted.
+
+        Raises:
+            LeaseLost: this process had the job, and another manager has taken it.
+        """
+
+    @abstractmethod
+    async def forget_scanned(self, job_id: str, part: str) -> None:
+        """Drops the pieces that a scan of the job, or of a part of it, wrote: it begins again. Their keys begin with
+        ``SCAN`` or ``KEPT``, and ``part``.
+
+        Raises:
+            LeaseLost: as ``add_to_ledger``.
+        """
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -45,6 +45,8 @@ class DirectoryEntry(NamedTuple):
     """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0: not known."""
     links: int = 1
     """Names that the file has, as far as is known."""
+    ctime: float = 0.0
+    """Unix seconds: when the file's data or attributes changed last; 0: not known."""
 
 
 class EntryError(NamedTuple):

@@ -107,7 +107,7 @@ def test_a_listing_says_what_the_server_left_out():
         entry.name: entry.handle for entry in full.entries
     }
     assert full.entries[2].handle == handle(b"file")
-    assert full.entries[2].attributes == nfs3.Attributes(1, 1000, 1_700_000_000.5, 2, 1, 1)
+    assert full.entries[2].attributes == nfs3.Attributes(1, 1000, 1_700_000_000.5, 2, 1, 1, 1_700_000_000.0)
     assert all(entry.attributes is None and entry.handle == b"" for entry in bare.entries)
     assert (full.eof, full.cookie) == (True, 6)
     assert (bare.eof, bare.cookie) == (True, 6)

@@ -11,7 +11,7 @@ from cachewarmer.azure.calls import all_of
 from cachewarmer.azure.sign_in import SignIn
 from cachewarmer.broker.azure.lost import Lost
 from cachewarmer.broker.azure.messages import MOST_PUBLISHED_BYTES, job_of
-from cachewarmer.broker.azure.names import check_prefix
+from cachewarmer.broker.azure.names import JobScan, check_prefix
 from cachewarmer.broker.azure.opened import Opened
 from cachewarmer.broker.azure.queues import Taken, Token
 from cachewarmer.broker.azure.tables import ROUNDS, JobRecord
@@ -33,6 +33,7 @@ from cachewarmer.model import (
     check_transition,
     new_job_id,
 )
+from cachewarmer.model.outcomes import BASE
 
 log = logging.getLogger(__name__)
 
@@ -311,6 +312,27 @@ class AzureBroker(Broker):
 
     async def workers(self, job_id: str = "") -> list[WorkerReport]:
         return await self._at.workers.reports(job_id)
+
+    # -- the ledger ------------------------------------------------------------------------------------------------
+
+    async def ledger(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        scan = (await self._at.records.get(job_id)).counted_scan
+        async for piece in self._at.pieces.read(scan):
+            yield piece
+
+    async def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+        base = all(key.startswith(BASE) for key, _ in pieces)
+        await self._at.pieces.put(JobScan(job_id) if base else await self._own_scan(job_id), pieces)
+
+    async def forget_scanned(self, job_id: str, part: str) -> None:
+        await self._at.pieces.forget_scanned(await self._own_scan(job_id), part)
+
+    async def _own_scan(self, job_id: str) -> JobScan:
+        """The scan that this process manages. Raises ``LeaseLost`` where another manager's counts by now."""
+        record = await self._at.records.get(job_id)
+        if self._at.scans.managed(job_id, record.scan_number) != record.scan_number:
+            raise LeaseLost(f"another manager has begun the scan of job {job_id} anew")
+        return record.counted_scan
 
     # -- work ------------------------------------------------------------------------------------------------------
 

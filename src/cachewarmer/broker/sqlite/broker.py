@@ -217,6 +217,21 @@ class SqliteBroker(Broker):
     async def workers(self, job_id: str = "") -> list[WorkerReport]:
         return await self._call(self._opened().workers, job_id, self._clock())
 
+    # -- the ledger ------------------------------------------------------------------------------------------------
+
+    async def ledger(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        after = ""
+        while pieces := await self._call(self._opened().pieces, job_id, after):
+            for piece in pieces:
+                yield piece
+            after = pieces[-1][0]
+
+    async def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+        await self._call(self._opened().add_to_ledger, job_id, pieces)
+
+    async def forget_scanned(self, job_id: str, part: str) -> None:
+        await self._call(self._opened().forget_scanned, job_id, part)
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     async def publish(self, items: Sequence[WorkItem]) -> None:

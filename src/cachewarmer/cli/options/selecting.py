@@ -53,6 +53,8 @@ class Selection:
     access_as: tuple[str, ...] = ()
     metadata_only: bool = False
     priority: str = "normal"
+    ledger: bool = False
+    """Whether a record is kept of each file."""
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:
@@ -265,7 +267,7 @@ def selection(chosen: argparse.Namespace) -> Selection:
         follow_links=chosen.follow_links,
         one_file_system=chosen.one_file_system,
         hardlink_dedup=chosen.hardlink_dedup,
-        allow_empty=chosen.allow_empty,
+        allow_empty=chosen.allow_empty or bool(getattr(chosen, "failed_of", "")),
         uid=chosen.uid,
         gid=chosen.gid,
         files_from=chosen.files_from,
@@ -285,4 +287,5 @@ def selection(chosen: argparse.Namespace) -> Selection:
         access_as=tuple(getattr(chosen, "access_as", ())),
         metadata_only=getattr(chosen, "metadata_only", False),
         priority=getattr(chosen, "priority", "normal"),
+        ledger=bool(getattr(chosen, "ledger", "") or getattr(chosen, "keep_ledger", False)),
     )
