@@ -17,6 +17,7 @@ NAMES = (
     "scan",
     "verify",
     "doctor",
+    "plan",
     "submit",
     "status",
     "cancel",
