@@ -43,7 +43,7 @@ class Asked:
     work: Workload
     items: Items
     window: int
-    """Calls in flight of a worker; 0: as many as the probe found worth it, shared by all."""
+    """Calls in flight of a worker; 0: as many as the probe found worth it, shared by all if it found a ceiling."""
     max_bandwidth: int = 0
     """Bytes per second of the whole job; 0: no limit."""
     scan_seconds: float = 0.0
@@ -59,7 +59,9 @@ def worker_counts(most: int) -> list[int]:
 def forecast(found: Fitted, asked: Asked, workers: int) -> Row:
     """What so many workers would do."""
     work = asked.work
-    window = asked.window or max(1, found.worth_calls // workers)
+    # An automatic window goes on where the probe ended, or shares the ceiling that it found.
+    alone = found.worth_calls if found.ceiling is Bound.WINDOW else max(1, found.worth_calls // workers)
+    window = asked.window or alone
     if work.calls:
         calls, read, bound = simulate(found, mixed(work), window, workers)
         seconds = work.calls / calls

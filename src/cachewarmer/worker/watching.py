@@ -24,8 +24,11 @@ from cachewarmer.worker.held import HeldItems
 LOOK_SECONDS = 0.2
 LOOKS = 25
 """That a verdict is of: the last five seconds."""
-FEEL_SECONDS = 5.0
-"""Between two connections that are made to feel how long the way is, while an address's window is full."""
+FIRST_FEEL_SECONDS, FEEL_SECONDS = 0.5, 5.0
+"""Between two connections that are made to feel how long the way is, while an address's window is full: doubles from the
+one to the other."""
+FELT = 3
+"""The last so many count, by the one in the middle: a queue is not equally long at all times."""
 
 
 class Pool(Protocol):
@@ -60,6 +63,9 @@ class _Felt:
 
     def __init__(self) -> None:
         self.idle = self.way = self.null = 0.0
+        self.wait = FIRST_FEEL_SECONDS
+        self._ways: deque[float] = deque(maxlen=FELT)
+        self._nulls: deque[float] = deque(maxlen=FELT)
         self.at = float("-inf")
         self.task: asyncio.Task[None] | None = None
 
@@ -72,7 +78,9 @@ class _Felt:
             self.idle = (
                 min(one for one in (self.idle, felt.way_idle_seconds) if one) if felt.way_idle_seconds else self.idle
             )
-            self.way, self.null = felt.way_seconds, felt.null_seconds
+            self._ways.append(felt.way_seconds)
+            self._nulls.append(felt.null_seconds)
+            self.way, self.null = (sorted(one)[len(one) // 2] for one in (self._ways, self._nulls))
 
 
 class Watch:
@@ -132,8 +140,10 @@ class Watch:
                 del self._felt[line]
         for line, sessions in in_use.items():
             felt = self._felt.setdefault(line, _Felt())
-            due = self._clock() - felt.at >= FEEL_SECONDS and (felt.task is None or felt.task.done())
+            due = self._clock() - felt.at >= felt.wait and (felt.task is None or felt.task.done())
             if due and not line.breaker.is_open and self._looks[-1].addresses.get(line, _AddressLook(False, 0)).full:
+                if felt.task is not None:
+                    felt.wait = min(FEEL_SECONDS, 2 * felt.wait)
                 felt.at = self._clock()
                 felt.task = asyncio.create_task(felt.feel(sessions[0]))
 
