@@ -200,3 +200,24 @@ def test_a_wrong_ledger_is_named(tree, tmp_path):
         done = cachewarmer("warm", tree, *arguments, state=state, check=(2,))
         assert said in done.stderr.decode()
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_job_of_a_fleet_is_exported_with_its_records(tree, tmp_path):
+    """``submit --keep-ledger``, a manager with workers, ``export``: one document; then a job since that one."""
+    state, url = tmp_path / "state", f"sqlite:///{tmp_path}/fleet.db"
+    first = cachewarmer("submit", tree, "--keep-ledger", "--broker", url, state=state).stdout.decode().strip()
+    cachewarmer("manager", "--fleet", "local", "--workers", 2, "--broker", url, "--exit-when-idle", state=state)
+    exported = json.loads(cachewarmer("export", first, "--broker", url, state=state).stdout)
+    assert exported["report"]["files"] == 301
+    rows = exported["ledger"]
+    assert len(rows) == 301
+    assert {to_bytes(row["path"]) for row in rows} == all_of(tree)
+    ledger = tmp_path / "ledger.jsonl"
+    cachewarmer("export", first, "--broker", url, "--ledger", ledger, state=state)
+    assert set(read(ledger)) == all_of(tree)
+    (tree / "d1" / "f8").write_bytes(b"changed")
+    second = cachewarmer("submit", tree, "--since", ledger, "--broker", url, state=state).stdout.decode().strip()
+    cachewarmer("manager", "--fleet", "local", "--workers", 1, "--broker", url, "--exit-when-idle", state=state)
+    told = json.loads(cachewarmer("export", second, "--broker", url, state=state).stdout)
+    assert (told["report"]["files"], told["report"]["unchanged_files"]) == (1, 300)
+    assert sorted(row["status"] for row in told["ledger"]) == ["read"] + ["unchanged"] * 300
