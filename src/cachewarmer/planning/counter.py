@@ -98,6 +98,12 @@ class ScanCounter:
         if len(self.errors) < ERROR_SAMPLE:
             self.errors.append(PathError.of(self._whole(path), error))
 
+    def add_unknown(self, name: bytes, problem: str) -> None:
+        """A name in a list of which the list itself says that it stands for no file that can be read."""
+        self.failed_files += 1
+        if len(self.errors) < ERROR_SAMPLE:
+            self.errors.append(PathError.of(paths.to_text(name), problem))
+
     def add_snapshot(self, path: bytes) -> None:
         """A directory of snapshots that is left out."""
         self.snapshots += 1

@@ -207,8 +207,11 @@ class Walker:
     async def _look_up_line(self, paths: ListPaths, line: bytes) -> LookedUp:
         path = line.lstrip(b"/")
         try:
-            written, start, stop = listline.named(line)
+            written, start, stop, problem = listline.named(line)
             path = written.lstrip(b"/")
+            if problem:
+                self.counter.add_unknown(written, problem)
+                return LookedUp(path, None, [])
             path = paths.path(written)
             entry = await self._lister.call(0, lambda session: session.lookup(path))
             return LookedUp(path, entry, [(start, stop)] if start >= 0 else [])

@@ -34,6 +34,8 @@ class Selection:
     null: bool = False
     frames: tuple[str, ...] = ()
     """Sequences of frames, each with its numbers."""
+    usd: tuple[str, ...] = ()
+    """Scenes of USD."""
     maps: tuple[str, ...] = ()
     """How paths of a list become those of the target: FROM=TO."""
     in_order: bool = False
@@ -202,6 +204,14 @@ def _add_lists(group: argparse._ActionsContainer) -> None:
         "repeated",
     )
     group.add_argument(
+        "--usd",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="read what this USD scene is made of: layers, references, payloads, clips, textures and their tiles; FILE as "
+        "this machine sees it; may be repeated",
+    )
+    group.add_argument(
         "--map",
         dest="maps",
         action="append",
@@ -263,6 +273,7 @@ def selection(chosen: argparse.Namespace) -> Selection:
         files_from=chosen.files_from,
         null=chosen.null,
         frames=tuple(chosen.frames),
+        usd=tuple(chosen.usd),
         maps=tuple(chosen.maps),
         in_order=chosen.in_order,
         head_bytes=chosen.head,
