@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -124,6 +124,19 @@ class JobLook:
     state: JobState
     bandwidth: Bandwidth | None = None
     """As ``limit`` has set it; None: as the items say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Something that this process may be allowed to do or not. ``call`` raises ``BrokerError`` where it is not."""
+
+    what: str
+    """Such as ``work queue``."""
+    allowed: str
+    """What is allowed where ``call`` returns."""
+    mend: str
+    """Who needs it, and what gives it."""
+    call: Callable[[], Awaitable[object]]
 
 
 class Broker(ABC):
@@ -379,6 +392,14 @@ class Broker(ABC):
         the queue can't tell, the worker checks ``state``. An item with more than ``max_deliveries`` failed
         deliveries goes to poison instead of being returned; one that can't be understood goes there at once.
         """
+
+    def trials(self) -> Sequence[Trial]:
+        """What components have to be allowed to do here, each with a call that shows it and changes nothing."""
+        return ()
+
+    async def clock_ahead(self) -> float | None:
+        """By how many seconds the broker's clock is ahead of this machine's; None: it is this machine's."""
+        return None
 
     async def wait_for_work(self, seconds: float) -> None:
         """Returns when there may be a job or an item to claim: after ``seconds``, or sooner where the broker can tell.

@@ -46,6 +46,10 @@ class CacheModel:
     """NULL is answered without a thread: the canary sees nothing."""
     silent_null: bool = False
     """NULL is never answered."""
+    late_share: float = 0.0
+    """This share of all answers is late though no thread was waited for: a busy machine, a busy network."""
+    late_seconds: float = 0.01
+    """How late they are, on average (exponentially distributed)."""
 
 
 class SimulatedCache:
@@ -89,6 +93,12 @@ class SimulatedCache:
         else:
             self._waiting.append(call)
 
+    def _lateness(self) -> float:
+        model = self.model
+        if not model.late_share or self._random.random() >= model.late_share:
+            return 0.0
+        return self._random.expovariate(1 / model.late_seconds)
+
     def _serve(self, call: tuple[CallKind, int, Answer, float]) -> None:
         kind, byte_count, answer, began = call
         self._cpu_free = max(self._cpu_free, self.now) + self.model.cpu_seconds
@@ -98,8 +108,13 @@ class SimulatedCache:
             self._link_free = max(done, self._link_free) + byte_count / self.model.link_bytes_per_second
             done = self._link_free
 
+        late = self._lateness()
+
         def end() -> None:
-            answer(self.now - began)
+            if late:
+                self.at(self.now + late, lambda: answer(self.now - began))
+            else:
+                answer(self.now - began)
             if self._waiting:
                 self._serve(self._waiting.popleft())
             else:

@@ -16,7 +16,7 @@ from cachewarmer.broker.azure.opened import Opened
 from cachewarmer.broker.azure.queues import Taken, Token
 from cachewarmer.broker.azure.tables import ROUNDS, JobRecord
 from cachewarmer.broker.azure.work import WorkSide
-from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, Trial, WorkLease
 from cachewarmer.broker.record import managers_lost
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidMessage, LeaseLost, NothingThere
@@ -123,6 +123,30 @@ class AzureBroker(Broker):
         if self._open is None or self._lost is None:
             raise BrokerError(f"the broker {self.url} is not open")
         return self._lost
+
+    def trials(self) -> Sequence[Trial]:
+        at = self._at
+        queues = "Storage Queue Data Contributor gives it"
+        return (
+            Trial(
+                "job queue", "messages may be changed and deleted", f"a manager needs it: {queues}", at.jobs.try_taking
+            ),
+            Trial(
+                "work queue",
+                "messages may be changed and deleted",
+                f"a worker needs it: {queues}",
+                at.work.try_taking,
+            ),
+            Trial(
+                "table",
+                "rows may be written and deleted",
+                "all but status need it: Storage Table Data Contributor gives it",
+                at.records.try_writing,
+            ),
+        )
+
+    async def clock_ahead(self) -> float:
+        return await self._at.work.time_ahead()
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from cachewarmer.broker import record, rows
-from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, Trial, WorkLease
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
 from cachewarmer.broker.postgres.tables import make_tables
 from cachewarmer.broker.postgres.wake import Wake
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob, UsageError
+from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, UnknownJob, UsageError
 from cachewarmer.model import (
     Bandwidth,
     JobState,
@@ -108,6 +109,23 @@ class PostgresBroker(Broker):
             async with self._database.statement() as sql:
                 await sql.run("add_chunk", job_id=job_id, number=number, chunk=chunk)
             number += 1
+
+    def trials(self) -> Sequence[Trial]:
+        mend = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {self._database.schema} TO the role"
+        return (Trial("writing", "its tables may be written", mend, self._try_writing),)
+
+    async def _try_writing(self) -> None:
+        async with self._database.statement() as sql:
+            row = await sql.one("may_write")
+        if row is not None and row["read_only"]:
+            raise BrokerError("the server is a standby, or its transactions are read-only")
+        if row is not None and row["refused"]:
+            raise BrokerError(f"may not write {row['refused']}")
+
+    async def clock_ahead(self) -> float:
+        before = time.time()
+        theirs = await self._now()
+        return theirs - (before + time.time()) / 2
 
     async def _now(self) -> float:
         async with self._database.statement() as sql:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, Trial, WorkLease
 from cachewarmer.broker.sqlite.files import prepare
 from cachewarmer.broker.sqlite.store import Store
 from cachewarmer.config import LeaseSettings
@@ -120,6 +120,10 @@ class SqliteBroker(Broker):
                 f"the broker file {self.path} can't be opened: is it a file in a folder we may write to?"
             )
         return BrokerError(f"the broker file {self.path}: {error}")
+
+    def trials(self) -> Sequence[Trial]:
+        store = self._opened()
+        return (Trial("writing", "the file may be written", "run as its owner", lambda: self._call(store.try_writing)),)
 
     def _opened(self) -> Store:
         if self._store is None:

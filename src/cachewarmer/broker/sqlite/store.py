@@ -166,6 +166,11 @@ class Store(Database):
                 self._put_standing(job_id, after)
                 self._finish_if_settled(job_id, now)
 
+    def try_writing(self) -> None:
+        """Takes the file for writing, and lets go of it again. Raises ``sqlite3.Error`` where that is not allowed."""
+        with self.transaction():
+            pass
+
     def stranded(self, job_id: str) -> bool:
         with self.reading():
             status = self._status(self._job(job_id))
