@@ -18,6 +18,7 @@ NAMES = (
     "scan",
     "verify",
     "doctor",
+    "plan",
     "submit",
     "status",
     "cancel",

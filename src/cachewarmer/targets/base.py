@@ -179,7 +179,7 @@ class Felt(NamedTuple):
     way_seconds: float
     """That of this connection: longer where it waits in a queue on the way. No thread of the server is needed."""
     null_seconds: float
-    """A NULL call on it, which needs one."""
+    """The quickest of some NULL calls on it, each of which needs one."""
 
 
 class Canary(Protocol):
@@ -281,7 +281,7 @@ class Session(ABC):
         return None
 
     async def feel(self) -> Felt | None:
-        """Makes a connection, asks one thing that needs no file, and closes it; None where there is no server to ask.
+        """Makes a connection, asks what needs no file, and closes it; None where there is no server to ask.
 
         Raises:
             CacheWarmerError: there is no answer.

@@ -6,7 +6,6 @@ What that means is decided in ``model.bound``. Nothing here is called for a READ
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.machine import INTERFACES, busy_share, interface_speeds, machine_times, received
 from cachewarmer.model import Transport
 from cachewarmer.model.bound import AddressSeen, Bound, Seen
 from cachewarmer.targets.base import Session
@@ -26,8 +26,6 @@ LOOKS = 25
 """That a verdict is of: the last five seconds."""
 FEEL_SECONDS = 5.0
 """Between two connections that are made to feel how long the way is, while an address's window is full."""
-INTERFACES = Path("/sys/class/net")
-MOST_INTERFACES = 64
 
 
 class Pool(Protocol):
@@ -120,7 +118,7 @@ class Watch:
                 now,
                 self._cpu(),
                 self._machine(),
-                {name: _number(self._interfaces / name / "statistics/rx_bytes") for name in self._speeds},
+                {name: received(name, self._interfaces) for name in self._speeds},
                 len(self._held),
                 self._held.held_back(now),
                 addresses,
@@ -164,7 +162,7 @@ class Watch:
             outage=self._pool.reaches_nothing,
             paced_share=sum(one.paced for one in looks) / len(looks),
             cpu_share=self.cpu_share,
-            machine_share=_share(first.machine, last.machine),
+            machine_share=busy_share(first.machine, last.machine),
             interface_share=max(
                 (
                     8 * (last.received[name] - first.received.get(name, 0)) / seconds / speed
@@ -200,38 +198,3 @@ def _seen_of(sessions: Sequence[Session]) -> _AddressLook:
         # Refilled when it is half empty; and what is in flight may all belong to the scan.
         full = full or seen.waiting > seen.in_flight or (seen.waiting > 0 and 2 * seen.in_flight >= seen.window_calls)
     return _AddressLook(full, window)
-
-
-def _share(before: tuple[float, float], after: tuple[float, float]) -> float:
-    whole = after[1] - before[1]
-    return (after[0] - before[0]) / whole if whole > 0 else 0.0
-
-
-def machine_times(path: str = "/proc/stat") -> tuple[float, float]:
-    """Seconds that all processors were busy, and were there in all (proc(5)); zeros where there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            numbers = [int(one) for one in file.readline().split()[1:9]]
-    except (OSError, ValueError):
-        return 0.0, 0.0
-    if len(numbers) < 5:
-        return 0.0, 0.0
-    ticks = os.sysconf("SC_CLK_TCK")
-    return (sum(numbers) - numbers[3] - numbers[4]) / ticks, sum(numbers) / ticks
-
-
-def interface_speeds(where: Path = INTERFACES) -> dict[str, float]:
-    """Bits per second of each network interface that tells its speed (sysfs-class-net); a virtual one may not."""
-    try:
-        names = sorted(os.listdir(where))[:MOST_INTERFACES]
-    except OSError:
-        return {}
-    speeds = {name: 1e6 * _number(where / name / "speed") for name in names}
-    return {name: speed for name, speed in speeds.items() if speed > 0}
-
-
-def _number(path: Path) -> int:
-    try:
-        return int(path.read_bytes())
-    except (OSError, ValueError):
-        return 0
