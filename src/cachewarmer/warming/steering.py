@@ -162,7 +162,9 @@ class _Steering:
         most = nfs.window_max_calls
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
         limits = replace(limits, least=min(LEAST_WINDOW, most))
-        steered = self._steered[line] = _Steered(KneeFinder(limits), _Asking(canary))
+        steered = self._steered[line] = _Steered(
+            KneeFinder(limits, hint=self._pool.learnt.get(line.mount.address, 0)), _Asking(canary)
+        )
         return steered
 
     @staticmethod

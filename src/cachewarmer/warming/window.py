@@ -167,8 +167,10 @@ class _Round:
 class KneeFinder:
     """The search at one address. Feed it observations some tens of milliseconds apart."""
 
-    def __init__(self, limits: WindowLimits | None = None, *, first: int = FIRST_WINDOW) -> None:
+    def __init__(self, limits: WindowLimits | None = None, *, first: int = FIRST_WINDOW, hint: int = 0) -> None:
         self.limits = limits or WindowLimits()
+        self._hint = self._bounded(hint)
+        """The window to try after the first one: others have found more than this; else the search doubles from there."""
         self.window = self._bounded(first)
         self.phase = Phase.START
         self.canary_idle_seconds = 0.0
@@ -372,7 +374,8 @@ class KneeFinder:
         if self.window >= self.limits.most:
             self._hold(self.window, now, self._hold_seconds)
         elif self.phase is Phase.START:
-            self._move(2 * self.window, Phase.START, now)
+            window, self._hint = max(2 * self.window, self._hint), 0
+            self._move(window, Phase.START, now)
         else:
             self._seek(now)
 

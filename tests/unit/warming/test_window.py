@@ -28,9 +28,9 @@ def p90(times):
 class Warmer:
     """A reader whose window a ``KneeFinder`` moves."""
 
-    def __init__(self, cache, *, file_bytes=SMALL_FILE, begins=IDLE_SECONDS, limits=None, seed=2):
+    def __init__(self, cache, *, file_bytes=SMALL_FILE, begins=IDLE_SECONDS, limits=None, seed=2, hint=0):
         self.cache = cache
-        self.finder = KneeFinder(limits)
+        self.finder = KneeFinder(limits, hint=hint)
         self.reader = SimulatedReader(cache, file_bytes, seed=seed)
         self.canary = SimulatedProbe(cache, CallKind.NULL, TICK_SECONDS)
         self.windows = []
@@ -296,3 +296,33 @@ def test_whatever_it_is_told_it_stays_within_its_limits_and_its_table(seed, most
         assert 1 <= window <= most
         assert finder.phase in NEXT[phase]
         phase = finder.phase
+
+
+def seconds_to(window, model, hint):
+    """From the start until the window is first so large."""
+    cache = SimulatedCache(model)
+    warmer = Warmer(cache, hint=hint)
+    cache.run(20.0)
+    return next(now for now, found in warmer.windows if found >= window), warmer
+
+
+def test_what_others_have_found_is_tried_after_the_first_window():
+    """Later than it is known what is usual, and sooner than by doubling."""
+    model = CacheModel(threads=256, origin_seconds=0.02)
+    alone, _ = seconds_to(100, model, 0)
+    told, warmer = seconds_to(100, model, 100)
+    assert told < alone
+    assert warmer.windows[0][1] <= 2
+
+
+def test_what_others_have_found_is_no_more_than_a_start():
+    """A hint that is far too large, or absurd, leaves the window where it is found without one, and within its limits."""
+    model = CacheModel(threads=16, origin_seconds=0.02)
+    held = []
+    for hint in (0, 400, 10**9):
+        cache = SimulatedCache(model)
+        warmer = Warmer(cache, hint=hint, limits=WindowLimits(most=500))
+        cache.run(20.0)
+        assert max(window for _, window in warmer.windows) <= 500
+        held.append(sorted(window for now, window in warmer.windows if now > 12)[len(warmer.windows) // 5])
+    assert max(held) <= 1.5 * min(held)
