@@ -143,6 +143,9 @@ async def test_the_ledger_goes_with_its_job(lab):
     await broker.settle_job(lease)
     await broker.set_state(job_id, JobState.COMPLETED)
     assert len(await kept(broker, job_id)) == 2
+    await broker.forget_ledger(job_id)
+    assert await kept(broker, job_id) == []
+    assert (await broker.status(job_id)).state is JobState.COMPLETED
     await lab.advance(1)
     await broker.tidy(0)
     with contextlib.suppress(BrokerError):  # where there is no such job any more

@@ -200,3 +200,49 @@ def test_a_wrong_ledger_is_named(tree, tmp_path):
         done = cachewarmer("warm", tree, *arguments, state=state, check=(2,))
         assert said in done.stderr.decode()
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_job_of_a_fleet_is_exported_with_its_records(tree, tmp_path):
+    """``submit --keep-ledger``, a manager with workers, ``export``: one document; then a job since that one."""
+    state, url = tmp_path / "state", f"sqlite:///{tmp_path}/fleet.db"
+    first = cachewarmer("submit", tree, "--keep-ledger", "--broker", url, state=state).stdout.decode().strip()
+    cachewarmer("manager", "--fleet", "local", "--workers", 2, "--broker", url, "--exit-when-idle", 1, state=state)
+    exported = json.loads(cachewarmer("export", first, "--broker", url, state=state).stdout)
+    assert exported["report"]["files"] == 301
+    rows = exported["ledger"]
+    assert len(rows) == 301
+    assert {to_bytes(row["path"]) for row in rows} == all_of(tree)
+    ledger = tmp_path / "ledger.jsonl"
+    cachewarmer("export", first, "--broker", url, "--ledger", ledger, state=state)
+    assert set(read(ledger)) == all_of(tree)
+    (tree / "d1" / "f8").write_bytes(b"changed")
+    second = cachewarmer("submit", tree, "--since", ledger, "--broker", url, state=state).stdout.decode().strip()
+    cachewarmer("manager", "--fleet", "local", "--workers", 1, "--broker", url, "--exit-when-idle", 1, state=state)
+    told = json.loads(cachewarmer("export", second, "--broker", url, state=state).stdout)
+    assert (told["report"]["files"], told["report"]["unchanged_files"]) == (1, 300)
+    assert sorted(row["status"] for row in told["ledger"]) == ["read"] + ["unchanged"] * 300
+
+
+def test_a_watch_reads_what_changes(tree, tmp_path):
+    """Round by round; another watch of the same target is refused, one for a timer does nothing, and SIGTERM is exit 0."""
+    state = tmp_path / "state"
+    command = [sys.executable, "-m", "cachewarmer", "watch", str(tree)]
+    environment = {**os.environ, "XDG_STATE_HOME": str(state)}
+    watch = subprocess.Popen([*command, "--every", "1"], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert "301 files read" in watch.stdout.readline()
+        assert cachewarmer("watch", tree, "--once", state=state).stdout == b""
+        assert b"another process watches" in cachewarmer("watch", tree, state=state, check=(1,)).stderr
+        assert "0 files read" in watch.stdout.readline()
+        (tree / "d1" / "f8").write_bytes(b"changed")
+        for line in watch.stdout:
+            if "1 files read" in line:
+                break
+        assert "300 unchanged" in line
+        watch.terminate()
+        assert watch.wait(30) == 0
+    finally:
+        watch.kill()
+        watch.wait()
+        watch.stdout.close()
+    assert b"0 files read" in cachewarmer("watch", tree, "--once", state=state).stdout

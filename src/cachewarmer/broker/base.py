@@ -363,6 +363,10 @@ class Broker(ABC):
             LeaseLost: as ``add_to_ledger``.
         """
 
+    @abstractmethod
+    async def forget_ledger(self, job_id: str) -> None:
+        """Drops all pieces of a job that is over; its report stays. No error where there are none."""
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     @abstractmethod

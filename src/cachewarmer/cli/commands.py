@@ -14,6 +14,7 @@ from cachewarmer.errors import UsageError
 
 NAMES = (
     "warm",
+    "watch",
     "scan",
     "verify",
     "doctor",

@@ -6,10 +6,11 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Protocol
+from contextlib import closing, contextmanager, suppress
+from typing import Protocol, TextIO
 
 from cachewarmer.errors import CacheWarmerError, InvalidMessage, UsageError
+from cachewarmer.ledger import parquet
 from cachewarmer.model.outcomes import FileOutcome, read_line
 
 MOST_LINE_BYTES = 1 << 20
@@ -33,7 +34,10 @@ def written(name: str) -> Iterator[Sink]:
         CacheWarmerError: it can't be written.
     """
     try:
-        if _is_special(name):
+        if parquet.is_parquet(name):
+            with _moved_into_place(name) as file, closing(parquet.ParquetSink(file.buffer)) as table:
+                yield table
+        elif _is_special(name):
             with open(name, "w", encoding="ascii") as special:
                 yield special
         else:
@@ -53,7 +57,7 @@ def _is_special(name: str) -> bool:
 
 
 @contextmanager
-def _moved_into_place(name: str) -> Iterator[Sink]:
+def _moved_into_place(name: str) -> Iterator[TextIO]:
     target = os.path.realpath(name)
     handle, beside = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target))
     try:
@@ -83,8 +87,10 @@ def check_writable(name: str) -> None:
     """Says at once, before hours of work, that a ledger can't be written.
 
     Raises:
-        UsageError: its directory is missing or closed to us, or it is a directory.
+        UsageError: its directory is missing or closed to us, it is a directory, or what it takes is not installed.
     """
+    if parquet.is_parquet(name):
+        parquet.load()
     target = os.path.realpath(name)
     folder = os.path.dirname(target)
     if os.path.isdir(target):
@@ -105,6 +111,9 @@ def read(name: str) -> Iterator[FileOutcome]:
         UsageError: it can't be read, or is no ledger.
     """
     try:
+        if parquet.is_parquet(name):
+            yield from parquet.read(name)
+            return
         with open(name, "rb") as file:
             number = 0
             while line := file.readline(MOST_LINE_BYTES):

@@ -96,9 +96,12 @@ class FileOutcome(NamedTuple):
 
 def quoted(text: str) -> str:
     """Text as JSON, in ASCII; bytes that are no UTF-8 stay lone surrogates, as in every message."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    return json.dumps(text)
+    return f'"{text}"' if is_plain(text) else json.dumps(text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether text stands for itself in JSON."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def read_line(line: str | bytes) -> FileOutcome:

@@ -327,6 +327,9 @@ class AzureBroker(Broker):
     async def forget_scanned(self, job_id: str, part: str) -> None:
         await self._at.pieces.forget_scanned(await self._own_scan(job_id), part)
 
+    async def forget_ledger(self, job_id: str) -> None:
+        await self._at.pieces.forget((await self._at.records.get(job_id)).counted_scan)
+
     async def _own_scan(self, job_id: str) -> JobScan:
         """The scan that this process manages. Raises ``LeaseLost`` where another manager's counts by now."""
         record = await self._at.records.get(job_id)

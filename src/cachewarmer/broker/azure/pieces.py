@@ -91,10 +91,18 @@ class Pieces:
     async def forget_scanned(self, scan: JobScan, part: str) -> None:
         """Drops what a scan, or a part of it, wrote."""
         for kind in (SCAN, KEPT):
-            first = piece_row(kind + part)
-            await drop_rows(
-                self._client,
-                f"tidying up the ledger of job {scan.job_id}",
-                "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end",
-                {"partition": scan_partition(self._prefix, scan), "first": first, "end": first + "~"},
-            )
+            await self._drop(scan, piece_row(kind + part))
+
+    async def forget(self, scan: JobScan) -> None:
+        """Drops all of a job."""
+        for one in {scan, JobScan(scan.job_id)}:
+            await self._drop(one, piece_row(""))
+
+    async def _drop(self, scan: JobScan, first: str) -> None:
+        """Deletes the rows whose keys begin so."""
+        await drop_rows(
+            self._client,
+            f"tidying up the ledger of job {scan.job_id}",
+            "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end",
+            {"partition": scan_partition(self._prefix, scan), "first": first, "end": first + "~"},
+        )

@@ -313,6 +313,10 @@ class PostgresBroker(Broker):
             await self._check_lease(sql, job_id)
             await sql.run("drop_scanned", job_id=job_id, part=part)
 
+    async def forget_ledger(self, job_id: str) -> None:
+        async with self._database.statement() as sql:
+            await sql.run("drop_ledger", job_id=job_id)
+
     async def _check_lease(self, sql: Transaction, job_id: str) -> None:
         row = await sql.one("job_locked", job_id=job_id)
         if row is not None:

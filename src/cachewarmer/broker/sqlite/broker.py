@@ -232,6 +232,9 @@ class SqliteBroker(Broker):
     async def forget_scanned(self, job_id: str, part: str) -> None:
         await self._call(self._opened().forget_scanned, job_id, part)
 
+    async def forget_ledger(self, job_id: str) -> None:
+        await self._call(self._opened().forget_ledger, job_id)
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     async def publish(self, items: Sequence[WorkItem]) -> None:

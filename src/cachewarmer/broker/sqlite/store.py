@@ -283,6 +283,10 @@ class Store(Database):
             self._check_lease(job_id)
             self.run("drop_scanned", job_id=job_id, part=part)
 
+    def forget_ledger(self, job_id: str) -> None:
+        with self.transaction():
+            self.run("drop_ledger", job_id=job_id)
+
     def _check_lease(self, job_id: str) -> None:
         row = self.run("job", job_id=job_id).fetchone()
         if row is not None:

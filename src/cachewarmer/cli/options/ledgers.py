@@ -27,7 +27,7 @@ def add_ledger(parser: argparse.ArgumentParser, *, where: str = "") -> None:
         "--ledger",
         default="",
         metavar="FILE",
-        help="write a record of each file to FILE: its size, its times, what came of it (JSON Lines; see docs/ledger.md)"
+        help="write a record of each file to FILE: its size, its times, what came of it (JSON Lines, or Parquet where its name ends in .parquet; see docs/ledger.md)"
         + where,
     )
     group.add_argument(
