@@ -98,7 +98,7 @@ $(VENV)/.run: pyproject.toml constraints.txt scripts/venv.sh
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt scripts/venv.sh
-	@bash scripts/venv.sh $(VENV) azure,postgres,fast,web,dev
+	@bash scripts/venv.sh $(VENV) azure,postgres,fast,web,usd,parquet,dev
 	@touch $@ $(VENV)/.run
 
 clean:

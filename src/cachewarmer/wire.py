@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
+import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -36,6 +38,8 @@ _ROW = rb'\["((?:[^"\\\x00-\x1f\x80-\xff]|\\[^\n])*)",(\d{1,19}),"([A-Za-z0-9+/=
 """A row of a packed list as ``pack_files`` writes it: JSON in ASCII without spaces."""
 PLAIN_TOKENS = 1 << 16
 """Commas and opening brackets up to which a packed list is parsed in one go."""
+TIMES_BYTES = 16
+"""Of a file: mtime and ctime, two doubles."""
 SHORT_LIST = 8
 """A file list no longer than this is sent readable."""
 
@@ -215,6 +219,32 @@ def unpack_files(read: FieldReader) -> tuple[FileEntry, ...] | None:
     except (binascii.Error, zlib.error, TypeError, ValueError, RecursionError) as error:
         problem = str(error) if isinstance(error, _FilesError) else f"can't be read: {error}"[:200]
     raise InvalidMessage(f"{key} {problem}")  # here, where nothing holds what was inflated
+
+
+def pack_times(times: bytes) -> dict[str, Any]:
+    """The key and value for the times of a file list: as many times two little-endian doubles as it has files."""
+    return {"FileTimes": base64.b64encode(zlib.compress(times, 1)).decode()} if times else {}
+
+
+def unpack_times(read: FieldReader, files: int) -> bytes:
+    """The times of a file list of so many files, as they were packed; empty: the message has none.
+
+    Raises:
+        InvalidMessage: they can't be read, or are those of another number of files.
+    """
+    text = read.text("FileTimes")
+    if not text:
+        return b""
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(base64.b64decode(text, validate=True), files * TIMES_BYTES + 1)
+        if len(raw) == files * TIMES_BYTES and inflater.eof:
+            if math.isfinite(sum(struct.unpack(f"<{len(raw) // 8}d", raw))):  # one that is not finite spoils the sum
+                return raw
+            raise InvalidMessage("FileTimes holds what is no time")
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise InvalidMessage(f"FileTimes can't be read: {str(error)[:100]}") from None
+    raise InvalidMessage(f"FileTimes does not hold the times of {files} files")
 
 
 class _FilesError(ValueError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
 from cachewarmer.broker.azure.lost import Lost
 from cachewarmer.broker.azure.published import PublishedIds
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import JobState, item_id
+from cachewarmer.model import JobState, Priority, item_id
 from tests.conformance.labs import AzuriteLab, a_job, claim_some, finish_scan, items_of, receipt, scanning_job
 
 LEASE_SECONDS = 60.0
@@ -46,26 +47,45 @@ async def look_for(lost, clock, seconds):
         clock.now += LEASE_SECONDS / 2
 
 
-async def test_a_job_whose_message_is_gone_is_posted_again_once(azure, caplog):
-    """After two lease times; gone once more, it fails and says so."""
+@pytest.mark.parametrize(("priority", "queue"), [(Priority.NORMAL, "job"), (Priority.HIGH, "jobhi")])
+async def test_a_job_whose_message_is_gone_is_posted_again_once(azure, caplog, priority, queue):
+    """On the queue of its priority, after two lease times; gone once more, it fails and says so."""
     broker = await azure.broker()
-    job_id = await broker.submit(a_job())
+    job_id = await broker.submit(a_job(priority=priority))
     lost, clock = await lost_jobs(broker)
-    async with azure.queue("job") as jobs:
+    async with azure.queue(queue) as jobs:
         await jobs.clear_messages()
         await look_for(lost, clock, 2 * LEASE_SECONDS)
-        assert await azure.texts("job") == []
+        assert await azure.texts(queue) == []
         await look_for(lost, clock, 2 * LEASE_SECONDS)
-        assert [json.loads(text)["JobId"] for text in await azure.texts("job")] == [job_id]
+        assert [json.loads(text)["JobId"] for text in await azure.texts(queue)] == [job_id]
         assert len([one for one in caplog.records if job_id in one.getMessage()]) == 1
         await look_for(lost, clock, 10 * LEASE_SECONDS)
-        assert len(await azure.texts("job")) == 1
+        assert len(await azure.texts(queue)) == 1
         await jobs.clear_messages()
     caplog.set_level(logging.ERROR)
     await look_for(lost, clock, 4 * LEASE_SECONDS)
     status = await broker.status(job_id)
     assert status.state is JobState.FAILED
     assert "another program takes messages" in status.reason
+
+
+async def test_items_that_are_gone_are_missed_whatever_waits_on_other_queues(azure):
+    """A queue holds what is of its own priority: those of others hide nothing."""
+    broker = await azure.broker()
+    job_id, _ = await scanning_job(broker, azure, priority=Priority.HIGH)
+    await broker.publish([replace(one, priority=Priority.HIGH) for one in items_of(job_id, 2)])
+    await finish_scan(broker, job_id, 2)
+    await scanning_job(broker, azure, 3)
+    lost, clock = await lost_jobs(broker)
+    assert not await lost.stranded(job_id)
+    clock.now += 3 * LEASE_SECONDS
+    assert not await lost.stranded(job_id)
+    async with azure.queue("workhi") as queue:
+        await queue.clear_messages()
+    assert not await lost.stranded(job_id)
+    clock.now += 3 * LEASE_SECONDS
+    assert await lost.stranded(job_id)
 
 
 async def test_a_job_that_was_posted_again_is_managed_like_any_other(azure):

@@ -176,3 +176,23 @@ async def test_the_roles_of_a_component_are_enough_and_none_is_too_many(attempt,
     assert await attempt(DUTIES[component], roles) == []
     for role in roles:
         assert await attempt(DUTIES[component], [one for one in roles if one != role]), role
+
+
+TRIALS = {"manager": {"job queue", "table"}, "worker": {"work queue", "table"}, "submit": {"table"}, "status": set()}
+
+
+@pytest.mark.parametrize("component", TRIALS)
+async def test_trials_show_which_roles_are_held(attempt, component):
+    """What doctor tries is allowed with the roles of the component that needs it, and refused without."""
+    allowed = set()
+
+    async def try_all(broker, job_id, owner):
+        for trial in broker.trials():
+            try:
+                await trial.call()
+            except BrokerError:
+                continue
+            allowed.add(trial.what)
+
+    await attempt(try_all, documented()[component])
+    assert allowed == TRIALS[component]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from cachewarmer.model import AddressReport, InHand, WorkerReport
+from cachewarmer.model import AddressReport, InHand, WorkerReport, learnt
 
 
 def row(name="w1", *, pid=1, job="j1", **values) -> WorkerReport:
@@ -80,3 +80,14 @@ async def test_rows_of_workers_that_are_gone_are_forgotten(lab, monkeypatch):
     await broker.tidy(10**9)
     assert said(await broker.workers()) == [("new", 1)]
     assert await lab.worker_rows() == 1
+
+
+async def test_what_was_learnt_about_an_address_is_there_for_who_comes_later(lab):
+    """From workers at work, of whatever job, and from one that has ended: half of the window that they found."""
+    one, two = await lab.broker(), await lab.broker()
+    assert learnt(await two.workers()) == {}
+    cache, other = AddressReport(address="10.0.1.7", knee=40), AddressReport(address="10.0.1.8", knee=0)
+    await one.note_worker(row(ended=True, jobs=(), addresses=(cache, other)))
+    assert learnt(await two.workers()) == {"10.0.1.7": 20}, "though nobody is at work any more"
+    await one.note_worker(row("w2", job="j2", addresses=(AddressReport(address="10.0.1.7", knee=100),)))
+    assert learnt(await two.workers()) == {"10.0.1.7": 50}

@@ -23,6 +23,7 @@ TO_VERSION_1 = (
     "DROP TABLE {}.fleets",
     "ALTER TABLE {}.jobs DROP COLUMN priority",
     "ALTER TABLE {}.jobs DROP COLUMN bandwidth",
+    "DROP TABLE {}.ledger",
     "UPDATE {}.version SET version = 1",
 )
 

@@ -1,18 +1,22 @@
 """The three components as an operator starts them, over Azurite and NFS-Ganesha."""
 
+import asyncio
 import base64
+import contextlib
 import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from azure.storage.queue import QueueClient
 
+from cachewarmer.testing import ModelCache
 from tests.e2e.killing import azure_site, fleet
 
 BIN = Path(sys.executable).parent
@@ -204,6 +208,55 @@ def test_two_jobs_each_block_until_they_are_done(running, nfs_server, nfs_root, 
     out, err = slow.communicate(timeout=90)
     assert slow.returncode == 0, err
     assert json.loads(out)["bytes"] == 4_000_000
+
+
+@contextlib.contextmanager
+def modelled_cache(port):
+    """A model of a cache, on a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    cache = ModelCache("127.0.0.1", port)
+    asyncio.run_coroutine_threadsafe(cache.__aenter__(), loop).result(30)
+    try:
+        yield cache
+    finally:
+        asyncio.run_coroutine_threadsafe(cache.close(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()
+
+
+def test_who_waits_for_a_job_may_verify_it_too(running, nfs_server, tree):
+    """``submit --wait --verify``, and the first CacheWarmer's submitter with ``-verify``, which waits by that alone."""
+    with modelled_cache(nfs_server.nfs_port) as cache:
+        with Path(running.environment["CACHEWARMER_CONFIG"]).open("a") as config:
+            config.write(f"port = {cache.port}\nmount_port = {nfs_server.mount_port}\n")
+        running.start("manager", "manager1")
+        running.start("worker", "worker1")
+        target = nfs_server.target("/" + tree.name, nfsport=cache.port)
+        done = say(running, "submit", target, "--wait", "--verify", "--expect", "0.5", "--json")
+        assert done.returncode == 0, done.stderr + logs(running)
+        verified = json.loads(done.stdout)["verify"]
+        assert (verified["files"], verified["method"], verified["met"]) == (40, "reads", True)
+        assert verified["warm_fraction"] >= 0.8
+        assert not say(running, "submit", target, "--verify").stdout, "there is nothing to verify before its end"
+        cache.forget()
+        done = subprocess.run(
+            [
+                *(str(BIN / "cachewarmer-jobsubmitter"), *storage_flags(running), "-verify"),
+                *("-warmTargetMountAddresses", "127.0.0.1", "-warmTargetExportPath", nfs_server.export),
+                *("-warmTargetPath", f"/{tree.name}"),
+            ],
+            env=running.environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stderr + logs(running)
+        assert report_of(running, done.stdout.split()[0])["state"] == "completed"
+        (line,) = (one for one in done.stdout.splitlines() if one.strip().startswith("data: "))
+        assert float(line.split()[1]) >= 80, line
 
 
 def test_a_cancelled_job_stops_reading_within_5_s_and_others_go_on(running, nfs_server, tree):

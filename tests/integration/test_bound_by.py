@@ -53,13 +53,13 @@ async def test_readers_that_wait_for_the_scan_are_bound_by_it():
 
 IN_NAMESPACE = """
 ip link set lo up
-tc qdisc add dev lo root tbf rate 30mbit burst 96kb latency 500ms
+tc qdisc add dev lo root tbf rate 20mbit burst 96kb latency 500ms
 exec "$@"
 """
 
 
 async def test_a_full_link_is_told_from_busy_threads():
-    """A network namespace whose loopback carries 30 Mbit/s: the handshake of a new connection waits in its queue."""
+    """A network namespace whose loopback carries 20 Mbit/s: the handshake of a new connection waits in its queue."""
     need(all(map(shutil.which, ("unshare", "tc", "ip"))), "unshare, tc or ip is not installed")
     inside = ("unshare", "--net", "sh", "-ec", IN_NAMESPACE, "sh")
     tried = subprocess.run([*inside, "true"], check=False, capture_output=True)
@@ -77,8 +77,8 @@ async def test_a_full_link_is_told_from_busy_threads():
 
 
 async def _in_namespace():
-    async with ScriptedServer(SyntheticTree(3000, flat=True)) as server:
-        report, said = await warm(server.url(), "--processes", 1)
+    async with ScriptedServer(SyntheticTree(2000, flat=True)) as server:
+        report, said = await warm(server.url(), "--window", 64, "--processes", 1)
     sys.stderr.write(said)
     sys.stdout.write(json.dumps(report))
 

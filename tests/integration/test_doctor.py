@@ -10,6 +10,7 @@ import pytest
 from cachewarmer.testing import Faults, ScriptedServer
 from tests.servers.ganesha import ganesha
 from tests.servers.ports import free_port
+from tests.servers.rclone import rclone
 
 TREE = {b"f%d" % number: 1000 for number in range(30)}
 
@@ -43,6 +44,7 @@ async def test_a_real_server_that_is_well(nfs_server, nfs_root):
     code, found = await doctor(nfs_server.target())
     assert code == 0
     assert set(found) >= {"name", "ports", "versions", "export", "round trip", "rtmax", "listing", "identity", "knee"}
+    assert found["services"]["level"] == "ok"
     assert "1024 KiB" in found["rtmax"]["said"]
 
 
@@ -110,3 +112,16 @@ async def test_a_broker_and_one_that_is_not_there(tmp_path):
     assert "1 jobs" in found["jobs"]["said"]
     code, found = await doctor("--broker", f"postgresql://127.0.0.1:{free_port()}/none")
     assert (code, found["open"]["level"]) == (1, "failure")
+
+
+async def test_rclones_server_and_a_local_path(tmp_path):
+    """No portmapper and no export list there; and of a path of this machine there is less to say."""
+    (tmp_path / "f").write_bytes(b"x")
+    with rclone(tmp_path) as target:
+        code, found = await doctor(target.format(""))
+    assert code == 0, found
+    assert {"name", "ports", "services", "export", "rtmax", "listing"} <= set(found)
+    code, found = await doctor(tmp_path)
+    assert (code, found["listing"]["said"]) == (0, "it can be listed: 1 entries or more")
+    code, found = await doctor(tmp_path / "missing")
+    assert (code, found["path"]["level"]) == (1, "failure")

@@ -1,12 +1,14 @@
 """Manager and worker together over the embedded broker, on trees in memory."""
 
 import asyncio
+import io
 from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError
 from cachewarmer.manager import Manager
-from cachewarmer.model import Access, JobState, WarmJob
+from cachewarmer.model import Access, JobState, Wanted, WarmJob
+from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
@@ -182,3 +184,21 @@ async def test_an_evicted_worker_leaves_at_once(broker, running):
 async def test_a_worker_leaves_when_idle(broker):
     worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, opener()), exit_when_idle=0.05)
     await asyncio.wait_for(worker.run(asyncio.Event()), 5)
+
+
+async def test_ranges_of_a_list_and_ends_of_a_tree_are_read_once_by_a_fleet(broker, running):
+    """Several workers over a broker: each wanted byte once, and each file counted once, however many items it is in."""
+    session = MemorySession(TREE, "a")
+    lines = b"".join(b"big\t%d\t3001\n" % start for start in range(0, 12_000, 2000)) + b"d00/f00\t10\t20\nd00/f01\n"
+    chunks = list_chunks(io.BytesIO(lines), nul_separated=False)
+    listed = await submit(broker, job(), chunks)
+    ends = await submit(broker, job(wanted=Wanted(head_bytes=10, tail_bytes=20)))
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    for name in "xyz":
+        running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name=name))
+    report = (await finish(broker, listed)).report(0)
+    assert (report["state"], report["files"], report["bytes"]) == ("completed", 3, 10_001 + 20 + 101)
+    assert (report["partial_files"], report["left_out_bytes"]) == (2, 80)
+    report = (await finish(broker, ends)).report(0)
+    assert (report["state"], report["files"], report["bytes"]) == ("completed", FILES, 30 * (FILES - 1))
+    assert report["left_out_bytes"] == BYTES - report["bytes"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from cachewarmer.broker.base import JobLook
 from cachewarmer.config import NfsSettings, PlanSettings
 from cachewarmer.errors import (
     BrokerBusy,
@@ -174,9 +175,9 @@ async def test_a_worker_with_nothing_but_paused_work_is_idle(broker):
     job_id = await work_of(broker, 3)
 
     async def paused(_job_id):
-        return JobState.PAUSED
+        return JobLook(JobState.PAUSED)
 
-    broker.state = paused
+    broker.look = paused
     worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, opener()), exit_when_idle=0.2)
     await asyncio.wait_for(worker.run(asyncio.Event()), 5)
     assert (await broker.status(job_id)).settled_items == 0
@@ -347,8 +348,8 @@ async def test_a_worker_that_can_not_reach_the_cache_leaves_everything_to_those_
     job_id = await submit(broker, job())
     away = Worker(broker, SETTINGS, SessionPool(SETTINGS, refuse), name="away")
 
-    async def count(wanted, *more):
-        taken = await claim(wanted, *more)
+    async def count(wanted, *more, **named):
+        taken = await claim(wanted, *more, **named)
         claims.append((asyncio.current_task(), len(taken)))
         return taken
 

@@ -10,7 +10,7 @@ import pytest
 from cachewarmer.broker import open_broker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings, TargetSettings
 from cachewarmer.errors import UsageError
-from cachewarmer.model import JobState
+from cachewarmer.model import Bandwidth, JobState
 from cachewarmer.onemachine import scan, warm
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import make_job, parse_target
@@ -69,7 +69,7 @@ async def test_an_interrupted_job_goes_on_where_it_was(tree, broker_url):
         if status.settled_items:
             stop.set()
 
-    first = await run(tree, broker_url, stop=stop, on_status=interrupt, max_bandwidth=1_500_000)
+    first = await run(tree, broker_url, stop=stop, on_status=interrupt, bandwidth=Bandwidth(1_500_000))
     assert first.state in (JobState.SCANNING, JobState.WARMING)
     assert first.report(0)["files"] < FILES
     settled = first.settled_items
@@ -110,7 +110,9 @@ async def test_a_job_can_be_cancelled_by_another_process(tree, broker_url):
                         return
                 await asyncio.sleep(0.02)
 
-    status, _ = await asyncio.wait_for(asyncio.gather(run(tree, broker_url, max_bandwidth=100_000), cancel()), 20)
+    status, _ = await asyncio.wait_for(
+        asyncio.gather(run(tree, broker_url, bandwidth=Bandwidth(100_000)), cancel()), 20
+    )
     assert status.state is JobState.CANCELLED
 
 

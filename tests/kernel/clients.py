@@ -12,11 +12,11 @@ from tests.kernel.origin import LARGE_BYTES, SMALL_BYTES, SMALL_FILES
 from tests.servers.need import need
 
 
-def warm_through(path: str, port: int, mount_port: int) -> dict[str, Any]:
+def warm_through(path: str, port: int, mount_port: int, *options: str) -> dict[str, Any]:
     """Warms a path of the cache behind these ports of the loopback interface; what ``--json`` reports."""
     target = f"nfs://127.0.0.1{path}?nfsport={port}&mountport={mount_port}"
     done = subprocess.run(
-        [sys.executable, "-m", "cachewarmer", "warm", "--transport", "nfs", "--json", target],
+        [sys.executable, "-m", "cachewarmer", "warm", "--transport", "nfs", "--json", target, *options],
         capture_output=True,
         text=True,
         timeout=200,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,9 +77,13 @@ class Counted:
         return self._proxy.read_answered - self._bytes
 
     @property
+    def by_procedure(self) -> Counter[str]:
+        return self._proxy.calls - self._calls
+
+    @property
     def calls(self) -> int:
-        return (self._proxy.calls - self._calls).total()
+        return self.by_procedure.total()
 
     @property
     def reads(self) -> int:
-        return (self._proxy.calls - self._calls)["READ"]
+        return self.by_procedure["READ"]

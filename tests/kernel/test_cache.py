@@ -58,3 +58,41 @@ def test_one_warm_up_leaves_no_read_for_the_origin(cache, origin, record_propert
         assert int(client.run("cat /tmp/count").out) == BYTES
         client.run("umount /mnt/cache")
     assert warm.reads == 0, "nothing that a client of the cache read went to the origin"
+
+
+READERS, OTHERS = 4711, 4712
+"""Users: one whose access is warmed, and one whose is not."""
+
+
+def read_as(client, uid, ports):
+    """``find`` and ``cat`` over the whole tree as this user, by a mount of its own; returns the bytes that came."""
+    nfs, mountd = ports
+    options = f"vers=3,nolock,proto=tcp,mountproto=tcp,port={nfs},mountport={mountd}"
+    client.run(f"mkdir -p /mnt/cache && mount -t nfs -o {options} {HOST}:/srv/cache /mnt/cache")
+    count = client.run(
+        f"setpriv --reuid {uid} --regid {uid} --clear-groups "
+        "sh -c 'find /mnt/cache/tree -type f -print0 | xargs -0 cat | wc -c'"
+    )
+    client.run("umount /mnt/cache && echo 3 >/proc/sys/vm/drop_caches")
+    return int(count.out)
+
+
+def test_after_access_as_its_users_ask_the_origin_for_nothing_but_what_has_changed(cache, origin, record_property):
+    """Another uid finds and reads the whole tree: neither ACCESS nor LOOKUP, READ or a listing goes to the origin."""
+    _, far = origin
+    ports = cache.ports[NFS], cache.ports[MOUNTD]
+    report = warm_through("/srv/cache/tree", *ports, "--access-as", f"{READERS}:{READERS}")
+    assert report["files"] == FILES
+    with guest("reader", memory_mib=384) as client:
+        asked = Counted(far)
+        assert read_as(client, READERS, ports) == BYTES
+        primed = asked.by_procedure
+        asked = Counted(far)
+        assert read_as(client, OTHERS, ports) == BYTES
+        unprimed = asked.by_procedure
+    record_property(
+        "measured", f"calls at the origin: {dict(primed)}; of a user whose access was not asked for: {dict(unprimed)}"
+    )
+    assert not set(primed) - {"GETATTR", "FSSTAT", "FSINFO", "PATHCONF", "NULL"}
+    assert unprimed["ACCESS"] >= FILES, "without it, each file costs a call"
+    assert unprimed["READ"] == 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from cachewarmer.broker.base import Account, Broker
+from cachewarmer.broker.effort import Items
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import UsageError
 
@@ -14,8 +15,8 @@ SCHEMES = {
     "azure": "cachewarmer.broker.azure",
     "postgresql": "cachewarmer.broker.postgres",
 }
-"""The package of each scheme. It has ``FORM``, how its URLs are written, and ``open_url``; it is imported when it is
-needed, and imports what is slow or optional in ``open_url``."""
+"""The package of each scheme. It has ``FORM``, how its URLs are written, ``open_url``, and ``item_operations``; it is
+imported when it is needed, and imports what is slow or optional in ``open_url``."""
 
 OpenUrl = Callable[[str, str, LeaseSettings | None, Account, bool], Broker]
 
@@ -46,3 +47,8 @@ def open_broker(
     open_url: OpenUrl = import_module(SCHEMES[scheme]).open_url
     account = Account(storage_key, resource_group, connection_string, endpoint_suffix)
     return open_url(url, rest, settings, account, create)
+
+
+def item_operations(items: Items) -> dict[str, int]:
+    """By scheme: about how many operations it takes to publish, claim and settle a job's items."""
+    return {scheme: import_module(package).item_operations(items) for scheme, package in SCHEMES.items()}

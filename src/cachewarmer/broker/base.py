@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -124,6 +124,19 @@ class JobLook:
     state: JobState
     bandwidth: Bandwidth | None = None
     """As ``limit`` has set it; None: as the items say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Something that this process may be allowed to do or not. ``call`` raises ``BrokerError`` where it is not."""
+
+    what: str
+    """Such as ``work queue``."""
+    allowed: str
+    """What is allowed where ``call`` returns."""
+    mend: str
+    """Who needs it, and what gives it."""
+    call: Callable[[], Awaitable[object]]
 
 
 class Broker(ABC):
@@ -323,6 +336,37 @@ class Broker(ABC):
         ``tidy`` forgets them. A row that makes no sense is named once and passed over.
         """
 
+    # -- the ledger of a job ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def ledger(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        """The pieces of a job's ledger with their keys, in order of the keys (see ``model.outcomes``); none where no
+        ledger is kept. The piece of an item is written in the very step that counts the item, so once; that of an item
+        that is given up, in the step that counts it as such.
+        """
+
+    @abstractmethod
+    async def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+        """Keeps pieces that no receipt brings, in the place of those with the same keys: of the scan, by the job's
+        manager, or those of ``BASE``, before the job is submitted.
+
+        Raises:
+            LeaseLost: this process had the job, and another manager has taken it.
+        """
+
+    @abstractmethod
+    async def forget_scanned(self, job_id: str, part: str) -> None:
+        """Drops the pieces that a scan of the job, or of a part of it, wrote: it begins again. Their keys begin with
+        ``SCAN`` or ``KEPT``, and ``part``.
+
+        Raises:
+            LeaseLost: as ``add_to_ledger``.
+        """
+
+    @abstractmethod
+    async def forget_ledger(self, job_id: str) -> None:
+        """Drops all pieces of a job that is over; its report stays. No error where there are none."""
+
     # -- work ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -348,6 +392,14 @@ class Broker(ABC):
         the queue can't tell, the worker checks ``state``. An item with more than ``max_deliveries`` failed
         deliveries goes to poison instead of being returned; one that can't be understood goes there at once.
         """
+
+    def trials(self) -> Sequence[Trial]:
+        """What components have to be allowed to do here, each with a call that shows it and changes nothing."""
+        return ()
+
+    async def clock_ahead(self) -> float | None:
+        """By how many seconds the broker's clock is ahead of this machine's; None: it is this machine's."""
+        return None
 
     async def wait_for_work(self, seconds: float) -> None:
         """Returns when there may be a job or an item to claim: after ``seconds``, or sooner where the broker can tell.

@@ -19,6 +19,9 @@ from cachewarmer.model import ERROR_SAMPLE, Bandwidth, JobState, JobStatus, Tall
 KEEP_NOTHING = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.CANCELLED})
 """When a job ends so, what told its items apart is dropped; one that failed may be gone on with."""
 
+ALL_OF_A_JOB = ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_ledger", "drop_job")
+"""The statements that forget a job."""
+
 
 class Row(Protocol):
     """A row of a result."""

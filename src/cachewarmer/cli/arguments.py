@@ -157,6 +157,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def file_count(text: str) -> int:
+    """A number of files."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 15 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of files between 1 and 999999999999999")
+    return int(text)
+
+
 def window(text: str) -> int:
     """A number of calls; 0 for ``auto``."""
     return 0 if text == "auto" else positive(text)

@@ -14,9 +14,11 @@ from cachewarmer.errors import UsageError
 
 NAMES = (
     "warm",
+    "watch",
     "scan",
     "verify",
     "doctor",
+    "plan",
     "submit",
     "status",
     "cancel",

@@ -4,27 +4,54 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.cli.command import Command
-from cachewarmer.cli.control import ControlOptions, parse
+from cachewarmer.cli.control import ControlOptions
 from cachewarmer.cli.exit_codes import ERROR, WARM
 from cachewarmer.cli.options import general
+from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import argparse
 
+    from cachewarmer.broker.base import Broker
     from cachewarmer.model import JobStatus
 
 VERSION = 1
-"""Of the document. Keys may be added, a ledger of the files for one; this changes when one changes its meaning."""
+"""Of the document. Keys may be added; this changes when one changes its meaning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions(ControlOptions):
+    """Which job, and where its ledger goes."""
+
+    ledger: str = ""
+    """A file of its own; empty: it is part of the document."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments. The result is JSON, and nothing but the result."""
     parser.add_argument("job", metavar="JOB", help=general.JOB_HELP)
+    parser.add_argument(
+        "--ledger",
+        default="",
+        metavar="FILE",
+        help="write the record of each file to FILE, as warm --ledger does (default: in the document, if the job kept one)",
+    )
     general.add_broker(parser)
     general.add_output(parser, json=False)
+
+
+def parse(chosen: argparse.Namespace) -> ExportOptions:
+    """Makes the options. Raises ``UsageError``: the file can't be written."""
+    if chosen.ledger:
+        from cachewarmer.ledger.files import check_writable
+
+        check_writable(chosen.ledger)
+    output = general.output(chosen)
+    return ExportOptions(job=chosen.job, broker=general.broker(chosen), output=output, ledger=chosen.ledger)
 
 
 def document(status: JobStatus) -> dict[str, Any]:
@@ -45,21 +72,40 @@ def document(status: JobStatus) -> dict[str, Any]:
     }
 
 
-def run(chosen: ControlOptions) -> int:
+def run(chosen: ExportOptions) -> int:
     """Writes what is kept of a job, as one JSON document."""
     from cachewarmer.cli.running import run
 
     return run(lambda _stop: _export(chosen), chosen.output, stop_seconds=0.0)
 
 
-async def _export(chosen: ControlOptions) -> int:
+async def _export(chosen: ExportOptions) -> int:
     from cachewarmer.broker.find import find_job
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import show_json
+    from cachewarmer.cli.told import write_ledger
 
-    async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
+    opened = partial(inputs.broker, chosen.broker, inputs.settings(), create=False)
+    async with opened() as broker:
         status = await broker.status(await find_job(broker, chosen.job))
+        if status.job.ledger and not chosen.ledger:
+            return WARM if await _show_with_ledger(broker, status) else ERROR
+    await write_ledger(opened, [status], chosen.ledger)
     return WARM if show_json(document(status)) else ERROR
+
+
+async def _show_with_ledger(broker: Broker, status: JobStatus) -> bool:
+    """Writes the document with all records, as they come from the broker; whether it was written."""
+    from cachewarmer.cli.streams import show
+    from cachewarmer.ledger.records import lines
+
+    head = json.dumps(document(status), indent=1).removesuffix("\n}")
+    written, before = show(f'{head},\n "ledger": ['), ""
+    async for text in lines(broker.ledger(status.job.job_id), each_address=status.job.each_address):
+        if text and written:
+            written = show(before + text.rstrip("\n").replace("}\n{", "},\n{"))  # no string of JSON holds a line end
+            before = ","
+    return written and show("]}")
 
 
 COMMAND = Command(

@@ -31,9 +31,10 @@ from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.filters import parse_filter_file
 from cachewarmer.model import Bandwidth, Priority, Transport, Wanted, WarmJob
 from cachewarmer.paths import to_bytes, to_text
-from cachewarmer.planning.filelist import list_chunks, stored_lines
+from cachewarmer.planning.filelist import list_chunks, scene_chunks, stored_lines
 from cachewarmer.planning.frames import frame_paths
 from cachewarmer.planning.pathmap import PathMap
+from cachewarmer.planning.usd import check_usd
 from cachewarmer.target import Target, make_job, parse_target
 
 if TYPE_CHECKING:
@@ -76,11 +77,11 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, serv
     return replace(loaded, nfs=nfs, lease=lease, fleet=_fleet_settings(fleet, loaded.fleet))
 
 
-def _automatic(reading: Reading, *, loaded: bool) -> bool:
+def _automatic(reading: Reading, *, loaded: bool | None) -> bool:
     """Whether the window is to be found; ``loaded``: what the settings file says."""
     if reading.window:
         return False
-    return loaded or reading.window == 0 or reading.max_window is not None or reading.gentle
+    return bool(loaded) or reading.window == 0 or reading.max_window is not None or reading.gentle
 
 
 def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
@@ -143,6 +144,8 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
         )
         for target in targets
     ]
+    if selection.ledger:
+        made = [replace(job, ledger=True) for job in made]
     if resolve and not selection.each_address:
         made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
     if selection.in_order:
@@ -156,17 +159,16 @@ def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False)
 
 def has_list(selection: Selection) -> bool:
     """Whether files are named one by one."""
-    return selection.files_from is not None or bool(selection.frames)
+    return selection.files_from is not None or bool(selection.frames or selection.usd)
 
 
 def _check_list(targets: Sequence[str], selection: Selection) -> None:
     if has_list(selection):
         if len(targets) != 1:
-            raise UsageError(
-                f"{'--frames' if selection.files_from is None else '--files-from'} needs exactly one TARGET"
-            )
+            given = "--files-from" if selection.files_from is not None else "--frames" if selection.frames else "--usd"
+            raise UsageError(f"{given} needs exactly one TARGET")
     elif selection.maps or selection.in_order:
-        raise UsageError(f"{'--map' if selection.maps else '--in-order'} needs --files-from or --frames")
+        raise UsageError(f"{'--map' if selection.maps else '--in-order'} needs --files-from, --frames or --usd")
     for sequence in selection.frames:
         if frame_paths(to_bytes(sequence)) is None:
             raise UsageError(
@@ -176,6 +178,8 @@ def _check_list(targets: Sequence[str], selection: Selection) -> None:
                 advice="write 'plate.####.exr 1001-1240'",
             )
     PathMap.of(selection.maps)
+    for scene in selection.usd:
+        check_usd(scene)
 
 
 def _check_addresses(selection: Selection) -> None:
@@ -254,7 +258,7 @@ def _as_user(target: Target, selection: Selection) -> Target:
 
 
 def file_list(selection: Selection) -> AsyncIterator[bytes] | None:
-    """The chunks of ``--frames`` and ``--files-from``; None where neither is given."""
+    """The chunks of ``--frames``, ``--usd`` and ``--files-from``; None where none of them is given."""
     return _listed(selection) if has_list(selection) else None
 
 
@@ -262,6 +266,9 @@ async def _listed(selection: Selection) -> AsyncIterator[bytes]:
     mapped = PathMap.of(selection.maps)
     for chunk in stored_lines((to_bytes(one) for one in selection.frames), mapped):
         yield chunk
+    for scene in selection.usd:
+        async for chunk in scene_chunks(scene, selection.maps):
+            yield chunk
     if selection.files_from is not None:
         async for chunk in _chunks(selection.files_from, null=selection.null, mapped=mapped):
             yield chunk

@@ -124,7 +124,13 @@ def nothing_wanted(report: Report, job: WarmJob) -> str:
 
     A tree without a file is no mistake of the command line: of that the report tells.
     """
-    if report.scanned_files or report.failed_files or report.failed_directories or not report.scan_finished:
+    if (
+        report.scanned_files
+        or report.failed_files
+        or report.failed_directories
+        or report.unchanged_files
+        or not report.scan_finished
+    ):
         return ""
     if not job.wanted.everything and (report.excluded_files or not job.has_file_list):
         return f"0 of {report.excluded_files:,} files passed the filters"

@@ -23,6 +23,7 @@ COUNTED = (
     ("excluded_files", "excluded"),
     ("skipped_files", "skipped (links and special files)"),
     ("duplicates", "left out as duplicates"),
+    ("unchanged_files", "left out as unchanged"),
 )
 """What is named only where there is some of it."""
 FAILED = ("failed_files", "failed_directories")

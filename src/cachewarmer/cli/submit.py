@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, WARM
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks_of_waiting
-from cachewarmer.cli.options import general, selecting, verifying
+from cachewarmer.cli.options import general, ledgers, selecting, verifying
 from cachewarmer.errors import UsageError
 from cachewarmer.values import dataclass
 
@@ -31,6 +32,7 @@ class SubmitOptions:
     output: general.Output = field(default_factory=general.Output)
     checking: verifying.Checking = field(default_factory=verifying.Checking)
     hooks: Hooks = field(default_factory=Hooks)
+    ledger: ledgers.Ledger = field(default_factory=ledgers.Ledger)
     wait: bool = False
     once: bool = False
     """A job whose name another has that is warm, or on its way, is not posted; the other is waited for instead."""
@@ -38,7 +40,7 @@ class SubmitOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
-    parser.add_argument("targets", nargs="+", metavar="TARGET", help=general.TARGET_HELP)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=general.TARGET_HELP)
     selecting.add_selection(parser)
     general.add_broker(parser)
     parser.add_argument("--wait", action="store_true", help="wait until the jobs are done, and exit as warm does")
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     selecting.add_access(parser)
     selecting.add_each_address(parser)
     verifying.add_checking(parser)
+    ledgers.add_ledger(parser, where="; needs --wait, else --keep-ledger and cachewarmer export")
     add_hooks(parser)
     general.add_output(parser, quiet="show only the jobs' ids")
 
@@ -55,6 +58,12 @@ def parse(chosen: argparse.Namespace) -> SubmitOptions:
     checking = verifying.checking(chosen)
     if checking.verify and not chosen.wait:
         raise UsageError("--verify needs --wait")
+    if chosen.ledger and not chosen.wait:
+        raise UsageError(
+            "--ledger FILE needs --wait", advice="use --keep-ledger, and cachewarmer export JOB --ledger FILE"
+        )
+    if not chosen.targets and not chosen.failed_of:
+        raise UsageError("submit needs a TARGET, or --failed-of (see cachewarmer submit --help)")
     return SubmitOptions(
         targets=tuple(chosen.targets),
         selection=selecting.selection(chosen),
@@ -63,6 +72,7 @@ def parse(chosen: argparse.Namespace) -> SubmitOptions:
         checking=checking,
         hooks=hooks_of_waiting(chosen),
         wait=chosen.wait,
+        ledger=ledgers.ledger(chosen),
     )
 
 
@@ -75,9 +85,13 @@ def run(chosen: SubmitOptions) -> int:
 
 async def _submit(chosen: SubmitOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.told import compared, failed_list
 
-    jobs = inputs.jobs(chosen.targets, chosen.selection)
-    return await post(jobs, chosen, inputs.file_list(chosen.selection), stop)
+    broker = partial(inputs.broker, chosen.broker, inputs.settings())
+    jobs = await compared(broker, inputs.jobs(chosen.targets, chosen.selection), chosen.ledger)
+    again = chosen.ledger.failed_of
+    files = failed_list(broker, chosen.ledger) if again else inputs.file_list(chosen.selection)
+    return await post(jobs, chosen, files, stop)
 
 
 async def post(
@@ -89,6 +103,7 @@ async def post(
     from cachewarmer.cli.outcome import finish, show_json
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.streams import show
+    from cachewarmer.cli.told import write_ledger
     from cachewarmer.cli.warmed import CopiedList, verify_warmed
     from cachewarmer.submitter import submit
 
@@ -109,6 +124,7 @@ async def post(
             for job_id in ids:
                 statuses.append(await wait(broker, job_id, progress, stop))
                 await chosen.hooks.tell(statuses[-1], allow_empty=chosen.selection.allow_empty)
+        await write_ledger(partial(inputs.broker, chosen.broker, settings), statuses, chosen.ledger.file)
         verified = await verify_warmed(statuses, copied, settings, chosen.checking, chosen.output, stop)
     return finish(
         statuses, chosen.output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking

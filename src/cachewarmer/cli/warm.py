@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
-from cachewarmer.cli.options import general, observing, pacing, selecting, serving, verifying
+from cachewarmer.cli.options import general, ledgers, observing, pacing, selecting, serving, verifying
 from cachewarmer.errors import UsageError
 from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
+    from cachewarmer.cli.told import Opened
     from cachewarmer.model import JobStatus, WarmJob
     from cachewarmer.targets.breaker import Outage
 
@@ -37,6 +39,7 @@ class WarmOptions:
     processes: int | None = None
     resume: str | None = None
     """The id of the job to resume; empty: the latest."""
+    ledger: ledgers.Ledger = field(default_factory=ledgers.Ledger)
     events: str = ""
     """The file that gets what happens, a line an event; ``-``: standard output."""
 
@@ -70,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write what happens to FILE, or to standard output for -, a JSON object a line (see docs/events.md)",
     )
+    ledgers.add_ledger(parser)
     add_hooks(parser)
     serving.add_page(parser)
     observing.add_metrics_file(parser)
@@ -81,8 +85,10 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
     targets, resume = tuple(chosen.targets), chosen.resume
     if resume and not resume.isalnum():  # no id: the TARGET stands behind --resume
         targets, resume = (*targets, resume), ""
-    if resume is None and not targets:
+    if resume is None and not targets and not chosen.failed_of:
         raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
+    if resume is not None and (chosen.since or chosen.failed_of):
+        raise UsageError("--resume goes on with a job as it is: --since and --failed-of begin a new one")
     if resume and targets:
         raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
     if chosen.events == "-" and chosen.json:
@@ -99,6 +105,7 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         observing=observing.observing(chosen),
         processes=chosen.processes,
         resume=resume,
+        ledger=ledgers.ledger(chosen),
         events=chosen.events,
     )
 
@@ -110,7 +117,16 @@ def run(chosen: WarmOptions) -> int:
     return run(lambda stop: _warm(chosen, stop), chosen.output)
 
 
+def _list_of(chosen: WarmOptions, broker: Opened) -> AsyncIterator[bytes] | None:
+    """The list of files that the options name, if they name one."""
+    from cachewarmer.cli import inputs
+    from cachewarmer.cli.told import failed_list
+
+    return failed_list(broker, chosen.ledger) if chosen.ledger.failed_of else inputs.file_list(chosen.selection)
+
+
 async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.broker import open_broker
     from cachewarmer.cli import inputs
     from cachewarmer.cli.events import events_to
     from cachewarmer.cli.observing import JobMetrics
@@ -120,14 +136,16 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.running import Logging
     from cachewarmer.cli.state import State
     from cachewarmer.cli.streams import note
+    from cachewarmer.cli.told import compared, write_ledger
     from cachewarmer.cli.warmed import CopiedList, verify_warmed
     from cachewarmer.config import default_processes
     from cachewarmer.onemachine import warm
 
     settings = inputs.settings(chosen.reading)
-    jobs: list[WarmJob | None] = [*inputs.jobs(chosen.targets, chosen.selection, resolve=True)]
+    jobs = inputs.jobs(chosen.targets, chosen.selection, resolve=True)
     state = State(chosen.broker)
-    files = CopiedList(inputs.file_list(chosen.selection), copied=chosen.checking.verify)
+    broker = partial(open_broker, state.url, settings.lease)
+    files = CopiedList(_list_of(chosen, broker), copied=chosen.checking.verify)
     statuses: list[JobStatus] = []
     metrics = JobMetrics(state.url, chosen.broker, settings)
     try:
@@ -145,6 +163,9 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
             page = served(chosen.page, state.url, settings, chosen.broker, quiet=chosen.output.quiet)
             async with page, metrics.written(chosen.observing.metrics_file):
                 for job in jobs or [None]:
+            to_warm: list[WarmJob | None] = [*await compared(broker, jobs, chosen.ledger)]
+            async with served(chosen.page, state.url, settings, chosen.broker, quiet=chosen.output.quiet):
+                for job in to_warm or [None]:
                     if stop.is_set():
                         break
                     status = await warm(
@@ -165,6 +186,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                     events(status)
                     events.end(status)
                     await chosen.hooks.tell(status, allow_empty=chosen.selection.allow_empty)
+            await write_ledger(broker, statuses, chosen.ledger.file)
         verified = await verify_warmed(statuses, files, settings, chosen.checking, chosen.output, stop)
     finally:
         files.close()

@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from cachewarmer.broker.base import MANAGER_SECONDS, Broker
+from cachewarmer.broker.base import MANAGER_SECONDS, Broker, Trial
 from cachewarmer.doctor.findings import Finding, Level, ok, warning
 from cachewarmer.errors import CacheWarmerError, NothingThere
 
 SLOW_SECONDS = 0.5
+CLOCK_SECONDS = 30.0
 
 
 async def look_at_broker(broker: Broker) -> AsyncIterator[Finding]:
@@ -59,7 +60,34 @@ async def _look(broker: Broker) -> AsyncIterator[Finding]:
     said = f"{1000 * seconds:.1f} ms"
     slow = seconds > SLOW_SECONDS
     yield warning("round trip", said, "workers and broker belong in one region") if slow else ok("round trip", said)
-    yield ok("writing", "not tried: it would change something")
+    for trial in broker.trials():
+        yield await _tried(trial)
+    yield await _clock(broker)
+    yield ok("posting", "not tried: it would change something")
+
+
+async def _tried(trial: Trial) -> Finding:
+    """Refused is a warning: who only submits, or looks, needs less than a manager does."""
+    try:
+        await trial.call()
+    except CacheWarmerError as error:
+        if error.transient:
+            return Finding.of(trial.what, error)
+        return warning(trial.what, Finding.of(trial.what, error).said, trial.mend)
+    return ok(trial.what, trial.allowed)
+
+
+async def _clock(broker: Broker) -> Finding:
+    try:
+        ahead = await broker.clock_ahead()
+    except CacheWarmerError as error:
+        return Finding.of("clock", error)
+    if ahead is None:
+        return ok("clock", "the broker's is this machine's")
+    said = f"the broker's is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    if abs(ahead) > CLOCK_SECONDS:
+        return warning("clock", said, "compare the clocks (NTP): signing in and leases go by them")
+    return ok("clock", said if abs(ahead) >= 0.05 else "the broker's and this machine's agree")
 
 
 async def _try(check: str, call: Callable[[], Awaitable[Any]], said: Callable[[Any], str]) -> tuple[Any, Finding]:

@@ -14,7 +14,7 @@ from cachewarmer.doctor.knee import find_knee
 from cachewarmer.errors import CacheWarmerError, RpcRefused
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import below, printable, to_bytes
-from cachewarmer.rpc import nfs3
+from cachewarmer.rpc import nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.targets import open_session
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Identity, Mount, Page
@@ -27,6 +27,11 @@ SLOW_SECONDS = 0.005
 SMALL_READ_BYTES = 128 * 1024
 ASKED_FILES = 20
 FUTURE_SECONDS = 60.0
+TCP = 6
+PROGRAMS = {
+    100003: "nfs", 100005: "mountd", 100021: "nlockmgr", 100024: "status", 100227: "nfs_acl", 100011: "rquotad",
+}  # fmt: skip
+MOST_SERVICES = 20
 LOOK_SECONDS = 12.0
 """For each step: what takes longer has failed."""
 
@@ -106,6 +111,7 @@ async def _look_at_session(
     mounted = session.mounted
     yield ok("ports", f"nfs on {mounted.nfs_port}, mountd on {mounted.mount_port}")
     yield await _versions(session, mount, settings, place)
+    yield await _services(mount, settings, place)
     exports = await session.exports()
     count = "1 export is" if len(exports) == 1 else f"{len(exports)} exports are"
     others = f"; {count} shown" if exports else "; its export list is not shown"
@@ -146,6 +152,38 @@ async def _versions(
     except CacheWarmerError:
         return ok("versions", "NFSv3; NFSv4 does not answer, nor is it needed")
     return ok("versions", "NFSv3 and NFSv4; version 3 is used")
+
+
+async def _services(mount: Mount, settings: NfsSettings, place: tuple[int, SocketAddress]) -> Finding:
+    """What the portmapper has registered over TCP, by program and version."""
+    family, address = place
+    try:
+        seconds = min(3.0, settings.connect_seconds)
+        sock, _ = await connect(
+            mount.address, family, address, portmap.PORT, seconds=seconds, privileged=False, what="portmapper"
+        )
+        try:
+            reply = await call_once(
+                *(sock, AUTH_NONE, portmap.PROGRAM, portmap.PORTMAP_VERSION, portmap.DUMP, b""),
+                seconds=3.0,
+                host=mount.address,
+                what="portmapper",
+            )
+            found = portmap.decode_dump(reply)
+        finally:
+            sock.close()
+    except CacheWarmerError as error:
+        return ok("services", f"its portmapper does not tell ({error.problem}); the ports are known without it")
+    versions: dict[int, set[int]] = {}
+    for one in found:
+        if one.protocol == TCP:
+            versions.setdefault(one.program, set()).add(one.version)
+    shown = [
+        f"{PROGRAMS.get(program, program)} {','.join(map(str, sorted(some)))}"
+        for program, some in sorted(versions.items())
+        if program != portmap.PROGRAM
+    ][:MOST_SERVICES]
+    return ok("services", f"registered over TCP: {'; '.join(shown) or 'none'}")
 
 
 async def _round_trip(session: Nfs3Session) -> Finding:

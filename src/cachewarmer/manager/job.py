@@ -20,12 +20,16 @@ from cachewarmer.errors import (
     LeaseLost,
     TransportError,
     UnknownHost,
+    UnknownJob,
     own_resource_error,
 )
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.ledger.records import records
+from cachewarmer.ledger.since import Since, base_pieces
 from cachewarmer.likeness import did_you_mean
 from cachewarmer.manager.each_address import AddressScan
 from cachewarmer.manager.fan_out import FanOut, Part
+from cachewarmer.manager.told import TOGETHER, ScanLedger
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter, joined
@@ -80,6 +84,8 @@ class JobKeeper:
         self._on_busy = on_busy
         self._on_scanning = on_scanning
         self._outage = outage_log(broker)
+        self._ledgers: dict[str, ScanLedger] = {}
+        """By address: what the scan tells beside the receipts; empty where no ledger is kept."""
 
     async def keep(self, stop: asyncio.Event) -> bool:
         """Returns at the job's end: True; hands it back when ``stop`` is set or its lease is lost: False."""
@@ -289,15 +295,18 @@ class JobKeeper:
                 watcher.result()
                 raise Ended
             scan.result()
+            await self._flush_ledgers()
         finally:
             await end_tasks(scan, watcher)
             self._on_scanning(False)
 
     async def _publish_all(self, job: WarmJob, sessions: Sequence[Session], counter: ScanCounter, gate: Gate) -> None:
         file_list = self._broker.file_list(job.job_id) if job.has_file_list else None
+        known = await self._begin_ledger(job, counter)
 
         async def publish(items: Sequence[WorkItem]) -> None:
             await gate.pass_through()
+            await self._flush_ledgers(TOGETHER)
             await self._persist(lambda: self._broker.publish(items))
 
         await scan_tree(
@@ -309,8 +318,35 @@ class JobKeeper:
             message_bytes=self._broker.max_message_bytes,
             file_list=file_list,
             pool=self._pool,
+            known=known,
         )
         await gate.pass_through()
+
+    async def _begin_ledger(self, job: WarmJob, counter: ScanCounter) -> Since | None:
+        """Keeps what the scan tells, where a ledger is kept; what the job is compared with, if anything."""
+        if not job.ledger:
+            return None
+        address = job.access.addresses[0] if job.each_address and job.access.addresses else ""
+        ledger = ScanLedger(self._broker, job.job_id, address, self._persist)
+        self._ledgers[address] = ledger
+        await ledger.begin()
+        counter.told = ledger.failed
+        return await self._since(job, counter, ledger) if job.since else None
+
+    async def _since(self, job: WarmJob, counter: ScanCounter, ledger: ScanLedger) -> Since:
+        since = Since(each_address=job.each_address, tell=ledger.unchanged.append)
+        with suppress(UnknownJob):  # forgotten since: nothing is held
+            async for one in records(base_pieces(self._broker, job), each_address=job.each_address):
+                since.add(one)
+        if not len(since):
+            counter.warn("the ledger that the job is compared with holds no file that was read: all files are read")
+        return since
+
+    async def _flush_ledgers(self, least: int = 1) -> None:
+        """Writes what has come together, where there is so much."""
+        for ledger in list(self._ledgers.values()):
+            if ledger.waiting >= least:
+                await ledger.flush()
 
     async def _watch(self, totals: Callable[[], ScanTotals], gate: Gate) -> None:
         """Writes a scan's totals every second, and lets it rest while the job is paused; returns when the job ends."""
@@ -324,6 +360,7 @@ class JobKeeper:
                 gate.hold(state is JobState.PAUSED)
                 self._on_busy(state is not JobState.PAUSED)
                 await self._broker.record_scan(job_id, totals())
+                await self._flush_ledgers(TOGETHER)
             except LeaseLost:
                 raise
             except BrokerError as error:

@@ -15,7 +15,7 @@ from cachewarmer.model.jobs import (
     item_id,
     new_job_id,
 )
-from cachewarmer.model.live import AddressReport, InHand, WorkerReport, verdict, with_in_hand
+from cachewarmer.model.live import AddressReport, InHand, WorkerReport, learnt, verdict, with_in_hand
 from cachewarmer.model.priority import BY_RANK, Priority, Turns
 from cachewarmer.model.report import Report, size_histogram
 from cachewarmer.model.results import (
@@ -71,6 +71,7 @@ __all__ = [
     "check_job_id",
     "check_transition",
     "item_id",
+    "learnt",
     "new_job_id",
     "size_histogram",
     "split_tally_name",

@@ -23,7 +23,17 @@ from cachewarmer.model.priority import Priority
 from cachewarmer.model.wanted import EVERYTHING, FIRST_GENERATION, Wanted
 from cachewarmer.paths import join, to_bytes
 from cachewarmer.values import dataclass
-from cachewarmer.wire import MAX_ID, FieldReader, FileEntry, dump_object, load_object, pack_files, unpack_files
+from cachewarmer.wire import (
+    MAX_ID,
+    FieldReader,
+    FileEntry,
+    dump_object,
+    load_object,
+    pack_files,
+    pack_times,
+    unpack_files,
+    unpack_times,
+)
 
 MAX_IDENTITIES = 32
 """Each costs a call for every name."""
@@ -116,6 +126,8 @@ class Message:
     in_order: bool = keyed("InOrder", "flag", False)
     """The files of a list are handed out, and read, in the order in which it names them."""
     priority: Priority = keyed("Priority", "choice", Priority.NORMAL, choices=Priority)  # noqa: RUF009  # a field, as the others
+    ledger: bool = keyed("Ledger", "flag", False)
+    """Whether a record is kept of each file."""
 
     def __post_init__(self) -> None:
         if self.max_bandwidth_hours:
@@ -170,6 +182,8 @@ class WarmJob(Message):
     """Users whose access to each name is asked for, so that a cache knows it: ``UID[:GID[,GID...]]``."""
     metadata_only: bool = keyed("MetadataOnly", "flag", False)
     """No file is read."""
+    since: str = keyed("Since", "text", "")
+    """The job whose ledger says what need not be read again; its own id: the ledger that it was submitted with."""
     submitted_at: float = keyed("SubmittedAt", "real", 0.0)
 
     def at(self, address: str) -> WarmJob:
@@ -191,6 +205,8 @@ class WarmJob(Message):
         try:
             job = cls(**_read(cls, read), warm_path=read.path("WarmTargetPath", "/"))
             job.access.check_complete()
+            if job.since:
+                check_job_id(job.since)
         except InvalidValue as error:
             raise InvalidMessage.like(error) from error
         return job
@@ -236,6 +252,8 @@ class WorkItem(Message):
     only_address: str = keyed("OnlyAddress", "text", "")
     """The one mount address where the item may be read: another is another cache. Part of the item's id."""
     files: tuple[FileEntry, ...] | None = None
+    times: bytes = b""
+    """mtime and ctime of each of ``files``, as ``model.outcomes.TIMES`` packs them; empty: not known. Not in the id."""
     parts: tuple[Part, ...] = ()
     """The bytes that are wanted of files of which not all is, in order; only beside ``files``."""
     further: bool = keyed("FurtherPart", "flag", False)
@@ -294,6 +312,7 @@ class WorkItem(Message):
         values = self._json(self.path)
         if self.files is not None:
             values.update(pack_files(self.files))
+            values.update(pack_times(self.times))
         if self.parts:
             values["Ranges"] = self.parts
         return dump_object(values)
@@ -308,8 +327,8 @@ class WorkItem(Message):
         read = load_object(text)
         try:
             files = unpack_files(read)
-            path = read.path("WarmTargetPath", "/")
-            item = cls(**_read(cls, read), path=path, files=files, parts=read_parts(read, files))
+            path, times = read.path("WarmTargetPath", "/"), unpack_times(read, len(files or ()))
+            item = cls(**_read(cls, read), path=path, files=files, times=times, parts=read_parts(read, files))
         except InvalidValue as error:
             raise InvalidMessage.like(error) from error
         if (item.start < 0) != (item.stop < 0) or item.stop < item.start:

@@ -272,6 +272,27 @@ def _about(rows: Sequence[WorkerReport], bound: Bound) -> list[AddressReport]:
     return [one for one in places if one.address == busiest.address]
 
 
+LEARNT_SHARE = 0.5
+"""Of the window that others have found at an address: what one that comes later tries first."""
+
+
+def learnt(workers: Iterable[WorkerReport]) -> dict[str, int]:
+    """What a worker that comes later may begin with, by address: half of what others found there, in the middle of them.
+
+    Those at work count before those that have ended or are lost, of whatever job: an address is the same for all.
+    """
+    knees: dict[str, list[tuple[bool, int]]] = {}
+    for one in workers:
+        for place in one.addresses:
+            if place.address and place.knee > 0:
+                knees.setdefault(place.address, []).append((one.at_work, place.knee))
+    found = {}
+    for address, known in knees.items():
+        best = sorted([knee for at_work, knee in known if at_work] or [knee for _, knee in known])
+        found[address] = max(1, int(LEARNT_SHARE * best[(len(best) - 1) // 2]))
+    return found
+
+
 def _bound(text: str) -> Bound:
     """What a row says; a later version may know more than this one."""
     return Bound(text) if text in {str(one) for one in Bound} else Bound.UNKNOWN

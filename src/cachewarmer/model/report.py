@@ -56,6 +56,8 @@ class Report:
     hardlinks: int = 0
     duplicates: int = 0
     """Names left out because the file is read under another name, or was named before; hard links among them."""
+    unchanged_files: int = 0
+    """Files left out because an earlier ledger says that they were read as they are now."""
     partial_files: int = 0
     """Files of which only a part is wanted."""
     left_out_bytes: int = 0
@@ -105,6 +107,7 @@ class Report:
             links=scan.links,
             hardlinks=scan.hardlinks,
             duplicates=scan.duplicates + scan.hardlinks,
+            unchanged_files=scan.unchanged_files,
             partial_files=scan.partial_files,
             left_out_bytes=scan.left_out_bytes,
             scanned_files=scan.files,
@@ -138,6 +141,7 @@ class Report:
             warnings=totals.warnings,
             excluded_files=totals.excluded_files,
             skipped_files=totals.skipped_files,
+            unchanged_files=totals.unchanged_files,
             partial_files=totals.partial_files,
             left_out_bytes=totals.left_out_bytes,
             scanned_files=totals.files,
@@ -254,6 +258,7 @@ _COUNTS = (
     "links",
     "hardlinks",
     "duplicates",
+    "unchanged_files",
     "partial_files",
     "left_out_bytes",
 )

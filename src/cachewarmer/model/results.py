@@ -91,6 +91,9 @@ class Receipt(Counts):
 
     item_id: str
     seconds: float = 0.0
+    key: str = ""
+    piece: bytes = field(default=b"", repr=False)
+    """What the item adds to the ledger of its job, and where it belongs there (see ``model.outcomes``); empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +159,8 @@ class ScanTotals:
     """Names left out because they are further names of a file that is read already."""
     duplicates: int = 0
     """Names left out because a list or a directory had named them before."""
+    unchanged_files: int = 0
+    """Files left out because an earlier ledger says that they were read as they are now."""
     partial_files: int = 0
     """Files of which only a part is wanted: their ends, or ranges that a list names."""
     left_out_bytes: int = 0

@@ -33,6 +33,8 @@ class LinkedFile(NamedTuple):
     session: int
     """Index of the session that the handle is good for."""
     handle: bytes
+    times: bytes = b""
+    """mtime and ctime, packed."""
 
 
 class Aside:

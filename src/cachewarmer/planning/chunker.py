@@ -16,6 +16,8 @@ from cachewarmer.paths import to_text
 
 ROW_BYTES = 16
 """What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
+TIMES_ROW_BYTES = 24
+"""What the times of a file cost in a message: 16 bytes that may not shrink, in base64."""
 PART_BYTES = 12
 """What a range of a file costs in a message beside its two ends."""
 MESSAGE_HEAD_BYTES = 4 * 1024
@@ -46,36 +48,52 @@ class Chunker:
             max_bandwidth=job.max_bandwidth,
             max_bandwidth_hours=job.max_bandwidth_hours,
             priority=job.priority,
+            ledger=job.ledger,
             in_order=job.in_order,
             further=further,
         )
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())
         self._most_name_bytes = room if settings.message_bytes else 1 << 62
+        self._row_bytes = ROW_BYTES + (TIMES_ROW_BYTES if job.ledger else 0)
         self._files: list[tuple[bytes, bytes, int, bytes]] = []
+        self._times: list[bytes] = []
         self._parts: list[Part] = []
         self._bytes = 0
         self._name_bytes = 0
+
+    @property
+    def only_address(self) -> str:
+        """The one address that the items are for, where each is a cache of its own; else empty."""
+        return self._template.only_address
 
     def add(self, directory: bytes, name: bytes, size: int, handle: bytes) -> list[WorkItem]:
         """One file of ``directory`` (below the export, no leading slash); returns the items that are now complete."""
         return self.add_files(directory, [(name, size, handle)])
 
-    def add_files(self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]]) -> list[WorkItem]:
-        """Files of one directory, in order: the name, size and handle of each; returns the items that are now complete."""
+    def add_files(
+        self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]], times: Sequence[bytes] = ()
+    ) -> list[WorkItem]:
+        """Files of one directory, in order: the name, size and handle of each; returns the items that are now complete.
+
+        ``times``: where a ledger is kept, mtime and ctime of each, packed.
+        """
         items: list[WorkItem] = []
         settings = self.settings
         range_bytes, item_files, item_bytes = settings.range_bytes, settings.item_files, settings.item_bytes
-        most_name_bytes, length = self._most_name_bytes, len(directory)
-        for name, size, handle in files:
+        most_name_bytes, row_bytes, length = self._most_name_bytes, self._row_bytes, len(directory)
+        for place, (name, size, handle) in enumerate(files):
             if size > range_bytes:
                 items.extend(self._before())
-                items.extend(self._ranges(directory + b"/" + name if directory else name, size, handle))
+                path = directory + b"/" + name if directory else name
+                items.extend(self._ranges(path, size, handle, times[place : place + 1]))
                 continue
             # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
-            cost = ROW_BYTES + (len(name) + length if name.isascii() else 6 * (len(name) + length))
+            cost = row_bytes + (len(name) + length if name.isascii() else 6 * (len(name) + length))
             if self._files and self._name_bytes + cost > most_name_bytes:
                 items.append(self._pack())
             self._files.append((directory, name, size, handle))
+            if times:
+                self._times.append(times[place])
             self._bytes += size
             self._name_bytes += cost
             if len(self._files) >= item_files or self._bytes >= item_bytes:
@@ -83,30 +101,38 @@ class Chunker:
         return items
 
     def add_parts(
-        self, directory: bytes, file: tuple[bytes, int, bytes], ranges: Sequence[Range], *, further: bool
+        self,
+        directory: bytes,
+        file: tuple[bytes, int, bytes],
+        ranges: Sequence[Range],
+        *,
+        further: bool,
+        times: bytes = b"",
     ) -> list[WorkItem]:
         """Some bytes of a file: ranges that are not empty, in order and disjoint.
 
-        ``further``: another item counts the file.
+        ``further``: another item counts the file. ``times``: as of ``add_files``.
         """
         if further and not self._template.further:
             if self._further is None:
                 self._further = Chunker(
                     self._job, self.settings, export=self._export, address=self._address, further=True
                 )
-            return [*self._before(), *self._further.add_parts(directory, file, ranges, further=True)]
+            return [*self._before(), *self._further.add_parts(directory, file, ranges, further=True, times=times)]
         name, size, handle = file
         wanted = sum(stop - start for start, stop in ranges)
         if wanted > self.settings.range_bytes:
             path = directory + b"/" + name if directory else name
-            return [*self._before(), *self._large(path, size, handle, ranges, wanted)]
+            return [*self._before(), *self._large(path, size, handle, ranges, wanted, times)]
         items: list[WorkItem] = []
-        cost = ROW_BYTES + 6 * (len(name) + len(directory))
+        cost = self._row_bytes + 6 * (len(name) + len(directory))
         cost += sum(PART_BYTES + len(str(start)) + len(str(stop)) for start, stop in ranges)
         if self._files and self._name_bytes + cost > self._most_name_bytes:
             items.append(self._pack())
         self._parts += [Part(len(self._files), start, stop) for start, stop in ranges]
         self._files.append((directory, name, size, handle))
+        if times:
+            self._times.append(times)
         self._bytes += wanted
         self._name_bytes += cost
         if len(self._files) >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
@@ -138,10 +164,13 @@ class Chunker:
                 prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
             below = prefix + name
             entries.append(FileEntry(to_text(below), size, handle))
-        return replace(self._template, path="/" + to_text(base), files=tuple(entries), parts=parts).with_content_id()
+        times, self._times = b"".join(self._times), []
+        return replace(
+            self._template, path="/" + to_text(base), files=tuple(entries), times=times, parts=parts
+        ).with_content_id()
 
     def _large(
-        self, file_path: bytes, size: int, handle: bytes, ranges: Sequence[Range], wanted: int
+        self, file_path: bytes, size: int, handle: bytes, ranges: Sequence[Range], wanted: int, times: bytes
     ) -> Iterator[WorkItem]:
         """Much of one file, in items of which each holds about as much as a range of a whole file."""
         most = self.settings.range_bytes
@@ -156,22 +185,22 @@ class Chunker:
                 room -= end - at
                 at = end
                 if not room:
-                    yield self._of_ranges(file_path, size, handle, held, further=further)
+                    yield self._of_ranges(file_path, size, handle, held, times, further=further)
                     held, room, further = [], most, True
         if held:
-            yield self._of_ranges(file_path, size, handle, held, further=further)
+            yield self._of_ranges(file_path, size, handle, held, times, further=further)
 
     def _of_ranges(
-        self, file_path: bytes, size: int, handle: bytes, ranges: Sequence[Range], *, further: bool
+        self, file_path: bytes, size: int, handle: bytes, ranges: Sequence[Range], times: bytes, *, further: bool
     ) -> WorkItem:
-        item = replace(self._template, path="/" + to_text(file_path), files=(FileEntry("", size, handle),))
+        item = replace(self._template, path="/" + to_text(file_path), files=(FileEntry("", size, handle),), times=times)
         if len(ranges) == 1 and (ranges[0][0] > 0) == further:  # the older form says it as well
             item = replace(item, start=ranges[0][0], stop=ranges[0][1], further=False)
         else:
             item = replace(item, parts=tuple(Part(0, start, stop) for start, stop in ranges), further=further)
         return item.with_content_id()
 
-    def _ranges(self, file_path: bytes, size: int, handle: bytes) -> Iterator[WorkItem]:
+    def _ranges(self, file_path: bytes, size: int, handle: bytes, times: Sequence[bytes]) -> Iterator[WorkItem]:
         path = "/" + to_text(file_path)
         length = self.settings.range_bytes
         length *= -(-size // (length * MOST_RANGES))
@@ -183,6 +212,7 @@ class Chunker:
                 start=start,
                 stop=stop,
                 files=(FileEntry("", size, handle),),
+                times=b"".join(times),
             ).with_content_id()
 
 

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals
+from cachewarmer.model.outcomes import FileOutcome, FileStatus
 from cachewarmer.planning.portions import Portion
 
 MAX_WARNINGS = 20
@@ -33,6 +34,9 @@ class ScanCounter:
         self.links = 0
         self.hardlinks = 0
         self.duplicates = 0
+        self.unchanged_files = 0
+        self.told: list[FileOutcome] | None = None
+        """Names that failed, for a ledger; None: there is none. Whoever keeps the ledger takes them from here."""
         self.failed_files = 0
         self.failed_directories = 0
         self.partial_files = 0
@@ -88,8 +92,17 @@ class ScanCounter:
             self.failed_directories += 1
         else:
             self.failed_files += 1
+        if self.told is not None:
+            error_text = PathError.of(self._whole(path), error).error
+            self.told.append(FileOutcome(self._whole(path), 0, 0.0, 0.0, FileStatus.FAILED, 0, error_text, "", 0.0))
         if len(self.errors) < ERROR_SAMPLE:
             self.errors.append(PathError.of(self._whole(path), error))
+
+    def add_unknown(self, name: bytes, problem: str) -> None:
+        """A name in a list of which the list itself says that it stands for no file that can be read."""
+        self.failed_files += 1
+        if len(self.errors) < ERROR_SAMPLE:
+            self.errors.append(PathError.of(paths.to_text(name), problem))
 
     def add_snapshot(self, path: bytes) -> None:
         """A directory of snapshots that is left out."""
@@ -143,6 +156,7 @@ class ScanCounter:
             links=self.links,
             hardlinks=self.hardlinks,
             duplicates=self.duplicates,
+            unchanged_files=self.unchanged_files,
             partial_files=self.partial_files,
             left_out_bytes=self.left_out_bytes,
             failed_files=self.failed_files,

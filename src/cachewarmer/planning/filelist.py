@@ -6,7 +6,7 @@ The stored form separates paths by NUL, whatever the list was written with, and 
 from __future__ import annotations
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from cachewarmer.blocking import in_daemon_thread
@@ -14,6 +14,7 @@ from cachewarmer.errors import UsageError
 from cachewarmer.paths import to_bytes
 from cachewarmer.planning.listline import MOST_PATH_BYTES, ListForm
 from cachewarmer.planning.pathmap import UNMAPPED, PathMap
+from cachewarmer.planning.usd import stored_record, usd_lines
 
 CHUNK_BYTES = 48 * 1024
 """About how long a chunk is; with its last path it stays below the 64 KiB that an Azure Table property holds."""
@@ -57,6 +58,21 @@ def stored_lines(lines: Iterable[bytes], path_map: PathMap | None = None) -> Ite
     """
     form = ListForm(path_map=path_map or UNMAPPED)
     return _packed(one for line in lines for one in form.stored(line))
+
+
+async def scene_chunks(scene: str, maps: Sequence[str]) -> AsyncIterator[bytes]:
+    """The stored form of the files of a USD scene; ``maps`` as ``PathMap.of`` takes them.
+
+    Raises:
+        CacheWarmerError: they can't be found out.
+    """
+    form = ListForm(plain=True, path_map=PathMap.of(maps))
+    async for records in usd_lines(scene, maps):
+        found = (stored_record(record) for record in records)
+        for chunk in _packed(
+            line for path, known in found for line in (*form.stored(path), *([known] if known else []))
+        ):
+            yield chunk
 
 
 def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:

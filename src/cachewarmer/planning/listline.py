@@ -1,7 +1,8 @@
 """A line of a list: a path, a range of a file's bytes, or a sequence of frames; as it is written, and as it is stored.
 
 A stored line is the path itself. A range is ``//``, a tab, its start, a tab, its length, a tab, and the path: no path
-that is stored begins so.
+that is stored begins so. A name that stands for no file that could be read is ``//``, a tab, ``!``, a tab, the reason, a
+tab, and the name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, UsageError
+from cachewarmer.paths import to_text
 from cachewarmer.planning.frames import frame_paths
 from cachewarmer.planning.pathmap import UNMAPPED, PathMap
 from cachewarmer.values import dataclass
@@ -28,6 +30,8 @@ class Named(NamedTuple):
     start: int = -1
     stop: int = -1
     """The bytes that are meant; −1: the whole file, or a directory."""
+    problem: str = ""
+    """Why it can't be read: who made the list knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,11 @@ def _number(text: bytes) -> int:
     return int(text)
 
 
+def unknown(path: bytes, reason: bytes) -> bytes:
+    """The stored line of a name that stands for no file that could be read."""
+    return b"%b!\t%b\t%b" % (_MARK, reason.replace(b"\t", b" ")[:200], path[:MOST_PATH_BYTES])
+
+
 def named(line: bytes) -> Named:
     """What a stored line names.
 
@@ -105,6 +114,8 @@ def named(line: bytes) -> Named:
     if not line.startswith(_MARK):
         return Named(line)
     parts = line[len(_MARK) :].split(b"\t", 2)
+    if parts[0] == b"!" and len(parts) == 3:
+        return Named(parts[2], problem=to_text(parts[1]) or "it can't be read")
     try:
         start, length, path = _number(parts[0]), _number(parts[1]), parts[2]
     except (IndexError, ValueError):

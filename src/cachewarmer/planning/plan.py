@@ -16,6 +16,7 @@ from cachewarmer.model import WarmJob
 from cachewarmer.paths import below, printable, to_bytes, to_text
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.nested import is_seen_from_above, nested_exports, open_nested
+from cachewarmer.planning.sieve import Known
 from cachewarmer.planning.walker import Emit, Walker
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionPool, SessionSource
@@ -67,10 +68,11 @@ async def scan_tree(
     message_bytes: int = 0,
     file_list: AsyncIterable[bytes] | None = None,
     pool: SessionPool | None = None,
+    known: Known | None = None,
 ) -> None:
     """Scans a job's tree, or the files of its list, and emits the work items.
 
-    With a ``pool``, exports nested in the target are scanned too.
+    With a ``pool``, exports nested in the target are scanned too. What ``known`` holds is left out.
 
     Raises:
         CacheWarmerError: see ``Walker.walk``. TransportError: no address answers, and the scan can't go on.
@@ -83,6 +85,7 @@ async def scan_tree(
         emit,
         FileFilter.of(job.wanted, job.full_path),
         pool,
+        known,
     )
     missing = len(job.access.addresses) - len(sessions)
     if missing > 0:
@@ -124,6 +127,7 @@ class _Scan:
     emit: Emit
     filter: FileFilter
     pool: SessionPool | None
+    known: Known | None
 
     def root(self) -> bytes:
         """The target below the export."""
@@ -144,6 +148,7 @@ class _Scan:
             filter_=self.filter,
             prefix=prefix,
             check=lambda path: self._check(sessions[0], path),
+            known=self.known,
         )
 
     def _check(self, session: Session, path: bytes) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.filters import SNAPSHOT_NAMES, DirectoryFilter, FileFilter
 from cachewarmer.model import Wanted, WorkItem
+from cachewarmer.model.outcomes import TIMES
 from cachewarmer.model.parts import Range
-from cachewarmer.paths import join_bytes, to_text
+from cachewarmer.paths import join_bytes, to_bytes, to_text
 from cachewarmer.planning.aside import Aside, LinkedFile
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
@@ -31,6 +32,24 @@ class Link(NamedTuple):
     handle: bytes
 
 
+class Known(Protocol):
+    """Which files an earlier ledger holds as read."""
+
+    def holds(self, address: str, path: bytes, size: int, times: bytes) -> bool:
+        """Whether the file was read as it is now; then it is recorded as unchanged. ``address`` is empty but where each
+        address is a cache of its own. ``path`` begins with the export; ``times`` are packed as items carry them.
+        """
+
+
+def time_of(entry: DirectoryEntry) -> bytes:
+    """The times of an entry, as items carry them."""
+    return TIMES.pack(entry.mtime, entry.ctime)
+
+
+def _times(entries: Sequence[DirectoryEntry]) -> list[bytes]:
+    return [time_of(entry) for entry in entries]
+
+
 class Sieve:
     """The sieve of one export. ``root`` is the target below it; ``prefix`` is what stands before paths in the patterns'
     eyes, where the export is nested in the target.
@@ -46,6 +65,8 @@ class Sieve:
         root: bytes = b"",
         prefix: str = "",
         in_order: bool = False,
+        timed: bool = False,
+        known: Known | None = None,
     ) -> None:
         self.filter = filter_
         self.counter = counter
@@ -55,6 +76,9 @@ class Sieve:
         """Whether a list has named a path already; None if there is no list."""
         self.covers: Callable[[bytes], bool] | None = None
         """Whether it has named it, or a directory above it."""
+        self.known = known
+        """What need not be read, because an earlier ledger says so; None: nothing."""
+        self._timed = timed
         self._wanted = wanted
         self._dedup = wanted.hardlink_dedup and not in_order
         """Whether files with several names are set aside to the end."""
@@ -83,15 +107,15 @@ class Sieve:
         counter, wants_size, dedup = self.counter, self.filter.wants_size, self._dedup
         names, named = self._names(directory), self.named
         kept: list[tuple[bytes, int, bytes]] = []
-        keep = kept.append
+        dated: list[DirectoryEntry] = []
+        keep, timed = kept.append, self._timed
         prefix = directory + b"/" if directory else b""
         most_name = MAX_PATH_BYTES - len(prefix)
         regular = FileKind.REGULAR
         for entry in entries:
-            name, kind, size, mtime, handle, file_id, names_of_file = entry
+            name, kind, size, mtime, handle, file_id, names_of_file, _ = entry
             if kind is not regular:
-                if kind is not FileKind.DIRECTORY:
-                    self._other(prefix + name, entry, names, links)
+                self._other(prefix + name, entry, names, links)
             elif size > MAX_FILE_BYTES or len(name) > most_name:
                 self._refuse(prefix + name, size)
             elif not wants_size(size, mtime) or (names is not None and not names.wants(to_text(name))):
@@ -99,36 +123,64 @@ class Sieve:
             elif named is not None and named(prefix + name):
                 counter.duplicates += 1
             elif names_of_file > 1 and file_id and dedup:
-                self.aside.add(LinkedFile(file_id, size, prefix + name, names_of_file, number, handle))
+                self.aside.add(LinkedFile(file_id, size, prefix + name, names_of_file, number, handle, time_of(entry)))
             else:
                 keep((name, size, handle))
-        return self._plan(chunker, directory, kept)
+                if timed:
+                    dated.append(entry)
+        return self._plan(chunker, directory, kept, _times(dated))
 
-    def _plan(self, chunker: Chunker, directory: bytes, files: list[tuple[bytes, int, bytes]]) -> list[WorkItem]:
-        """Packs files that are read, or what is wanted of them."""
+    def _plan(
+        self, chunker: Chunker, directory: bytes, files: list[tuple[bytes, int, bytes]], times: list[bytes]
+    ) -> list[WorkItem]:
+        """Packs files that are read, or what is wanted of them, but for those that an earlier ledger holds.
+
+        ``times`` are those of ``files`` where a ledger is kept, else none.
+        """
+        if self.known is not None:
+            new = self._new(self.known, chunker.only_address, directory, files, times)
+            files, times = [files[place] for place in new], [times[place] for place in new]
         if not self.portions.active:
             self.counter.add_files(directory, files)
-            return chunker.add_files(directory, files)
+            return chunker.add_files(directory, files, times)
         items: list[WorkItem] = []
         prefix = directory + b"/" if directory else b""
-        for file in files:
-            portion = self.portions.of(prefix + file[0], file[1])
+        for place, file in enumerate(files):
+            portion, time = self.portions.of(prefix + file[0], file[1]), times[place : place + 1]
             if portion is None:
                 self.counter.add_files(directory, [file])
-                items += chunker.add_files(directory, [file])
+                items += chunker.add_files(directory, [file], time)
             else:
-                items += self.plan_portion(chunker, directory, file, portion)
+                items += self.plan_portion(chunker, directory, file, portion, b"".join(time))
         return items
 
+    def _new(
+        self,
+        known: Known,
+        address: str,
+        directory: bytes,
+        files: Sequence[tuple[bytes, int, bytes]],
+        times: Sequence[bytes],
+    ) -> list[int]:
+        """The places of the files that an earlier ledger does not hold."""
+        above = to_bytes(self.counter.base) + b"/" + (directory + b"/" if directory else b"")
+        new = [
+            place
+            for place, (name, size, _) in enumerate(files)
+            if not known.holds(address, above + name, size, times[place])
+        ]
+        self.counter.unchanged_files += len(files) - len(new)
+        return new
+
     def plan_portion(
-        self, chunker: Chunker, directory: bytes, file: tuple[bytes, int, bytes], portion: Portion
+        self, chunker: Chunker, directory: bytes, file: tuple[bytes, int, bytes], portion: Portion, times: bytes
     ) -> list[WorkItem]:
         """Packs a part of a file."""
         if not portion.ranges:
             self.counter.duplicates += 1
             return []
         self.counter.add_portion(directory, file, portion)
-        return chunker.add_parts(directory, file, portion.ranges, further=portion.further)
+        return chunker.add_parts(directory, file, portion.ranges, further=portion.further, times=times)
 
     def ranges_of(
         self, chunker: Chunker, path: bytes, entry: DirectoryEntry, ranges: Sequence[Range]
@@ -149,7 +201,8 @@ class Sieve:
             there = [(start, min(stop, size)) for start, stop in ranges if start < size]
             if there:
                 portion = self.portions.of_ranges(path, there)
-                return self.plan_portion(chunker, directory, (name, size, entry.handle), portion)
+                times = time_of(entry) if self._timed else b""
+                return self.plan_portion(chunker, directory, (name, size, entry.handle), portion, times)
         return []
 
     def _refuse(self, path: bytes, size: int) -> None:
@@ -157,7 +210,9 @@ class Sieve:
         self.counter.add_error(path, f"the server lists {what}, which can't be")
 
     def _other(self, path: bytes, entry: DirectoryEntry, names: DirectoryFilter | None, links: list[Link]) -> None:
-        """A link or a special file."""
+        """What is no file: a link, or a special file; a directory is the walker's."""
+        if entry.kind is FileKind.DIRECTORY:
+            return
         if entry.kind is FileKind.LINK:
             self.counter.links += 1
             if self._wanted.follow_links:
@@ -176,7 +231,8 @@ class Sieve:
             self.counter.excluded_files += 1
         elif not self._read_anyway(path):
             file_id = entry.file_id if self._wanted.hardlink_dedup else 0
-            self.aside.add(LinkedFile(file_id, entry.size, path, entry.links, number, entry.handle))
+            times = time_of(entry)
+            self.aside.add(LinkedFile(file_id, entry.size, path, entry.links, number, entry.handle, times))
         return True
 
     def _read_anyway(self, path: bytes) -> bool:
@@ -200,7 +256,7 @@ class Sieve:
             for one in files:
                 directory, _, name = one.path.rpartition(b"/")
                 file = [(name, one.size, b"" if one.session else one.handle)]
-                items.extend(self._plan(chunker, directory, file))
+                items.extend(self._plan(chunker, directory, file, [one.times] if self._timed else []))
             if items:
                 yield items
         yield list(chunker.flush())

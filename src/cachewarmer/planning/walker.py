@@ -29,7 +29,7 @@ from cachewarmer.planning.listed import ListPaths, LookedUp, Named, joined_range
 from cachewarmer.planning.lister import Lister
 from cachewarmer.planning.portions import Portions
 from cachewarmer.planning.primer import Primer
-from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Link, Sieve
+from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Known, Link, Sieve
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
 from cachewarmer.targets.links import follow, resolve
 from cachewarmer.targets.meant import advise
@@ -56,7 +56,7 @@ class Walker:
 
     ``root`` is the target below it. ``emit`` receives the items in batches; while it waits, the scan waits, and a
     ``BrokerError`` of it ends the scan. ``prefix`` is the path of a nested export below the target. ``check`` raises where a
-    path that a link leads to may not be read.
+    path that a link leads to may not be read. ``known``: what an earlier ledger says need not be read.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Walker:
         filter_: FileFilter | None = None,
         prefix: str = "",
         check: Callable[[bytes], None] = lambda _: None,
+        known: Known | None = None,
     ) -> None:
         self.job = job
         self.sessions = sessions
@@ -84,6 +85,7 @@ class Walker:
         self.filter = filter_ or FileFilter.of(job.wanted, job.full_path)
         self._prefix = prefix
         self._check = check
+        self._known = known
         self._primer = Primer(job.access_as, counter)
         self._balance = Balance([one.address for one in sessions]) if len(sessions) > 1 else None
         self._sieve = self._make_sieve(self.root)
@@ -103,6 +105,8 @@ class Walker:
             self.settings,
             root=root,
             prefix=self._prefix,
+            timed=self.job.ledger,
+            known=self._known,
             in_order=self.job.in_order,
         )
 
@@ -203,8 +207,11 @@ class Walker:
     async def _look_up_line(self, paths: ListPaths, line: bytes) -> LookedUp:
         path = line.lstrip(b"/")
         try:
-            written, start, stop = listline.named(line)
+            written, start, stop, problem = listline.named(line)
             path = written.lstrip(b"/")
+            if problem:
+                self.counter.add_unknown(written, problem)
+                return LookedUp(path, None, [])
             path = paths.path(written)
             entry = await self._lister.call(0, lambda session: session.lookup(path))
             return LookedUp(path, entry, [(start, stop)] if start >= 0 else [])

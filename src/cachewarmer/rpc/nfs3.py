@@ -71,7 +71,7 @@ ACCESS_READ, ACCESS_LOOKUP, ACCESS_MODIFY, ACCESS_EXTEND, ACCESS_DELETE, ACCESS_
 ACCESS_ALL = 63
 """All of it, as clients ask: a cache keeps the answer to just what was asked."""
 
-_FATTR = struct.Struct(">I4xI8xQ16xQQ8xII8x")
+_FATTR = struct.Struct(">I4xI8xQ16xQQ8xIIII")
 
 
 class Attributes(NamedTuple):
@@ -89,6 +89,8 @@ class Attributes(NamedTuple):
     """``nlink``: names of the file."""
     device: int
     """``fsid``: the same for all files of one file system of the server."""
+    ctime: float = 0.0
+    """Unix seconds."""
 
 
 class Lookup(NamedTuple):
@@ -135,10 +137,12 @@ def decode_attributes(reply: Unpacker) -> Attributes:
     """
     start = reply.position
     reply.skip(FATTR_BYTES)
-    kind, links, size, device, file_id, seconds, nanoseconds = _FATTR.unpack_from(reply.data, start)
+    kind, links, size, device, file_id, seconds, nanoseconds, changed, changed_ns = _FATTR.unpack_from(
+        reply.data, start
+    )
     if not 1 <= kind <= 7:
         raise RemoteProtocolError(f"the server sent file type {kind}")
-    return Attributes(kind, size, seconds + nanoseconds * 1e-9, file_id, links, device)
+    return Attributes(kind, size, seconds + nanoseconds * 1e-9, file_id, links, device, changed + changed_ns * 1e-9)
 
 
 def decode_optional_attributes(reply: Unpacker) -> Attributes | None:

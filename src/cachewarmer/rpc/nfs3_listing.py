@@ -14,8 +14,8 @@ NO_VERIFIER = bytes(8)
 
 _ENTRY_HEAD = struct.Struct(">IQI")
 """value follows, fileid, length of the name."""
-_ENTRY_TAIL = struct.Struct(">QII4xI8xQ16xQQ8xII8xII")
-"""cookie, attributes follow, type, size, mtime (s, ns), handle follows, its length: what nearly all entries have."""
+_ENTRY_TAIL = struct.Struct(">QII4xI8xQ16xQQ8xIIIIII")
+"""cookie, attributes follow, type, size, mtime (s, ns), ctime (s, ns), handle follows, its length: what nearly all entries have."""
 _TAIL_BYTES = _ENTRY_TAIL.size
 
 
@@ -87,6 +87,8 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
                     file_id,
                     seconds,
                     nanoseconds,
+                    changed,
+                    changed_ns,
                     has_handle,
                     length,
                 ) = tail(data, position)
@@ -96,7 +98,15 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
                     append(
                         ListedEntry(
                             name,
-                            Attributes(kind, file_size, seconds + nanoseconds * 1e-9, file_id, links, device),
+                            Attributes(
+                                kind,
+                                file_size,
+                                seconds + nanoseconds * 1e-9,
+                                file_id,
+                                links,
+                                device,
+                                changed + changed_ns * 1e-9,
+                            ),
                             data[start : start + length],
                         )
                     )

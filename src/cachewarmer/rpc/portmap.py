@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from cachewarmer.errors import RemoteProtocolError
 from cachewarmer.rpc.xdr import Unpacker, pack_opaque
@@ -13,6 +14,9 @@ PORTMAP_VERSION = 2
 RPCBIND_VERSION = 4
 GETPORT = 3
 """PMAPPROC_GETPORT (RFC 1833 section 3.2)."""
+DUMP = 4
+"""PMAPPROC_DUMP (RFC 1833 section 3.2)."""
+MOST_MAPPINGS = 1000
 GETADDR = 3
 """RPCBPROC_GETADDR (RFC 1833 section 2.2.1)."""
 _TCP = 6
@@ -33,6 +37,28 @@ def decode_getport(reply: Unpacker) -> int:
     if port > 0xFFFF:
         raise RemoteProtocolError(f"the portmapper answered with port {port}")
     return port
+
+
+class Mapping(NamedTuple):
+    """A program that is registered (RFC 1833 section 3.1)."""
+
+    program: int
+    version: int
+    protocol: int
+    """6: TCP; 17: UDP."""
+    port: int
+
+
+def decode_dump(reply: Unpacker) -> list[Mapping]:
+    """A ``pmaplist`` (RFC 1833 section 3.1), at most ``MOST_MAPPINGS`` of it.
+
+    Raises:
+        RemoteProtocolError: it is cut short.
+    """
+    found: list[Mapping] = []
+    while len(found) < MOST_MAPPINGS and reply.u32():
+        found.append(Mapping(reply.u32(), reply.u32(), reply.u32(), reply.u32()))
+    return found
 
 
 def encode_getaddr(program: int, version: int, netid: str = "tcp6") -> bytes:

@@ -45,6 +45,8 @@ class DirectoryEntry(NamedTuple):
     """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0: not known."""
     links: int = 1
     """Names that the file has, as far as is known."""
+    ctime: float = 0.0
+    """Unix seconds: when the file's data or attributes changed last; 0: not known."""
 
 
 class EntryError(NamedTuple):
@@ -177,7 +179,7 @@ class Felt(NamedTuple):
     way_seconds: float
     """That of this connection: longer where it waits in a queue on the way. No thread of the server is needed."""
     null_seconds: float
-    """A NULL call on it, which needs one."""
+    """The quickest of some NULL calls on it, each of which needs one."""
 
 
 class Canary(Protocol):
@@ -279,7 +281,7 @@ class Session(ABC):
         return None
 
     async def feel(self) -> Felt | None:
-        """Makes a connection, asks one thing that needs no file, and closes it; None where there is no server to ask.
+        """Makes a connection, asks what needs no file, and closes it; None where there is no server to ask.
 
         Raises:
             CacheWarmerError: there is no answer.

@@ -21,7 +21,7 @@ How a stage uses it::
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -78,6 +78,8 @@ class SessionPool:
         )
         self._lookout = Lookout(self._addresses, self._sessions, self._open_now, settings.nfs.idle_seconds)
         self._windows = Windows(settings.nfs, self._sessions.lent)
+        self.learnt: Mapping[str, int] = {}
+        """By address, from others: a window that is worth to be tried first."""
         self._scope = PoolScope(self)
 
     def __repr__(self) -> str:

@@ -26,7 +26,8 @@ class ModelCache:
 
     ``origin_seconds`` is what a call to the origin takes longer; it may be changed at any time. ``listen_port`` 0 is any
     that is free; ``port`` then says which. ``peers``, which may be changed at any time, are caches from which it takes
-    what they have received already, instead of from the origin.
+    what they have received already, instead of from the origin. Not ``keeps_attributes``: also the first GETATTR of each
+    file goes to the origin; else listings have left them.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ModelCache:
         listen_host: str = "127.0.0.1",
         listen_port: int = 0,
         peers: Sequence[ModelCache] = (),
+        keeps_attributes: bool = True,
     ) -> None:
         self._behind = (host, port)
         self.origin_seconds = origin_seconds
@@ -46,6 +48,7 @@ class ModelCache:
         self.host = listen_host
         self.port = listen_port
         self.peers = peers
+        self._kept = () if keeps_attributes else ("GETATTR",)
         self.calls: Counter[str] = Counter()
         """Calls that came, by procedure."""
         self.origin_calls: Counter[str] = Counter()
@@ -155,7 +158,7 @@ class ModelCache:
         """Whether the cache lacks something for a call; it has it afterwards."""
         if name == "FSSTAT":
             return True
-        if name not in ("READ", "ACCESS", "READLINK"):
+        if name not in ("READ", "ACCESS", "READLINK", *self._kept):
             return False
         handle = call.arguments.opaque(wire.MOST_HANDLE_BYTES)
         keys: set[tuple[bytes, ...]]
@@ -166,7 +169,7 @@ class ModelCache:
         elif name == "ACCESS":
             keys = {(b"ACCESS", handle, b"%d" % call.uid)}
         else:
-            keys = {(b"READLINK", handle)}
+            keys = {(name.encode(), handle)}
         lacks = keys - self.held.keys()
         now = asyncio.get_running_loop().time()
         at_peers = {key for key in lacks if any(peer.has(key, now) for peer in self.peers)}

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.model.outcomes import item_key, pack
 from cachewarmer.model.parts import Range, ranges_of
 from cachewarmer.paths import join, to_bytes, to_text
 from cachewarmer.targets.base import ReadRequest, Session, Window
+from cachewarmer.warming.notes import Notes, lines
 from cachewarmer.warming.pace import Pace
 
 ERRORS_PER_ITEM = 20
@@ -73,6 +75,8 @@ class ItemRun:
         self._slow: list[tuple[float, bytes]] = []
         self._idle = asyncio.Event()
         self._asking = False
+        self._notes: Notes | None = None
+        """What a ledger wants to know of each file; None: there is none."""
         self._in_order = False
         self._window: Window | None = None
         """Of the session that reads all that is missing; None: nothing is read, or one by one."""
@@ -195,6 +199,9 @@ class ItemRun:
     async def _pass(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
         if self.aborted:
             return
+        if item.ledger:
+            self._notes = self._notes or Notes(len(item.files or ()))
+            self._notes.here = session.address
         self._requests, self.unreached = [], None
         self._idle.clear()
         self.outstanding = 1
@@ -260,6 +267,8 @@ class ItemRun:
         wanted = request.stop - request.start
         self.bytes += min(request.bytes_read, wanted)  # it may have asked for more before it was held back
         self._calls += request.calls
+        if self._notes is not None:
+            self._notes.add(piece.number, min(request.bytes_read, wanted), request.seconds)
         if piece.last:
             self.files += 1
         if error is not None:
@@ -374,6 +383,8 @@ class ItemRun:
             skipped_files=skipped,
             calls=self._calls,
             seconds=seconds,
+            key=item_key(item) if item.ledger else "",
+            piece=pack(lines(item, self._notes, self._sizes, self._problems)) if item.ledger else b"",
             errors=_sample(item, files, self._problems),
             slowest=tuple(
                 SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)

@@ -19,13 +19,15 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.reach import Line
 from cachewarmer.targets.traffic import Knee
 from cachewarmer.values import dataclass
-from cachewarmer.warming.window import FIRST_WINDOW, KneeFinder, Observation, WindowLimits
+from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, Observation, WindowLimits
 
 LOOK_SECONDS = 0.05
 LEAST_WINDOW = 2
 """One call for listing and one for reading: with a window of 1, a scan that goes on would leave none to the READs."""
 CANARY_SECONDS = 0.05
 """Between two calls of a canary that is answered at once."""
+FIRST_CANARY_SECONDS = 0.02
+"""The same at the beginning, when the window stays small until it is known what is usual."""
 AWAY_SECONDS = 1.0
 """Between two attempts of a canary that is not answered at all."""
 
@@ -53,15 +55,17 @@ class _Asking:
     seconds: list[float] = field(default_factory=list)
     asked_at: float = 0.0
     """When the call in flight began; 0: there is none."""
+    answered: int = 0
     task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Asks again and again."""
         while True:
             self.asked_at = time.monotonic()
-            wait = CANARY_SECONDS
+            wait = CANARY_SECONDS if self.answered > FIRST_CANARIES else FIRST_CANARY_SECONDS
             try:
                 self.seconds.append(await self.canary.call())
+                self.answered += 1
             except CacheWarmerError:
                 wait = AWAY_SECONDS  # whether an address is away is for the pool to find out
             self.asked_at = 0.0
@@ -158,7 +162,9 @@ class _Steering:
         most = nfs.window_max_calls
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
         limits = replace(limits, least=min(LEAST_WINDOW, most))
-        steered = self._steered[line] = _Steered(KneeFinder(limits), _Asking(canary))
+        steered = self._steered[line] = _Steered(
+            KneeFinder(limits, hint=self._pool.learnt.get(line.mount.address, 0)), _Asking(canary)
+        )
         return steered
 
     @staticmethod

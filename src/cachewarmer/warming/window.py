@@ -5,9 +5,12 @@ holds a server thread until the origin answers, so a *canary* (a NULL call on a 
 threads are used up: its time is what another client waits for one.
 
 The search doubles the window while the rate grows with it, halves the interval once it has found a window that is too
-large, and then holds. From time to time it tries a slightly larger window. A slow canary shrinks the window by a
-quarter at once. Several controllers at one cache converge to similar shares: they gain in equal steps and lose in
-proportion to what they hold (additive increase, multiplicative decrease, as in TCP congestion control, RFC 5681).
+large, and then holds. From time to time it tries larger windows. When others wait, the window shrinks by a quarter at
+once. Several controllers at one cache converge to similar shares: they gain in equal steps and lose in proportion to
+what they hold (additive increase, multiplicative decrease, as in TCP congestion control, RFC 5681).
+
+Canaries are also late because a machine is busy. ``lateness`` tells the two apart, and from time to time half of the
+window is tried: if fewer canaries are slow then, it is this reader that makes others wait.
 """
 
 from __future__ import annotations
@@ -18,13 +21,18 @@ from enum import StrEnum
 
 from cachewarmer.model import Bound
 from cachewarmer.values import dataclass
+from cachewarmer.warming.lateness import LEAST_USUAL, Lateness
 
 ROUND_TRIPS = 2.5
 """A window is judged over at least so many mean latencies …"""
 LEAST_ROUND_SECONDS = 0.15
 """… and over at least this long, for a rate that means something where calls are quick."""
+ROUND_CALLS = 20
+"""A few calls more or less make no difference to the rate of so many …"""
+MOST_CALLS_SECONDS = 2.0
+"""… which are waited for this long."""
 MOST_ROUND_SECONDS = 1.0
-"""A round ends after this long even if the canary was asked less often than ``ROUND_CANARIES``."""
+"""A round ends after this long even if less was seen."""
 ROUND_CANARIES = 4
 FLOOR_CANARIES = 16
 """Answers that one estimate of the canary's idle time is the median of."""
@@ -32,17 +40,47 @@ FLOOR_ESTIMATES = 80
 """The idle time is the lowest of so many estimates: about a minute of answers."""
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
+FIRST_CANARIES = 12
+"""So many canaries show at the first window what is usual, before it grows."""
 GROWTH_SHARE = 0.4
 """A larger window is kept if the rate grew by at least this share of what the window grew by."""
+JUDGED_GROWTH = 0.2
+JUDGED_CALLS = 3
+"""A trial upwards is judged by its rate once the window has grown by this share, and by so many calls: less is lost in
+the noise."""
 BACK_OFF = 0.75
 """What is left of the window when others have to wait."""
-STEP_SHARE = 16
-"""The first step of a trial upwards is the window divided by this; it doubles while it succeeds."""
+HEARD_SECONDS = 0.15
+"""A window that makes others wait is held for so long all the same: time for other readers there to notice it too, so
+that they shrink as well and not only the one that was first."""
+SHARED_BACK_OFF = 0.65
+"""What is left of the window where others read from this address as this reader does."""
+SHARED_SECONDS = 60.0
+"""A window that was held well became too large in so long a time: others take the threads."""
+SHARED_HOLD_SECONDS = 1.25
+"""Between two trials upwards while that goes on."""
+QUEUE_FACTOR = 2.5
+"""Calls that take so many times the least of late wait in a queue, such as that for a link …"""
+QUEUE_GROWTH_SHARE = 0.85
+"""… and then a larger window has to bring this share of its growth: less is taken from other readers."""
+OTHER_CALLS = 3.0
+"""From one round to the next, queues do not change latencies by such a factor."""
+LATENCY_ROUNDS = 60
+"""The rounds whose lowest latency is the least of late."""
 CLOSE_ENOUGH = 12
 """The search ends when good and bad window differ by no more than the good one divided by this."""
 LEAST_HOLD_SECONDS = 1.0
 MOST_HOLD_SECONDS = 16.0
 """Between two trials upwards: doubles from the one to the other while they fail."""
+HALF_CANARIES = 20
+"""A trial of half the window takes so many canaries …"""
+HALF_SECONDS = 4.0
+"""… and comes this long after the one before; twice as long each time it shows that we are not the reason."""
+MOST_HALF_SECONDS = 120.0
+WORTH_HALVING = 0.1
+"""The share of slow canaries above which it is worth finding out whether we are the reason."""
+CANARY_SECONDS = 0.05
+"""A canary that is not answered counts as a slow one for each time this passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +129,17 @@ class Phase(StrEnum):
     """Halving the interval between a good and a bad window."""
     HOLD = "hold"
     UP = "up"
-    """Trying a larger window."""
+    """Trying larger windows."""
+    HALF = "half"
+    """Trying half the window, to see whether we are the reason for slow canaries."""
 
 
 NEXT: Mapping[Phase, frozenset[Phase]] = {
     Phase.START: frozenset({Phase.START, Phase.SEEK, Phase.HOLD}),
     Phase.SEEK: frozenset({Phase.SEEK, Phase.HOLD}),
-    Phase.HOLD: frozenset({Phase.HOLD, Phase.UP}),
+    Phase.HOLD: frozenset({Phase.HOLD, Phase.UP, Phase.HALF}),
     Phase.UP: frozenset({Phase.UP, Phase.HOLD}),
+    Phase.HALF: frozenset({Phase.HALF, Phase.HOLD}),
 }
 """The whole state machine."""
 
@@ -106,12 +147,15 @@ NEXT: Mapping[Phase, frozenset[Phase]] = {
 class _Round:
     """What was seen since the window last changed, or since the last judgement of it."""
 
-    __slots__ = ("began", "calls", "canaries", "draining", "settled", "starved")
+    __slots__ = ("alarmed", "began", "calls", "canaries", "draining", "settled", "slow", "starved")
 
     def __init__(self, now: float, *, draining: bool, settled: bool = False) -> None:
         self.began = now
         self.calls = 0
-        self.canaries: list[float] = []
+        self.alarmed = 0.0
+        """When it became clear that others wait; 0: they do not."""
+        self.canaries = self.slow = 0
+        """Answered canaries, and the slow ones among them."""
         self.draining = draining
         """The window shrank: calls beyond it are still in flight, and the canary still feels them."""
         self.settled = settled
@@ -123,24 +167,36 @@ class _Round:
 class KneeFinder:
     """The search at one address. Feed it observations some tens of milliseconds apart."""
 
-    def __init__(self, limits: WindowLimits | None = None, *, first: int = FIRST_WINDOW) -> None:
+    def __init__(self, limits: WindowLimits | None = None, *, first: int = FIRST_WINDOW, hint: int = 0) -> None:
         self.limits = limits or WindowLimits()
+        self._hint = self._bounded(hint)
+        """The window to try after the first one: others have found more than this; else the search doubles from there."""
         self.window = self._bounded(first)
         self.phase = Phase.START
         self.canary_idle_seconds = 0.0
         """The canary's time without load, as far as is known; 0: not known yet."""
         self.bound = Bound.UNKNOWN
         """What kept the last window that was too large from being kept: ``link`` or ``threads``."""
+        self.lateness = Lateness()
+        self._first = self.window
         self._floor_canaries: list[float] = []
         self._floors: deque[float] = deque(maxlen=FLOOR_ESTIMATES)
+        self._counted = 0
+        """How often the canary in flight was counted as slow."""
         self._round: _Round | None = None
         self._latency = 0.0
         self._good, self._good_rate, self._bad = 0, 0.0, 0
+        self._base, self._base_rate = 0, 0.0
+        """The window that a trial upwards is compared with, and its rate."""
         self._hold_seconds, self._hold_until = LEAST_HOLD_SECONDS, 0.0
+        self._half_seconds, self._half_after = HALF_SECONDS, 0.0
         self._step = 1
+        self._pushed_at = -SHARED_SECONDS
+        """When a window that was held last became too large."""
+        self._latencies: deque[float] = deque(maxlen=LATENCY_ROUNDS)
 
     def __repr__(self) -> str:
-        return f"<KneeFinder {self.phase} window={self.window}>"
+        return f"<KneeFinder {self.phase} window={self.window} {self.lateness}>"
 
     @property
     def canary_limit_seconds(self) -> float:
@@ -150,7 +206,7 @@ class KneeFinder:
     @property
     def knee(self) -> int:
         """The largest window that was worth its calls, once the search has found it; 0: not known yet."""
-        return self._good if self.phase in (Phase.HOLD, Phase.UP) else 0
+        return self._good if self.phase in (Phase.HOLD, Phase.UP, Phase.HALF) else 0
 
     def observe(self, seen: Observation) -> int:
         """Takes an observation; returns how many calls may be in flight from now on."""
@@ -159,23 +215,37 @@ class KneeFinder:
             self._round = _Round(seen.now, draining=False)
             return self.window
         this = self._round
+        self._count(this, seen)
+        age = seen.now - this.began
+        if this.draining and not this.settled and age < max(0.1, 1.1 * self._latency):
+            return self.window
+        self._judge_canaries(this, seen)
+        if self.phase is Phase.HALF:
+            self._judge_half(this, seen.now)
+        elif self.lateness.others_wait and self.window > self.limits.least:
+            this.alarmed = this.alarmed or seen.now
+            if seen.now - this.alarmed >= HEARD_SECONDS:
+                self._shrink(seen.now)
+        elif self._complete(this, age):
+            self._end_round(this, seen.now, this.calls / age)
+        return self.window
+
+    def _count(self, this: _Round, seen: Observation) -> None:
         this.calls += seen.calls
-        this.canaries.extend(seen.canary)
         this.starved = this.starved or not seen.limited
         if seen.calls:
             weight = min(1.0, seen.calls / self.window) if self._latency else 1.0
             self._latency += weight * (seen.seconds / seen.calls - self._latency)
-        age = seen.now - this.began
-        if this.draining and not this.settled and age < max(0.1, 1.1 * self._latency):
-            this.canaries.clear()
-        elif self._others_wait(this, seen.canary_waiting):
-            self._shrink(seen.now)
-        elif self._complete(this, age):
-            if not this.settled or this.starved:
-                self._round = _Round(seen.now, draining=False, settled=True)
-            else:
-                self._judge(seen.now, this.calls / age)
-        return self.window
+
+    def _end_round(self, this: _Round, now: float, rate: float) -> None:
+        if this.settled:
+            self._learn_latency(now)
+        if this.settled and not this.starved:
+            self._judge(now, rate)
+        else:
+            self._round = _Round(now, draining=False, settled=True)
+
+    # -- canaries ----------------------------------------------------------------------------------------------------
 
     def _learn_idle(self, answers: tuple[float, ...]) -> None:
         self._floor_canaries.extend(answers)
@@ -185,16 +255,45 @@ class KneeFinder:
             self.canary_idle_seconds = min(self._floors)
             self._floor_canaries.clear()
 
-    def _others_wait(self, this: _Round, waiting: float) -> bool:
+    def _judge_canaries(self, this: _Round, seen: Observation) -> None:
         limit = self.canary_limit_seconds
-        slow = sum(one > limit for one in this.canaries) + (waiting > limit)
-        few = len(this.canaries) <= 2
-        return slow >= 2 or waiting > 4 * limit or (few and max(this.canaries, default=0.0) > 2 * limit)
+        for seconds in seen.canary:
+            self.lateness.add(slow=seconds > limit)
+            this.canaries += 1
+            this.slow += seconds > limit
+        passed = int(seen.canary_waiting / max(CANARY_SECONDS, limit))
+        if passed < self._counted:
+            self._counted = 0
+        for _ in range(min(passed, self._counted + 100) - self._counted):
+            self.lateness.add(slow=True)
+        self._counted = passed
+        if self.window <= max(self._first, self.limits.least):  # nobody waits for so few calls
+            self.lateness.learn()
 
     def _complete(self, this: _Round, age: float) -> bool:
-        if age < max(LEAST_ROUND_SECONDS, ROUND_TRIPS * self._latency) or this.calls < self.window:
+        if age < max(LEAST_ROUND_SECONDS, ROUND_TRIPS * self._latency):
             return False
-        return len(this.canaries) >= ROUND_CANARIES or age > MOST_ROUND_SECONDS
+        if this.calls < self.window or (this.calls < ROUND_CALLS and age < MOST_CALLS_SECONDS):
+            return False
+        if self.phase is Phase.START and self.window <= self._first and this.canaries < FIRST_CANARIES:
+            return age > MOST_ROUND_SECONDS
+        return this.canaries >= ROUND_CANARIES or age > MOST_ROUND_SECONDS
+
+    def _judge_half(self, this: _Round, now: float) -> None:
+        """Half of the window was held for a while: are fewer canaries slow?"""
+        if this.canaries < HALF_CANARIES and now - this.began < 2 * HALF_CANARIES * CANARY_SECONDS:
+            return
+        usual, share = self.lateness.usual, this.slow / max(1, this.canaries)
+        if this.canaries and share < usual / 2:
+            self.lateness.correct(max(LEAST_USUAL, share))
+            self._good, self._good_rate = self._bounded(self._good * BACK_OFF), 0.0
+            self._half_seconds = HALF_SECONDS
+        else:
+            self._half_seconds = min(MOST_HALF_SECONDS, 2 * self._half_seconds)
+        self._half_after = now + self._half_seconds
+        self._hold(self._good, now, LEAST_HOLD_SECONDS)
+
+    # -- moves -------------------------------------------------------------------------------------------------------
 
     def _bounded(self, window: float) -> int:
         return max(self.limits.least, min(self.limits.most, int(window)))
@@ -203,25 +302,36 @@ class KneeFinder:
         assert phase in NEXT[self.phase], (self.phase, phase)
         window = self._bounded(window)
         self._round = _Round(now, draining=window < self.window)
+        if window < self.window:
+            self.lateness.begin()
         self.window, self.phase = window, phase
 
     def _hold(self, window: float, now: float, seconds: float) -> None:
         self._hold_seconds = min(MOST_HOLD_SECONDS, seconds)
         self._hold_until = now + self._hold_seconds
+        self._half_after = self._half_after or now + self._half_seconds
         self._move(window * self.limits.share, Phase.HOLD, now)
 
     def _shrink(self, now: float) -> None:
         """Others wait: back to the last good window if this one was a trial, else to three quarters of it."""
         self._bad, self.bound = self.window, Bound.THREADS
-        if self.phase is Phase.UP and self.window > self._good:
+        self.lateness.begin()
+        if self.phase is Phase.HOLD:
+            self._pushed_at = now
+        shared = self._is_shared(now)
+        if self.phase is Phase.UP and self.window > self._base and not shared:
+            self._good, self._good_rate = self._base, self._base_rate
             self._hold(self._good, now, 2 * self._hold_seconds)
         elif self.phase in (Phase.HOLD, Phase.UP):
-            held = min(self.window - 1, self.window * BACK_OFF)
+            held = min(self.window - 1, self.window * (SHARED_BACK_OFF if shared else BACK_OFF))
             whole = held / self.limits.share if self.phase is Phase.HOLD else held
             self._good, self._good_rate = self._bounded(whole), 0.0
-            self._hold(self._good, now, LEAST_HOLD_SECONDS)
+            self._hold(self._good, now, SHARED_HOLD_SECONDS if shared else LEAST_HOLD_SECONDS)
         else:
             self._seek(now)
+
+    def _is_shared(self, now: float) -> bool:
+        return now - self._pushed_at < SHARED_SECONDS
 
     def _seek(self, now: float) -> None:
         if self._bad - self._good <= max(1.0, self._good / CLOSE_ENOUGH):
@@ -229,42 +339,85 @@ class KneeFinder:
         else:
             self._move((self._good + self._bad) // 2, Phase.SEEK, now)
 
+    # -- rates -------------------------------------------------------------------------------------------------------
+
     def _judge(self, now: float, rate: float) -> None:
         """A whole round at one window, and nobody waited: was it worth its calls?"""
         if self.phase is Phase.HOLD:
-            whole = self.limits.share == 1
-            if whole:
-                self._good, self._good_rate = self.window, rate
-            if now < self._hold_until or self._good >= self.limits.most:
-                self._round = _Round(now, draining=False, settled=True)
-            elif whole:
-                self._step = max(1, self.window // STEP_SHARE)
-                self._move(self.window + self._step, Phase.UP, now)
-            else:  # what the whole of it brings now comes first, to compare with
-                self._step, self._good_rate = max(1, self._good // (2 * STEP_SHARE)), 0.0
-                self._move(self._good, Phase.UP, now)
-            return
-        growth = self.window / self._good - 1 if self._good else 0.0
-        if rate >= self._good_rate * (1 + GROWTH_SHARE * growth):
-            self._keep(now, rate)
+            self._held(now, rate)
+        elif self.phase is Phase.UP:
+            self._climb(now, rate)
         else:
-            self._bad, self.bound = self.window, Bound.LINK
-            if self.phase is Phase.UP:
-                self._hold(self._good, now, 2 * self._hold_seconds)
+            growth = self.window / self._good - 1 if self._good else 0.0
+            if self._is_worth(rate, self._good_rate, growth):
+                self._keep(now, rate)
             else:
+                self._bad, self.bound = self.window, Bound.LINK
                 self._seek(now)
 
+    def _is_worth(self, rate: float, before: float, growth: float) -> bool:
+        """Whether a rate pays for a window that grew by this share."""
+        queued = self._latency > QUEUE_FACTOR * min(self._latencies)
+        return rate >= before * (1 + (QUEUE_GROWTH_SHARE if queued else GROWTH_SHARE) * growth)
+
+    def _learn_latency(self, now: float) -> None:
+        """At the end of a round. Calls that suddenly take much longer or shorter are other calls: listings, warm files."""
+        before = self._latencies[-1] if self._latencies else self._latency
+        if self._latency > OTHER_CALLS * before or self._latency * OTHER_CALLS < before:
+            self._latencies.clear()
+            self._hold_seconds, self._hold_until = LEAST_HOLD_SECONDS, min(self._hold_until, now)
+            self._good_rate = 0.0
+        self._latencies.append(self._latency)
+
     def _keep(self, now: float, rate: float) -> None:
-        larger = self.window > self._good
         self._good, self._good_rate = self.window, rate
         if self.window >= self.limits.most:
             self._hold(self.window, now, self._hold_seconds)
         elif self.phase is Phase.START:
-            self._move(2 * self.window, Phase.START, now)
-        elif self.phase is Phase.SEEK:
-            self._seek(now)
+            window, self._hint = max(2 * self.window, self._hint), 0
+            self._move(window, Phase.START, now)
         else:
-            if larger:
+            self._seek(now)
+
+    def _held(self, now: float, rate: float) -> None:
+        whole = self.limits.share == 1
+        if whole:
+            self._good = self.window
+            self._good_rate += (rate - self._good_rate) / 3 if self._good_rate else rate
+        usual = self.lateness.usual
+        if now >= self._half_after and usual >= WORTH_HALVING and self.window // 2 >= self.limits.least:
+            self._move(self.window // 2, Phase.HALF, now)
+        elif now < self._hold_until or self._good >= self.limits.most:
+            self._round = _Round(now, draining=False, settled=True)
+        elif whole:
+            self._base, self._base_rate, self._step = self.window, self._good_rate, 1
+            self._move(self.window + self._step, Phase.UP, now)
+        else:  # what the whole of it brings now comes first, to compare with
+            self._base, self._base_rate, self._step = self._good, 0.0, 1
+            self._move(self._good, Phase.UP, now)
+
+    def _climb(self, now: float, rate: float) -> None:
+        """One step of a trial upwards is done."""
+        growth = self.window / self._base - 1
+        grown = self.window - self._base
+        if (
+            (growth >= JUDGED_GROWTH and grown >= min(JUDGED_CALLS, self._base))
+            or self.window >= self.limits.most
+            or not growth
+        ):
+            if not self._is_worth(rate, self._base_rate, growth):
+                self._bad, self.bound = self.window, Bound.LINK
+                self._hold(self._base, now, 2 * self._hold_seconds)
+                return
+            if growth:
                 self._hold_seconds = LEAST_HOLD_SECONDS
-            self._step *= 2
+            self._base, self._base_rate = self.window, rate
+        self._good, self._good_rate = self.window, rate
+        if self.window >= self.limits.most:
+            self._hold(self.window, now, self._hold_seconds)
+        else:
+            if self._is_shared(now):
+                self._step += 1
+            else:
+                self._step = self._step * 2 if growth else 1
             self._move(self.window + self._step, Phase.UP, now)

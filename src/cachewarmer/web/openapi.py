@@ -61,7 +61,7 @@ _NUMBER, _COUNT, _TEXT, _FLAG = (
 )
 _COUNTS = (
     "files bytes directories failed_files failed_directories vanished_files changed_files excluded_files skipped_files links "
-    "hardlinks duplicates partial_files left_out_bytes scanned_files scanned_bytes poisoned_items calls"
+    "hardlinks duplicates unchanged_files partial_files left_out_bytes scanned_files scanned_bytes poisoned_items calls"
 ).split()
 
 

@@ -6,7 +6,6 @@ What that means is decided in ``model.bound``. Nothing here is called for a READ
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.machine import INTERFACES, busy_share, interface_speeds, machine_times, received
 from cachewarmer.model import Transport
 from cachewarmer.model.bound import AddressSeen, Bound, Seen
 from cachewarmer.targets.base import Session
@@ -24,10 +24,11 @@ from cachewarmer.worker.held import HeldItems
 LOOK_SECONDS = 0.2
 LOOKS = 25
 """That a verdict is of: the last five seconds."""
-FEEL_SECONDS = 5.0
-"""Between two connections that are made to feel how long the way is, while an address's window is full."""
-INTERFACES = Path("/sys/class/net")
-MOST_INTERFACES = 64
+FIRST_FEEL_SECONDS, FEEL_SECONDS = 0.5, 5.0
+"""Between two connections that are made to feel how long the way is, while an address's window is full: doubles from the
+one to the other."""
+FELT = 3
+"""The last so many count, by the one in the middle: a queue is not equally long at all times."""
 
 
 class Pool(Protocol):
@@ -62,6 +63,9 @@ class _Felt:
 
     def __init__(self) -> None:
         self.idle = self.way = self.null = 0.0
+        self.wait = FIRST_FEEL_SECONDS
+        self._ways: deque[float] = deque(maxlen=FELT)
+        self._nulls: deque[float] = deque(maxlen=FELT)
         self.at = float("-inf")
         self.task: asyncio.Task[None] | None = None
 
@@ -74,7 +78,9 @@ class _Felt:
             self.idle = (
                 min(one for one in (self.idle, felt.way_idle_seconds) if one) if felt.way_idle_seconds else self.idle
             )
-            self.way, self.null = felt.way_seconds, felt.null_seconds
+            self._ways.append(felt.way_seconds)
+            self._nulls.append(felt.null_seconds)
+            self.way, self.null = (sorted(one)[len(one) // 2] for one in (self._ways, self._nulls))
 
 
 class Watch:
@@ -120,7 +126,7 @@ class Watch:
                 now,
                 self._cpu(),
                 self._machine(),
-                {name: _number(self._interfaces / name / "statistics/rx_bytes") for name in self._speeds},
+                {name: received(name, self._interfaces) for name in self._speeds},
                 len(self._held),
                 self._held.held_back(now),
                 addresses,
@@ -134,8 +140,10 @@ class Watch:
                 del self._felt[line]
         for line, sessions in in_use.items():
             felt = self._felt.setdefault(line, _Felt())
-            due = self._clock() - felt.at >= FEEL_SECONDS and (felt.task is None or felt.task.done())
+            due = self._clock() - felt.at >= felt.wait and (felt.task is None or felt.task.done())
             if due and not line.breaker.is_open and self._looks[-1].addresses.get(line, _AddressLook(False, 0)).full:
+                if felt.task is not None:
+                    felt.wait = min(FEEL_SECONDS, 2 * felt.wait)
                 felt.at = self._clock()
                 felt.task = asyncio.create_task(felt.feel(sessions[0]))
 
@@ -164,7 +172,7 @@ class Watch:
             outage=self._pool.reaches_nothing,
             paced_share=sum(one.paced for one in looks) / len(looks),
             cpu_share=self.cpu_share,
-            machine_share=_share(first.machine, last.machine),
+            machine_share=busy_share(first.machine, last.machine),
             interface_share=max(
                 (
                     8 * (last.received[name] - first.received.get(name, 0)) / seconds / speed
@@ -200,38 +208,3 @@ def _seen_of(sessions: Sequence[Session]) -> _AddressLook:
         # Refilled when it is half empty; and what is in flight may all belong to the scan.
         full = full or seen.waiting > seen.in_flight or (seen.waiting > 0 and 2 * seen.in_flight >= seen.window_calls)
     return _AddressLook(full, window)
-
-
-def _share(before: tuple[float, float], after: tuple[float, float]) -> float:
-    whole = after[1] - before[1]
-    return (after[0] - before[0]) / whole if whole > 0 else 0.0
-
-
-def machine_times(path: str = "/proc/stat") -> tuple[float, float]:
-    """Seconds that all processors were busy, and were there in all (proc(5)); zeros where there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            numbers = [int(one) for one in file.readline().split()[1:9]]
-    except (OSError, ValueError):
-        return 0.0, 0.0
-    if len(numbers) < 5:
-        return 0.0, 0.0
-    ticks = os.sysconf("SC_CLK_TCK")
-    return (sum(numbers) - numbers[3] - numbers[4]) / ticks, sum(numbers) / ticks
-
-
-def interface_speeds(where: Path = INTERFACES) -> dict[str, float]:
-    """Bits per second of each network interface that tells its speed (sysfs-class-net); a virtual one may not."""
-    try:
-        names = sorted(os.listdir(where))[:MOST_INTERFACES]
-    except OSError:
-        return {}
-    speeds = {name: 1e6 * _number(where / name / "speed") for name in names}
-    return {name: speed for name, speed in speeds.items() if speed > 0}
-
-
-def _number(path: Path) -> int:
-    try:
-        return int(path.read_bytes())
-    except (OSError, ValueError):
-        return 0

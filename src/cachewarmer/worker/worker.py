@@ -17,7 +17,7 @@ from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, own_resource_error
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import Bandwidth, JobState, Priority, Tally, WorkerReport
+from cachewarmer.model import Bandwidth, JobState, Priority, Tally, WorkerReport, learnt
 from cachewarmer.paths import printable, to_bytes
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.reader import ItemReader, Reading
@@ -37,6 +37,8 @@ CLAIM_GRACE_SECONDS = 2.0
 """How long a claim that is under way when the worker shall stop is waited for."""
 FIRST_POLL_SECONDS = 0.02
 """The first wait at an empty queue; doubles up to ``LeaseSettings.poll_seconds``."""
+LEARN_SECONDS = 2.0
+"""How long a worker waits for what others have learnt, before it begins without."""
 HOLD_SECONDS = 20.0
 """A worker that is one of many holds an item so long while none of its addresses answers, then leaves it to others."""
 AWAY_SECONDS = 10.0
@@ -105,6 +107,7 @@ class Worker:
 
         Within ``LeaseSettings.drain_seconds`` after ``stop`` it has finished what it holds or handed it back.
         """
+        await self._learn()
         loops = [
             asyncio.create_task(self._settler.run()),
             asyncio.create_task(self._renewer.run()),
@@ -119,6 +122,13 @@ class Worker:
         finally:
             await end_tasks(*loops, stopping, telling)
         await self._live.end()
+
+    async def _learn(self) -> None:
+        """What others have found out about addresses, for the search of this worker's windows to begin with."""
+        if self.settings.nfs.window_auto:
+            with contextlib.suppress(BrokerError, TimeoutError):  # it is found anew then
+                async with asyncio.timeout(LEARN_SECONDS):
+                    self.pool.learnt = learnt(await self.broker.workers())
 
     async def _claim_loop(self, stopping: asyncio.Task[None], loops: list[asyncio.Task[None]]) -> None:
         idle_since = time.monotonic()

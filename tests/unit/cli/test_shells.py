@@ -49,7 +49,7 @@ def test_values_are_completed_as_what_they_are():
     assert "completed_with_errors" in values["--state"].choices
     assert (values["--resume"].kind, values["--resume"].optional) == (Kind.JOB, True)
     assert [one.operands[0].kind for one in WORDS.values() if one.operands] == [
-        *[Kind.FILE] * 5,
+        *[Kind.FILE] * 7,
         *[Kind.JOB] * 6,
         Kind.CHOICE,
     ]

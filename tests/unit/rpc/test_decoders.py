@@ -1,13 +1,14 @@
 """Decoders of results: against the scripted server's encoders, cut off anywhere, and fed with anything."""
 
 import contextlib
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewarmer.errors import LocalProtocolError, RemoteProtocolError
-from cachewarmer.rpc import mount3, nfs3, nfs3_listing
+from cachewarmer.rpc import mount3, nfs3, nfs3_listing, portmap
 from cachewarmer.rpc.message import check_reply
 from cachewarmer.rpc.xdr import Unpacker, pack_opaque
 from tests.unit.rpc.replies import FIXTURES, handle, root
@@ -106,7 +107,7 @@ def test_a_listing_says_what_the_server_left_out():
         entry.name: entry.handle for entry in full.entries
     }
     assert full.entries[2].handle == handle(b"file")
-    assert full.entries[2].attributes == nfs3.Attributes(1, 1000, 1_700_000_000.5, 2, 1, 1)
+    assert full.entries[2].attributes == nfs3.Attributes(1, 1000, 1_700_000_000.5, 2, 1, 1, 1_700_000_000.0)
     assert all(entry.attributes is None and entry.handle == b"" for entry in bare.entries)
     assert (full.eof, full.cookie) == (True, 6)
     assert (bare.eof, bare.cookie) == (True, 6)
@@ -134,3 +135,14 @@ def test_no_call_that_changes_anything_on_a_server_is_known():
     assert not [name for name in dir(nfs3) if name.removeprefix("encode_").upper() in writing]
     assert (mount3.MNT, mount3.EXPORT) == (1, 5)
     assert not {name for name in dir(mount3) if name.isupper()} & {"UMNTALL", "DUMP"}
+
+
+def test_a_dump_of_the_portmapper_is_read_to_its_end_and_never_past_what_is_sensible():
+    rows = [(100003, 3, 6, 2049), (100005, 3, 17, 20048)]
+    whole = b"".join(struct.pack(">IIIII", 1, *row) for row in rows) + bytes(4)
+    assert [tuple(one) for one in portmap.decode_dump(Unpacker(whole))] == rows
+    for end in range(len(whole)):
+        with pytest.raises(RemoteProtocolError):
+            portmap.decode_dump(Unpacker(whole[:end]))
+    endless = struct.pack(">IIIII", 1, *rows[0]) * (portmap.MOST_MAPPINGS + 5)
+    assert len(portmap.decode_dump(Unpacker(endless))) == portmap.MOST_MAPPINGS

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from cachewarmer.config import NfsSettings, Settings
+from cachewarmer.machine import interface_speeds, machine_times
 from cachewarmer.targets.base import Felt, Mount, ReadRequest
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.held import HeldItems
-from cachewarmer.worker.watching import Watch, interface_speeds, machine_times
+from cachewarmer.worker.watching import Watch
 from tests.memory import MemorySession, opener
 
 SETTINGS = Settings(nfs=NfsSettings(window_calls=2))

@@ -5,7 +5,18 @@ from dataclasses import replace
 
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
-from cachewarmer.model import Access, Bandwidth, FileEntry, InHand, JobState, Priority, WarmJob, WorkerReport, WorkItem
+from cachewarmer.model import (
+    Access,
+    AddressReport,
+    Bandwidth,
+    FileEntry,
+    InHand,
+    JobState,
+    Priority,
+    WarmJob,
+    WorkerReport,
+    WorkItem,
+)
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.memory import MemorySession, opener
@@ -92,3 +103,16 @@ async def test_an_urgent_item_is_taken_while_enough_is_in_hand(tmp_path):
         assert len(worker._held.of_job("j1")) == 2
         stop.set()
         await working
+
+
+async def test_a_worker_that_comes_later_begins_with_what_others_have_learnt(tmp_path):
+    """Where its windows are found automatically; else nobody is asked."""
+    stop = asyncio.Event()
+    stop.set()
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
+        await broker.note_worker(WorkerReport(worker="w", addresses=(AddressReport(address="a", knee=60),)))
+        for auto, known in ((True, {"a": 30}), (False, {})):
+            settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, window_auto=auto))
+            pool = SessionPool(settings, opener(MemorySession({}, "a")))
+            await Worker(broker, settings, pool).run(stop)
+            assert pool.learnt == known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from cachewarmer.broker.base import Account, Broker
+from cachewarmer.broker.effort import CLAIMED, SETTLED, Items
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import ConfigError, UsageError
 
@@ -30,3 +31,15 @@ def open_url(url: str, rest: str, settings: LeaseSettings | None, account: Accou
         connection_string=account.connection_string,
         endpoint_suffix=account.endpoint_suffix,
     )
+
+
+ITEM_BYTES = 48 * 1024
+"""Of a job's items, in one message of a queue: they are cut smaller than for other brokers."""
+
+
+def item_operations(items: Items) -> int:
+    """An item is a message put and a message deleted; those that are claimed together come with one call. Items are
+    settled with entity-group transactions, counted as an operation a row: a receipt for each, and the tally.
+    """
+    count = max(items.number, -(-items.message_bytes // ITEM_BYTES))
+    return 3 * count + -(-count // CLAIMED) + -(-count // SETTLED)

@@ -11,12 +11,12 @@ from cachewarmer.azure.calls import all_of
 from cachewarmer.azure.sign_in import SignIn
 from cachewarmer.broker.azure.lost import Lost
 from cachewarmer.broker.azure.messages import MOST_PUBLISHED_BYTES, job_of
-from cachewarmer.broker.azure.names import check_prefix
+from cachewarmer.broker.azure.names import JobScan, check_prefix
 from cachewarmer.broker.azure.opened import Opened
 from cachewarmer.broker.azure.queues import Taken, Token
 from cachewarmer.broker.azure.tables import ROUNDS, JobRecord
 from cachewarmer.broker.azure.work import WorkSide
-from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, Trial, WorkLease
 from cachewarmer.broker.record import managers_lost
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerError, BrokerUnavailable, InvalidMessage, LeaseLost, NothingThere
@@ -33,6 +33,7 @@ from cachewarmer.model import (
     check_transition,
     new_job_id,
 )
+from cachewarmer.model.outcomes import BASE
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,30 @@ class AzureBroker(Broker):
         if self._open is None or self._lost is None:
             raise BrokerError(f"the broker {self.url} is not open")
         return self._lost
+
+    def trials(self) -> Sequence[Trial]:
+        at = self._at
+        queues = "Storage Queue Data Contributor gives it"
+        return (
+            Trial(
+                "job queue", "messages may be changed and deleted", f"a manager needs it: {queues}", at.jobs.try_taking
+            ),
+            Trial(
+                "work queue",
+                "messages may be changed and deleted",
+                f"a worker needs it: {queues}",
+                at.work.try_taking,
+            ),
+            Trial(
+                "table",
+                "rows may be written and deleted",
+                "all but status need it: Storage Table Data Contributor gives it",
+                at.records.try_writing,
+            ),
+        )
+
+    async def clock_ahead(self) -> float:
+        return await self._at.work.time_ahead()
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
@@ -287,6 +312,30 @@ class AzureBroker(Broker):
 
     async def workers(self, job_id: str = "") -> list[WorkerReport]:
         return await self._at.workers.reports(job_id)
+
+    # -- the ledger ------------------------------------------------------------------------------------------------
+
+    async def ledger(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        scan = (await self._at.records.get(job_id)).counted_scan
+        async for piece in self._at.pieces.read(scan):
+            yield piece
+
+    async def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+        base = all(key.startswith(BASE) for key, _ in pieces)
+        await self._at.pieces.put(JobScan(job_id) if base else await self._own_scan(job_id), pieces)
+
+    async def forget_scanned(self, job_id: str, part: str) -> None:
+        await self._at.pieces.forget_scanned(await self._own_scan(job_id), part)
+
+    async def forget_ledger(self, job_id: str) -> None:
+        await self._at.pieces.forget((await self._at.records.get(job_id)).counted_scan)
+
+    async def _own_scan(self, job_id: str) -> JobScan:
+        """The scan that this process manages. Raises ``LeaseLost`` where another manager's counts by now."""
+        record = await self._at.records.get(job_id)
+        if self._at.scans.managed(job_id, record.scan_number) != record.scan_number:
+            raise LeaseLost(f"another manager has begun the scan of job {job_id} anew")
+        return record.counted_scan
 
     # -- work ------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``, and of jobs and work one more for each other priority:
 ``<prefix>jobhi``, ``<prefix>joblo``, ``<prefix>workhi``, ``<prefix>worklo``; the table: ``<prefix>status`` without what a table name
 can't hold. Rows: the records of all jobs of a prefix share one partition, so that listing them is one query; what
-belongs to one scan of a job has a partition of its own, in which ``t-…`` are tallies and ``r-…`` receipts; ``f-…`` in the
+belongs to one scan of a job has a partition of its own, in which ``t-…`` are tallies ``r-…`` receipts and ``l-…`` pieces of the ledger; ``f-…`` in the
 first one's is the job's file list.
 """
 
@@ -77,6 +77,11 @@ def tally_row(worker: str, nonce: str) -> str:
 def receipt_row(item_id: str) -> str:
     """The row that exists once an item is settled, as receipt or as poison."""
     return f"r-{item_id}"
+
+
+def piece_row(key: str) -> str:
+    """The row of a piece of a job's ledger."""
+    return f"l-{key}"
 
 
 def job_id_of_message(message_id: str) -> str:

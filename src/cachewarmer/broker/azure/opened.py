@@ -6,6 +6,7 @@ from cachewarmer.azure.sign_in import Clients
 from cachewarmer.broker.azure.fleets import FleetRows
 from cachewarmer.broker.azure.managers import ManagerRows
 from cachewarmer.broker.azure.names import JobScan, queue_name, table_name
+from cachewarmer.broker.azure.pieces import Pieces
 from cachewarmer.broker.azure.published import PublishedIds
 from cachewarmer.broker.azure.queues import Queue
 from cachewarmer.broker.azure.ranked import RankedQueues
@@ -33,6 +34,7 @@ class Opened:
         damaged = DamagedRows()
         self.records = Records(table, prefix, damaged)
         self.receipts = Receipts(table, prefix, damaged)
+        self.pieces = Pieces(table, prefix)
         self.managers = ManagerRows(table, prefix)
         self.fleets = FleetRows(table, prefix)
         self.workers = WorkerRows(table, prefix, damaged)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import time
 from typing import NamedTuple
+from uuid import uuid4
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
 from cachewarmer.azure.calls import NOT_FOUND, create, doing, error_code, translated
+from cachewarmer.broker.azure.clock import ServiceClock
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_MESSAGE_BYTES
@@ -19,6 +22,7 @@ MOST_AT_ONCE = 32
 FOR_EVER = -1
 """Time to live: a paused job may wait longer than the service's default of 7 days."""
 FORBIDDEN = 403
+BAD_REQUEST = 400
 GONE = frozenset({"MessageNotFound", "PopReceiptMismatch"})
 """The codes that say somebody else took the message, or it was deleted."""
 
@@ -146,6 +150,30 @@ class Queue:
         except LeaseLost:
             return False
         return True
+
+    async def try_taking(self) -> None:
+        """Deletes and changes a message that is not there: it is found missing only by who may do so."""
+        nobody = Token(str(uuid4()), base64.b64encode(bytes(16)).decode(), self.name)
+        for attempt in (
+            lambda: self._client.delete_message(nobody.message_id, nobody.pop_receipt),
+            lambda: self._client.update_message(nobody.message_id, nobody.pop_receipt, visibility_timeout=1),
+        ):
+            with doing(f"changing messages of the queue {self.name}") as call:
+                try:
+                    await call(attempt)
+                except HttpResponseError as error:
+                    if error.status_code not in (BAD_REQUEST, NOT_FOUND) or error_code(error) == "QueueNotFound":
+                        raise
+
+    async def time_ahead(self) -> float:
+        """By how many seconds the service's clock is ahead of ours; its answers bear whole seconds."""
+        clock = ServiceClock()
+        began = time.time()
+        with doing(f"looking at the queue {self.name}") as call:
+            await call(self._client.get_queue_properties, raw_response_hook=clock.look)
+        ours = (began + time.time()) / 2
+        ahead = clock.now.timestamp() + 0.5 - ours
+        return 0.0 if abs(ahead) <= 1.0 else ahead
 
     async def length(self) -> int:
         """About how many messages there are, in sight or not."""

@@ -42,6 +42,14 @@ class RankedQueues:
         """Whether the normal one is there."""
         return await self._normal.exists()
 
+    async def try_taking(self) -> None:
+        """See ``Queue``; of the normal one."""
+        await self._normal.try_taking()
+
+    async def time_ahead(self) -> float:
+        """See ``Queue``."""
+        return await self._normal.time_ahead()
+
     async def send(self, text: str, priority: Priority) -> None:
         """Puts a message at the end of the queue of its priority, which is made where it is missing."""
         rank = priority.rank

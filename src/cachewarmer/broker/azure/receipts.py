@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from azure.data.tables.aio import TableClient
 from cachewarmer.azure.calls import all_of, doing
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import JobScan, receipt_row, scan_partition, tally_row
+from cachewarmer.broker.azure.pieces import piece_entity
 from cachewarmer.broker.azure.tables import SAMPLE_BYTES, load_json
 from cachewarmer.broker.record import reading_row
 from cachewarmer.errors import BrokerUnavailable, DamagedRecord
@@ -30,6 +31,8 @@ from cachewarmer.values import dataclass
 
 MOST_RECEIPTS = 99
 """In one transaction, with the tally: it holds at most 100 operations."""
+MOST_BYTES = 2 * 1024 * 1024
+"""Of pieces in one transaction, whose request in base64 may have 4 MiB."""
 LOOKS_IN_FLIGHT = 16
 """At receipts that may be there."""
 ROUNDS = 8
@@ -46,6 +49,9 @@ class Settlement:
     receipt: Receipt | None = None
     poisoned_files: int = 0
     poison_errors: tuple[PathError, ...] = ()
+    key: str = ""
+    piece: bytes = b""
+    """What the item adds to the ledger of its job, and where; empty: nothing."""
 
     @property
     def kind(self) -> str:
@@ -128,8 +134,8 @@ class Receipts:
         # One writer a row: the sums are absolute.
         async with self._locks.setdefault((scan, worker), asyncio.Lock()):
             outcomes: list[str] = []
-            for start in range(0, len(settlements), MOST_RECEIPTS):
-                outcomes += await self._settle_batch(scan, worker, settlements[start : start + MOST_RECEIPTS])
+            for batch in _batches(settlements):
+                outcomes += await self._settle_batch(scan, worker, batch)
             return outcomes
 
     async def _settle_batch(self, scan: JobScan, worker: str, settlements: Sequence[Settlement]) -> list[str]:
@@ -179,6 +185,10 @@ class Receipts:
                 },
             )
             for one in settlements
+        ]
+        operations += [
+            ("upsert", piece_entity(partition, one.key, one.piece), {"mode": UpdateMode.REPLACE})
+            for one in {one.key: one for one in settlements if one.piece}.values()
         ]
         entity = after.entity(partition, row)
         if before.etag:
@@ -245,6 +255,19 @@ class Receipts:
             except DamagedRecord as error:  # what it counted is missing, so the job is found stranded and scanned again
                 self._damaged.name(error)
         return _by_worker(sums)
+
+
+def _batches(settlements: Sequence[Settlement]) -> Iterator[Sequence[Settlement]]:
+    """What goes into one transaction each: by its operations, and by the bytes that pieces of ledgers take."""
+    first, operations, size = 0, 0, 0
+    for place, one in enumerate(settlements):
+        operations += 2 if one.piece else 1
+        size += len(one.piece)
+        if place > first and (operations > MOST_RECEIPTS or size > MOST_BYTES):
+            yield settlements[first:place]
+            first, operations, size = place, 2 if one.piece else 1, len(one.piece)
+    if settlements:
+        yield settlements[first:]
 
 
 def _by_worker(rows: Sequence[Sums]) -> list[Sums]:

@@ -52,25 +52,30 @@ class Tidier:
 
     async def _drop(self, condition: str, scan: JobScan, **parameters: object) -> None:
         """Deletes the rows of a scan's partition that a condition chooses."""
-        what = f"tidying up after job {scan.job_id}"
         chosen = {"partition": scan_partition(self._prefix, scan), **parameters}
-        rows: list[tuple[str, Mapping[str, Any]]] = []
-        with doing(what) as call:
-            found = self._client.query_entities(condition, parameters=chosen, select=["PartitionKey", "RowKey"])
-            async for entity in found:
-                rows.append(("delete", entity))
-                if len(rows) == DELETES:
-                    await self._delete(call, rows)
-                    rows = []
-            if rows:
-                await self._delete(call, rows)
+        await drop_rows(self._client, f"tidying up after job {scan.job_id}", condition, chosen)
 
-    async def _delete(self, call: Call, rows: list[tuple[str, Mapping[str, Any]]]) -> None:
-        try:
-            await call(self._client.submit_transaction, rows)
-        except HttpResponseError as error:
-            if error.status_code != NOT_FOUND:  # another manager is at it, or did it before our answer was lost
-                raise
+
+async def drop_rows(client: TableClient, what: str, condition: str, chosen: Mapping[str, object]) -> None:
+    """Deletes the rows of one partition that a condition chooses."""
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    with doing(what) as call:
+        found = client.query_entities(condition, parameters=dict(chosen), select=["PartitionKey", "RowKey"])
+        async for entity in found:
+            rows.append(("delete", entity))
+            if len(rows) == DELETES:
+                await _delete(client, call, rows)
+                rows = []
+        if rows:
+            await _delete(client, call, rows)
+
+
+async def _delete(client: TableClient, call: Call, rows: list[tuple[str, Mapping[str, Any]]]) -> None:
+    try:
+        await call(client.submit_transaction, rows)
+    except HttpResponseError as error:
+        if error.status_code != NOT_FOUND:  # another manager is at it, or did it before our answer was lost
+            raise
 
 
 def _scans(record: JobRecord) -> list[JobScan]:

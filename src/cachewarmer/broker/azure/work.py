@@ -30,6 +30,7 @@ from cachewarmer.broker.record import given_up, poison_sample
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerUnavailable, InvalidMessage, LeaseLost, UnknownJob
 from cachewarmer.model import JobState, Priority, Receipt, WorkItem
+from cachewarmer.model.outcomes import item_key, pack_poison
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,11 @@ class WorkSide:
         counted = [False] * len(results)
 
         async def settle(scan: JobScan, places: list[int]) -> None:
-            rows = [Settlement(results[place][0].item.item_id, results[place][1]) for place in places]
+            chosen = [results[place] for place in places]
+            rows = [
+                Settlement(lease.item.item_id, receipt, key=receipt.key, piece=receipt.piece)
+                for lease, receipt in chosen
+            ]
             outcomes = await self._at.receipts.settle(scan, worker, rows)
             for place, before in zip(places, outcomes, strict=True):
                 counted[place] = not before
@@ -181,7 +186,13 @@ class WorkSide:
         item = lease.item
         if not await self._still_held(lease):
             return False
-        settlement = Settlement(item.item_id, poisoned_files=files, poison_errors=poison_sample(item, reason))
+        settlement = Settlement(
+            item.item_id,
+            poisoned_files=files,
+            poison_errors=poison_sample(item, reason),
+            key=item_key(item) if item.ledger else "",
+            piece=pack_poison(text, reason) if item.ledger else b"",
+        )
         (before,) = await self._at.receipts.settle(JobScan(item.job_id, item.scan), BROKER_NAME, [settlement])
         if before != "receipt":
             # Again if we ended between the two steps once: rather two messages for people than none.

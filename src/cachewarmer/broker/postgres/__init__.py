@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cachewarmer.broker.base import Account, Broker
+from cachewarmer.broker.effort import Items, statements
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import ConfigError
 
@@ -18,3 +19,8 @@ def open_url(url: str, _rest: str, settings: LeaseSettings | None, _account: Acc
             f"a PostgreSQL broker needs more packages: install cachewarmer[postgres] ({error})"
         ) from error
     return PostgresBroker(url, settings, create=create)
+
+
+def item_operations(items: Items) -> int:
+    """Statements."""
+    return statements(items)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from cachewarmer.broker import record, rows
-from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, Trial, WorkLease
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
 from cachewarmer.broker.postgres.tables import make_tables
 from cachewarmer.broker.postgres.wake import Wake
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob, UsageError
+from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, UnknownJob, UsageError
 from cachewarmer.model import (
     Bandwidth,
     JobState,
@@ -31,6 +32,7 @@ from cachewarmer.model import (
     new_job_id,
 )
 from cachewarmer.model.live import KEEP_SECONDS
+from cachewarmer.model.outcomes import PIECES_AT_ONCE, item_key, pack_poison
 
 PUBLISH_ITEMS = 500
 """Items in one INSERT: each may be 64 KiB."""
@@ -107,6 +109,23 @@ class PostgresBroker(Broker):
             async with self._database.statement() as sql:
                 await sql.run("add_chunk", job_id=job_id, number=number, chunk=chunk)
             number += 1
+
+    def trials(self) -> Sequence[Trial]:
+        mend = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {self._database.schema} TO the role"
+        return (Trial("writing", "its tables may be written", mend, self._try_writing),)
+
+    async def _try_writing(self) -> None:
+        async with self._database.statement() as sql:
+            row = await sql.one("may_write")
+        if row is not None and row["read_only"]:
+            raise BrokerError("the server is a standby, or its transactions are read-only")
+        if row is not None and row["refused"]:
+            raise BrokerError(f"may not write {row['refused']}")
+
+    async def clock_ahead(self) -> float:
+        before = time.time()
+        theirs = await self._now()
+        return theirs - (before + time.time()) / 2
 
     async def _now(self) -> float:
         async with self._database.statement() as sql:
@@ -209,7 +228,7 @@ class PostgresBroker(Broker):
             after = before.scanned_again()
             if after is not None and after is not before:
                 await sql.run("begin_again", job_id=job_id, state=after.state)
-                for name in ("drop_items", "drop_tallies", "drop_poison"):
+                for name in ("drop_items", "drop_tallies", "drop_poison", "drop_told"):
                     await sql.run(name, job_id=job_id)
             return after is not None
 
@@ -268,8 +287,40 @@ class PostgresBroker(Broker):
             await sql.run("old_managers", seconds=keep_seconds)
             await sql.run("old_workers", seconds=KEEP_SECONDS)
             for row in await sql.all("old_jobs", seconds=keep_seconds):
-                for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
+                for name in rows.ALL_OF_A_JOB:
                     await sql.run(name, job_id=row["job_id"])
+
+    # -- the ledger ------------------------------------------------------------------------------------------------
+
+    async def ledger(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        after = ""
+        while True:
+            async with self._database.statement() as sql:
+                found = await sql.all("pieces", job_id=job_id, after=after, most=PIECES_AT_ONCE)
+            if not found:
+                return
+            for row in found:
+                yield row["key"], bytes(row["piece"])
+            after = found[-1]["key"]
+
+    async def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+        async with self._database.transaction() as sql:
+            await self._check_lease(sql, job_id)
+            await _add_pieces(sql, job_id, pieces)
+
+    async def forget_scanned(self, job_id: str, part: str) -> None:
+        async with self._database.transaction() as sql:
+            await self._check_lease(sql, job_id)
+            await sql.run("drop_scanned", job_id=job_id, part=part)
+
+    async def forget_ledger(self, job_id: str) -> None:
+        async with self._database.statement() as sql:
+            await sql.run("drop_ledger", job_id=job_id)
+
+    async def _check_lease(self, sql: Transaction, job_id: str) -> None:
+        row = await sql.one("job_locked", job_id=job_id)
+        if row is not None:
+            self._managed.check(job_id, row["token"])
 
     # -- work ------------------------------------------------------------------------------------------------------
 
@@ -344,6 +395,7 @@ class PostgresBroker(Broker):
                     by_job.setdefault(lease.item.job_id, []).append(receipt)
             for job_id in sorted(by_job):
                 await _add_to_tally(sql, job_id, worker, by_job[job_id])
+                await _add_pieces(sql, job_id, [(one.key, one.piece) for one in by_job[job_id] if one.piece])
         # After the commit: of two workers that settle the last items at the same time, one sees the other's.
         for job_id in by_job:
             await self._finish(job_id)
@@ -454,6 +506,14 @@ def _load_tally(text: str) -> Tally:
     return Tally(**values)
 
 
+async def _add_pieces(sql: Transaction, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+    """Keeps pieces of a ledger, in the order of their keys: two workers never wait for each other in a circle."""
+    last = sorted(dict(pieces).items())
+    if last:
+        keys, values = zip(*last, strict=True)
+        await sql.run("add_pieces", job_id=job_id, keys=list(keys), pieces=list(values))
+
+
 async def _poison(sql: Transaction, row: Row, poisoned: rows.Poisoned) -> None:
     poisoned = poisoned._replace(reason=record.printable(poisoned.reason))
     ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
@@ -461,5 +521,8 @@ async def _poison(sql: Transaction, row: Row, poisoned: rows.Poisoned) -> None:
     if not await sql.count("poison_item", seq=row["seq"], reason=poisoned.reason):
         return
     await sql.run("add_poison", reason=poisoned.reason, message=row["message"], **ids)
+    if poisoned.item.ledger:
+        piece = pack_poison(row["message"], poisoned.reason)
+        await _add_pieces(sql, row["job_id"], [(item_key(poisoned.item), piece)])
     await sql.run("count_poison", **rows.poison_counts(job, poisoned))
     await _finish_if_settled(sql, row["job_id"])

@@ -114,6 +114,34 @@ UPDATE SCHEMA.version SET version = 3;
 ALTER TABLE SCHEMA.jobs ADD COLUMN bandwidth text NOT NULL DEFAULT '';
 UPDATE SCHEMA.version SET version = 4;
 
+-- name: tables_5
+-- Version 5. ledger: the pieces of jobs that keep a record of each file. Workers of earlier versions leave none.
+CREATE TABLE SCHEMA.ledger (
+  job_id text NOT NULL, key text COLLATE "C" NOT NULL, piece bytea NOT NULL, PRIMARY KEY (job_id, key)
+);
+ALTER TABLE SCHEMA.ledger ALTER COLUMN piece SET STORAGE EXTERNAL;
+UPDATE SCHEMA.version SET version = 5;
+
+-- name: add_pieces
+INSERT INTO SCHEMA.ledger (job_id, key, piece)
+SELECT %(job_id)s, key, piece FROM unnest(%(keys)s::text[], %(pieces)s::bytea[]) AS new (key, piece)
+ON CONFLICT (job_id, key) DO UPDATE SET piece = excluded.piece;
+
+-- name: pieces
+SELECT key, piece FROM SCHEMA.ledger WHERE job_id = %(job_id)s AND key > %(after)s ORDER BY key LIMIT %(most)s;
+
+-- name: drop_scanned
+-- What a scan wrote, and not what came of items.
+DELETE FROM SCHEMA.ledger
+WHERE job_id = %(job_id)s AND (starts_with(key, 's' || %(part)s) OR starts_with(key, 'k' || %(part)s));
+
+-- name: drop_told
+-- All but what the job was submitted with.
+DELETE FROM SCHEMA.ledger WHERE job_id = %(job_id)s AND NOT starts_with(key, 'b');
+
+-- name: drop_ledger
+DELETE FROM SCHEMA.ledger WHERE job_id = %(job_id)s;
+
 -- name: limit
 UPDATE SCHEMA.jobs SET message = %(message)s, bandwidth = %(bandwidth)s WHERE job_id = %(job_id)s;
 
@@ -344,3 +372,11 @@ WHERE jobs.state IN ('queued', 'scanning', 'warming', 'paused');
 
 -- name: active_jobs
 SELECT * FROM SCHEMA.jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused');
+
+-- name: may_write
+-- The first table of ours that this role may not write, if any; and whether it may write at all here.
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
+    (SELECT min(tablename) FROM pg_tables WHERE schemaname = 'SCHEMA' AND NOT (
+        has_table_privilege(format('%I.%I', schemaname, tablename), 'INSERT')
+        AND has_table_privilege(format('%I.%I', schemaname, tablename), 'UPDATE')
+        AND has_table_privilege(format('%I.%I', schemaname, tablename), 'DELETE'))) AS refused;

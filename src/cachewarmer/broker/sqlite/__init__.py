@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cachewarmer.broker.base import Account, Broker
+from cachewarmer.broker.effort import Items, statements
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import UsageError
 
@@ -17,3 +18,8 @@ def open_url(url: str, rest: str, settings: LeaseSettings | None, _account: Acco
         raise UsageError(f"{url}: name a file, with three slashes: {FORM}")
     # sqlite:////abs/file and sqlite:///abs/file mean the same: a broker in "the current directory" helps nobody.
     return SqliteBroker("/" + rest.lstrip("/"), settings, create=create)
+
+
+def item_operations(items: Items) -> int:
+    """Statements."""
+    return statements(items)

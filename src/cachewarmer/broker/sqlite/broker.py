@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, WorkLease
+from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, Trial, WorkLease
 from cachewarmer.broker.sqlite.files import prepare
 from cachewarmer.broker.sqlite.store import Store
 from cachewarmer.config import LeaseSettings
@@ -121,6 +121,10 @@ class SqliteBroker(Broker):
             )
         return BrokerError(f"the broker file {self.path}: {error}")
 
+    def trials(self) -> Sequence[Trial]:
+        store = self._opened()
+        return (Trial("writing", "the file may be written", "run as its owner", lambda: self._call(store.try_writing)),)
+
     def _opened(self) -> Store:
         if self._store is None:
             raise BrokerError(f"the broker {self.path} is not open")
@@ -212,6 +216,24 @@ class SqliteBroker(Broker):
 
     async def workers(self, job_id: str = "") -> list[WorkerReport]:
         return await self._call(self._opened().workers, job_id, self._clock())
+
+    # -- the ledger ------------------------------------------------------------------------------------------------
+
+    async def ledger(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        after = ""
+        while pieces := await self._call(self._opened().pieces, job_id, after):
+            for piece in pieces:
+                yield piece
+            after = pieces[-1][0]
+
+    async def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+        await self._call(self._opened().add_to_ledger, job_id, pieces)
+
+    async def forget_scanned(self, job_id: str, part: str) -> None:
+        await self._call(self._opened().forget_scanned, job_id, part)
+
+    async def forget_ledger(self, job_id: str) -> None:
+        await self._call(self._opened().forget_ledger, job_id)
 
     # -- work ------------------------------------------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ class Database:
                 self.connection.execute(f"ALTER TABLE tallies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
             self._run_script("workers_table")
             self._run_script("fleets_table")
+            self._run_script("ledger_table")
             self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _is_complete(self) -> bool:
@@ -87,8 +88,8 @@ class Database:
 
     def _has_tables(self) -> bool:
         """Whether the tables that are made where they are missing are there."""
-        names = "SELECT count(*) FROM sqlite_master WHERE name IN ('workers', 'fleets')"
-        return int(self.connection.execute(names).fetchone()[0]) == 2  # noqa: PLR2004
+        names = "SELECT count(*) FROM sqlite_master WHERE name IN ('workers', 'fleets', 'ledger')"
+        return int(self.connection.execute(names).fetchone()[0]) == 3  # noqa: PLR2004
 
     def _version(self) -> int:
         return self._pragma("user_version")

@@ -107,6 +107,27 @@ CREATE TABLE IF NOT EXISTS workers (key TEXT PRIMARY KEY, report TEXT NOT NULL, 
 -- fleets: which manager drives a fleet, and until when. Made where it is missing, as above.
 CREATE TABLE IF NOT EXISTS fleets (fleet TEXT PRIMARY KEY, manager TEXT NOT NULL, lease_until REAL NOT NULL) WITHOUT ROWID;
 
+-- name: ledger_table
+-- ledger: the pieces of jobs that keep a record of each file. Made where it is missing, as above.
+CREATE TABLE IF NOT EXISTS ledger (job_id TEXT NOT NULL, key TEXT NOT NULL, piece BLOB NOT NULL, UNIQUE (job_id, key));
+
+-- name: add_piece
+INSERT OR REPLACE INTO ledger (job_id, key, piece) VALUES (:job_id, :key, :piece);
+
+-- name: pieces
+SELECT key, piece FROM ledger WHERE job_id = :job_id AND key > :after ORDER BY key LIMIT :most;
+
+-- name: drop_scanned
+-- What a scan wrote, and not what came of items.
+DELETE FROM ledger WHERE job_id = :job_id AND (key GLOB 's' || :part || '*' OR key GLOB 'k' || :part || '*');
+
+-- name: drop_told
+-- All but what the job was submitted with.
+DELETE FROM ledger WHERE job_id = :job_id AND NOT key GLOB 'b*';
+
+-- name: drop_ledger
+DELETE FROM ledger WHERE job_id = :job_id;
+
 -- name: take_fleet
 INSERT INTO fleets (fleet, manager, lease_until) VALUES (:fleet, :manager, :now + :seconds)
 ON CONFLICT (fleet) DO UPDATE SET manager = excluded.manager, lease_until = excluded.lease_until

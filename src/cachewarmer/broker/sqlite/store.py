@@ -34,6 +34,7 @@ from cachewarmer.model import (
     check_transition,
 )
 from cachewarmer.model.live import KEEP_SECONDS
+from cachewarmer.model.outcomes import PIECES_AT_ONCE, item_key, pack_poison
 
 
 class Store(Database):
@@ -165,6 +166,11 @@ class Store(Database):
                 self._put_standing(job_id, after)
                 self._finish_if_settled(job_id, now)
 
+    def try_writing(self) -> None:
+        """Takes the file for writing, and lets go of it again. Raises ``sqlite3.Error`` where that is not allowed."""
+        with self.transaction():
+            pass
+
     def stranded(self, job_id: str) -> bool:
         with self.reading():
             status = self._status(self._job(job_id))
@@ -179,7 +185,7 @@ class Store(Database):
             after = before.scanned_again()
             if after is not None and after is not before:
                 self.run("begin_again", job_id=job_id, state=after.state)
-                for name in ("drop_items", "drop_tallies", "drop_poison"):
+                for name in ("drop_items", "drop_tallies", "drop_poison", "drop_told"):
                     self.run(name, job_id=job_id)
             return after is not None
 
@@ -250,7 +256,7 @@ class Store(Database):
             self.run("old_managers", before=before)
             self.run("old_workers", before=now - KEEP_SECONDS)
             for row in self.run("old_jobs", before=before).fetchall():
-                for name in ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_job"):
+                for name in rows.ALL_OF_A_JOB:
                     self.run(name, job_id=row["job_id"])
         self.shrink()
 
@@ -258,6 +264,33 @@ class Store(Database):
         tallies = self.run("tallies", job_id=row["job_id"]).fetchall()
         with reading_row(f"job {row['job_id']}"):
             return rows.status(row, [_tally(one) for one in tallies])
+
+    # -- the ledger ------------------------------------------------------------------------------------------------
+
+    def pieces(self, job_id: str, after: str) -> list[tuple[str, bytes]]:
+        with self.reading():
+            found = self.run("pieces", job_id=job_id, after=after, most=PIECES_AT_ONCE).fetchall()
+        return [(row["key"], row["piece"]) for row in found]
+
+    def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
+        with self.transaction():
+            self._check_lease(job_id)
+            for key, piece in pieces:
+                self.run("add_piece", job_id=job_id, key=key, piece=piece)
+
+    def forget_scanned(self, job_id: str, part: str) -> None:
+        with self.transaction():
+            self._check_lease(job_id)
+            self.run("drop_scanned", job_id=job_id, part=part)
+
+    def forget_ledger(self, job_id: str) -> None:
+        with self.transaction():
+            self.run("drop_ledger", job_id=job_id)
+
+    def _check_lease(self, job_id: str) -> None:
+        row = self.run("job", job_id=job_id).fetchone()
+        if row is not None:
+            self._managed.check(job_id, row["token"])
 
     # -- work ------------------------------------------------------------------------------------------------------
 
@@ -318,6 +351,8 @@ class Store(Database):
             for lease, receipt in results:
                 done = self.run("settle_item", **rows.held(lease)).rowcount == 1
                 counted.append(done)
+                if done and receipt.piece:
+                    self.run("add_piece", job_id=lease.item.job_id, key=receipt.key, piece=receipt.piece)
                 if done:
                     by_job.setdefault(lease.item.job_id, []).append(receipt)
             for job_id, receipts in by_job.items():
@@ -350,6 +385,9 @@ class Store(Database):
         job = self._job(row["job_id"])
         ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
         self.run("add_poison", reason=poisoned.reason, message=row["message"], now=now, **ids)
+        if poisoned.item.ledger:
+            piece = pack_poison(row["message"], poisoned.reason)
+            self.run("add_piece", job_id=row["job_id"], key=item_key(poisoned.item), piece=piece)
         self.run("poison_item", seq=row["seq"], reason=poisoned.reason)
         self.run("count_poison", **rows.poison_counts(job, poisoned))
         self._finish_if_settled(row["job_id"], now)

@@ -34,6 +34,8 @@ class Selection:
     null: bool = False
     frames: tuple[str, ...] = ()
     """Sequences of frames, each with its numbers."""
+    usd: tuple[str, ...] = ()
+    """Scenes of USD."""
     maps: tuple[str, ...] = ()
     """How paths of a list become those of the target: FROM=TO."""
     in_order: bool = False
@@ -51,6 +53,8 @@ class Selection:
     access_as: tuple[str, ...] = ()
     metadata_only: bool = False
     priority: str = "normal"
+    ledger: bool = False
+    """Whether a record is kept of each file."""
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +204,14 @@ def _add_lists(group: argparse._ActionsContainer) -> None:
         "repeated",
     )
     group.add_argument(
+        "--usd",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="read what this USD scene is made of: layers, references, payloads, clips, textures and their tiles; FILE as "
+        "this machine sees it; may be repeated",
+    )
+    group.add_argument(
         "--map",
         dest="maps",
         action="append",
@@ -255,12 +267,13 @@ def selection(chosen: argparse.Namespace) -> Selection:
         follow_links=chosen.follow_links,
         one_file_system=chosen.one_file_system,
         hardlink_dedup=chosen.hardlink_dedup,
-        allow_empty=chosen.allow_empty,
+        allow_empty=chosen.allow_empty or bool(getattr(chosen, "failed_of", "")),
         uid=chosen.uid,
         gid=chosen.gid,
         files_from=chosen.files_from,
         null=chosen.null,
         frames=tuple(chosen.frames),
+        usd=tuple(chosen.usd),
         maps=tuple(chosen.maps),
         in_order=chosen.in_order,
         head_bytes=chosen.head,
@@ -274,4 +287,5 @@ def selection(chosen: argparse.Namespace) -> Selection:
         access_as=tuple(getattr(chosen, "access_as", ())),
         metadata_only=getattr(chosen, "metadata_only", False),
         priority=getattr(chosen, "priority", "normal"),
+        ledger=bool(getattr(chosen, "ledger", "") or getattr(chosen, "keep_ledger", False)),
     )

@@ -307,6 +307,7 @@ class Listing:
                             b"",
                             file_id(found),
                             found.st_nlink,
+                            found.st_ctime,
                         )
                     )
             except OSError as error:

@@ -277,7 +277,14 @@ class LocalSession(Session):
         status = await _call(self._pool, lambda _: self.tree.status(path), "look up", path)
         name = (split(path) or (b"",))[-1]
         return DirectoryEntry(
-            name, kind_of(status.st_mode), status.st_size, status.st_mtime, b"", file_id(status), status.st_nlink
+            name,
+            kind_of(status.st_mode),
+            status.st_size,
+            status.st_mtime,
+            b"",
+            file_id(status),
+            status.st_nlink,
+            status.st_ctime,
         )
 
     async def ask(

@@ -22,7 +22,7 @@ REGULAR = 1
 
 def made_entry(name: bytes, attributes: nfs3.Attributes, handle: bytes) -> DirectoryEntry:
     """The entry of a name with its attributes."""
-    kind, size, mtime, file_id, links, device = attributes
+    kind, size, mtime, file_id, links, device, ctime = attributes
     if links > 1 and kind == REGULAR:
         file_id = hash((device, file_id))  # an export may hold several file systems, each with ids of its own
-    return DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links)
+    return DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links, ctime)

@@ -230,8 +230,8 @@ class Lister:
                 if attributes.links > 1:
                     entries.append(made_entry(name, attributes, handle))
                     continue
-                kind, size, mtime, file_id, links, _ = attributes
-                entries.append(DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links))
+                kind, size, mtime, file_id, links, _, ctime = attributes
+                entries.append(DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links, ctime))
                 continue
             missing.append((len(entries), one))
             entries.append(None)

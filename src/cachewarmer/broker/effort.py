@@ -1,0 +1,26 @@
+"""How many operations a job's items make at a broker: for plans, good to a factor of two. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+CLAIMED = 8
+"""Items in one claim, on average: workers claim ahead what keeps their window full."""
+SETTLED = 8
+"""Items settled together, on average."""
+PUBLISHED = 100
+"""Items published together, on average."""
+
+
+class Items(NamedTuple):
+    """The work items of a job, as a broker without a limit to its messages has them."""
+
+    number: int
+    message_bytes: int
+    """Of the messages of all of them together."""
+
+
+def statements(items: Items) -> int:
+    """Of a database: items are published, claimed and settled in batches."""
+    return sum(math.ceil(items.number / batch) for batch in (PUBLISHED, CLAIMED, SETTLED))

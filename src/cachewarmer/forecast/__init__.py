@@ -1,0 +1,1 @@
+"""How long a warm-up would take, and what it would cost, before it is begun."""

@@ -1,0 +1,67 @@
+"""The files of a USD scene as the lines of a list (the extra ``usd``)."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+
+from cachewarmer.errors import CacheWarmerError, UsageError
+from cachewarmer.planning.listline import unknown
+from cachewarmer.planning.usd_layers import LAYERS, PACKAGE
+
+READ_BYTES = 48 * 1024
+
+
+def check_usd(scene: str) -> None:
+    """Raises ``UsageError`` where a scene can't be looked at here."""
+    if getattr(sys, "frozen", False) or importlib.util.find_spec("pxr") is None:
+        raise UsageError("--usd needs the package usd-core", advice="pip install 'cachewarmer[usd]'")
+    if not scene.lower().endswith((*LAYERS, PACKAGE)):
+        raise UsageError("not a file of USD", doing="--usd", subject=os.fsencode(scene))
+    try:
+        with open(scene, "rb"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            error.strerror or str(error),
+            doing="--usd",
+            subject=os.fsencode(scene),
+            advice="name it as this machine sees it: its layers are read here, and only the cache's part is warmed",
+        ) from error
+
+
+async def usd_lines(scene: str, maps: Sequence[str]) -> AsyncIterator[list[bytes]]:
+    """The paths of a scene's files as this machine has them, some at a time; stored lines for those that are missing.
+
+    Raises:
+        CacheWarmerError: OpenUSD gave up.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cachewarmer.planning.usd_layers", scene, *maps),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        rest = b""
+        while block := await process.stdout.read(READ_BYTES):
+            *records, rest = (rest + block).split(b"\0")
+            yield records
+        if await process.wait():
+            raise CacheWarmerError("OpenUSD gave up on the scene", doing="--usd", subject=os.fsencode(scene))
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def stored_record(record: bytes) -> tuple[bytes, bytes]:
+    """A path to be mapped and stored, or a line that is to be stored as it is; the other one is empty."""
+    if record.startswith(b"+"):
+        return record[1:], b""
+    reason, _, path = record[1:].partition(b"\t")
+    return b"", unknown(path, reason)

@@ -1,0 +1,81 @@
+"""What a ledger says of the files of one item. Only of jobs that keep one: others pay nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cachewarmer.errors import CacheWarmerError, FileVanished
+from cachewarmer.model import PathError, WorkItem
+from cachewarmer.model.outcomes import MOST_ERROR_CHARS, FileOutcome, FileStatus, is_plain, quoted, times_of
+from cachewarmer.paths import join
+
+
+class Notes:
+    """What a ledger wants to know of each of an item's files."""
+
+    __slots__ = ("addresses", "bytes", "here", "seconds")
+
+    def __init__(self, files: int) -> None:
+        self.here = ""
+        """The address that is read at now."""
+        self.addresses = [""] * files
+        self.bytes = [0] * files
+        self.seconds = [0.0] * files
+
+    def add(self, number: int, count: int, seconds: float) -> None:
+        """So many bytes of a file came."""
+        self.addresses[number] = self.here
+        self.bytes[number] += count
+        self.seconds[number] += seconds
+
+
+def lines(
+    item: WorkItem, notes: Notes | None, sizes: Mapping[int, int], problems: Mapping[int, CacheWarmerError]
+) -> Iterator[str]:
+    """The records of an item's files, a line each.
+
+    ``notes``: what was read of them; None: nothing. ``sizes``: of those that have changed since the scan. ``problems``: of
+    those that could not be read.
+    """
+    files = item.files or ()
+    notes = notes or Notes(len(files))
+    base = join(item.access.export, item.path)
+    head = base.rstrip("/") + "/"
+    # Nearly all names are plain and nearly all files are read whole: their lines are built without a record each.
+    plain = not item.parts and not sizes and is_plain(head) and is_plain("".join([entry.path for entry in files]))
+    address, said = "", '""'
+    for index, (entry, times) in enumerate(zip(files, times_of(item), strict=True)):
+        name, size, _ = entry
+        if not plain or not name or index in problems:
+            yield _outcome(item, index, head + name if name else base, times, notes, sizes, problems).line()
+            continue
+        if notes.addresses[index] is not address:
+            address = notes.addresses[index]
+            said = quoted(address)
+        mtime, ctime = times
+        changed = repr(mtime)
+        yield (
+            f'{{"path":"{head}{name}","size":{size},"mtime":{changed},"ctime":{changed if ctime == mtime else repr(ctime)},'
+            f'"status":"read","bytes":{notes.bytes[index]},"error":"","address":{said},"seconds":{notes.seconds[index]:.6f}}}\n'
+        )
+
+
+def _outcome(
+    item: WorkItem,
+    index: int,
+    path: str,
+    times: tuple[float, float],
+    notes: Notes,
+    sizes: Mapping[int, int],
+    problems: Mapping[int, CacheWarmerError],
+) -> FileOutcome:
+    size = sizes.get(index, (item.files or ())[index].size)
+    part = bool(item.parts) and notes.bytes[index] < size
+    status, error = FileStatus.PART if part else FileStatus.READ, ""
+    if index in problems:
+        problem = problems[index]
+        gone = isinstance(problem, FileVanished)
+        status = FileStatus.VANISHED if gone else FileStatus.FAILED
+        error = "" if gone else PathError.of(path, problem).error[:MOST_ERROR_CHARS]
+    address, seconds = notes.addresses[index], notes.seconds[index]
+    return FileOutcome(path, size, *times, status, notes.bytes[index], error, address, seconds)
