@@ -22,6 +22,9 @@ from cachewarmer.values import dataclass
 from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, Observation, WindowLimits
 
 LOOK_SECONDS = 0.05
+SECOND_WINDOW = 16
+"""What follows the first window where nothing is known of an address: a far origin would make a slow beginning of
+doublings, and a cache with fewer threads is noticed by the canary within a moment."""
 LEAST_WINDOW = 2
 """One call for listing and one for reading: with a window of 1, a scan that goes on would leave none to the READs."""
 CANARY_SECONDS = 0.05
@@ -163,7 +166,7 @@ class _Steering:
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
         limits = replace(limits, least=min(LEAST_WINDOW, most))
         steered = self._steered[line] = _Steered(
-            KneeFinder(limits, hint=self._pool.learnt.get(line.mount.address, 0)), _Asking(canary)
+            KneeFinder(limits, hint=self._pool.learnt.get(line.mount.address, SECOND_WINDOW)), _Asking(canary)
         )
         return steered
 
