@@ -56,7 +56,7 @@ if [ -n "$sum" ]; then
   [ "$(sha256sum "$stage/cachewarmer" | cut -d ' ' -f 1)" = "$sum" ] || fail "the program's SHA-256 is not $sum"
 fi
 mkdir "$stage/systemd" "$stage/logging"
-cp -- "$systemd"/cachewarmer-*.service "$systemd/kernel-mounts.conf" "$stage/systemd/"
+cp -- "$systemd"/cachewarmer-manager.service "$systemd"/cachewarmer-worker*.service "$systemd/kernel-mounts.conf" "$stage/systemd/"
 cp -- "$logging/rsyslog.conf" "$logging/logrotate.conf" "$stage/logging/"
 cp -- "$backoff" "$stage/backoff"
 for name in install.sh remove.sh first_generation.sh bootstrap.cachewarmer-manager.sh bootstrap.cachewarmer-worker.sh; do

@@ -275,7 +275,7 @@ async def test_items_that_a_first_generation_manager_posted_are_read(azure_opera
         (["--fleet", "local"], "a fleet of kind local needs a number of workers"),
         (["--workers", "3"], "--workers 3 needs a kind of fleet"),
         (["--fleet", "local", "--workers", "0"], "'0' is not a positive number"),
-        (["--fleet", "moon", "--workers", "3"], "invalid choice: 'moon'"),
+        (["--fleet", "moon", "--workers", "3"], "'moon' is not one of none, local, slurm, vmss"),
     ],
 )
 async def test_a_fleet_that_makes_no_sense_is_wrong_usage(tmp_path, arguments, complaint):

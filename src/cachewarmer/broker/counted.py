@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 from cachewarmer.broker.base import Broker
@@ -81,11 +82,6 @@ class _Passing(Broker):
     def max_message_bytes(self) -> int:  # type: ignore[override]  # a broker may learn it when it is opened
         return self.inner.max_message_bytes
 
-    async def file_list(self, job_id: str) -> AsyncIterator[bytes]:
-        """Not counted: its seconds would be those of whoever takes the chunks."""
-        async for chunk in self.inner.file_list(job_id):
-            yield chunk
-
 
 def _counting(name: str) -> Callable[..., Any]:
     async def call(self: _Passing, *given: Any, **named: Any) -> Any:
@@ -103,17 +99,20 @@ def _counting(name: str) -> Callable[..., Any]:
 
 
 def _passing(name: str) -> Callable[..., Any]:
-    async def call(self: _Passing, *given: Any, **named: Any) -> Any:
-        return await getattr(self.inner, name)(*given, **named)
+    def call(self: _Passing, *given: Any, **named: Any) -> Any:
+        return getattr(self.inner, name)(*given, **named)
 
     return call
 
 
 def _methods() -> dict[str, Any]:
-    """All of the contract's methods, those with a body there as well: a broker may have a better one."""
+    """All of the contract's methods, those with a body there as well: a broker may have a better one.
+
+    What gives an iterator is not counted: its seconds would be those of whoever takes what it gives.
+    """
     names = [name for name, made in vars(Broker).items() if callable(made) and not name.startswith("_")]
     return {
-        name: (_passing if name in UNTIMED else _counting)(name)
+        name: (_counting if iscoroutinefunction(vars(Broker)[name]) and name not in UNTIMED else _passing)(name)
         for name in names
         if name not in vars(_Passing) and name != "max_message_bytes"
     }
