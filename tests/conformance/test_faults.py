@@ -264,7 +264,8 @@ async def check_all(kind, make_store, fate, calls=CALLS):
 
     await asyncio.gather(*(one(number, fault) for number, fault in enumerate(faults)))
     assert not wrong
-    assert {fault.call for fault in unmet if fault.number == 1} == set()
+    # A quick job may end before its state is asked for by itself: workers learn it with what they claim.
+    assert {fault.call for fault in unmet if fault.number == 1} <= {"state"}
 
 
 @pytest.mark.timeout(300)
