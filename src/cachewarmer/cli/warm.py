@@ -7,7 +7,6 @@ from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
 from cachewarmer.cli.options import general, ledgers, observing, pacing, selecting, serving, verifying
@@ -49,12 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=general.TARGET_HELP)
     selecting.add_selection(parser)
     pacing.add_reading(parser)
-    parser.add_argument(
-        "--processes",
-        type=arguments.processes,
-        metavar="N",
-        help="reader processes (default: half of the cores, at most 4)",
-    )
+    pacing.add_processes(parser)
     selecting.add_priority(parser)
     selecting.add_access(parser)
     selecting.add_each_address(parser)

@@ -53,12 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="one round, for a timer; nothing where another process watches the target now",
     )
-    parser.add_argument(
-        "--processes",
-        type=arguments.processes,
-        metavar="N",
-        help="reader processes (default: half of the cores, at most 4)",
-    )
+    pacing.add_processes(parser)
     selecting.add_selection(parser)
     selecting.add_each_address(parser)
     pacing.add_reading(parser)

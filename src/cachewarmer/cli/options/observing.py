@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+
+from cachewarmer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,16 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """How many processes read, where a command starts them itself."""
+    parser.add_argument(
+        "--processes",
+        type=arguments.processes,
+        metavar="N",
+        help="reader processes (default: half of the cores, at most 4)",
+    )
+
+
 def reading(chosen: argparse.Namespace) -> Reading:
     """What the command line says of it."""
     if chosen.window and (chosen.max_window is not None or chosen.gentle):
