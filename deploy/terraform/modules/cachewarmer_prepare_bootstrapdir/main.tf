@@ -14,7 +14,7 @@ locals {
   program_sum = var.cachewarmer_path != null ? filesha256(var.cachewarmer_path) : var.cachewarmer_sha256
   kept = merge(
     { for name in ["install.sh", "remove.sh", "first_generation.sh", "bootstrap.cachewarmer-manager.sh", "bootstrap.cachewarmer-worker.sh"] : "./${name}" => "bootstrap/${name}" },
-    { for name in fileset("${local.deploy}/systemd", "{cachewarmer-*.service,kernel-mounts.conf}") : "./systemd/${name}" => "systemd/${name}" },
+    { for name in fileset("${local.deploy}/systemd", "{cachewarmer-manager.service,cachewarmer-worker*.service,kernel-mounts.conf}") : "./systemd/${name}" => "systemd/${name}" },
     { for name in ["rsyslog.conf", "logrotate.conf"] : "./logging/${name}" => "logging/${name}" },
     { "./backoff" = "systemd/backoff" },
   )
