@@ -45,6 +45,8 @@ FIRST_CANARIES = 12
 QUICK_SECONDS = 0.04
 """At the start a window is judged over one latency, or at least this long where calls are quick, and if the rate grew
 with it the next one follows. What that leaves open is judged over a whole round."""
+FIRST_SECONDS = 0.01
+"""The same for the first window: near servers answer hundreds of calls in that time."""
 QUICK_ROUND_TRIPS = 1.0
 SETTLED_ROUND_TRIPS = 1.1
 """After so many latencies, calls that were in flight when the window changed are answered."""
@@ -241,7 +243,10 @@ class KneeFinder:
             if seen.now - this.alarmed >= HEARD_SECONDS:
                 self._shrink(seen.now)
         elif age > 0 and self._complete(this, age):
-            self._end_round(this, seen.now, this.calls / age)
+            rate = this.calls / age
+            if self.window <= self._first and self._latency:
+                rate = min(rate, self.window / self._latency)  # so few calls may happen to be answered all at once
+            self._end_round(this, seen.now, rate)
         return self.window
 
     def _count(self, this: _Round, seen: Observation) -> None:
@@ -302,11 +307,13 @@ class KneeFinder:
         """At the start: whether a window has settled, or may be left for a larger one."""
         if not this.calls:
             return False
-        if not this.settled:
-            return age >= SETTLED_ROUND_TRIPS * self._latency or self.window <= self._first
-        if age < max(QUICK_SECONDS, QUICK_ROUND_TRIPS * self._latency) or this.calls < self.window:
+        first = self.window <= self._first
+        if not this.settled or this.starved:
+            return first or age >= SETTLED_ROUND_TRIPS * self._latency
+        least = FIRST_SECONDS if first else QUICK_SECONDS
+        if age < max(least, QUICK_ROUND_TRIPS * self._latency) or this.calls < self.window:
             return False
-        enough = 1 if self.window <= self._first else QUICK_CANARIES
+        enough = 1 if first else QUICK_CANARIES
         return (this.canaries >= enough and not self.lateness.suspected) or age > MOST_ROUND_SECONDS
 
     def _judge_half(self, this: _Round, now: float) -> None:
@@ -377,12 +384,11 @@ class KneeFinder:
             self._held(now, rate)
         elif self.phase is Phase.UP:
             self._climb(now, rate)
+        elif self._is_worth_its_growth(rate):
+            self._keep(now, rate)
         else:
-            if self._is_worth_its_growth(rate):
-                self._keep(now, rate)
-            else:
-                self._bad, self.bound = self.window, Bound.LINK
-                self._seek(now)
+            self._bad, self.bound = self.window, Bound.LINK
+            self._seek(now)
 
     def _is_worth_its_growth(self, rate: float) -> bool:
         """Whether the window of a search that is under way is worth it, against the largest good one."""
