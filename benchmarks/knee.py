@@ -119,11 +119,11 @@ async def gate(
     writer.close()
 
 
-async def serve(thread_count: int, origin_seconds: float) -> None:
+async def serve(thread_count: int, origin_seconds: float, files: int = FILES) -> None:
     """Serves; prints the count of READs for every line of standard input."""
     threads = Threads(thread_count)
     loop = asyncio.get_running_loop()
-    async with ScriptedServer(SyntheticTree(FILES, flat=False)) as server:
+    async with ScriptedServer(SyntheticTree(files, flat=False)) as server:
         front = await asyncio.start_server(
             lambda reader, writer: gate(threads, origin_seconds, server.port, reader, writer), "127.0.0.1", 0
         )
@@ -236,7 +236,7 @@ def main() -> None:
     """See the module."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["serve"]:
-        eventloop.run(serve(int(arguments[1]), int(arguments[2]) / 1000))
+        eventloop.run(serve(int(arguments[1]), int(arguments[2]) / 1000, *map(int, arguments[3:])))
         return
     numbers = [int(one) for one in arguments]
     print(f"{platform.platform()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
