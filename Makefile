@@ -60,9 +60,11 @@ soak: $(VENV)/.dev
 	$(PYTHON) -m pytest -o addopts='--import-mode=importlib -ra --strict-markers' -s -m soak tests/soak $(PYTEST)
 
 bench: $(VENV)/.dev
-	@bash scripts/packages.sh nfs node postgres
+	@bash scripts/packages.sh nfs node postgres fuse peers
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(PYTHON) -m benchmarks.peers
 	$(PYTHON) -m benchmarks.reader
+	$(PYTHON) -m benchmarks.juicefs
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.broker
 	$(PYTHON) -m benchmarks.brokers
