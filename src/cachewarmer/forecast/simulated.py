@@ -104,20 +104,17 @@ class SimulatedCache:
     def _serve(self, call: tuple[CallKind, int, Answer, float]) -> None:
         kind, byte_count, answer, began = call
         self._cpu_free = max(self._cpu_free, self.now) + self.model.cpu_seconds
-        done = self._cpu_free + self.model.wire_seconds
+        done = self._cpu_free
         if kind is CallKind.COLD:
             done += byte_count * self.model.byte_seconds
             done += self.model.origin_seconds * (1 + self.model.jitter * self._random.random())
             self._link_free = max(done, self._link_free) + byte_count / self.model.link_bytes_per_second
             done = self._link_free
 
-        late = self._lateness()
+        wire = self.model.wire_seconds + self._lateness()
 
         def end() -> None:
-            if late:
-                self.at(self.now + late, lambda: answer(self.now - began))
-            else:
-                answer(self.now - began)
+            self.at(self.now + wire, lambda: answer(self.now - began))
             if self._waiting:
                 self._serve(self._waiting.popleft())
             else:

@@ -46,6 +46,11 @@ class Lateness:
         """Whether there is enough evidence of it."""
         return self._evidence >= ALARM
 
+    @property
+    def suspected(self) -> bool:
+        """Whether there is any evidence of it."""
+        return self._evidence > 0
+
     def begin(self) -> None:
         """The window has changed: what comes now is judged anew."""
         self._evidence = 0.0

@@ -22,6 +22,11 @@ from cachewarmer.values import dataclass
 from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, Observation, WindowLimits
 
 LOOK_SECONDS = 0.05
+FIRST_LOOK_SECONDS = 0.01
+"""At the first window of an address: near servers are done with thousands of files in half a second …"""
+FIRST_LOOKS = 100
+"""… but for no more looks than this, after the beginning and after each new address: a scan alone may leave the first
+window where it is for long."""
 SECOND_WINDOW = 16
 """What follows the first window where nothing is known of an address: a far origin would make a slow beginning of
 doublings, and a cache with fewer threads is noticed by the canary within a moment."""
@@ -123,22 +128,32 @@ class _Steering:
         self._pool = pool
         self._fixed = fixed
         self._steered: dict[Line, _Steered] = {}
+        self._quick_looks = FIRST_LOOKS
 
     async def run(self) -> None:
         """Looks at them until it is cancelled."""
         before = time.monotonic()
         try:
             while True:
-                await asyncio.sleep(LOOK_SECONDS)
+                wait = FIRST_LOOK_SECONDS if self._begins() else LOOK_SECONDS
+                await asyncio.sleep(wait)
                 now = time.monotonic()
-                self._look(now, now - before)
+                self._look(now, now - before, max(0.0, now - before - wait))
                 before = now
         finally:
             await end_tasks(*(one.asking.task for one in self._steered.values() if one.asking.task is not None))
             for one in self._steered.values():
                 one.asking.canary.close()
 
-    def _look(self, now: float, seconds: float) -> None:
+    def _begins(self) -> bool:
+        """Whether an address is at its first window, where a step is due soon."""
+        if not self._quick_looks:
+            return False
+        self._quick_looks -= 1
+        steered = self._steered.values()
+        return not steered or any(one.finder.window <= FIRST_WINDOW for one in steered)
+
+    def _look(self, now: float, seconds: float, late: float) -> None:
         nfs = self._pool.settings.nfs
         in_use = self._pool.in_use()
         for line in [line for line in self._steered if line not in in_use]:
@@ -152,7 +167,7 @@ class _Steering:
                 continue
             if steered.asking.task is None or steered.asking.task.done():
                 steered.asking.task = asyncio.create_task(steered.asking.run())
-            seen = steered.observation(sessions, now, seconds, max(0.0, seconds - LOOK_SECONDS))
+            seen = steered.observation(sessions, now, seconds, late)
             self._pool.steer(line, min(steered.finder.observe(seen), nfs.window_max_calls))
             line.knee = steered.knee(seen)
 
@@ -161,6 +176,7 @@ class _Steering:
         canary = session.canary()
         if canary is None:
             return None
+        self._quick_looks = FIRST_LOOKS
         nfs = self._pool.settings.nfs
         most = nfs.window_max_calls
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)

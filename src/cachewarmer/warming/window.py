@@ -41,7 +41,17 @@ FLOOR_ESTIMATES = 80
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
 FIRST_CANARIES = 12
-"""So many canaries show at the first window what is usual, before it grows."""
+"""So many canaries are asked for in quick succession at the start."""
+QUICK_SECONDS = 0.04
+"""At the start a window is judged over one latency, or at least this long where calls are quick, and if the rate grew
+with it the next one follows. What that leaves open is judged over a whole round."""
+FIRST_SECONDS = 0.01
+"""The same for the first window: near servers answer hundreds of calls in that time."""
+QUICK_ROUND_TRIPS = 1.0
+SETTLED_ROUND_TRIPS = 1.1
+"""After so many latencies, calls that were in flight when the window changed are answered."""
+QUICK_CANARIES = 2
+"""So many canaries are answered, since it changed, before a window is left for a larger one."""
 GROWTH_SHARE = 0.4
 """A larger window is kept if the rate grew by at least this share of what the window grew by."""
 JUDGED_GROWTH = 0.2
@@ -57,6 +67,8 @@ SHARED_BACK_OFF = 0.65
 """What is left of the window where others read from this address as this reader does."""
 SHARED_SECONDS = 60.0
 """A window that was held well became too large in so long a time: others take the threads."""
+PROVED_SECONDS = 1.0
+"""A window that makes others wait sooner than this was never held well: that says nothing about other readers."""
 SHARED_HOLD_SECONDS = 1.25
 """Between two trials upwards while that goes on."""
 QUEUE_FACTOR = 2.5
@@ -80,7 +92,9 @@ MOST_HALF_SECONDS = 120.0
 WORTH_HALVING = 0.1
 """The share of slow canaries above which it is worth finding out whether we are the reason."""
 CANARY_SECONDS = 0.05
-"""A canary that is not answered counts as a slow one for each time this passes."""
+"""A canary that is not answered counts as a slow one for each time this passes …"""
+UNKNOWN_SECONDS = 1.0
+"""… and this, as long as none was ever answered: the server may be far away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,15 +161,17 @@ NEXT: Mapping[Phase, frozenset[Phase]] = {
 class _Round:
     """What was seen since the window last changed, or since the last judgement of it."""
 
-    __slots__ = ("alarmed", "began", "calls", "canaries", "draining", "settled", "slow", "starved")
+    __slots__ = ("alarmed", "began", "calls", "canaries", "doubted", "draining", "settled", "slow", "starved")
 
-    def __init__(self, now: float, *, draining: bool, settled: bool = False) -> None:
+    def __init__(self, now: float, *, draining: bool, settled: bool = False, canaries: int = 0, slow: int = 0) -> None:
         self.began = now
         self.calls = 0
         self.alarmed = 0.0
         """When it became clear that others wait; 0: they do not."""
-        self.canaries = self.slow = 0
+        self.canaries, self.slow = canaries, slow
         """Answered canaries, and the slow ones among them."""
+        self.doubted = False
+        """A first, quick judgement of the rate did not settle it: a whole round does."""
         self.draining = draining
         """The window shrank: calls beyond it are still in flight, and the canary still feels them."""
         self.settled = settled
@@ -188,7 +204,7 @@ class KneeFinder:
         self._good, self._good_rate, self._bad = 0, 0.0, 0
         self._base, self._base_rate = 0, 0.0
         """The window that a trial upwards is compared with, and its rate."""
-        self._hold_seconds, self._hold_until = LEAST_HOLD_SECONDS, 0.0
+        self._hold_seconds, self._hold_until, self._held_since = LEAST_HOLD_SECONDS, 0.0, 0.0
         self._half_seconds, self._half_after = HALF_SECONDS, 0.0
         self._step = 1
         self._pushed_at = -SHARED_SECONDS
@@ -226,8 +242,11 @@ class KneeFinder:
             this.alarmed = this.alarmed or seen.now
             if seen.now - this.alarmed >= HEARD_SECONDS:
                 self._shrink(seen.now)
-        elif self._complete(this, age):
-            self._end_round(this, seen.now, this.calls / age)
+        elif age > 0 and self._complete(this, age):
+            rate = this.calls / age
+            if self.window <= self._first and self._latency:
+                rate = min(rate, self.window / self._latency)  # so few calls may happen to be answered all at once
+            self._end_round(this, seen.now, rate)
         return self.window
 
     def _count(self, this: _Round, seen: Observation) -> None:
@@ -240,10 +259,14 @@ class KneeFinder:
     def _end_round(self, this: _Round, now: float, rate: float) -> None:
         if this.settled:
             self._learn_latency(now)
-        if this.settled and not this.starved:
-            self._judge(now, rate)
+        if this.starved or not this.settled:
+            quick = self.phase is Phase.START and not this.settled
+            canaries, slow = (this.canaries, this.slow) if quick else (0, 0)
+            self._round = _Round(now, draining=False, settled=True, canaries=canaries, slow=slow)
+        elif self.phase is Phase.START and not this.doubted and not self._is_worth_its_growth(rate):
+            this.doubted = True
         else:
-            self._round = _Round(now, draining=False, settled=True)
+            self._judge(now, rate)
 
     # -- canaries ----------------------------------------------------------------------------------------------------
 
@@ -261,7 +284,8 @@ class KneeFinder:
             self.lateness.add(slow=seconds > limit)
             this.canaries += 1
             this.slow += seconds > limit
-        passed = int(seen.canary_waiting / max(CANARY_SECONDS, limit))
+        known = self.canary_idle_seconds > 0
+        passed = int(seen.canary_waiting / (max(CANARY_SECONDS, limit) if known else UNKNOWN_SECONDS))
         if passed < self._counted:
             self._counted = 0
         for _ in range(min(passed, self._counted + 100) - self._counted):
@@ -271,13 +295,26 @@ class KneeFinder:
             self.lateness.learn()
 
     def _complete(self, this: _Round, age: float) -> bool:
+        if self.phase is Phase.START and not this.doubted:
+            return self._complete_quickly(this, age)
         if age < max(LEAST_ROUND_SECONDS, ROUND_TRIPS * self._latency):
             return False
         if this.calls < self.window or (this.calls < ROUND_CALLS and age < MOST_CALLS_SECONDS):
             return False
-        if self.phase is Phase.START and self.window <= self._first and this.canaries < FIRST_CANARIES:
-            return age > MOST_ROUND_SECONDS
         return this.canaries >= ROUND_CANARIES or age > MOST_ROUND_SECONDS
+
+    def _complete_quickly(self, this: _Round, age: float) -> bool:
+        """At the start: whether a window has settled, or may be left for a larger one."""
+        if not this.calls:
+            return False
+        first = self.window <= self._first
+        if not this.settled or this.starved:
+            return first or age >= SETTLED_ROUND_TRIPS * self._latency
+        least = FIRST_SECONDS if first else QUICK_SECONDS
+        if age < max(least, QUICK_ROUND_TRIPS * self._latency) or this.calls < self.window:
+            return False
+        enough = 1 if first else QUICK_CANARIES
+        return (this.canaries >= enough and not self.lateness.suspected) or age > MOST_ROUND_SECONDS
 
     def _judge_half(self, this: _Round, now: float) -> None:
         """Half of the window was held for a while: are fewer canaries slow?"""
@@ -308,7 +345,7 @@ class KneeFinder:
 
     def _hold(self, window: float, now: float, seconds: float) -> None:
         self._hold_seconds = min(MOST_HOLD_SECONDS, seconds)
-        self._hold_until = now + self._hold_seconds
+        self._hold_until, self._held_since = now + self._hold_seconds, now
         self._half_after = self._half_after or now + self._half_seconds
         self._move(window * self.limits.share, Phase.HOLD, now)
 
@@ -316,7 +353,7 @@ class KneeFinder:
         """Others wait: back to the last good window if this one was a trial, else to three quarters of it."""
         self._bad, self.bound = self.window, Bound.THREADS
         self.lateness.begin()
-        if self.phase is Phase.HOLD:
+        if self.phase is Phase.HOLD and now - self._held_since >= PROVED_SECONDS:
             self._pushed_at = now
         shared = self._is_shared(now)
         if self.phase is Phase.UP and self.window > self._base and not shared:
@@ -347,13 +384,15 @@ class KneeFinder:
             self._held(now, rate)
         elif self.phase is Phase.UP:
             self._climb(now, rate)
+        elif self._is_worth_its_growth(rate):
+            self._keep(now, rate)
         else:
-            growth = self.window / self._good - 1 if self._good else 0.0
-            if self._is_worth(rate, self._good_rate, growth):
-                self._keep(now, rate)
-            else:
-                self._bad, self.bound = self.window, Bound.LINK
-                self._seek(now)
+            self._bad, self.bound = self.window, Bound.LINK
+            self._seek(now)
+
+    def _is_worth_its_growth(self, rate: float) -> bool:
+        """Whether the window of a search that is under way is worth it, against the largest good one."""
+        return self._is_worth(rate, self._good_rate, self.window / self._good - 1 if self._good else 0.0)
 
     def _is_worth(self, rate: float, before: float, growth: float) -> bool:
         """Whether a rate pays for a window that grew by this share."""
