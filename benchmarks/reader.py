@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tests.servers.ganesha import GaneshaServer, ganesha
 
@@ -29,6 +30,20 @@ PEER_TRIES = 5
 """nfs-rs 0.8.7 now and then ends with a segmentation fault."""
 MANY = 100_000
 """From so many files on, starting the command is no longer what it is measured by."""
+
+
+class Server(Protocol):
+    """What a client must know of a server that runs."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def nfs_port(self) -> int: ...
+    @property
+    def mount_port(self) -> int: ...
+    @property
+    def export(self) -> str: ...
+    def target(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ def large_files(root: Path) -> None:
             file.truncate(512 << 20)
 
 
-def client(kind: str, server: GaneshaServer, concurrency: int) -> Sample:
+def client(kind: str, server: Server, concurrency: int) -> Sample:
     """One client of ``benchmarks.clients``, in a process of its own. A peer that crashes is given another try."""
     place = [server.address, str(server.nfs_port), str(server.mount_port), server.export]
     for left in reversed(range(PEER_TRIES)):
@@ -86,7 +101,7 @@ def client(kind: str, server: GaneshaServer, concurrency: int) -> Sample:
     raise AssertionError("unreachable")
 
 
-def command(server: GaneshaServer, window: int) -> Sample:
+def command(server: Server, window: int) -> Sample:
     """``cachewarmer warm``, from its start to its end, with everything that takes."""
     with tempfile.TemporaryDirectory() as state:
         began = time.monotonic()
