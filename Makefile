@@ -18,7 +18,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # What is measured for coverage: bounded, without a kernel, a fleet or a deployment.
 COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tests/integration/test_manager_worker.py \
   tests/integration/test_manager_worker_faults.py tests/integration/test_scripted_faults.py \
-  tests/integration/test_scripted_server.py tests/integration/test_scripted_mount.py tests/integration/test_ganesha.py
+  tests/integration/test_scripted_server.py tests/integration/test_scripted_mount.py tests/integration/test_ganesha.py \
+  tests/integration/test_ledger.py tests/integration/test_lists.py tests/integration/test_each_address.py \
+  tests/integration/test_limit.py tests/integration/test_access_as.py
 
 .PHONY: warm setup test check coverage soak bench settings bundle deb image clean
 

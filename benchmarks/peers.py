@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,13 +23,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.programs import MemoryServer, Place, built
 from benchmarks.reader import Sample, client, command, large_files, ratio, small_files, summary
 from cachewarmer.config import NfsSettings
 from cachewarmer.targets.base import FileKind, Mount, Session
 from cachewarmer.targets.nfs3.session import open_nfs3
 
 WINDOW = 64
-SOURCES = Path(__file__).parent / "c"
+PROGRAMS = ("blast", "libnfs_read", "memory_server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +40,6 @@ class Wanted:
     ours: str
     peer: str
     least: float
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A server that runs, whichever it is."""
-
-    nfs_port: int
-    mount_port: int
-    export: str
-    address: str = "127.0.0.1"
-
-    def target(self) -> str:
-        return f"nfs://{self.address}{self.export}?nfsport={self.nfs_port}&mountport={self.mount_port}"
-
-
-def build(into: Path) -> None:
-    """Compiles the programs of ``benchmarks/c/``."""
-    if not shutil.which("gcc") or not Path("/usr/include/nfsc/libnfs-raw.h").exists():
-        raise SystemExit("the peers need gcc and libnfs (apt-get install gcc libc6-dev libnfs-dev)")
-    for source in SOURCES.glob("*.c"):
-        libraries = ["-lnfs"] if source.stem.startswith("libnfs") else []
-        subprocess.run(["gcc", "-O2", "-std=gnu11", "-o", into / source.stem, source, *libraries], check=True)
-
-
-@contextlib.contextmanager
-def memory(programs: Path, directories: int, files: int, size: int) -> Iterator[Place]:
-    """The server that answers from memory."""
-    shape = [str(number) for number in (directories, files, size)]
-    with subprocess.Popen([programs / "memory_server", *shape], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            port = int(server.stdout.readline())
-            yield Place(port, port, "/warm")
-        finally:
-            server.terminate()
 
 
 @contextlib.contextmanager
@@ -162,9 +127,9 @@ def compare(name: str, programs: Path, place: Place, rounds: int, wanted: list[W
 def lonely(programs: Path, rounds: int) -> None:
     """One file a directory against a hundred, by the CPU that a file costs."""
     costs = []
-    with memory(programs, 20_000, 1, 8192) as alone, memory(programs, 200, 100, 8192) as together:
+    with MemoryServer(programs, 20_000, 1, 8192) as alone, MemoryServer(programs, 200, 100, 8192) as together:
         for _ in range(rounds):
-            cost = [command(place, WINDOW).cpu_seconds for place in (alone, together)]
+            cost = [command(server.place, WINDOW).cpu_seconds for server in (alone, together)]
             costs.append(cost[1] / cost[0])
     print(f"memory-lonely: 20,000 directories of one file against 200 of a hundred, {rounds} rounds")
     ratio("CPU of warm, a hundred a directory over one", costs, 0.5)
@@ -182,10 +147,9 @@ def main() -> None:
     }
     chosen = sys.argv[2:] or list(cases)
     print(f"{platform.machine()}, {os.cpu_count()} cores shared with the server, Python {platform.python_version()}")
-    with tempfile.TemporaryDirectory() as built:
-        build(Path(built))
+    with built(*PROGRAMS) as programs:
         for name in chosen:
-            cases[name](Path(built))
+            cases[name](programs)
 
 
 def _at_filer(kind: str, programs: Path, rounds: int) -> None:
@@ -204,9 +168,9 @@ def _at_memory(kind: str, programs: Path, rounds: int) -> None:
     small = kind == "small"
     # 187,000 files/s of libnfs, 150,000 of the bare reader and 100,000 of the command: as ratios, whatever the machine.
     wanted = [Wanted("bare reader", "libnfs", 0.8), Wanted("warm", "libnfs", 0.53)]
-    with memory(programs, *((1000, 100, 8192) if small else (1, 64, 64 << 20))) as place:
+    with MemoryServer(programs, *((1000, 100, 8192) if small else (1, 64, 64 << 20))) as server:
         large = [Wanted("bare reader", "blast", 0.95), Wanted("warm", "blast", 0.95)]
-        compare(f"memory-{kind}", programs, place, rounds, wanted if small else large, large=not small)
+        compare(f"memory-{kind}", programs, server.place, rounds, wanted if small else large, large=not small)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,16 @@
 /* An NFSv3 server (RFC 1813) whose tree stands nowhere: DIRECTORIES directories of FILES files of SIZE zero bytes each.
  *
- *   memory_server DIRECTORIES FILES SIZE
+ *   memory_server DIRECTORIES FILES SIZE [THREADS MILLISECONDS [BITS_PER_SECOND]]
  *
  * MOUNT and NFS are answered on one port of 127.0.0.1, which is printed. One thread; every reply is made in a buffer, and
- * all replies to what one recv brought are sent together. It shows what a client costs where the server costs little;
- * it checks no more of a call than it needs and is no server for anything else. */
+ * all replies that are ready are sent together. It shows what a client costs where the server costs little; it checks no
+ * more of a call than it needs and is no server for anything else.
+ *
+ * With THREADS it is the model of a cache: every call needs one of so many threads, and a READ keeps its thread until the
+ * origin has answered, which is MILLISECONDS away behind a link of so many bits a second (0: any number). What lies in
+ * the first directory is warm. For every line on standard input the number of READs that were answered, and of their
+ * bytes, is printed; it ends with its standard input. */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,14 +22,31 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { IN_BYTES = 1 << 20, OUT_BYTES = 8 << 20, OUT_FULL = 4 << 20, MOST = 1 << 20, CONNECTIONS = 1024 };
 enum { MOUNT = 100005, NFS = 100003, REGULAR = 1, DIRECTORY = 2, MAGIC = 0x77617262 };
 enum { OK = 0, NOENT = 2, STALE = 70 };
 
+/* A call of the model: it waits for a thread, then for the origin, then for room in its connection's buffer. */
+struct call {
+  struct call *next;
+  int fd;
+  uint64_t generation;
+  double due;
+  uint32_t length;
+  unsigned char bytes[512];
+};
+
+struct queue {
+  struct call *first, *last;
+};
+
 struct connection {
   int fd;
+  uint64_t generation;
+  struct queue done;
   size_t in_used, out_from, out_to;
   unsigned char *in, *out;
 };
@@ -36,6 +59,10 @@ struct node {
 static uint32_t directories, files;
 static uint64_t size;
 static struct connection *connections[CONNECTIONS];
+static uint64_t generations, reads, read_bytes;
+static long threads, threads_free;
+static double origin_seconds, link_rate, link_until;
+static struct queue waiting, at_origin;
 
 static uint32_t get(const unsigned char *at) {
   uint32_t value;
@@ -134,6 +161,8 @@ static unsigned char *read_file(unsigned char *at, struct node node, const unsig
   if (count > left) count = (uint32_t)left;
   at = put_post_op(put(at, OK), node);
   at = put(put(put(at, count), count == left), count);
+  reads++;
+  read_bytes += count;
   return at + ((count + 3) & ~3U); /* what stands in the buffer are zeros or old replies: nobody looks */
 }
 
@@ -179,15 +208,22 @@ static unsigned char *mount(unsigned char *at, uint32_t procedure) {
   }
 }
 
-/* One call; what is answered is appended to the connection's buffer. */
-static void answer(struct connection *one, const unsigned char *call, size_t length) {
-  if (length < 40 || get(call + 4) != 0) return;
-  const unsigned char *end = call + length, *rest = call + 24;
-  uint32_t program = get(call + 12), procedure = get(call + 20);
+/* Where a call's arguments begin; NULL: it is not a call. */
+static const unsigned char *arguments(const unsigned char *call, const unsigned char *end) {
+  if (end - call < 40 || get(call + 4) != 0) return NULL;
+  const unsigned char *rest = call + 24;
   for (int part = 0; part < 2; part++) { /* credential, verifier */
-    if (end - rest < 8 || get(rest + 4) > 400 || end - rest < 8 + (long)((get(rest + 4) + 3) & ~3U)) return;
+    if (end - rest < 8 || get(rest + 4) > 400 || end - rest < 8 + (long)((get(rest + 4) + 3) & ~3U)) return NULL;
     rest += 8 + ((get(rest + 4) + 3) & ~3U);
   }
+  return rest;
+}
+
+/* One call; what is answered is appended to the connection's buffer. */
+static void answer(struct connection *one, const unsigned char *call, size_t length) {
+  const unsigned char *end = call + length, *rest = arguments(call, end);
+  if (!rest) return;
+  uint32_t program = get(call + 12), procedure = get(call + 20);
   unsigned char *begin = one->out + one->out_to, *at = begin + 4;
   memcpy(at, call, 4);
   at = put(put(put(put(put(at + 4, 1), 0), 0), 0), 0);
@@ -211,6 +247,95 @@ static int flush(struct connection *one) {
   return 1;
 }
 
+/* -- the model -- */
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void append(struct queue *queue, struct call *call) {
+  call->next = NULL;
+  if (queue->last)
+    queue->last->next = call;
+  else
+    queue->first = call;
+  queue->last = call;
+}
+
+static struct call *take(struct queue *queue) {
+  struct call *call = queue->first;
+  if (call && !(queue->first = call->next)) queue->last = NULL;
+  return call;
+}
+
+/* The bytes that a call fetches from the origin; 0: the cache has the answer. */
+static uint64_t fetched(const struct call *call) {
+  const unsigned char *end = call->bytes + call->length, *rest = arguments(call->bytes, end);
+  struct node node;
+  if (!rest || get(call->bytes + 12) != NFS || get(call->bytes + 20) != 6 || !get_handle(&rest, end, &node)) return 0;
+  if (node.directory <= 1 || end - rest < 12) return 0;
+  return get(rest + 8) ? get(rest + 8) : 1;
+}
+
+static void queue_call(struct connection *one, const unsigned char *bytes, size_t length) {
+  struct call *call = length <= sizeof call->bytes ? malloc(sizeof *call) : NULL;
+  if (!call) return;
+  call->fd = one->fd;
+  call->generation = one->generation;
+  call->length = (uint32_t)length;
+  memcpy(call->bytes, bytes, length);
+  append(&waiting, call);
+}
+
+/* Its thread is free again; its answer stands ready for its connection, if that is still there. */
+static void end_call(struct call *call) {
+  struct connection *one = connections[call->fd];
+  threads_free++;
+  if (one && one->generation == call->generation)
+    append(&one->done, call);
+  else
+    free(call);
+}
+
+/* Gives threads to the calls that wait for one, in turn, and ends what the origin has answered. */
+static void run_model(void) {
+  double time = now();
+  while (at_origin.first && at_origin.first->due <= time) end_call(take(&at_origin));
+  while (threads_free && waiting.first) {
+    struct call *call = take(&waiting);
+    threads_free--;
+    uint64_t bytes = fetched(call);
+    if (!bytes) {
+      end_call(call);
+      continue;
+    }
+    call->due = time + origin_seconds;
+    if (link_rate > 0) {
+      if (link_until < call->due) link_until = call->due;
+      link_until += 8 * (double)bytes / link_rate;
+      call->due = link_until;
+    }
+    append(&at_origin, call);
+  }
+}
+
+static int flush(struct connection *one);
+
+/* Sends what is done; 0 when the connection is over. */
+static int answer_done(struct connection *one) {
+  while (one->done.first) {
+    if (one->out_to > OUT_FULL && (!flush(one) || one->out_to > OUT_FULL)) break;
+    struct call *call = take(&one->done);
+    answer(one, call->bytes, call->length);
+    free(call);
+  }
+  return flush(one);
+}
+
+/* -- connections -- */
+
 /* Answers what has come. -1: the connection is over; 1: calls are left, because their replies could not be sent. */
 static int calls(struct connection *one) {
   size_t from = 0;
@@ -223,7 +348,10 @@ static int calls(struct connection *one) {
       if (!flush(one)) return -1;
       if ((left = one->out_to > OUT_FULL)) break;
     }
-    answer(one, one->in + from + 4, length);
+    if (threads)
+      queue_call(one, one->in + from + 4, length);
+    else
+      answer(one, one->in + from + 4, length);
     from += 4 + length;
   }
   memmove(one->in, one->in + from, one->in_used - from);
@@ -246,6 +374,7 @@ static int serve(struct connection *one) {
 
 static void forget(struct connection *one) {
   connections[one->fd] = NULL;
+  while (one->done.first) free(take(&one->done));
   close(one->fd);
   free(one->in);
   free(one->out);
@@ -258,6 +387,7 @@ static void welcome(int listener, int events) {
   struct connection *one = fd < CONNECTIONS ? calloc(1, sizeof *one) : NULL;
   if (one) {
     one->fd = fd;
+    one->generation = ++generations;
     one->in = malloc(IN_BYTES);
     one->out = calloc(1, OUT_BYTES);
   }
@@ -272,14 +402,37 @@ static void welcome(int listener, int events) {
   epoll_ctl(events, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* Says how much was read, for every line that was written here; 0 at the end. */
+static int tell(void) {
+  char lines[256];
+  ssize_t got = read(STDIN_FILENO, lines, sizeof lines);
+  if (got <= 0) return 0;
+  for (ssize_t number = 0; number < got; number++)
+    if (lines[number] == '\n') printf("%llu %llu\n", (unsigned long long)reads, (unsigned long long)read_bytes);
+  return fflush(stdout) == 0;
+}
+
+/* Until the origin has its next answer. */
+static struct timespec *until_due(struct timespec *wait) {
+  if (!at_origin.first) return NULL;
+  double left = at_origin.first->due - now();
+  if (left < 0) left = 0;
+  wait->tv_sec = (time_t)left;
+  wait->tv_nsec = (long)((left - (double)wait->tv_sec) * 1e9);
+  return wait;
+}
+
 int main(int argc, char **argv) {
-  if (argc != 4) {
-    fprintf(stderr, "usage: memory_server DIRECTORIES FILES SIZE\n");
+  if (argc != 4 && argc != 6 && argc != 7) {
+    fprintf(stderr, "usage: memory_server DIRECTORIES FILES SIZE [THREADS MILLISECONDS [BITS_PER_SECOND]]\n");
     return 2;
   }
   directories = (uint32_t)strtoul(argv[1], NULL, 10);
   files = (uint32_t)strtoul(argv[2], NULL, 10);
   size = strtoull(argv[3], NULL, 10);
+  threads = threads_free = argc > 4 ? strtol(argv[4], NULL, 10) : 0;
+  origin_seconds = argc > 5 ? strtod(argv[5], NULL) / 1000 : 0;
+  link_rate = argc > 6 ? strtod(argv[6], NULL) : 0;
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;
   int listener = socket(AF_INET, SOCK_STREAM, 0), events = epoll_create1(0);
@@ -290,17 +443,26 @@ int main(int argc, char **argv) {
   }
   struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
   epoll_ctl(events, EPOLL_CTL_ADD, listener, &event);
+  event.data.fd = STDIN_FILENO;
+  if (threads) epoll_ctl(events, EPOLL_CTL_ADD, STDIN_FILENO, &event);
   printf("%d\n", ntohs(address.sin_port));
   fflush(stdout);
   for (;;) {
     struct epoll_event ready[64];
-    int count = epoll_wait(events, ready, 64, -1);
+    struct timespec wait;
+    int count = epoll_pwait2(events, ready, 64, until_due(&wait), NULL);
     for (int number = 0; number < count; number++) {
       int fd = ready[number].data.fd;
       if (fd == listener)
         welcome(listener, events);
-      else if (connections[fd] && !serve(connections[fd]))
+      else if (fd == STDIN_FILENO) {
+        if (!tell()) return 0;
+      } else if (connections[fd] && !serve(connections[fd]))
         forget(connections[fd]);
     }
+    if (!threads) continue;
+    run_model();
+    for (int fd = 0; fd < CONNECTIONS; fd++)
+      if (connections[fd] && connections[fd]->done.first && !answer_done(connections[fd])) forget(connections[fd]);
   }
 }
