@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.positive,
         default=0,
         metavar="N",
-        help="with --broker azure://…: how many VMs quota and subnet should have room for (default: [fleet] workers)",
+        help="with a broker on Azure: how many VMs the quota and the subnet should have room for (default: [fleet] workers)",
     )
     general.add_output(parser, quiet="show only what is wrong")
 
@@ -92,7 +92,7 @@ async def _look(chosen: DoctorOptions, stop: asyncio.Event) -> int:
 
 async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
     from cachewarmer.cli import inputs
-    from cachewarmer.doctor.azure import concerns_azure, look_at_azure
+    from cachewarmer.doctor.around import look_around
     from cachewarmer.doctor.broker import look_at_broker
     from cachewarmer.doctor.target import here, look_at_target
 
@@ -105,9 +105,8 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
     else:
         async for one in look_at_broker(inputs.broker(chosen.broker, settings, create=False)):
             yield one
-        if concerns_azure(chosen.broker.url, settings.fleet):
-            async for one in look_at_azure(settings.fleet, workers=chosen.workers):
-                yield one
+        async for one in look_around(chosen.broker.url, settings.fleet, workers=chosen.workers):
+            yield one
 
 
 def line(one: Finding) -> str:

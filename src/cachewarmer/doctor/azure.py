@@ -42,11 +42,6 @@ class Space(NamedTuple):
         return max(0, self.usable - self.used)
 
 
-def concerns_azure(broker_url: str, fleet: FleetSettings) -> bool:
-    """Whether there is anything to look at here."""
-    return broker_url.startswith("azure://") or fleet.kind == "vmss"
-
-
 async def look_at_azure(fleet: FleetSettings, *, workers: int = 0) -> AsyncIterator[Finding]:
     """What there is to say of Azure around a broker: of this machine, and of the place for ``workers`` Spot VMs.
 
