@@ -120,7 +120,9 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
             if not await until_stopped(opening, stop):
                 return WARM
             opening.result()
-        page = served(chosen.page, inputs.broker_url(chosen.broker), settings, chosen.broker, driver=driver)
+        page = served(
+            chosen.page, inputs.broker_url(chosen.broker), settings, chosen.broker, driver=driver, calls=calls
+        )
         async with (
             notify.service(),
             pool,

@@ -11,6 +11,7 @@ from cachewarmer.cli.options.serving import Page
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
+    from cachewarmer.broker.counted import CallCounts
     from cachewarmer.config import Settings
     from cachewarmer.fleet.driver import FleetDriver
     from cachewarmer.web.feed import Feed
@@ -26,11 +27,13 @@ async def served(
     account: BrokerChoice,
     *,
     driver: FleetDriver | None = None,
+    calls: CallCounts | None = None,
     quiet: bool = False,
 ) -> AsyncIterator[Feed | None]:
     """Serves the page while the block runs, if that was asked for, and gives what looks at the broker for it.
 
     The page has a connection to the broker of its own, so that it answers, and says what is wrong, when the broker is away.
+    ``calls``: as ``WebServer`` has it.
 
     Raises:
         UsageError: it can't be served there.
@@ -54,7 +57,7 @@ async def served(
         storage_key=account.storage_key,
         resource_group=account.resource_group,
     )
-    async with WebServer(http, broker, settings, fleet=lambda: fleet_of(driver, settings)) as server:
+    async with WebServer(http, broker, settings, fleet=lambda: fleet_of(driver, settings), calls=calls) as server:
         if not quiet:
             note(f"the page is at {server.url}")
         yield server.feed

@@ -53,8 +53,8 @@ async function takePictures(name) {
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       expect(wide <= 0, `${name} at ${width} is ${wide} pixels too wide`);
       await page.screenshot({ path: `${pictures}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+      if (width !== 1280) await judge(`${name}, ${width}, ${colorScheme}`);
     }
-    await judge(`${name}, ${colorScheme}`);
   }
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize({ width: 1280, height: 900 });

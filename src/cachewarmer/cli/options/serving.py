@@ -103,8 +103,8 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         "--fleet",
         choices=("none", "local", "slurm", "vmss"),
         default="",
-        help="local: processes on this machine; slurm: job arrays of a Slurm cluster; vmss: Spot VMs of an Azure scale "
-        "set (default: none)",
+        help="what runs the workers: local, processes on this machine; slurm, job arrays of a Slurm cluster; vmss, Spot VMs "
+        "of an Azure scale set (default: none)",
     )
     group.add_argument("--workers", type=arguments.positive, default=0, metavar="N", help="maximum number of workers")
     group.add_argument(
