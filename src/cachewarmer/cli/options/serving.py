@@ -50,8 +50,8 @@ class Page:
     token_file: str = ""
 
 
-def add_page(parser: argparse.ArgumentParser) -> None:
-    """The page and its API."""
+def add_page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The page and its API; the group is for what a command has besides."""
     group = parser.add_argument_group("the page (docs/web.md)")
     group.add_argument(
         "--http",
@@ -72,6 +72,7 @@ def add_page(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file with the token that every request has to name (default: that of CACHEWARMER_HTTP_TOKEN, if it is set)",
     )
+    return group
 
 
 def page(chosen: argparse.Namespace) -> Page:
