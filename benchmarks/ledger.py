@@ -91,8 +91,10 @@ def _warm(target: str, *more: str) -> Run:
 
 
 def _line(what: str, run: Run) -> str:
-    found = run.report["files"] or run.report["unchanged_files"]
-    assert isinstance(found, int)
+    read, unchanged = run.report["files"], run.report["unchanged_files"]
+    assert isinstance(read, int)
+    assert isinstance(unchanged, int)
+    found = read + unchanged
     return f"{what} {found / run.seconds:,.0f} files/s, {run.cpu_seconds:.1f} s CPU, {run.peak_mib:.0f} MiB"
 
 
