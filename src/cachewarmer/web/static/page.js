@@ -60,10 +60,12 @@ function showFleet(fleet) {
   const hint = at("#fleet .hint");
   at("#fleet dl").hidden = !fleet;
   if (!fleet) { put(hint, "This process starts no machines: workers are started by somebody else."); return; }
-  const money = fleet.most_dollars === null ? [] : [["cost so far, at most", `$${fleet.most_dollars.toFixed(2)}`]];
+  const money = fleet.cost !== null ? [["cost so far", `${fleet.cost > 0 && fleet.cost < 0.01 ? "< 0.01" : fleet.cost.toFixed(2)} ${shown(fleet.currency)}`]]
+    : fleet.most_dollars !== null ? [["cost so far, at most", `$${fleet.most_dollars.toFixed(2)}`]] : [];
   numbers(at("#fleet dl"), [["wanted", count(fleet.wanted)], ["running", count(fleet.running)], ["queued", count(fleet.queued)],
     ["evicted", count(fleet.evicted), fleet.evicted], ["machine time so far", duration(fleet.machine_seconds)], ...money]);
-  put(hint, fleet.seen ? `Fleet ${shown(fleet.name)}.` : `Fleet ${shown(fleet.name)} can't be seen at present.`);
+  const prices = fleet.prices ? ` Prices: ${shown(fleet.prices)}.` : "";
+  put(hint, (fleet.seen ? `Fleet ${shown(fleet.name)}.` : `Fleet ${shown(fleet.name)} can't be seen at present.`) + prices);
 }
 
 // -- one job ------------------------------------------------------------------------------------------------------------
