@@ -79,6 +79,7 @@ class Settler:
 
     async def _hand_back(self, held: Held, reading: Reading) -> None:
         lease = held.lease
+        lease.item = replace(lease.item, came=held.run.came(lease.item))
         if held.released:
             reason, delay = "", self._hiding.seconds() if held.released == "paused" else 0.0
         elif reading.unreachable:
@@ -97,6 +98,7 @@ class Settler:
 
     async def give_up(self, held: Held) -> None:
         """Hands an item back at the very end, in one try."""
+        held.lease.item = replace(held.lease.item, came=held.run.came(held.lease.item))
         try:
             await self._broker.abandon(held.lease, "")
         except BrokerError as error:

@@ -271,7 +271,8 @@ WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0
 
 -- name: hand_back
 UPDATE items SET token = NULL, owner = NULL, visible_at = :until, deliveries = deliveries - :forgiven,
-  last_error = CASE WHEN :reason = '' THEN last_error ELSE :reason END
+  last_error = CASE WHEN :reason = '' THEN last_error ELSE :reason END,
+  message = CASE WHEN :message = '' THEN message ELSE :message END
 WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
 
 -- name: held_item

@@ -389,6 +389,7 @@ class Store(Database):
                 until=now + delay_seconds if delay_seconds else 0.0,
                 forgiven=int(not reason),
                 reason=record.printable(reason),
+                message=rows.handed_back(lease.item),
                 **rows.held(lease),
             )
             return False
