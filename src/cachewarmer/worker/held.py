@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import field
+from typing import Any
 
+from cachewarmer.about import about
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, LeaseLost
@@ -50,6 +52,12 @@ class Held:
     def bytes_per_second(self) -> float:
         """The pace of its job here; 0: no limit."""
         return self.run.pace.bytes_per_second if self.run.pace is not None else 0.0
+
+    @property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """The ``extra`` of messages about it."""
+        item = self.lease.item
+        return about(job=item.job_id, item=item.item_id, address=item.address)
 
     def release(self, why: str) -> None:
         """Ends the reading; the item is handed back without a fault."""
@@ -179,7 +187,7 @@ class Renewer:
         try:
             await self._broker.renew(held.lease, self._lease_seconds)
         except LeaseLost:
-            log.warning("lost the lease on %s: its result will not count", held.lease.item.path)
+            log.warning("lost the lease on %s: its result will not count", held.lease.item.path, extra=held.about)
             held.lost = True
             held.run.abort()
         except BrokerError as error:
