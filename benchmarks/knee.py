@@ -1,147 +1,89 @@
 """``--window auto`` against fixed windows, before a modelled cache: T server threads, an origin some milliseconds away.
 
-    python -m benchmarks.knee [THREADS MILLISECONDS]…
+    python -m benchmarks.knee [--write] [--processes N] [THREADS:MILLISECONDS[:SIZE[:MBITS]]…]
 
-Every call needs a thread of the cache, and a READ keeps it for the time of the origin. Printed for each window: files a
-second from the tenth second after the first READ on, and how long another client's GETATTR, which the cache answers by itself, takes at p90,
-before and during. A window is *polite* if that stays below three times its idle value plus 2 ms.
+Every call needs a thread of the cache, and a cold READ keeps its thread until the origin has answered, through a link of
+MBITS (none: any rate). SIZE is that of the files in bytes (8192). Measured for each window: files or bytes a second from the tenth second after
+the first READ on, and how long another client's READ of a warm file takes at p90, before and during. A window is *polite* if
+that stays below three times its idle value plus 2 ms. With --write the results go into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import contextlib
-import json
 import os
 import platform
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
-from cachewarmer import eventloop
+from benchmarks import page
+from benchmarks.programs import MemoryServer, Model, Place, built
 from cachewarmer.config import Settings
 from cachewarmer.targets import open_session
-from cachewarmer.targets.base import Mount, Session
-from cachewarmer.testing import ScriptedServer, SyntheticTree
+from cachewarmer.targets.base import Mount, ReadRequest, Session
 
-MODELS = ((8, 20), (64, 20), (512, 20))
+ROWS = (
+    "8:20",
+    "64:20",
+    "512:20",
+    "512:80",
+    "4:50",
+    "16:10",
+    "128:2",
+    "64:200",
+    "1024:50",
+    "64:20:67108864:1000",
+    "64:20:8192:100",
+)
+SMALL = 1 << 20
+"""Files below this are counted; of larger ones the bytes."""
 FILES = 1_000_000
 SETTLE_SECONDS = 10.0
 MEASURE_SECONDS = 5.0
+IDLE_SECONDS = 2.0
 PROBE_SECONDS = 0.02
-READ = 6
-_HEAD = struct.Struct(">IIIIIII")
-"""Mark, xid, mtype, RPC version, program, version, procedure (RFC 5531 section 9)."""
 
 
-# -- the modelled cache ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cache and what is read through it."""
 
+    threads: int
+    milliseconds: float
+    size: int = 8192
+    megabits: float = 0
 
-class Threads:
-    """Gives the cache's threads to calls in the order in which they came."""
+    @classmethod
+    def parse(cls, text: str) -> Row:
+        parts = [float(part) for part in text.split(":")]
+        if not 2 <= len(parts) <= 4:
+            raise SystemExit(f"not THREADS:MILLISECONDS[:SIZE[:MBITS]]: {text}")
+        return cls(int(parts[0]), parts[1], *[int(part) for part in parts[2:3]], *parts[3:])
 
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._waiting: deque[Callable[[], None]] = deque()
-        self.reads = 0
+    def __str__(self) -> str:
+        size = f"{self.size >> 10:,} KiB" if self.size < SMALL else f"{self.size >> 20:,} MiB"
+        link = f", {self.megabits:g} Mbit/s" if self.megabits else ""
+        return f"{self.threads} threads, {self.milliseconds:g} ms, {size}{link}"
 
-    def take(self, begin: Callable[[], None]) -> None:
-        if self._free:
-            self._free -= 1
-            begin()
-        else:
-            self._waiting.append(begin)
+    def server(self, programs: Path) -> MemoryServer:
+        model = Model(self.threads, self.milliseconds, self.megabits * 1e6)
+        shape = (FILES // 100, 100) if self.size < SMALL else (100, 100)
+        return MemoryServer(programs, *shape, self.size, model)
 
-    def give_back(self) -> None:
-        if self._waiting:
-            self._waiting.popleft()()
-        else:
-            self._free += 1
-
-
-def records(buffer: bytearray) -> list[bytes]:
-    """Takes the whole records, marks included, from the front of a buffer; each is one fragment here."""
-    whole, position = [], 0
-    while len(buffer) - position >= 4:
-        end = position + 4 + (int.from_bytes(buffer[position : position + 4], "big") & 0x7FFFFFFF)
-        if end > len(buffer):
-            break
-        whole.append(bytes(buffer[position:end]))
-        position = end
-    del buffer[:position]
-    return whole
-
-
-async def gate(
-    threads: Threads, origin_seconds: float, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """One client's connection through the cache to the server behind it."""
-    loop = asyncio.get_running_loop()
-    answers, behind = await asyncio.open_connection("127.0.0.1", port)
-
-    def begin(record: bytes, is_read: bool) -> None:
-        if is_read:
-            loop.call_later(origin_seconds, behind.write, record)
-        else:
-            behind.write(record)
-
-    async def ask() -> None:
-        buffer = bytearray()
-        while piece := await reader.read(1 << 18):
-            buffer += piece
-            for record in records(buffer):
-                is_read = _HEAD.unpack_from(record)[6] == READ
-                threads.reads += is_read
-                threads.take(partial(begin, record, is_read))
-
-    async def answer() -> None:
-        buffer = bytearray()
-        while piece := await answers.read(1 << 18):
-            buffer += piece
-            whole = records(buffer)
-            writer.write(b"".join(whole))
-            for _ in whole:
-                threads.give_back()
-
-    asking, answering = asyncio.create_task(ask()), asyncio.create_task(answer())
-    with contextlib.suppress(OSError):
-        await asyncio.wait([asking, answering], return_when=asyncio.FIRST_COMPLETED)
-    asking.cancel()
-    await asyncio.sleep(1)  # what holds threads is answered, and gives them back
-    answering.cancel()
-    behind.close()
-    writer.close()
-
-
-async def serve(thread_count: int, origin_seconds: float) -> None:
-    """Serves; prints the count of READs for every line of standard input."""
-    threads = Threads(thread_count)
-    loop = asyncio.get_running_loop()
-    async with ScriptedServer(SyntheticTree(FILES, flat=False)) as server:
-        front = await asyncio.start_server(
-            lambda reader, writer: gate(threads, origin_seconds, server.port, reader, writer), "127.0.0.1", 0
-        )
-        ended = asyncio.Event()
-
-        def tell() -> None:
-            if not os.read(0, 100):
-                ended.set()
-            sys.stdout.write(f"{threads.reads}\n")
-            sys.stdout.flush()
-
-        print(json.dumps({"nfs": front.sockets[0].getsockname()[1], "mount": server.port}), flush=True)
-        loop.add_reader(0, tell)
-        await ended.wait()
-        os._exit(0)
-
-
-# -- measuring -------------------------------------------------------------------------------------------------------
+    def windows(self) -> list[int]:
+        """Those that are tried: around the cache's threads, and what would fill its link."""
+        some = {16, 64, self.threads // 2, 3 * self.threads // 4, self.threads - 1, min(1024, 2 * self.threads)}
+        if self.megabits:
+            call = min(self.size, SMALL)
+            fill = self.megabits * 1e6 / 8 * self.milliseconds / 1e3 / call
+            some |= {int(fill) + 1, 2 * int(fill) + 2}
+        return sorted(one for one in some if one > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +91,8 @@ class Outcome:
     """One window at one cache."""
 
     window: str
-    files_rate: float
+    rate: float
+    """Files a second, or bytes of large files."""
     idle_seconds: float
     during_seconds: float
 
@@ -157,91 +100,146 @@ class Outcome:
     def polite(self) -> bool:
         return self.during_seconds <= 3 * self.idle_seconds + 0.002
 
-    def __str__(self) -> str:
-        mark = "" if self.polite else "  (others wait)"
-        idle, during = 1000 * self.idle_seconds, 1000 * self.during_seconds
-        return f"| {self.window:>5} | {self.files_rate:7.0f} | {idle:5.1f} → {during:.1f} ms{mark} |"
+    @property
+    def wait(self) -> str:
+        return f"{1000 * self.idle_seconds:.1f} → {1000 * self.during_seconds:.1f} ms"
 
 
-async def others(session: Session, seconds: float) -> float:
-    """p90 of another client's calls."""
-    times, end = [], time.monotonic() + seconds
+async def warm_read(session: Session, entry_handle: bytes, path: bytes, size: int) -> float:
+    """Seconds of one READ of a warm file."""
+    done = asyncio.Event()
+    began = time.monotonic()
+    session.read(ReadRequest(path, entry_handle, 0, min(size, 8192), lambda _: done.set()))
+    await done.wait()
+    return time.monotonic() - began
+
+
+async def others(session: Session, size: int, seconds: float) -> float:
+    """p90 of another client's READs of what is warm: the first directory."""
+    directory = await session.lookup(b"d0000001")
+    listed = await session.list_page(b"d0000001", directory.handle)
+    times, end, number = [], time.monotonic() + seconds, 0
     while time.monotonic() < end:
-        began = time.monotonic()
-        await session.lookup(b"")
-        times.append(time.monotonic() - began)
+        entry = listed.entries[number % len(listed.entries)]
+        times.append(await warm_read(session, entry.handle, b"d0000001/" + entry.name, size))
+        number += 1
         await asyncio.sleep(PROBE_SECONDS)
     return sorted(times)[int(0.9 * (len(times) - 1))]
 
 
-async def measure(threads: int, milliseconds: int, window: str) -> Outcome:
-    """Warms with one window for some seconds, before a cache of its own."""
-    command = [sys.executable, "-m", "benchmarks.knee", "serve", str(threads), str(milliseconds)]
-    cache = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
-    assert cache.stdin is not None
-    assert cache.stdout is not None
-    ports = json.loads(cache.stdout.readline())
-
-    def reads() -> int:
-        assert cache.stdin is not None
-        assert cache.stdout is not None
-        cache.stdin.write("\n")
-        cache.stdin.flush()
-        return int(cache.stdout.readline())
-
-    mount = Mount(
-        address="127.0.0.1", transport="nfs", export="/export", nfs_port=ports["nfs"], mount_port=ports["mount"]
+def start_warm(place: Place, window: str, processes: int, state: str) -> subprocess.Popen[bytes]:
+    command = ["warm", place.target(), "-q", "--window", window, "--processes", str(processes)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "cachewarmer", *command],
+        env={**os.environ, "XDG_STATE_HOME": state},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    session = await open_session(mount, Settings())
-    idle = await others(session, 2.0)
-    with tempfile.TemporaryDirectory() as state:
-        target = f"nfs://127.0.0.1/export?nfsport={ports['nfs']}&mountport={ports['mount']}"
-        warm = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, "-m", "cachewarmer", "warm", target, "-q", "--window", window],
-            env={**os.environ, "XDG_STATE_HOME": state},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+
+
+async def measure(row: Row, window: str, processes: int, programs: Path) -> Outcome:
+    """Warms with one window for some seconds, before a cache of its own."""
+    small = row.size < SMALL
+    with row.server(programs) as server, tempfile.TemporaryDirectory() as state:
+        place = server.place
+        mount = Mount(
+            address=place.address,
+            transport="nfs",
+            export=place.export,
+            nfs_port=place.nfs_port,
+            mount_port=place.mount_port,
         )
-        while not reads():  # the scan comes first, and the start of Python
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(SETTLE_SECONDS)
-        before, began = reads(), time.monotonic()
-        during = await others(session, MEASURE_SECONDS)
-        rate = (reads() - before) / (time.monotonic() - began)
-        warm.kill()
-        warm.wait()
-    await session.close()
-    cache.kill()
-    cache.wait()
+        session = await open_session(mount, Settings())
+        idle = await others(session, row.size, IDLE_SECONDS)
+        probed = server.read()[0]
+        warm = start_warm(place, window, processes, state)
+        try:
+            while server.read()[0] == probed:  # the scan comes first, and the start of Python
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(SETTLE_SECONDS)
+            before, began = server.read(), time.monotonic()
+            during = await others(session, row.size, MEASURE_SECONDS)
+            after, seconds = server.read(), time.monotonic() - began
+        finally:
+            warm.kill()
+            warm.wait()
+        await session.close()
+    rate = (after[0] - before[0] if small else after[1] - before[1]) / seconds
     return Outcome(window, rate, idle, during)
 
 
-async def compare(threads: int, milliseconds: int) -> None:
-    """All windows at one cache, one after the other."""
-    fixed = sorted({max(1, threads // 2), threads - 1, 16, 64, min(256, 2 * threads)})
-    print(
-        f"\n{threads} threads, origin {milliseconds} ms away\n\n| window | files/s | another client |\n| --- | --- | --- |"
-    )
+def compare(row: Row, processes: int, programs: Path) -> list[Outcome]:
+    """All windows at one cache, one after the other; the search first."""
+    print(f"\n{row}\n", flush=True)
     outcomes = []
-    for window in ["auto", *map(str, fixed)]:
-        outcomes.append(await measure(threads, milliseconds, window))
-        print(outcomes[-1], flush=True)
-    polite = [one.files_rate for one in outcomes[1:] if one.polite]
-    if polite:
-        share = outcomes[0].files_rate / max(polite)
-        print(f"\nauto: {100 * share:.0f} % of the best polite window{'' if outcomes[0].polite else ', not polite'}")
+    for window in ["auto", *map(str, row.windows())]:
+        one = asyncio.run(measure(row, window, processes, programs))
+        print(
+            f"  {window:>5}  {shown(row, one.rate):>14}  {one.wait}{'' if one.polite else '  (others wait)'}",
+            flush=True,
+        )
+        outcomes.append(one)
+    return outcomes
+
+
+def shown(row: Row, rate: float) -> str:
+    return f"{rate:,.0f} files/s" if row.size < SMALL else f"{rate / 1e6:,.0f} MB/s"
+
+
+def best(outcomes: Sequence[Outcome], *, polite: bool) -> Outcome | None:
+    """The fixed window that reads most."""
+    some = [one for one in outcomes[1:] if one.polite or not polite]
+    return max(some, key=lambda one: one.rate) if some else None
+
+
+def cells(row: Row, outcomes: Sequence[Outcome]) -> list[str]:
+    """The line of the table."""
+    found, polite, any_ = outcomes[0], best(outcomes, polite=True), best(outcomes, polite=False)
+    assert any_ is not None
+    return [
+        str(row),
+        shown(row, found.rate),
+        f"{polite.window}: {shown(row, polite.rate)}" if polite else "none",
+        f"{any_.window}: {shown(row, any_.rate)}",
+        f"{100 * found.rate / polite.rate:.0f} %" if polite else "-",
+        found.wait + ("" if found.polite else " (others wait)"),
+    ]
+
+
+HEAD = (
+    "cache",
+    "auto",
+    "best polite fixed window",
+    "best fixed window",
+    "auto / best polite",
+    "another client's warm READ, p90, idle → during auto",
+)
 
 
 def main() -> None:
     """See the module."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["serve"]:
-        eventloop.run(serve(int(arguments[1]), int(arguments[2]) / 1000))
-        return
-    numbers = [int(one) for one in arguments]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.knee")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("rows", nargs="*", metavar="THREADS:MILLISECONDS[:SIZE[:MBITS]]")
+    given = parser.parse_args()
+    rows = [Row.parse(text) for text in given.rows or ROWS]
     print(f"{platform.platform()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
-    for threads, milliseconds in list(zip(numbers[::2], numbers[1::2], strict=True)) or MODELS:
-        asyncio.run(compare(threads, milliseconds))
+    with built("memory_server") as programs:
+        results = [(row, compare(row, given.processes, programs)) for row in rows]
+    text = page.table(HEAD, [cells(row, outcomes) for row, outcomes in results])
+    print(f"\n{text}")
+    if given.write:
+        charts = [chart(row, outcomes) for row, outcomes in results[:3]]
+        page.write("knee", "\n\n".join([text, *charts]))
+
+
+def chart(row: Row, outcomes: Sequence[Outcome]) -> str:
+    """Rate by fixed window, and the search's as a level line."""
+    fixed = outcomes[1:]
+    unit, share = ("files/s", 1.0) if row.size < SMALL else ("MB/s", 1e6)
+    lines = [[one.rate / share for one in fixed], [outcomes[0].rate / share] * len(fixed)]
+    return page.plot(f"{row}: fixed windows, and what auto reads", "window", [one.window for one in fixed], unit, lines)
 
 
 if __name__ == "__main__":

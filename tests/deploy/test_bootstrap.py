@@ -16,6 +16,7 @@ from cachewarmer.fleet.vmss.cloud_init import assignments, launch_values
 from tests.deploy.bundle import bundle
 from tests.deploy.node import node
 from tests.servers.ports import NO_IMDS
+from tests.servers.postgres import postgres
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ODD = """it's "odd" \\ $HOME `id` /a b/"""
@@ -134,6 +135,59 @@ def test_manager_and_worker_from_the_folder_to_their_removal(machine, environmen
     assert [active(machine, f"cachewarmer-worker{one}") for one in ("@1", "@2", "")] == ["active", "active", "inactive"]
 
     machine.run("/usr/local/lib/cachewarmer/remove worker && sh /bootstrap/remove.sh manager", seconds=150)
+    assert listing(machine) == before
+
+
+@pytest.fixture(scope="module")
+def database():
+    with postgres() as server:
+        yield server
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+def test_any_broker_drives_the_services(machine, database, kind, nfs_server, nfs_root):
+    """``CACHEWARMER_BROKER`` alone: systemd runs today's command with it, for manager and two workers, which warm a job. The
+    password is root's and theirs. Nothing restarts when that is done again, and nothing is left at the end.
+    """
+    url = {
+        "postgresql": database.url.replace("warm@", "warm:s%24cret-PW@"),
+        "sqlite": "sqlite:////var/lib/cachewarmer/queue.db",
+    }[kind]
+    given = {"CACHEWARMER_BROKER": url, "CACHEWARMER_OPTIONS": "-v", "CACHEWARMER_WORKERS_PER_HOST": "2"}
+    units = ("cachewarmer-manager", "cachewarmer-worker@1", "cachewarmer-worker@2")
+    before = listing(machine)
+    pids = []
+    for _ in range(2):
+        for role in ("manager", "worker"):
+            machine.run(f"sh /bootstrap/bootstrap.cachewarmer-{role}.sh", environment=given)
+        pids.append(machine.run(f"systemctl show -P MainPID {' '.join(units)}").stdout.split())
+    assert pids[0] == pids[1]
+    for unit in units:
+        assert active(machine, unit) == "active"
+        held = variables(machine, unit)
+        assert held["CACHEWARMER_BROKER"] == url
+        role = "manager" if "manager" in unit else "worker"
+        line = machine.run(f"tr '\\0' ' ' </proc/$(systemctl show -P MainPID {unit})/cmdline").stdout
+        assert line.strip() == f"/usr/local/bin/cachewarmer {role} -v"
+
+    tree = nfs_root / f"any-{kind}"
+    tree.mkdir()
+    for number in range(20):
+        (tree / f"f{number}").write_bytes(bytes(1000))
+    (tree / "f0").chmod(0)
+    done = machine.run(
+        f"runuser -u cachewarmer -- cachewarmer submit '{nfs_server.target(f'/any-{kind}')}' --wait --json",
+        environment={"CACHEWARMER_BROKER": url, "HOME": "/var/lib/cachewarmer"},
+    )
+    report = json.loads(done.stdout)
+    assert (report["state"], report["files"], report["failed_files"]) == ("completed", 20, 0)
+    logs = machine.run("journalctl -u 'cachewarmer-*' --no-pager", check=False).stdout
+    seen = (
+        logs + machine.run("cat /proc/[0-9]*/cmdline /etc/systemd/system/cachewarmer* 2>/dev/null", check=False).stdout
+    )
+    assert "cret-PW" not in seen
+    machine.run("sh /bootstrap/remove.sh all", seconds=150)
     assert listing(machine) == before
 
 

@@ -40,3 +40,16 @@ def test_the_links_of_a_page_lead_somewhere(page):
             assert file.exists(), line
             if anchor and file.suffix == ".md":
                 assert anchor in anchors(file), line
+
+
+def test_benchmarks_that_a_page_names_exist():
+    named = {name for page in PAGES for name in re.findall(r"benchmarks\.(\w+)", page.read_text())}
+    assert named
+    assert {name for name in named - {"md"} if not (ROOT / "benchmarks" / f"{name}.py").exists()} == set()
+
+
+def test_what_a_benchmark_writes_has_its_place():
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    begun = re.findall(r"<!-- benchmarks\.(\w+): begin -->", page)
+    assert begun
+    assert begun == re.findall(r"<!-- benchmarks\.(\w+): end -->", page)

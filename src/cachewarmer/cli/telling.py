@@ -53,7 +53,7 @@ async def tell(hooks: Hooks, status: JobStatus, *, allow_empty: bool) -> None:
     about = {"CACHEWARMER_JOB": job_id, "CACHEWARMER_STATE": str(status.state), "CACHEWARMER_EXIT_CODE": str(code)}
     if hooks.command:
         try:
-            await in_daemon_thread(lambda: run_command(hooks.command, document, about))
+            await in_daemon_thread(lambda: run_command(hooks.command, document, about, COMMAND_SECONDS))
         except Exception as error:  # noqa: BLE001  # a hook never harms the job
             log.warning("job %s: --on-end %s: %s", job_id, hooks.command[0], _reason(error))
     if hooks.webhook:
@@ -79,9 +79,7 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def run_command(
-    words: tuple[str, ...], document: bytes, about: dict[str, str], seconds: float = COMMAND_SECONDS
-) -> None:
+def run_command(words: tuple[str, ...], document: bytes, about: dict[str, str], seconds: float) -> None:
     """Runs a command with ``document`` on its standard input; what it writes goes to standard error.
 
     Raises:

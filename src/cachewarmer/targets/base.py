@@ -133,6 +133,8 @@ class SessionSnapshot:
     """Connections that took the place of a lost one."""
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Of READ calls, from sending to the end of the reply."""
+    others_in_flight: int = 0
+    """Calls in flight that are no READs."""
 
 
 class Question(IntEnum):

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import field, replace
+from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.eventloop import end_tasks
@@ -80,38 +81,65 @@ class _Asking:
             await asyncio.sleep(wait)
 
 
+class _Answered(NamedTuple):
+    """What a session was answered since it was opened."""
+
+    calls: int
+    reads: int
+    """READs among them …"""
+    read_seconds: float
+    """… and the sum of their latencies."""
+
+
 class _Steered:
     """One address."""
 
     def __init__(self, finder: KneeFinder, asking: _Asking) -> None:
         self.finder = finder
         self.asking = asking
-        self.answered: dict[Session, int] = {}
-        """Calls of each session that were answered up to the last look."""
+        self.answered: dict[Session, _Answered] = {}
+        """Of each session up to the last look."""
         self.canary_seconds = 0.0
         """What the last canary took; 0: none was answered yet."""
 
     def observation(self, sessions: Sequence[Session], now: float, seconds: float, late: float) -> Observation:
-        """What happened in the last ``seconds``; this look comes ``late`` by so many."""
-        calls, in_flight, limited = 0, 0, False
-        answered: dict[Session, int] = {}
+        """What happened in the last ``seconds``; this look comes ``late`` by so many.
+
+        While there is something to read, READs alone count: a scan's listings share the window, and the cache may
+        answer them by itself, at quite another rate.
+        """
+        in_flight, reads_in_flight, limited, waiting = 0, 0, False, False
+        answered: dict[Session, _Answered] = {}
+        all_calls, reads, read_seconds = 0, 0, 0.0
         for session in sessions:
             seen = session.snapshot()
-            answered[session] = sum(seen.calls.values()) - seen.in_flight
-            calls += max(0, answered[session] - self.answered.get(session, answered[session]))
+            now_answered = answered[session] = _Answered(
+                sum(seen.calls.values()) - seen.in_flight, seen.latencies.calls, seen.latencies.seconds
+            )
+            before = self.answered.get(session, now_answered)
+            all_calls += max(0, now_answered.calls - before.calls)
+            reads += now_answered.reads - before.reads
+            read_seconds += now_answered.read_seconds - before.read_seconds
             in_flight += seen.in_flight
+            reads_in_flight += seen.in_flight - seen.others_in_flight
+            waiting = waiting or seen.waiting > 0
             limited = limited or seen.waiting > seen.in_flight or 2 * seen.in_flight > seen.window_calls
         self.answered = answered
+        if reads or waiting:
+            calls, call_seconds = reads, read_seconds
+        else:  # so much time, by Little's law, was spent in calls
+            calls, call_seconds = all_calls, in_flight * seconds
         asking = self.asking
         answers, asking.seconds = tuple(asking.seconds), []
-        waiting = now - asking.asked_at - late if asking.asked_at else 0.0
+        unanswered = now - asking.asked_at - late if asking.asked_at else 0.0
         return Observation(
             now=now,
             calls=calls,
-            seconds=in_flight * seconds,  # so much time, by Little's law, was spent in calls
+            seconds=call_seconds,
+            in_flight=reads_in_flight if reads or waiting else in_flight,
             limited=limited,
             canary=answers,
-            canary_waiting=waiting if waiting > LOOK_SECONDS else 0.0,
+            canary_waiting=unanswered if unanswered > LOOK_SECONDS else 0.0,
         )
 
     def knee(self, seen: Observation) -> Knee:

@@ -23,10 +23,12 @@ from cachewarmer.model import Bound
 from cachewarmer.values import dataclass
 from cachewarmer.warming.lateness import LEAST_USUAL, Lateness
 
-ROUND_TRIPS = 2.5
+ROUND_TRIPS = 1.5
 """A window is judged over at least so many mean latencies …"""
 LEAST_ROUND_SECONDS = 0.15
 """… and over at least this long, for a rate that means something where calls are quick."""
+COUNTED_ROUND_TRIPS = 8.0
+"""A rate is counted where a round is longer than this; else it comes from the latencies."""
 ROUND_CALLS = 20
 """A few calls more or less make no difference to the rate of so many …"""
 MOST_CALLS_SECONDS = 2.0
@@ -107,6 +109,8 @@ class Observation:
     """READ calls answered."""
     seconds: float
     """Sum of their latencies."""
+    in_flight: float = 0.0
+    """READ calls in flight now; 0: not known."""
     limited: bool
     """Whether the window was what held the reader back: at least one request waited."""
     canary: tuple[float, ...] = ()
@@ -161,11 +165,29 @@ NEXT: Mapping[Phase, frozenset[Phase]] = {
 class _Round:
     """What was seen since the window last changed, or since the last judgement of it."""
 
-    __slots__ = ("alarmed", "began", "calls", "canaries", "doubted", "draining", "settled", "slow", "starved")
+    __slots__ = (
+        "alarmed",
+        "began",
+        "calls",
+        "canaries",
+        "doubted",
+        "draining",
+        "in_flight",
+        "looks",
+        "seconds",
+        "settled",
+        "slow",
+        "starved",
+    )
 
     def __init__(self, now: float, *, draining: bool, settled: bool = False, canaries: int = 0, slow: int = 0) -> None:
         self.began = now
         self.calls = 0
+        self.seconds = 0.0
+        """The sum of their latencies."""
+        self.looks = 0
+        self.in_flight = 0.0
+        """The sum of what was in flight at each look."""
         self.alarmed = 0.0
         """When it became clear that others wait; 0: they do not."""
         self.canaries, self.slow = canaries, slow
@@ -178,6 +200,17 @@ class _Round:
         """What was in flight before the change has been answered."""
         self.starved = False
         """The reader had too little to read to fill the window: the rate says nothing about it."""
+
+    def rate(self, now: float) -> float:
+        """Calls a second.
+
+        Over a few latencies a count of answers depends on when in a latency it begins and ends: there, calls in flight
+        divided by their latency (Little's law) tell it better.
+        """
+        age = now - self.began
+        if self.calls and self.in_flight and age * self.calls < COUNTED_ROUND_TRIPS * self.seconds:
+            return self.in_flight / self.looks * self.calls / self.seconds
+        return self.calls / age
 
 
 class KneeFinder:
@@ -243,14 +276,14 @@ class KneeFinder:
             if seen.now - this.alarmed >= HEARD_SECONDS:
                 self._shrink(seen.now)
         elif age > 0 and self._complete(this, age):
-            rate = this.calls / age
-            if self.window <= self._first and self._latency:
-                rate = min(rate, self.window / self._latency)  # so few calls may happen to be answered all at once
-            self._end_round(this, seen.now, rate)
+            self._end_round(this, seen.now, this.rate(seen.now))
         return self.window
 
     def _count(self, this: _Round, seen: Observation) -> None:
         this.calls += seen.calls
+        this.seconds += seen.seconds
+        this.looks += 1
+        this.in_flight += seen.in_flight
         this.starved = this.starved or not seen.limited
         if seen.calls:
             weight = min(1.0, seen.calls / self.window) if self._latency else 1.0

@@ -1,13 +1,16 @@
 """The driver of the window: what it tells the finder, and what it does with the answer."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 from cachewarmer.config import Settings
 from cachewarmer.targets.base import Mount, Session, SessionSnapshot, Window
+from cachewarmer.targets.latency import LatencyHistogram
 from cachewarmer.targets.pool import SessionPool
-from cachewarmer.warming.steering import steered
+from cachewarmer.warming.steering import _Steered, steered
 
+READ_SECONDS = 0.001
 AUTOMATIC = Settings()
 AUTOMATIC = replace(AUTOMATIC, nfs=replace(AUTOMATIC.nfs, window_auto=True, window_max_calls=12))
 
@@ -28,10 +31,11 @@ class Busy(Session):
     """A session whose every window is full, and whose rate is that of its window."""
 
     lookup = list_page = read = None
+    listed = 0
 
     def __init__(self, mount, made):
         self.address, self.window = mount.address, Window(calls=16, bytes=1)
-        self.made, self.asked, self.windows = made, 0.0, []
+        self.made, self.answered, self.looked, self.windows = made, 0.0, time.monotonic(), []
 
     def canary(self):
         canary = Canary()
@@ -39,10 +43,18 @@ class Busy(Session):
         return canary
 
     def snapshot(self):
-        calls = self.window.calls
-        self.asked += 40 * calls
+        calls, now = self.window.calls, time.monotonic()
+        self.answered += (now - self.looked) * calls / READ_SECONDS
+        self.looked = now
+        latencies = LatencyHistogram()
+        latencies.add(READ_SECONDS, int(self.answered))
         return SessionSnapshot(
-            calls={"READ": int(self.asked)}, window_calls=calls, in_flight=calls, waiting=10 * calls, bytes=0
+            calls={"READ": int(self.answered) + calls, "READDIRPLUS": 0},
+            window_calls=calls,
+            in_flight=calls,
+            waiting=10 * calls,
+            bytes=0,
+            latencies=latencies,
         )
 
     def set_window(self, calls):
@@ -81,6 +93,24 @@ async def test_the_window_grows_while_the_rate_does_up_to_its_maximum_and_so_doe
     (canary,) = canaries
     assert canary.calls > 0
     assert canary.closed
+
+
+async def test_while_there_is_something_to_read_listings_teach_nothing(monkeypatch):
+    """The cache answers them by itself, maybe: their rate says nothing about what READs gain by a window."""
+    seen, observation = [], _Steered.observation
+    monkeypatch.setattr(
+        _Steered, "observation", lambda *given: seen.append(observation(*given)) or seen[-1], raising=True
+    )
+
+    def snapshot(self):
+        self.listed += 1000
+        counts = {"READ": 4, "READDIRPLUS": self.listed}
+        return SessionSnapshot(calls=counts, window_calls=4, in_flight=4, waiting=9, bytes=0, others_in_flight=3)
+
+    monkeypatch.setattr(Busy, "snapshot", snapshot)
+    await use(AUTOMATIC, lambda *_: len(seen) > 3)
+    assert [one.calls for one in seen] == [0] * len(seen)
+    assert {one.in_flight for one in seen} == {1}
 
 
 async def test_however_long_others_wait_a_call_to_list_and_one_to_read_are_left(monkeypatch):

@@ -84,6 +84,7 @@ class Calls:
             jukebox_waits=reads.jukebox_waits,
             reconnects=self._channels.reconnects,
             latencies=reads.latencies.copy(),
+            others_in_flight=self._meta_in_flight,
         )
 
     # -- asking ----------------------------------------------------------------------------------------------------
