@@ -92,6 +92,11 @@ class Logging:
         _handlers[:] = handlers
         for one in handlers:
             root.addHandler(one)
+        self._hush_libraries()
+        instead = self.format == "json" and file is None
+        failures.logged = partial(_tell, file or handlers[0], instead=instead) if file or instead else None
+
+    def _hush_libraries(self) -> None:
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.WARNING)
         if not self.verbose:
@@ -100,8 +105,6 @@ class Logging:
             if not self.service:
                 # Tasks that end while the command does, after its own error: that one is what counts.
                 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        instead = self.format == "json" and file is None
-        failures.logged = partial(_tell, file or handlers[0], instead=instead) if file or instead else None
 
     @property
     def _course(self) -> int:
