@@ -324,6 +324,10 @@ class FleetError(CacheWarmerError):
     """The fleet of worker machines could not be changed."""
 
 
+class FleetDenied(FleetError):
+    """The identity that signs in there has no role for what was asked."""
+
+
 class FleetUnavailable(FleetError):
     """The provider of the machines could not be reached, is overloaded, or is busy with an earlier request."""
 

@@ -1,13 +1,14 @@
 """The resource manager's REST API, as far as a fleet needs it: published paths, versions, polling and error bodies.
 
 References: Virtual Machine Scale Sets (Create Or Update, Update, Get, Delete, Delete Instances), Virtual Machine Scale
-Set VMs (List), Virtual Machines (List, Get, Delete), Network Interfaces (Get), User Assigned Identities (Get), and "Track
-asynchronous Azure operations".
+Set VMs (List), Virtual Machines (List, Get, Delete), Network Interfaces (Get), User Assigned Identities (Get), Usage (List),
+Virtual Machine Sizes (List), Subnets (Get), and "Track asynchronous Azure operations".
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from aiohttp import web
 
 from tests.azure_standin.authorization import Authorization
 from tests.azure_standin.imds import MetadataService
-from tests.azure_standin.rules import LOCATIONS, ArmError, check_scale_set, check_update, require
+from tests.azure_standin.rules import LOCATIONS, SIZES, ArmError, check_scale_set, check_update, require
 from tests.azure_standin.scale_sets import SETS, VMS, Operation, ScaleSet, ScaleSets, Vm
 
 VERSIONS = {
@@ -37,6 +38,8 @@ PAGE = 2
 """Entries of a listing on one page: few, so that listings have several."""
 ACTIONS = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 GROUP = "/subscriptions/{sub}/resourceGroups/{group}/providers"
+REGION = "/subscriptions/{sub}/providers/Microsoft.Compute/locations/{location}"
+NETWORKS = "Microsoft.Network/virtualNetworks"
 
 
 class ResourceManager:
@@ -53,6 +56,8 @@ class ResourceManager:
         """Resource id and ``clientId``."""
         self.others: dict[str, dict[str, Any]] = {}
         """VMs and network interfaces that no scale set made, by their id."""
+        self.usages: dict[str, tuple[int, int]] = {"cores": (4, 100), "lowPriorityCores": (4, 100)}
+        """Quotas of each region by name: what is in use, and the limit."""
         self.denied: set[str] = set()
         """Actions that the manager's identity may not do."""
         self.used: set[str] = set()
@@ -81,6 +86,9 @@ class ResourceManager:
                 "/subscriptions/{sub}/providers/Microsoft.Compute/locations/{location}/operations/{id}",
                 self._get_operation,
             ),
+            ("GET", f"{REGION}/usages", self._list_usages),
+            ("GET", f"{REGION}/vmSizes", self._list_sizes),
+            ("GET", f"{GROUP}/{NETWORKS}/{{network}}/subnets/{{name}}", self._get_other),
             *self.authorization.routes(),
         ):
             app.router.add_route(method, path, self._guarded(answer))
@@ -132,7 +140,7 @@ class ResourceManager:
             return
         if request.method == "POST":
             action = f"{kind[0]}/{kind[1]}/{kind[3]}/action"
-        elif len(kind) == 4:
+        elif "subnets" in kind or len(kind) == 4:
             action = f"{kind[0]}/{kind[1]}/{kind[3]}/{ACTIONS[request.method]}"
         else:
             action = f"{kind[0]}/{kind[1]}/{ACTIONS[request.method]}"
@@ -250,6 +258,26 @@ class ResourceManager:
                 404, "ResourceNotFound", f"The Resource '{kind}/{request.match_info['name']}' was not found."
             )
         return web.json_response(found)
+
+    async def _list_usages(self, request: web.Request) -> web.Response:
+        self._region(request)
+        entries = [
+            {"unit": "Count", "currentValue": used, "limit": limit, "name": {"value": name, "localizedValue": name}}
+            for name, (used, limit) in self.usages.items()
+        ]
+        return self._page(request, entries)
+
+    async def _list_sizes(self, request: web.Request) -> web.Response:
+        self._region(request)
+        found = [(name, re.search(r"\d+", name)) for name in SIZES]
+        return web.json_response(
+            {"value": [{"name": name, "numberOfCores": int(some[0])} for name, some in found if some]}
+        )
+
+    def _region(self, request: web.Request) -> None:
+        location = request.match_info["location"]
+        if location not in LOCATIONS:
+            raise ArmError(400, "NoRegisteredProviderFound", f"No registered resource provider found for '{location}'.")
 
     async def _get_identity(self, request: web.Request) -> web.Response:
         found = self.identities.get(request.path)

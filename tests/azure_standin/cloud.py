@@ -77,6 +77,12 @@ class Cloud:
     def _describe(self) -> None:
         """The manager's VM with its network interface, in a subnet, with a user-assigned identity."""
         self.arm.subnets |= {SUBNET, OTHER_SUBNET}
+        for subnet, prefix in ((SUBNET, "10.0.1.0/24"), (OTHER_SUBNET, "10.0.2.0/28")):
+            self.arm.others[subnet] = {
+                "id": subnet,
+                "name": subnet.rpartition("/")[2],
+                "properties": {"addressPrefix": prefix, "ipConfigurations": [{"id": "manager-nic/ip"}]},
+            }
         self.arm.identities[IDENTITY] = {"clientId": CLIENT_ID, "principalId": "0", "tenantId": "0"}
         interface = f"{PROVIDERS}/Microsoft.Network/networkInterfaces/manager-nic"
         self.arm.others[interface] = {

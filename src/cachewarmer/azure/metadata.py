@@ -161,7 +161,7 @@ class Imds:
                 answer = await response.json(content_type=None) if text.strip() else {}
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
             raise MetadataAbsent(
-                f"no instance metadata service answers at {self.base_url}: this is no Azure VM, or a firewall closes it"
+                f"no instance metadata service answers at {self.base_url}: this is not an Azure VM, or a firewall closes it"
             ) from error
         except TimeoutError as error:
             raise FleetUnavailable(f"the metadata service at {url} did not answer in {seconds:.0f} s") from error

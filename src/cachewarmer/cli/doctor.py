@@ -6,6 +6,7 @@ import argparse
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
 from cachewarmer.cli.options import general, selecting
@@ -27,6 +28,8 @@ class DoctorOptions:
     """Empty: the broker is looked at."""
     selection: selecting.Selection = field(default_factory=selecting.Selection)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
+    workers: int = 0
+    """How many VMs there is to be room for; 0: as the settings say."""
     output: general.Output = field(default_factory=general.Output)
 
 
@@ -35,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default="", metavar="TARGET", help=general.TARGET_HELP)
     general.add_ids(parser)
     general.add_broker(parser)
+    parser.add_argument(
+        "--workers",
+        type=arguments.positive,
+        default=0,
+        metavar="N",
+        help="with a broker on Azure: how many VMs the quota and the subnet should have room for (default: [fleet] workers)",
+    )
     general.add_output(parser, quiet="show only what is wrong")
 
 
@@ -46,6 +56,7 @@ def parse(chosen: argparse.Namespace) -> DoctorOptions:
         target=chosen.target,
         selection=selecting.Selection(uid=chosen.uid, gid=chosen.gid),
         broker=general.broker(chosen),
+        workers=chosen.workers,
         output=general.output(chosen),
     )
 
@@ -81,6 +92,7 @@ async def _look(chosen: DoctorOptions, stop: asyncio.Event) -> int:
 
 async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
     from cachewarmer.cli import inputs
+    from cachewarmer.doctor.around import look_around
     from cachewarmer.doctor.broker import look_at_broker
     from cachewarmer.doctor.target import here, look_at_target
 
@@ -92,6 +104,8 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
             yield one
     else:
         async for one in look_at_broker(inputs.broker(chosen.broker, settings, create=False)):
+            yield one
+        async for one in look_around(chosen.broker.url, settings.fleet, workers=chosen.workers):
             yield one
 
 

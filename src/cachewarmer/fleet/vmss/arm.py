@@ -20,7 +20,7 @@ from azure.mgmt.network.aio import NetworkManagementClient
 from cachewarmer.azure.calls import CONNECT_SECONDS, error_code, is_transient
 from cachewarmer.azure.endpoints import management_endpoint, quiet_sdk
 from cachewarmer.azure.sign_in import default_credential
-from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
+from cachewarmer.errors import CapacityError, FleetDenied, FleetError, FleetUnavailable
 from cachewarmer.values import dataclass
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def translated(error: BaseException, what: str) -> FleetError:
         )
     refused = getattr(error, "status_code", None) in (401, 403)
     if "AuthorizationFailed" in code or (refused and code not in ADVICE):
-        return FleetError(f"{what}: not allowed ({code}): {_missing_role(message)}")
+        return FleetDenied(f"{what}: not allowed ({code}): {_missing_role(message)}")
     if code in CONFLICT_CODES:
         return FleetUnavailable(f"{what}: another operation goes on there ({code})")
     if is_transient(error) or code in PASSING_CODES:

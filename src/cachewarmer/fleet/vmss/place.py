@@ -67,8 +67,8 @@ async def find_place(settings: VmssSettings, launch: WorkerLaunch, clients: Clie
     """
     machine: dict[str, Any] = {}
     if group.own is not None and not (settings.subnet_id and (settings.identity or settings.worker_key)):
-        machine = await _get_machine(clients, group.own)
-    subnet = settings.subnet_id or await _subnet_of(clients, machine)
+        machine = await get_machine(clients, group.own)
+    subnet = settings.subnet_id or await subnet_of(clients, machine)
     return Place(
         location=group.location,
         subnet_id=with_subnet(subnet, settings.subnet_name),
@@ -89,7 +89,12 @@ async def warn_of_first_generation(clients: Clients, group: Group) -> None:
         )
 
 
-async def _get_machine(clients: Clients, own: Instance) -> dict[str, Any]:
+async def get_machine(clients: Clients, own: Instance) -> dict[str, Any]:
+    """The manager's own VM as the resource manager has it.
+
+    Raises:
+        FleetError: it belongs to a scale set, is not there, or may not be looked at.
+    """
     what = f"looking at the manager's own VM {own.name}"
     if own.scale_set:
         raise FleetError(
@@ -101,14 +106,19 @@ async def _get_machine(clients: Clients, own: Instance) -> dict[str, Any]:
         raise translated(error, what) from error
 
 
-async def _subnet_of(clients: Clients, machine: dict[str, Any]) -> str:
+async def subnet_of(clients: Clients, machine: dict[str, Any]) -> str:
+    """The resource id of the subnet of a VM's primary network interface.
+
+    Raises:
+        FleetError: it is in none, or the interface may not be looked at.
+    """
     interfaces = machine["properties"]["networkProfile"]["networkInterfaces"]
     primary = next((one for one in interfaces if (one.get("properties") or {}).get("primary")), interfaces[0])
     interface_id = str(primary["id"])
     what = f"looking at the manager's network interface {interface_id.rpartition('/')[2]}"
     try:
         found = plain(
-            await clients.network.network_interfaces.get(_part(interface_id, "resourceGroups"), _last(interface_id))
+            await clients.network.network_interfaces.get(part(interface_id, "resourceGroups"), last(interface_id))
         )
     except FOREIGN as error:
         raise translated(error, what) from error
@@ -119,12 +129,13 @@ async def _subnet_of(clients: Clients, machine: dict[str, Any]) -> str:
     raise FleetError(f"{what}: it is in no subnet; set [fleet.vmss] subnet_id")
 
 
-def _part(resource_id: str, kind: str) -> str:
+def part(resource_id: str, kind: str) -> str:
     """The segment after ``kind`` of a resource id; Azure does not keep the case of these names."""
     parts = resource_id.split("/")
     lower = [one.lower() for one in parts]
     return parts[lower.index(kind.lower()) + 1]
 
 
-def _last(resource_id: str) -> str:
+def last(resource_id: str) -> str:
+    """The name at the end of a resource id."""
     return resource_id.rstrip("/").rpartition("/")[2]
