@@ -29,7 +29,7 @@ def tree(nfs_root):
         (below / f"f{number:03}").write_bytes(b"x" * 500_000)
     for name in ("a\"'\u202e.exr", "a\x1b[2J\n"):
         (place / name).write_bytes(b"x")
-    denied = place / "a<script>alert(2)"
+    denied = place / "a<script>alert(2)\u202egnp\x1b[2J\n\"'&lt;\u2028"
     denied.write_bytes(b"x" * 9)
     denied.chmod(0)
     yield place

@@ -262,7 +262,7 @@ class ItemRun:
             self._idle.set()
         error = request.error
         if error is not None and isinstance(error, TransportError):
-            self._miss(piece, error, request.path)
+            self._interrupted(request, piece, error)
             return
         wanted = request.stop - request.start
         self.bytes += min(request.bytes_read, wanted)  # it may have asked for more before it was held back
@@ -281,6 +281,24 @@ class ItemRun:
             heapq.heappush(slow, (request.seconds, request.path))
         elif request.seconds > slow[0][0]:
             heapq.heapreplace(slow, (request.seconds, request.path))
+
+    def _interrupted(self, request: ReadRequest, piece: Piece, error: TransportError) -> None:
+        """The address failed. What had come until then is kept: only the rest is missing."""
+        stop = request.stop
+        if request.left is None:
+            left = [(request.start, stop)]
+        else:  # it may have been held back meanwhile
+            left = [(start, min(end, stop)) for start, end in request.left if start < stop]
+        read = stop - request.start - sum(end - start for start, end in left)
+        if read > 0:
+            self.bytes += read
+            self._calls += request.calls
+            if self._notes is not None:
+                self._notes.add(piece.number, read, request.seconds)
+        for start, end in left:
+            self._miss(Piece(piece.number, start, end, piece.last and end == stop), error, request.path)
+        if not left:
+            self._miss(piece._replace(start=stop, stop=stop), error, request.path)
 
     async def _look_again(self, session: Session, item: WorkItem) -> None:
         """Asks for the size of files that ended early, and finds out what is left to read of them, or that they failed."""

@@ -261,3 +261,34 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_warming_imports_nothing_that_it_may_not_need():
+    """A small job takes little longer than its start."""
+    code = (
+        "import sys\nbefore = set(sys.modules)\n"
+        "from cachewarmer.cli import bounds, events, inputs, observing, outcome, page, progress, told, warm, warmed\n"
+        "import cachewarmer.onemachine, cachewarmer.broker.sqlite.broker, cachewarmer.targets.nfs3.session\n"
+        "unneeded = {'tomllib', 'multiprocessing', 'importlib.resources', 'pickle', 'shlex', 'glob'}\n"
+        "print(sorted(unneeded & (set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_warming_imports_makes_its_dataclasses_later():
+    """The standard decorator compiles their methods at once."""
+    code = (
+        "import dataclasses, sys\n"
+        "real = dataclasses.dataclass\n"
+        "def told(cls=None, /, **options):\n"
+        "    caller = sys._getframe(1).f_globals['__name__']\n"
+        "    if caller.startswith('cachewarmer.') and caller != 'cachewarmer.values':\n"
+        "        print(caller)\n"
+        "    return real(cls, **options)\n"
+        "dataclasses.dataclass = told\n"
+        "from cachewarmer.cli import bounds, events, inputs, observing, outcome, page, progress, told, warm, warmed\n"
+        "import cachewarmer.onemachine, cachewarmer.broker.sqlite.broker, cachewarmer.targets.nfs3.session\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, cast
 
 from cachewarmer.config import NfsSettings
-from cachewarmer.errors import CacheWarmerError, FileError
+from cachewarmer.errors import CacheWarmerError, FileError, TransportError
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.receiving import Event, ReadReply, Refusal
 from cachewarmer.targets.base import ReadRequest, Window
@@ -306,6 +306,8 @@ class ReadSchedule:
             return
         request = reading.request
         request.error = reading.error
+        if request.calls and isinstance(reading.error, TransportError):
+            request.left = reading.left()
         if request.calls:
             request.seconds = now - reading.began
         reading.began = -1.0
