@@ -10,10 +10,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 __all__ = ["dataclass"]
 
+_Wanted: TypeAlias = tuple[str, bool, Any, Any, Any]
+"""Of a field: its name, whether ``__init__`` takes it, only by name, its default, and what makes its default."""
 PLAIN_OBJECTS = 12
 """So many of a class are made without a compiled ``__init__``: to compile it takes as long as to make twenty."""
 _MARKERS = ("ClassVar", "InitVar", "KW_ONLY")
@@ -81,11 +83,14 @@ def _init_later(kind: Any, *, frozen: bool) -> None:
     left = PLAIN_OBJECTS
     put: Callable[[object, str, Any], None] = object.__setattr__ if frozen else setattr
     after = hasattr(kind, "__post_init__")
+    wanted: list[_Wanted] = []
 
     def __init__(self: object, *args: Any, **values: Any) -> None:  # noqa: N807
         nonlocal left
         left -= 1
-        found = _values(kind, args, values) if left >= 0 else None
+        if not wanted:
+            wanted.extend([(one.name, one.init, one.kw_only, one.default, one.default_factory) for one in fields(kind)])
+        found = _values(wanted, args, values) if left >= 0 else None
         if found is None:
             kind.__init__ = _compiled_init(kind, frozen=frozen)
             kind.__init__(self, *args, **values)
@@ -99,24 +104,27 @@ def _init_later(kind: Any, *, frozen: bool) -> None:
     kind.__init__ = __init__
 
 
-def _values(kind: Any, args: tuple[Any, ...], given: dict[str, Any]) -> list[tuple[str, Any]] | None:
+def _values(wanted: list[_Wanted], args: tuple[Any, ...], given: dict[str, Any]) -> list[tuple[str, Any]] | None:
     """The value of each field; None: the arguments are wrong, which a compiled ``__init__`` says in Python's words."""
     at, used, found = 0, 0, list[tuple[str, Any]]()
-    for one in fields(kind):
-        if one.init and not one.kw_only and at < len(args):
-            if one.name in given:
+    for name, is_parameter, by_name, default, factory in wanted:
+        if is_parameter and not by_name and at < len(args):
+            if name in given:
                 return None
-            found.append((one.name, args[at]))
+            value = args[at]
             at += 1
-        elif one.init and one.name in given:
-            found.append((one.name, given[one.name]))
+        elif is_parameter and name in given:
+            value = given[name]
             used += 1
-        elif one.default is not MISSING:
-            found.append((one.name, one.default))
-        elif one.default_factory is not MISSING:
-            found.append((one.name, one.default_factory()))
-        elif one.init:
+        elif default is not MISSING:
+            value = default
+        elif factory is not MISSING:
+            value = factory()
+        elif is_parameter:
             return None
+        else:
+            continue
+        found.append((name, value))
     return found if at == len(args) and used == len(given) else None
 
 
