@@ -8,34 +8,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from cachewarmer.testing import wire
-from cachewarmer.testing.proxy import CountingProxy
+from tests.integration.caches import Bytes
 from tests.servers.ganesha import ganesha
 
 MIB = 1 << 20
 SIZES = {"plate.1001.exr": 300_000, "plate.1002.exr": 300_000, "large": 3 * MIB, "small": 100, "empty": 0}
-
-
-class Bytes(CountingProxy):
-    """Notes which bytes of which file are asked for, in the order in which that comes."""
-
-    def __init__(self, *arguments, **more):
-        super().__init__(*arguments, **more)
-        self.asked = []
-
-    def _called(self, head, reads):
-        super()._called(head, reads)
-        call = wire.read_call(head)
-        if wire.NFS_NAMES.get(call.procedure) == "READ" and call.program == wire.NFS:
-            handle = call.arguments.opaque(wire.MOST_HANDLE_BYTES)
-            self.asked.append((handle, *call.arguments.numbers("QI")))
-
-    def ranges(self):
-        """Of each file by its handle, what was asked for, as disjoint ranges."""
-        found = {}
-        for handle, offset, count in self.asked:
-            found.setdefault(handle, []).append((offset, offset + count))
-        return {handle: sorted(ranges) for handle, ranges in found.items()}
 
 
 @pytest.fixture

@@ -116,3 +116,23 @@ async def test_a_broker_that_is_away_costs_rounds_and_not_the_watch(watch, tmp_p
         _, rest = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, rest
         assert b"Traceback" not in rest
+
+
+async def test_a_broker_that_goes_away_in_a_round_is_waited_for(watch):
+    """The round ends when it is back, with each file once."""
+    async with ScriptedServer(TREE, Faults(read_delay=0.05)) as server:
+        with postgres() as database:
+            process = await watch(server.url(), "--once", "--broker", database.url)
+            while server.calls["READ"] < FILES / 4:
+                assert process.returncode is None, await process.communicate()
+                await asyncio.sleep(0.02)
+            database.stop()
+            await asyncio.sleep(2)
+            database.start()
+            out, said = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == 0, said
+            assert f"completed: {FILES} files read" in out.decode()
+            assert b"Traceback" not in said
+            (job,) = (await command("status", "--json", "--broker", database.url))["jobs"]
+            ledger = (await command("export", job["job"], "--broker", database.url))["ledger"]
+            assert len({one["path"] for one in ledger}) == len(ledger) == FILES
