@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import traceback
@@ -22,13 +21,13 @@ from cachewarmer.errors import (
 )
 from cachewarmer.paths import printable
 
-logged: Callable[[str, int], bool] | None = None
-"""Writes a line of a level to the log, where there is one beside standard error; whether it took its place."""
+logged: Callable[[str, bool], bool] | None = None
+"""Writes a line, a warning or else an error, to the log, where there is one beside standard error; whether it took its place."""
 
 
 def tell(text: str, *, warning: bool = False, program: str = "cachewarmer") -> None:
     """Says in a printable line what came of the command: on standard error, and to the log where there is one."""
-    if logged is None or not logged(text, logging.WARNING if warning else logging.ERROR):
+    if logged is None or not logged(text, warning):
         note(text if not program else prefixed(program, text, Shade.WARNING if warning else Shade.BAD))
 
 

@@ -142,8 +142,9 @@ def _handler(stream: Any, formatter: logging.Formatter, level: int) -> logging.H
     return handler
 
 
-def _tell(handler: logging.Handler, text: str, level: int, *, instead: bool) -> bool:
+def _tell(handler: logging.Handler, text: str, warning: bool, *, instead: bool) -> bool:
     """Writes to the log what came of the command; whether that takes the place of a line on standard error."""
+    level = logging.WARNING if warning else logging.ERROR
     handler.handle(logging.LogRecord("cachewarmer", level, __file__, 0, "%s", (text,), None))
     return instead
 
