@@ -186,7 +186,7 @@ async def _per_call(broker: Broker, job: str, ask: Callable[[Broker, str], objec
 class _Nothing:
     """Answers at once: what is left is the wrapper's own time."""
 
-    url, workers_are_rented, is_private = "none:", False, True
+    url, workers_are_rented, is_private, chooses_jobs = "none:", False, True, True
 
     async def look(self, _: str) -> None:
         return None

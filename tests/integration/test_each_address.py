@@ -67,17 +67,23 @@ async def test_only_a_replaced_node_is_warmed_again(caches):
     assert (code, said.count("\n")) == (2, 1)
 
 
-async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(caches):
-    dying = caches[2]
+async def run_while_it_dies(caches, dying, given):
+    """Warms each address, and closes one of them when it has given a quarter of the tree, as ``given`` says."""
 
     async def kill():
-        while dying.read_bytes < BYTES / 4:
-            await asyncio.sleep(0.01)
+        while given() < BYTES / 4:
+            await asyncio.sleep(0.001)
         await dying.close()
 
     killing = asyncio.create_task(kill())
-    code, report, said = await run("warm", target_of(caches), "--each-address", "--patience", 3, "--json")
+    ended = await run("warm", target_of(caches), "--each-address", "--patience", 3, "--json")
     await killing
+    return ended
+
+
+async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(caches):
+    dying = caches[2]
+    code, report, said = await run_while_it_dies(caches, dying, lambda: dying.read_bytes)
     assert code == 3, said
     by_address = {one["address"]: one for one in report["addresses"]}
     for host in HOSTS[:2]:
@@ -230,15 +236,7 @@ async def test_the_origin_sends_each_byte_twice_where_the_third_cache_is_killed(
     """And what that one had fetched; the others are complete, and it is named."""
     door, caches = counted
     dying = caches[2]
-
-    async def kill():
-        while dying.fetched < BYTES / 4:
-            await asyncio.sleep(0.001)
-        await dying.close()
-
-    killing = asyncio.create_task(kill())
-    code, report, said = await run("warm", target_of(caches), "--each-address", "--patience", 3, "--json")
-    await killing
+    code, report, said = await run_while_it_dies(caches, dying, lambda: dying.fetched)
     assert code == 3, said
     *others, lost = report["addresses"]
     assert [(one["files"], one["bytes"], one["complete"]) for one in others] == [(FILES, BYTES, True)] * 2
