@@ -32,8 +32,8 @@ class NfsSettings:
     """Maximum number of READ and listing calls in flight for one address. A cold READ holds a thread of the server."""
     window_bytes: int = 64 * MIB
     """Maximum number of bytes requested and not yet received, for one address."""
-    window_auto: bool = False
-    """Whether the number of calls in flight follows what the cache can take; ``window_calls`` is then not used."""
+    window_auto: bool | None = None
+    """Whether the number of calls in flight follows what the cache can take; unset: yes, unless ``window_calls`` is set."""
     window_max_calls: int = 1024
     """Maximum number of calls in flight that ``window_auto`` may choose."""
     gentle: bool = False
@@ -318,7 +318,7 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     values = os.environ if environment is None else environment
     path = values.get("CACHEWARMER_CONFIG")
     if not path:
-        return Settings(nfs=NfsSettings(**_wire_ids(values)))
+        return Settings(nfs=NfsSettings(window_auto=True, **_wire_ids(values)))
     import tomllib
 
     try:
@@ -336,7 +336,10 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
                 advice=did_you_mean(name, TABLES),
             )
         made[name] = _group(path, name, group, _with_vmss_table(path, table) if name == "fleet" else table)
-    return Settings(**{**made, "nfs": replace(made["nfs"], **_wire_ids(values, tables["nfs"]))})
+    nfs = replace(made["nfs"], **_wire_ids(values, tables["nfs"]))
+    if nfs.window_auto is None:
+        nfs = replace(nfs, window_auto="window_calls" not in tables["nfs"])
+    return Settings(**{**made, "nfs": nfs})
 
 
 WIRE_IDS = {"uid": "CACHEWARMER_NFS_UID", "gid": "CACHEWARMER_NFS_GID", "gids": "CACHEWARMER_NFS_GIDS"}

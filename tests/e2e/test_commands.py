@@ -269,13 +269,10 @@ def test_an_interrupt_while_the_list_of_files_is_awaited_ends_at_once(command, t
     )
     child.stdin.write(b"not there\n" * 20_000)  # more than a pipe takes: when this is through, the list is being read
     child.stdin.flush()
-    began = time.monotonic()
     child.send_signal(signal.SIGINT)
-    child.wait(20)
-    took = time.monotonic() - began
+    child.wait(20)  # nobody closes the pipe: what waits for it would wait for ever
     said = child.communicate()[1]
     assert child.returncode == 130, said
-    assert took < 2
     assert b"Traceback" not in said
 
 

@@ -26,6 +26,8 @@ from cachewarmer.model import (
 )
 from cachewarmer.values import dataclass
 
+MOST_FLEET_SECONDS = 3600.0
+"""No manager takes a fleet for longer without renewing it."""
 MANAGER_SECONDS = 10.0
 """Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""
 

@@ -44,8 +44,10 @@ class State:
 
 def _problem_of(directory: Path) -> str:
     """Why no file can be kept in a directory, which is made if need be; empty: one can."""
+    from cachewarmer.broker.sqlite.files import make_folder
+
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(str(directory))
     except OSError as error:
         return error.strerror or str(error)
     return "" if os.access(directory, os.W_OK | os.X_OK) else "Permission denied"

@@ -17,12 +17,16 @@ def environment(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_the_users_own_directory_is_used_where_it_can_be(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o177])
+def test_the_users_own_directory_is_used_where_it_can_be(monkeypatch, tmp_path, capsys, request, umask):
+    before = os.umask(umask)
+    request.addfinalizer(lambda: os.umask(before))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     state = State(BrokerChoice())
     assert (state.url, state.temporary) == (f"sqlite:///{tmp_path}/state/cachewarmer/cachewarmer.db", None)
     state.close(keep=False)
     assert (tmp_path / "state" / "cachewarmer").is_dir()
+    assert all((tmp_path / one).stat().st_mode & 0o777 == 0o700 for one in ("state", "state/cachewarmer"))
     assert capsys.readouterr().err == ""
 
 
