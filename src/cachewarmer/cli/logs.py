@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 NOISY = ("asyncio", "urllib3", "aiohttp")
 """Libraries of which only warnings are of interest."""
+ASKED_FOR = "cachewarmer.cli.stats"
+"""The logger of lines that somebody has asked for: a command without a log file shows them on standard error."""
 KEYS = frozenset({"time", "level", "logger", "pid", "message", "error", "traceback"})
 """Of a line of JSON; what a message is about does not replace them."""
 
@@ -117,9 +119,8 @@ class Logging:
         return JsonLine(verbose=self.verbose) if self.format == "json" else TimedLine(verbose=self.verbose)
 
     def _to_stderr(self) -> logging.Handler:
-        level = self._course
-        if not self.service and not self.verbose:
-            level = logging.ERROR if self.quiet else logging.WARNING
+        told = self.service or self.verbose
+        level = self._course if told else logging.ERROR if self.quiet else logging.WARNING
         formatter: logging.Formatter
         if self.format == "json" and not self.file:
             formatter = JsonLine(verbose=self.verbose)
@@ -128,8 +129,12 @@ class Logging:
             # On a terminal the progress line stands there.
             before = CLEAR_LINE if not self.service and streams.on_terminal(sys.stderr) else ""
             formatter = OneLine(form, before, verbose=self.verbose)
-        handler = _handler(sys.stderr, formatter, level)
-        if not self.service and not self.verbose:
+        if told or self.quiet or self.file:
+            handler = _handler(sys.stderr, formatter, level)
+        else:
+            handler = _handler(sys.stderr, formatter, logging.INFO)
+            handler.addFilter(lambda record: record.levelno >= level or record.name == ASKED_FOR)
+        if not told:
             # A job's failure is what the command itself ends with.
             handler.addFilter(lambda record: not record.name.startswith("cachewarmer.manager"))
         return handler

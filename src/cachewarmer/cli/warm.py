@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ledgers.add_ledger(parser)
     add_hooks(parser)
     serving.add_page(parser)
+    observing.add_stats(parser)
     observing.add_metrics_file(parser)
     general.add_output(parser, quiet="show no progress and no report")
 
@@ -158,7 +159,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
             page = served(
                 chosen.page, state.url, settings, chosen.broker, calls=metrics.calls, quiet=chosen.output.quiet
             )
-            async with page, metrics.written(chosen.observing.metrics_file):
+            async with page, metrics.written(chosen.observing.metrics_file), metrics.told(chosen.observing.stats):
                 for job in to_warm or [None]:
                     if stop.is_set():
                         break

@@ -113,6 +113,17 @@ def test_what_a_command_ends_with_is_json_where_standard_error_is(capsys):
     assert (line["level"], line["message"]) == ("error", "no such thing")
 
 
+def test_lines_that_were_asked_for_are_shown_by_any_command(capsys, tmp_path):
+    """``warm --stats``: on standard error, or in the log file where there is one; not where nothing is to be shown."""
+    stats = logging.getLogger("cachewarmer.cli.stats")
+    for options in ({}, {"quiet": True}, {"file": str(tmp_path / "log")}):
+        Logging(**options).begin()
+        stats.info("in 1m: nothing")
+        log.info("the course of things")
+    assert capsys.readouterr().err == "in 1m: nothing\n"
+    assert len((tmp_path / "log").read_text().splitlines()) == 2
+
+
 def test_a_file_that_is_truncated_is_gone_on_with(tmp_path):
     """logrotate's copytruncate: no hole is left where the file was cut."""
     file = LogFile(str(tmp_path / "log"))
