@@ -187,7 +187,8 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
         unfinished = [status for status in statuses if not status.state.final]
         state.close(keep=bool(unfinished))
     if stop.is_set() and unfinished and not chosen.output.quiet:
-        note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
+        named = state.url if state.temporary else inputs.shown_broker(chosen.broker, settings)
+        note(interrupted_line(unfinished[-1], progress.files, named))
     output = replace(chosen.output, quiet=True) if chosen.events == "-" else chosen.output
     return finish(
         statuses, output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking
