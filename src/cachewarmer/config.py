@@ -489,15 +489,19 @@ def state_directory() -> Path:
     Raises:
         ConfigError: the user has no home directory.
     """
-    base = os.environ.get("XDG_STATE_HOME")
-    if base and os.path.isabs(base):
-        return Path(base) / "cachewarmer"
+    if is_state_home_named():
+        return Path(os.environ["XDG_STATE_HOME"]) / "cachewarmer"
     try:
         return Path.home() / ".local" / "state" / "cachewarmer"
     except RuntimeError as error:
         raise ConfigError(
             "this user has no home directory to keep jobs in", advice="set XDG_STATE_HOME, or name a broker: --broker"
         ) from error
+
+
+def is_state_home_named() -> bool:
+    """Whether ``$XDG_STATE_HOME`` says where programs keep their state; a relative path says nothing, by that standard."""
+    return os.path.isabs(os.environ.get("XDG_STATE_HOME", ""))
 
 
 def default_broker_url() -> str:

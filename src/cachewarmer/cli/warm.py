@@ -188,11 +188,8 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
         unfinished = [status for status in statuses if not status.state.final]
         state.close(keep=bool(unfinished))
     if stop.is_set() and unfinished and not chosen.output.quiet:
-        tell(
-            interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url),
-            warning=True,
-            program="",
-        )
+        named = state.url if state.temporary else inputs.shown_broker(chosen.broker, settings)
+        tell(interrupted_line(unfinished[-1], progress.files, named), warning=True, program="")
     output = replace(chosen.output, quiet=True) if chosen.events == "-" else chosen.output
     return finish(
         statuses, output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking
