@@ -55,13 +55,7 @@ def look_at(
     reports: Sequence[WorkerReport], statuses: Iterable[JobStatus] | None = None, now: dict[str, int] | None = None
 ) -> Look:
     """From what workers say, and jobs where they are known: ``statuses`` then count what is read, in hand too."""
-    counts: dict[tuple[str, str], int] = {}
-    if statuses is None:
-        for one in reports:
-            for held in one.jobs:
-                sums = (held.settled_items, held.files + held.settled_files, held.bytes + held.settled_bytes)
-                counts |= {(f"{one.key} {held.job}", name): n for name, n in zip(DONE, sums, strict=True)}
-                counts[f"{one.key} {held.job}", "failed_files"] = held.failed_files
+    counts = _of_workers(reports) if statuses is None else {}
     for status in statuses or ():
         job = status.job.job_id
         counts |= {(job, name): status.total(name) for name in DONE}
@@ -72,17 +66,31 @@ def look_at(
             names = ("retries", "jukebox_waits", "reconnects", "address_failures")
             counts |= {(f"{one.key} {place.address}", name): n for name, n in zip(names, found, strict=True)}
     at_work = [one for one in reports if one.at_work]
+    known = {str(one) for one in Bound}  # a later version may know more
+    bounds = [Bound(one.bound) for one in at_work if one.bound in known]
+    return Look(counts, _gauges(at_work) | (now or {}), of_job(bounds, scan_finished=True))
+
+
+def _of_workers(reports: Sequence[WorkerReport]) -> dict[tuple[str, str], int]:
+    """What workers have done, by what they say themselves."""
+    counts: dict[tuple[str, str], int] = {}
+    for one in reports:
+        for held in one.jobs:
+            sums = (held.settled_items, held.files + held.settled_files, held.bytes + held.settled_bytes)
+            counts |= {(f"{one.key} {held.job}", name): n for name, n in zip(DONE, sums, strict=True)}
+            counts[f"{one.key} {held.job}", "failed_files"] = held.failed_files
+    return counts
+
+
+def _gauges(at_work: Sequence[WorkerReport]) -> dict[str, int]:
     places = [place for one in at_work for place in one.addresses]
-    gauges = {
+    return {
         "held_items": sum(held.items for one in at_work for held in one.jobs),
         "in_flight_calls": sum(place.in_flight for place in places),
         "window_calls": sum(place.window for place in places),
         "knee_calls": sum(place.knee for place in places),
         "away_addresses": len({place.address for place in places if place.problem}),
     }
-    known = {str(one) for one in Bound}
-    bounds = [Bound(one.bound) for one in at_work if one.bound in known]
-    return Look(counts, gauges | (now or {}), of_job(bounds, scan_finished=True))
 
 
 async def look_at_broker(broker: Broker) -> Look:
