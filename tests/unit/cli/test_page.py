@@ -1,6 +1,7 @@
 """--http beside a command."""
 
 import logging
+
 import aiohttp
 import pytest
 
