@@ -95,6 +95,7 @@ class Settler:
             level = logging.WARNING if failure.transient else logging.INFO
             log.log(level, "%s (delivery %d)", reason, lease.deliveries, extra=held.about)
         await self.persist(lambda: self._broker.abandon(lease, reason, delay))
+        self._held.handed_back += 1
         self._held.drop(held)
 
     async def give_up(self, held: Held) -> None:
@@ -102,6 +103,7 @@ class Settler:
         held.lease.item = replace(held.lease.item, came=held.run.came(held.lease.item))
         try:
             await self._broker.abandon(held.lease, "")
+            self._held.handed_back += 1
         except BrokerError as error:
             log.info("handing back %s: %s", held.lease.item.path, error, extra=held.about)
 
