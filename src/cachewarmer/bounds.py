@@ -59,6 +59,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 WORDS: Mapping[str, tuple[str, ...]] = {
     "fleet.kind": ("none", "local", "slurm", "vmss"),
     "targets.allow_transports": ("nfs", "mount"),
+    "log.format": ("text", "json"),
 }
 """Settings that take one of a few words."""
 PATTERNS: Mapping[str, tuple[str, str]] = {
@@ -76,6 +77,7 @@ PATTERNS: Mapping[str, tuple[str, str]] = {
     "fleet.slurm.program": (r"|/[^\n]*", "an absolute path"),
     "fleet.slurm.environment_file": (r"|/[^\n]*", "an absolute path"),
     "fleet.slurm.log_directory": (r"|/[^\n%]*", "an absolute path without %"),
+    "log.file": (r"|/[^\n]*", "an absolute path"),
     "targets.allow_exports": (r"(?s)/.*", "absolute paths"),
     "targets.allow_local": (r"(?s)/.*", "absolute paths"),
 }

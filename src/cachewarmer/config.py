@@ -284,6 +284,18 @@ class TargetSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The log of a manager or worker, where its command line does not say (docs/logs.md)."""
+
+    format: str = "text"
+    """``text``, or ``json``: an object a line."""
+    file: str = ""
+    """File that lines are added to; empty: they go to standard error."""
+    stats_seconds: float = 0.0
+    """Interval between two lines that say what was done; 0: there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of one process."""
 
@@ -294,6 +306,7 @@ class Settings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:
@@ -367,6 +380,7 @@ TABLES = {
     "lease": LeaseSettings,
     "fleet": FleetSettings,
     "targets": TargetSettings,
+    "log": LogSettings,
 }
 TABLES_WITHIN = {"VmssSettings": VmssSettings, "SlurmSettings": SlurmSettings}
 """Groups within a group, by the type of their field."""
@@ -475,15 +489,19 @@ def state_directory() -> Path:
     Raises:
         ConfigError: the user has no home directory.
     """
-    base = os.environ.get("XDG_STATE_HOME")
-    if base and os.path.isabs(base):
-        return Path(base) / "cachewarmer"
+    if is_state_home_named():
+        return Path(os.environ["XDG_STATE_HOME"]) / "cachewarmer"
     try:
         return Path.home() / ".local" / "state" / "cachewarmer"
     except RuntimeError as error:
         raise ConfigError(
             "this user has no home directory to keep jobs in", advice="set XDG_STATE_HOME, or name a broker: --broker"
         ) from error
+
+
+def is_state_home_named() -> bool:
+    """Whether ``$XDG_STATE_HOME`` says where programs keep their state; a relative path says nothing, by that standard."""
+    return os.path.isabs(os.environ.get("XDG_STATE_HOME", ""))
 
 
 def default_broker_url() -> str:

@@ -148,6 +148,7 @@ class Broker(ABC):
     """See the module. Use as an async context manager; opening creates what is missing, unless told not to."""
 
     url: str
+    """It may hold a password: show ``shown``."""
     workers_are_rented: bool = False
     """Whether its workers may run on machines that are taken away at short notice."""
     is_private: bool = False
@@ -156,6 +157,11 @@ class Broker(ABC):
     """Whether ``claim_job`` can be asked for one job. ``warm`` and ``watch`` on one machine need that."""
     max_message_bytes: int = 0
     """Most bytes of a message; 0: no limit. The planner keeps its items below."""
+
+    @property
+    def shown(self) -> str:
+        """The URL as people and logs may see it."""
+        return self.url
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -442,6 +448,9 @@ class Broker(ABC):
         """Hands an item back. A ``reason`` counts against it: after ``max_deliveries`` such failures it goes to poison
         (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
         A lost lease is no error.
+
+        What the lease's item says has come of it (``WorkItem.came``) is kept for its next delivery, where there is room
+        for that.
         """
 
     @abstractmethod

@@ -119,6 +119,11 @@ def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> 
     )
 
 
+def shown_broker(choice: BrokerChoice, settings: Settings) -> str:
+    """The option that names the broker, without the password that it may hold; empty where it was not given."""
+    return broker(choice, settings, create=False).shown if choice.url else ""
+
+
 def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False) -> list[WarmJob]:
     """The job of each TARGET.
 

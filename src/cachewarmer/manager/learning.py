@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from cachewarmer.about import about
 from cachewarmer.broker.base import Broker
 from cachewarmer.errors import BrokerError
 from cachewarmer.model import JobState, JobStatus, Learnt, Lessons, WarmJob, WorkerReport
@@ -23,6 +24,7 @@ class Learning:
     def __init__(self, broker: Broker, job: WarmJob, clock: Callable[[], float] = time.monotonic) -> None:
         self._broker = broker
         self._job = job
+        self._about = about(job=job.job_id)
         self._clock = clock
         self._lessons = Lessons()
         self._kept_at = float("-inf")
@@ -34,7 +36,7 @@ class Learning:
         try:
             workers = await self._broker.workers(self._job.job_id)
         except BrokerError as error:
-            log.info("asking for the workers of job %s: %s", self._job.job_id, error)
+            log.info("asking for the workers of job %s: %s", self._job.job_id, error, extra=self._about)
             return None
         self._lessons.look(status, workers, self._clock())
         if self._clock() - self._kept_at >= KEPT_SECONDS:
@@ -54,6 +56,6 @@ class Learning:
         try:
             await self._broker.keep_learnt(self._job.job_id, learnt)
         except BrokerError as error:
-            log.info("keeping what job %s has taught: %s", self._job.job_id, error)
+            log.info("keeping what job %s has taught: %s", self._job.job_id, error, extra=self._about)
             return
         self._kept_at = self._clock()

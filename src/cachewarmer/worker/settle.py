@@ -61,7 +61,7 @@ class Settler:
         counted = await self.persist(lambda: self._broker.complete(name, results))
         for place, (held, receipt) in enumerate(finished):
             if counted is not None and not counted[place]:
-                log.info("item %s was counted before, or its lease was lost", receipt.item_id)
+                log.info("item %s was counted before, or its lease was lost", receipt.item_id, extra=held.about)
             elif counted is not None:
                 self._held.settled(held.lease.item.job_id, receipt)
             self._held.drop(held)  # not counted at all: when its lease has run out it is delivered again
@@ -79,28 +79,33 @@ class Settler:
 
     async def _hand_back(self, held: Held, reading: Reading) -> None:
         lease = held.lease
+        lease.item = replace(lease.item, came=held.run.came(lease.item))
         if held.released:
             reason, delay = "", self._hiding.seconds() if held.released == "paused" else 0.0
         elif reading.unreachable:
             # The address is away, or this machine is: it is no fault of the item, and another worker may reach it.
             reason, delay = "", self._hiding.seconds()
-            log.debug("%s: handed back: %s", lease.item.path, reading.error)  # the outage is told of once, by the pool
+            # The outage is told of once, by the pool.
+            log.debug("%s: handed back: %s", lease.item.path, reading.error, extra=held.about)
         else:
             failure = reading.error or CacheWarmerError("the reading ended early")
             reason = _reason(lease.item, failure)
             delay = min(MAX_RETRY_SECONDS, 2.0**lease.deliveries) if failure.transient else 0.0
             # A file that may not be read is in the report; an address that does not serve its files is news.
             level = logging.WARNING if failure.transient else logging.INFO
-            log.log(level, "%s (delivery %d)", reason, lease.deliveries)
+            log.log(level, "%s (delivery %d)", reason, lease.deliveries, extra=held.about)
         await self.persist(lambda: self._broker.abandon(lease, reason, delay))
+        self._held.handed_back += 1
         self._held.drop(held)
 
     async def give_up(self, held: Held) -> None:
         """Hands an item back at the very end, in one try."""
+        held.lease.item = replace(held.lease.item, came=held.run.came(held.lease.item))
         try:
             await self._broker.abandon(held.lease, "")
+            self._held.handed_back += 1
         except BrokerError as error:
-            log.info("handing back %s: %s", held.lease.item.path, error)
+            log.info("handing back %s: %s", held.lease.item.path, error, extra=held.about)
 
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """Repeats a broker call while its failure is transient, for as long as a lease lasts; then None.

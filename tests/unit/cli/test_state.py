@@ -39,12 +39,23 @@ def test_a_broker_that_is_named_is_used(monkeypatch, named):
     assert State(BrokerChoice(url="sqlite:////x/y" if named == "option" else "")).url == "sqlite:////x/y"
 
 
+def test_a_directory_that_is_named_is_used_or_is_an_error(monkeypatch, tmp_path, capsys):
+    """Whoever names a place wants the job there: it does not go elsewhere."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/no")
+    with pytest.raises(
+        CacheWarmerError, match=r"^no place for the job.s state: /proc/no/cachewarmer: .*XDG_STATE_HOME"
+    ):
+        State(BrokerChoice())
+    assert capsys.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("problem", ["unwritable", "no home"])
 def test_else_a_temporary_one_is_used_and_said(monkeypatch, tmp_path, capsys, problem):
     """And removed when the job is done; a job that is not done stays there to be resumed."""
-    monkeypatch.setenv("XDG_STATE_HOME", "/proc/no")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/proc/no")
     if problem == "no home":
-        monkeypatch.delenv("XDG_STATE_HOME")
         monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     done, unfinished = State(BrokerChoice()), State(BrokerChoice())
     assert done.url == f"sqlite:///{done.temporary}/cachewarmer.db"
@@ -59,7 +70,8 @@ def test_else_a_temporary_one_is_used_and_said(monkeypatch, tmp_path, capsys, pr
 
 
 def test_without_any_place_it_is_one_error_with_advice(monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", "/proc/no")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/proc/no")
     monkeypatch.setattr(tempfile, "tempdir", "/proc/neither")
     with pytest.raises(CacheWarmerError, match="TMPDIR"):
         State(BrokerChoice())

@@ -58,7 +58,11 @@ class PostgresBroker(Broker):
         self._wake = Wake(self._database)
 
     def __repr__(self) -> str:
-        return f"<PostgresBroker {self._database.shown} {'open' if self._database.is_open else 'closed'}>"
+        return f"<PostgresBroker {self.shown} {'open' if self._database.is_open else 'closed'}>"
+
+    @property
+    def shown(self) -> str:
+        return self._database.shown
 
     async def open(self) -> None:
         """Connects, and creates the tables when missing; two processes that do so at once do it once.
@@ -440,6 +444,7 @@ class PostgresBroker(Broker):
                 delay=delay_seconds,
                 forgiven=int(not reason),
                 reason=record.printable(reason),
+                message=rows.handed_back(lease.item),
                 **rows.held(lease),
             )
             return False

@@ -223,4 +223,5 @@ class Database:
 def _shown(parts: Mapping[str, Any]) -> str:
     host = str(parts.get("host") or parts.get("hostaddr") or parts.get("service") or "")
     port = f":{parts['port']}" if parts.get("port") else ""
-    return f"postgresql://{host}{port}/{parts.get('dbname') or ''}"
+    user = f"{parts['user']}@" if parts.get("user") else ""
+    return f"postgresql://{user}{host}{port}/{parts.get('dbname') or ''}"
