@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from cachewarmer.warming.pace import Pace
 
 ERRORS_PER_ITEM = 20
 """Failed paths that a receipt names."""
+KINDS_NAMED = 3
+"""Different reasons that are named where all files of an item have failed."""
 SLOWEST_PER_ITEM = 5
 LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
 """Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
@@ -68,6 +71,8 @@ class ItemRun:
         self._calls = 0
         self._changed = 0
         self._problems: dict[int, CacheWarmerError] = {}
+        self._missed: dict[int, TransportError] = {}
+        """What the address last failed with, for each file that it failed for."""
         self._short: dict[int, int] = {}
         """Files that ended before their size, and where."""
         self._sizes: dict[int, int] = {}
@@ -140,6 +145,7 @@ class ItemRun:
 
     def _miss(self, piece: Piece, error: TransportError, path: bytes) -> None:
         self.unreached, self.unreached_path = error, path
+        self._missed[piece.number] = error
         if self._missing is not None:
             self._missing.append(piece)
 
@@ -346,25 +352,35 @@ class ItemRun:
         return None if read is None else _path(item, (item.files or ())[read].path)
 
     def fail_missing(self, item: WorkItem, error: CacheWarmerError) -> None:
-        """Whatever is still to be read has failed."""
+        """Whatever is still to be read has failed: with its own error, or with what of ``error`` is not about a file."""
+        neutral = error.of_no_file()
         if self._missing is None:
             numbers = set(range(len(item.files or ())))
         else:
             numbers = {piece.number for piece in self._missing} | set(self._short)
         for number in numbers:
-            self._problems.setdefault(number, error)
+            self._problems.setdefault(number, self._missed.get(number, neutral))
         self._short = {}
 
     # -- the result ------------------------------------------------------------------------------------------------
 
-    @property
-    def failure(self) -> CacheWarmerError | None:
-        """The first error of a file that could not be read, if any."""
-        return next((one for one in self._problems.values() if not isinstance(one, FileVanished)), None)
+    def failure(self, item: WorkItem) -> CacheWarmerError | None:
+        """Why no file of the item could be read, where one is there at all; None: some could.
 
-    def all_failed(self, item: WorkItem) -> bool:
-        """Whether no file of the item could be read, for another reason than that all of them are gone."""
-        return bool(self._problems) and len(self._problems) == len(item.files or ()) and self.failure is not None
+        Of several files it names none, since it stands for each of them: it says what happened, and to how many.
+        """
+        total = len(item.files or ())
+        if not self._problems or len(self._problems) < total:
+            return None
+        problems = [one for one in self._problems.values() if not isinstance(one, FileVanished)]
+        if not problems or total == 1:
+            return problems[0] if problems else None
+        kinds = Counter(one.of_no_file().failure for one in problems)
+        made = problems[0].of_no_file()
+        if len(kinds) > 1:
+            most = [f"{count:,} files: {kind}" for kind, count in kinds.most_common(KINDS_NAMED)]
+            made.problem, made.doing, made.address = "; ".join(most), "", ""
+        return made
 
     def receipt(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Receipt:
         """What came of the item."""
