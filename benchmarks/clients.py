@@ -12,27 +12,17 @@ import json
 import resource
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.programs import Place
 from cachewarmer.config import NfsSettings
-from cachewarmer.targets.base import FileKind, Mount, ReadRequest, Session
+from cachewarmer.targets.base import FileKind, ReadRequest, Session
 from cachewarmer.targets.nfs3.session import open_nfs3
 
 if TYPE_CHECKING:
     import nfs_rs
 
 PIECE = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What is read."""
-
-    address: str
-    nfs_port: int
-    mount_port: int
-    export: str
 
 
 class Cost:
@@ -63,14 +53,7 @@ class Cost:
 
 async def direct(place: Place, window: int) -> str:
     """The direct reader, alone: no plan, no broker."""
-    mount = Mount(
-        address=place.address,
-        export=place.export,
-        path=place.export,
-        nfs_port=place.nfs_port,
-        mount_port=place.mount_port,
-    )
-    session = await open_nfs3(mount, NfsSettings(window_calls=window))
+    session = await open_nfs3(place.mount(), NfsSettings(window_calls=window))
     cost = Cost()
     finished = asyncio.Event()
     waiting = 1
@@ -154,7 +137,7 @@ async def peer(place: Place, readers: int) -> str:
 def main() -> None:
     """See the module."""
     kind, address, nfs_port, mount_port, export, concurrency = sys.argv[1:]
-    place = Place(address, int(nfs_port), int(mount_port), export)
+    place = Place(int(nfs_port), int(mount_port), export, address)
     if kind == "direct":
         try:
             import uvloop  # noqa: PLC0415 -- as the command does, where it is installed

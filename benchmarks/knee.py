@@ -26,7 +26,7 @@ from benchmarks import page
 from benchmarks.programs import MemoryServer, Model, Place, built
 from cachewarmer.config import Settings
 from cachewarmer.targets import open_session
-from cachewarmer.targets.base import Mount, ReadRequest, Session
+from cachewarmer.targets.base import ReadRequest, Session
 
 ROWS = (
     "8:20",
@@ -142,14 +142,7 @@ async def measure(row: Row, window: str, processes: int, programs: Path) -> Outc
     small = row.size < SMALL
     with row.server(programs) as server, tempfile.TemporaryDirectory() as state:
         place = server.place
-        mount = Mount(
-            address=place.address,
-            transport="nfs",
-            export=place.export,
-            nfs_port=place.nfs_port,
-            mount_port=place.mount_port,
-        )
-        session = await open_session(mount, Settings())
+        session = await open_session(place.mount(), Settings())
         idle = await others(session, row.size, IDLE_SECONDS)
         probed = server.read()[0]
         warm = start_warm(place, window, processes, state)

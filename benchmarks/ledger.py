@@ -3,7 +3,8 @@
     python -m benchmarks.ledger [ENTRIES] [ROUNDS]
 
 A tree of ENTRIES tiny files (1,000,000), served by the scripted server in a process of its own, warmed by one process with
-and without ``--ledger``, in turn, ROUNDS times (3); and once ``--since`` that ledger. Prints, for each round, files a second of
+and without ``--ledger``, in turn, ROUNDS times (3); once ``--since`` that ledger; and once since one in which each thousandth
+file is missing, or has another mtime: just these must be read. Prints, for each round, files a second of
 both and their ratio, by the clock and by the CPU of the client, and the most memory that the client took.
 """
 
@@ -60,6 +61,29 @@ def _measure(target: str, ledger: Path, rounds: int) -> None:
     again = _warm(target, "--since", str(ledger), "--ledger", str(ledger))
     unchanged = again.report["unchanged_files"]
     print(f"{_line('since', again)}: {again.report['files']} files read, {unchanged} unchanged")
+    changed = _age(ledger, earlier := ledger.with_name("earlier.jsonl"))
+    partly = _warm(target, "--since", str(earlier), "--ledger", str(ledger))
+    with ledger.open() as file:
+        read = {row["path"] for row in map(json.loads, file) if row["status"] == "read"}
+    assert read == changed
+    print(
+        f"{_line('since an older one', partly)}: {partly.report['files']} files read, just the {len(changed)} that differ"
+    )
+
+
+def _age(ledger: Path, earlier: Path) -> set[str]:
+    """Writes a ledger as it was before some files changed and others came; their paths."""
+    changed = set()
+    with ledger.open() as file, earlier.open("w") as out:
+        for number, line in enumerate(file):
+            row = json.loads(line)
+            if number % 1000 == 0:
+                changed.add(row["path"])
+                if number % 2000:
+                    continue
+                row["mtime"] -= 1
+            out.write(json.dumps(row) + "\n")
+    return changed
 
 
 def _warm(target: str, *more: str) -> Run:
@@ -67,8 +91,10 @@ def _warm(target: str, *more: str) -> Run:
 
 
 def _line(what: str, run: Run) -> str:
-    found = run.report["files"] or run.report["unchanged_files"]
-    assert isinstance(found, int)
+    read, unchanged = run.report["files"], run.report["unchanged_files"]
+    assert isinstance(read, int)
+    assert isinstance(unchanged, int)
+    found = read + unchanged
     return f"{what} {found / run.seconds:,.0f} files/s, {run.cpu_seconds:.1f} s CPU, {run.peak_mib:.0f} MiB"
 
 

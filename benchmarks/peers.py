@@ -26,7 +26,7 @@ from pathlib import Path
 from benchmarks.programs import MemoryServer, Place, built
 from benchmarks.reader import Sample, client, command, large_files, ratio, small_files, summary
 from cachewarmer.config import NfsSettings
-from cachewarmer.targets.base import FileKind, Mount, Session
+from cachewarmer.targets.base import FileKind, Session
 from cachewarmer.targets.nfs3.session import open_nfs3
 
 WINDOW = 64
@@ -55,14 +55,7 @@ def filer(make: Callable[[Path], None]) -> Iterator[Place]:
 
 async def handles(place: Place) -> list[str]:
     """Handle and size of each file, as ``blast`` takes them."""
-    mount = Mount(
-        address=place.address,
-        export=place.export,
-        path=place.export,
-        nfs_port=place.nfs_port,
-        mount_port=place.mount_port,
-    )
-    session: Session = await open_nfs3(mount, NfsSettings(window_calls=WINDOW))
+    session: Session = await open_nfs3(place.mount(), NfsSettings(window_calls=WINDOW))
     lines, below = [], [(b"", b"")]
     while below:
         path, handle = below.pop()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cachewarmer.targets.base import Mount
+
 SOURCES = Path(__file__).parent / "c"
 
 
@@ -25,6 +27,16 @@ class Place:
 
     def target(self) -> str:
         return f"nfs://{self.address}{self.export}?nfsport={self.nfs_port}&mountport={self.mount_port}"
+
+    def mount(self) -> Mount:
+        """What a session of the direct reader is opened with."""
+        return Mount(
+            address=self.address,
+            export=self.export,
+            path=self.export,
+            nfs_port=self.nfs_port,
+            mount_port=self.mount_port,
+        )
 
 
 @contextlib.contextmanager

@@ -22,8 +22,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 enum { IN_BYTES = 1 << 20, OUT_BYTES = 8 << 20, OUT_FULL = 4 << 20, MOST = 1 << 20, CONNECTIONS = 1024 };
 enum { MOUNT = 100005, NFS = 100003, REGULAR = 1, DIRECTORY = 2, MAGIC = 0x77617262 };
@@ -248,12 +249,6 @@ static int flush(struct connection *one) {
 }
 
 /* -- the model -- */
-
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static void append(struct queue *queue, struct call *call) {
   call->next = NULL;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import socket
@@ -66,6 +67,9 @@ def all_addresses(job: WarmJob, resolve: Resolve | None = None) -> WarmJob:
 
 def addresses_of(name: str) -> list[str]:
     """The numeric addresses of a host name, each once; that of one that is numeric already is itself."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a NUL in it
+        socket.inet_pton(socket.AF_INET, name)
+        return [name]
     try:
         found = socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import sys
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import field, fields, replace
 from pathlib import Path
@@ -307,6 +306,8 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     path = values.get("CACHEWARMER_CONFIG")
     if not path:
         return Settings(nfs=NfsSettings(**_wire_ids(values)))
+    import tomllib
+
     try:
         with open(path, "rb") as file:
             tables = tomllib.load(file)

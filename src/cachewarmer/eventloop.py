@@ -22,6 +22,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine to its end, on uvloop if it is installed. Call it once in a process."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     try:
         import uvloop
     except ImportError:

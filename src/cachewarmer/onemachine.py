@@ -16,7 +16,7 @@ from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.broker.counted import CallCounts, counted
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings
-from cachewarmer.errors import InvalidTransition, UsageError
+from cachewarmer.errors import BrokerError, InvalidTransition, UsageError
 from cachewarmer.manager import Manager
 from cachewarmer.manager.stall import Stall
 from cachewarmer.model import BoundTimes, JobState, JobStatus, ScanTotals, WarmJob, WorkItem, verdict
@@ -78,6 +78,10 @@ async def warm(
     """
     settings = replace(settings, lease=replace(settings.lease, drain_seconds=STOP_SECONDS, poll_seconds=STATUS_SECONDS))
     async with counted(open_broker(broker_url, settings.lease), calls or CallCounts()) as broker:
+        if not broker.chooses_jobs:  # before a job is posted that nobody here could take
+            raise BrokerError(
+                f"{broker.url}: its queue gives the next job, not a chosen one: submit to a manager instead of warming here"
+            )
         job_id = await _begin(broker, job, resume, file_list, stop)
         lease = await broker.claim_job(settings.lease.lease_seconds, job_id)
         if lease is None:

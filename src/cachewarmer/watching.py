@@ -7,12 +7,14 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 
 from cachewarmer.broker.base import Broker
+from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import state_directory
 from cachewarmer.errors import BrokerError, CacheWarmerError
 from cachewarmer.model import JobState, JobStatus, WarmJob
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 WHOLE = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS})
 """How a round ends whose ledger knows every file of the tree."""
 FORGET_SECONDS = 30 * 24 * 3600.0
+WAIT_SECONDS = 10.0
+"""How long a round waits for a broker that does not answer. One that was away between two rounds has cut the connection of the
+first, and answers at once on another."""
 
 Warm = Callable[[WarmJob | None, str | None], Awaitable[JobStatus]]
 """Warms a job, or goes on with the one of an id."""
@@ -68,7 +73,8 @@ def next_start(began: float, every: float, now: float) -> float:
 
 async def one_round(broker: Broker, job: WarmJob, warm: Warm) -> JobStatus:
     """Goes on with a round that was interrupted, or warms what changed since the last one that came to its end."""
-    earlier = [one for one in await broker.jobs() if one.job.name == name_of(job) and one.job.label == job.label]
+    jobs = await persist(broker.jobs, WAIT_SECONDS, outage_log(broker))
+    earlier = [one for one in jobs if one.job.name == name_of(job) and one.job.label == job.label]
     earlier = [one for one in earlier if one.job.ledger]
     for one in earlier:
         if not one.state.final:
@@ -78,11 +84,24 @@ async def one_round(broker: Broker, job: WarmJob, warm: Warm) -> JobStatus:
         last = next((one.job.job_id for one in earlier if one.state in WHOLE), "")
         status = await warm(replace(job, name=name_of(job), ledger=True, since=last), None)
     if status.state in WHOLE:
-        for one in earlier:
-            if one.job.job_id != status.job.job_id and one.state.final:
-                await broker.forget_ledger(one.job.job_id)
-        await broker.tidy(FORGET_SECONDS)
+        old = [one.job.job_id for one in earlier if one.job.job_id != status.job.job_id and one.state.final]
+        await _forget(broker, old)
     return status
+
+
+async def _forget(broker: Broker, job_ids: Sequence[str]) -> None:
+    """Drops ledgers that nothing is compared with any more, and what is old. The round is over: a broker that has just gone
+    away costs it nothing, and the next one tries again.
+    """
+    outage = outage_log(broker)
+    try:
+        for job_id in job_ids:
+            await persist(partial(broker.forget_ledger, job_id), WAIT_SECONDS, outage)
+        await persist(lambda: broker.tidy(FORGET_SECONDS), WAIT_SECONDS, outage)
+    except BrokerError as error:
+        if not error.transient:
+            raise
+        log.warning("what is old stays at the broker until the next round: %s", error)
 
 
 async def watch(

@@ -265,7 +265,7 @@ def _inflated_rows(text: str) -> Iterable[Any]:
     raw = inflater.decompress(deflated, _may_inflate_to(deflated))
     if inflater.unconsumed_tail or not inflater.eof:
         raise _FilesError("inflates to more than it may, or is cut short")
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > PLAIN_TOKENS:
+    if len(raw) > PLAIN_TOKENS and len(raw) - len(raw.translate(None, b",[{")) > PLAIN_TOKENS:
         return _rows_one_by_one(raw)
     rows = json.loads(raw)
     if not isinstance(rows, list):
@@ -288,6 +288,7 @@ def _rows_one_by_one(raw: bytes) -> Iterator[tuple[str, int, bytes]]:
 
 def _entries(rows: Iterable[Any]) -> tuple[FileEntry, ...]:
     entries = []
+    new = tuple.__new__  # a named tuple's own __new__ is a function of Python
     for row in rows:
         try:
             path, size, handle = row
@@ -299,7 +300,7 @@ def _entries(rows: Iterable[Any]) -> tuple[FileEntry, ...]:
             raw = binascii.a2b_base64(handle, strict_mode=True) if handle else b""
             if len(raw) > MAX_HANDLE_BYTES:
                 raise ValueError(handle)
-            entries.append(FileEntry(path, size, raw))
+            entries.append(new(FileEntry, (path, size, raw)))
         except _FilesError:
             raise
         except (AttributeError, TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 import pytest
@@ -23,8 +23,11 @@ from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.eventloop import end_tasks
+from cachewarmer.ledger.records import records
+from cachewarmer.ledger.since import store_base
 from cachewarmer.manager import Manager
 from cachewarmer.model import Access, JobState, WarmJob, new_job_id
+from cachewarmer.model.outcomes import FileOutcome
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
@@ -43,8 +46,9 @@ BYTES = 4 * sum(100 + f for f in range(5)) + 10_001
 FATES = ("fails", "is lost", "is done twice", "kills before", "kills after")
 CALLS = (
     "submit", "claim_job", "renew_job", "settle_job", "set_state", "record_scan", "state", "look", "status",
-    "publish", "claim", "renew", "complete", "note_worker",
+    "publish", "claim", "renew", "complete", "note_worker", "add_to_ledger", "forget_scanned",
 )  # fmt: skip
+PLAIN_CALLS = tuple(call for call in CALLS if call not in ("add_to_ledger", "forget_scanned"))
 STEPS = {
     "jobs": ("send", "receive", "change", "delete"),
     "work": ("send", "receive", "change", "delete"),
@@ -184,12 +188,18 @@ async def _rows(broker):
         return (await found.fetchone())[0]
 
 
-async def warm_with(make_handle, fault):
-    """One job under one fault; returns its status, the paths read, and the broker that saw no fault."""
-    session = SlowSession(TREE, "a", delay=0.01)
+async def warm_with(make_handle, fault, tree=TREE, held=()):
+    """One job under one fault; returns its status, the paths read, and the broker that saw no fault.
+
+    ``held``: records of an earlier ledger; with them, the job keeps a ledger too.
+    """
+    session = SlowSession(tree, "a", delay=0.01)
     eye = await make_handle()
     stop = asyncio.Event()
     job = WarmJob(access=Access(addresses=("a",)), warm_path="/", job_id=new_job_id())
+    if held:
+        job = replace(job, ledger=True, since=job.job_id)
+        await store_base(eye, job.job_id, held)
     running = [
         asyncio.create_task(
             persistently(
@@ -218,7 +228,7 @@ async def warm_with(make_handle, fault):
         stop.set()
         _, hanging = await asyncio.wait(running, timeout=HANG_SECONDS)
         assert not hanging, [task.get_stack() for task in hanging]
-    return status, session
+    return status, session, eye
 
 
 def said(status, session):
@@ -244,12 +254,16 @@ EXACT = {
 }
 
 
-async def check_all(kind, make_store, fate, calls=CALLS):
+async def check_all(kind, make_store, fate, calls=PLAIN_CALLS, run=None, times=None):
     """Every fault on a store of its own, some at a time; each kind of call meets one at least."""
     # A job that nobody posted is no job: killing the submitter at its first step proves nothing.
+    run = run or totals
     left_out = {"submit", "jobs.send"} if fate.startswith("kills") else set()
     faults = [
-        Fault(call, number, fate) for call in calls if call not in left_out for number in range(1, TIMES[kind] + 1)
+        Fault(call, number, fate)
+        for call in calls
+        if call not in left_out
+        for number in range(1, (times or TIMES[kind]) + 1)
     ]
     few = asyncio.Semaphore(AT_ONCE[kind])
     wrong, unmet = [], []
@@ -258,18 +272,51 @@ async def check_all(kind, make_store, fate, calls=CALLS):
         async with few, contextlib.AsyncExitStack() as handles:
             make = make_store(number)
             try:
-                status, session = await warm_with(lambda: handles.enter_async_context(make()), fault)
+                found, exact = await run(lambda: handles.enter_async_context(make()), fault)
             except TimeoutError as error:
                 wrong.append((fault, f"hangs {error}"))
                 return
-            if said(status, session) != EXACT:
-                wrong.append((fault, said(status, session)))
+            if found != exact:
+                wrong.append((fault, found))
             if not fault.struck:
                 unmet.append(fault)
 
     await asyncio.gather(*(one(number, fault) for number, fault in enumerate(faults)))
     assert not wrong
     assert {fault.call for fault in unmet if fault.number == 1} == set()
+
+
+async def totals(make_handle, fault):
+    """What is said of a job, and what is right."""
+    status, session, _ = await warm_with(make_handle, fault)
+    return said(status, session), EXACT
+
+
+HELD = [
+    FileOutcome(f"/d0/f{number}", 100 + number, 1000.0, 0.0, "read", 100 + number, "", "a", 0.1) for number in range(5)
+]
+TOLD_TREE = TREE | {b"d1": {**TREE[b"d1"], b"bad": 5}}
+"""With a name that can't be looked at: its record is the scan's own."""
+RECORDS = sorted(
+    [(f"/d0/f{number}", 100 + number, "unchanged", 0) for number in range(5)]
+    + [(f"/d{d}/f{f}", 100 + f, "read", 100 + f) for d in (1, 2, 3) for f in range(5)]
+    + [("/big", 10_001, "read", 10_001), ("/d1/bad", 0, "failed", 0), ("/none", 0, "read", 0)]
+)
+LEDGER_CALLS = (
+    "claim_job", "renew_job", "settle_job", "record_scan", "publish", "claim", "renew", "complete", "add_to_ledger", "forget_scanned",
+)  # fmt: skip
+
+
+async def ledger(make_handle, fault):
+    """The records of a job that is compared with an earlier one, a line for each file, and what they should be."""
+    status, _, eye = await warm_with(make_handle, fault, TOLD_TREE, HELD)
+    lines = sorted(
+        [(one.path, one.size, one.status, one.bytes) async for one in records(eye.ledger(status.job.job_id))]
+    )
+    report = status.report(0)
+    counts = [report[key] for key in ("state", "files", "bytes", "unchanged_files", "failed_files")]
+    read = [size for _, size, state, _ in RECORDS if state == "read"]
+    return (lines, counts), (RECORDS, [JobState.COMPLETED_WITH_ERRORS, len(read), sum(read), 5, 1])
 
 
 @pytest.mark.timeout(300)
@@ -308,6 +355,29 @@ def account(storage_account):
 async def test_a_call_that_goes_wrong_over_azurite(storage_account, fate):
     """Whichever call it is."""
     await check_all("azurite", account(storage_account), fate)
+
+
+def stores(kind, request, tmp_path):
+    """A store of its own for each fault, of each kind."""
+    if kind == "sqlite":
+        return lambda number: lambda: SqliteBroker(str(tmp_path / f"{number}.db"), SETTINGS.lease)
+    if kind == "azurite":
+        return account(request.getfixturevalue("storage_account"))
+    url = request.getfixturevalue("postgres_url")
+
+    def store(_number):
+        lab = PostgresLab(url)
+        return lambda: lab.make(SETTINGS.lease)
+
+    return store
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "azurite"])
+async def test_each_file_has_one_record_whatever_goes_wrong(kind, fate, request, tmp_path):
+    """Read, in ranges, left out as unchanged, or failed: also after a kill before or after it was settled, and twice delivered."""
+    await check_all(kind, stores(kind, request, tmp_path), fate, LEDGER_CALLS, ledger, times=1)
 
 
 @pytest.mark.slow

@@ -125,6 +125,7 @@ async def test_a_job_is_claimed_by_id_or_that_is_refused(lab):
     broker = await lab.broker()
     await broker.submit(a_job())
     wanted = await broker.submit(a_job())
+    assert broker.chooses_jobs is lab.can_choose_job
     if not lab.can_choose_job:
         with pytest.raises(BrokerError):
             await broker.claim_job(lab.lease_seconds, wanted)

@@ -18,6 +18,7 @@ from tests.servers.need import need
 ROOT = Path(__file__).parents[2]
 NEXT = "99.1"
 UNITS = "cachewarmer-manager cachewarmer-worker"
+WATCH = "cachewarmer-watch@tree.timer"
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +100,25 @@ def test_from_its_installation_to_its_purge(packages):
         warm = "runuser -u cachewarmer -- env XDG_STATE_HOME=/var/lib cachewarmer submit --wait /srv/tree"
         assert "3 files" in machine.run(warm).stdout
 
+        # A tree is watched once its name has a file: a round at once, and then by the timer.
+        machine.run("echo CACHEWARMER_WATCH_TARGET=/srv/tree >/etc/cachewarmer/watch/tree.env")
+        for read in (3, 0):
+            machine.run("systemctl start cachewarmer-watch@tree.service")
+            said = machine.run("journalctl -t cachewarmer-watch -o cat").stdout.splitlines()
+            assert [f"{read} files read" in line for line in said if "files read" in line][-1:] == [True], said
+        machine.run(f"systemctl enable --quiet --now {WATCH}")
+
         first = pids()
         machine.run(f"dpkg --install /packages/{file_of(packages, newest=True).name}")
         assert active() == ["active", "active"]
         assert not set(first) & set(pids())
         machine.run("grep -q '# changed' /etc/cachewarmer/worker.env")
+        assert machine.run(f"systemctl is-active {WATCH}").stdout.strip() == "active"
 
         machine.run("dpkg --remove cachewarmer")
         assert "active" not in active()
+        assert machine.run(f"systemctl is-active {WATCH}", check=False).stdout.strip() == "inactive"
         machine.run("test -e /etc/cachewarmer/manager.env && test -e /var/lib/cachewarmer/cachewarmer.db")
         machine.run("dpkg --purge cachewarmer")
         assert machine.run("ls -A /etc /var/lib /usr/lib /usr/bin").stdout == before
+        assert machine.run("find /etc/systemd -name 'cachewarmer*'").stdout == ""

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from cachewarmer.config import SlurmSettings
@@ -25,11 +26,12 @@ TREE = {b"d%d" % d: {b"f%02d" % f: 1000 + f for f in range(25)} for d in range(2
 FILES = 24 * 25
 BYTES = 24 * sum(1000 + f for f in range(25))
 WARM = str(Path(__file__).parents[2] / "deploy" / "slurm" / "warm.sh")
+WORKERS = 6
 PASSWORD = "hunter2-not-to-be-seen"
 CONFIG = """
 [fleet]
 kind = "slurm"
-workers = 6
+workers = {workers}
 idle_seconds = 1.0
 look_seconds = 0.3
 [fleet.slurm]
@@ -65,7 +67,7 @@ class Site:
     def __init__(self, cluster, url, folder):
         self.cluster, self.folder = cluster, folder
         config = folder / "config.toml"
-        config.write_text(CONFIG.format(logs=folder))
+        config.write_text(CONFIG.format(logs=folder, workers=WORKERS))
         self.environment = os.environ | cluster.environment
         self.environment |= {"CACHEWARMER_CONFIG": str(config), "CACHEWARMER_BROKER": url}
         self.log = folder / "manager.log"
@@ -142,6 +144,43 @@ async def test_a_job_brings_an_array_and_survives_what_happens_to_its_nodes(site
     assert "2 evicted" in site.said
     assert "cachewarmer-" in listed
     assert PASSWORD not in listed + processes + site.said
+
+
+def elements(cluster):
+    """Of every array that the controller still knows, ended ones too: ``ARRAY_ELEMENT``."""
+    return set(
+        cluster.ask("squeue", "--noheader", "--states=all", "--array", "--Format=ArrayJobID:_,ArrayTaskID").split()
+    )
+
+
+async def test_of_two_managers_one_asks_for_arrays_and_the_other_goes_on_when_it_is_killed(site, database):
+    """With the fleet's lease over, as after a minute, what was killed meanwhile is replaced, and nothing is asked for twice."""
+    before = elements(site.cluster)
+    async with ScriptedServer(TREE, Faults(read_delay=0.1)) as server:
+        first = await site.start("manager")
+        submitted = await site.start("submit", server.url(), "--transport", "nfs", "--wait", "--json")
+        await site.until(lambda: len(elements(site.cluster) - before) == WORKERS)
+        second = await site.start("manager")
+        await site.until(lambda: "another manager has it" in site.said)
+        await site.until(lambda: sum(map(len, site.workers().values())) == WORKERS)
+        first.kill()
+        for pids in site.workers().values():
+            os.kill(pids[0], signal.SIGKILL)
+        await asyncio.sleep(2)
+        assert len(elements(site.cluster) - before) == WORKERS, "the second asked while the lease was the first's"
+        with psycopg.connect(database.url) as connection:
+            assert connection.execute("UPDATE cachewarmer.fleets SET lease_until = 0").rowcount == 1
+        await site.until(lambda: len(elements(site.cluster) - before) > WORKERS)
+        assert "this manager has it now" in site.said
+        assert sum(map(len, site.workers().values())) <= WORKERS
+        output, _ = await asyncio.wait_for(submitted.communicate(), 120)
+        report = json.loads(output)
+        assert (submitted.returncode, report["state"]) == (0, "completed"), site.said
+        assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
+        await site.until(lambda: site.cluster.ask("squeue", "--noheader") == "")
+        second.terminate()
+        assert await asyncio.wait_for(second.wait(), 60) == 0
+    assert len(elements(site.cluster) - before) <= WORKERS + 2
 
 
 async def test_a_node_that_fails_and_a_controller_that_restarts(cluster, monkeypatch):

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import sys
+from collections import Counter
 from contextlib import AsyncExitStack
 
 import pytest
 
 from cachewarmer.testing import Faults, ModelCache, ScriptedServer
+from tests.integration.caches import Bytes, KeepingCache
 
 TREE = {b"d%d" % d: {b"f%d" % f: 1000 * f for f in range(40)} for d in range(10)} | {b"big": 3_000_000}
 FILES = 401
@@ -65,17 +67,23 @@ async def test_only_a_replaced_node_is_warmed_again(caches):
     assert (code, said.count("\n")) == (2, 1)
 
 
-async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(caches):
-    dying = caches[2]
+async def run_while_it_dies(caches, dying, given):
+    """Warms each address, and closes one of them when it has given a quarter of the tree, as ``given`` says."""
 
     async def kill():
-        while dying.read_bytes < BYTES / 4:
-            await asyncio.sleep(0.01)
+        while given() < BYTES / 4:
+            await asyncio.sleep(0.001)
         await dying.close()
 
     killing = asyncio.create_task(kill())
-    code, report, said = await run("warm", target_of(caches), "--each-address", "--patience", 3, "--json")
+    ended = await run("warm", target_of(caches), "--each-address", "--patience", 3, "--json")
     await killing
+    return ended
+
+
+async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(caches):
+    dying = caches[2]
+    code, report, said = await run_while_it_dies(caches, dying, lambda: dying.read_bytes)
     assert code == 3, said
     by_address = {one["address"]: one for one in report["addresses"]}
     for host in HOSTS[:2]:
@@ -191,6 +199,54 @@ async def test_fan_out_is_for_each_address(cluster):
     code, _, said = await run("warm", target_of(cluster), "--fan-out")
     assert (code, said.count("\n")) == (2, 1)
     assert "--each-address" in said
+
+
+# -- counted at the door of the origin -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def counted():
+    """What passes the door of one origin, and three caches before it that keep what they have read."""
+    async with ScriptedServer(TREE) as origin, AsyncExitStack() as stack:
+        door = await stack.enter_async_context(Bytes(origin.host, origin.port))
+        caches = []
+        for host in HOSTS:
+            port = caches[0].port if caches else 0
+            caches.append(await stack.enter_async_context(KeepingCache(door.port, host, port)))
+        yield door, caches
+
+
+@pytest.mark.parametrize(("options", "times"), [((), 3), (("--fan-out",), 1)], ids=["each", "fan-out"])
+async def test_the_origin_sends_each_byte_three_times_or_once(counted, options, times):
+    """By the READs that came to it, whatever the command says of them; a warm cache asks for nothing."""
+    door, caches = counted
+    if options:
+        make_peers(caches)
+    code, report, said = await run("warm", target_of(caches), "--each-address", "--json", *options)
+    assert code == 0, said
+    assert set(Counter(door.asked).values()) == {times}
+    assert door.read_asked == door.read_answered == times * BYTES
+    assert [(one["files"], one["bytes"]) for one in report["addresses"]] == [(FILES, BYTES)] * 3
+    code, _, said = await run("warm", target_of(caches), "--each-address", "--json", *options)
+    assert code == 0, said
+    assert door.read_asked == times * BYTES
+
+
+async def test_the_origin_sends_each_byte_twice_where_the_third_cache_is_killed(counted):
+    """And what that one had fetched; the others are complete, and it is named."""
+    door, caches = counted
+    dying = caches[2]
+    code, report, said = await run_while_it_dies(caches, dying, lambda: dying.fetched)
+    assert code == 3, said
+    *others, lost = report["addresses"]
+    assert [(one["files"], one["bytes"], one["complete"]) for one in others] == [(FILES, BYTES, True)] * 2
+    assert (lost["address"], lost["complete"], lost["files"] + lost["failed_files"]) == (HOSTS[2], False, FILES)
+    assert lost["bytes"] <= dying.fetched < BYTES
+    assert [cache.fetched for cache in caches[:2]] == [BYTES] * 2
+    assert 2 * BYTES < door.read_asked <= 2 * BYTES + dying.fetched
+    assert report["bytes"] == 2 * BYTES + lost["bytes"]
+    assert report["errors"]
+    assert all(HOSTS[2] in one["error"] for one in report["errors"])
 
 
 # -- each cache judged by itself -----------------------------------------------------------------------------------

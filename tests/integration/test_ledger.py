@@ -202,9 +202,14 @@ def test_a_wrong_ledger_is_named(tree, tmp_path):
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_job_of_a_fleet_is_exported_with_its_records(tree, tmp_path):
+def test_a_job_of_a_fleet_is_exported_with_its_records(tree, tmp_path, shared_broker, monkeypatch):
     """``submit --keep-ledger``, a manager with workers, ``export``: one document; then a job since that one."""
-    state, url = tmp_path / "state", f"sqlite:///{tmp_path}/fleet.db"
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        f'[targets]\nallow_local = ["{tmp_path}"]\n[plan]\nitem_files = 20\n[lease]\npoll_seconds = 0.1\n'
+    )
+    monkeypatch.setenv("CACHEWARMER_CONFIG", str(settings))
+    state, url = tmp_path / "state", shared_broker
     first = cachewarmer("submit", tree, "--keep-ledger", "--broker", url, state=state).stdout.decode().strip()
     cachewarmer("manager", "--fleet", "local", "--workers", 2, "--broker", url, "--exit-when-idle", 1, state=state)
     exported = json.loads(cachewarmer("export", first, "--broker", url, state=state).stdout)
@@ -232,7 +237,9 @@ def test_a_watch_reads_what_changes(tree, tmp_path):
     try:
         assert "301 files read" in watch.stdout.readline()
         assert cachewarmer("watch", tree, "--once", state=state).stdout == b""
-        assert b"another process watches" in cachewarmer("watch", tree, state=state, check=(1,)).stderr
+        refused = cachewarmer("watch", tree, state=state, check=(1,)).stderr
+        assert b"another process watches" in refused
+        assert len(refused.splitlines()) == 1
         assert "0 files read" in watch.stdout.readline()
         (tree / "d1" / "f8").write_bytes(b"changed")
         for line in watch.stdout:

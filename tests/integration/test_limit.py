@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from cachewarmer.broker import open_broker
 from cachewarmer.config import LeaseSettings, Settings
 from cachewarmer.manager import Manager
 from cachewarmer.model import Bandwidth, JobState, Priority, WarmJob
@@ -16,6 +17,7 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.testing import ScriptedServer
 from cachewarmer.worker.worker import Worker
 from tests.e2e.limiting import MIB, Meter, tree, until
+from tests.integration.parts import Running
 
 FILE_BYTES = 64 * MIB
 
@@ -91,22 +93,40 @@ async def test_a_limit_for_a_job_without_one_holds_back_what_was_asked_for(broke
         metering.cancel()
 
 
-async def test_an_urgent_job_ends_while_one_of_terabytes_goes_on(broker, running, pool):
-    """Though the manager scans one job at a time, and the worker, whose pace is slow, has all in hand that it wants."""
+async def test_an_urgent_job_ends_while_one_of_terabytes_goes_on(shared_broker):
+    """Though the manager scans one job at a time, and the worker has all in hand that it wants. Nor does a second urgent
+    one, of terabytes as well, starve the first: counted at the servers, both go on beside each other.
+    """
     large = {b"d%d" % number: {b"f%d" % one: 1 << 30 for one in range(50)} for number in range(100)}
     small = {b"f%d" % number: 13_000 for number in range(200)}
-    async with ScriptedServer({b"large": large, b"small": small}) as server:
-        running.start(Manager(broker, SETTINGS, pool, jobs_at_once=1))
-        running.start(Worker(broker, SETTINGS, pool, name="w1"))
-        going_on = await broker.submit(make_job(parse_target(server.url("/large")), bandwidth=Bandwidth(4 * MIB)))
-        await until(lambda: server.read_bytes > 4 * MIB)
-        target = parse_target(server.url("/small"))
-        urgent = await broker.submit(make_job(target, priority=Priority.HIGH))
-        async with asyncio.timeout(20):
-            while (status := await broker.status(urgent)).state is not JobState.COMPLETED:
-                await asyncio.sleep(0.05)
-        assert status.total("files") == 200
-        before = server.read_bytes
-        await until(lambda: server.read_bytes > before + 4 * MIB)
-        status = await broker.set_state(going_on, JobState.CANCELLED)
-        assert not status.total("failed_files")
+    async with (
+        ScriptedServer({b"large": large}) as ours,
+        ScriptedServer({b"small": small, b"large": large}) as theirs,
+        open_broker(shared_broker, SETTINGS.lease) as broker,
+        SessionPool(SETTINGS, open_session) as pool,
+    ):
+        running = Running(broker)
+        try:
+            running.start(Manager(broker, SETTINGS, pool, jobs_at_once=1))
+            running.start(Worker(broker, SETTINGS, pool, name="w1"))
+            slow = Bandwidth(4 * MIB)
+            going_on = await broker.submit(make_job(parse_target(ours.url("/large")), bandwidth=slow))
+            await until(lambda: ours.read_bytes > 4 * MIB)
+            urgent = await broker.submit(make_job(parse_target(theirs.url("/small")), priority=Priority.HIGH))
+            async with asyncio.timeout(30):
+                while (status := await broker.status(urgent)).state is not JobState.COMPLETED:
+                    await asyncio.sleep(0.05)
+            assert status.total("files") == 200
+            assert theirs.read_bytes == 200 * 13_000
+            endless = make_job(parse_target(theirs.url("/large")), priority=Priority.HIGH, bandwidth=slow)
+            second = await broker.submit(endless)
+            await until(lambda: theirs.read_bytes > 4 * MIB)
+            before = ours.read_bytes, theirs.read_bytes
+            await until(lambda: ours.read_bytes > before[0] + 4 * MIB and theirs.read_bytes > before[1] + 4 * MIB)
+            for job_id in (going_on, second):
+                status = await broker.status(job_id)
+                assert not status.state.final
+                assert not status.total("failed_files")
+                await broker.set_state(job_id, JobState.CANCELLED)
+        finally:
+            await running.end()

@@ -4,37 +4,15 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import AsyncExitStack
 
 import pytest
 
-from cachewarmer.testing import wire
-from cachewarmer.testing.proxy import CountingProxy
+from tests.integration.caches import Bytes
 from tests.servers.ganesha import ganesha
 
 MIB = 1 << 20
 SIZES = {"plate.1001.exr": 300_000, "plate.1002.exr": 300_000, "large": 3 * MIB, "small": 100, "empty": 0}
-
-
-class Bytes(CountingProxy):
-    """Notes which bytes of which file are asked for, in the order in which that comes."""
-
-    def __init__(self, *arguments, **more):
-        super().__init__(*arguments, **more)
-        self.asked = []
-
-    def _called(self, head, reads):
-        super()._called(head, reads)
-        call = wire.read_call(head)
-        if wire.NFS_NAMES.get(call.procedure) == "READ" and call.program == wire.NFS:
-            handle = call.arguments.opaque(wire.MOST_HANDLE_BYTES)
-            self.asked.append((handle, *call.arguments.numbers("QI")))
-
-    def ranges(self):
-        """Of each file by its handle, what was asked for, as disjoint ranges."""
-        found = {}
-        for handle, offset, count in self.asked:
-            found.setdefault(handle, []).append((offset, offset + count))
-        return {handle: sorted(ranges) for handle, ranges in found.items()}
 
 
 @pytest.fixture
@@ -61,17 +39,18 @@ async def run(*arguments, stdin=b""):
 LIST = b"large\t1000000\t500000\nlarge\t1200000\t500000\nsmall\t90\t1000\nplate.####.exr 1001-1003\nempty\n"
 
 
+ASKED = (
+    (("--files-from", "-"), [(1_000_000, 1_700_000), (90, 100), (0, 300_000), (0, 300_000)]),
+    (("--head", "1000"), [(0, 1000), (0, 1000), (0, 1000), (0, 100)]),
+    (("--head", "1000", "--tail", "200k", "--exclude", "plate*"), [(0, 1000), (3 * MIB - 204_800, 3 * MIB), (0, 100)]),
+)
+"""Options, and the bytes that READs are to ask for."""
+
+
 async def test_ranges_frames_and_ends_are_all_that_is_asked_for(tree):
     """Each wanted byte once, however often the list names it; what is missing and what is cut is said."""
     with ganesha(tree, max_read=65536) as server:
-        for options, wanted in (
-            (("--files-from", "-"), [(1_000_000, 1_700_000), (90, 100), (0, 300_000), (0, 300_000)]),
-            (("--head", "1000"), [(0, 1000), (0, 1000), (0, 1000), (0, 100)]),
-            (
-                ("--head", "1000", "--tail", "200k", "--exclude", "plate*"),
-                [(0, 1000), (3 * MIB - 204_800, 3 * MIB), (0, 100)],
-            ),
-        ):
+        for options, wanted in ASKED:
             async with Bytes("127.0.0.1", server.nfs_port) as proxy:
                 target = server.target().replace(str(server.nfs_port), str(proxy.port))
                 code, report, said = await run("warm", target, "--json", *options, stdin=LIST)
@@ -114,3 +93,65 @@ async def test_a_list_in_order_is_read_in_order(tree):
     expected = [SIZES[name] for name in names]
     assert [sum(count for one, _, count in proxy.asked if one == handle) for handle in order] == expected
     assert proxy.asked == sorted(proxy.asked, key=lambda one: (order.index(one[0]), one[1]))
+
+
+RECORDS = (
+    {
+        "empty": ("read", 0),
+        "large": ("part", 700_000),
+        "plate.1001.exr": ("read", 300_000),
+        "plate.1002.exr": ("read", 300_000),
+        "plate.1003.exr": ("failed", 0),
+        "small": ("part", 10),
+    },
+    {
+        "empty": ("read", 0),
+        "large": ("part", 1000),
+        "plate.1001.exr": ("part", 1000),
+        "plate.1002.exr": ("part", 1000),
+        "small": ("read", 100),
+    },
+    {"empty": ("read", 0), "large": ("part", 205_800), "small": ("read", 100)},
+    {name: ("read", size) for name, size in SIZES.items()},
+)
+"""What the ledger of each of ``ASKED`` holds, and of a list of all files in order."""
+SMALL_ITEMS = "[plan]\nitem_files = 1\nitem_bytes = 65536\nrange_bytes = 262144\n[lease]\npoll_seconds = 0.1\n[nfs]\nwindow_calls = 2\n"
+
+
+@pytest.mark.parametrize("shared_broker", ["postgres", "azurite"], indirect=True)
+async def test_two_workers_of_a_fleet_read_just_what_lists_ask_for(tree, tmp_path, shared_broker, monkeypatch):
+    """Each wanted byte once at the door of the server, one record a file, and the totals of one machine."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text(SMALL_ITEMS)
+    monkeypatch.setenv("CACHEWARMER_CONFIG", str(settings))
+    at_broker = ("--broker", shared_broker)
+    in_order = "\n".join(SIZES).encode()
+    asked = [*ASKED, (("--in-order", "--files-from", "-"), [(0, size) for size in SIZES.values() if size])]
+    with ganesha(tree, max_read=65536) as server:
+        async with AsyncExitStack() as proxies:
+            posted = []
+            for options, _ in asked:
+                proxy = Bytes("127.0.0.1", server.nfs_port, delay_seconds=0.06)
+                await proxies.enter_async_context(proxy)
+                target = server.target().replace(str(server.nfs_port), str(proxy.port))
+                names = in_order if "--in-order" in options else LIST
+                code, job, said = await run(
+                    *("submit", target, "--keep-ledger", "--json", *at_broker, *options), stdin=names
+                )
+                assert code == 0, said
+                posted.append((proxy, job["job"]))
+            code, _, said = await run(
+                *("manager", *at_broker, "--fleet", "local", "--workers", "2", "--exit-when-idle", "1")
+            )
+            assert code == 0, said
+            workers = set()
+            for (proxy, job), (_, wanted), records in zip(posted, asked, RECORDS, strict=True):
+                _, exported, said = await run("export", job, *at_broker)
+                report = exported["report"]
+                assert sorted(joined(proxy.ranges().values())) == sorted(wanted), said
+                assert sum(count for _, _, count in proxy.asked) == report["bytes"], "a byte was read twice"
+                found = {one["path"].rpartition("/")[2]: (one["status"], one["bytes"]) for one in exported["ledger"]}
+                assert (found, len(exported["ledger"])) == (records, len(records))
+                assert report["files"] == sum(status != "failed" for status, _ in records.values())
+                workers.update(one["worker"] for one in report["workers"])
+            assert len(workers) == 2

@@ -149,7 +149,7 @@ async def check_the_end(operator, manager):
     assert sum(line.endswith(" s, evicted") for line in lines) == 1
     assert re.search(r"4 machines took \d+ VM-seconds \((1 evicted, 3 deleted|3 deleted, 1 evicted)\)", operator.said)
     assert re.search(r"create to [123]: \d+ items? (is|are) left", operator.said)
-    assert operator.said.count(": delete: nothing was left to read for 2 s") == 1
+    assert len(re.findall(r": delete: nothing was left to read for \d+ s", operator.said)) == 1
 
 
 async def test_the_fleet_comes_with_the_work_replaces_what_is_killed_and_goes(operator):

@@ -5,7 +5,7 @@ import dataclasses
 import pickle
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -77,8 +77,12 @@ CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.parametrize("plain", [0, values.PLAIN_OBJECTS])
 @pytest.mark.parametrize("options", KINDS, ids=str)
-def test_objects_are_made_shown_and_compared_as_by_the_standard_one(options: dict[str, bool]) -> None:
+def test_objects_are_made_shown_and_compared_as_by_the_standard_one(
+    options: dict[str, bool], plain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "PLAIN_OBJECTS", plain)
     for standard, ours in zip(classes(made_now, options), classes(made_later, options), strict=True):
         for args, named in CALLS:
             assert outcome(lambda: made(standard, args, named)) == outcome(lambda: made(ours, args, named))  # noqa: B023
@@ -149,6 +153,41 @@ def test_methods_of_the_class_are_kept() -> None:
     assert repr(Kept(1)) == "kept"
     assert Kept(1) == Kept(2)
     assert hash(Kept(1)) == 3
+
+
+def test_a_class_of_many_objects_gets_a_compiled_init() -> None:
+    _, ours = classes(made_later, {"frozen": True, "slots": True})
+    before = [ours(number) for number in range(values.PLAIN_OBJECTS)]
+    assert ours.__init__.__code__.co_varnames[0] == "self"
+    assert ours.__init__.__code__.co_flags & 4
+    after = [ours(number) for number in range(values.PLAIN_OBJECTS)]
+    assert not ours.__init__.__code__.co_flags & 4
+    assert before == after
+
+
+def marked(decorate: Callable[..., Any]) -> Any:
+    """A class with a class variable, annotated as modules do that have their annotations as text."""
+
+    @decorate(slots=True)
+    class Marked:
+        """A class."""
+
+        number: "int"
+        parts: "tuple[str, ...]" = ()
+        most: "ClassVar[int]" = 5
+        real: ClassVar[int] = 6
+
+    return Marked
+
+
+def test_fields_know_their_types_and_class_variables_are_no_fields() -> None:
+    """Settings and rows are read by them."""
+    standard, ours = marked(made_now), marked(made_later)
+    types = {one.name: one.type for one in dataclasses.fields(ours)}
+    assert types == {one.name: one.type for one in dataclasses.fields(standard)}
+    assert types == {"number": "int", "parts": "tuple[str, ...]"}
+    assert ours.__annotations__ == standard.__annotations__
+    assert (ours.most, ours.real) == (5, 6)
 
 
 def test_nothing_is_compiled_before_an_object_is_made() -> None:

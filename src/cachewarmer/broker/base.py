@@ -147,6 +147,8 @@ class Broker(ABC):
     """Whether its workers may run on machines that are taken away at short notice."""
     is_private: bool = False
     """Whether only the user of this process can post to it: then its jobs may name any file of this machine."""
+    chooses_jobs: bool = True
+    """Whether ``claim_job`` can be asked for one job. ``warm`` and ``watch`` on one machine need that."""
     max_message_bytes: int = 0
     """Most bytes of a message; 0: no limit. The planner keeps its items below."""
 
@@ -194,7 +196,7 @@ class Broker(ABC):
         Where several wait, ``model.Turns`` says which goes first, the oldest of its priority. ``least`` takes only those
         of at least that priority.
 
-        ``job_id`` takes that job or none; a broker whose queue can't choose raises ``BrokerError`` when it is given.
+        ``job_id`` takes that job or none; a broker that is not ``chooses_jobs`` raises ``BrokerError`` when it is given.
 
         A message that can't be understood goes to poison with its reason, at once, and the next one is tried. A job
         already in a final state is settled and passed over. A job whose scan outlived more than ``max_deliveries``

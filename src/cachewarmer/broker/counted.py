@@ -70,6 +70,7 @@ class _Passing(Broker):
         self.url = inner.url
         self.workers_are_rented = inner.workers_are_rented
         self.is_private = inner.is_private
+        self.chooses_jobs = inner.chooses_jobs
 
     def __repr__(self) -> str:
         return f"<CountedBroker {self.inner!r}>"

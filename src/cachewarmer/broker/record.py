@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, field, fields, replace
 from typing import Any, NamedTuple, Self
 
+from cachewarmer.broker.sound import sound
 from cachewarmer.errors import DamagedRecord, InvalidMessage, InvalidTransition, LeaseLost
 from cachewarmer.model import (
     ERROR_SAMPLE,
@@ -147,7 +148,7 @@ def worker_reports(
 
 
 def _named(key: str) -> str:
-    return printable(key)[:100]
+    return printable(str(key))[:100]
 
 
 class ManagedJobs:
@@ -196,7 +197,7 @@ def load_scan(text: str) -> ScanTotals:
     values["errors"] = load_errors(values.get("errors", ()))
     values["histogram"] = tuple(values.get("histogram", ()))
     values["warnings"] = tuple(values.get("warnings", ()))
-    return ScanTotals(**values)
+    return sound(ScanTotals(**values))
 
 
 def load_errors(rows: Sequence[Sequence[str]]) -> tuple[PathError, ...]:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from cachewarmer.broker import record
 from cachewarmer.broker.base import JobLook, WorkLease
-from cachewarmer.errors import InvalidMessage
+from cachewarmer.broker.sound import check_count, sound
+from cachewarmer.errors import DamagedRecord, InvalidMessage
 from cachewarmer.model import ERROR_SAMPLE, Bandwidth, JobState, JobStatus, Tally, WarmJob, WorkItem
 
 KEEP_NOTHING = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.CANCELLED})
@@ -29,10 +30,16 @@ class Row(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
+def state_of(job: Row) -> JobState:
+    """A job's state. Raises ``DamagedRecord``."""
+    with record.reading_row(f"job {job['job_id']}"):
+        return JobState(job["state"])
+
+
 def standing(job: Row) -> record.Standing:
     """Where a job stands. Raises ``DamagedRecord``."""
     with record.reading_row(f"job {job['job_id']}"):
-        return record.Standing(
+        stands = record.Standing(
             state=JobState(job["state"]),
             reason=job["reason"],
             submitted_at=job["submitted_at"],
@@ -41,6 +48,7 @@ def standing(job: Row) -> record.Standing:
             scan=record.load_scan(job["scan"]),
             begun_again=bool(job["begun_again"]),
         )
+        return sound(stands)
 
 
 def look(job: Row) -> JobLook:
@@ -62,7 +70,7 @@ def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
     """A job's status. Raises ``DamagedRecord``."""
     stands = standing(job)
     with record.reading_row(f"job {job['job_id']}"):
-        return JobStatus(
+        found = JobStatus(
             job=WarmJob.from_json(job["message"]),
             state=stands.state,
             # Each id once, however often a list or a second scan named it.
@@ -75,7 +83,8 @@ def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
             started_at=stands.started_at,
             finished_at=stands.finished_at,
             reason=stands.reason,
-        ).settled()
+        )
+        return sound(found).settled()
 
 
 class Poisoned(NamedTuple):
@@ -91,15 +100,18 @@ class Poisoned(NamedTuple):
 def lease_or_poison(row: Row, token: str, until: float, failed: int, max_deliveries: int) -> WorkLease | Poisoned:
     """What becomes of an item that is about to be delivered, after ``failed`` deliveries that failed."""
     try:
+        with record.reading_row("this item"):
+            check_count("deliveries", failed)
+            last_error = str(row["last_error"])
         if failed >= max_deliveries:
             # Each process that held it may have ended over it: its list of files is not even unpacked.
             envelope = record.envelope(row["message"])
             item = WorkItem.from_json(envelope.text)
-            return Poisoned(item, record.given_up(failed, row["last_error"]), envelope.file_count)
+            return Poisoned(item, record.given_up(failed, last_error), envelope.file_count)
         item = WorkItem.from_json(row["message"])
-    except InvalidMessage as error:
+    except (InvalidMessage, DamagedRecord) as error:
         return Poisoned(WorkItem(), str(error), 1)
-    item = replace(record.with_id(item), failed_deliveries=failed, last_error=row["last_error"])
+    item = replace(record.with_id(item), failed_deliveries=failed, last_error=last_error)
     return WorkLease(token, until, failed + 1, item)
 
 

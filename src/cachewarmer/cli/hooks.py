@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -78,6 +77,8 @@ def hooks_of_waiting(chosen: argparse.Namespace) -> Hooks:
 def words_of_command(text: str) -> tuple[str, ...]:
     """The words of a command, split as a shell splits them."""
     try:
+        import shlex
+
         words = tuple(shlex.split(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not a command: {str(error).lower()}") from error

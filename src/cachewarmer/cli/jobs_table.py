@@ -107,8 +107,8 @@ def _reasons(status: JobStatus) -> list[str]:
         return [f"failed: {printable(str(without(status.failure, address='', subject=status.job.full_path)))}"]
     if not status.failed_files:
         return []
-    first = f", the first: {printable(status.errors[0].path)}: {printable(status.errors[0].error)}"
-    return [f"{counted(status.failed_files, 'file')} failed{first if status.errors else ''}"]
+    first = (f", the first: {printable(one.path)}: {printable(one.error)}" for one in status.errors)
+    return [f"{counted(status.failed_files, 'file')} failed{next(first, '')}"]
 
 
 def worker_lines(status: JobStatus, workers: Sequence[WorkerReport]) -> list[str]:

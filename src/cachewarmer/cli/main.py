@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -67,6 +68,7 @@ def _start(run: Callable[[], int]) -> int:
     for number in (signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks not to hear of it
             signal.signal(number, _end)
+    gc.disable()  # until the loop runs: what is imported stays
     try:
         from cachewarmer.cli import streams
 
@@ -78,6 +80,8 @@ def _start(run: Callable[[], int]) -> int:
     finally:
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        gc.freeze()  # or the interpreter would search all that it has loaded for cycles before it ends
+        gc.enable()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

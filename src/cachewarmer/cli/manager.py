@@ -13,6 +13,7 @@ from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
 from cachewarmer.cli.options import general, observing, pacing, serving
+from cachewarmer.errors import UsageError
 from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ManagerOptions:
     hooks: Hooks = field(default_factory=Hooks)
     observing: observing.Observing = field(default_factory=observing.Observing)
     output: general.Output = field(default_factory=general.Output)
+    prices: str = ""
+    """A price table: what the fleet costs is shown on the page."""
     jobs_at_once: int = JOBS_AT_ONCE
 
 
@@ -60,13 +63,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pacing.add_reading(parser)
     serving.add_fleet(parser)
     add_hooks(parser)
-    serving.add_page(parser)
+    serving.add_page(parser).add_argument(
+        "--prices",
+        default="",
+        metavar="FILE",
+        help="price table in TOML (see docs/plan.md), to show there what the fleet has cost so far",
+    )
     observing.add_metrics(parser)
     general.add_output(parser, quiet="log only errors", json=False)
 
 
 def parse(chosen: argparse.Namespace) -> ManagerOptions:
     """Makes the options."""
+    if chosen.prices and not chosen.http:
+        raise UsageError("--prices needs --http: what the fleet costs is shown on the page")
     return ManagerOptions(
         broker=general.broker(chosen),
         service=serving.service(chosen),
@@ -76,6 +86,7 @@ def parse(chosen: argparse.Namespace) -> ManagerOptions:
         hooks=hooks(chosen),
         observing=observing.observing(chosen),
         output=general.output(chosen),
+        prices=chosen.prices,
         jobs_at_once=chosen.jobs_at_once,
     )
 
@@ -93,7 +104,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     from cachewarmer import notify
     from cachewarmer.broker.counted import CallCounts, counted
     from cachewarmer.cli import inputs
-    from cachewarmer.cli.page import served
+    from cachewarmer.cli.page import price_of, served
     from cachewarmer.cli.running import until_stopped
     from cachewarmer.manager import Manager
     from cachewarmer.targets import open_session
@@ -103,6 +114,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
 
     settings = inputs.settings(chosen.reading, chosen.fleet, chosen.service)
     fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
+    price = price_of(chosen.prices, settings.fleet.kind) if chosen.prices else None
     calls = CallCounts()
     broker = counted(inputs.broker(chosen.broker, settings), calls)
     pool = SessionPool(
@@ -120,7 +132,15 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
             if not await until_stopped(opening, stop):
                 return WARM
             opening.result()
-        page = served(chosen.page, inputs.broker_url(chosen.broker), settings, chosen.broker, driver=driver)
+        page = served(
+            chosen.page,
+            inputs.broker_url(chosen.broker),
+            settings,
+            chosen.broker,
+            driver=driver,
+            calls=calls,
+            price=price,
+        )
         async with (
             notify.service(),
             pool,

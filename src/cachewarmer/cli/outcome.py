@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -146,6 +145,8 @@ def _warned(report: Report, job: WarmJob, *, allow_empty: bool) -> Report:
 
 def interrupted_line(status: JobStatus, shown_files: int, broker_url: str = "") -> str:
     """How to resume; and why fewer files are reported than were shown, which only counts whole items."""
+    import shlex
+
     again = shown_files - status.total("files")
     read_again = f"; {counted(again, 'file')} of unfinished items will be read again" if again > 0 else ""
     broker = f" --broker {shlex.quote(broker_url)}" if broker_url else ""

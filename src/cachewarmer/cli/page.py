@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.cli.options.general import BrokerChoice
@@ -11,8 +12,10 @@ from cachewarmer.cli.options.serving import Page
 from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
+    from cachewarmer.broker.counted import CallCounts
     from cachewarmer.config import Settings
     from cachewarmer.fleet.driver import FleetDriver
+    from cachewarmer.web.documents import MachinePrice
     from cachewarmer.web.feed import Feed
 
 MOST_TOKEN_BYTES = 4096
@@ -26,11 +29,14 @@ async def served(
     account: BrokerChoice,
     *,
     driver: FleetDriver | None = None,
+    calls: CallCounts | None = None,
+    price: MachinePrice | None = None,
     quiet: bool = False,
 ) -> AsyncIterator[Feed | None]:
     """Serves the page while the block runs, if that was asked for, and gives what looks at the broker for it.
 
     The page has a connection to the broker of its own, so that it answers, and says what is wrong, when the broker is away.
+    ``calls``: as ``WebServer`` has it. ``price``: of a machine of the fleet.
 
     Raises:
         UsageError: it can't be served there.
@@ -54,7 +60,8 @@ async def served(
         storage_key=account.storage_key,
         resource_group=account.resource_group,
     )
-    async with WebServer(http, broker, settings, fleet=lambda: fleet_of(driver, settings)) as server:
+    fleet = partial(fleet_of, driver, settings, price)
+    async with WebServer(http, broker, settings, fleet=fleet, calls=calls) as server:
         if not quiet:
             note(f"the page is at {server.url}")
         yield server.feed
@@ -76,7 +83,9 @@ def token_of(option: str, name: str) -> str:
     return token
 
 
-def fleet_of(driver: FleetDriver | None, settings: Settings) -> dict[str, Any] | None:
+def fleet_of(
+    driver: FleetDriver | None, settings: Settings, price: MachinePrice | None = None
+) -> dict[str, Any] | None:
     """The document of the fleet that this process drives; None: it drives none."""
     import time
 
@@ -85,4 +94,24 @@ def fleet_of(driver: FleetDriver | None, settings: Settings) -> dict[str, Any] |
     if driver is None:
         return None
     most = settings.fleet.vmss.max_price if settings.fleet.kind == "vmss" else 0.0
-    return fleet_document(driver.name, driver.size, driver.machines(), time.time(), most)
+    return fleet_document(driver.name, driver.size, driver.machines(), time.time(), most, price)
+
+
+def price_of(path: str, kind: str) -> MachinePrice | None:
+    """What a machine of a fleet costs by a price table, as ``plan --prices`` takes it; None: there is no table.
+
+    The machines of a scale set are whole ones; those of other fleets are workers, of which a whole one runs several.
+
+    Raises:
+        ConfigError: the table can't be read.
+    """
+    if not path:
+        return None
+    from cachewarmer.forecast.prices import load_prices
+    from cachewarmer.web.documents import MachinePrice
+
+    table = load_prices(path)
+    share = 1 if kind == "vmss" else table.workers_per_machine
+    return MachinePrice(
+        hour=table.machine_hour / share, currency=table.currency, source=f"{table.source}, {table.date}"
+    )

@@ -43,7 +43,7 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 async def tell(hooks: Hooks, status: JobStatus, *, allow_empty: bool) -> None:
-    """Tells of the end of a job; what fails is logged."""
+    """Tells of the end of a job, the command and the server at the same time; what fails is logged."""
     report = Report.of_job(status)
     code = code_of(status)
     if code == WARM and not allow_empty and nothing_wanted(report, status.job):
@@ -51,17 +51,25 @@ async def tell(hooks: Hooks, status: JobStatus, *, allow_empty: bool) -> None:
     document = json.dumps(report.document()).encode()
     job_id = status.job.job_id
     about = {"CACHEWARMER_JOB": job_id, "CACHEWARMER_STATE": str(status.state), "CACHEWARMER_EXIT_CODE": str(code)}
-    if hooks.command:
+
+    async def by_command() -> None:
+        if not hooks.command:
+            return
         try:
             await in_daemon_thread(lambda: run_command(hooks.command, document, about, COMMAND_SECONDS))
         except Exception as error:  # noqa: BLE001  # a hook never harms the job
             log.warning("job %s: --on-end %s: %s", job_id, hooks.command[0], _reason(error))
-    if hooks.webhook:
+
+    async def by_webhook() -> None:
+        if not hooks.webhook:
+            return
         try:
             async with asyncio.timeout(WEBHOOK_SECONDS):
                 await in_daemon_thread(lambda: post(hooks.webhook, document))
         except Exception as error:  # noqa: BLE001
             log.warning("job %s: --webhook %s: %s", job_id, shown(hooks.webhook), _reason(error))
+
+    await asyncio.gather(by_command(), by_webhook())
 
 
 async def status_of(broker: Broker, job_id: str) -> JobStatus | None:

@@ -155,7 +155,9 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                 events.outages(outages)
 
             to_warm: list[WarmJob | None] = [*await compared(broker, jobs, chosen.ledger)]
-            page = served(chosen.page, state.url, settings, chosen.broker, quiet=chosen.output.quiet)
+            page = served(
+                chosen.page, state.url, settings, chosen.broker, calls=metrics.calls, quiet=chosen.output.quiet
+            )
             async with page, metrics.written(chosen.observing.metrics_file):
                 for job in to_warm or [None]:
                     if stop.is_set():

@@ -13,7 +13,7 @@ DAY_MINUTES = 24 * 60
 MOST_HOURS = 48
 """Of one bandwidth: each half hour of a day could have its own."""
 MOST_RATE = (1 << 63) - 1
-_HOURS = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})", re.ASCII)
+_HOURS = r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})"
 
 
 class Hours(NamedTuple):
@@ -96,7 +96,7 @@ class Bandwidth:
             if equals and not when and rest is None:
                 rest = rate_of(rate)
                 continue
-            found = _HOURS.fullmatch(when.strip())
+            found = re.fullmatch(_HOURS, when.strip())
             if not equals or found is None:
                 raise InvalidValue(
                     f"{part.strip()[:100]!r} is not a rate by the hour: write 08:00-20:00=200Mbit,=2Gbit"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from cachewarmer.config import PlanSettings
 from cachewarmer.model import FileEntry, WarmJob, WorkItem
 from cachewarmer.model.parts import Part, Range
-from cachewarmer.paths import to_text
+from cachewarmer.paths import ENCODING, ERRORS, to_text
 
 ROW_BYTES = 16
 """What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
@@ -156,6 +156,7 @@ class Chunker:
         base = common_directory(files[0][0], {directory for directory, *_ in files})
         skip = len(base) + 1 if base else 0
         entries = []
+        new = tuple.__new__  # a named tuple's own __new__ is a function of Python
         prefix = b""
         seen: bytes | None = None
         for directory, name, size, handle in files:
@@ -163,7 +164,7 @@ class Chunker:
                 seen = directory
                 prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
             below = prefix + name
-            entries.append(FileEntry(to_text(below), size, handle))
+            entries.append(new(FileEntry, (below.decode(ENCODING, ERRORS), size, handle)))
         times, self._times = b"".join(self._times), []
         return replace(
             self._template, path="/" + to_text(base), files=tuple(entries), times=times, parts=parts

@@ -10,9 +10,9 @@ from cachewarmer.errors import UsageError
 MOST_FRAMES = 1_000_000
 """Of one sequence: more is a slip of the hand, not a shot."""
 MOST_DIGITS = 12
-_PLACE = re.compile(rb"#+|%(?:0(\d{1,2}))?d")
-_SEQUENCE = re.compile(rb"(?s)(.*\S)[ \t]+(-?\d[\d,x-]*)\s*\Z")
-_SPAN = re.compile(rb"(-?\d+)(?:-(-?\d+)(?:x(\d+))?)?\Z")
+_PLACE = rb"#+|%(?:0(\d{1,2}))?d"
+_SEQUENCE = rb"(?s)(.*\S)[ \t]+(-?\d[\d,x-]*)\s*\Z"
+_SPAN = rb"(-?\d+)(?:-(-?\d+)(?:x(\d+))?)?\Z"
 
 
 def frame_paths(line: bytes) -> Iterator[bytes] | None:
@@ -24,8 +24,10 @@ def frame_paths(line: bytes) -> Iterator[bytes] | None:
     Raises:
         UsageError: its frames make no sense, or are too many.
     """
-    found = _SEQUENCE.match(line)
-    places = list(_PLACE.finditer(found.group(1))) if found else []
+    if b"#" not in line and b"%" not in line:
+        return None
+    found = re.match(_SEQUENCE, line)
+    places = list(re.finditer(_PLACE, found.group(1))) if found else []
     if found is None or not places:
         return None
     place, path = places[-1], found.group(1)
@@ -46,7 +48,7 @@ def _frames(text: bytes, line: bytes) -> list[range]:
 
 
 def _span(text: bytes, line: bytes) -> range:
-    found = _SPAN.match(text)
+    found = re.match(_SPAN, text)
     if found is None:
         raise UsageError(
             f"not a range of frames: {text.decode('ascii')!r}",

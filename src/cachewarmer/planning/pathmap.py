@@ -9,7 +9,7 @@ from cachewarmer.errors import UsageError
 from cachewarmer.paths import to_bytes
 from cachewarmer.values import dataclass
 
-_DRIVE = re.compile(rb"[A-Za-z]:")
+_DRIVE = rb"[A-Za-z]:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ UNMAPPED = PathMap()
 
 
 def _is_windows(path: bytes) -> bool:
-    return b"\\" in path or _DRIVE.match(path) is not None
+    return b"\\" in path or re.match(_DRIVE, path) is not None
 
 
 def _compared(path: bytes) -> bytes:
     """Letters of drives are the same in upper and lower case."""
-    return path[:1].upper() + path[1:] if _DRIVE.match(path) else path
+    return path[:1].upper() + path[1:] if re.match(_DRIVE, path) else path

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import tempfile
-import zlib
 from typing import IO, Any
 
 from cachewarmer.errors import CacheWarmerError
@@ -33,6 +31,9 @@ class Spill:
         Raises:
             CacheWarmerError: the file would exceed its budget, or can't be written.
         """
+        import pickle
+        import zlib
+
         packed = zlib.compress(pickle.dumps(records, protocol=5), 1)
         place = (self._end, len(packed))
         if self._end + len(packed) > self._max:
@@ -57,6 +58,9 @@ class Spill:
 
     def read(self, place: tuple[int, int]) -> list[Any]:
         """The list that ``write`` put there."""
+        import pickle
+        import zlib
+
         offset, length = place
         if self._file is None:
             raise AssertionError("nothing was written")

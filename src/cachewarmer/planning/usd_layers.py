@@ -7,7 +7,6 @@ each end with NUL: ``+`` and the path of a file, or ``!``, a reason, a tab and a
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from collections import deque
@@ -73,6 +72,8 @@ class Scene:
     def _there(self, path: str) -> list[str]:
         if TILE in path:
             before, after = path.split(TILE, 1)
+            import glob
+
             return sorted(glob.glob(f"{glob.escape(before)}[1-9][0-9][0-9][0-9]{glob.escape(after)}"))
         resolved = str(self._resolver.Resolve(path))
         return [resolved] if resolved else []

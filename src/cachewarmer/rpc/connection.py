@@ -37,6 +37,8 @@ _GOOD = struct.pack(">6I", 1, 0, 0, 0, 0, 0)
 _READ_TAIL = struct.Struct(">III")
 """count, eof, length of the data (RFC 1813 section 3.3.6)."""
 _HEAD_BYTES = _REPLY_HEAD.size
+_new_tuple = tuple.__new__
+"""A named tuple's own ``__new__`` is a function of Python, and called for every READ."""
 
 
 class Connection:
@@ -103,7 +105,7 @@ class Connection:
         xid = self._xid = (self._xid + 1) & 0xFFFFFFFF
         if xid in self._calls:
             xid = self._next_xid()
-        self._calls[xid] = Call(context, count, READ_REPLY_SPACE + count + 3)
+        self._calls[xid] = _new_tuple(Call, (context, count, READ_REPLY_SPACE + count + 3))
         return layout.pack(LAST_FRAGMENT | (layout.size - 4), xid, self._read_prefix, length, handle, offset, count)
 
     def _new_read_layout(self, length: int) -> struct.Struct:
@@ -187,7 +189,7 @@ class Connection:
                         begin = tail + 12
                         end = begin + ((length + 3) & ~3)
                         if count == length <= call[1] and eof <= 1 and end - position - 4 == mark & 0x7FFFFFFF:
-                            reply = ReadReply(call[0], 0, count, eof == 1)
+                            reply = _new_tuple(ReadReply, (call[0], 0, count, eof == 1))
                             if end <= size:
                                 del calls[xid]
                                 events.append(reply)

@@ -65,6 +65,7 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
     size = len(data)
     entries: list[ListedEntry] = []
     append = entries.append
+    new = tuple.__new__  # a named tuple's own __new__ is a function of Python
     head, tail = _ENTRY_HEAD.unpack_from, _ENTRY_TAIL.unpack_from
     try:
         while True:
@@ -96,18 +97,24 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
                     cookie = next_cookie
                     start = position + _TAIL_BYTES
                     append(
-                        ListedEntry(
-                            name,
-                            Attributes(
-                                kind,
-                                file_size,
-                                seconds + nanoseconds * 1e-9,
-                                file_id,
-                                links,
-                                device,
-                                changed + changed_ns * 1e-9,
+                        new(
+                            ListedEntry,
+                            (
+                                name,
+                                new(
+                                    Attributes,
+                                    (
+                                        kind,
+                                        file_size,
+                                        seconds + nanoseconds * 1e-9,
+                                        file_id,
+                                        links,
+                                        device,
+                                        changed + changed_ns * 1e-9,
+                                    ),
+                                ),
+                                data[start : start + length],
                             ),
-                            data[start : start + length],
                         )
                     )
                     position = start + ((length + 3) & ~3)

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue
 from cachewarmer.model import Access
+from cachewarmer.model.parts import Range
 from cachewarmer.targets.latency import LatencyHistogram
 from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID
@@ -96,6 +97,8 @@ class ReadRequest:
     error: CacheWarmerError | None = None
     """None: read to ``stop``, or to the end of a file that had become shorter. ``FileVanished`` if it is gone;
     ``TransportError`` if the address does not answer: then nothing is known about the file."""
+    left: Sequence[Range] | None = None
+    """With a ``TransportError``: what had not come until then, in its order; None: nobody knows, or all of it."""
     once: bool = False
     """Read for its time: the cache is not given time to keep it, nor read again where it has not."""
 

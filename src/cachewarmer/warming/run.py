@@ -14,7 +14,7 @@ from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, Transp
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
 from cachewarmer.model.outcomes import item_key, pack
 from cachewarmer.model.parts import Range, ranges_of
-from cachewarmer.paths import join, to_bytes, to_text
+from cachewarmer.paths import ENCODING, ERRORS, join, to_bytes, to_text
 from cachewarmer.targets.base import ReadRequest, Session, Window
 from cachewarmer.warming.notes import Notes, lines
 from cachewarmer.warming.pace import Pace
@@ -31,6 +31,10 @@ lost just now is still told, though READ knows better."""
 
 PACE_SECONDS = 1.0
 """A pace may change: what waits for its turn looks again after this time."""
+
+
+_new_tuple = tuple.__new__
+"""Makes a named tuple without the function, of Python, that its class has for that."""
 
 
 class Piece(NamedTuple):
@@ -78,6 +82,8 @@ class ItemRun:
         self._sizes: dict[int, int] = {}
         """Sizes of files that have changed since the scan."""
         self._slow: list[tuple[float, bytes]] = []
+        self._fast_seconds = -1.0
+        """What took no longer is not among the slowest."""
         self._idle = asyncio.Event()
         self._asking = False
         self._notes: Notes | None = None
@@ -212,15 +218,38 @@ class ItemRun:
         self._idle.clear()
         self.outstanding = 1
         self.begun = self._asking = True
-        if self.pace is None or not self.pace.bytes_per_second:
-            self._ask_at_once(session, item, pieces)
-        else:
+        if self.pace is not None and self.pace.bytes_per_second:
             await self._ask_paced(session, item, pieces, self.pace)
+        elif self._missing is None and item.start < 0 and not item.parts:
+            self._ask_for_whole_files(session, item)
+        else:
+            self._ask_at_once(session, item, pieces)
         self.outstanding -= 1
         self._asking = False
         if self.outstanding:
             await self._idle.wait()
         self._requests = []  # each of them holds this run: together they would wait for the garbage collector
+
+    def _ask_for_whole_files(self, session: Session, item: WorkItem) -> None:
+        """The usual pass: what ``_pieces`` and ``_ask`` come to for files that nothing has been asked of yet."""
+        self._missing = []
+        above, prefix = _above(item)
+        requests, read, done, in_order, aborted = (
+            self._requests,
+            session.read,
+            self._done,
+            self._in_order,
+            self.aborting.is_set,
+        )
+        for number, (name, size, handle) in enumerate(item.files or ()):
+            path = prefix + name.encode(ENCODING, ERRORS) if name else above
+            piece = _new_tuple(Piece, (number, 0, size, True))
+            request = ReadRequest(path, handle, 0, size, done, piece, in_order)
+            requests.append(request)
+            self.outstanding += 1
+            read(request)
+            if aborted():
+                return
 
     def _ask_at_once(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
         files, path_of, aborted = item.files or (), _paths(item), self.aborting.is_set
@@ -268,25 +297,48 @@ class ItemRun:
             self._idle.set()
         error = request.error
         if error is not None and isinstance(error, TransportError):
-            self._miss(piece, error, request.path)
+            self._interrupted(request, piece, error)
             return
-        wanted = request.stop - request.start
-        self.bytes += min(request.bytes_read, wanted)  # it may have asked for more before it was held back
+        wanted, read = request.stop - request.start, request.bytes_read
+        if read != wanted or error is not None:
+            read = min(read, wanted)  # it may have asked for more before it was held back
+            if error is not None:
+                self._problems[piece[0]] = error
+            elif read < wanted:
+                end = request.start + read
+                self._short[piece[0]] = min(end, self._short.get(piece[0], end))
+        self.bytes += read
         self._calls += request.calls
         if self._notes is not None:
-            self._notes.add(piece.number, min(request.bytes_read, wanted), request.seconds)
-        if piece.last:
+            self._notes.add(piece[0], read, request.seconds)
+        if piece[3]:
             self.files += 1
-        if error is not None:
-            self._problems[piece.number] = error
-        elif request.bytes_read < wanted:
-            end = request.start + request.bytes_read
-            self._short[piece.number] = min(end, self._short.get(piece.number, end))
+        if request.seconds > self._fast_seconds:
+            self._add_slow(request)
+
+    def _add_slow(self, request: ReadRequest) -> None:
         slow = self._slow
-        if len(slow) < SLOWEST_PER_ITEM:
-            heapq.heappush(slow, (request.seconds, request.path))
-        elif request.seconds > slow[0][0]:
-            heapq.heapreplace(slow, (request.seconds, request.path))
+        (heapq.heappush if len(slow) < SLOWEST_PER_ITEM else heapq.heapreplace)(slow, (request.seconds, request.path))
+        if len(slow) == SLOWEST_PER_ITEM:
+            self._fast_seconds = slow[0][0]
+
+    def _interrupted(self, request: ReadRequest, piece: Piece, error: TransportError) -> None:
+        """The address failed. What had come until then is kept: only the rest is missing."""
+        stop = request.stop
+        if request.left is None:
+            left = [(request.start, stop)]
+        else:  # it may have been held back meanwhile
+            left = [(start, min(end, stop)) for start, end in request.left if start < stop]
+        read = stop - request.start - sum(end - start for start, end in left)
+        if read > 0:
+            self.bytes += read
+            self._calls += request.calls
+            if self._notes is not None:
+                self._notes.add(piece.number, read, request.seconds)
+        for start, end in left:
+            self._miss(Piece(piece.number, start, end, piece.last and end == stop), error, request.path)
+        if not left:
+            self._miss(piece._replace(start=stop, stop=stop), error, request.path)
 
     async def _look_again(self, session: Session, item: WorkItem) -> None:
         """Asks for the size of files that ended early, and finds out what is left to read of them, or that they failed."""
@@ -424,9 +476,14 @@ def _path(item: WorkItem, name: str) -> bytes:
 
 def _paths(item: WorkItem) -> Callable[[str], bytes]:
     """``_path`` for many files of one item."""
-    above = to_bytes(item.path.strip("/"))
-    prefix = above + b"/" if above else b""
+    above, prefix = _above(item)
     return lambda name: prefix + to_bytes(name) if name else above
+
+
+def _above(item: WorkItem) -> tuple[bytes, bytes]:
+    """The item's own path below the export, and what stands before the names of its files."""
+    above = to_bytes(item.path.strip("/"))
+    return above, above + b"/" if above else b""
 
 
 def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, CacheWarmerError]) -> tuple[PathError, ...]:

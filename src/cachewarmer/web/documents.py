@@ -9,6 +9,7 @@ from typing import Any
 from cachewarmer.fleet.base import FleetSize, MachineTime
 from cachewarmer.model import AddressReport, JobStatus, Report, WorkerReport, with_in_hand
 from cachewarmer.targets.latency import BUCKETS, LatencyHistogram, upper_bound
+from cachewarmer.values import dataclass
 
 LISTED = (
     "job",
@@ -143,10 +144,28 @@ def _latency(rows: Sequence[AddressReport]) -> LatencyHistogram:
     return LatencyHistogram(counts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachinePrice:
+    """What a machine of the fleet costs, by somebody's table."""
+
+    hour: float
+    """Of one machine."""
+    currency: str
+    source: str
+    """Where the price is from, and of when."""
+
+
 def fleet_document(
-    name: str, size: FleetSize | None, machines: Sequence[MachineTime], now: float, dollars_an_hour: float
+    name: str,
+    size: FleetSize | None,
+    machines: Sequence[MachineTime],
+    now: float,
+    dollars_an_hour: float,
+    price: MachinePrice | None = None,
 ) -> dict[str, Any]:
-    """The fleet of this manager; ``dollars_an_hour`` is the most that one of its machines may cost, 0: not known."""
+    """The fleet of this manager; ``dollars_an_hour`` is the most that one of its machines may cost, 0: not known;
+    ``price`` what one does cost, None: not known.
+    """
     seconds = sum(one.seconds(now) for one in machines)
     size_known = size or FleetSize()
     return {
@@ -158,6 +177,9 @@ def fleet_document(
         "evicted": max(size_known.evicted, sum(one.end == "evicted" for one in machines)),
         "machine_seconds": round(seconds, 1),
         "most_dollars": round(seconds / 3600 * dollars_an_hour, 2) if dollars_an_hour > 0 else None,
+        "cost": round(seconds / 3600 * price.hour, 4) if price is not None else None,
+        "currency": price.currency if price is not None else "",
+        "prices": price.source if price is not None else "",
     }
 
 

@@ -134,6 +134,9 @@ def _schemas() -> dict[str, Any]:
         **dict.fromkeys(("wanted", "running", "queued", "evicted"), _COUNT),
         "machine_seconds": _NUMBER,
         "most_dollars": _nullable(_NUMBER),
+        "cost": _nullable(_NUMBER),
+        "currency": _TEXT,
+        "prices": _TEXT,
     }
     return {
         "Error": _object({"error": _TEXT}),

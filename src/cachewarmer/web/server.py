@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from cachewarmer.broker.base import Broker
+from cachewarmer.broker.counted import CallCounts, counted
 from cachewarmer.config import Settings
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.web.address import HttpSettings
@@ -38,7 +40,8 @@ TYPES = {
 class WebServer:
     """The page of ``broker``, which must not be open and is this server's own. Use as an async context manager.
 
-    ``fleet`` gives the fleet's document, or None where this process drives none.
+    ``fleet`` gives the fleet's document, or None where this process drives none. ``calls``: what this process has asked its
+    broker, to which the calls of this server are added.
     """
 
     def __init__(
@@ -48,10 +51,12 @@ class WebServer:
         settings: Settings,
         *,
         fleet: Callable[[], dict[str, Any] | None] = lambda: None,
+        calls: CallCounts | None = None,
     ) -> None:
         self._http = http
         self._verifier = Verifier(settings)
-        self.feed = Feed(broker, fleet=fleet, verified=self._verifier.of)
+        self._calls = calls or CallCounts()
+        self.feed = Feed(counted(broker, self._calls), fleet=fleet, verified=self._verifier.of)
         guard = Guard(http)
         app = web.Application(middlewares=[guard.middleware], client_max_size=MOST_BODY_BYTES)
         app.add_routes(Api(self.feed, self._verifier, guard.page_token).routes())
@@ -89,7 +94,7 @@ class WebServer:
     async def _metrics(self, _: web.Request) -> web.Response:
         """As of the last look: a scrape asks the broker nothing."""
         headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
-        return web.Response(body=exposition(self.feed.seen()), headers=headers)
+        return web.Response(body=exposition(replace(self.feed.seen(), calls=self._calls)), headers=headers)
 
     def connections(self) -> list[Any]:
         """Those that are open."""

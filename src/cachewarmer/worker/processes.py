@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
@@ -28,6 +24,10 @@ from cachewarmer.values import dataclass
 from cachewarmer.warming.steering import steered
 from cachewarmer.worker.share import Shares, shares, with_share
 from cachewarmer.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +150,8 @@ class ReaderProcesses:
         self._deaths = 0
         self._readers: list[_Reader] = []
         self._told = _Told()
+        import multiprocessing  # with one process nothing needs it
+
         self._context = multiprocessing.get_context("spawn")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -258,6 +260,8 @@ def _unheard_signals() -> Iterator[None]:
 
     It ends with its parent; and an interrupt while Python starts would be a traceback.
     """
+    from multiprocessing import resource_tracker
+
     resource_tracker.ensure_running()  # it is started with the first process, and lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:

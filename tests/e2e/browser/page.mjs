@@ -1,4 +1,5 @@
-// Drives the page. Arguments: the page's URL, a TARGET, a directory for pictures, the name of a job. What the test has to
+// Drives the page. Arguments: the page's URL, a TARGET, a directory for pictures, the name of a job,
+// the number of files that can be read. What the test has to
 // do between two steps is written as one line to stdout, and done when a line comes back.
 
 import { createRequire } from "node:module";
@@ -7,7 +8,7 @@ import { createInterface } from "node:readline";
 const require = createRequire(`${process.env.BROWSER_MODULES}/`);
 const { chromium } = require("playwright-core");
 const axe = require.resolve("axe-core/axe.min.js");
-const [url, target, pictures, hostile] = process.argv.slice(2);
+const [url, target, pictures, hostile, files] = process.argv.slice(2);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 async function ask(what) {
@@ -29,6 +30,7 @@ page.on("request", (asked) => { if (!asked.url().startsWith(url)) faults.push(`a
 const text = (selector) => page.locator(selector).innerText();
 const state = (wanted) => page.waitForFunction((name) => document.querySelector("#job-state").textContent === name, wanted);
 const number = async (name) => page.evaluate((label) => [...document.querySelectorAll("#job dt")].find((term) => term.textContent === label).nextSibling.textContent, name);
+const items = async () => Object.fromEntries(await page.evaluate(() => [...document.querySelectorAll("#items dt")].map((term) => [term.textContent, Number(term.nextSibling.textContent)])));
 function expect(good, what) { if (!good) throw new Error(what); }
 
 async function judge(where) {
@@ -51,8 +53,8 @@ async function takePictures(name) {
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       expect(wide <= 0, `${name} at ${width} is ${wide} pixels too wide`);
       await page.screenshot({ path: `${pictures}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+      if (width !== 1280) await judge(`${name}, ${width}, ${colorScheme}`);
     }
-    await judge(`${name}, ${colorScheme}`);
   }
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize({ width: 1280, height: 900 });
@@ -92,9 +94,14 @@ try {
   await page.locator("[data-act=resume]").click();
   await state("warming");
   await takePictures("job");
-  // A worker is killed.
+  // A worker is killed while both hold items: it is shown as lost, with nothing in hand.
+  await page.waitForFunction(() => [...document.querySelectorAll("#workers tbody tr")].filter((row) => Number(row.children[3].textContent) > 0).length === 2);
+  const before = await items();
+  const all = before.done + before.poison + before.waiting + before.leased;
   await ask("kill a worker");
-  await page.waitForFunction(() => [...document.querySelectorAll("#workers tbody tr.away")].some((row) => row.textContent.includes("lost")), null, { timeout: 40000 });
+  await page.waitForFunction(() => [...document.querySelectorAll("#workers tbody tr.away")].some((row) => row.firstChild.firstChild.textContent === "first" && row.textContent.includes("lost") && row.children[3].textContent === "–"), null, { timeout: 40000 });
+  await page.waitForFunction(() => [...document.querySelectorAll("#workers tbody tr:not(.away)")].some((row) => row.firstChild.firstChild.textContent === "second" && Number(row.children[3].textContent) > 0));
+  await takePictures("lost");
   // The broker goes away for a while: the page says so, and what it shows stays.
   await ask("take the broker away");
   await page.locator("#alert", { hasText: "The broker does not answer" }).waitFor();
@@ -102,24 +109,37 @@ try {
   await takePictures("away");
   await ask("bring the broker back");
   await page.locator("#alert").waitFor({ state: "hidden" });
-  // Cancel, after a question.
-  await page.locator("[data-act=cancel]").click();
-  await page.locator("#sure button[value=yes]").click();
-  await state("cancelled");
-  // Another one is seen to its end.
-  await page.locator("nav a").click();
-  await page.locator("#new").click();
-  await page.locator("#submit [name=target]").fill(target);
-  await page.locator("#submit [name=include]").fill("a*");
-  await page.locator("#submit .primary").click();
+  // Without its limit it is seen to its end: what the killed worker held was taken over by the other, each file counts once.
+  await page.locator("[data-act=limit]").click();
+  await page.locator("#limit [name=bandwidth]").fill("none");
+  await page.keyboard.press("Enter");
   await state("completed with errors");
-  expect((await text("#failures tbody")).includes("<script>"), "a file's name is not shown as it is");
+  const after = await items();
+  expect(after.waiting + after.leased === 0 && after.done + after.poison === all, `items ${JSON.stringify([before, after])}`);
+  expect((await number("files read")) === files, `${await number("files read")} files were read, not ${files}`);
+  expect((await number("failed files")) === "1", `${await number("failed files")} files failed`);
+  const denied = (await text("#failures tbody tr td.path")).trim();
+  expect(denied.endsWith(`a<script>alert(2)\\u202egnp\\x1b[2J\\x0a"'&lt;\\u2028`), `a file's name is shown as ${JSON.stringify(denied)}`);
   await page.locator("[data-act=verify]").click();
   await page.waitForFunction(() => { // in words or in numbers: a plain server keeps nothing that could be told from its origin
     const [said, told] = [document.querySelector("#verified p"), document.querySelector("#verified dl")];
     return said.offsetParent && !said.textContent.startsWith("Reading") && (said.textContent || told.children.length);
   });
   await takePictures("end");
+  // Another one is cancelled, after a question.
+  await page.locator("nav a").click();
+  await page.locator("#new").click();
+  await page.locator("#submit [name=target]").fill(target);
+  await page.locator("#submit [name=include]").fill("f*");
+  await page.locator("#submit [name=bandwidth]").fill("1MB/s");
+  await page.locator("#submit .primary").click();
+  await state("warming");
+  await page.locator("[data-act=cancel]").click();
+  await page.locator("#sure button[value=no]").click();
+  expect((await text("#job-state")) === "warming", "it was cancelled though that was denied");
+  await page.locator("[data-act=cancel]").click();
+  await page.locator("#sure button[value=yes]").click();
+  await state("cancelled");
   await page.locator("nav a").click();
   await page.waitForFunction(() => document.querySelectorAll("#jobs tbody tr").length === 2);
   await takePictures("list");

@@ -251,6 +251,18 @@ def test_a_parser_raises_instead_of_exiting():
         build_parser().parse_args(["scan"])
 
 
+def said_by(code):
+    """What a new interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+WARMING = (
+    "from cachewarmer.cli import bounds, events, inputs, observing, outcome, page, progress, told, warm, warmed\n"
+    "import cachewarmer.onemachine, cachewarmer.broker.sqlite.broker, cachewarmer.targets.nfs3.session\n"
+)
+"""What ``warm`` imports before its first call."""
+
+
 def test_help_imports_nothing_heavy():
     """What is slow to import is imported by the command that needs it."""
     code = (
@@ -259,5 +271,30 @@ def test_help_imports_nothing_heavy():
         "heavy = {'asyncio', 'azure', 'aiohttp', 'sqlite3', 'uvloop', 'logging'}\n"
         "print(sorted(heavy & (set(sys.modules) - before)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert said_by(code).strip() == "[]"
+
+
+def test_warming_imports_nothing_that_it_may_not_need():
+    """A small job takes little longer than its start."""
+    code = (
+        "import sys\nbefore = set(sys.modules)\n"
+        f"{WARMING}"
+        "unneeded = {'tomllib', 'multiprocessing', 'importlib.resources', 'pickle', 'shlex', 'glob'}\n"
+        "print(sorted(unneeded & (set(sys.modules) - before)))"
+    )
+    assert said_by(code).strip() == "[]"
+
+
+def test_what_warming_imports_makes_its_dataclasses_later():
+    """The standard decorator compiles their methods at once."""
+    code = (
+        "import dataclasses, sys\n"
+        "real = dataclasses.dataclass\n"
+        "def told(cls=None, /, **options):\n"
+        "    caller = sys._getframe(1).f_globals['__name__']\n"
+        "    if caller.startswith('cachewarmer.') and caller != 'cachewarmer.values':\n"
+        "        print(caller)\n"
+        "    return real(cls, **options)\n"
+        "dataclasses.dataclass = told\n"
+    ) + WARMING
+    assert said_by(code) == ""

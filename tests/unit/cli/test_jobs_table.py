@@ -83,6 +83,11 @@ def test_the_reason_stands_below_what_failed():
     assert "\x1b" not in "\n".join(lines)
 
 
+def test_failed_files_without_a_sample_are_counted():
+    _, _, why = rows([going_on(state=JobState.COMPLETED_WITH_ERRORS, poisoned_files=7)])
+    assert why.strip() == "7 files failed"
+
+
 @pytest.mark.parametrize("columns", [20, 60, 70, 80, 100, 120, 200])
 def test_a_narrow_terminal_gets_fewer_columns(columns, monkeypatch):
     """What matters least goes first; which job, its state and its name stay. No row is wrapped where there is room for those."""

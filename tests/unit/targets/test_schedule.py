@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -160,6 +161,43 @@ def test_a_lost_connection_costs_its_calls_another_try_and_no_file_its_life():
     reads.take(0.0)
     (done,) = reads.collect()
     assert isinstance(done.error, ConnectionLost)
+
+
+@given(st.integers(1, 950), st.integers(0, 12), st.randoms(use_true_random=False))
+def test_what_came_before_the_address_failed_and_what_is_left_are_the_whole_request(size, answers, rng):
+    """Whatever was answered until then, and in whatever order: no byte is missing from both, and none is in both."""
+    reads = schedule()
+    reads.add(request(size))
+    flying, got = [], []
+    for step in range(answers):
+        flying += reads.take(float(step))
+        if not flying:
+            break
+        one = flying.pop(rng.randrange(len(flying)))
+        count = rng.choice((one[2], rng.randint(1, one[2])))
+        got.append((one[1], one[1] + count))
+        reads.answered([ReadReply(one, 0, count, eof=False)], float(step))
+    reads.lost(flying, ConnectionLost("gone"), 4)
+    reads.end_all(ConnectionLost("gone"), 99.0)
+    (done,) = reads.collect()
+    if done.error is None:
+        assert (done.left, sum(stop - start for start, stop in got)) == (None, size)
+    else:
+        left = [(0, size)] if done.left is None else list(done.left)
+        ranges = [(0, 0), *sorted([*got, *left]), (size, size)]
+        assert all(one[1] == other[0] for one, other in pairwise(ranges))
+
+
+def test_a_file_whose_end_was_found_before_the_address_failed_is_not_taken_for_read():
+    """Its last READ said that it ends early: what was promised beyond that is left, and is told about when asked again."""
+    reads = schedule()
+    reads.add(request(200))
+    first, second = reads.take(0.0)
+    reads.answered([ReadReply(second, 0, 10, eof=True)], 1.0)
+    reads.lost([first], ConnectionLost("gone"), 4)
+    reads.end_all(ConnectionLost("gone"), 2.0)
+    (done,) = reads.collect()
+    assert done.left == [(0, 100), (110, 200)]
 
 
 def test_a_server_that_gives_neither_bytes_nor_an_end_is_believed_a_few_times():

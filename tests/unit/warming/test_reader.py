@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import json
 import time
 import weakref
 from dataclasses import replace
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from cachewarmer.config import LeaseSettings, Settings, TargetSettings
 from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError, ReplyTimeout
 from cachewarmer.model import FIRST_GENERATION, Access, FileEntry, Wanted, WorkItem
+from cachewarmer.model.outcomes import unpack
 from cachewarmer.model.parts import Part
 from cachewarmer.targets.base import FileKind
 from cachewarmer.targets.policy import check_of
@@ -64,6 +66,30 @@ async def test_the_next_address_takes_over_when_one_fails(sessions):
     reading = await read(item(("one", 10), ("two", 20)), *sessions)
     assert reading.receipt.bytes == 30
     assert sessions[1].reads == [(b"d/two", 0, 20)], "what was read at the first address is not read again"
+
+
+@pytest.mark.parametrize(
+    ("left", "again"),
+    [
+        (None, [(0, 100)]),
+        ([(30, 40), (70, 100)], [(30, 40), (70, 100)]),
+        ([(90, 100)], [(90, 100)]),
+    ],
+)
+async def test_of_a_file_that_an_outage_interrupts_only_what_had_not_come_is_read_again(sessions, left, again):
+    """Whole gigabytes may have come of a large file; whatever the address is that reads on, each byte counts once."""
+
+    def fails(request):
+        request.error, request.left, request.calls = ConnectionLost("gone", address="a"), left, 4
+        request.bytes_read = 100 - sum(stop - start for start, stop in again)
+        request.on_done(request)
+
+    sessions[0].read = fails
+    receipt = (await read(item(("big", 100), path="/", ledger=True), *sessions)).receipt
+    assert sessions[1].reads == [(b"big", *one) for one in again]
+    assert (receipt.files, receipt.bytes, receipt.failed_files, receipt.changed_files) == (1, 100, 0, 0)
+    (line,) = [json.loads(one) for one in unpack(receipt.piece).splitlines()]
+    assert line["bytes"] == 100
 
 
 async def test_an_item_waits_while_no_address_answers(sessions):

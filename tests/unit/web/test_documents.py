@@ -3,7 +3,7 @@
 from cachewarmer.fleet.base import FleetSize, MachineTime
 from cachewarmer.model import AddressReport, WorkerReport
 from cachewarmer.targets.latency import bucket
-from cachewarmer.web.documents import by_address, fleet_document, merged
+from cachewarmer.web.documents import MachinePrice, by_address, fleet_document, merged
 
 
 def row(address="a", **more):
@@ -42,5 +42,9 @@ def test_the_fleet_tells_its_machine_time_and_its_price_at_most():
     found = fleet_document("f", FleetSize(exists=True, wanted=2, running=1), machines, 7200, 0.5)
     assert (found["wanted"], found["running"], found["evicted"]) == (2, 1, 1)
     assert (found["machine_seconds"], found["most_dollars"]) == (10800, 1.5)
+    assert (found["cost"], found["currency"], found["prices"]) == (None, "", "")
+    price = MachinePrice(hour=0.3, currency="EUR", source="a table, 2026-01-31")
+    priced = fleet_document("f", None, machines, 7200, -1.0, price)
+    assert (priced["cost"], priced["currency"], priced["prices"]) == (0.9, "EUR", "a table, 2026-01-31")
     unseen = fleet_document("f", None, [], 0, -1.0)
     assert (unseen["seen"], unseen["most_dollars"]) == (False, None)

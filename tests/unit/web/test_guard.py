@@ -9,6 +9,7 @@ from cachewarmer.web import HttpSettings
 from cachewarmer.web.api import MOST_STREAMS
 from tests.unit.web.conftest import TOKEN
 
+ACTIONS = ("pause", "resume", "cancel", "limit", "verify")
 SUBMISSION = {"targets": ["nfs://cache1/data"]}
 
 
@@ -77,7 +78,7 @@ async def test_the_own_origin_may_act(site):
 async def test_nothing_is_changed_without_the_token(site, given):
     """Also where everybody on the machine may look."""
     headers = {"Authorization": given} if given else {}
-    for path in ("/jobs", "/jobs/j1/cancel", "/jobs/j1/pause", "/jobs/j1/verify"):
+    for path in ("/jobs", *(f"/jobs/j1/{action}" for action in ACTIONS)):
         status, said, answer = await site.ask("POST", f"/api/v1{path}", json=SUBMISSION, headers=headers)
         assert (status, list(said)) == (401, ["error"])
         assert answer["WWW-Authenticate"] == "Bearer"
@@ -98,7 +99,7 @@ async def test_with_a_token_nobody_looks_without_it(site_of):
 async def test_get_changes_nothing(site):
     """What acts answers to POST alone."""
     job = (await site.act("/jobs", SUBMISSION))[1]["job"]
-    for action in ("pause", "resume", "cancel", "verify"):
+    for action in ACTIONS:
         for method in ("GET", "HEAD", "PUT", "DELETE"):
             headers = {"Authorization": f"Bearer {site.token}"}
             assert (await site.ask(method, f"/api/v1/jobs/{job}/{action}", headers=headers))[0] == 405

@@ -47,6 +47,7 @@ class AzureBroker(Broker):
     """
 
     workers_are_rented = True
+    chooses_jobs = False
     max_message_bytes = MOST_PUBLISHED_BYTES
 
     def __init__(

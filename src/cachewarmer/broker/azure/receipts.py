@@ -25,6 +25,7 @@ from cachewarmer.broker.azure.names import JobScan, receipt_row, scan_partition,
 from cachewarmer.broker.azure.pieces import piece_entity
 from cachewarmer.broker.azure.tables import SAMPLE_BYTES, load_json
 from cachewarmer.broker.record import reading_row
+from cachewarmer.broker.sound import sound
 from cachewarmer.errors import BrokerUnavailable, DamagedRecord
 from cachewarmer.model import ERROR_SAMPLE, TALLY_COUNTS, PathError, Receipt, SlowPath, Tally
 from cachewarmer.values import dataclass
@@ -101,18 +102,20 @@ class Sums:
         """The sums in a row. Raises ``DamagedRecord``."""
         with reading_row(f"the tally {entity.get('RowKey')} in {entity.get('PartitionKey')}"):
             counts: dict[str, int] = load_json(entity["Counts"].encode("ascii"))
-            return cls(
-                Tally(
-                    worker=entity["Worker"],
-                    errors=record.load_errors(load_json(entity["Errors"])),
-                    slowest=record.load_slowest(load_json(entity["Slowest"])),
-                    **{name: counts.get(name, 0) for name in TALLY_COUNTS},  # an older worker counts less
-                ),
+            tally = Tally(
+                worker=entity["Worker"],
+                errors=record.load_errors(load_json(entity["Errors"])),
+                slowest=record.load_slowest(load_json(entity["Slowest"])),
+                **{name: counts.get(name, 0) for name in TALLY_COUNTS},  # an older worker counts less
+            )
+            found = cls(
+                sound(tally),
                 counts["poisoned_items"],
                 counts["poisoned_files"],
                 record.load_errors(load_json(entity["PoisonErrors"])),
                 entity.metadata["etag"],
             )
+            return sound(found)
 
 
 class Receipts:

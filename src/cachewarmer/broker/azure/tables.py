@@ -18,6 +18,7 @@ from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import JobScan, records_partition, scan_partition
 from cachewarmer.broker.base import JobLook
 from cachewarmer.broker.record import reading_row
+from cachewarmer.broker.sound import sound
 from cachewarmer.errors import BrokerError, BrokerUnavailable, DamagedRecord, UnknownJob
 from cachewarmer.model import Bandwidth, JobState, ScanTotals, WarmJob
 from cachewarmer.values import dataclass
@@ -109,7 +110,7 @@ class JobRecord(record.Standing):
     def read(cls, entity: Any) -> JobRecord:
         """The record in a row. Raises ``DamagedRecord``."""
         with reading_row(f"job {entity.get('RowKey')}"):
-            return cls(
+            found = cls(
                 job=WarmJob.from_json(bytes(entity["Job"])),
                 state=JobState(entity["State"]),
                 reason=entity["Reason"],
@@ -126,6 +127,7 @@ class JobRecord(record.Standing):
                 bandwidth=entity.get("Bandwidth", ""),
                 etag=entity.metadata["etag"],
             )
+            return sound(found)
 
 
 class Records:

@@ -14,6 +14,7 @@ from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, Trial, W
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
 from cachewarmer.broker.postgres.tables import make_tables
 from cachewarmer.broker.postgres.wake import Wake
+from cachewarmer.broker.sound import sound
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, UnknownJob, UsageError
 from cachewarmer.model import (
@@ -503,7 +504,7 @@ def _load_tally(text: str) -> Tally:
     values = {name: value for name, value in values.items() if name in known}
     values["errors"] = record.load_errors(values["errors"])
     values["slowest"] = record.load_slowest(values["slowest"])
-    return Tally(**values)
+    return sound(Tally(**values))
 
 
 async def _add_pieces(sql: Transaction, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:

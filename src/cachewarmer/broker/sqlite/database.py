@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from cachewarmer.errors import BrokerError
@@ -25,7 +25,9 @@ SHRINK_SHARE = 0.25
 @cache
 def queries() -> dict[str, str]:
     """The statements of ``queries.sql`` by name."""
-    text = resources.files("cachewarmer.broker.sqlite").joinpath("queries.sql").read_text("utf-8")
+    # Not by importlib.resources, which takes long to import.
+    path = os.path.join(os.path.dirname(__file__), "queries.sql")
+    text = __spec__.loader.get_data(path).decode("utf-8")  # type: ignore[union-attr]  # what has code has this
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

@@ -16,7 +16,7 @@ def is_gone(name: str) -> bool:
     try:
         host, boot, namespace, pid, started = name.rsplit(":", 4)
         number = int(pid)
-    except ValueError:
+    except (ValueError, TypeError):  # whoever may write to the file may have written anything
         return False
     own_host, own_boot, own_namespace = _here()
     if host != own_host:
@@ -31,6 +31,8 @@ def is_gone(name: str) -> bool:
         return True
     except PermissionError:
         pass
+    except OverflowError:  # no process has such a number
+        return False
     now = _started(number)
     return bool(now and started and now != started)
 

@@ -131,14 +131,14 @@ DELETE FROM ledger WHERE job_id = :job_id;
 -- name: take_fleet
 INSERT INTO fleets (fleet, manager, lease_until) VALUES (:fleet, :manager, :now + :seconds)
 ON CONFLICT (fleet) DO UPDATE SET manager = excluded.manager, lease_until = excluded.lease_until
-WHERE fleets.manager = excluded.manager OR fleets.lease_until <= :now;
+WHERE fleets.manager = excluded.manager OR fleets.lease_until <= :now OR typeof(fleets.lease_until) <> 'real';
 
 -- name: note_worker
 INSERT INTO workers (key, report, seen_at) VALUES (:key, :report, :now)
 ON CONFLICT (key) DO UPDATE SET report = excluded.report, seen_at = excluded.seen_at;
 
 -- name: workers
-SELECT key, report, seen_at FROM workers;
+SELECT key, report, :now - seen_at AS seconds FROM workers;
 
 -- name: old_workers
 DELETE FROM workers WHERE seen_at < :before;
@@ -228,7 +228,7 @@ SELECT 1 FROM items WHERE job_id = :job_id AND settled = 0 LIMIT 1;
 INSERT INTO managers (name, seen_at) VALUES (:name, :now) ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
 
 -- name: manager_seen
-SELECT max(seen_at) FROM managers;
+SELECT max(seen_at) FROM managers WHERE typeof(seen_at) = 'real';
 
 -- name: old_managers
 DELETE FROM managers WHERE seen_at < :before;

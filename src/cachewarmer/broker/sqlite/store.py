@@ -14,6 +14,7 @@ from typing import Any
 from cachewarmer.broker import record, rows
 from cachewarmer.broker.base import Backlog, JobLease, JobLook, WorkLease
 from cachewarmer.broker.record import reading_row
+from cachewarmer.broker.sound import check_count, sound
 from cachewarmer.broker.sqlite.database import Database
 from cachewarmer.broker.sqlite.processes import is_gone, own_name
 from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob
@@ -35,6 +36,8 @@ from cachewarmer.model import (
 )
 from cachewarmer.model.live import KEEP_SECONDS
 from cachewarmer.model.outcomes import PIECES_AT_ONCE, item_key, pack_poison
+
+RANKS = range(len(BY_RANK))
 
 
 class Store(Database):
@@ -133,7 +136,7 @@ class Store(Database):
             return self._status(self._job(job_id))
 
     def _set_state(self, row: sqlite3.Row, state: JobState, reason: str, now: float) -> None:
-        if check_transition(row["job_id"], JobState(row["state"]), state):
+        if check_transition(row["job_id"], rows.state_of(row), state):
             self._put_standing(row["job_id"], rows.standing(row).moved_to(state, reason, now))
 
     def _put_standing(self, job_id: str, standing: record.Standing) -> None:
@@ -219,8 +222,8 @@ class Store(Database):
 
     def workers(self, job_id: str, now: float) -> list[WorkerReport]:
         with self.reading():
-            rows = self.run("workers").fetchall()
-        seen = ((row["key"], row["report"], max(0.0, now - row["seen_at"])) for row in rows)
+            found = self.run("workers", now=now).fetchall()
+        seen = ((row["key"], row["report"], max(0.0, row["seconds"])) for row in found)
         return record.worker_reports(seen, job_id, self._damaged)
 
     def state(self, job_id: str) -> JobState:
@@ -263,6 +266,8 @@ class Store(Database):
     def _status(self, row: sqlite3.Row) -> JobStatus:
         tallies = self.run("tallies", job_id=row["job_id"]).fetchall()
         with reading_row(f"job {row['job_id']}"):
+            for column in ("deliveries", "priority"):
+                check_count(column, row[column])
             return rows.status(row, [_tally(one) for one in tallies])
 
     # -- the ledger ------------------------------------------------------------------------------------------------
@@ -324,7 +329,8 @@ class Store(Database):
     def _open_items(self, job_id: str, most: int, least: Priority, now: float) -> list[sqlite3.Row]:
         waiting: list[list[sqlite3.Row]] = [[] for _ in BY_RANK]
         for job in self.run("working_jobs", job_id=job_id, least=least.rank).fetchall():
-            waiting[job["priority"]] += self.run("open_items", job_id=job["job_id"], now=now, most=most)
+            rank = job["priority"] if job["priority"] in RANKS else Priority.NORMAL.rank  # it may be damaged
+            waiting[rank] += self.run("open_items", job_id=job["job_id"], now=now, most=most)
         return self._item_turns.choose([sorted(one, key=lambda row: int(row["seq"])) for one in waiting], most)
 
     def _lease_or_poison(self, row: sqlite3.Row, lease_seconds: float, now: float) -> WorkLease | None:
@@ -423,9 +429,10 @@ def _tally_values(tally: Tally) -> dict[str, Any]:
 
 
 def _tally(row: sqlite3.Row) -> Tally:
-    return Tally(
+    tally = Tally(
         worker=row["worker"],
         errors=record.load_errors(json.loads(row["errors"])),
         slowest=record.load_slowest(json.loads(row["slowest"])),
         **{name: row[name] for name in TALLY_COUNTS},
     )
+    return sound(tally)

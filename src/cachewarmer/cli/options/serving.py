@@ -50,8 +50,8 @@ class Page:
     token_file: str = ""
 
 
-def add_page(parser: argparse.ArgumentParser) -> None:
-    """The page and its API."""
+def add_page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The page and its API; the group is for what a command has besides."""
     group = parser.add_argument_group("the page (docs/web.md)")
     group.add_argument(
         "--http",
@@ -72,6 +72,7 @@ def add_page(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file with the token that every request has to name (default: that of CACHEWARMER_HTTP_TOKEN, if it is set)",
     )
+    return group
 
 
 def page(chosen: argparse.Namespace) -> Page:
@@ -103,8 +104,8 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         "--fleet",
         choices=("none", "local", "slurm", "vmss"),
         default="",
-        help="local: processes on this machine; slurm: job arrays of a Slurm cluster; vmss: Spot VMs of an Azure scale "
-        "set (default: none)",
+        help="what runs the workers: local, processes on this machine; slurm, job arrays of a Slurm cluster; vmss, Spot VMs "
+        "of an Azure scale set (default: none)",
     )
     group.add_argument("--workers", type=arguments.positive, default=0, metavar="N", help="maximum number of workers")
     group.add_argument(

@@ -31,6 +31,9 @@ end
 complete -c cachewarmer -f
 """
 
+NO_TEXT = '\\t""'
+"""After a candidate: it has no description."""
+
 
 def script(commands: list[Words]) -> str:
     """All of it."""
@@ -72,7 +75,8 @@ def _takes(option: Option) -> str:
 
 def _value(value: Value) -> str:
     if value.choices:
-        return f" -f -a {quoted(' '.join(value.choices))}"
+        # Each with an empty description of its own: else fish shows that of the option beside all of them.
+        return f" -f -a {quoted(' '.join(f'{choice}{NO_TEXT}' for choice in value.choices))}"
     return {
         Kind.FILE: " -F",
         Kind.PROGRAM: " -a '(__fish_complete_command)'",

@@ -91,7 +91,8 @@ class Calls:
 
     def read(self, request: ReadRequest) -> None:
         self.reads.add(request)
-        self._wake()
+        if not self._pump_due:
+            self._wake()
 
     def call(
         self, procedure: int, arguments: bytes, reply_bytes: int, credential: bytes = b""

@@ -52,7 +52,9 @@ async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]
     """
     try:
         try:  # an address needs no thread to wait for a name server in
-            found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            # As bytes: text would be encoded by a codec for names that takes long to import.
+            numeric = host.encode("ascii") if host.isascii() and host.isprintable() else host
+            found = socket.getaddrinfo(numeric, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except socket.gaierror:
             found = await in_daemon_thread(lambda: socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:

@@ -217,6 +217,7 @@ class Lister:
         entries: list[DirectoryEntry | None] = []
         errors: list[EntryError] = []
         missing: list[tuple[int, ListedEntry]] = []
+        new = tuple.__new__  # a named tuple's own __new__ is a function of Python
         for one in listed:
             name, attributes, handle = one
             if name in (b".", b".."):
@@ -224,15 +225,15 @@ class Lister:
             if not name or b"/" in name or b"\0" in name:
                 errors.append(EntryError(name, FileError(f"the server lists {name!r}, which is not a file name")))
                 continue
-            if attributes is not None and (
-                handle or KINDS[attributes.kind] not in (FileKind.REGULAR, FileKind.DIRECTORY)
-            ):
-                if attributes.links > 1:
-                    entries.append(made_entry(name, attributes, handle))
+            if attributes is not None:
+                number, size, mtime, file_id, links, _, ctime = attributes
+                kind = KINDS[number]
+                if handle or kind not in (FileKind.REGULAR, FileKind.DIRECTORY):
+                    if links > 1:
+                        entries.append(made_entry(name, attributes, handle))
+                    else:
+                        entries.append(new(DirectoryEntry, (name, kind, size, mtime, handle, file_id, links, ctime)))
                     continue
-                kind, size, mtime, file_id, links, _, ctime = attributes
-                entries.append(DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links, ctime))
-                continue
             missing.append((len(entries), one))
             entries.append(None)
         if missing:

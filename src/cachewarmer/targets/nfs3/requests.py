@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cachewarmer.errors import CacheWarmerError
+from cachewarmer.model.parts import Range
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest
 
@@ -69,6 +70,16 @@ class Reading:
     @property
     def unasked(self) -> bool:
         return self.error is None and (bool(self.redo) or self.next < min(self.request.stop, self.end))
+
+    def left(self) -> list[Range]:
+        """What did not come, where nothing is in flight: half-open ranges of bytes, in their order."""
+        stop, unread = self.request.stop, [(offset, offset + length) for offset, length in self.redo]
+        found: list[Range] = []
+        for start, end in sorted([*unread, (min(self.next, self.end), stop)]):
+            at = max(start, found[-1][1] if found else start)
+            if at < min(end, stop):
+                found.append((at, min(end, stop)))
+        return found
 
 
 class PendingCall:

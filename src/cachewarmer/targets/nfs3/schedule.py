@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, cast
 
 from cachewarmer.config import NfsSettings
-from cachewarmer.errors import CacheWarmerError, FileError
+from cachewarmer.errors import CacheWarmerError, FileError, TransportError
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.receiving import Event, ReadReply, Refusal
 from cachewarmer.targets.base import ReadRequest, Window
@@ -98,7 +98,8 @@ class ReadSchedule:
     def add(self, request: ReadRequest) -> None:
         """Takes a request."""
         self.unfinished += 1
-        self._in_order = self._in_order or request.in_order
+        if request.in_order:
+            self._in_order = True
         self._fresh.append(Reading(request))
 
     # -- what goes next --------------------------------------------------------------------------------------------
@@ -175,24 +176,25 @@ class ReadSchedule:
         """Takes the answers to READs out of ``events``; returns the others."""
         others: list[Event] = []
         done = self.done
-        freed = calls = received = 0
+        freed = calls = together = received = 0
         counts, last, place, waited = self.latencies.counts, -1.0, 0, 0.0
         for event in events:
-            context = event.context
+            context = event[0]
             if type(context) is not tuple:
                 others.append(event)
                 continue
             reading, offset, length, sent_at = cast("Sent", context)
-            calls += 1
             freed += length
             if sent_at != last:  # calls are sent many at a time
-                last, place = sent_at, bucket(now - sent_at)
-            counts[place] += 1
-            waited += now - sent_at
+                counts[place] += together
+                waited += together * (now - last)
+                calls += together
+                last, place, together = sent_at, bucket(now - sent_at), 0
+            together += 1
             reading.in_flight -= 1
-            if type(event) is ReadReply and event.status == 0:
+            if type(event) is ReadReply and event[1] == 0:
                 request = reading.request
-                count = event.length
+                count = event[2]
                 received += count
                 request.bytes_read += count
                 if (
@@ -210,7 +212,9 @@ class ReadSchedule:
             else:
                 self._on_status(reading, cast("ReadReply", event).status, offset, length, now)
             self._go_on(reading, now)
-        self.window.in_flight -= calls
+        counts[place] += together
+        waited += together * (now - last)
+        self.window.in_flight -= calls + together
         self.window.bytes_in_flight -= freed
         self.bytes += received
         self.latencies.seconds += waited
@@ -306,6 +310,8 @@ class ReadSchedule:
             return
         request = reading.request
         request.error = reading.error
+        if request.calls and isinstance(reading.error, TransportError):
+            request.left = reading.left()
         if request.calls:
             request.seconds = now - reading.began
         reading.began = -1.0

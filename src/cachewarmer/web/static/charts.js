@@ -25,8 +25,11 @@ function rates(points, column) {
 function times(chart, splits) {
   const { min, max } = chart.scales.x;
   const form = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", ...(max - min < 900 ? { second: "2-digit" } : {}) });
-  return splits.map((seconds) => form.format(seconds * 1000));
+  const fits = (seconds) => chart.valToPos(seconds, "x") + 16 <= chart.bbox.width / devicePixelRatio; // else it would be cut off
+  return splits.map((seconds) => (fits(seconds) ? form.format(seconds * 1000) : ""));
 }
+
+const canary = (chart) => chart.data?.[2]?.some((found) => found);
 
 function axis(values, extra = {}) {
   return { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", size: 58, values: (_, all) => all.map(values), ...extra };
@@ -35,7 +38,7 @@ function axis(values, extra = {}) {
 const CHARTS = [
   { place: "#chart-bytes", series: [["Rate", "--accent", rate]], columns: (points) => [rates(points, 2)] },
   { place: "#chart-files", series: [["Files/s", "--calm", few]], columns: (points) => [rates(points, 1)] },
-  { place: "#chart-window", series: [["Window", "--good", few], ["Canary", "--wait", millis, "ms"]],
+  { place: "#chart-window", axis: few, series: [["Window", "--good", (value) => `${few(value)} ${value === 1 ? "call" : "calls"}`], ["Canary", "--wait", millis, "ms"]],
     columns: (points) => [points.map((point) => point[3] || null), points.map((point) => point[4] || null)] },
 ];
 
@@ -76,8 +79,8 @@ export class Charts {
       if (this.drawn[place]) { this.drawn[place].chart.setData(content); return; }
       const holder = at(one.place);
       holder.replaceChildren();
-      const axes = [axis(count, { size: 28, space: 76, values: times }), axis(one.series[0][2])];
-      if (one.series[1]) axes.push(axis(one.series[1][2], { values: (chart, all) => all.map((value) => (chart.data[2].some((found) => found) ? millis(value) : "")), scale: "ms", side: 1, grid: { show: false } }));
+      const axes = [axis(count, { size: 28, space: 76, values: times }), axis(one.axis ?? one.series[0][2])];
+      if (one.series[1]) axes.push(axis(millis, { values: (chart, all) => all.map((value) => (canary(chart) ? `${Number(value.toPrecision(2))} ms` : "")), size: (chart) => (canary(chart) ? 58 : 4), scale: "ms", side: 1, grid: { show: false } }));
       const series = one.series.map(([label, stroke, value, scale = "y"]) => ({
         label, scale, stroke: colour(stroke), width: 2, spanGaps: true, points: { show: false },
         fill: one.series.length === 1 ? `${colour(stroke)}1f` : undefined, value: (_, raw) => (raw === null ? "–" : value(raw)),
@@ -107,7 +110,7 @@ export class Charts {
         return [label, stroke, found === null ? "–" : value(found)];
       });
       const title = holder.previousElementSibling;
-      const values = parts.filter(([, , value], number) => !number || value !== "–").map(([label, stroke, value]) => made("span", { class: `value ${stroke.slice(2)}` }, parts.length > 1 ? `${label} ${value}` : value));
+      const values = parts.filter(([, , value], number) => !number || value !== "–").map(([, stroke, value]) => made("span", { class: `value ${stroke.slice(2)}` }, value));
       title.lastElementChild.replaceChildren(...values);
       chart.root.setAttribute("aria-label", `${title.firstElementChild.textContent}: ${parts.map(([label, , value]) => `${label} ${value}`).join(", ")}`);
     });

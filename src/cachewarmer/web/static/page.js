@@ -60,10 +60,12 @@ function showFleet(fleet) {
   const hint = at("#fleet .hint");
   at("#fleet dl").hidden = !fleet;
   if (!fleet) { put(hint, "This process starts no machines: workers are started by somebody else."); return; }
-  const money = fleet.most_dollars === null ? [] : [["cost so far, at most", `$${fleet.most_dollars.toFixed(2)}`]];
+  const money = fleet.cost !== null ? [["cost so far", `${fleet.cost > 0 && fleet.cost < 0.01 ? "< 0.01" : fleet.cost.toFixed(2)} ${shown(fleet.currency)}`]]
+    : fleet.most_dollars !== null ? [["cost so far, at most", `$${fleet.most_dollars.toFixed(2)}`]] : [];
   numbers(at("#fleet dl"), [["wanted", count(fleet.wanted)], ["running", count(fleet.running)], ["queued", count(fleet.queued)],
     ["evicted", count(fleet.evicted), fleet.evicted], ["machine time so far", duration(fleet.machine_seconds)], ...money]);
-  put(hint, fleet.seen ? `Fleet ${shown(fleet.name)}.` : `Fleet ${shown(fleet.name)} can't be seen at present.`);
+  const prices = fleet.prices ? ` Prices: ${shown(fleet.prices)}.` : "";
+  put(hint, (fleet.seen ? `Fleet ${shown(fleet.name)}.` : `Fleet ${shown(fleet.name)} can't be seen at present.`) + prices);
 }
 
 // -- one job ------------------------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ function showJob(job) {
     over(job) ? ["took", duration(job.seconds)] : ["time left", duration(left(job))],
     ...(job.priority === "normal" ? [] : [["priority", job.priority]]),
     ["bound by", BOUNDS[job.bound_by] ?? "–"],
-    ["limit", job.max_bandwidth_hours ? "by the hour" : job.max_bandwidth ? rate(job.max_bandwidth) : "none"],
+    ["limit", job.max_bandwidth_hours ? "hourly" : job.max_bandwidth ? rate(job.max_bandwidth) : "none"],
   ]);
   at("#job-hours").hidden = !job.max_bandwidth_hours;
   put(at("#job-hours"), job.max_bandwidth_hours ? `Limit: ${hours(job)}.` : "");
@@ -103,7 +105,7 @@ function showJob(job) {
   for (const button of document.querySelectorAll("[data-act]")) button.disabled = !can[button.dataset.act];
   const items = job.live.items;
   numbers(at("#items"), [["waiting", count(items.waiting)], ["leased", count(items.leased)], ["done", count(items.done)], ["poison", count(items.poison), items.poison]]);
-  showWorkers(job.live.workers);
+  showWorkers(job.live.workers, over(job));
   showAddresses(job.live.addresses);
   histogram(at("#sizes"), [["", job.histogram.map((one) => [one.from ? `${binary(one.from)} to ${binary(one.below)}` : "empty", one.files])]], "Nothing was found yet.");
   histogram(at("#latency"), job.live.addresses.map((one) => [one.address, octaves(one.latencies)]), "No worker has told of a READ lately.");
@@ -117,19 +119,26 @@ function showJob(job) {
   rows(at("#warnings ul"), job.warnings, (one) => one, () => made("li"), (row, one) => put(row, shown(one)));
 }
 
-function showWorkers(workers) {
+// A cell for each column, which knows what it is: on a narrow screen there is no head above it.
+function cells(table, kinds) {
+  const heads = [...document.querySelectorAll(`${table} thead th`)].slice(1);
+  return kinds.map((kind, place) => made("td", { class: kind, "data-label": heads[place].textContent }));
+}
+
+function showWorkers(workers, ended) {
   rows(at("#workers tbody"), workers, (one) => `${one.worker} ${one.host}`,
-    () => made("tr", {}, made("th", { scope: "row" }, made("bdi"), made("small")), made("td"), made("td"), ...[0, 1, 2].map(() => made("td", { class: "number" })), made("td", { class: "wrap" })),
+    () => made("tr", {}, made("th", { scope: "row" }, made("bdi"), made("small")), ...cells("#workers", ["", "", "number", "number", "number", "wrap"])),
     (row, one) => {
       const [head, seen, bound, items, files, bytes, addresses] = row.children;
       put(head.firstElementChild, shown(one.worker));
       put(head.lastElementChild, shown(one.host));
       put(seen, one.ended ? "ended" : one.at_work ? `${Math.round(one.seen_seconds)} s ago` : `lost, ${Math.round(one.seen_seconds)} s ago`);
       row.className = one.at_work ? "" : "away";
-      put(bound, BOUNDS[one.bound] ?? "–");
-      put(items, one.at_work ? count(one.items) : "–");
-      put(files, one.at_work ? count(one.files_per_second) : "–");
-      put(bytes, one.at_work ? rate(one.bytes_per_second) : "–");
+      const reading = one.at_work && !ended; // what it said last may be older than the end of the job
+      put(bound, (reading && BOUNDS[one.bound]) || "–");
+      put(items, reading ? count(one.items) : "–");
+      put(files, reading ? count(one.files_per_second) : "–");
+      put(bytes, reading ? rate(one.bytes_per_second) : "–");
       put(addresses, one.addresses.map(shown).join(", "));
     });
   at("#workers").hidden = !workers.length;
@@ -139,7 +148,7 @@ function showWorkers(workers) {
 function showAddresses(addresses) {
   at("#addresses-part").hidden = !addresses.length;
   rows(at("#addresses tbody"), addresses, (one) => one.address,
-    () => made("tr", {}, made("th", { scope: "row" }, made("bdi"), made("small")), ...Array.from({ length: 8 }, () => made("td", { class: "number" }))),
+    () => made("tr", {}, made("th", { scope: "row" }, made("bdi"), made("small")), ...cells("#addresses", Array(8).fill("number"))),
     (row, one) => {
       const [head, flight, window, knee, canary, p50, p95, p99, retries] = row.children;
       put(head.firstElementChild, shown(one.address));

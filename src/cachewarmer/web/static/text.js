@@ -31,13 +31,14 @@ export const rate = (bytes) => `${size(bytes)}/s`;
 
 export function duration(seconds) {
   if (!Number.isFinite(seconds)) return "–";
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  seconds = Math.round(seconds);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
   if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
   return `${Math.floor(seconds / 86400)} days`;
 }
 
-export const millis = (value) => (value ? `${value < 10 ? value.toFixed(1) : count(value)} ms` : "–");
+export const millis = (value) => (!value ? "–" : value < 0.05 ? "< 0.1 ms" : `${value < 10 ? value.toFixed(1) : count(value)} ms`);
 
 const STATES = { completed_with_errors: "completed with errors" };
 export const stateName = (state) => STATES[state] ?? state;
