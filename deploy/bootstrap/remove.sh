@@ -57,7 +57,7 @@ if [ -e "$etc/manager.env" ] || [ -e "$etc/worker.env" ]; then exit 0; fi
 for name in cachewarmer-manager cachewarmer-worker cachewarmer-jobsubmitter cachewarmer; do
   rm -f -- "$root/usr/local/bin/$name"
 done
-rm -rf -- "$lib" "$root/var/lib/cachewarmer" "$root/etc/rsyslog.d/40-cachewarmer.conf" "$root/etc/logrotate.d/cachewarmer"
+rm -rf -- "$lib" "$root/var/lib/cachewarmer" "$root/var/log/cachewarmer" "$root/etc/rsyslog.d/40-cachewarmer.conf" "$root/etc/logrotate.d/cachewarmer"
 if [ -d "$etc" ]; then rmdir --ignore-fail-on-non-empty "$etc"; fi
 if [ -d "$root/mnt/cachewarmer" ]; then rmdir --ignore-fail-on-non-empty "$root/mnt/cachewarmer"; fi
 if [ -z "$root" ]; then

@@ -15,6 +15,8 @@ from cachewarmer.wire import MAX_GIDS, MAX_ID, MAX_PORT, MOST_FILES
 YEARS_SECONDS = 10 * 365 * 24 * 3600
 MOST_BYTES = 1 << 62
 MOST_COUNT = 1 << 31
+MOST_LEASE_SECONDS = 7 * 24 * 3600
+"""The longest lease: as long as a storage queue hides a message."""
 MOUNT_OPTION = r"[A-Za-z0-9_][A-Za-z0-9_.:=/@+-]*"
 """An option of mount(8) that can't be taken for something else on its command line."""
 _SLURM_WORD = r"|[A-Za-z0-9_][\w.,@+-]*"
@@ -43,7 +45,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "plan.item_bytes": (1, MOST_BYTES),
     "plan.range_bytes": (1, MOST_BYTES),
     "plan.directories_in_flight": (1, 65536),
-    "lease.lease_seconds": (0.1, 7 * 24 * 3600),
+    "lease.lease_seconds": (0.1, MOST_LEASE_SECONDS),
     "lease.max_deliveries": (1, 10_000),
     "lease.poll_seconds": (0.001, 3600),
     "fleet.look_seconds": (0.001, 3600),
@@ -57,6 +59,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 WORDS: Mapping[str, tuple[str, ...]] = {
     "fleet.kind": ("none", "local", "slurm", "vmss"),
     "targets.allow_transports": ("nfs", "mount"),
+    "log.format": ("text", "json"),
 }
 """Settings that take one of a few words."""
 PATTERNS: Mapping[str, tuple[str, str]] = {
@@ -74,6 +77,7 @@ PATTERNS: Mapping[str, tuple[str, str]] = {
     "fleet.slurm.program": (r"|/[^\n]*", "an absolute path"),
     "fleet.slurm.environment_file": (r"|/[^\n]*", "an absolute path"),
     "fleet.slurm.log_directory": (r"|/[^\n%]*", "an absolute path without %"),
+    "log.file": (r"|/[^\n]*", "an absolute path"),
     "targets.allow_exports": (r"(?s)/.*", "absolute paths"),
     "targets.allow_local": (r"(?s)/.*", "absolute paths"),
 }

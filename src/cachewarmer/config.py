@@ -32,8 +32,8 @@ class NfsSettings:
     """Maximum number of READ and listing calls in flight for one address. A cold READ holds a thread of the server."""
     window_bytes: int = 64 * MIB
     """Maximum number of bytes requested and not yet received, for one address."""
-    window_auto: bool = False
-    """Whether the number of calls in flight follows what the cache can take; ``window_calls`` is then not used."""
+    window_auto: bool | None = None
+    """Whether the number of calls in flight follows what the cache can take; unset: yes, unless ``window_calls`` is set."""
     window_max_calls: int = 1024
     """Maximum number of calls in flight that ``window_auto`` may choose."""
     gentle: bool = False
@@ -284,6 +284,18 @@ class TargetSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The log of a manager or worker, where its command line does not say (docs/logs.md)."""
+
+    format: str = "text"
+    """``text``, or ``json``: an object a line."""
+    file: str = ""
+    """File that lines are added to; empty: they go to standard error."""
+    stats_seconds: float = 0.0
+    """Interval between two lines that say what was done; 0: there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of one process."""
 
@@ -294,6 +306,7 @@ class Settings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:
@@ -305,7 +318,7 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     values = os.environ if environment is None else environment
     path = values.get("CACHEWARMER_CONFIG")
     if not path:
-        return Settings(nfs=NfsSettings(**_wire_ids(values)))
+        return Settings(nfs=NfsSettings(window_auto=True, **_wire_ids(values)))
     import tomllib
 
     try:
@@ -323,7 +336,10 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
                 advice=did_you_mean(name, TABLES),
             )
         made[name] = _group(path, name, group, _with_vmss_table(path, table) if name == "fleet" else table)
-    return Settings(**{**made, "nfs": replace(made["nfs"], **_wire_ids(values, tables["nfs"]))})
+    nfs = replace(made["nfs"], **_wire_ids(values, tables["nfs"]))
+    if nfs.window_auto is None:
+        nfs = replace(nfs, window_auto="window_calls" not in tables["nfs"])
+    return Settings(**{**made, "nfs": nfs})
 
 
 WIRE_IDS = {"uid": "CACHEWARMER_NFS_UID", "gid": "CACHEWARMER_NFS_GID", "gids": "CACHEWARMER_NFS_GIDS"}
@@ -364,6 +380,7 @@ TABLES = {
     "lease": LeaseSettings,
     "fleet": FleetSettings,
     "targets": TargetSettings,
+    "log": LogSettings,
 }
 TABLES_WITHIN = {"VmssSettings": VmssSettings, "SlurmSettings": SlurmSettings}
 """Groups within a group, by the type of their field."""
@@ -472,15 +489,19 @@ def state_directory() -> Path:
     Raises:
         ConfigError: the user has no home directory.
     """
-    base = os.environ.get("XDG_STATE_HOME")
-    if base and os.path.isabs(base):
-        return Path(base) / "cachewarmer"
+    if is_state_home_named():
+        return Path(os.environ["XDG_STATE_HOME"]) / "cachewarmer"
     try:
         return Path.home() / ".local" / "state" / "cachewarmer"
     except RuntimeError as error:
         raise ConfigError(
             "this user has no home directory to keep jobs in", advice="set XDG_STATE_HOME, or name a broker: --broker"
         ) from error
+
+
+def is_state_home_named() -> bool:
+    """Whether ``$XDG_STATE_HOME`` says where programs keep their state; a relative path says nothing, by that standard."""
+    return os.path.isabs(os.environ.get("XDG_STATE_HOME", ""))
 
 
 def default_broker_url() -> str:

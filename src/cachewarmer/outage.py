@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 REMINDER_SECONDS = 60.0
 """Between two lines about an outage that goes on."""
@@ -15,7 +16,8 @@ class OutageLog:
 
     Call ``failed`` at each failure and ``answered`` at each success; most of these calls write nothing. ``name`` is what
     the lines begin with, unless the problem's own text does. ``quiet_seconds``: an outage is over when nothing has
-    failed for this long, where answers and failures may alternate. ``clock`` gives seconds.
+    failed for this long, where answers and failures may alternate. ``clock`` gives seconds. ``about``: the ``extra`` of the
+    lines.
     """
 
     def __init__(
@@ -25,10 +27,12 @@ class OutageLog:
         clock: Callable[[], float] = time.monotonic,
         *,
         quiet_seconds: float = 0.0,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self._log = log
         self._name = name
         self._clock = clock
+        self._about = about
         self._began: float | None = None
         self._quiet_seconds = quiet_seconds
         self._told = 0.0
@@ -44,10 +48,13 @@ class OutageLog:
         now = self._failed_at = self._clock()
         if self._began is None:
             self._began = self._told = now
-            self._log.warning("%s%s; waiting for it", self._prefix(problem), problem)
+            self._log.warning("%s%s; waiting for it", self._prefix(problem), problem, extra=self._about)
         elif now - self._told >= REMINDER_SECONDS:
             self._told = now
-            self._log.warning("%s%s; waiting for %.0f s now", self._prefix(problem), problem, now - self._began)
+            seconds = now - self._began
+            self._log.warning(
+                "%s%s; waiting for %.0f s now", self._prefix(problem), problem, seconds, extra=self._about
+            )
 
     def answered(self) -> None:
         """The thing answered."""
@@ -55,7 +62,7 @@ class OutageLog:
         if self._began is None or now - self._failed_at < self._quiet_seconds:
             return
         seconds, self._began = now - self._began, None
-        self._log.warning("%s answers again after %.0f s", self._name, seconds)
+        self._log.warning("%s answers again after %.0f s", self._name, seconds, extra=self._about)
 
     def _prefix(self, problem: str) -> str:
         return "" if problem.startswith(self._name) else f"{self._name}: "

@@ -45,9 +45,11 @@ async def alone(job: WarmJob, broker_url: str) -> AsyncIterator[None]:
         Busy: another process has it.
     """
     digest = blake2b(f"{broker_url}\0{name_of(job)}\0{job.label}".encode(ENCODING, ERRORS), digest_size=8).hexdigest()
+    from cachewarmer.broker.sqlite.files import make_folder
+
     folder = state_directory()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(str(folder))
         handle = os.open(folder / f"watch-{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise CacheWarmerError(error.strerror or str(error), doing="locking", subject=os.fsencode(folder)) from error

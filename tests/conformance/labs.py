@@ -66,6 +66,13 @@ class Lab:
         """Somebody writes nonsense into a worker's row."""
         raise NotImplementedError
 
+    timed: tuple[str, ...] = ("jobs", "items", "fleets", "managers", "workers")
+    """The tables whose rows name a time that somebody may have written."""
+
+    async def set_times(self, table: str, value: float) -> None:
+        """Somebody writes another time into all rows of a table."""
+        raise NotImplementedError
+
     async def age_workers(self, monkeypatch) -> None:
         """The rows of workers that are there become old enough to be forgotten."""
         raise NotImplementedError
@@ -73,6 +80,16 @@ class Lab:
     async def worker_rows(self) -> int:
         """How many there are, seen or not."""
         raise NotImplementedError
+
+
+TIMES = {
+    "jobs": "lease_until",
+    "items": "visible_at",
+    "fleets": "lease_until",
+    "managers": "seen_at",
+    "workers": "seen_at",
+}
+"""The column of each table in a database."""
 
 
 class SqliteLab(Lab):
@@ -107,6 +124,9 @@ class SqliteLab(Lab):
 
     async def damage_worker(self, report):
         self.run("UPDATE workers SET report = '{\"jobs\": 1}' WHERE key = ?", report.key)
+
+    async def set_times(self, table, value):
+        self.run(f"UPDATE {table} SET {TIMES[table]} = ?", value)
 
     async def age_workers(self, monkeypatch):
         await self.advance(KEEP_SECONDS + 1)
@@ -170,6 +190,15 @@ class AzuriteLab(Lab):
             found = [row async for row in table.query_entities(f"PartitionKey eq '{self.prefix}.workers'")]
             (row,) = [row for row in found if json.loads(row["Report"])["worker"] == report.worker]
             await table.update_entity({**row, "Report": b'{"jobs": 1}'}, mode=UpdateMode.REPLACE)
+
+    timed = ("fleets",)  # the service itself keeps the others
+
+    async def set_times(self, table, value):
+        from azure.data.tables import UpdateMode
+
+        async with self.table() as client:
+            async for row in client.query_entities(f"PartitionKey eq '{self.prefix}.{table}'"):
+                await client.update_entity({**row, "Seconds": value}, mode=UpdateMode.REPLACE)
 
     async def age_workers(self, monkeypatch):
         # Only the service stamps its rows: so they become old sooner instead.
@@ -249,6 +278,9 @@ class PostgresLab(Lab):
 
     async def damage_worker(self, report):
         await self.run("UPDATE {}.workers SET report = %s WHERE key = %s", '{"jobs": 1}', report.key)
+
+    async def set_times(self, table, value):
+        await self.run(f"UPDATE {{}}.{table} SET {TIMES[table]} = %s", value)
 
     async def age_workers(self, monkeypatch):
         await self.run("UPDATE {}.workers SET seen_at = seen_at - %s", KEEP_SECONDS + 1)

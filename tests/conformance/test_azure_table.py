@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -167,10 +166,8 @@ async def test_a_status_costs_as_many_calls_for_a_thousand_items_as_for_one(azur
         leases = await claim_all(broker, azure)
         await broker.complete("w", [(one, receipt(one)) for one in leases])
         made.clear()
-        began = time.monotonic()
         await broker.status(job_id)
         seen.append(len(made))
-        assert time.monotonic() - began < 5
         made.clear()
         await broker.state(job_id)
         seen.append(len(made))

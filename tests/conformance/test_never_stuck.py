@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from cachewarmer.errors import BrokerError, DamagedRecord, InvalidTransition, LeaseLost, NothingThere, UnknownJob
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, WorkerReport
 from cachewarmer.submitter import resume
 from tests.conformance.labs import a_job, claim_all, claim_some, finish_scan, items_of, receipt, scanning_job
 
@@ -276,6 +276,36 @@ async def test_a_damaged_record_hides_no_other_job(lab, caplog):
     for lease in await claim_all(broker, lab):
         await broker.complete("w", [(lease, receipt(lease))])
     assert (await broker.status(good)).state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("value", [1e300, 9e9, float("inf")])
+async def test_a_time_that_nobody_set_holds_nothing(lab, caplog, value):
+    """Neither a job, an item, a fleet nor the traces of managers and workers; it is named once."""
+    broker = await lab.broker()
+    job_id, _ = await scanning_job(broker, lab, 2)
+    (held,) = await claim_some(broker, lab, 1)
+    assert await broker.take_fleet("f", "first", 60.0)
+    assert not await broker.take_fleet("f", "second", 60.0)
+    await broker.note_manager("m")
+    await broker.note_worker(WorkerReport(worker="w", host="h"))
+    for table in lab.timed:
+        await lab.set_times(table, value)
+    with caplog.at_level(logging.WARNING):
+        assert await broker.take_fleet("f", "second", 60.0)
+        assert not await broker.take_fleet("f", "first", 60.0)
+        if "jobs" in lab.timed:
+            assert (await broker.backlog()).leased_items == 0
+            assert await broker.manager_seen() is None
+            assert await broker.workers() == []
+            assert (await broker.claim_job(60.0)).job.job_id == job_id
+            again = await claim_some(broker, lab, 2)
+            assert await broker.complete("w", [(held, receipt(held))]) == [False]
+            await finish_scan(broker, job_id, 2)
+            assert await broker.complete("w", [(one, receipt(one)) for one in again]) == [True, True]
+            assert (await broker.status(job_id)).state is JobState.COMPLETED
+    named = [one.getMessage() for one in caplog.records if "taking it as free" in one.getMessage()]
+    assert len(named) == (4 if "jobs" in lab.timed else 1)
+    assert sum("the fleet f is damaged (leased" in one for one in named) == 1
 
 
 async def test_who_only_looks_creates_nothing(lab):

@@ -8,6 +8,7 @@ import contextlib
 import psycopg
 import pytest
 
+from cachewarmer.broker.counted import CallCounts, counted
 from cachewarmer.broker.postgres import database
 from cachewarmer.broker.postgres.broker import PostgresBroker
 from cachewarmer.config import LeaseSettings
@@ -93,6 +94,7 @@ async def test_a_password_is_never_shown():
     with pytest.raises(BrokerUnavailable) as caught:
         await broker.open()
     assert "hush" not in str(caught.value) + repr(broker)
+    assert broker.shown == counted(broker, CallCounts()).shown == "postgresql://me@127.0.0.1:1/db"
     with pytest.raises(BrokerError) as caught:
         PostgresBroker("postgresql://me:hush-hush@h:port/db?nonsense=hush")
     assert "hush" not in str(caught.value)

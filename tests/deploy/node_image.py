@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -100,7 +101,7 @@ def machine_root() -> Path:
             _run(
                 "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", tree, f"{disk}.unfinished", "1500M"
             )
-            shutil.rmtree(tree)
+            remove_tree(tree)
             Path(f"{disk}.unfinished").rename(disk)
     return disk
 
@@ -118,13 +119,41 @@ def _need_tools() -> None:
 
 def _debootstrap(name: str, *packages: str, suite: str = SUITE) -> Path:
     tree = _directory() / f"{name}.unfinished"
-    shutil.rmtree(tree, ignore_errors=True)
+    remove_tree(tree)
     include = [f"--include={','.join(packages)}"] if packages else []
     _run("debootstrap", "--variant=minbase", *include, suite, tree)
     return tree
 
 
+def remove_tree(tree: Path) -> None:
+    """Removes a tree, and nothing of what is still mounted in it: an interrupted debootstrap leaves its ``/proc`` there."""
+    unmount_below(tree)
+    shutil.rmtree(tree, ignore_errors=True)
+
+
+def unmount_below(tree: Path) -> None:
+    """Takes everything off that is mounted at a tree or in it, the last mounted first.
+
+    Raises:
+        RuntimeError: something stays.
+    """
+    for place in reversed(_mounted_below(tree)):
+        _run("umount", place)
+    left = _mounted_below(tree)
+    if left:
+        raise RuntimeError(f"still mounted: {', '.join(left)}")
+
+
+def _mounted_below(tree: Path) -> list[str]:
+    """The places where something is mounted, in the order of mounting (proc_pid_mountinfo(5))."""
+    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    plain = [re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), one) for one in places]
+    top = os.path.realpath(tree)
+    return [one for one in plain if one == top or one.startswith(f"{top}/")]
+
+
 def _finish(tree: Path, root: Path) -> None:
+    unmount_below(tree)
     _empty(tree)
     tree.rename(root)
 

@@ -24,6 +24,7 @@ async def doctor(*arguments):
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert err == b"", err
+    assert b"hush" not in out, "a password"
     found = json.loads(out)["findings"]
     assert all(one["level"] in ("ok", "warning", "failure") for one in found)
     assert not any("\n" in one["said"] for one in found)
@@ -110,7 +111,7 @@ async def test_a_broker_and_one_that_is_not_there(tmp_path):
     code, found = await doctor("--broker", url)
     assert code == 0
     assert "1 jobs" in found["jobs"]["said"]
-    code, found = await doctor("--broker", f"postgresql://127.0.0.1:{free_port()}/none")
+    code, found = await doctor("--broker", f"postgresql://me:hush-hush@127.0.0.1:{free_port()}/none")
     assert (code, found["open"]["level"]) == (1, "failure")
 
 

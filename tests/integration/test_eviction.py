@@ -59,7 +59,7 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
                 await worker.wait()
             stop.set()
             await managing
-        assert time.monotonic() - began < 10, "a notice is 30 s"
+        assert time.monotonic() - began < 25, "a notice is 30 s"
         assert (worker.returncode, served.started) == (0, [ours["EventId"]]), said.decode()
         (found,) = await broker.claim(1, 60)
         assert (found.deliveries, len(found.item.files)) == (1, 8)

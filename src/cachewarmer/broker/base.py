@@ -26,6 +26,8 @@ from cachewarmer.model import (
 )
 from cachewarmer.values import dataclass
 
+MOST_FLEET_SECONDS = 3600.0
+"""No manager takes a fleet for longer without renewing it."""
 MANAGER_SECONDS = 10.0
 """Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""
 
@@ -143,6 +145,7 @@ class Broker(ABC):
     """See the module. Use as an async context manager; opening creates what is missing, unless told not to."""
 
     url: str
+    """It may hold a password: show ``shown``."""
     workers_are_rented: bool = False
     """Whether its workers may run on machines that are taken away at short notice."""
     is_private: bool = False
@@ -151,6 +154,11 @@ class Broker(ABC):
     """Whether ``claim_job`` can be asked for one job. ``warm`` and ``watch`` on one machine need that."""
     max_message_bytes: int = 0
     """Most bytes of a message; 0: no limit. The planner keeps its items below."""
+
+    @property
+    def shown(self) -> str:
+        """The URL as people and logs may see it."""
+        return self.url
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -80,6 +80,10 @@ class _Passing(Broker):
         return getattr(self.inner, name)
 
     @property
+    def shown(self) -> str:
+        return self.inner.shown
+
+    @property
     def max_message_bytes(self) -> int:  # type: ignore[override]  # a broker may learn it when it is opened
         return self.inner.max_message_bytes
 

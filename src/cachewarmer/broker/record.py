@@ -123,9 +123,16 @@ class DamagedRows:
 
     def name(self, error: DamagedRecord) -> None:
         """Writes one line, the first time."""
-        if str(error) not in self._named and len(self._named) < DAMAGED_NAMED:
-            self._named.add(str(error))
-            log.warning("%s; passing over it", error)
+        self._once(str(error), "passing over it")
+
+    def name_lease(self, what: str, until: object, *, word: str = "until") -> None:
+        """The same of a row whose lease ends at a time that nobody set."""
+        self._once(f"the broker's record of {what} is damaged (leased {word} {until!r:.50})", "taking it as free")
+
+    def _once(self, text: str, done: str) -> None:
+        if text not in self._named and len(self._named) < DAMAGED_NAMED:
+            self._named.add(text)
+            log.warning("%s; %s", text, done)
 
 
 def worker_reports(

@@ -7,21 +7,29 @@ meanings in all of them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
+from cachewarmer.bounds import MOST_LEASE_SECONDS
 from cachewarmer.broker import record
-from cachewarmer.broker.base import JobLook, WorkLease
+from cachewarmer.broker.base import MOST_FLEET_SECONDS, JobLook, WorkLease
 from cachewarmer.broker.sound import check_count, sound
 from cachewarmer.errors import DamagedRecord, InvalidMessage
 from cachewarmer.model import ERROR_SAMPLE, Bandwidth, JobState, JobStatus, Tally, WarmJob, WorkItem
+
+AHEAD_SECONDS = 60.0
+"""No clock is that far behind the one that stamped a row."""
 
 KEEP_NOTHING = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.CANCELLED})
 """When a job ends so, what told its items apart is dropped; one that failed may be gone on with."""
 
 ALL_OF_A_JOB = ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_ledger", "drop_job")
 """The statements that forget a job."""
+
+NUMBERS = {"LONGEST_FLEET": MOST_FLEET_SECONDS, "LONGEST": MOST_LEASE_SECONDS, "AHEAD": AHEAD_SECONDS}
+"""What stands for a number in the statements: times that lie further in the future, in seconds, are nobody's."""
 
 
 class Row(Protocol):
@@ -85,6 +93,16 @@ def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
             reason=stands.reason,
         )
         return sound(found).settled()
+
+
+def with_numbers(statements: str) -> str:
+    """The text of statements with the numbers in the place of their names."""
+    return re.sub(rf"\b({'|'.join(NUMBERS)})\b", lambda found: f"{NUMBERS[found[1]]:.1f}", statements)
+
+
+def never_leased(until: object, now: float, most_seconds: float = MOST_LEASE_SECONDS) -> bool:
+    """Whether a row names an end of its lease, or of its delay, that this program never sets."""
+    return not isinstance(until, int | float) or not until <= now + most_seconds  # nor NaN
 
 
 class Poisoned(NamedTuple):

@@ -193,6 +193,14 @@ def span(text: str) -> float:
     return seconds(number) * _UNITS[unit]
 
 
+def interval(text: str) -> float:
+    """A length of time of at least a second; 0: never."""
+    found = span(text)
+    if 0 < found < 1:
+        raise argparse.ArgumentTypeError("must be at least 1 second, or 0 for never")
+    return found
+
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

@@ -47,4 +47,8 @@ def bound_line(verdict: Verdict) -> str:
 
 def _from_to(what: str, idle: float, now: float) -> str:
     """Milliseconds without load, and now."""
-    return f"{what} {idle:.1f} → {now:.1f} ms" if idle and now else ""
+    return f"{what} {_milliseconds(idle)} → {_milliseconds(now)} ms" if idle and now else ""
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.{0 if value >= 100 else 1 if value >= 1 else 2}f}"

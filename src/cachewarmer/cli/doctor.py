@@ -69,6 +69,7 @@ def run(chosen: DoctorOptions) -> int:
 
 
 async def _look(chosen: DoctorOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import show
     from cachewarmer.doctor.findings import Level
@@ -83,7 +84,8 @@ async def _look(chosen: DoctorOptions, stop: asyncio.Event) -> int:
     failed = any(one.level is Level.FAILURE for one in found)
     if chosen.output.json:
         rows = [{"check": one.check, "level": one.level, "said": one.said, "mend": one.mend} for one in found]
-        if not show_json({"target": chosen.target or chosen.broker.url, "failed": failed, "findings": rows}):
+        target = chosen.target or inputs.shown_broker(chosen.broker, inputs.settings())
+        if not show_json({"target": target, "failed": failed, "findings": rows}):
             return ERROR
     if stop.is_set():
         return INTERRUPTED

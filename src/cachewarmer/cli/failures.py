@@ -21,6 +21,15 @@ from cachewarmer.errors import (
 )
 from cachewarmer.paths import printable
 
+logged: Callable[[str, bool], bool] | None = None
+"""Writes a line, a warning or else an error, to the log, where there is one beside standard error; whether it took its place."""
+
+
+def tell(text: str, *, warning: bool = False, program: str = "cachewarmer") -> None:
+    """Says in a printable line what came of the command: on standard error, and to the log where there is one."""
+    if logged is None or not logged(text, warning):
+        note(text if not program else prefixed(program, text, Shade.WARNING if warning else Shade.BAD))
+
 
 def guarded(run: Callable[[], int], *, program: str = "cachewarmer", verbose: bool = False) -> int:
     """Runs a command; an error becomes one line on stderr and an exit code, with its traceback if ``verbose``."""
@@ -31,7 +40,7 @@ def guarded(run: Callable[[], int], *, program: str = "cachewarmer", verbose: bo
     except Exception as error:
         if verbose and not isinstance(error, UsageError | Interrupted):
             note(traceback_text(error))
-        note(prefixed(program, one_line(error), Shade.BAD))
+        tell(one_line(error), program=program)
         return exit_code(error)
 
 

@@ -77,11 +77,11 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, serv
     return replace(loaded, nfs=nfs, lease=lease, fleet=_fleet_settings(fleet, loaded.fleet))
 
 
-def _automatic(reading: Reading, *, loaded: bool) -> bool:
+def _automatic(reading: Reading, *, loaded: bool | None) -> bool:
     """Whether the window is to be found; ``loaded``: what the settings file says."""
     if reading.window:
         return False
-    return loaded or reading.window == 0 or reading.max_window is not None or reading.gentle
+    return bool(loaded) or reading.window == 0 or reading.max_window is not None or reading.gentle
 
 
 def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
@@ -117,6 +117,11 @@ def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> 
         storage_key=choice.storage_key,
         resource_group=choice.resource_group,
     )
+
+
+def shown_broker(choice: BrokerChoice, settings: Settings) -> str:
+    """The option that names the broker, without the password that it may hold; empty where it was not given."""
+    return broker(choice, settings, create=False).shown if choice.url else ""
 
 
 def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False) -> list[WarmJob]:

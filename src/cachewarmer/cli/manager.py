@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="price table in TOML (see docs/plan.md), to show there what the fleet has cost so far",
     )
+    observing.add_stats(parser, default="as the settings say: never")
     observing.add_metrics(parser)
     general.add_output(parser, quiet="log only errors", json=False)
 
@@ -104,8 +105,12 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     from cachewarmer import notify
     from cachewarmer.broker.counted import CallCounts, counted
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.logs import this_is
+    from cachewarmer.cli.observing import stats_seconds
     from cachewarmer.cli.page import price_of, served
     from cachewarmer.cli.running import until_stopped
+    from cachewarmer.cli.stats import look_at_broker, stats_told
+    from cachewarmer.config import process_name
     from cachewarmer.manager import Manager
     from cachewarmer.targets import open_session
     from cachewarmer.targets.policy import check_of, within_transports
@@ -117,6 +122,8 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     price = price_of(chosen.prices, settings.fleet.kind) if chosen.prices else None
     calls = CallCounts()
     broker = counted(inputs.broker(chosen.broker, settings), calls)
+    name = chosen.service.name or process_name()
+    this_is(manager=name)
     pool = SessionPool(
         settings,
         within_transports(open_session),
@@ -147,12 +154,13 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
             steered(pool),
             page as feed,
             _metrics(chosen, settings, calls, driver, feed),
+            stats_told(stats_seconds(chosen.observing, settings), lambda: look_at_broker(broker)),
         ):
             await Manager(
                 broker,
                 settings,
                 pool,
-                name=chosen.service.name,
+                name=name,
                 fleet_driver=driver,
                 jobs_at_once=chosen.jobs_at_once,
                 exit_when_idle=chosen.service.exit_when_idle,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from cachewarmer.model import JobStatus, WorkerReport
     from cachewarmer.web.feed import Feed
     from cachewarmer.web.metrics import Seen
+
+
+def stats_seconds(chosen: Observing, settings: Settings) -> float:
+    """Between two lines of statistics of a service, by its options, else by its settings; 0: there are none."""
+    seconds = settings.log.stats_seconds if chosen.stats is None else chosen.stats
+    return max(1.0, seconds) if seconds else 0.0
+
 
 FILE_SECONDS = 15.0
 """Between two versions of the file: as often as node_exporter is scraped by default."""
@@ -113,11 +120,32 @@ class JobMetrics:
         self._statuses[status.job.job_id] = status
 
     @asynccontextmanager
+    async def told(self, seconds: float | None) -> AsyncIterator[None]:
+        """Writes a line of the log every so many seconds while the block runs; None or 0: never."""
+        if not seconds:
+            yield
+            return
+        from cachewarmer.cli.stats import Look, look_at, stats_told
+
+        async def look() -> Look:
+            statuses = [*self._statuses.values()]
+            return look_at(await self._workers(broker, statuses), statuses)
+
+        async with self._looking() as broker, stats_told(seconds, look):
+            yield
+
+    @asynccontextmanager
     async def written(self, path: str) -> AsyncIterator[None]:
         """Writes the file while the block runs, if there is to be one. The rows of readers are asked of the broker."""
         if not path:
             yield
             return
+        async with self._looking() as broker, metrics_written(path, lambda: self._seen(broker)):
+            yield
+
+    @asynccontextmanager
+    async def _looking(self) -> AsyncIterator[Broker]:
+        """A broker to ask, not open yet: until the first job is submitted there may be nothing at its place."""
         broker = open_broker(
             self._broker_url,
             self._settings.lease,
@@ -125,10 +153,15 @@ class JobMetrics:
             resource_group=self._account.resource_group,
         )
         try:
-            async with metrics_written(path, lambda: self._seen(broker)):
-                yield
+            yield broker
         finally:
             await broker.close()
+
+    async def _workers(self, broker: Broker, statuses: Sequence[JobStatus]) -> list[WorkerReport]:
+        """The rows of the readers of jobs that go on."""
+        await broker.open()
+        jobs = [one.job.job_id for one in statuses if not one.state.final]
+        return [worker for job_id in jobs for worker in await broker.workers(job_id)]
 
     async def _seen(self, broker: Broker) -> Seen:
         from cachewarmer.web.metrics import Seen
@@ -137,10 +170,7 @@ class JobMetrics:
         workers: list[WorkerReport] = []
         away = False
         try:
-            await broker.open()
-            for one in statuses:
-                if not one.state.final:
-                    workers += await broker.workers(one.job.job_id)
+            workers = await self._workers(broker, statuses)
         except BrokerError:
             away = True
         return Seen(

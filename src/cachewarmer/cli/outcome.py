@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cachewarmer.cli.colours import Shade, prefixed
 from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
-from cachewarmer.cli.failures import without
+from cachewarmer.cli.failures import tell, without
 from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.options.verifying import Checking
 from cachewarmer.cli.report import job_lines, scan_lines
-from cachewarmer.cli.streams import note, show
+from cachewarmer.cli.streams import show
 from cachewarmer.cli.text import counted
 from cachewarmer.model import JobState, JobStatus, Report, WarmJob
 from cachewarmer.paths import printable
@@ -57,7 +56,7 @@ def finish(
     _show_jobs(reports, output, verified, checking)
     for status in statuses:
         if status.state is JobState.FAILED:
-            note(prefixed("cachewarmer", failure_line(status), Shade.BAD))
+            tell(failure_line(status))
     codes = [code_of(status, unfinished) for status in statuses]
     if not allow_empty and any(
         nothing_wanted(report, status.job) for report, status in zip(reports, statuses, strict=True)
@@ -94,7 +93,7 @@ def _note_warnings(reports: Sequence[Report], output: Output) -> None:
     """Says on stderr what a person would overlook in a document."""
     if not output.quiet:
         for warning in dict.fromkeys(warning for report in reports for warning in report.warnings):
-            note(prefixed("cachewarmer", printable(warning), Shade.WARNING))
+            tell(printable(warning), warning=True)
 
 
 def finish_scan(

@@ -114,7 +114,7 @@ async def _plan(chosen: PlanOptions, stop: asyncio.Event) -> int:
     settings = inputs.settings(chosen.reading)
     prices = load_prices(chosen.prices) if chosen.prices else None
     (job,) = inputs.jobs([chosen.target], chosen.selection, resolve=True)
-    with Progress(quiet=chosen.output.quiet) as progress:
+    with Progress(quiet=chosen.output.hides_progress) as progress:
         looking = asyncio.create_task(
             look(
                 job,

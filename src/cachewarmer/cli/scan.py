@@ -59,7 +59,7 @@ async def _scan(chosen: ScanOptions, stop: asyncio.Event) -> int:
     settings = inputs.settings(chosen.reading)
     jobs = inputs.jobs(chosen.targets, chosen.selection)
     reports: list[Report] = []
-    with Progress(quiet=chosen.output.quiet) as progress:
+    with Progress(quiet=chosen.output.hides_progress) as progress:
         for job in jobs:
             files = inputs.file_list(chosen.selection)
             found = await scan(job, settings, on_progress=progress.scanned, stop=stop, file_list=files)

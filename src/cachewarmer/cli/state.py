@@ -1,4 +1,8 @@
-"""Where ``warm`` keeps its job: the broker that was chosen, or a temporary one where the user has no place for a file."""
+"""Where ``warm`` keeps its job: the broker that was chosen, or a temporary one where the user has no place for a file.
+
+A place that somebody has named, by an option or a variable, is used or is an error; only what nobody has chosen, the home
+directory, gives way to a temporary directory.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pathlib import Path
 
 from cachewarmer.cli.options.general import BrokerChoice
 from cachewarmer.cli.streams import note
-from cachewarmer.config import broker_url_in, environment_broker_url, state_directory
+from cachewarmer.config import broker_url_in, environment_broker_url, is_state_home_named, state_directory
 from cachewarmer.errors import CacheWarmerError, ConfigError
 from cachewarmer.paths import printable
 
@@ -18,7 +22,7 @@ class State:
     """The URL of the broker to use.
 
     Raises:
-        CacheWarmerError: no directory can be written to at all.
+        CacheWarmerError: the directory that ``$XDG_STATE_HOME`` names can't be written to, or none can at all.
     """
 
     def __init__(self, choice: BrokerChoice) -> None:
@@ -32,6 +36,11 @@ class State:
             problem = _problem_of(directory)
         except ConfigError:
             directory, problem = Path("~"), "there is no home directory"
+        if problem and is_state_home_named():
+            raise CacheWarmerError(
+                f"no place for the job's state: {printable(str(directory))}: {problem}",
+                advice="make it writable, or unset XDG_STATE_HOME or let it name another directory",
+            )
         if problem:
             self.temporary = _temporary(f"{directory}: {problem}")
         self.url = broker_url_in(self.temporary or directory)
@@ -44,8 +53,10 @@ class State:
 
 def _problem_of(directory: Path) -> str:
     """Why no file can be kept in a directory, which is made if need be; empty: one can."""
+    from cachewarmer.broker.sqlite.files import make_folder
+
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(str(directory))
     except OSError as error:
         return error.strerror or str(error)
     return "" if os.access(directory, os.W_OK | os.X_OK) else "Permission denied"

@@ -176,7 +176,7 @@ async def _one(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> in
             events.end(status)
         return code_of(status, INTERRUPTED)
     if chosen.watch:
-        with Progress(quiet=chosen.output.quiet) as progress:
+        with Progress(quiet=chosen.output.hides_progress) as progress:
             status = await wait(broker, job_id, progress, stop)
     else:
         status = await broker.status(job_id)

@@ -120,7 +120,7 @@ async def post(
         if not chosen.wait:
             return WARM
         statuses: list[JobStatus] = []
-        with Progress(quiet=chosen.output.quiet) as progress:
+        with Progress(quiet=chosen.output.hides_progress) as progress:
             for job_id in ids:
                 statuses.append(await wait(broker, job_id, progress, stop))
                 await chosen.hooks.tell(statuses[-1], allow_empty=chosen.selection.allow_empty)

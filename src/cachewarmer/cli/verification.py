@@ -62,7 +62,7 @@ async def verify_jobs(
     """Verifies what each job means, one after the other; ``file_list`` is asked again for each address of a job."""
     demand = demand_of(chosen)
     found = []
-    with Progress(quiet=output.quiet) as progress:
+    with Progress(quiet=output.hides_progress) as progress:
         for job in jobs:
             if stop.is_set():
                 break

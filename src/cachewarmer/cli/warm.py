@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ledgers.add_ledger(parser)
     add_hooks(parser)
     serving.add_page(parser)
+    observing.add_stats(parser)
     observing.add_metrics_file(parser)
     general.add_output(parser, quiet="show no progress and no report")
 
@@ -123,13 +124,13 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.broker import open_broker
     from cachewarmer.cli import inputs
     from cachewarmer.cli.events import events_to
+    from cachewarmer.cli.failures import tell
+    from cachewarmer.cli.logs import Logging
     from cachewarmer.cli.observing import JobMetrics
     from cachewarmer.cli.outcome import finish, interrupted_line
     from cachewarmer.cli.page import served
     from cachewarmer.cli.progress import Progress
-    from cachewarmer.cli.running import Logging
     from cachewarmer.cli.state import State
-    from cachewarmer.cli.streams import note
     from cachewarmer.cli.told import compared, write_ledger
     from cachewarmer.cli.warmed import CopiedList, verify_warmed
     from cachewarmer.config import default_processes
@@ -143,7 +144,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     statuses: list[JobStatus] = []
     metrics = JobMetrics(state.url, chosen.broker, settings)
     try:
-        with Progress(quiet=chosen.output.quiet) as progress, events_to(chosen.events) as events:
+        with Progress(quiet=chosen.output.hides_progress) as progress, events_to(chosen.events) as events:
 
             def on_status(status: JobStatus) -> None:
                 progress(status)
@@ -158,7 +159,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
             page = served(
                 chosen.page, state.url, settings, chosen.broker, calls=metrics.calls, quiet=chosen.output.quiet
             )
-            async with page, metrics.written(chosen.observing.metrics_file):
+            async with page, metrics.written(chosen.observing.metrics_file), metrics.told(chosen.observing.stats):
                 for job in to_warm or [None]:
                     if stop.is_set():
                         break
@@ -187,7 +188,8 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
         unfinished = [status for status in statuses if not status.state.final]
         state.close(keep=bool(unfinished))
     if stop.is_set() and unfinished and not chosen.output.quiet:
-        note(interrupted_line(unfinished[-1], progress.files, state.url if state.temporary else chosen.broker.url))
+        named = state.url if state.temporary else inputs.shown_broker(chosen.broker, settings)
+        tell(interrupted_line(unfinished[-1], progress.files, named), warning=True, program="")
     output = replace(chosen.output, quiet=True) if chosen.events == "-" else chosen.output
     return finish(
         statuses, output, allow_empty=chosen.selection.allow_empty, verified=verified, checking=chosen.checking

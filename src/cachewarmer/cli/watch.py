@@ -90,9 +90,10 @@ def run(chosen: WatchOptions) -> int:
 async def _watch(chosen: WatchOptions, stop: asyncio.Event) -> int:
     from cachewarmer.broker import open_broker
     from cachewarmer.cli import inputs
+    from cachewarmer.cli.failures import tell
+    from cachewarmer.cli.logs import Logging
     from cachewarmer.cli.outcome import code_of
-    from cachewarmer.cli.running import Logging
-    from cachewarmer.cli.streams import note, show
+    from cachewarmer.cli.streams import show
     from cachewarmer.config import default_processes
     from cachewarmer.onemachine import warm
     from cachewarmer.watching import Busy, alone, one_round, watch
@@ -123,7 +124,7 @@ async def _watch(chosen: WatchOptions, stop: asyncio.Event) -> int:
         except Busy as busy:
             if not chosen.once:
                 raise
-            note(f"cachewarmer: {busy}: nothing is done")
+            tell(f"{busy}: nothing is done", warning=True)
             return WARM
         broker = await stack.enter_async_context(open_broker(url, settings.lease))
         if not chosen.once:

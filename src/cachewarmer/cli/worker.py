@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="maximum rate of this worker: 200M, 100MB/s or 800Mbit (default: no limit)",
     )
+    observing.add_stats(parser, default="as the settings say: never")
     observing.add_metrics(parser)
     general.add_output(parser, quiet="log only errors", json=False)
 
@@ -92,8 +93,11 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.broker.counted import CallCounts, counted
     from cachewarmer.broker.patience import outage_log
     from cachewarmer.cli import inputs
-    from cachewarmer.cli.observing import metrics_served
+    from cachewarmer.cli.logs import this_is
+    from cachewarmer.cli.observing import metrics_served, stats_seconds
     from cachewarmer.cli.running import until_stopped
+    from cachewarmer.cli.stats import Look, look_at, stats_told
+    from cachewarmer.config import process_name
     from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
     from cachewarmer.warming.steering import steered
@@ -102,6 +106,8 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     settings = inputs.settings(chosen.reading, service=chosen.service)
     calls = CallCounts()
     broker = counted(inputs.broker(chosen.broker, settings), calls)
+    name = chosen.service.name or process_name()
+    this_is(worker=name)
     try:
         opening = asyncio.create_task(broker.open())
         if not await until_stopped(opening, stop):
@@ -113,7 +119,7 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
                 broker,
                 settings,
                 pool,
-                name=chosen.service.name,
+                name=name,
                 exit_when_idle=chosen.service.exit_when_idle,
                 max_bandwidth=chosen.max_bandwidth,
             )
@@ -124,8 +130,12 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
                 away = outage_log(broker).lasting
                 return Seen(away=away, workers=(worker.report(),), calls=calls, has_jobs=False)
 
+            async def look() -> Look:
+                return look_at([worker.report()])
+
             metrics = metrics_served(chosen.observing, seen)
-            async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker), metrics:
+            stats = stats_told(stats_seconds(chosen.observing, settings), look)
+            async with _stop_on_eof(stop, watched=chosen.exit_on_eof), _notices(broker, worker), metrics, stats:
                 await worker.run(stop)
     finally:
         await broker.close()

@@ -26,7 +26,7 @@ async def look_at_broker(broker: Broker) -> AsyncIterator[Finding]:
         yield Finding.of("open", error)
         return
     try:
-        yield ok("open", f"{broker.url} ({1000 * (time.monotonic() - began):.0f} ms)")
+        yield ok("open", f"{broker.shown} ({1000 * (time.monotonic() - began):.0f} ms)")
         async for found in _look(broker):
             yield found
     finally:

@@ -21,7 +21,8 @@ CANARY_TIMES, CANARY_MORE_SECONDS = 2.5, 0.0015
 """Beyond so many times the idle time, and so much more, others wait."""
 HELD_SECONDS = 0.001
 """An answer that is quicker than this holds no thread that anybody would wait for: our own CPU is the limit then."""
-DEFAULT_CALLS = 16
+FEW_CALLS = 16
+"""A cache with fewer threads than this is soon full."""
 
 
 class Step(NamedTuple):
@@ -88,6 +89,6 @@ def judged(steps: Sequence[Step], idle: float) -> Finding:
     said = f"about {knee.calls} calls at once ({knee.per_second:,.0f} FSSTAT a second)"
     if knee is steps[-1] and not stops(steps, idle):
         return ok("knee", f"{said} and more: it was not reached")
-    if knee.calls < DEFAULT_CALLS:
-        return warning("knee", said, f"--window auto, or --window {knee.calls}: the default of {DEFAULT_CALLS} is more")
+    if knee.calls < FEW_CALLS:
+        return warning("knee", said, "more server threads, if other clients wait while it is warmed")
     return ok("knee", said)

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from cachewarmer.about import about
 from cachewarmer.model import JobStatus, WorkerReport
 from cachewarmer.model.results import AddressTotals
 from cachewarmer.values import dataclass
@@ -66,7 +67,12 @@ class FanOut:
         failed = -1
         while len(waiting) > 1:
             source = waiting.pop(0)
-            log.info("%s is warmed from the origin, the %d others when it is warm", source.address, len(waiting))
+            log.info(
+                "%s is warmed from the origin, the %d others when it is warm",
+                source.address,
+                len(waiting),
+                extra=about(address=source.address),
+            )
             if not await source.scan():
                 continue
             totals = await self._warmed(source.address)
@@ -93,14 +99,23 @@ class FanOut:
             elif not await self._is_idle(status.job.job_id):
                 busy_at = now
             if now - busy_at >= self._lost_seconds:
-                log.warning("job %s: items of %s are lost; the others go on", status.job.job_id, address)
+                log.warning(
+                    "job %s: items of %s are lost; the others go on",
+                    status.job.job_id,
+                    address,
+                    extra=about(job=status.job.job_id, address=address),
+                )
                 break
             if now - moved_at >= STILL_SECONDS and await self._is_gone(address):
-                log.warning("%s has not answered for too long: the next address goes on", address)
+                log.warning(
+                    "%s has not answered for too long: the next address goes on", address, extra=about(address=address)
+                )
                 return None
             await asyncio.sleep(self._poll_seconds)
         found = next(one for one in status.addresses if one.address == address)
-        log.info("%s: %d files are warm, %d failed", address, found.files, found.failed_files)
+        log.info(
+            "%s: %d files are warm, %d failed", address, found.files, found.failed_files, extra=about(address=address)
+        )
         return found
 
     async def _is_idle(self, job_id: str) -> bool:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from cachewarmer.about import about
 from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings
@@ -98,7 +99,11 @@ class JobKeeper:
             if work.done():
                 return await self._end(work)
             if renewer.done():
-                log.warning("job %s: lost its lease; another manager goes on", lease.job.job_id)
+                log.warning(
+                    "job %s: lost its lease; another manager goes on",
+                    lease.job.job_id,
+                    extra=about(job=lease.job.job_id),
+                )
             else:
                 await end_tasks(work)
                 await self._broker.release_job(lease)
@@ -112,7 +117,7 @@ class JobKeeper:
         try:
             work.result()
         except LeaseLost as error:
-            log.warning("job %s: %s: letting go of it", self._job.job_id, error)
+            log.warning("job %s: %s: letting go of it", self._job.job_id, error, extra=about(job=self._job.job_id))
             await self._broker.release_job(self._lease)  # nothing where the lease is the other's
             return False
         await self._persist(lambda: self._broker.settle_job(self._lease))
@@ -171,14 +176,14 @@ class JobKeeper:
                 await self._fail(lacking)
                 return
             # A fault of this program: the next manager would only meet it again, and so would the one after it.
-            log.exception("job %s failed", job.job_id)
+            log.exception("job %s failed", job.job_id, extra=about(job=job.job_id))
             await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
 
     async def _fail(self, error: CacheWarmerError) -> None:
         """Ends the job with an error, which one line says."""
         if isinstance(error, UnknownHost) and not error.advice:
             error.advice = await self._known_address(error.address)
-        log.error("job %s failed: %s", self._job.job_id, error)
+        log.error("job %s failed: %s", self._job.job_id, error, extra=about(job=self._job.job_id))
         await self._set_state(JobState.FAILED, error.failure.dump())
 
     async def _known_address(self, name: str) -> str:
@@ -223,7 +228,12 @@ class JobKeeper:
                 limit = UNKNOWN_HOST_SECONDS if isinstance(error, UnknownHost) and not reached else patience
                 if not mounts or not (reached or self._waits_at_start) or (limit and now - failing_since > limit):
                     raise
-                log.info("job %s: %s; it is scanned again when an address answers", job.job_id, error)
+                log.info(
+                    "job %s: %s; it is scanned again when an address answers",
+                    job.job_id,
+                    error,
+                    extra=about(job=job.job_id),
+                )
                 with suppress(TimeoutError):
                     async with asyncio.timeout(limit or None):
                         await asyncio.sleep(SCAN_RETRY_SECONDS)

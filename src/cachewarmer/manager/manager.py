@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from cachewarmer.about import about
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker, JobLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
@@ -122,7 +123,7 @@ class Manager:
                 least = self._least_wanted(len(jobs))
                 lease = await self._claim(least) if least is not None else None
                 if lease is not None:
-                    log.info("job %s: %s", lease.job.job_id, lease.job.label)
+                    log.info("job %s: %s", lease.job.job_id, lease.job.label, extra=about(job=lease.job.job_id))
                     self._scanning[lease.job.job_id] = lease.job.priority
                     jobs.add(asyncio.create_task(self.manage(lease, stop)))
                     continue

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from cachewarmer.about import about
 from cachewarmer.broker.base import Broker
 from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, InvalidTransition
@@ -63,6 +64,7 @@ class Waiting:
         self._job = job
         self._persist = persist
         self._failures = FleetFailures(job)
+        self._about = about(job=job.job_id)
 
     async def until_settled(self) -> bool:
         """Returns at the job's end: False; or True, when the job has to be scanned again.
@@ -76,11 +78,13 @@ class Waiting:
         while True:
             status = await self._persist(lambda: self._broker.status(self._job.job_id))
             if status.state.final and await self._set_state(status.state):
-                log.info("job %s is %s", self._job.job_id, status.state)
+                log.info("job %s is %s", self._job.job_id, status.state, extra=self._about)
                 return False
             if status.state is JobState.SCANNING and not status.scan.finished:
                 # Another manager, which had lost its lease and did not know it, began the scan again: nobody may be at it.
-                log.warning("job %s: another manager began its scan again: scanning it", self._job.job_id)
+                log.warning(
+                    "job %s: another manager began its scan again: scanning it", self._job.job_id, extra=self._about
+                )
                 return True
             now = time.monotonic()
             if still.due(status, now):
@@ -112,7 +116,7 @@ class Waiting:
         try:
             workers = await self._broker.workers(self._job.job_id)
         except BrokerError as error:
-            log.info("asking for the workers of job %s: %s", self._job.job_id, error)
+            log.info("asking for the workers of job %s: %s", self._job.job_id, error, extra=self._about)
             return
         stall.look(with_in_hand(status, workers), [self._failures.look(workers)], now)
         if stall.over.is_set():
@@ -124,18 +128,18 @@ class Waiting:
             if not await self._broker.stranded(job_id):
                 return False
             if await self._persist(lambda: self._broker.begin_scan_again(job_id)):
-                log.warning("job %s: its work items are gone from the queue: scanning again", job_id)
+                log.warning("job %s: its work items are gone from the queue: scanning again", job_id, extra=self._about)
                 return True
             if not await self._broker.stranded(job_id):
                 return False  # it was paused meanwhile, or scanned again by another manager
         except BrokerError as error:
-            log.info("looking for the items of job %s: %s", job_id, error)
+            log.info("looking for the items of job %s: %s", job_id, error, extra=self._about)
             return False
         await self._fail(LOST_TWICE)
         return False
 
     async def _fail(self, reason: str) -> None:
-        log.error("job %s failed: %s", self._job.job_id, reason)
+        log.error("job %s failed: %s", self._job.job_id, reason, extra=self._about)
         await self._set_state(JobState.FAILED, reason)
 
     async def _set_state(self, state: JobState, reason: str = "") -> bool:

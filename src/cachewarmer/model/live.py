@@ -52,6 +52,9 @@ class InHand:
     settled_files: int = 0
     settled_bytes: int = 0
     """What receipts of this process were counted for."""
+    settled_items: int = 0
+    failed_files: int = 0
+    """The same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from cachewarmer.about import about
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import BrokerError, CacheWarmerError, MountError, TransportError
 from cachewarmer.eventloop import end_tasks
@@ -46,7 +47,7 @@ async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
         else:
             first_error = first_error or result
             if len(addresses) > 1:
-                log.warning("%s is left out of the scan: %s", address, result)
+                log.warning("%s is left out of the scan: %s", address, result, extra=about(address=address))
     if not sessions and first_error is not None:
         raise first_error
     for session in sessions[1:]:
@@ -166,7 +167,12 @@ class _Scan:
         try:
             sessions = steady(await open_nested(self.job, export, self.sessions, pool), pool)
             if not await is_seen_from_above(self.sessions[0], sessions[0]):
-                log.info("job %s: the export %s is nested in the target: it is warmed too", self.job.job_id, export)
+                log.info(
+                    "job %s: the export %s is nested in the target: it is warmed too",
+                    self.job.job_id,
+                    export,
+                    extra=about(job=self.job.job_id),
+                )
                 await self.walker(sessions, b"", prefix).walk()
         except (BrokerError, TransportError):
             raise

@@ -14,6 +14,7 @@ from dataclasses import field
 from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
+from cachewarmer.about import about
 from cachewarmer.errors import CacheWarmerError, ReplyTimeout, TransportError, UnknownHost, one_line
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import AddressReport
@@ -120,7 +121,8 @@ class Addresses:
         line = self._lines.get(endpoint)
         if line is None:
             name = mount.address or "the files of this machine"
-            line = self._lines[endpoint] = Line(Breaker(name), OutageLog(log, name, self._clock), mount)
+            told = OutageLog(log, name, self._clock, about=about(address=mount.address))
+            line = self._lines[endpoint] = Line(Breaker(name), told, mount)
             line.up.set()
         line.wanted_at = self._clock()
         return line

@@ -7,12 +7,15 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import field
+from typing import Any
 
+from cachewarmer.about import about
 from cachewarmer.broker.base import Broker, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.model import InHand, Priority, Receipt, Tally
 from cachewarmer.model.live import MOST_JOBS
+from cachewarmer.model.results import Counts
 from cachewarmer.values import dataclass
 from cachewarmer.warming.run import ItemRun
 from cachewarmer.worker.appetite import Load
@@ -21,6 +24,9 @@ log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE = 3
 """A lease is renewed when this part of it has passed: two renewals may fail before it is lost."""
+
+
+NOTHING = Tally(worker="")
 
 
 @dataclass(eq=False, slots=True)
@@ -51,6 +57,12 @@ class Held:
         """The pace of its job here; 0: no limit."""
         return self.run.pace.bytes_per_second if self.run.pace is not None else 0.0
 
+    @property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """The ``extra`` of messages about it."""
+        item = self.lease.item
+        return about(job=item.job_id, item=item.item_id, address=item.address)
+
     def release(self, why: str) -> None:
         """Ends the reading; the item is handed back without a fault."""
         self.released = why
@@ -62,8 +74,8 @@ class HeldItems:
 
     def __init__(self) -> None:
         self._items: set[Held] = set()
-        self._settled: dict[str, tuple[int, int]] = {}
-        """Files and bytes of each job that receipts were written for."""
+        self._settled: dict[str, Tally] = {}
+        """What receipts were written for, of each job."""
         self.room = asyncio.Event()
 
     def __len__(self) -> int:
@@ -82,8 +94,8 @@ class HeldItems:
 
     def settled(self, job_id: str, receipt: Receipt) -> None:
         """A receipt was written and counted."""
-        files, read = self._settled.get(job_id, (0, 0))
-        self._settled[job_id] = (files + receipt.files, read + receipt.bytes)
+        counts = Counts(files=receipt.files, bytes=receipt.bytes, failed_files=receipt.failed_files)
+        self._settled[job_id] = self._settled.get(job_id, NOTHING).add(counts)
 
     def jobs(self) -> tuple[InHand, ...]:
         """How far the jobs are whose items are in hand, and the last ones of which there were some."""
@@ -93,7 +105,7 @@ class HeldItems:
         for job_id in [one for one in self._settled if one not in held][:-MOST_JOBS]:
             del self._settled[job_id]
         return tuple(
-            _in_hand(job_id, held.get(job_id, ()), *self._settled.get(job_id, (0, 0)))
+            _in_hand(job_id, held.get(job_id, ()), self._settled.get(job_id, NOTHING))
             for job_id in {**held, **self._settled}
         )
 
@@ -141,14 +153,16 @@ class HeldItems:
         return Tally(worker=worker, files=read.files, bytes=read.bytes)
 
 
-def _in_hand(job_id: str, items: Collection[Held], settled_files: int = 0, settled_bytes: int = 0) -> InHand:
+def _in_hand(job_id: str, items: Collection[Held], settled: Tally = NOTHING) -> InHand:
     return InHand(
         job=job_id,
         items=len(items),
         files=sum(held.run.files for held in items if held.lease.item.start <= 0),
         bytes=sum(held.run.bytes for held in items),
-        settled_files=settled_files,
-        settled_bytes=settled_bytes,
+        settled_files=settled.files,
+        settled_bytes=settled.bytes,
+        settled_items=settled.items,
+        failed_files=settled.failed_files,
     )
 
 
@@ -179,7 +193,7 @@ class Renewer:
         try:
             await self._broker.renew(held.lease, self._lease_seconds)
         except LeaseLost:
-            log.warning("lost the lease on %s: its result will not count", held.lease.item.path)
+            log.warning("lost the lease on %s: its result will not count", held.lease.item.path, extra=held.about)
             held.lost = True
             held.run.abort()
         except BrokerError as error:

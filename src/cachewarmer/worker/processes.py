@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from cachewarmer import eventloop
+from cachewarmer.about import about
 from cachewarmer.broker import open_broker
 from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, CacheWarmerError, OwnResourceError
@@ -116,7 +117,7 @@ class _Told:
     def tell(self, outages: Sequence[Outage]) -> None:
         for outage in outages:
             if outage.address not in self.logs:
-                self.logs[outage.address] = OutageLog(log, outage.address)
+                self.logs[outage.address] = OutageLog(log, outage.address, about=about(address=outage.address))
             self.logs[outage.address].failed(outage.problem)
         away = {outage.address for outage in outages}
         for address, told in self.logs.items():

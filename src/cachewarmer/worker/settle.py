@@ -63,7 +63,7 @@ class Settler:
         counted = await self.persist(lambda: self._broker.complete(name, results))
         for place, (held, receipt) in enumerate(finished):
             if counted is not None and not counted[place]:
-                log.info("item %s was counted before, or its lease was lost", receipt.item_id)
+                log.info("item %s was counted before, or its lease was lost", receipt.item_id, extra=held.about)
             elif counted is not None:
                 self._held.settled(held.lease.item.job_id, receipt)
             self._held.drop(held)  # not counted at all: when its lease has run out it is delivered again
@@ -86,7 +86,8 @@ class Settler:
         elif reading.unreachable:
             # The address is away, or this machine is: it is no fault of the item, and another worker may reach it.
             reason, delay = "", self._hiding.seconds()
-            log.debug("%s: handed back: %s", lease.item.path, reading.error)  # the outage is told of once, by the pool
+            # The outage is told of once, by the pool.
+            log.debug("%s: handed back: %s", lease.item.path, reading.error, extra=held.about)
         else:
             failure = reading.error or CacheWarmerError("the reading ended early")
             reason = _reason(lease.item, failure)
@@ -94,7 +95,7 @@ class Settler:
             # A file that may not be read is in the report; an address that does not serve its files is news.
             level = logging.WARNING if failure.transient else logging.INFO
             place = printable(full_path(lease.item, lease.item.path))
-            log.log(level, "%s: %s (delivery %d)", place, reason, lease.deliveries)
+            log.log(level, "%s: %s (delivery %d)", place, reason, lease.deliveries, extra=held.about)
         await self.persist(lambda: self._broker.abandon(lease, reason, delay))
         self._held.drop(held)
 
@@ -103,7 +104,7 @@ class Settler:
         try:
             await self._broker.abandon(held.lease, "")
         except BrokerError as error:
-            log.info("handing back %s: %s", held.lease.item.path, error)
+            log.info("handing back %s: %s", held.lease.item.path, error, extra=held.about)
 
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """Repeats a broker call while its failure is transient, for as long as a lease lasts; then None.

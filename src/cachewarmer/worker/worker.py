@@ -260,7 +260,7 @@ class Worker:
         except Exception as error:
             own = own_resource_error(error, doing="reading", subject=to_bytes(held.lease.item.path))
             if own is None:
-                log.exception("reading %s", printable(held.lease.item.path))
+                log.exception("reading %s", printable(held.lease.item.path), extra=held.about)
             reading = Reading(
                 error=own or CacheWarmerError(f"{type(error).__name__}: {error}"), unreachable=own is not None
             )

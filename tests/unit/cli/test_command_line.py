@@ -21,7 +21,7 @@ from cachewarmer.cli.status import StatusOptions
 from cachewarmer.cli.submit import SubmitOptions
 from cachewarmer.cli.warm import WarmOptions
 from cachewarmer.cli.worker import WorkerOptions
-from cachewarmer.config import Settings
+from cachewarmer.config import Settings, load_settings
 from cachewarmer.errors import UsageError
 from cachewarmer.model import Bandwidth, Hours, JobState
 
@@ -174,7 +174,8 @@ def test_every_argument_has_help_and_the_help_ends_with_an_example(name):
 def test_defaults_that_help_names_are_those_of_the_settings():
     """The text says them without loading the settings."""
     text = " ".join(build_parser()._subparsers._group_actions[0].choices["warm"].format_help().split())
-    assert f"calls in flight for one address (default: {Settings().nfs.window_calls})" in text
+    assert load_settings({}).nfs.window_auto
+    assert "before others have to wait (default: auto)" in text
     assert f"TCP connections for one address (default: {Settings().nfs.connections})" in text
 
 

@@ -3,7 +3,7 @@
 import logging
 
 from cachewarmer.cli.failures import exit_code, guarded, one_line
-from cachewarmer.cli.running import log_to_stderr
+from cachewarmer.cli.logs import Logging
 from cachewarmer.errors import BrokerError, ConfigError, Interrupted, MountError, TransportError, UsageError
 
 
@@ -70,7 +70,7 @@ def test_a_path_can_not_forge_a_line_of_the_log(monkeypatch, capsys):
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
-    log_to_stderr(verbose=False, service=True)
+    Logging(service=True).begin()
     logging.getLogger("cachewarmer.worker.worker").warning("%s: it fails", "/a\nERROR root: all is lost\x1b[31m\udcff")
     assert capsys.readouterr().err == (
         "WARNING cachewarmer.worker.worker: /a\\nERROR root: all is lost\\x1b[31m\\xff: it fails\n"

@@ -17,12 +17,16 @@ def environment(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_the_users_own_directory_is_used_where_it_can_be(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o177])
+def test_the_users_own_directory_is_used_where_it_can_be(monkeypatch, tmp_path, capsys, request, umask):
+    before = os.umask(umask)
+    request.addfinalizer(lambda: os.umask(before))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     state = State(BrokerChoice())
     assert (state.url, state.temporary) == (f"sqlite:///{tmp_path}/state/cachewarmer/cachewarmer.db", None)
     state.close(keep=False)
     assert (tmp_path / "state" / "cachewarmer").is_dir()
+    assert all((tmp_path / one).stat().st_mode & 0o777 == 0o700 for one in ("state", "state/cachewarmer"))
     assert capsys.readouterr().err == ""
 
 
@@ -35,12 +39,23 @@ def test_a_broker_that_is_named_is_used(monkeypatch, named):
     assert State(BrokerChoice(url="sqlite:////x/y" if named == "option" else "")).url == "sqlite:////x/y"
 
 
+def test_a_directory_that_is_named_is_used_or_is_an_error(monkeypatch, tmp_path, capsys):
+    """Whoever names a place wants the job there: it does not go elsewhere."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/no")
+    with pytest.raises(
+        CacheWarmerError, match=r"^no place for the job.s state: /proc/no/cachewarmer: .*XDG_STATE_HOME"
+    ):
+        State(BrokerChoice())
+    assert capsys.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("problem", ["unwritable", "no home"])
 def test_else_a_temporary_one_is_used_and_said(monkeypatch, tmp_path, capsys, problem):
     """And removed when the job is done; a job that is not done stays there to be resumed."""
-    monkeypatch.setenv("XDG_STATE_HOME", "/proc/no")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/proc/no")
     if problem == "no home":
-        monkeypatch.delenv("XDG_STATE_HOME")
         monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     done, unfinished = State(BrokerChoice()), State(BrokerChoice())
     assert done.url == f"sqlite:///{done.temporary}/cachewarmer.db"
@@ -55,7 +70,8 @@ def test_else_a_temporary_one_is_used_and_said(monkeypatch, tmp_path, capsys, pr
 
 
 def test_without_any_place_it_is_one_error_with_advice(monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", "/proc/no")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/proc/no")
     monkeypatch.setattr(tempfile, "tempdir", "/proc/neither")
     with pytest.raises(CacheWarmerError, match="TMPDIR"):
         State(BrokerChoice())

@@ -13,14 +13,16 @@ from azure.data.tables.aio import TableClient
 from cachewarmer.azure.calls import doing
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.clock import ServiceClock
+from cachewarmer.broker.base import MOST_FLEET_SECONDS
 
 
 class FleetRows:
     """The rows of the fleets of one prefix. Errors as ``Broker`` says."""
 
-    def __init__(self, client: TableClient, prefix: str) -> None:
+    def __init__(self, client: TableClient, prefix: str, damaged: record.DamagedRows) -> None:
         self._client = client
         self._partition = f"{prefix}.fleets"
+        self._damaged = damaged
 
     async def take(self, fleet: str, manager: str, seconds: float) -> bool:
         """As ``Broker.take_fleet``: the row is made if there is none, and replaced as it was read otherwise."""
@@ -41,7 +43,7 @@ class FleetRows:
                 except ResourceExistsError:  # another manager's, or ours, if the answer to it was lost
                     return await self._has(call, row)
                 return True
-            if there.get("Manager") != row["Manager"] and not _is_over(there, clock):
+            if there.get("Manager") != row["Manager"] and not self._is_over(fleet, there, clock):
                 return False
             matching = {"etag": there.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
             try:
@@ -54,10 +56,13 @@ class FleetRows:
         there = await call(self._client.get_entity, row["PartitionKey"], row["RowKey"])
         return bool(there.get("Manager") == row["Manager"])
 
-
-def _is_over(row: Any, clock: ServiceClock) -> bool:
-    """Whether the time of the manager in a row is over, by the service's clock. One that makes no sense is nobody's."""
-    try:
-        return clock.seconds_since(row) >= float(row["Seconds"])
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return True
+    def _is_over(self, fleet: str, row: Any, clock: ServiceClock) -> bool:
+        """Whether the time of the manager in a row is over, by the service's clock. One that makes no sense is nobody's."""
+        seconds = row.get("Seconds")
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_FLEET_SECONDS:
+            self._damaged.name_lease(f"the fleet {fleet}", seconds, word="for")
+            return True
+        try:
+            return clock.seconds_since(row) >= seconds
+        except (AttributeError, KeyError, TypeError):
+            return True

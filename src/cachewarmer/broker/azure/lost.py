@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from cachewarmer.about import about
 from cachewarmer.azure.calls import all_of
 from cachewarmer.broker.azure.messages import job_of
 from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB
@@ -120,13 +121,13 @@ class Lost:
     async def _repost(self, found: JobRecord) -> None:
         job_id = found.job.job_id
         if found.reposted:
-            log.error("job %s failed: %s", job_id, TAKEN_TWICE)
+            log.error("job %s failed: %s", job_id, TAKEN_TWICE, extra=about(job=job_id))
             now = time.time()
             await self._at.records.change(
                 job_id, lambda one: one if one.state.final else one.moved_to(JobState.FAILED, TAKEN_TWICE, now)
             )
             return
-        log.warning("job %s is on no queue and no manager has it: posting it again", job_id)
+        log.warning("job %s is on no queue and no manager has it: posting it again", job_id, extra=about(job=job_id))
         # Before the message: whoever takes that must not find the name of another one.
         changed = await self._at.records.change(job_id, _free_to_take)
         if not changed.state.final:

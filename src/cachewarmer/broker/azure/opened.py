@@ -36,7 +36,7 @@ class Opened:
         self.receipts = Receipts(table, prefix, damaged)
         self.pieces = Pieces(table, prefix)
         self.managers = ManagerRows(table, prefix)
-        self.fleets = FleetRows(table, prefix)
+        self.fleets = FleetRows(table, prefix, damaged)
         self.workers = WorkerRows(table, prefix, damaged)
         self.tidier = Tidier(table, prefix, self.records)
         self.scans = Scans()

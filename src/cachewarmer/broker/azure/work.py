@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cachewarmer.about import about
 from cachewarmer.azure.calls import all_of
 from cachewarmer.broker import record
 from cachewarmer.broker.azure.messages import (
@@ -202,7 +203,8 @@ class WorkSide:
 
     async def _poison_stray(self, lease: WorkLease, reason: str) -> bool:
         """Moves an item to the poison queue that no job can count."""
-        log.warning("an item goes to poison: %s", reason)
+        item = lease.item
+        log.warning("an item goes to poison: %s", reason, extra=about(job=item.job_id, item=item.item_id))
         await self._at.poison.send(poison_text(Token.parse(lease.token).queue, lease.item.to_json(), reason))
         await self._let_go(lease)
         return True

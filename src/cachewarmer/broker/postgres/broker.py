@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from cachewarmer.broker import record, rows
-from cachewarmer.broker.base import Backlog, Broker, JobLease, JobLook, Trial, WorkLease
+from cachewarmer.broker.base import MOST_FLEET_SECONDS, Backlog, Broker, JobLease, JobLook, Trial, WorkLease
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
 from cachewarmer.broker.postgres.tables import make_tables
 from cachewarmer.broker.postgres.wake import Wake
@@ -57,7 +57,11 @@ class PostgresBroker(Broker):
         self._wake = Wake(self._database)
 
     def __repr__(self) -> str:
-        return f"<PostgresBroker {self._database.shown} {'open' if self._database.is_open else 'closed'}>"
+        return f"<PostgresBroker {self.shown} {'open' if self._database.is_open else 'closed'}>"
+
+    @property
+    def shown(self) -> str:
+        return self._database.shown
 
     async def open(self) -> None:
         """Connects, and creates the tables when missing; two processes that do so at once do it once.
@@ -160,6 +164,8 @@ class PostgresBroker(Broker):
                     await _set_state(sql, row, status.state, "")
                     await _settle_job(sql, row["job_id"], "")
                     continue
+                if rows.never_leased(row["lease_until"], row["now"]):
+                    self._damaged.name_lease(f"job {row['job_id']}", row["lease_until"])
                 token = secrets.token_hex(8)
                 leased = await sql.one("lease_job", job_id=row["job_id"], token=token, seconds=lease_seconds)
                 assert leased is not None
@@ -254,6 +260,9 @@ class PostgresBroker(Broker):
 
     async def take_fleet(self, fleet: str, manager: str, seconds: float) -> bool:
         async with self._database.statement() as sql:
+            before = await sql.one("fleet", fleet=fleet)
+            if before is not None and rows.never_leased(before["lease_until"], before["now"], MOST_FLEET_SECONDS):
+                self._damaged.name_lease(f"the fleet {fleet}", before["lease_until"])
             return await sql.one("take_fleet", fleet=fleet, manager=manager, seconds=seconds) is not None
 
     async def note_worker(self, report: WorkerReport) -> None:
@@ -357,6 +366,8 @@ class PostgresBroker(Broker):
                 break
             self._item_turns.taken(len(found))
             for row in sorted(found, key=lambda one: (int(one["priority"]), int(one["seq"]))):
+                if rows.never_leased(row["was_until"], row["visible_at"] - lease_seconds):
+                    self._damaged.name_lease(f"item {row['item_id']} of job {row['job_id']}", row["was_until"])
                 failed = row["deliveries"] - 1
                 lease = rows.lease_or_poison(row, token, row["visible_at"], failed, self.settings.max_deliveries)
                 if isinstance(lease, rows.Poisoned):

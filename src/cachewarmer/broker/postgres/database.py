@@ -16,6 +16,7 @@ from psycopg import conninfo, errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from cachewarmer.broker.rows import with_numbers
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 
 MOST_CONNECTIONS = 2
@@ -62,6 +63,7 @@ def statements(schema: str) -> Mapping[str, bytes]:
     text = resources.files(__package__).joinpath("queries.sql").read_text("utf-8")
     text = re.sub(r"\bSCHEMA\b(?! IF)", schema, text)
     text = re.sub(r"\bNOW\b", "extract(epoch FROM clock_timestamp())::float8", text)
+    text = with_numbers(text)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return {name: body.encode() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
@@ -221,4 +223,5 @@ class Database:
 def _shown(parts: Mapping[str, Any]) -> str:
     host = str(parts.get("host") or parts.get("hostaddr") or parts.get("service") or "")
     port = f":{parts['port']}" if parts.get("port") else ""
-    return f"postgresql://{host}{port}/{parts.get('dbname') or ''}"
+    user = f"{parts['user']}@" if parts.get("user") else ""
+    return f"postgresql://{user}{host}{port}/{parts.get('dbname') or ''}"

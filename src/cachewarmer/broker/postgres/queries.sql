@@ -2,6 +2,8 @@
 -- Times are Unix seconds by the server's clock, so a worker's clock never matters: NOW stands for
 -- extract(epoch FROM clock_timestamp())::float8. SCHEMA stands for the schema that holds the tables. Nothing depends on
 -- the state of a session, so that a pooler in transaction mode may stand between; LISTEN is for where none does.
+-- LONGEST, LONGEST_FLEET and AHEAD are seconds: a time further in the future was not written by this program, and holds
+-- nothing.
 -- Who locks more than one row locks a job first, then items, then tallies, so that nobody waits in a circle.
 
 -- name: listen
@@ -145,11 +147,14 @@ DELETE FROM SCHEMA.ledger WHERE job_id = %(job_id)s;
 -- name: limit
 UPDATE SCHEMA.jobs SET message = %(message)s, bandwidth = %(bandwidth)s WHERE job_id = %(job_id)s;
 
+-- name: fleet
+SELECT lease_until, NOW AS now FROM SCHEMA.fleets WHERE fleet = %(fleet)s;
+
 -- name: take_fleet
 -- A row: the manager has the fleet.
 INSERT INTO SCHEMA.fleets (fleet, manager, lease_until) VALUES (%(fleet)s, %(manager)s, NOW + %(seconds)s)
 ON CONFLICT (fleet) DO UPDATE SET manager = excluded.manager, lease_until = excluded.lease_until
-WHERE fleets.manager = excluded.manager OR fleets.lease_until <= NOW
+WHERE fleets.manager = excluded.manager OR NOT (fleets.lease_until > NOW AND fleets.lease_until <= NOW + LONGEST_FLEET)
 RETURNING fleet;
 
 -- name: note_worker
@@ -157,10 +162,11 @@ INSERT INTO SCHEMA.workers (key, report, seen_at) VALUES (%(key)s, %(report)s, N
 ON CONFLICT (key) DO UPDATE SET report = excluded.report, seen_at = excluded.seen_at;
 
 -- name: workers
-SELECT key, report, greatest(0, NOW - seen_at) AS seconds FROM SCHEMA.workers;
+SELECT key, report, greatest(0, NOW - seen_at) AS seconds FROM SCHEMA.workers
+WHERE seen_at <= NOW + AHEAD;
 
 -- name: old_workers
-DELETE FROM SCHEMA.workers WHERE seen_at < NOW - %(seconds)s;
+DELETE FROM SCHEMA.workers WHERE seen_at < NOW - %(seconds)s OR seen_at > NOW + AHEAD;
 
 -- name: add_job
 INSERT INTO SCHEMA.jobs (job_id, message, state, submitted_at, priority)
@@ -192,7 +198,7 @@ SELECT chunk FROM SCHEMA.file_chunks WHERE job_id = %(job_id)s AND number = %(nu
 -- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Those whose turn it is first,
 -- then the most urgent, the oldest of them first; one that another manager is taking at this moment is passed over.
 SELECT *, NOW AS now FROM SCHEMA.jobs
-WHERE NOT off_queue AND lease_until <= NOW AND (%(job_id)s = '' OR job_id = %(job_id)s) AND priority <= %(least)s
+WHERE NOT off_queue AND NOT (lease_until > NOW AND lease_until <= NOW + LONGEST) AND (%(job_id)s = '' OR job_id = %(job_id)s) AND priority <= %(least)s
 ORDER BY priority <> %(turn)s, priority, seq
 FOR UPDATE SKIP LOCKED;
 
@@ -223,7 +229,9 @@ UPDATE SCHEMA.jobs SET off_queue = false, token = NULL, lease_until = 0, deliver
 -- still reads stays, that its result may count; so does what it settles at this moment, in an order of its own.
 DELETE FROM SCHEMA.items WHERE seq IN (
   SELECT seq FROM SCHEMA.items
-  WHERE job_id = %(job_id)s AND NOT (NOT settled AND token IS NOT NULL AND visible_at > NOW)
+  WHERE job_id = %(job_id)s AND NOT (
+    NOT settled AND token IS NOT NULL AND visible_at > NOW AND visible_at <= NOW + LONGEST
+  )
   FOR UPDATE SKIP LOCKED
 );
 
@@ -264,10 +272,11 @@ INSERT INTO SCHEMA.managers (name, seen_at) VALUES (%(name)s, NOW)
 ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
 
 -- name: manager_seen
-SELECT CASE WHEN max(seen_at) IS NOT NULL THEN greatest(0, NOW - max(seen_at)) END AS seconds FROM SCHEMA.managers;
+SELECT CASE WHEN max(seen_at) IS NOT NULL THEN greatest(0, NOW - max(seen_at)) END AS seconds FROM SCHEMA.managers
+WHERE seen_at <= NOW + AHEAD;
 
 -- name: old_managers
-DELETE FROM SCHEMA.managers WHERE seen_at < NOW - %(seconds)s;
+DELETE FROM SCHEMA.managers WHERE seen_at < NOW - %(seconds)s OR seen_at > NOW + AHEAD;
 
 -- name: add_items
 -- Ids and messages a line each, which neither contains. It takes a third of the time that two arrays take, whose elements
@@ -289,13 +298,13 @@ RETURNING pg_notify('SCHEMA', '');
 -- the most urgent. An item that another worker takes at this moment is passed over.
 -- MATERIALIZED: a subquery that locks rows must not be run more often than once.
 WITH found AS MATERIALIZED (
-  SELECT seq, priority
+  SELECT seq, priority, visible_at
   FROM (
-    SELECT items.seq, jobs.priority, row_number() OVER (PARTITION BY jobs.priority ORDER BY items.seq) AS place
+    SELECT items.seq, items.visible_at, jobs.priority, row_number() OVER (PARTITION BY jobs.priority ORDER BY items.seq) AS place
     FROM SCHEMA.jobs
     CROSS JOIN LATERAL (
-      SELECT seq FROM SCHEMA.items
-      WHERE items.job_id = jobs.job_id AND NOT settled AND visible_at <= NOW
+      SELECT seq, visible_at FROM SCHEMA.items
+      WHERE items.job_id = jobs.job_id AND NOT settled AND NOT (visible_at > NOW AND visible_at <= NOW + LONGEST)
       ORDER BY seq LIMIT %(most)s
       FOR UPDATE SKIP LOCKED
     ) AS items
@@ -307,7 +316,8 @@ WITH found AS MATERIALIZED (
 UPDATE SCHEMA.items
 SET token = %(token)s, visible_at = NOW + %(seconds)s, deliveries = deliveries + 1
 FROM found WHERE items.seq = found.seq
-RETURNING items.seq, found.priority, job_id, item_id, message, deliveries, last_error, visible_at;
+RETURNING items.seq, found.priority, job_id, item_id, message, deliveries, last_error, items.visible_at,
+  found.visible_at AS was_until;
 
 -- name: renew_item
 UPDATE SCHEMA.items SET visible_at = NOW + %(seconds)s
@@ -365,8 +375,8 @@ FROM SCHEMA.jobs WHERE jobs.job_id = %(job_id)s;
 
 -- name: backlog
 SELECT
-  count(*) FILTER (WHERE items.token IS NULL OR items.visible_at <= NOW) AS waiting,
-  count(*) FILTER (WHERE items.token IS NOT NULL AND items.visible_at > NOW) AS leased
+  count(*) FILTER (WHERE items.token IS NULL OR NOT (items.visible_at > NOW AND items.visible_at <= NOW + LONGEST)) AS waiting,
+  count(*) FILTER (WHERE items.token IS NOT NULL AND items.visible_at > NOW AND items.visible_at <= NOW + LONGEST) AS leased
 FROM SCHEMA.jobs JOIN SCHEMA.items ON items.job_id = jobs.job_id AND NOT items.settled
 WHERE jobs.state IN ('queued', 'scanning', 'warming', 'paused');
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from cachewarmer.broker.rows import with_numbers
 from cachewarmer.errors import BrokerError
 from cachewarmer.model import TALLY_COUNTS
 
@@ -28,6 +29,7 @@ def queries() -> dict[str, str]:
     # Not by importlib.resources, which takes long to import.
     path = os.path.join(os.path.dirname(__file__), "queries.sql")
     text = __spec__.loader.get_data(path).decode("utf-8")  # type: ignore[union-attr]  # what has code has this
+    text = with_numbers(text)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

@@ -1,6 +1,8 @@
 -- All the SQL of the SQLite broker. "-- name: x" begins a statement; the lines below it say what it is for.
 -- Times are Unix seconds by the broker's clock. Every statement runs inside one BEGIN IMMEDIATE … COMMIT of the
 -- method that uses it, so what a comment calls a step is atomic among all processes that share the file.
+-- LONGEST, LONGEST_FLEET and AHEAD are seconds: a time further in the future was not written by this program, and holds
+-- nothing.
 
 -- name: schema
 -- jobs: one row a job. off_queue: settled, no manager needs it any more. published_items counts distinct ids, so a
@@ -128,20 +130,23 @@ DELETE FROM ledger WHERE job_id = :job_id AND NOT key GLOB 'b*';
 -- name: drop_ledger
 DELETE FROM ledger WHERE job_id = :job_id;
 
+-- name: fleet
+SELECT lease_until FROM fleets WHERE fleet = :fleet;
+
 -- name: take_fleet
 INSERT INTO fleets (fleet, manager, lease_until) VALUES (:fleet, :manager, :now + :seconds)
 ON CONFLICT (fleet) DO UPDATE SET manager = excluded.manager, lease_until = excluded.lease_until
-WHERE fleets.manager = excluded.manager OR fleets.lease_until <= :now OR typeof(fleets.lease_until) <> 'real';
+WHERE fleets.manager = excluded.manager OR NOT (fleets.lease_until > :now AND fleets.lease_until <= :now + LONGEST_FLEET);
 
 -- name: note_worker
 INSERT INTO workers (key, report, seen_at) VALUES (:key, :report, :now)
 ON CONFLICT (key) DO UPDATE SET report = excluded.report, seen_at = excluded.seen_at;
 
 -- name: workers
-SELECT key, report, :now - seen_at AS seconds FROM workers;
+SELECT key, report, :now - seen_at AS seconds FROM workers WHERE seen_at <= :now + AHEAD;
 
 -- name: old_workers
-DELETE FROM workers WHERE seen_at < :before;
+DELETE FROM workers WHERE seen_at < :before OR seen_at > :now + AHEAD;
 
 -- name: add_job
 INSERT INTO jobs (job_id, message, state, submitted_at, priority)
@@ -167,7 +172,7 @@ SELECT chunk FROM file_chunks WHERE job_id = :job_id AND number = :number;
 -- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Those whose turn it is first,
 -- then the most urgent, the oldest of them first.
 SELECT * FROM jobs
-WHERE off_queue = 0 AND lease_until <= :now AND (:job_id = '' OR job_id = :job_id) AND priority <= :least
+WHERE off_queue = 0 AND NOT (lease_until > :now AND lease_until <= :now + LONGEST) AND (:job_id = '' OR job_id = :job_id) AND priority <= :least
 ORDER BY priority <> :turn, priority, seq;
 
 -- name: lease_job
@@ -192,7 +197,9 @@ UPDATE jobs SET off_queue = 0, token = NULL, owner = NULL, lease_until = 0, deli
 -- name: forget_items
 -- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker
 -- still reads stays, that its result may count.
-DELETE FROM items WHERE job_id = :job_id AND NOT (settled = 0 AND token IS NOT NULL AND visible_at > :now);
+DELETE FROM items WHERE job_id = :job_id AND NOT (
+  settled = 0 AND token IS NOT NULL AND visible_at > :now AND visible_at <= :now + LONGEST
+);
 
 -- name: old_jobs
 SELECT job_id FROM jobs WHERE finished_at > 0 AND finished_at <= :before;
@@ -228,10 +235,10 @@ SELECT 1 FROM items WHERE job_id = :job_id AND settled = 0 LIMIT 1;
 INSERT INTO managers (name, seen_at) VALUES (:name, :now) ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
 
 -- name: manager_seen
-SELECT max(seen_at) FROM managers WHERE typeof(seen_at) = 'real';
+SELECT max(seen_at) FROM managers WHERE typeof(seen_at) = 'real' AND seen_at <= :now + AHEAD;
 
 -- name: old_managers
-DELETE FROM managers WHERE seen_at < :before;
+DELETE FROM managers WHERE seen_at < :before OR seen_at > :now + AHEAD;
 
 -- name: add_item
 INSERT INTO items (job_id, item_id, message, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (job_id, item_id) DO NOTHING;
@@ -247,8 +254,8 @@ WHERE state IN ('queued', 'scanning', 'warming') AND off_queue = 0 AND (:job_id 
 ORDER BY seq;
 
 -- name: open_items
-SELECT seq, job_id, item_id, message, deliveries, last_error FROM items
-WHERE job_id = :job_id AND settled = 0 AND visible_at <= :now
+SELECT seq, job_id, item_id, message, deliveries, last_error, visible_at FROM items
+WHERE job_id = :job_id AND settled = 0 AND NOT (visible_at > :now AND visible_at <= :now + LONGEST)
 ORDER BY seq LIMIT :most;
 
 -- name: lease_item
@@ -306,8 +313,8 @@ UPDATE jobs SET token = NULL, owner = NULL, lease_until = 0 WHERE owner = :owner
 
 -- name: backlog
 SELECT
-  coalesce(sum(token IS NULL OR visible_at <= :now), 0) AS waiting,
-  coalesce(sum(token IS NOT NULL AND visible_at > :now), 0) AS leased
+  coalesce(sum(token IS NULL OR NOT (visible_at > :now AND visible_at <= :now + LONGEST)), 0) AS waiting,
+  coalesce(sum(token IS NOT NULL AND visible_at > :now AND visible_at <= :now + LONGEST), 0) AS leased
 FROM items
 WHERE settled = 0 AND job_id IN (SELECT job_id FROM jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused'));
 

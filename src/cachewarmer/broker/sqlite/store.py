@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cachewarmer.broker import record, rows
-from cachewarmer.broker.base import Backlog, JobLease, JobLook, WorkLease
+from cachewarmer.broker.base import MOST_FLEET_SECONDS, Backlog, JobLease, JobLook, WorkLease
 from cachewarmer.broker.record import reading_row
 from cachewarmer.broker.sound import check_count, sound
 from cachewarmer.broker.sqlite.database import Database
@@ -99,6 +99,8 @@ class Store(Database):
                     self._set_state(row, status.state, "", now)
                     self._settle_job(row["job_id"], "", now)
                     continue
+                if rows.never_leased(row["lease_until"], now):
+                    self._damaged.name_lease(f"job {row['job_id']}", row["lease_until"])
                 token = secrets.token_hex(8)
                 until = now + lease_seconds
                 self.run("lease_job", job_id=row["job_id"], token=token, owner=self._owner, until=until)
@@ -207,18 +209,21 @@ class Store(Database):
 
     def manager_seen(self, now: float) -> float | None:
         with self.reading():
-            seen_at = self.run("manager_seen").fetchone()[0]
+            seen_at = self.run("manager_seen", now=now).fetchone()[0]
         return None if seen_at is None else max(0.0, now - seen_at)
 
     def take_fleet(self, fleet: str, manager: str, seconds: float, now: float) -> bool:
         with self.transaction():
+            before = self.run("fleet", fleet=fleet).fetchone()
+            if before is not None and rows.never_leased(before["lease_until"], now, MOST_FLEET_SECONDS):
+                self._damaged.name_lease(f"the fleet {fleet}", before["lease_until"])
             done = self.run("take_fleet", fleet=fleet, manager=manager, seconds=seconds, now=now)
             return done.rowcount > 0
 
     def note_worker(self, key: str, report: str, now: float) -> None:
         with self.transaction():
             self.run("note_worker", key=record.printable(key), report=report, now=now)
-            self.run("old_workers", before=now - KEEP_SECONDS)
+            self.run("old_workers", before=now - KEEP_SECONDS, now=now)
 
     def workers(self, job_id: str, now: float) -> list[WorkerReport]:
         with self.reading():
@@ -256,8 +261,8 @@ class Store(Database):
     def tidy(self, before: float, now: float) -> None:
         """Forgets jobs that ended before ``before``. What else a job leaves behind is dropped as it is settled."""
         with self.transaction():
-            self.run("old_managers", before=before)
-            self.run("old_workers", before=now - KEEP_SECONDS)
+            self.run("old_managers", before=before, now=now)
+            self.run("old_workers", before=now - KEEP_SECONDS, now=now)
             for row in self.run("old_jobs", before=before).fetchall():
                 for name in rows.ALL_OF_A_JOB:
                     self.run(name, job_id=row["job_id"])
@@ -334,6 +339,8 @@ class Store(Database):
         return self._item_turns.choose([sorted(one, key=lambda row: int(row["seq"])) for one in waiting], most)
 
     def _lease_or_poison(self, row: sqlite3.Row, lease_seconds: float, now: float) -> WorkLease | None:
+        if rows.never_leased(row["visible_at"], now):
+            self._damaged.name_lease(f"item {row['item_id']} of job {row['job_id']}", row["visible_at"])
         token, until = secrets.token_hex(8), now + lease_seconds
         lease = rows.lease_or_poison(row, token, until, row["deliveries"], self._max_deliveries)
         if isinstance(lease, rows.Poisoned):

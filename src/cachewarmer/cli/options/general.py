@@ -22,6 +22,14 @@ class Output:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    log_format: str = ""
+    """``text`` or ``json``; empty: as the settings say, else text."""
+    log_file: str = ""
+
+    @property
+    def hides_progress(self) -> bool:
+        """Whether no progress is shown: none is wanted, or standard error is for programs to read."""
+        return self.quiet or (self.log_format == "json" and not self.log_file)
 
 
 def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool = True) -> None:
@@ -32,11 +40,30 @@ def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool =
     if quiet:
         group.add_argument("-q", "--quiet", action="store_true", help=quiet)
     group.add_argument("-v", "--verbose", action="store_true", help="show more messages, and tracebacks of errors")
+    logs = parser.add_argument_group("messages (docs/logs.md)")
+    logs.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="",
+        help="how messages are written; json: an object a line (default: text)",
+    )
+    logs.add_argument(
+        "--log-file",
+        default="",
+        metavar="FILE",
+        help="add messages to FILE, of a manager or worker in place of standard error (default: none)",
+    )
 
 
 def output(chosen: argparse.Namespace) -> Output:
     """What the command line says of it."""
-    return Output(json=getattr(chosen, "json", False), quiet=getattr(chosen, "quiet", False), verbose=chosen.verbose)
+    return Output(
+        json=getattr(chosen, "json", False),
+        quiet=getattr(chosen, "quiet", False),
+        verbose=chosen.verbose,
+        log_format=chosen.log_format,
+        log_file=chosen.log_file,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

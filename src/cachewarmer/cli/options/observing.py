@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cachewarmer.cli import arguments
 from cachewarmer.values import dataclass
 
 
@@ -15,6 +16,19 @@ class Observing:
     """ADDRESS:PORT; empty: nowhere."""
     token_file: str = ""
     metrics_file: str = ""
+    stats: float | None = None
+    """Seconds between two lines; None: as the settings say."""
+
+
+def add_stats(parser: argparse.ArgumentParser, *, default: str = "never") -> None:
+    """Now and then a line of the log."""
+    parser.add_argument(
+        "--stats",
+        type=arguments.interval,
+        metavar="INTERVAL",
+        help="write a line to the log every INTERVAL, such as 30s or 1m, that says what was done since the last one, "
+        f"until there is no more work; 0: never (default: {default})",
+    )
 
 
 def add_metrics(parser: argparse.ArgumentParser) -> None:
@@ -51,4 +65,5 @@ def observing(chosen: argparse.Namespace) -> Observing:
         metrics=getattr(chosen, "metrics", ""),
         token_file=getattr(chosen, "metrics_token_file", ""),
         metrics_file=getattr(chosen, "metrics_file", ""),
+        stats=chosen.stats,
     )

@@ -29,19 +29,19 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         "--window",
         type=arguments.window,
         metavar="N|auto",
-        help="maximum calls in flight for one address (default: 16); auto: as many as the cache can take before others "
-        "have to wait",
+        help="maximum calls in flight for one address; auto: as many as the cache can take before others have to wait "
+        "(default: auto)",
     )
     group.add_argument(
         "--max-window",
         type=arguments.positive,
         metavar="N",
-        help="maximum that --window auto may choose (default: 1024); implies it",
+        help="maximum that may be found (default: 1024)",
     )
     group.add_argument(
         "--gentle",
         action="store_true",
-        help="leave half of what --window auto finds to others, and give way at half the delay; implies it",
+        help="leave half of what is found to others, and give way at half the delay",
     )
     group.add_argument(
         "--connections", type=arguments.positive, metavar="N", help="TCP connections for one address (default: 2)"
@@ -68,7 +68,9 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 def reading(chosen: argparse.Namespace) -> Reading:
     """What the command line says of it."""
     if chosen.window and (chosen.max_window is not None or chosen.gentle):
-        raise UsageError("--window N fixes the window; --max-window and --gentle are for --window auto")
+        raise UsageError(
+            "--window N fixes the window; --max-window and --gentle need a window that is found: leave --window out"
+        )
     return Reading(
         window=chosen.window,
         max_window=chosen.max_window,

@@ -107,9 +107,11 @@ class _Presence:
 
     def __init__(self) -> None:
         self._file: int | None = None
+        from cachewarmer.broker.sqlite.files import make_folder
+
         with suppress(OSError, ConfigError):
             folder = state_directory()
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            make_folder(str(folder))
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file = os.open(folder / "workers.lock", flags, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_SH)

@@ -1,0 +1,20 @@
+"""What a message of the log is about, beside its text: for logs that programs read (``--log-format json``)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+ATTRIBUTE = "about"
+"""Of a ``logging.LogRecord``: a dictionary of these parts."""
+
+
+def about(**parts: Any) -> dict[str, dict[str, Any]]:
+    """The ``extra`` of a logging call: ``job``, ``item``, ``address``, ``worker``, or what else is known. Empty ones are left out."""
+    return {ATTRIBUTE: {key: value for key, value in parts.items() if value not in ("", None)}}
+
+
+def parts_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What a message is about; empty where nothing was said of it."""
+    found = getattr(record, ATTRIBUTE, None)
+    return found if isinstance(found, dict) else {}
