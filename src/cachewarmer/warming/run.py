@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -21,8 +20,6 @@ from cachewarmer.warming.pace import Pace
 
 ERRORS_PER_ITEM = 20
 """Failed paths that a receipt names."""
-KINDS_NAMED = 3
-"""Different reasons that are named where all files of an item have failed."""
 SLOWEST_PER_ITEM = 5
 LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
 """Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
@@ -417,22 +414,18 @@ class ItemRun:
     # -- the result ------------------------------------------------------------------------------------------------
 
     def failure(self, item: WorkItem) -> CacheWarmerError | None:
-        """Why no file of the item could be read, where one is there at all; None: some could.
+        """Why no file of the item could be read, where that is one reason for all of them; None: a receipt says it all.
 
-        Of several files it names none, since it stands for each of them: it says what happened, and to how many.
+        Of several files it names none, since it stands for each of them.
         """
-        total = len(item.files or ())
-        if not self._problems or len(self._problems) < total:
+        problems, total = list(self._problems.values()), len(item.files or ())
+        if not problems or len(problems) < total or any(isinstance(one, FileVanished) for one in problems):
             return None
-        problems = [one for one in self._problems.values() if not isinstance(one, FileVanished)]
-        if not problems or total == 1:
-            return problems[0] if problems else None
-        kinds = Counter(one.of_no_file().failure for one in problems)
-        made = problems[0].of_no_file()
-        if len(kinds) > 1:
-            most = [f"{count:,} files: {kind}" for kind, count in kinds.most_common(KINDS_NAMED)]
-            made.problem, made.doing, made.address = "; ".join(most), "", ""
-        return made
+        if total == 1:
+            return problems[0]
+        neutral = problems[0].of_no_file()
+        same = neutral.failure
+        return neutral if all(one.of_no_file().failure == same for one in problems) else None
 
     def receipt(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Receipt:
         """What came of the item."""
