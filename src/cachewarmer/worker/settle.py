@@ -81,6 +81,7 @@ class Settler:
 
     async def _hand_back(self, held: Held, reading: Reading) -> None:
         lease = held.lease
+        lease.item = replace(lease.item, came=held.run.came(lease.item))
         if held.released:
             reason, delay = "", self._hiding.seconds() if held.released == "paused" else 0.0
         elif reading.unreachable:
@@ -97,12 +98,15 @@ class Settler:
             place = printable(full_path(lease.item, lease.item.path))
             log.log(level, "%s: %s (delivery %d)", place, reason, lease.deliveries, extra=held.about)
         await self.persist(lambda: self._broker.abandon(lease, reason, delay))
+        self._held.handed_back += 1
         self._held.drop(held)
 
     async def give_up(self, held: Held) -> None:
         """Hands an item back at the very end, in one try."""
+        held.lease.item = replace(held.lease.item, came=held.run.came(held.lease.item))
         try:
             await self._broker.abandon(held.lease, "")
+            self._held.handed_back += 1
         except BrokerError as error:
             log.info("handing back %s: %s", held.lease.item.path, error, extra=held.about)
 

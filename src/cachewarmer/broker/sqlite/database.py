@@ -15,7 +15,7 @@ from cachewarmer.broker.rows import with_numbers
 from cachewarmer.errors import BrokerError
 from cachewarmer.model import TALLY_COUNTS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ADDED_COLUMNS = frozenset({"priority", "bandwidth"})
 """Of the table of jobs: added where they are missing."""
 SHRINK_BYTES = 4 * 1024 * 1024
@@ -75,8 +75,8 @@ class Database:
                 if self.connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                     raise BrokerError(f"{path} is an SQLite file of another program")
                 self._run_script("schema")
-            if version < SCHEMA_VERSION:
-                self._run_script("upgrade_2")
+            for upgrade in range(max(version, 1) + 1, SCHEMA_VERSION + 1):
+                self._run_script(f"upgrade_{upgrade}")
             for name in ADDED_COLUMNS - self._columns("jobs"):
                 self._run_script(f"add_{name}")
             for name in self._missing_counts():

@@ -37,7 +37,7 @@ CREATE TABLE file_chunks (
 ) WITHOUT ROWID;
 -- items: one row an item id for as long as its job lives; a settled row (receipt or poison) is the proof that it was
 -- counted, and its message is dropped. visible_at is the end of a lease, or of a delay. deliveries counts those that
--- were not handed back without fault.
+-- were not handed back without fault. item_id is called key since version 3.
 CREATE TABLE items (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   job_id TEXT NOT NULL,
@@ -87,6 +87,13 @@ CREATE TABLE poison (
 ALTER TABLE jobs ADD COLUMN begun_again INTEGER NOT NULL DEFAULT 0;
 -- managers: when each was last at work, for those who wait for one.
 CREATE TABLE managers (name TEXT PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
+
+-- name: upgrade_3
+-- What version 3 changes. key: what tells the items of a job apart, made by keys.py. Where the job has near_keys, those of
+-- items that lie near each other are near each other too. Ids are hashes: in the order of ids alone, each item of a large
+-- job would be written to another page of the index. Jobs of earlier versions keep the keys they have, which are the ids.
+ALTER TABLE items RENAME COLUMN item_id TO key;
+ALTER TABLE jobs ADD COLUMN near_keys INTEGER NOT NULL DEFAULT 0;
 
 -- name: add_priority
 -- The rank of the job's priority. Made where it is missing, whatever the version: programs that do not know of it submit
@@ -149,8 +156,8 @@ SELECT key, report, :now - seen_at AS seconds FROM workers WHERE seen_at <= :now
 DELETE FROM workers WHERE seen_at < :before OR seen_at > :now + AHEAD;
 
 -- name: add_job
-INSERT INTO jobs (job_id, message, state, submitted_at, priority)
-VALUES (:job_id, :message, :state, :submitted_at, :priority)
+INSERT INTO jobs (job_id, message, state, submitted_at, priority, near_keys)
+VALUES (:job_id, :message, :state, :submitted_at, :priority, 1)
 ON CONFLICT (job_id) DO NOTHING;
 
 -- name: job
@@ -241,7 +248,7 @@ SELECT max(seen_at) FROM managers WHERE typeof(seen_at) = 'real' AND seen_at <= 
 DELETE FROM managers WHERE seen_at < :before OR seen_at > :now + AHEAD;
 
 -- name: add_item
-INSERT INTO items (job_id, item_id, message, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (job_id, item_id) DO NOTHING;
+INSERT INTO items (job_id, key, message, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (job_id, key) DO NOTHING;
 
 -- name: count_published
 UPDATE jobs SET published_items = published_items + :count WHERE job_id = :job_id;
@@ -254,7 +261,7 @@ WHERE state IN ('queued', 'scanning', 'warming') AND off_queue = 0 AND (:job_id 
 ORDER BY seq;
 
 -- name: open_items
-SELECT seq, job_id, item_id, message, deliveries, last_error, visible_at FROM items
+SELECT seq, job_id, key, message, deliveries, last_error, visible_at FROM items
 WHERE job_id = :job_id AND settled = 0 AND NOT (visible_at > :now AND visible_at <= :now + LONGEST)
 ORDER BY seq LIMIT :most;
 
@@ -262,21 +269,22 @@ ORDER BY seq LIMIT :most;
 UPDATE items SET token = :token, owner = :owner, visible_at = :until, deliveries = deliveries + 1 WHERE seq = :seq;
 
 -- name: renew_item
-UPDATE items SET visible_at = :until WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
+UPDATE items SET visible_at = :until WHERE seq = :seq AND token = :token AND settled = 0;
 
 -- name: settle_item
 -- The receipt: changes a row only once, and only under the lease it was read under.
 UPDATE items SET settled = 1, token = NULL, owner = NULL, message = ''
-WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
+WHERE seq = :seq AND token = :token AND settled = 0;
 
 -- name: hand_back
 UPDATE items SET token = NULL, owner = NULL, visible_at = :until, deliveries = deliveries - :forgiven,
-  last_error = CASE WHEN :reason = '' THEN last_error ELSE :reason END
-WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
+  last_error = CASE WHEN :reason = '' THEN last_error ELSE :reason END,
+  message = CASE WHEN :message = '' THEN message ELSE :message END
+WHERE seq = :seq AND token = :token AND settled = 0;
 
 -- name: held_item
-SELECT seq, job_id, item_id, message, deliveries, last_error FROM items
-WHERE job_id = :job_id AND item_id = :item_id AND token = :token AND settled = 0;
+SELECT seq, job_id, key, message, deliveries, last_error FROM items
+WHERE seq = :seq AND token = :token AND settled = 0;
 
 -- name: poison_item
 UPDATE items SET settled = 2, token = NULL, owner = NULL, message = '', last_error = :reason WHERE seq = :seq;

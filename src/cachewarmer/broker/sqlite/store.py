@@ -16,6 +16,7 @@ from cachewarmer.broker.base import MOST_FLEET_SECONDS, Backlog, JobLease, JobLo
 from cachewarmer.broker.record import reading_row
 from cachewarmer.broker.sound import check_count, sound
 from cachewarmer.broker.sqlite.database import Database
+from cachewarmer.broker.sqlite.keys import id_in, key_of, row_of, token_of
 from cachewarmer.broker.sqlite.processes import is_gone, own_name
 from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob
 from cachewarmer.model import (
@@ -305,14 +306,17 @@ class Store(Database):
     # -- work ------------------------------------------------------------------------------------------------------
 
     def publish(self, items: Sequence[WorkItem]) -> None:
-        by_job: dict[str, list[tuple[str, str, str, int]]] = {}
+        by_job: dict[str, list[tuple[WorkItem, str]]] = {}
         for item in map(record.with_id, items):
-            by_job.setdefault(item.job_id, []).append((item.job_id, item.item_id, item.to_json(), item.byte_count))
+            by_job.setdefault(item.job_id, []).append((item, item.to_json()))
         with self.transaction():
-            for job_id, rows in by_job.items():
-                if self.state(job_id).final:
+            for job_id, new in by_job.items():
+                job = self._job(job_id)
+                if rows.look(job).state.final:
                     continue
-                added = self.run_many("add_item", rows)
+                near = job["near_keys"] == 1
+                values = [(job_id, key_of(item, near=near), message, item.byte_count) for item, message in new]
+                added = self.run_many("add_item", values)
                 self.run("count_published", job_id=job_id, count=added)
 
     def claim(self, most: int, lease_seconds: float, job_id: str, least: Priority, now: float) -> list[WorkLease]:
@@ -340,8 +344,8 @@ class Store(Database):
 
     def _lease_or_poison(self, row: sqlite3.Row, lease_seconds: float, now: float) -> WorkLease | None:
         if rows.never_leased(row["visible_at"], now):
-            self._damaged.name_lease(f"item {row['item_id']} of job {row['job_id']}", row["visible_at"])
-        token, until = secrets.token_hex(8), now + lease_seconds
+            self._damaged.name_lease(f"item {id_in(row['key'])} of job {row['job_id']}", row["visible_at"])
+        token, until = token_of(row["seq"], secrets.token_hex(8)), now + lease_seconds
         lease = rows.lease_or_poison(row, token, until, row["deliveries"], self._max_deliveries)
         if isinstance(lease, rows.Poisoned):
             self._poison(row, lease, now)
@@ -352,7 +356,7 @@ class Store(Database):
     def renew(self, lease: WorkLease, lease_seconds: float, now: float) -> float:
         with self.transaction():
             until = now + lease_seconds
-            if not self.run("renew_item", until=until, **rows.held(lease)).rowcount:
+            if not self.run("renew_item", until=until, **_held(lease)).rowcount:
                 raise LeaseLost(f"the lease on {lease.item.path} was lost")
             return until
 
@@ -362,7 +366,7 @@ class Store(Database):
         by_job: dict[str, list[Receipt]] = {}
         with self.transaction():
             for lease, receipt in results:
-                done = self.run("settle_item", **rows.held(lease)).rowcount == 1
+                done = self.run("settle_item", **_held(lease)).rowcount == 1
                 counted.append(done)
                 if done and receipt.piece:
                     self.run("add_piece", job_id=lease.item.job_id, key=receipt.key, piece=receipt.piece)
@@ -377,7 +381,7 @@ class Store(Database):
 
     def abandon(self, lease: WorkLease, reason: str, delay_seconds: float, now: float) -> bool:
         with self.transaction():
-            row = self.run("held_item", **rows.held(lease)).fetchone()
+            row = self.run("held_item", **_held(lease)).fetchone()
             if row is None:
                 return False
             if reason and row["deliveries"] >= self._max_deliveries:
@@ -389,14 +393,15 @@ class Store(Database):
                 until=now + delay_seconds if delay_seconds else 0.0,
                 forgiven=int(not reason),
                 reason=record.printable(reason),
-                **rows.held(lease),
+                message=rows.handed_back(lease.item),
+                **_held(lease),
             )
             return False
 
     def _poison(self, row: sqlite3.Row, poisoned: rows.Poisoned, now: float) -> None:
         poisoned = poisoned._replace(reason=record.printable(poisoned.reason))
         job = self._job(row["job_id"])
-        ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
+        ids = {"job_id": row["job_id"], "item_id": id_in(row["key"])}
         self.run("add_poison", reason=poisoned.reason, message=row["message"], now=now, **ids)
         if poisoned.item.ledger:
             piece = pack_poison(row["message"], poisoned.reason)
@@ -424,6 +429,11 @@ class Store(Database):
 TALLY_COLUMNS = ("job_id", "worker", "errors", "slowest", *TALLY_COUNTS)
 PUT_TALLY = f"INSERT OR REPLACE INTO tallies ({', '.join(TALLY_COLUMNS)}) VALUES (:{', :'.join(TALLY_COLUMNS)})"  # noqa: S608  # names of our own
 """The one statement that is not in the file: its columns are the counts of the model."""
+
+
+def _held(lease: WorkLease) -> dict[str, Any]:
+    """The values that find an item under its lease."""
+    return {"seq": row_of(lease.token), "token": lease.token}
 
 
 def _tally_values(tally: Tally) -> dict[str, Any]:
