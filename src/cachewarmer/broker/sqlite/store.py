@@ -317,7 +317,7 @@ class Store(Database):
         with self.transaction():
             for job_id, new in by_job.items():
                 job = self._job(job_id)
-                if rows.look(job).state.final:
+                if rows.state_of(job).final:
                     continue
                 near = job["near_keys"] == 1
                 values = [(job_id, key_of(item, near=near), message, item.byte_count) for item, message in new]
