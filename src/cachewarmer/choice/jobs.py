@@ -62,12 +62,10 @@ def jobs_of(
         )
         for target in targets
     ]
-    if selection.ledger:
-        made = [replace(job, ledger=True) for job in made]
+    if selection.ledger or selection.in_order:
+        made = [replace(job, ledger=selection.ledger, in_order=selection.in_order) for job in made]
     if resolve and not selection.each_address:
         made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
-    if selection.in_order:
-        made = [replace(job, in_order=True) for job in made]
     if selection.access_as or selection.metadata_only:
         made = [_for_readers(job, selection) for job in made]
     if not selection.each_address:
