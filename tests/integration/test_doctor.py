@@ -137,7 +137,7 @@ async def test_a_broker_and_one_that_is_not_there(tmp_path):
     assert await submitting.wait() == 0
     code, found = await doctor("--broker", url)
     assert code == 0
-    assert "1 jobs" in found["jobs"]["said"]
+    assert "1 job can be read" in found["jobs"]["said"]
     code, found = await doctor("--broker", f"postgresql://me:hush-hush@127.0.0.1:{free_port()}/none")
     assert (code, found["open"]["level"]) == (1, "failure")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from cachewarmer.errors import (
+    BrokerError,
     BrokerUnavailable,
     CacheWarmerError,
     ConnectFailed,
@@ -51,6 +52,7 @@ _MENDS: tuple[tuple[type[CacheWarmerError], str], ...] = (
     (TransportError, "is the server overloaded, or is a firewall or a link in between? try again, and look at its log"),
     (MountError, "name one of its exports, or a path below one"),
     (BrokerUnavailable, "is it up, is the URL right, and does a firewall let this machine through?"),
+    (BrokerError, "check the URL, and what this user may do there"),
 )
 """What to do about errors that bring no advice; the first kind that fits."""
 
@@ -62,6 +64,11 @@ def _mend(check: str, error: CacheWarmerError) -> str:
         if isinstance(error, kind):
             return mend
     return "compare with the lines above, and run it again with -v"
+
+
+def jobs_in_words(count: int) -> str:
+    """So many jobs, in words."""
+    return "1 job" if count == 1 else f"{count:,} jobs"
 
 
 def ok(check: str, said: str) -> Finding:
