@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 NOISY = ("asyncio", "urllib3", "aiohttp")
 """Libraries of which only warnings are of interest."""
-ASKED_FOR = "cachewarmer.cli.stats"
-"""The logger of lines that somebody has asked for: a command without a log file shows them on standard error."""
+PAGE, STATS = "cachewarmer.cli.page", "cachewarmer.cli.stats"
+"""The loggers of lines that somebody has asked for: any command shows them on standard error, those of ``--stats`` where it has
+no log file."""
 KEYS = frozenset({"time", "level", "logger", "pid", "message", "error", "traceback"})
 """Of a line of JSON; what a message is about does not replace them."""
 
@@ -129,11 +130,12 @@ class Logging:
             # On a terminal the progress line stands there.
             before = CLEAR_LINE if not self.service and streams.on_terminal(sys.stderr) else ""
             formatter = OneLine(form, before, verbose=self.verbose)
-        if told or self.quiet or self.file:
+        if told or self.quiet:
             handler = _handler(sys.stderr, formatter, level)
         else:
             handler = _handler(sys.stderr, formatter, logging.INFO)
-            handler.addFilter(lambda record: record.levelno >= level or record.name == ASKED_FOR)
+            shown = (PAGE,) if self.file else (PAGE, STATS)
+            handler.addFilter(lambda record: record.levelno >= level or record.name in shown)
         if not told:
             # A job's failure is what the command itself ends with.
             handler.addFilter(lambda record: not record.name.startswith("cachewarmer.manager"))

@@ -109,6 +109,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.observing import stats_seconds
     from cachewarmer.cli.page import price_of, served
     from cachewarmer.cli.running import until_stopped
+    from cachewarmer.cli.starting import say_start
     from cachewarmer.cli.stats import look_at_broker, stats_told
     from cachewarmer.config import process_name
     from cachewarmer.manager import Manager
@@ -124,6 +125,10 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     broker = counted(inputs.broker(chosen.broker, settings), calls)
     name = chosen.service.name or process_name()
     this_is(manager=name)
+    scans, workers = f"at most {chosen.jobs_at_once} scans at once", f"of at most {settings.fleet.workers} workers"
+    say_start(
+        f"manager {name}", broker, settings, scans, f"fleet {settings.fleet.kind} {workers if fleet else ''}".rstrip()
+    )
     pool = SessionPool(
         settings,
         within_transports(open_session),

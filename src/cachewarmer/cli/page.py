@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from cachewarmer.fleet.driver import FleetDriver
     from cachewarmer.web.documents import MachinePrice
     from cachewarmer.web.feed import Feed
+
+log = logging.getLogger(__name__)
 
 MOST_TOKEN_BYTES = 4096
 
@@ -51,7 +54,6 @@ async def served(
     except ModuleNotFoundError as error:
         raise UsageError(f"--http needs the package {error.name}", advice="pip install 'cachewarmer[web]'") from error
     from cachewarmer.broker import open_broker
-    from cachewarmer.cli.streams import note
 
     http = HttpSettings.of(chosen.address, names=chosen.names, token=token_of("--http-token-file", chosen.token_file))
     broker = open_broker(
@@ -63,7 +65,7 @@ async def served(
     fleet = partial(fleet_of, driver, settings, price)
     async with WebServer(http, broker, settings, fleet=fleet, calls=calls) as server:
         if not quiet:
-            note(f"the page is at {server.url}")
+            log.info("the page is at %s", server.url)
         yield server.feed
 
 

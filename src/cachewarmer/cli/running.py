@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -14,6 +15,8 @@ from cachewarmer.cli.logs import Logging
 from cachewarmer.cli.main import STOP_SIGNALS
 from cachewarmer.cli.options.general import Output
 from cachewarmer.errors import Interrupted
+
+log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 """How long a command that was told to stop may take to report what it has done."""
@@ -37,14 +40,16 @@ def run(
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def ask() -> None:
+        def ask(number: int) -> None:
             if stop.is_set():
                 os._exit(INTERRUPTED)  # readers notice that we are gone
+            if service:
+                log.info("%s: stopping", signal.Signals(number).name)
             stop.set()
 
         for number in STOP_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks not to be ended by SIGHUP
-                loop.add_signal_handler(number, ask)
+                loop.add_signal_handler(number, ask, number)
         if service:
             return await body(stop)
         working = asyncio.create_task(body(stop))

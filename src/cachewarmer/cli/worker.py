@@ -96,18 +96,21 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.logs import this_is
     from cachewarmer.cli.observing import metrics_served, stats_seconds
     from cachewarmer.cli.running import until_stopped
+    from cachewarmer.cli.starting import say_start
     from cachewarmer.cli.stats import Look, look_at, stats_told
     from cachewarmer.config import process_name
     from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
     from cachewarmer.warming.steering import steered
     from cachewarmer.worker import Worker
+    from cachewarmer.worker.course import Course
 
     settings = inputs.settings(chosen.reading, service=chosen.service)
     calls = CallCounts()
     broker = counted(inputs.broker(chosen.broker, settings), calls)
     name = chosen.service.name or process_name()
     this_is(worker=name)
+    say_start(f"worker {name}", broker, settings, chosen.transport and f"always reading by {chosen.transport}")
     try:
         opening = asyncio.create_task(broker.open())
         if not await until_stopped(opening, stop):
@@ -122,6 +125,7 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
                 name=name,
                 exit_when_idle=chosen.service.exit_when_idle,
                 max_bandwidth=chosen.max_bandwidth,
+                course=Course(),
             )
 
             def seen() -> Seen:

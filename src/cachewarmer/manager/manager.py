@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from cachewarmer.about import about
+from cachewarmer.amounts import counted, duration
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker, JobLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
@@ -86,12 +87,17 @@ class Manager:
         self._on_scanning = on_scanning
         self._on_end = on_end
         self._scanning: dict[str, Priority] = {}
+        self._waits = False
+        """Has told that it waits for a job."""
+        self._ended = self._handed_back = 0
+        self._why = "it was asked to"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes jobs until ``stop``, or until there was none for ``exit_when_idle`` seconds.
 
         After ``stop`` the jobs in hand go back to the queue, for another manager to go on with.
         """
+        began = time.monotonic()
         fleet: asyncio.Task[None] | None = None
         beside: list[asyncio.Task[None]] = []
         jobs: set[asyncio.Task[None]] = set()
@@ -110,6 +116,14 @@ class Manager:
             await asyncio.gather(*jobs, return_exceptions=True)
             if fleet is not None:
                 await fleet
+        back = f"; {counted(self._handed_back, 'job')} handed back" if self._handed_back else ""
+        log.info(
+            "stopped: %s; %s ended in %s%s",
+            self._why,
+            counted(self._ended, "job"),
+            duration(time.monotonic() - began),
+            back,
+        )
 
     async def _take_jobs(
         self, jobs: set[asyncio.Task[None]], fleet: asyncio.Task[None] | None, stop: asyncio.Event
@@ -124,13 +138,18 @@ class Manager:
                 lease = await self._claim(least) if least is not None else None
                 if lease is not None:
                     log.info("job %s: %s", lease.job.job_id, lease.job.label, extra=about(job=lease.job.job_id))
+                    self._waits = False
                     self._scanning[lease.job.job_id] = lease.job.priority
                     jobs.add(asyncio.create_task(self.manage(lease, stop)))
                     continue
                 if jobs:
                     idle_since = time.monotonic()
                 elif self.exit_when_idle is not None and time.monotonic() - idle_since >= self.exit_when_idle:
+                    self._why = f"there was nothing to do for {self.exit_when_idle:.0f} s"
                     return
+                elif not (self._waits or outage_log(self.broker).lasting):
+                    self._waits = True
+                    log.info("waiting for jobs")
                 done = await self._wait(jobs, stopped)
                 for job in done & jobs:
                     jobs.discard(job)
@@ -178,6 +197,8 @@ class Manager:
             on_busy=on_busy,
             on_scanning=self._on_scanning,
         ).keep(stop)
+        self._ended += ended
+        self._handed_back += not ended
         if ended and self._on_end is not None:
             await self._on_end(job_id)
 

@@ -76,6 +76,10 @@ class HeldItems:
         self._items: set[Held] = set()
         self._settled: dict[str, Tally] = {}
         """What receipts were written for, of each job."""
+        self.done = NOTHING
+        """The same of all jobs since the start."""
+        self.handed_back = 0
+        """Items that were given back unread since the start."""
         self.room = asyncio.Event()
 
     def __len__(self) -> int:
@@ -96,6 +100,7 @@ class HeldItems:
         """A receipt was written and counted."""
         counts = Counts(files=receipt.files, bytes=receipt.bytes, failed_files=receipt.failed_files)
         self._settled[job_id] = self._settled.get(job_id, NOTHING).add(counts)
+        self.done = self.done.add(counts)
 
     def jobs(self) -> tuple[InHand, ...]:
         """How far the jobs are whose items are in hand, and the last ones of which there were some."""

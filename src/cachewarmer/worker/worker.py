@@ -23,6 +23,7 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.reader import ItemReader, Reading
 from cachewarmer.warming.run import ItemRun
 from cachewarmer.worker.appetite import AHEAD_WINDOWS, items_to_claim
+from cachewarmer.worker.course import EVICTED, Course
 from cachewarmer.worker.held import Held, HeldItems, Renewer
 from cachewarmer.worker.jobs import Hiding, JobStates, Paces
 from cachewarmer.worker.live import Live
@@ -51,6 +52,7 @@ class Worker:
     """One worker process's work. ``job_id`` serves that job alone, where the broker can choose.
 
     ``pool`` gives the sessions; whoever made it closes it. ``sharers``: how many such processes read the same jobs.
+    ``course`` tells of what it does; None: nobody reads its log.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Worker:
         exit_when_idle: float | None = None,
         max_bandwidth: int = 0,
         sharers: int = 1,
+        course: Course | None = None,
     ) -> None:
         self.broker = broker
         self.settings = settings
@@ -82,6 +85,7 @@ class Worker:
         # Whoever works for one job alone has nobody to leave an item to: its manager ends the wait.
         self._reader = ItemReader(pool, hold_seconds=0.0 if job_id else HOLD_SECONDS)
         self._notice = asyncio.Event()
+        self._course = course
         self._looked_at = self._looked_for_urgent_at = float("-inf")
 
     def __repr__(self) -> str:
@@ -119,6 +123,7 @@ class Worker:
             await self._claim_loop(stopping, loops)
             drain = 0.0 if self._notice.is_set() else self.settings.lease.drain_seconds
             await self._drain(drain, loops)
+            self._tell_end()
         finally:
             await end_tasks(*loops, stopping, telling)
         await self._live.end()
@@ -148,8 +153,7 @@ class Worker:
             now = time.monotonic()
             if self._held or self.pool.reaches_nothing:
                 idle_since = now
-            elif self.exit_when_idle is not None and now - idle_since >= self.exit_when_idle:
-                log.info("nothing to do for %.0f s: leaving", self.exit_when_idle)
+            elif self._is_to_leave(now - idle_since):
                 return
             if taken and taken == wanted:
                 continue
@@ -157,6 +161,16 @@ class Worker:
             await self._wait_for_room(stopping, self._seconds_to_next_claim(wait, enough=enough))
             if not (enough or taken):
                 wait = min(self.settings.lease.poll_seconds, wait * 2)
+
+    def _is_to_leave(self, idle_seconds: float) -> bool:
+        """Whether a worker ends that has had nothing to do for so long."""
+        if self.exit_when_idle is not None and idle_seconds >= self.exit_when_idle:
+            if self._course is not None:
+                self._course.why = f"there was nothing to do for {self.exit_when_idle:.0f} s"
+            return True
+        if self._course is not None and not outage_log(self.broker).lasting:
+            self._course.rests(self._held.done)
+        return False
 
     def _items_wanted(self) -> tuple[int, Priority]:
         """How many items to claim now, and of which priority at least: none while no address can be reached.
@@ -252,6 +266,8 @@ class Worker:
         if self._paces.is_shared(bandwidth) and not self._held.of_job(item.job_id):
             self._live.tell_soon()  # the others make room for this worker
         self._held.add(held)
+        if self._course is not None:
+            self._course.works(item.job_id)
         held.task = asyncio.create_task(self._read(held))
 
     async def _read(self, held: Held) -> None:
@@ -294,6 +310,12 @@ class Worker:
             self._live.tell_soon()
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _tell_end(self) -> None:
+        if self._course is not None:
+            if self._notice.is_set():
+                self._course.why = EVICTED
+            self._course.ends(self._held.done, self._held.handed_back)
 
     async def _drain(self, seconds: float, loops: list[asyncio.Task[None]]) -> None:
         """Lets what is held finish; hands back what does not in time. Takes no longer than ``seconds``, or 3 s."""

@@ -119,9 +119,10 @@ def test_lines_that_were_asked_for_are_shown_by_any_command(capsys, tmp_path):
     for options in ({}, {"quiet": True}, {"file": str(tmp_path / "log")}):
         Logging(**options).begin()
         stats.info("in 1m: nothing")
+        logging.getLogger("cachewarmer.cli.page").info("the page is there")
         log.info("the course of things")
-    assert capsys.readouterr().err == "in 1m: nothing\n"
-    assert len((tmp_path / "log").read_text().splitlines()) == 2
+    assert capsys.readouterr().err == "in 1m: nothing\nthe page is there\nthe page is there\n"
+    assert len((tmp_path / "log").read_text().splitlines()) == 3
 
 
 def test_a_file_that_is_truncated_is_gone_on_with(tmp_path):

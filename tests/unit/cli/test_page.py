@@ -1,5 +1,7 @@
 """--http beside a command."""
 
+import logging
+
 import aiohttp
 import pytest
 
@@ -26,8 +28,9 @@ async def page(tmp_path, **chosen):
     return served(Page(**chosen), f"sqlite:///{tmp_path}/b.db", Settings(), BrokerChoice())
 
 
-async def test_the_token_comes_from_the_file_or_the_environment(tmp_path, monkeypatch, capsys):
+async def test_the_token_comes_from_the_file_or_the_environment(tmp_path, monkeypatch, caplog):
     """The file's counts; the page is served as long as the block runs."""
+    caplog.set_level(logging.INFO, "cachewarmer.cli.page")
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     monkeypatch.setenv(HTTP_TOKEN, "another-token-of-the-environment")
@@ -40,7 +43,7 @@ async def test_the_token_comes_from_the_file_or_the_environment(tmp_path, monkey
             url = f"http://127.0.0.1:{port}/api/v1/session"
             assert (await session.get(url)).status == 401
             assert (await session.get(url, headers={"Authorization": f"Bearer {token}"})).status == 200
-            assert f"the page is at http://127.0.0.1:{port}/" in capsys.readouterr().err
+            assert f"the page is at http://127.0.0.1:{port}/" in caplog.messages
         with pytest.raises(aiohttp.ClientConnectorError):
             async with aiohttp.ClientSession() as session:
                 await session.get(url)
