@@ -170,8 +170,8 @@ async def test_a_claim_passes_no_settled_items(own_lab):
     broker = await own_lab.broker()
     job_id, _ = await scanning_job(broker, own_lab, 1)
     await own_lab.run(
-        "INSERT INTO {}.items (job_id, item_id, message) SELECT '%s', md5(n::text), '{{}}' FROM generate_series(1, 20000) AS n"
-        % job_id
+        "INSERT INTO {0}.items (job_id, item_id, message)"
+        " SELECT job_id, md5(n::text), '' FROM {0}.jobs, generate_series(1, 20000) AS n"
     )
     await own_lab.run("ANALYZE {}.items")
     values = {"job_id": job_id, "most": 32, "least": 2, "turns": [32, 0, 0], "token": "t", "seconds": 60.0}
