@@ -124,6 +124,14 @@ CREATE TABLE SCHEMA.ledger (
 ALTER TABLE SCHEMA.ledger ALTER COLUMN piece SET STORAGE EXTERNAL;
 UPDATE SCHEMA.version SET version = 5;
 
+-- name: tables_6
+-- Version 6. learnt: what is known of the job's addresses, for workers that come later, and since when; empty: nothing.
+ALTER TABLE SCHEMA.jobs ADD COLUMN learnt text NOT NULL DEFAULT '', ADD COLUMN learnt_at float8 NOT NULL DEFAULT 0;
+UPDATE SCHEMA.version SET version = 6;
+
+-- name: keep_learnt
+UPDATE SCHEMA.jobs SET learnt = %(learnt)s, learnt_at = NOW WHERE job_id = %(job_id)s;
+
 -- name: add_pieces
 INSERT INTO SCHEMA.ledger (job_id, key, piece)
 SELECT %(job_id)s, key, piece FROM unnest(%(keys)s::text[], %(pieces)s::bytea[]) AS new (key, piece)
@@ -177,7 +185,7 @@ ON CONFLICT (job_id) DO NOTHING;
 SELECT NOW;
 
 -- name: job
-SELECT * FROM SCHEMA.jobs WHERE job_id = %(job_id)s;
+SELECT *, NOW AS now FROM SCHEMA.jobs WHERE job_id = %(job_id)s;
 
 -- name: job_locked
 SELECT *, NOW AS now FROM SCHEMA.jobs WHERE job_id = %(job_id)s FOR UPDATE;
