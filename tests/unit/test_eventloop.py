@@ -61,3 +61,15 @@ async def test_whoever_waits_for_the_end_may_be_cancelled():
     with pytest.raises(asyncio.CancelledError):
         await ending
     assert task.done()
+
+
+@pytest.mark.parametrize("library", ["asyncio", "uvloop"])
+def test_calls_of_less_than_a_millisecond_are_told_apart(library):
+    """On uvloop too, whose own clock has whole milliseconds; both clocks have the same beginning."""
+    loop = pytest.importorskip(library).new_event_loop()
+    try:
+        clock = eventloop.exact_clock(loop)
+        assert any(clock() * 1000 % 1 for _ in range(100))
+        assert abs(clock() - loop.time()) < 600
+    finally:
+        loop.close()

@@ -7,7 +7,7 @@ from cachewarmer.paths import printable
 
 BOUNDS: dict[str, str] = {
     Bound.UNKNOWN: "",
-    Bound.WORK: "no work left",
+    Bound.WORK: "too little work",
     Bound.SCAN: "bound by the scan",
     Bound.OUTAGE: "no address answers",
     Bound.PACE: "held back by the bandwidth limit",

@@ -62,6 +62,8 @@ class ItemRun:
         self._calls = 0
         self._changed = 0
         self._problems: dict[int, CacheWarmerError] = {}
+        self._missed: dict[int, TransportError] = {}
+        """What the address last failed with, for each file that it failed for."""
         self._short: dict[int, int] = {}
         """Files that ended before their size, and where."""
         self._sizes: dict[int, int] = {}
@@ -141,6 +143,7 @@ class ItemRun:
 
     def _miss(self, piece: Piece, error: TransportError, path: bytes) -> None:
         self.unreached, self.unreached_path = error, path
+        self._missed[piece.number] = error
         if self._missing is not None:
             self._missing.append(piece)
 
@@ -401,12 +404,13 @@ class ItemRun:
         return None if read is None else _path(item, (item.files or ())[read].path)
 
     def fail_missing(self, item: WorkItem, error: CacheWarmerError) -> None:
-        """Whatever is still to be read has failed."""
+        """Whatever is still to be read has failed: with its own error, or with what of ``error`` is not about a file."""
+        neutral = error.of_no_file()
         if self._missing is None:
             self._missing = list(self._pieces(item))
         numbers = {piece.number for piece in self._missing} | set(self._short)
         for number in numbers:
-            self._problems.setdefault(number, error)
+            self._problems.setdefault(number, self._missed.get(number, neutral))
         self._short = {}
 
     def _pending(self) -> list[Piece]:
@@ -428,14 +432,19 @@ class ItemRun:
 
     # -- the result ------------------------------------------------------------------------------------------------
 
-    @property
-    def failure(self) -> CacheWarmerError | None:
-        """The first error of a file that could not be read, if any."""
-        return next((one for one in self._problems.values() if not isinstance(one, FileVanished)), None)
+    def failure(self, item: WorkItem) -> CacheWarmerError | None:
+        """Why no file of the item could be read, where that is one reason for all of them; None: a receipt says it all.
 
-    def all_failed(self, item: WorkItem) -> bool:
-        """Whether no file of the item could be read, for another reason than that all of them are gone."""
-        return bool(self._problems) and len(self._problems) == len(item.files or ()) and self.failure is not None
+        Of several files it names none, since it stands for each of them.
+        """
+        problems, total = list(self._problems.values()), len(item.files or ())
+        if not problems or len(problems) < total or any(isinstance(one, FileVanished) for one in problems):
+            return None
+        if total == 1:
+            return problems[0]
+        neutral = problems[0].of_no_file()
+        same = neutral.failure
+        return neutral if all(one.of_no_file().failure == same for one in problems) else None
 
     def receipt(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Receipt:
         """What came of the item."""

@@ -61,6 +61,13 @@ class HttpSettings:
         except ValueError:
             return False
 
+    @property
+    def other_names(self) -> str:
+        """What makes it serve a name that it does not know."""
+        if self.option == "--http":
+            return "see --http-host"
+        return f"ask for it by its address, or give it a token ({self.option}-token-file): then any name will do"
+
     def serves(self, host: str) -> bool:
         """Whether a request may name this host in ``Host`` (RFC 9110, section 7.2); a port behind it is let pass.
 

@@ -82,7 +82,7 @@ class Guard:
 
     def _check(self, request: web.Request) -> None:
         if not self._any_host and not self._settings.serves(request.headers.get("Host", "")):
-            raise web.HTTPMisdirectedRequest(text="this server has another name: see --http-host")
+            raise web.HTTPMisdirectedRequest(text=f"this server has another name: {self._settings.other_names}")
         origin = request.headers.get("Origin")
         if origin is not None and not _same(origin, request.headers.get("Host", "")):
             raise web.HTTPForbidden(text="another site's page may not ask here")

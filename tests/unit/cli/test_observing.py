@@ -54,8 +54,11 @@ async def test_a_worker_tells_of_itself_and_of_no_job():
 
 async def test_only_who_may_scrape_does():
     """Without a token a page of a stranger is refused by its host name; with one, the token alone decides."""
-    async with MetricsServer(HttpSettings.of("127.0.0.1:0"), Seen) as server:
-        assert (await asked(server, token="", Host="evil.example"))[0] == 421
+    async with MetricsServer(HttpSettings.of("127.0.0.1:0", option="--metrics"), Seen) as server:
+        status, said = await asked(server, token="", Host="evil.example")
+        assert status == 421
+        assert "--metrics-token-file" in said
+        assert "--http-host" not in said
         assert (await asked(server, token="", path="/api/v1/jobs"))[0] == 404
     async with MetricsServer(HttpSettings.of("127.0.0.1:0", token=TOKEN), Seen) as server:
         assert (await asked(server, token=""))[0] == 401

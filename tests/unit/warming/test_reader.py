@@ -264,6 +264,8 @@ async def test_files_that_fail_only_beside_one_that_ends_the_connection_are_read
     async with SessionPool(Settings(), opener(*sessions)) as pool:
         receipt = (await ItemReader(pool).read(item(*files), ItemRun())).receipt
     assert (receipt.files, receipt.failed_files) == (3, 4)
+    assert {one.path for one in receipt.errors} == {f"/d/f{number}" for number in range(4)}
+    assert all(one.error.endswith(f": gone at {one.path.strip('/')}") for one in receipt.errors)
 
 
 class Deadly(MemorySession):
@@ -271,7 +273,7 @@ class Deadly(MemorySession):
 
     def finish(self, request):
         if self.queued > 1 or request.path.rpartition(b"/")[2] in self.deadly:
-            self.read_errors[request.path] = ConnectionLost("gone", address=self.address)
+            self.read_errors[request.path] = ConnectionLost(f"gone at {request.path.decode()}", address=self.address)
         else:
             self.read_errors.pop(request.path, None)
         super().finish(request)
@@ -461,6 +463,34 @@ async def test_an_item_of_which_nothing_can_be_read_is_an_error(sessions):
     reading = await read(item(("two", 20)), *sessions)
     assert reading.receipt is None
     assert not reading.error.transient
+
+
+def refused(name, status=13, text="NFS3ERR_ACCES"):
+    return NfsStatusError(status, "READ", b"d/" + name, text, address="a")
+
+
+async def test_a_reason_for_all_files_of_an_item_names_none_of_them(sessions):
+    """It is told for each of them: the path of the first would be wrong for all others."""
+    sessions[0].read_errors = {b"d/" + name: refused(name) for name in (b"one", b"two")}
+    reading = await read(item(("one", 10), ("two", 20)), *sessions)
+    assert reading.receipt is None
+    assert str(reading.error) == "a: READ: NFS3ERR_ACCES"
+    assert sessions[0].read_errors[b"d/one"].subject == b"d/one"
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [(refused(b"two", 5, "NFS3ERR_IO"), "failed"), (FileVanished("gone"), "vanished")],
+    ids=["another", "vanished"],
+)
+async def test_where_reasons_differ_each_file_of_an_item_has_its_own(sessions, second, status):
+    sessions[0].read_errors = {b"d/one": refused(b"one"), b"d/two": second}
+    receipt = (await read(item(("one", 10), ("two", 20), ledger=True), *sessions)).receipt
+    assert receipt.files == 0
+    told = [json.loads(line) for line in unpack(receipt.piece).splitlines()]
+    assert [(one["path"], one["status"]) for one in told] == [("/d/one", "failed"), ("/d/two", status)]
+    assert told[0]["error"] == "a: READ: NFS3ERR_ACCES"
+    assert ("NFS3ERR_IO" in told[1]["error"]) is (status == "failed")
 
 
 async def test_a_range_is_read_to_its_end_and_counted_by_the_first(sessions):

@@ -1,7 +1,5 @@
 """What Prometheus is told."""
 
-import asyncio
-
 from prometheus_client.parser import text_string_to_metric_families
 
 from cachewarmer.fleet.base import FleetSize
@@ -110,10 +108,12 @@ def test_hostile_rows_and_names_do_not_spoil_a_scrape():
 
 async def test_the_server_answers_a_scrape(site):
     """With the type that Prometheus asks for; and the server's own calls to the broker are told."""
-    while "cachewarmer_broker_up 1.0" not in (await site.ask("GET", "/metrics"))[1]:
-        await asyncio.sleep(0.01)
+    feed = site.server.feed
+    async with feed._changed:  # told at the end of a look, however long that takes
+        await feed._changed.wait_for(lambda: not feed.away)
     code, text, headers = await site.ask("GET", "/metrics")
     assert code == 200
+    assert "cachewarmer_broker_up 1.0" in text
     assert 'cachewarmer_broker_call_seconds_count{operation="jobs"}' in text
     assert headers["Content-Type"].startswith("text/plain; version=")
 

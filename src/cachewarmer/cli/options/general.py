@@ -55,6 +55,16 @@ def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool =
     )
 
 
+def add_token_file(group: argparse._ArgumentGroup, option: str, who: str) -> None:
+    """The token of a server that ``option`` has made; ``who`` has to name it."""
+    group.add_argument(
+        f"{option}-token-file",
+        default="",
+        metavar="FILE",
+        help=f"a file with the token that {who} has to name (default: that of CACHEWARMER_HTTP_TOKEN, if it is set)",
+    )
+
+
 def output(chosen: argparse.Namespace) -> Output:
     """What the command line says of it."""
     return Output(

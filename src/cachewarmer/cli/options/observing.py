@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cachewarmer.cli import arguments
+from cachewarmer.cli.options import general
 from cachewarmer.values import dataclass
 
 
@@ -40,12 +41,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS:PORT",
         help="serve metrics for Prometheus there, such as 127.0.0.1:9750 (default: nowhere)",
     )
-    group.add_argument(
-        "--metrics-token-file",
-        default="",
-        metavar="FILE",
-        help="a file with the token that a scrape has to name (default: that of CACHEWARMER_HTTP_TOKEN, if it is set)",
-    )
+    general.add_token_file(group, "--metrics", "a scrape")
 
 
 def add_metrics_file(parser: argparse.ArgumentParser) -> None:

@@ -66,12 +66,7 @@ def add_page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="NAME",
         help="a further host name that browsers know it under, such as that of a proxy; may be repeated",
     )
-    group.add_argument(
-        "--http-token-file",
-        default="",
-        metavar="FILE",
-        help="a file with the token that every request has to name (default: that of CACHEWARMER_HTTP_TOKEN, if it is set)",
-    )
+    general.add_token_file(group, "--http", "every request")
     return group
 
 

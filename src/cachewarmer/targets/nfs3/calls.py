@@ -13,6 +13,7 @@ from typing import cast
 
 from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, ConnectionLost
+from cachewarmer.eventloop import exact_clock
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
@@ -43,6 +44,7 @@ class Calls:
         export: bytes,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._clock = exact_clock(self._loop)
         self._settings = settings
         self._connect = connect
         self._resolve = resolve
@@ -134,7 +136,7 @@ class Calls:
             if not channels:
                 self._follow_up()
                 return
-        now = self._pumped = self._loop.time()
+        now = self._pumped = self._clock()
         self._send_meta(now)
         self._send_reads(now)
         for channel in list(channels):
@@ -300,7 +302,7 @@ class Calls:
         for call in meta:
             if not call.future.done():
                 call.future.set_exception(error)
-        self.reads.end_all(error, self._loop.time())
+        self.reads.end_all(error, self._clock())
         self._follow_up()
 
     def heard(self) -> object:

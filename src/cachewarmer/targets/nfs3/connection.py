@@ -23,7 +23,7 @@ from cachewarmer.errors import (
     UnknownHost,
     own_resource_error,
 )
-from cachewarmer.eventloop import writable
+from cachewarmer.eventloop import exact_clock, writable
 from cachewarmer.rpc.connection import Connection
 from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
@@ -131,7 +131,7 @@ def _new_socket(family: int, host: str) -> socket.socket:
 
 def _unconnected(error: OSError, host: str, port: str) -> CacheWarmerError:
     """Why a connection was not made, in our words."""
-    reason = "refused" if error.errno == errno.ECONNREFUSED else os.strerror(error.errno or 0)
+    reason = os.strerror(error.errno or 0)
     own = own_resource_error(error, doing=f"connecting to {port}", address=host)
     return own or ConnectFailed(f"can't connect to {port}: {reason}", address=host)
 
@@ -201,10 +201,11 @@ class Channel:
         on_lost: Callable[[Channel, CacheWarmerError], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._clock = exact_clock(self._loop)
         self._sock = sock
         self.rpc = connection
         self.in_flight = 0
-        self.heard = self._loop.time()
+        self.heard = self._clock()
         """When a byte last came, or the connection stopped being idle."""
         self.oldest: tuple[int | None, float] = (None, 0.0)
         """The oldest call at the last check, and since when it is that."""
@@ -247,7 +248,7 @@ class Channel:
         self._send(self._unsent)
 
     def _readable(self) -> None:
-        self.heard = self._loop.time()
+        self.heard = self._clock()
         sock, rpc, buffer = self._sock, self.rpc, self._buffer
         events: list[Event] = []
         failure: CacheWarmerError | None = None
