@@ -304,7 +304,8 @@ RETURNING pg_notify('SCHEMA', '');
 -- name: claim
 -- Of each priority as many as it has turns, oldest first over all jobs that may be worked on; what that leaves over goes to
 -- the most urgent. An item that another worker takes at this moment is passed over.
--- MATERIALIZED: a subquery that locks rows must not be run more often than once.
+-- MATERIALIZED: a subquery that locks rows must not be run more often than once. BETWEEN, and the order by job: with = the
+-- planner may walk the primary key instead of open_items, past all that is settled, until statistics say how much that is.
 WITH found AS MATERIALIZED (
   SELECT seq, priority, visible_at
   FROM (
@@ -312,8 +313,9 @@ WITH found AS MATERIALIZED (
     FROM SCHEMA.jobs
     CROSS JOIN LATERAL (
       SELECT seq, visible_at FROM SCHEMA.items
-      WHERE items.job_id = jobs.job_id AND NOT settled AND NOT (visible_at > NOW AND visible_at <= NOW + LONGEST)
-      ORDER BY seq LIMIT %(most)s
+      WHERE items.job_id BETWEEN jobs.job_id AND jobs.job_id
+        AND NOT settled AND NOT (visible_at > NOW AND visible_at <= NOW + LONGEST)
+      ORDER BY items.job_id, seq LIMIT %(most)s
       FOR UPDATE SKIP LOCKED
     ) AS items
     WHERE NOT jobs.off_queue AND jobs.state IN ('queued', 'scanning', 'warming')
