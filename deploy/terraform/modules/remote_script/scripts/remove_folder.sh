@@ -74,4 +74,4 @@ printf '%s\n' "$made" | while IFS= read -r directory; do
     rmdir -- "$directory" 2>/dev/null || break
   fi
 done
-leave
+cd /
