@@ -68,8 +68,8 @@ def commands(page):
     """The commands of this program that a page shows, as a shell would split them: without what they are piped to."""
     for block in blocks(page):
         for line in block.splitlines():
-            if not re.search(r"(^|[|;&] *|sudo |\$ )cachewarmer ", line) or re.search(r"\S {2,}[^ #]", line):
-                continue  # a table of commands has columns
+            if not re.search(r"(^|[|;&] *|sudo |\$ )cachewarmer ", line) or re.search(r"\S {2,}[^ #]|\w\|\w", line):
+                continue  # a table of commands has columns, and choices
             words = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars="|;&<>()")
             words.whitespace_split = True
             command = []
