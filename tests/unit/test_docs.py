@@ -67,9 +67,11 @@ def blocks(page):
 def commands(page):
     """The commands of this program that a page shows, as a shell would split them: without what they are piped to."""
     for block in blocks(page):
+        if len(re.findall(r"^cachewarmer .*\S {2,}[^ #]", block, re.MULTILINE)) > 3:
+            continue  # a table of all commands, in the words of their help
         for line in block.splitlines():
-            if not re.search(r"(^|[|;&] *|sudo |\$ )cachewarmer ", line) or re.search(r"\S {2,}[^ #]|\w\|\w", line):
-                continue  # a table of commands has columns, and choices
+            if not re.search(r"(^|[|;&] *|sudo |\$ )cachewarmer ", line) or re.search(r"\S {2,}[^ #]", line):
+                continue
             words = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars="|;&<>()")
             words.whitespace_split = True
             command = []
