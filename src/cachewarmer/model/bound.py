@@ -55,6 +55,11 @@ class Bound(StrEnum):
     """The files of this machine, or of a file system mounted here, come no faster."""
 
 
+def bound_of(text: str) -> Bound:
+    """What a row says; a later version may know more than this one."""
+    return Bound(text) if text in {str(one) for one in Bound} else Bound.UNKNOWN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressSeen:
     """What was observed at one address of late. Times are in seconds; 0: not known."""
@@ -188,7 +193,7 @@ class Verdict:
         return {
             Bound.LINK: "a faster link; or another mount address, if it is reached by a way of its own",
             Bound.THREADS: "more server threads at the cache (nfsd), or another mount address",
-            Bound.WINDOW: f"a larger window{f' than {self.window}' if self.window else ''} (--window auto finds it), "
+            Bound.WINDOW: f"a larger window{f' than {self.window}' if self.window else ''} (--window auto, or a higher --max-window), "
             "another mount address, or more read-ahead at the cache",
             Bound.PACE: "a higher limit",
             Bound.CPU: "another worker on another machine",

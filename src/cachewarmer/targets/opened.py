@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any, TypeVar
 
-from cachewarmer.errors import CacheWarmerError, OwnResourceError
+from cachewarmer.errors import CacheWarmerError, OwnResourceError, own_resource_error
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.values import dataclass
 
@@ -22,6 +23,22 @@ class Opened:
     opening: asyncio.Task[Session]
     lent: int = 0
     used_at: float = 0.0
+    _waiting: deque[object] = field(default_factory=deque)
+
+    async def turn(self) -> Session:
+        """The session, in the order in which it was asked for: who comes when it is open overtakes none who waited.
+
+        Raises whatever opening it raises.
+        """
+        ticket = object()
+        self._waiting.append(ticket)
+        try:
+            session = await asyncio.shield(self.opening)
+            while self._waiting[0] is not ticket:
+                await asyncio.sleep(0)
+            return session
+        finally:
+            self._waiting.remove(ticket)
 
     @property
     def unused(self) -> bool:
@@ -66,7 +83,7 @@ class OpenSessions:
         opened = await self._find_or_open(mount, opening, wait=wait)
         opened.lent += 1
         try:
-            return await asyncio.shield(opened.opening)
+            return await opened.turn()
         except BaseException as error:
             opened.lent -= 1
             if isinstance(error, CacheWarmerError):
@@ -108,13 +125,17 @@ class OpenSessions:
             self._opened.setdefault(replace(mount, path="", export=session.export), opened)
 
     async def with_room(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The result of a call that needs a descriptor; where there is none, unused sessions are closed for it."""
+        """The result of a call that needs a descriptor; where there is none, unused sessions are closed for it.
+
+        Raises:
+            OwnResourceError: there is still none, whatever it was needed for. What else ``call`` raises.
+        """
         try:
-            return await call()
+            return await _naming_own(call)
         except OwnResourceError:
             if not await self.close_unused():
                 raise
-            return await call()
+            return await _naming_own(call)
 
     # -- closing ---------------------------------------------------------------------------------------------------
 
@@ -164,6 +185,17 @@ class OpenSessions:
             if isinstance(result, Session):
                 with contextlib.suppress(CacheWarmerError):
                     await result.close()
+
+
+async def _naming_own(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of a call; what this process has too little of becomes an error of the program's own."""
+    try:
+        return await call()
+    except (OSError, MemoryError, RuntimeError) as error:
+        own = own_resource_error(error, doing="opening a session")
+        if own is None:
+            raise
+        raise own from error
 
 
 def _key(mount: Mount) -> Mount:
