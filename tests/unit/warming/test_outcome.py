@@ -1,0 +1,65 @@
+"""What is told of an item in the end."""
+
+from dataclasses import replace
+
+import pytest
+
+from cachewarmer.errors import FileError, FileVanished
+from cachewarmer.model import Access, FileEntry, WorkItem
+from cachewarmer.targets.base import ReadRequest
+from cachewarmer.warming.outcome import ERRORS_PER_ITEM, SLOWEST_PER_ITEM, ItemOutcome
+
+ITEM = WorkItem(
+    item_id="i",
+    job_id="j",
+    access=Access(addresses=("a",), export="/e"),
+    path="d",
+    files=tuple(FileEntry(f"f{number:03d}", 10, b"") for number in range(50)),
+)
+
+
+@pytest.fixture
+def outcome():
+    return ItemOutcome()
+
+
+def test_a_receipt_counts_every_failed_file_and_names_the_first(outcome):
+    outcome.problems = {number: FileError("broken") for number in range(40)}
+    outcome.problems[40] = FileVanished("gone")
+    receipt = outcome.receipt(ITEM, 0, 0, 1.0)
+    assert (receipt.files, receipt.failed_files, receipt.vanished_files) == (9, 40, 1)
+    assert len(receipt.errors) == ERRORS_PER_ITEM
+
+
+def test_a_receipt_names_the_slowest_files_slowest_first(outcome):
+    for number in range(20):
+        request = ReadRequest(b"d/f%d" % number, b"", 0, 10, lambda _: None)
+        request.seconds = float(number % 10)
+        if request.seconds > outcome.fast_seconds:
+            outcome.add_slow(request)
+    seconds = [one.seconds for one in outcome.receipt(ITEM, 0, 0, 1.0).slowest]
+    assert seconds == sorted(seconds, reverse=True)
+    assert len(seconds) == SLOWEST_PER_ITEM
+    assert min(seconds) >= 7
+
+
+def test_one_reason_for_all_files_is_the_items(outcome):
+    outcome.problems = {number: FileError("broken") for number in range(50)}
+    failure = outcome.failure(ITEM)
+    assert failure is not None
+    assert failure.problem == "broken"
+
+
+def test_several_reasons_or_a_file_that_is_gone_are_told_by_file(outcome):
+    outcome.problems = {number: FileError("broken") for number in range(50)}
+    outcome.problems[7] = FileError("another")
+    assert outcome.failure(ITEM) is None
+    outcome.problems[7] = FileVanished("gone")
+    assert outcome.failure(ITEM) is None
+    del outcome.problems[7]
+    assert outcome.failure(ITEM) is None
+
+
+def test_the_only_file_fails_with_its_own_error(outcome):
+    error = outcome.problems[0] = FileError("broken")
+    assert outcome.failure(replace(ITEM, files=ITEM.files[:1])) is error
