@@ -99,7 +99,7 @@ def _workers(status: JobStatus, workers: Sequence[WorkerReport]) -> str:
     if not mine or (status.state is JobState.PAUSED and not at_work):
         return "0"
     last = span(min(one.seen_seconds for one in at_work or mine))
-    return f"{len(at_work)} ({last} ago)" if at_work else f"0, last seen {last} ago"
+    return f"{len(at_work)}, {last} ago" if at_work else f"0, last seen {last} ago"
 
 
 def _reasons(status: JobStatus) -> list[str]:
