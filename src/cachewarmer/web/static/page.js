@@ -27,7 +27,7 @@ function fillJob(row, job) {
   head.firstElementChild.href = `#/jobs/${job.job}`;
   put(at("a bdi", head), shown(job.name || job.target || job.job));
   put(at("small bdi", head), shown(job.name ? job.target : job.job));
-  showState(state.firstElementChild, job);
+  showState(state.firstElementChild, job, over(job) || job.priority === "normal" ? "" : `, ${job.priority}`);
   bar(progress.firstElementChild, share(job), job.state);
   progress.firstElementChild.setAttribute("aria-label", `${Math.floor(100 * share(job))} %`);
   put(files, `${count(job.files)} files`);
@@ -36,8 +36,8 @@ function fillJob(row, job) {
   put(time, over(job) ? `took ${duration(job.seconds)}` : Number.isFinite(left(job)) ? `${duration(left(job))} left` : "–");
 }
 
-function showState(element, job) {
-  put(element, stateName(job.state));
+function showState(element, job, more = "") {
+  put(element, stateName(job.state) + more);
   element.className = `state ${job.state}`;
 }
 
