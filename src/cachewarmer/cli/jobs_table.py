@@ -53,7 +53,7 @@ def _line(row: Sequence[str], widths: Mapping[str, int], room: int) -> str:
     for name, text in zip(HEADER, row, strict=True):
         if name in widths:
             cell = text.rjust(widths[name]) if name in RIGHT else text.ljust(widths[name])
-            cells.append(paint(cell, STATES.get(text, Shade.PLAIN)) if name == "STATE" else cell)
+            cells.append(paint(cell, STATES.get(text.partition(",")[0], Shade.PLAIN)) if name == "STATE" else cell)
     return "  ".join([*cells, shorten(row[-1], room)])
 
 
