@@ -98,7 +98,7 @@ async def test_the_course_of_a_worker(tmp_path, told):
         await working
     first, *_, last = told()
     assert first == "waiting for work"
-    assert told()[1] == "the broker: claiming work: the broker can't be reached; waiting for it"
+    assert told()[1] == "claiming work: the broker can't be reached; waiting for it"
     assert told()[2].startswith("the broker answers again after ")
     assert told()[3] == "reading begins, with job j1"
     assert last.startswith("stopped: it was asked to; read 1 item, 1 file, 1000 B in ")
