@@ -7,6 +7,7 @@ being done, to what, at which address, and what may help. Imports only ``paths``
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 from dataclasses import asdict
@@ -112,6 +113,12 @@ class CacheWarmerError(Exception):
         self.address = self.address or address
         self.advice = self.advice or advice
         return self
+
+    def of_no_file(self) -> Self:
+        """A copy that names no path, for what happened to several of them."""
+        made = copy.copy(self)
+        made.subject = b""
+        return made
 
     @classmethod
     def like(cls, error: CacheWarmerError) -> Self:

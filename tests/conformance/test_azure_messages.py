@@ -235,6 +235,17 @@ async def test_an_item_that_claims_to_be_forgiven_is_given_up_all_the_same(azure
     assert (await broker.status(job_id)).poisoned_items == 1
 
 
+async def test_nothing_has_come_of_an_item_that_was_just_posted(azure):
+    """Whoever may post, and no more, can have no receipt written for files that nobody read."""
+    broker = await azure.broker()
+    job_id, _ = await scanning_job(broker, azure)
+    item = json.loads(items_of(job_id, 1)[0].to_json())
+    for forgiven in (0, 1, 1 << 40):
+        await azure.post("work", json.dumps({**item, "CameFiles": [[0, 2]], "ForgivenDeliveries": forgiven}))
+    for lease in await claim_some(broker, azure, 3):
+        assert not lease.item.came
+
+
 async def test_an_item_without_room_for_its_history_is_handed_back_as_it_is(azure):
     """Somebody else's message may be as long as a message can be."""
     broker = await azure.broker()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from cachewarmer.errors import BrokerError, LeaseLost
 from cachewarmer.model import JobState, PathError, SlowPath
+from cachewarmer.model.came import Came
+from cachewarmer.model.parts import Part
 from tests.conformance.labs import claim_all, claim_some, finish_scan, give_up, items_of, receipt, scanning_job
 
 
@@ -183,6 +186,23 @@ async def test_workers_that_die_of_an_item_poison_it(lab):
     assert len(await lab.poison_reasons()) == 1
 
 
+@pytest.mark.parametrize("further", [False, True])
+async def test_an_item_of_ranges_that_ends_its_workers_is_counted_as_any_other(lab, further):
+    """Its list of files is not unpacked then; files that another item counts are not counted again."""
+    broker = await lab.broker(max_deliveries=1)
+    job_id, _ = await scanning_job(broker, lab)
+    (item,) = items_of(job_id, 1)
+    await broker.publish([replace(item, parts=(Part(0, 0, 5),), further=further, item_id="").with_content_id()])
+    await finish_scan(broker, job_id, 1)
+    await claim_some(broker, lab, 1)
+    await lab.expire()
+    assert await broker.claim(1, lab.lease_seconds) == []
+    status = await broker.status(job_id)
+    assert (status.poisoned_items, status.poisoned_files) == (1, 0 if further else 2)
+    assert status.state is JobState.COMPLETED_WITH_ERRORS
+    assert len(await lab.poison_reasons()) == 1
+
+
 async def test_a_hand_back_without_fault_costs_nothing(lab):
     """Pause, shutdown and eviction give an item back any number of times; it is there again at once."""
     broker = await lab.broker(max_deliveries=2)
@@ -199,6 +219,30 @@ async def test_a_hand_back_without_fault_costs_nothing(lab):
     (lease,) = await claim_some(broker, lab, 1)
     assert lease.deliveries == 2
     assert await broker.abandon(lease, "second fault") is True
+
+
+async def test_what_had_come_of_an_item_is_there_at_its_next_delivery(lab):
+    """Handed back without fault or with a reason; it counts when the item is settled, and not before."""
+    broker = await lab.broker()
+    job_id, _ = await scanning_job(broker, lab, 1)
+    await finish_scan(broker, job_id, 1)
+    for came, reason in (
+        (Came(((0, 1),), (), 1), ""),
+        (Came(((0, 1),), (Part(1, 0, 400),), 2), "it failed"),
+        (Came(((0, 1),), (Part(1, 0, 600),), 3), ""),
+    ):
+        (lease,) = await claim_some(broker, lab, 1)
+        lease.item = replace(lease.item, came=came)
+        await broker.abandon(lease, reason)
+        assert sums(await broker.status(job_id)) == (0, 0, 0)
+        (lease,) = await claim_some(broker, lab, 1)
+        assert lease.item.came == came
+        assert await broker.abandon(lease, "") is False
+    (lease,) = await claim_some(broker, lab, 1)
+    assert (lease.deliveries, lease.item.last_error, lease.item.came.calls) == (2, "it failed", 3)
+    assert await broker.complete("w1", [(lease, receipt(lease))]) == [True]
+    assert sums(await broker.status(job_id)) == (1, 2, 2000)
+    assert (await broker.status(job_id)).state is JobState.COMPLETED
 
 
 async def test_a_delayed_hand_back_is_out_of_sight(lab):

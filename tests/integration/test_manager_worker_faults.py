@@ -368,6 +368,37 @@ async def test_a_worker_that_can_not_reach_the_cache_leaves_everything_to_those_
     assert sum("waiting for it" in record.message for record in caplog.records) == 1
 
 
+async def test_what_had_come_of_items_is_not_read_again_by_another_worker(broker, running, monkeypatch):
+    """One worker loses its way to the cache in the middle of items: no byte is read twice, and each counts once."""
+    monkeypatch.setattr("cachewarmer.worker.worker.HOLD_SECONDS", 0.05)
+    monkeypatch.setattr("cachewarmer.worker.jobs.HIDING_SECONDS", 0.05)
+    well = MemorySession(TREE, "a")
+
+    class Cut(MemorySession):
+        def finish(self, request):
+            if len(self.reads) == 100:
+                self.down = ConnectFailed("no route to host", address="a")
+            super().finish(request)
+            if request.error is not None:
+                self.reads.pop()
+
+    cut = Cut(TREE, "a")
+    job_id = await submit(broker, job())
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(well))))
+    away = Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(cut)), name="away")
+    running.start(away)
+    await wait_for(lambda: away.pool.reaches_nothing and not away._held)
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(well)), name="well"))
+    status = await finish(broker, job_id)
+    report = status.report(0)
+    assert status.state is JobState.COMPLETED
+    assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
+    reads = [*cut.reads, *well.reads]
+    assert len(cut.reads) == 100
+    assert sum(stop - start for _, start, stop in reads) == BYTES
+    assert len(reads) == len(set(reads))
+
+
 async def test_a_worker_that_reaches_the_cache_again_goes_on(broker, running, monkeypatch):
     monkeypatch.setattr("cachewarmer.worker.worker.HOLD_SECONDS", 0.05)
     monkeypatch.setattr("cachewarmer.worker.jobs.HIDING_SECONDS", 0.05)

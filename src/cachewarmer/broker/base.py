@@ -437,6 +437,9 @@ class Broker(ABC):
         """Hands an item back. A ``reason`` counts against it: after ``max_deliveries`` such failures it goes to poison
         (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
         A lost lease is no error.
+
+        What the lease's item says has come of it (``WorkItem.came``) is kept for its next delivery, where there is room
+        for that.
         """
 
     @abstractmethod

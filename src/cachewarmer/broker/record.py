@@ -46,6 +46,8 @@ quote has a backslash before it, and the quote that begins one has a bracket."""
 LONGEST_BORDER = 6
 COUNTED_BYTES = 64 * 1024
 """Inflated at a time while the rows of a list are counted."""
+KEYS_OF_FILES = ("FileTimes", "Ranges", "CameFiles", "CameRanges")
+"""What makes no sense without the list of files."""
 POISON_FILES_NAMED = 5
 """How many of a poisoned item's files the error sample names."""
 
@@ -286,13 +288,16 @@ class Envelope(NamedTuple):
 
 
 def envelope(text: str) -> Envelope:
-    """A work message without its list of files, which is counted, never unpacked: in little memory, whatever it holds.
+    """A work message without its list of files, which is counted, never unpacked: in little memory, whatever it holds. What
+    belongs to that list is left out with it.
 
     Raises:
         InvalidMessage: it is not a JSON object. A list that can't be read counts as one file.
     """
     read = load_object(text)
     lists = [read.remove(key) for key in ("Files", "FilesDeflated")]
+    for key in KEYS_OF_FILES:
+        read.remove(key)
     count = 1
     for value in lists:
         if isinstance(value, list):

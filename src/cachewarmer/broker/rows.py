@@ -140,8 +140,13 @@ def poison_counts(job: Row, poisoned: Poisoned) -> dict[str, Any]:
         *record.poison_sample(poisoned.item, poisoned.reason),
     )
     # A file that is cut into ranges is counted by its first range.
-    files = 0 if poisoned.item.start > 0 else poisoned.files
+    files = 0 if poisoned.item.start > 0 or poisoned.item.further else poisoned.files
     return {"job_id": job["job_id"], "files": files, "errors": record.dump(errors[:ERROR_SAMPLE])}
+
+
+def handed_back(item: WorkItem) -> str:
+    """The message of an item that is handed back; empty: it stays as it is, since nothing has come of the item."""
+    return replace(item, failed_deliveries=0, last_error="").to_json() if item.came else ""
 
 
 def held(lease: WorkLease) -> dict[str, str]:

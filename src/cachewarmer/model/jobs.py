@@ -17,6 +17,7 @@ from typing import Any
 from cachewarmer.errors import InvalidMessage, InvalidTransition, InvalidValue
 from cachewarmer.model.access import NOWHERE, Access
 from cachewarmer.model.bandwidth import Bandwidth, bytes_per_second
+from cachewarmer.model.came import NOTHING_CAME, Came, read_came
 from cachewarmer.model.fields import keyed, read_fields, write_fields
 from cachewarmer.model.parts import Part, read_parts, wanted_bytes
 from cachewarmer.model.priority import Priority
@@ -258,6 +259,8 @@ class WorkItem(Message):
     """The bytes that are wanted of files of which not all is, in order; only beside ``files``."""
     further: bool = keyed("FurtherPart", "flag", False)
     """Its files are counted by another item, which holds other bytes of them."""
+    came: Came = NOTHING_CAME
+    """What has come of ``files`` in deliveries that were handed back. Not in the id: the receipt tells of all of it."""
     failed_deliveries: int = keyed("FailedDeliveries", "number", 0)
     """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
     forgiven_deliveries: int = keyed("ForgivenDeliveries", "number", 0)
@@ -315,6 +318,7 @@ class WorkItem(Message):
             values.update(pack_times(self.times))
         if self.parts:
             values["Ranges"] = self.parts
+        values.update(self.came.json())
         return dump_object(values)
 
     @classmethod
@@ -328,7 +332,8 @@ class WorkItem(Message):
         try:
             files = unpack_files(read)
             path, times = read.path("WarmTargetPath", "/"), unpack_times(read, len(files or ()))
-            item = cls(**_read(cls, read), path=path, files=files, times=times, parts=read_parts(read, files))
+            parts, came = read_parts(read, files), read_came(read, files or ())
+            item = cls(**_read(cls, read), path=path, files=files, times=times, parts=parts, came=came)
         except InvalidValue as error:
             raise InvalidMessage.like(error) from error
         if (item.start < 0) != (item.stop < 0) or item.stop < item.start:

@@ -55,25 +55,30 @@ def wanted_bytes(parts: Sequence[Part], files: Sequence[FileEntry]) -> int:
 
 
 def read_parts(read: FieldReader, files: Sequence[FileEntry] | None) -> tuple[Part, ...]:
-    """The rows of a message; none where the key is missing.
+    """The rows of a message that say what is wanted; none where the key is missing. Raises ``InvalidValue``."""
+    return read_rows(read, "Ranges", files or ())
+
+
+def read_rows(read: FieldReader, key: str, files: Sequence[FileEntry]) -> tuple[Part, ...]:
+    """The rows under a key of a message; none where it is missing.
 
     Raises:
         InvalidValue: they are not ranges of its files, in order, without overlaps.
     """
-    rows = read.take("Ranges", list, [])
+    rows = read.take(key, list, [])
     if len(rows) > MOST_FILES:
-        raise InvalidValue(f"Ranges holds {len(rows)} rows: at most {MOST_FILES}")
-    parts = tuple(_part(row, files or ()) for row in rows)
+        raise InvalidValue(f"{key} holds {len(rows)} rows: at most {MOST_FILES}")
+    parts = tuple(_part(key, row, files) for row in rows)
     for one, following in pairwise(parts):
         if following[:2] < (one.number, one.stop):
-            raise InvalidValue("the rows of Ranges must be in order and must not overlap")
+            raise InvalidValue(f"the rows of {key} must be in order and must not overlap")
     return parts
 
 
-def _part(row: Any, files: Sequence[FileEntry]) -> Part:
+def _part(key: str, row: Any, files: Sequence[FileEntry]) -> Part:
     if not (isinstance(row, list) and len(row) == 3 and all(type(one) is int for one in row)):
-        raise InvalidValue("Ranges must hold [number of the file, start, stop]")
+        raise InvalidValue(f"{key} must hold [number of the file, start, stop]")
     number, start, stop = row
     if not 0 <= number < len(files) or not 0 <= start < stop <= files[number].size:
-        raise InvalidValue("Ranges names bytes that its files don't have")
+        raise InvalidValue(f"{key} names bytes that its files don't have")
     return Part(number, start, stop)

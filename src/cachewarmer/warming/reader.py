@@ -209,8 +209,9 @@ class _Task:
         return Reading(error=error, unreachable=True)
 
     def _result(self, *, fails: bool = False) -> Reading:
-        if not fails and self._run.all_failed(self._item):
-            return Reading(error=self._run.failure)
+        failure = None if fails else self._run.failure(self._item)
+        if failure is not None:
+            return Reading(error=failure)
         seconds = self._clock() - self._began
         return Reading(self._run.receipt(self._item, self._excluded, self._skipped, seconds))
 

@@ -7,16 +7,17 @@ import contextlib
 import heapq
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.model.came import NOTHING_CAME, Came
 from cachewarmer.model.outcomes import item_key, pack
-from cachewarmer.model.parts import Range, ranges_of
+from cachewarmer.model.parts import ranges_of
 from cachewarmer.paths import ENCODING, ERRORS, join, to_bytes, to_text
 from cachewarmer.targets.base import ReadRequest, Session, Window
 from cachewarmer.warming.notes import Notes, lines
 from cachewarmer.warming.pace import Pace
+from cachewarmer.warming.rest import Piece, pieces_of, rest, wanted, what_came
 
 ERRORS_PER_ITEM = 20
 """Failed paths that a receipt names."""
@@ -32,17 +33,6 @@ PACE_SECONDS = 1.0
 
 _new_tuple = tuple.__new__
 """Makes a named tuple without the function, of Python, that its class has for that."""
-
-
-class Piece(NamedTuple):
-    """A byte range of one of the item's files that is still to be read."""
-
-    number: int
-    """Which of the files."""
-    start: int
-    stop: int
-    last: bool
-    """Whether the file needs no more reading after it."""
 
 
 class ItemRun:
@@ -72,6 +62,8 @@ class ItemRun:
         self._calls = 0
         self._changed = 0
         self._problems: dict[int, CacheWarmerError] = {}
+        self._missed: dict[int, TransportError] = {}
+        """What the address last failed with, for each file that it failed for."""
         self._short: dict[int, int] = {}
         """Files that ended before their size, and where."""
         self._sizes: dict[int, int] = {}
@@ -87,6 +79,10 @@ class ItemRun:
         self._window: Window | None = None
         """Of the session that reads all that is missing; None: nothing is read, or one by one."""
         self._held_back = False
+        self._left: list[Piece] = []
+        """What was being asked for when the reading was aborted."""
+        self._later: list[Piece] = []
+        """What waits until one piece has been read by itself."""
 
     @property
     def aborted(self) -> bool:
@@ -96,6 +92,7 @@ class ItemRun:
     def abort(self) -> None:
         """Ends the reading soon: no further call is made for it."""
         self.aborting.set()
+        self._left += self._pending()
         for request in self._requests:
             request.stop = request.start
 
@@ -146,6 +143,7 @@ class ItemRun:
 
     def _miss(self, piece: Piece, error: TransportError, path: bytes) -> None:
         self.unreached, self.unreached_path = error, path
+        self._missed[piece.number] = error
         if self._missing is not None:
             self._missing.append(piece)
 
@@ -180,13 +178,14 @@ class ItemRun:
         pieces, in_a_row = list(self._pieces(item)), 0
         failure: TransportError | None = None
         for number, piece in enumerate(pieces):
+            self._later = pieces[number + 1 :]
             if (most and in_a_row == most) or self.aborted:
                 self._missing = [*pieces[number:], *(self._missing or ())]
                 break
             await self._pass(session, item, iter([piece]))
             in_a_row = 0 if self.unreached is None else in_a_row + 1
             failure = self.unreached or failure
-        self.unreached = failure
+        self.unreached, self._later = failure, []
 
     def _pieces(self, item: WorkItem) -> Iterator[Piece]:
         if self._missing is not None:
@@ -194,13 +193,14 @@ class ItemRun:
             yield from missing
             return
         self._missing = []
-        cut = ranges_of(item.parts) if item.parts else {}
-        for index, (_, size, _) in enumerate(item.files or ()):
-            if index in cut:
-                yield from _pieces_of(index, cut[index])
-            else:
-                start, stop = (0, size) if item.start < 0 else (min(item.start, size), min(item.stop, size))
-                yield Piece(index, start, stop, last=True)
+        if not item.came or item.ledger:  # a ledger tells of each file how it was read
+            yield from wanted(item)
+            return
+        self._calls += item.came.calls
+        for piece, left in rest(item):
+            self.bytes += piece.stop - piece.start - sum(one.stop - one.start for one in left)
+            self.files += piece.last and not left
+            yield from left
 
     async def _pass(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
         if self.aborted:
@@ -214,7 +214,7 @@ class ItemRun:
         self.begun = self._asking = True
         if self.pace is not None and self.pace.bytes_per_second:
             await self._ask_paced(session, item, pieces, self.pace)
-        elif self._missing is None and item.start < 0 and not item.parts:
+        elif self._missing is None and item.start < 0 and not item.parts and not item.came:
             self._ask_for_whole_files(session, item)
         else:
             self._ask_at_once(session, item, pieces)
@@ -243,6 +243,8 @@ class ItemRun:
             self.outstanding += 1
             read(request)
             if aborted():
+                later = list(enumerate(item.files or ()))[number + 1 :]
+                self._missing += [Piece(place, 0, entry.size, last=True) for place, entry in later]
                 return
 
     def _ask_at_once(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
@@ -251,6 +253,7 @@ class ItemRun:
             name, _, handle = files[piece.number]
             self._ask(session, path_of(name), handle, piece)
             if aborted():
+                self._later = list(pieces)
                 return
 
     async def _ask_paced(self, session: Session, item: WorkItem, pieces: Iterator[Piece], pace: Pace) -> None:
@@ -259,6 +262,7 @@ class ItemRun:
             name, _, handle = files[piece.number]
             await self._ask_in_parts(session, path_of(name), handle, piece, pace)
             if self.aborted:
+                self._later = list(pieces)
                 return
 
     async def _ask_in_parts(self, session: Session, path: bytes, handle: bytes, piece: Piece, pace: Pace) -> None:
@@ -274,6 +278,8 @@ class ItemRun:
             start = stop
         if piece.start == piece.stop:
             self._ask(session, path, handle, piece)
+        elif self.aborted:
+            self._left.append(piece._replace(start=start))
         elif piece.number in self._short and start < piece.stop and piece.last:
             self.files += 1  # it needs no more reading, unless it has changed
 
@@ -381,7 +387,7 @@ class ItemRun:
         left = [(max(end, start), min(size, stop)) for start, stop in wanted if max(end, start) < min(size, stop)]
         if left and self._missing is not None:
             self.files -= 1
-            self._missing += _pieces_of(index, left)
+            self._missing += pieces_of(index, left)
 
     def missing(self, item: WorkItem) -> set[bytes]:
         """The paths of files that are still to be read."""
@@ -398,25 +404,47 @@ class ItemRun:
         return None if read is None else _path(item, (item.files or ())[read].path)
 
     def fail_missing(self, item: WorkItem, error: CacheWarmerError) -> None:
-        """Whatever is still to be read has failed."""
+        """Whatever is still to be read has failed: with its own error, or with what of ``error`` is not about a file."""
+        neutral = error.of_no_file()
         if self._missing is None:
-            numbers = set(range(len(item.files or ())))
-        else:
-            numbers = {piece.number for piece in self._missing} | set(self._short)
+            self._missing = list(self._pieces(item))
+        numbers = {piece.number for piece in self._missing} | set(self._short)
         for number in numbers:
-            self._problems.setdefault(number, error)
+            self._problems.setdefault(number, self._missed.get(number, neutral))
         self._short = {}
+
+    def _pending(self) -> list[Piece]:
+        """What was asked for and is not done."""
+        return [one.context for one in self._requests if one.context is not None]  # type: ignore[misc]
+
+    def came(self, item: WorkItem) -> Came:
+        """What has come of an item that is handed back. Of what was being asked for when it was aborted, nothing is told.
+
+        An item that names no files, and one whose ledger would have to tell when and where each file was read, is read
+        anew.
+        """
+        if item.files is None or item.ledger:
+            return NOTHING_CAME
+        if self._missing is None or self._asking:
+            return item.came
+        left = [*self._missing, *self._left, *self._later, *self._pending()]
+        return what_came(item, left, {*self._problems, *self._short, *self._sizes}, self._calls)
 
     # -- the result ------------------------------------------------------------------------------------------------
 
-    @property
-    def failure(self) -> CacheWarmerError | None:
-        """The first error of a file that could not be read, if any."""
-        return next((one for one in self._problems.values() if not isinstance(one, FileVanished)), None)
+    def failure(self, item: WorkItem) -> CacheWarmerError | None:
+        """Why no file of the item could be read, where that is one reason for all of them; None: a receipt says it all.
 
-    def all_failed(self, item: WorkItem) -> bool:
-        """Whether no file of the item could be read, for another reason than that all of them are gone."""
-        return bool(self._problems) and len(self._problems) == len(item.files or ()) and self.failure is not None
+        Of several files it names none, since it stands for each of them.
+        """
+        problems, total = list(self._problems.values()), len(item.files or ())
+        if not problems or len(problems) < total or any(isinstance(one, FileVanished) for one in problems):
+            return None
+        if total == 1:
+            return problems[0]
+        neutral = problems[0].of_no_file()
+        same = neutral.failure
+        return neutral if all(one.of_no_file().failure == same for one in problems) else None
 
     def receipt(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Receipt:
         """What came of the item."""
@@ -442,11 +470,6 @@ class ItemRun:
                 SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)
             ),
         )
-
-
-def _pieces_of(number: int, ranges: Sequence[Range]) -> list[Piece]:
-    """The pieces of a file of which several ranges are wanted."""
-    return [Piece(number, start, stop, last=(start, stop) == ranges[-1]) for start, stop in ranges]
 
 
 def _ignore(request: ReadRequest) -> None:

@@ -13,7 +13,9 @@ from cachewarmer.broker.base import Broker
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.errors import BrokerError, CacheWarmerError
 from cachewarmer.model import Receipt, WorkItem, tally_name
+from cachewarmer.paths import printable
 from cachewarmer.warming.reader import Reading
+from cachewarmer.warming.run import full_path
 from cachewarmer.worker.held import Held, HeldItems
 from cachewarmer.worker.jobs import Hiding
 
@@ -79,6 +81,7 @@ class Settler:
 
     async def _hand_back(self, held: Held, reading: Reading) -> None:
         lease = held.lease
+        lease.item = replace(lease.item, came=held.run.came(lease.item))
         if held.released:
             reason, delay = "", self._hiding.seconds() if held.released == "paused" else 0.0
         elif reading.unreachable:
@@ -92,13 +95,15 @@ class Settler:
             delay = min(MAX_RETRY_SECONDS, 2.0**lease.deliveries) if failure.transient else 0.0
             # A file that may not be read is in the report; an address that does not serve its files is news.
             level = logging.WARNING if failure.transient else logging.INFO
-            log.log(level, "%s (delivery %d)", reason, lease.deliveries, extra=held.about)
+            place = printable(full_path(lease.item, lease.item.path))
+            log.log(level, "%s: %s (delivery %d)", place, reason, lease.deliveries, extra=held.about)
         await self.persist(lambda: self._broker.abandon(lease, reason, delay))
         self._held.handed_back += 1
         self._held.drop(held)
 
     async def give_up(self, held: Held) -> None:
         """Hands an item back at the very end, in one try."""
+        held.lease.item = replace(held.lease.item, came=held.run.came(held.lease.item))
         try:
             await self._broker.abandon(held.lease, "")
             self._held.handed_back += 1

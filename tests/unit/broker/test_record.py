@@ -16,6 +16,9 @@ from cachewarmer.broker import record
 from cachewarmer.broker.record import DamagedRows, Standing, envelope, reading_row
 from cachewarmer.errors import DamagedRecord, InvalidMessage
 from cachewarmer.model import Access, FileEntry, JobState, ScanTotals, WorkItem
+from cachewarmer.model.came import Came
+from cachewarmer.model.outcomes import TIMES
+from cachewarmer.model.parts import Part
 
 QUEUED = Standing(state=JobState.QUEUED, submitted_at=1.0)
 FINISHED = ScanTotals(files=7, finished=True)
@@ -68,6 +71,17 @@ def test_an_envelope_counts_the_files_it_does_not_unpack(names):
     assert seen.file_count == len(files)
     unread = WorkItem.from_json(seen.text)
     assert (unread.files, unread.path, unread.item_id, unread.last_error) == (None, "/d", "i", "e")
+
+
+def test_an_envelope_leaves_out_what_belongs_to_the_files():
+    """Times, ranges, and what had come of them: without the files they would be an error."""
+    files = tuple(FileEntry(f"f{number}", 9, b"\x01") for number in range(20))
+    times, parts, came = TIMES.pack(1.0, 2.0) * len(files), (Part(3, 1, 2),), Came(((0, 2),), (Part(4, 0, 5),), 3)
+    item = WorkItem(access=Access(addresses=("a",)), path="/d", files=files, times=times, parts=parts, came=came)
+    seen = envelope(item.to_json())
+    assert seen.file_count == 20
+    unread = WorkItem.from_json(seen.text)
+    assert (unread.times, unread.parts, bool(unread.came)) == (b"", (), False)
 
 
 def test_an_envelope_is_opened_in_little_memory():

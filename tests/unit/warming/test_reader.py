@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewarmer.config import LeaseSettings, Settings, TargetSettings
-from cachewarmer.errors import ConnectionLost, FileVanished, NfsStatusError, ReplyTimeout
+from cachewarmer.errors import ConnectionLost, FileError, FileVanished, NfsStatusError, ReplyTimeout
 from cachewarmer.model import FIRST_GENERATION, Access, FileEntry, Wanted, WorkItem
+from cachewarmer.model.came import Came
 from cachewarmer.model.outcomes import unpack
 from cachewarmer.model.parts import Part
 from cachewarmer.targets.base import FileKind
@@ -25,10 +26,10 @@ from tests.memory import MemorySession, Symlink, opener
 TREE = {b"d": {b"one": 10, b"two": 20, b"sub": {b"x": 1}, b"l": FileKind.LINK, b"three.tmp": 5}, b"big": 100}
 
 
-def item(*files, path="/d", **more):
+def item(*files, path="/d", addresses=("a", "b"), **more):
     entries = tuple(FileEntry(name, size, b"h") for name, size in files) or None
     return WorkItem(
-        access=Access(addresses=("a", "b"), export="/"), path=path, address="a", item_id="i", files=entries, **more
+        access=Access(addresses=addresses, export="/"), path=path, address="a", item_id="i", files=entries, **more
     )
 
 
@@ -92,6 +93,129 @@ async def test_of_a_file_that_an_outage_interrupts_only_what_had_not_come_is_rea
     assert line["bytes"] == 100
 
 
+async def handed_back(work, session, **more):
+    """An item after it was handed back by a process that reads it through one session, with what has come of it."""
+    run = ItemRun(**more)
+    async with SessionPool(Settings(), opener(session)) as pool:
+        reading = await ItemReader(pool, hold_seconds=0.01).read(work, run)
+    assert reading.receipt is None
+    return WorkItem.from_json(replace(work, came=run.came(work)).to_json()), reading
+
+
+async def test_what_had_come_of_an_item_that_is_handed_back_is_not_read_again(sessions):
+    """Not by another process either: its receipt tells of all, each file and each byte once."""
+    work = item(("one", 10), ("two", 20), ("big", 100), addresses=("a",))
+    first = sessions[0]
+    first.tree = second_tree = {b"d": {b"one": 10, b"two": 20, b"big": 100}}
+
+    def fails(request):
+        if request.path == b"d/one":
+            request.bytes_read, request.calls = 10, 1
+            request.on_done(request)
+            return
+        first.down = request.error = ConnectionLost("gone", address="a")
+        request.left, request.calls = [(30, 40), (70, 100)] if request.path == b"d/big" else None, 4
+        request.on_done(request)
+
+    first.read = fails
+    work, reading = await handed_back(work, first)
+    assert reading.unreachable
+    again = MemorySession(second_tree, "a")
+    receipt = (await read(work, again)).receipt
+    assert sorted(again.reads) == [(b"d/big", 30, 40), (b"d/big", 70, 100), (b"d/two", 0, 20)]
+    assert (receipt.files, receipt.bytes, receipt.failed_files, receipt.calls) == (3, 130, 0, 8)
+
+
+async def test_a_file_that_failed_or_changed_before_the_hand_back_is_read_anew(sessions):
+    """What was found out about it is found out by whoever writes the receipt."""
+
+    class Session(MemorySession):
+        """One file ends early, one is refused, one is gone."""
+
+        def __init__(self, goes_away):
+            super().__init__({b"d": {b"two": 20, b"short": 12, b"refused": 10, b"away": 5}}, "a")
+            self.goes_away = goes_away
+            self.read_errors = {b"d/refused": FileError("refused"), b"d/gone": FileVanished("no such file")}
+
+        def finish(self, request):
+            if request.path == b"d/away" and self.goes_away:
+                self.down = ConnectionLost("gone", address="a")
+            if request.path != b"d/short":
+                super().finish(request)
+                return
+            self.reads.append((request.path, request.start, request.stop))
+            request.bytes_read, request.calls = max(0, 12 - request.start), 1
+            request.on_done(request)
+
+    work = item(("gone", 10), ("refused", 10), ("short", 30), ("two", 20), ("away", 5), addresses=("a",))
+    work, _ = await handed_back(work, Session(goes_away=True))
+    again = Session(goes_away=False)
+    receipt = (await read(work, again)).receipt
+    assert [path for path, start, _ in again.reads if not start] == [b"d/gone", b"d/refused", b"d/short", b"d/away"]
+    assert (receipt.files, receipt.failed_files, receipt.vanished_files, receipt.changed_files) == (3, 1, 1, 1)
+    assert receipt.bytes == 37
+
+
+async def test_an_item_that_is_stopped_tells_of_what_was_done(sessions):
+    """What was being asked for is read again; nobody knows how much of it had come."""
+    work = item(*((f"f{number}", 10) for number in range(40)))
+    tree = {b"d": {entry.path.encode(): 10 for entry in work.files}}
+    first = MemorySession(tree, "a")
+    run, finish = ItemRun(), first.finish
+
+    def stops(request):
+        finish(request)
+        if len(first.reads) == 15:
+            run.abort()
+
+    first.finish = stops
+    async with SessionPool(Settings(), opener(first)) as pool:
+        assert (await ItemReader(pool).read(work, run)).aborted
+    work = WorkItem.from_json(replace(work, came=run.came(work)).to_json())
+    again = MemorySession(tree, "a")
+    receipt = (await read(work, again)).receipt
+    assert len(again.reads) == 25
+    assert (receipt.files, receipt.bytes, receipt.calls) == (40, 400, 40)
+
+
+async def test_a_paced_item_that_is_stopped_tells_of_nothing_it_has_not_read(sessions):
+    size = 200_000
+    work, tree = item(("a", size), ("b", size), ("c", 0)), {b"d": {b"a": size, b"b": size, b"c": 0}}
+    first, run = MemorySession(tree, "a"), ItemRun(Pace(size, time.monotonic()))
+    async with SessionPool(Settings(), opener(first)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(work, run))
+        while not first.reads:
+            await asyncio.sleep(0.01)
+        assert run.came(work) == work.came, "while it is still asking, nobody knows"
+        run.abort()
+        assert (await reading).aborted
+    work = replace(work, came=run.came(work))
+    again = MemorySession(tree, "a")
+    receipt = (await read(work, again)).receipt
+    assert (receipt.files, receipt.bytes) == (3, 2 * size)
+    done, left = (sum(stop - start for _, start, stop in one.reads) for one in (first, again))
+    assert 0 < done < 2 * size
+    assert done + left == 2 * size
+
+
+async def test_an_item_with_a_ledger_is_read_anew(sessions):
+    """Its receipt says when and where each file was read, and that is not in the message."""
+    work = item(("one", 10), ("two", 20), ledger=True, addresses=("a",))
+    first, finish = sessions[0], sessions[0].finish
+
+    def fails(request):
+        first.down = ConnectionLost("gone", address="a") if request.path == b"d/two" else None
+        finish(request)
+
+    first.finish = fails
+    work, _ = await handed_back(work, first)
+    assert not work.came
+    again = MemorySession(TREE, "a")
+    receipt = (await read(replace(work, came=Came(((0, 1),))), again)).receipt
+    assert sorted(again.reads) == [(b"d/one", 0, 10), (b"d/two", 0, 20)], "whatever its message says"
+    assert [json.loads(one)["bytes"] for one in unpack(receipt.piece).splitlines()] == [10, 20]
+
+
 async def test_an_item_waits_while_no_address_answers(sessions):
     """Nothing is held against it: it is read when an address is back, and counted as if nothing had been."""
     for session in sessions:
@@ -140,6 +264,8 @@ async def test_files_that_fail_only_beside_one_that_ends_the_connection_are_read
     async with SessionPool(Settings(), opener(*sessions)) as pool:
         receipt = (await ItemReader(pool).read(item(*files), ItemRun())).receipt
     assert (receipt.files, receipt.failed_files) == (3, 4)
+    assert {one.path for one in receipt.errors} == {f"/d/f{number}" for number in range(4)}
+    assert all(one.error.endswith(f": gone at {one.path.strip('/')}") for one in receipt.errors)
 
 
 class Deadly(MemorySession):
@@ -147,7 +273,7 @@ class Deadly(MemorySession):
 
     def finish(self, request):
         if self.queued > 1 or request.path.rpartition(b"/")[2] in self.deadly:
-            self.read_errors[request.path] = ConnectionLost("gone", address=self.address)
+            self.read_errors[request.path] = ConnectionLost(f"gone at {request.path.decode()}", address=self.address)
         else:
             self.read_errors.pop(request.path, None)
         super().finish(request)
@@ -337,6 +463,34 @@ async def test_an_item_of_which_nothing_can_be_read_is_an_error(sessions):
     reading = await read(item(("two", 20)), *sessions)
     assert reading.receipt is None
     assert not reading.error.transient
+
+
+def refused(name, status=13, text="NFS3ERR_ACCES"):
+    return NfsStatusError(status, "READ", b"d/" + name, text, address="a")
+
+
+async def test_a_reason_for_all_files_of_an_item_names_none_of_them(sessions):
+    """It is told for each of them: the path of the first would be wrong for all others."""
+    sessions[0].read_errors = {b"d/" + name: refused(name) for name in (b"one", b"two")}
+    reading = await read(item(("one", 10), ("two", 20)), *sessions)
+    assert reading.receipt is None
+    assert str(reading.error) == "a: READ: NFS3ERR_ACCES"
+    assert sessions[0].read_errors[b"d/one"].subject == b"d/one"
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [(refused(b"two", 5, "NFS3ERR_IO"), "failed"), (FileVanished("gone"), "vanished")],
+    ids=["another", "vanished"],
+)
+async def test_where_reasons_differ_each_file_of_an_item_has_its_own(sessions, second, status):
+    sessions[0].read_errors = {b"d/one": refused(b"one"), b"d/two": second}
+    receipt = (await read(item(("one", 10), ("two", 20), ledger=True), *sessions)).receipt
+    assert receipt.files == 0
+    told = [json.loads(line) for line in unpack(receipt.piece).splitlines()]
+    assert [(one["path"], one["status"]) for one in told] == [("/d/one", "failed"), ("/d/two", status)]
+    assert told[0]["error"] == "a: READ: NFS3ERR_ACCES"
+    assert ("NFS3ERR_IO" in told[1]["error"]) is (status == "failed")
 
 
 async def test_a_range_is_read_to_its_end_and_counted_by_the_first(sessions):

@@ -185,6 +185,15 @@ async def test_what_is_not_read_is_handed_back(broker, clock, reading, released,
     assert not items
 
 
+async def test_an_item_that_failed_is_told_with_its_place(broker, clock, caplog):
+    """The reason is for all of its files, and names none of them."""
+    one = held(deliveries=3)
+    with caplog.at_level(logging.WARNING):
+        await settler(broker, together(one), clock).settle(one, Reading(error=ConnectionLost("lost", address="a")))
+    place = one.lease.item.path
+    assert [record.getMessage() for record in caplog.records] == [f"/{place.strip('/')}: a: lost (delivery 3)"]
+
+
 async def test_whoever_waits_for_room_is_woken(broker, clock):
     items = together(held())
     waiting = asyncio.create_task(items.room.wait())

@@ -9,6 +9,7 @@ from cachewarmer.broker import record
 from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, is_key, job_id_of_message
 from cachewarmer.errors import InvalidMessage
 from cachewarmer.model import Access, Transport, WarmJob, WorkItem, check_job_id
+from cachewarmer.model.came import NOTHING_CAME
 from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
 
 LAST_ERROR_BYTES = 1024
@@ -64,7 +65,7 @@ def unread_item_of(text: str, message_id: str) -> UnreadItem:
     """The item of a message whose list of files stays packed. Raises ``InvalidMessage``."""
     envelope = record.envelope(text)
     item = item_of(envelope.text, message_id, whole=False)
-    return UnreadItem(item, 0 if item.start > 0 else envelope.file_count)
+    return UnreadItem(item, 0 if item.start > 0 or item.further else envelope.file_count)
 
 
 def first_generation_job(item: WorkItem) -> WarmJob:
@@ -101,23 +102,28 @@ def published_text(item: WorkItem) -> str:
 def handed_back_text(item: WorkItem, reason: str) -> str | None:
     """The message of an item that is handed back: with its error, or with one more delivery forgiven.
 
-    None: there is no room for that in somebody else's message; it goes back as it is.
+    What has come of the item is left out where there is no room for it. None: there is no room for anything in somebody
+    else's message; it goes back as it is.
     """
     if reason:
-        text = replace(item, last_error=_cut(reason, LAST_ERROR_BYTES)).to_json()
+        item = replace(item, last_error=_cut(reason, LAST_ERROR_BYTES))
     else:
-        text = replace(item, forgiven_deliveries=item.forgiven_deliveries + 1).to_json()
-    return text if len(text) <= MAX_MESSAGE_BYTES else None
+        item = replace(item, forgiven_deliveries=item.forgiven_deliveries + 1)
+    texts = (item.to_json(), replace(item, came=NOTHING_CAME).to_json())
+    return next((text for text in texts if len(text) <= MAX_MESSAGE_BYTES), None)
 
 
 def failed_deliveries(item: WorkItem, delivered: int) -> tuple[WorkItem, int]:
     """How often an item was delivered and not handed back without fault, this time included.
 
     The service counts every delivery (``delivered``); those that were forgiven are written in the message. One that
-    claims more of them than it can have had, such as a copy that somebody took from the poison queue, has had none.
+    claims more of them than it can have had, such as a copy that somebody took from the poison queue, has had none. Nothing
+    has come of an item that was never handed back so, whatever a message says that was just posted.
     """
     if item.forgiven_deliveries >= delivered:
         item = replace(item, forgiven_deliveries=0)
+    if not item.forgiven_deliveries:
+        item = replace(item, came=NOTHING_CAME)
     return item, delivered - item.forgiven_deliveries
 
 

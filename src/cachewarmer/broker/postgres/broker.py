@@ -437,6 +437,7 @@ class PostgresBroker(Broker):
                 delay=delay_seconds,
                 forgiven=int(not reason),
                 reason=record.printable(reason),
+                message=rows.handed_back(lease.item),
                 **rows.held(lease),
             )
             return False

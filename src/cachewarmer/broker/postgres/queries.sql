@@ -335,7 +335,8 @@ RETURNING items.job_id, items.item_id;
 UPDATE SCHEMA.items
 SET token = NULL, visible_at = CASE WHEN %(delay)s::float8 > 0 THEN NOW + %(delay)s ELSE 0 END,
   deliveries = deliveries - %(forgiven)s,
-  last_error = CASE WHEN %(reason)s = '' THEN last_error ELSE %(reason)s END
+  last_error = CASE WHEN %(reason)s = '' THEN last_error ELSE %(reason)s END,
+  message = CASE WHEN %(message)s = '' THEN message ELSE %(message)s END
 WHERE job_id = %(job_id)s AND item_id = %(item_id)s AND token = %(token)s AND NOT settled;
 
 -- name: held_item

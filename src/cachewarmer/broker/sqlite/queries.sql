@@ -278,7 +278,8 @@ WHERE seq = :seq AND token = :token AND settled = 0;
 
 -- name: hand_back
 UPDATE items SET token = NULL, owner = NULL, visible_at = :until, deliveries = deliveries - :forgiven,
-  last_error = CASE WHEN :reason = '' THEN last_error ELSE :reason END
+  last_error = CASE WHEN :reason = '' THEN last_error ELSE :reason END,
+  message = CASE WHEN :message = '' THEN message ELSE :message END
 WHERE seq = :seq AND token = :token AND settled = 0;
 
 -- name: held_item

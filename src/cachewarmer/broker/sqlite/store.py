@@ -393,6 +393,7 @@ class Store(Database):
                 until=now + delay_seconds if delay_seconds else 0.0,
                 forgiven=int(not reason),
                 reason=record.printable(reason),
+                message=rows.handed_back(lease.item),
                 **_held(lease),
             )
             return False

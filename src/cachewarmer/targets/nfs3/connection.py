@@ -131,7 +131,7 @@ def _new_socket(family: int, host: str) -> socket.socket:
 
 def _unconnected(error: OSError, host: str, port: str) -> CacheWarmerError:
     """Why a connection was not made, in our words."""
-    reason = "refused" if error.errno == errno.ECONNREFUSED else os.strerror(error.errno or 0)
+    reason = os.strerror(error.errno or 0)
     own = own_resource_error(error, doing=f"connecting to {port}", address=host)
     return own or ConnectFailed(f"can't connect to {port}: {reason}", address=host)
 

@@ -1,0 +1,86 @@
+"""How far an item had come when it was handed back: it stands in the item's message, so that the rest alone is read next.
+
+None of it counts before the item is settled: then one receipt tells of all of it. A program that does not know these keys
+reads the whole item, and its receipt says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from cachewarmer.errors import InvalidValue
+from cachewarmer.model.parts import Part, Range, read_rows
+from cachewarmer.wire import MOST_FILES, FieldReader, FileEntry
+
+
+class Came(NamedTuple):
+    """What has come of an item's files. An instance is true where that is something."""
+
+    files: tuple[Range, ...] = ()
+    """Numbers of files of which all that is wanted has come, counted from 0: half-open ranges, in order and disjoint."""
+    ranges: tuple[Part, ...] = ()
+    """Bytes of other files, in order and disjoint."""
+    calls: int = 0
+    """What it took."""
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.ranges)
+
+    def json(self) -> dict[str, Any]:
+        """The keys of a message; none where nothing has come."""
+        values = {"CameFiles": self.files, "CameRanges": self.ranges, "CameCalls": self.calls}
+        return {key: value for key, value in values.items() if value} if self else {}
+
+
+NOTHING_CAME = Came()
+
+
+def read_came(read: FieldReader, files: Sequence[FileEntry]) -> Came:
+    """What a message says has come.
+
+    Raises:
+        InvalidValue: it names files or bytes that the item does not have, or some twice.
+    """
+    rows = read.take("CameFiles", list, [])
+    if len(rows) > MOST_FILES:
+        raise InvalidValue(f"CameFiles holds {len(rows)} rows: at most {MOST_FILES}")
+    at, whole = 0, []
+    for row in rows:
+        if not (isinstance(row, list) and len(row) == 2 and all(type(one) is int for one in row)):  # noqa: PLR2004
+            raise InvalidValue("CameFiles must hold [first file, file after the last]")
+        if not at <= row[0] < row[1] <= len(files):
+            raise InvalidValue("CameFiles must name files of the item, in order")
+        at = row[1]
+        whole.append((row[0], row[1]))
+    return Came(tuple(whole), read_rows(read, "CameRanges", files), read.number("CameCalls"))
+
+
+def numbers_in(ranges: Iterable[Range]) -> Iterator[int]:
+    """The numbers in half-open ranges."""
+    for start, stop in ranges:
+        yield from range(start, stop)
+
+
+def ranges_in(numbers: Iterable[int]) -> tuple[Range, ...]:
+    """Ascending numbers as half-open ranges."""
+    found: list[Range] = []
+    for number in numbers:
+        if found and found[-1][1] == number:
+            found[-1] = (found[-1][0], number + 1)
+        else:
+            found.append((number, number + 1))
+    return tuple(found)
+
+
+def without(wanted: Range, others: Iterable[Range]) -> list[Range]:
+    """What of a range lies in none of the others; the range itself where it is empty."""
+    at, stop = wanted
+    if at == stop:
+        return [wanted]
+    found: list[Range] = []
+    for first, last in sorted(others):
+        if at < min(first, stop):
+            found.append((at, min(first, stop)))
+        at = max(at, last)
+    return [*found, (at, stop)] if at < stop else found
