@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # packages.sh GROUP…: installs the Debian packages of each group (nfs, node, postgres, fuse, kernel, bundle, deploy, cloud,
-# slurm, deb, image, spin, browser, monitoring, shells, peers) that are missing, where it may. Exit code 1, with what is missing, where it may not.
+# slurm, deb, image, spin, browser, monitoring, shells, kerberos, peers) that are missing, where it may. Exit code 1, with what is missing, where it may not.
 set -uo pipefail
 missing=()
 want() { command -v "$1" >/dev/null 2>&1 || missing+=("${@:2}"); }
@@ -22,6 +22,7 @@ for group in "$@"; do
     browser) want chromium chromium ;;
     monitoring) want prometheus prometheus; want promtool prometheus ;;
     shells) want bash bash; want zsh zsh; want fish fish ;;
+    kerberos) want krb5kdc krb5-kdc; want kadmin.local krb5-admin-server; want kinit krb5-user ;;
     spin) want spin spin; want gcc gcc ;;
     peers) want gcc gcc libc6-dev; [ -f /usr/include/nfsc/libnfs-raw.h ] || missing+=(libnfs-dev) ;;
     fuse) want fusermount3 fuse3 ;;

@@ -9,21 +9,37 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Literal
+from functools import partial
+from typing import Literal, Unpack
 
 from cachewarmer import onemachine
-from cachewarmer.addresses import all_addresses
 from cachewarmer.blocking import in_daemon_thread
+from cachewarmer.broker import open_broker
+from cachewarmer.choice.arguments import (
+    Choosing,
+    Place,
+    check_known,
+    in_words_of_functions,
+    reading_of,
+    selected,
+    size_of,
+    texts,
+)
+from cachewarmer.choice.jobs import jobs_of, list_of
+from cachewarmer.choice.ledgers import Opened, compared, failed_list, write_ledger
+from cachewarmer.choice.reading import with_reading
+from cachewarmer.choice.values import Ledger, Selection
 from cachewarmer.config import Settings, default_broker_url, load_settings
 from cachewarmer.errors import CacheWarmerError, InvalidValue, JobFailed, UsageError
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import Bandwidth, JobState, JobStatus, Priority, Report, ScanTotals, Transport, Wanted, WarmJob
+from cachewarmer.model import Bandwidth, JobState, JobStatus, Priority, Report, ScanTotals, WarmJob
 from cachewarmer.planning.filelist import path_chunks
+from cachewarmer.planning.pathmap import PathMap
 from cachewarmer.rates import Rates
-from cachewarmer.target import make_job, parse_bandwidth, parse_size, parse_target, parse_time
+from cachewarmer.target import parse_bandwidth
+from cachewarmer.targets.base import Identity
 from cachewarmer.targets.breaker import Outage
 from cachewarmer.values import dataclass
 from cachewarmer.verification.found import Verified
@@ -46,17 +62,12 @@ __all__ = [
     "warm",
 ]
 
-Place = str | os.PathLike[str]
-"""A TARGET as the commands take it, or a path of this machine."""
-Paths = Iterable[str | bytes] | AsyncIterable[str | bytes]
 PriorityName = Literal["high", "normal", "low"]
-TransportName = Literal["auto", "nfs", "mount", "local"]
 AspectName = Literal["data", "attributes", "access"]
 
 STOP_SECONDS = 5.0
 """How long a job whose loop was left may take to hand back what it holds."""
 MOST_PROCESSES = 64
-MOST_WINDOW = 65536
 LEAST_INTERVAL, MOST_INTERVAL = 0.005, 0.3
 
 
@@ -89,19 +100,23 @@ class Progress:
 async def warm(
     target: Place = "",
     *,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    max_file_size: int | str = 0,
-    newer_than: float | str | datetime = 0.0,
-    files_from: Paths | None = None,
-    transport: TransportName | Transport = "auto",
     max_bandwidth: int | str = 0,
     priority: PriorityName | Priority = "normal",
-    window: int | Literal["auto"] | None = None,
+    in_order: bool = False,
+    access_as: Iterable[str] = (),
+    metadata_only: bool = False,
+    each_address: bool = False,
+    address_subset: Iterable[str] = (),
+    fan_out: bool = False,
     processes: int = 1,
     broker: str = "",
     name: str = "",
     resume: bool | str = False,
+    ledger: Place = "",
+    keep_ledger: bool = False,
+    since: Place = "",
+    failed_of: str = "",
+    **choosing: Unpack[Choosing],
 ) -> AsyncGenerator[Progress, None]:
     """Warms a tree from this machine, and gives its progress several times a second; the last value is of the end.
 
@@ -110,52 +125,75 @@ async def warm(
 
     Args:
         target: what to warm.
-        include: patterns of files to warm; none: all.
-        exclude: patterns of files and directories to leave out.
-        max_file_size: bytes, or text such as ``"2GiB"``; 0: no limit.
-        newer_than: Unix seconds, a datetime (local time unless it has a zone), or text such as ``"3d"``.
-        files_from: paths below the target to warm instead of all that is there.
-        transport: how the target is read.
         max_bandwidth: bytes per second, or text such as ``"800Mbit"``, or by the hour ``"08:00-20:00=200Mbit,=2Gbit"``;
             0: no limit.
         priority: how urgent the job is beside others of the same broker.
-        window: READ calls in flight for one address; None: what the settings say.
+        in_order: whether the files of a list are handed out in its order.
+        access_as: users, as ``UID[:GID[,GID...]]``, whose access to each name is asked for, so that the cache knows it.
+        metadata_only: whether no file is read: only listings, attributes and ``access_as``.
+        each_address: whether everything is read through each mount address: they are caches of their own.
+        address_subset: with ``each_address``, only these of them.
+        fan_out: with ``each_address``, whether one is warmed first, and the others can fill from it.
         processes: reader processes. With more than one, the main module needs ``if __name__ == "__main__":``.
         broker: the URL of the broker that keeps the job; empty: ``CACHEWARMER_BROKER``, or the user's own file.
         name: what the job is called.
         resume: the id of a job to go on with, without a target; or True: the latest unfinished one of the target.
+        ledger: a file that gets a record of each file when the job is over, just before the last value.
+        keep_ledger: whether these records are kept at the broker, without a file.
+        since: a ledger's file, or the id or name of a job that kept one: only what is new or changed is read.
+        failed_of: the id or name of a job that kept a ledger: what failed in it is read, without a target.
+        choosing: which files, and how they are read: see ``Choosing``.
 
     Raises:
         UsageError: an argument does not make sense, or there is nothing to resume.
         JobFailed: the job failed as a whole, after the value that says so. Files that failed are in the report.
-        CacheWarmerError: the broker or the settings can't be used.
+        CacheWarmerError: the broker or the settings can't be used, or the ledger can't be written.
     """
-    if bool(os.fspath(target)) == isinstance(resume, str):
-        raise UsageError("warm needs a target, or the id of a job to resume, and not both")
+    check_known("warm", choosing)
+    if bool(os.fspath(target)) == (isinstance(resume, str) or bool(failed_of)):
+        raise UsageError("warm needs a target, or the id of a job to resume (or failed_of), and not both")
     if resume == "":
         raise UsageError("resume is the id of a job, or True")
-    settings = _settings(window)
     if not 1 <= processes <= MOST_PROCESSES:
         raise UsageError(f"processes must be between 1 and {MOST_PROCESSES}, not {processes}")
-    job = None
-    if not isinstance(resume, str):
-        wanted = _wanted(include, exclude, max_file_size, newer_than)
-        limit = _bandwidth(max_bandwidth)
-        job = await _job(target, wanted, transport, name=name, bandwidth=limit, listed=files_from is not None)
-        job = replace(job, priority=_priority(priority))
+    kept = Ledger(file=os.fspath(ledger), keep=keep_ledger, since=os.fspath(since), failed_of=failed_of)
+    with in_words_of_functions():
+        settings = with_reading(load_settings(), reading_of(choosing))
+        selection = selected(
+            choosing,
+            name=name,
+            max_bandwidth=_bandwidth(max_bandwidth),
+            priority=_priority(priority),
+            in_order=in_order,
+            access_as=texts(access_as),
+            metadata_only=metadata_only,
+            each_address=each_address,
+            address_subset=texts(address_subset),
+            fan_out=fan_out,
+            ledger=bool(kept.file or keep_ledger),
+        )
+        kept.check(
+            metadata_only=metadata_only,
+            has_target=bool(os.fspath(target)),
+            has_list=selection.files_from is not None,
+            resumes=resume is not False,
+        )
+        url = broker or default_broker_url()
+        opened = partial(open_broker, url, settings.lease)
+        job = await _compared_job(target, selection, opened, kept)
     latest = _Latest()
     stop = asyncio.Event()
     working = asyncio.create_task(
         onemachine.warm(
             job,
-            broker_url=broker or default_broker_url(),
+            broker_url=url,
             settings=settings,
             processes=processes,
             on_status=latest.put,
             on_outages=latest.outages,
             stop=stop,
             resume=resume if isinstance(resume, str) else "" if resume else None,
-            file_list=None if files_from is None else path_chunks(files_from),
+            file_list=failed_list(opened, kept) if failed_of else _listed(choosing, selection),
         )
     )
     working.add_done_callback(lambda _: latest.changed.set())
@@ -165,7 +203,9 @@ async def warm(
             progress = latest.take()
             if progress is not None and not working.done():
                 yield progress
-        status = working.result()
+        with in_words_of_functions():
+            status = working.result()
+            await write_ledger(opened, [status], kept.file)
         yield latest.made(status)
     finally:
         stop.set()
@@ -180,54 +220,40 @@ async def warm(
 async def scan(
     target: Place,
     *,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    max_file_size: int | str = 0,
-    newer_than: float | str | datetime = 0.0,
-    files_from: Paths | None = None,
-    transport: TransportName | Transport = "auto",
-    window: int | Literal["auto"] | None = None,
     on_progress: Callable[[ScanTotals], None] | None = None,
+    **choosing: Unpack[Choosing],
 ) -> Report:
-    """Counts what ``warm`` would read, and reads no file. The arguments are those of ``warm``.
+    """Counts what ``warm`` would read, and reads no file.
 
-    ``on_progress`` is called with what is counted so far, several times a second.
+    ``on_progress`` is called with what is counted so far, several times a second. ``choosing``: see ``Choosing``.
 
     Raises:
         UsageError: an argument does not make sense.
         CacheWarmerError: the target can't be opened or listed.
     """
-    wanted = _wanted(include, exclude, max_file_size, newer_than)
-    job = await _job(target, wanted, transport, listed=files_from is not None)
-    found = await onemachine.scan(
-        job,
-        _settings(window),
-        on_progress=on_progress or (lambda _: None),
-        stop=asyncio.Event(),
-        file_list=None if files_from is None else path_chunks(files_from),
-    )
+    check_known("scan", choosing)
+    job, settings, listed = await _scanned(target, choosing)
+    with in_words_of_functions():
+        found = await onemachine.scan(
+            job, settings, on_progress=on_progress or (lambda _: None), stop=asyncio.Event(), file_list=listed
+        )
     return Report.of_scan(job.label, found.totals, found.largest, found.seconds)
 
 
 async def verify(
     target: Place,
     *,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    max_file_size: int | str = 0,
-    newer_than: float | str | datetime = 0.0,
-    files_from: Paths | None = None,
-    transport: TransportName | Transport = "auto",
-    window: int | Literal["auto"] | None = None,
     interval: float = DEFAULT_HALF_WIDTH,
     samples: int = 0,
     expect: float = 0.0,
     seed: int | None = None,
     what: Iterable[AspectName] = ("data",),
+    identity: str = "",
     ask: bool = True,
     on_progress: Callable[[str], None] | None = None,
+    **choosing: Unpack[Choosing],
 ) -> Verified:
-    """Finds out how much of a tree is warm: reads a sample twice. The first arguments are those of ``warm``.
+    """Finds out how much of a tree is warm: reads a sample twice.
 
     ``main.warm`` of what it returns is the warm fraction with its confidence interval; None where that can't be told,
     and ``main.reason`` says why.
@@ -237,13 +263,16 @@ async def verify(
     - ``expect``: a fraction that there should be enough samples to show, such as 0.99;
     - ``seed``: chooses the sample of an earlier run again, which is warm by then; None: random;
     - ``what``: data, attributes, access;
+    - ``identity``: the user, as ``UID[:GID[,GID...]]``, who asks for access; empty: the one who reads;
     - ``ask``: whether caches that can be asked are, instead of reading samples: JuiceFS, this machine's page cache;
-    - ``on_progress``: called with how far it is, in words.
+    - ``on_progress``: called with how far it is, in words;
+    - ``choosing``: see ``Choosing``.
 
     Raises:
         UsageError: an argument does not make sense.
         CacheWarmerError: the target can't be opened or listed, or does not answer any more.
     """
+    check_known("verify", choosing)
     if not LEAST_INTERVAL <= interval <= MOST_INTERVAL:
         raise UsageError(f"interval must be between {LEAST_INTERVAL} and {MOST_INTERVAL}, not {interval}")
     if not 0 <= expect <= 1:
@@ -251,25 +280,25 @@ async def verify(
     if not 0 <= samples <= MOST_SAMPLES:
         raise UsageError(f"samples must be between 0 and {MOST_SAMPLES}, not {samples}")
     try:
-        aspects = tuple(dict.fromkeys(Aspect(one) for one in _texts(what)))
+        aspects = tuple(dict.fromkeys(Aspect(one) for one in texts(what)))
     except ValueError as error:
         raise UsageError(f"what is some of {', '.join(Aspect)}: {error}") from None
+    try:
+        asks = Identity.parse(identity) if identity else None
+    except InvalidValue as error:
+        raise UsageError.like(error) from error
     demand = Demand(
         half_width=interval,
         samples=samples,
         expected=expect,
         seed=secrets.randbits(31) if seed is None else seed,
         aspects=aspects,
+        identity=asks,
         ask=ask,
     )
-    wanted = _wanted(include, exclude, max_file_size, newer_than)
-    return await verify_job(
-        await _job(target, wanted, transport, listed=files_from is not None),
-        _settings(window),
-        demand,
-        on_progress=on_progress or (lambda _: None),
-        file_list=None if files_from is None else path_chunks(files_from),
-    )
+    job, settings, listed = await _scanned(target, choosing)
+    with in_words_of_functions():
+        return await verify_job(job, settings, demand, on_progress=on_progress or (lambda _: None), file_list=listed)
 
 
 # -- progress ----------------------------------------------------------------------------------------------------------
@@ -322,30 +351,46 @@ class _Latest:
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
 
-async def _job(
-    target: Place,
-    wanted: Wanted,
-    transport: TransportName | Transport,
-    *,
-    name: str = "",
-    bandwidth: Bandwidth = Bandwidth(),  # noqa: B008  # frozen
-    listed: bool,
-) -> WarmJob:
-    """The job for a target, read through every address of a host name."""
-    try:
-        chosen = Transport(transport)
-    except ValueError:
-        raise UsageError(f"transport is one of {', '.join(Transport)}, not {transport!r}") from None
-    parsed = parse_target(os.fspath(target))
-    try:
-        job = make_job(parsed, wanted, transport=chosen, name=name, bandwidth=bandwidth, has_file_list=listed)
-    except InvalidValue as error:
-        raise UsageError.like(error) from error
-    return job if parsed.resolve_first or parsed.is_local else await in_daemon_thread(lambda: all_addresses(job))
+async def _scanned(target: Place, choosing: Choosing) -> tuple[WarmJob, Settings, AsyncIterator[bytes] | None]:
+    """What a function that posts no job needs: the job that it would be, the settings, and the list of its files."""
+    with in_words_of_functions():
+        settings = with_reading(load_settings(), reading_of(choosing))
+        selection = selected(choosing)
+        return await _job(target, selection), settings, _listed(choosing, selection)
+
+
+async def _compared_job(target: Place, selection: Selection, opened: Opened, kept: Ledger) -> WarmJob | None:
+    """The job, with what it is compared with; None: one is resumed by its id."""
+    made = [await _job(target, selection)] if os.fspath(target) else []
+    compare = await compared(opened, made, kept)
+    return compare[0] if compare else None
+
+
+async def _job(target: Place, selection: Selection) -> WarmJob:
+    """The job for a target, read through every address of a host name. Names are resolved beside the event loop."""
+    place = os.fspath(target)
+    (job,) = await in_daemon_thread(lambda: jobs_of([place], selection, resolve=True, tell_slow=False))
+    return job
+
+
+def _listed(choosing: Choosing, selection: Selection) -> AsyncIterator[bytes] | None:
+    """The list of files that are named one by one; None: there is none."""
+    entries = choosing.get("files_from")
+    others = list_of(replace(selection, files_from=None))
+    if entries is None:
+        return others
+    named = path_chunks(entries, PathMap.of(selection.maps))
+    return named if others is None else _one_after_the_other(others, named)
+
+
+async def _one_after_the_other(*lists: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for one in lists:
+        async for chunk in one:
+            yield chunk
 
 
 def _bandwidth(said: int | str) -> Bandwidth:
-    return parse_bandwidth(said) if isinstance(said, str) else Bandwidth(_number("max_bandwidth", said, int))
+    return parse_bandwidth(said) if isinstance(said, str) else Bandwidth(size_of("max_bandwidth", said, int))
 
 
 def _priority(said: PriorityName | Priority) -> Priority:
@@ -353,46 +398,3 @@ def _priority(said: PriorityName | Priority) -> Priority:
         return Priority(said)
     except ValueError:
         raise UsageError(f"priority is one of {', '.join(Priority)}, not {said!r}") from None
-
-
-def _wanted(
-    include: Iterable[str], exclude: Iterable[str], max_file_size: int | str, newer_than: float | str | datetime
-) -> Wanted:
-    try:
-        return Wanted(
-            include=_texts(include),
-            exclude=_texts(exclude),
-            max_file_bytes=_number("max_file_size", max_file_size, parse_size),
-            newer_than=_unix_seconds(newer_than),
-        )
-    except InvalidValue as error:
-        raise UsageError.like(error) from error
-
-
-def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    """The texts; one that stands alone is meant as a whole."""
-    return (values,) if isinstance(values, str) else tuple(values)
-
-
-def _number(name: str, value: int | str, parse: Callable[[str], int]) -> int:
-    number = parse(value) if isinstance(value, str) else value
-    if number < 0:
-        raise UsageError(f"{name} must not be negative, but is {number}")
-    return number
-
-
-def _unix_seconds(value: float | str | datetime) -> float:
-    if isinstance(value, datetime):
-        return value.timestamp()
-    return parse_time(value, time.time()) if isinstance(value, str) else value
-
-
-def _settings(window: int | Literal["auto"] | None) -> Settings:
-    loaded = load_settings()
-    if window is None:
-        return loaded
-    if window == "auto":
-        return replace(loaded, nfs=replace(loaded.nfs, window_auto=True))
-    if isinstance(window, str) or not 1 <= window <= MOST_WINDOW:
-        raise UsageError(f'window must be "auto" or between 1 and {MOST_WINDOW}, not {window!r}')
-    return replace(loaded, nfs=replace(loaded.nfs, window_calls=window, window_auto=False))

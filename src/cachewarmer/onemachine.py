@@ -19,7 +19,7 @@ from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, InvalidTransition, UsageError
 from cachewarmer.manager import Manager
 from cachewarmer.manager.stall import Stall
-from cachewarmer.model import BoundTimes, JobState, JobStatus, ScanTotals, WarmJob, WorkItem, verdict
+from cachewarmer.model import JobState, JobStatus, Learnt, Lessons, ScanTotals, WarmJob, WorkItem, verdict
 from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.submitter import submit, wait_until_warm
@@ -91,11 +91,12 @@ async def warm(
             raise UsageError(f"job {job_id} is being warmed by another process")
         count = reader_count(settings.nfs.most_calls, processes) if processes > 1 else 1
         ended = asyncio.Event()
-        times = BoundTimes()
+        lessons = Lessons()
         first = shares(settings.nfs.most_calls, count, scanning=True)
         alone = count == 1
         scanning = settings if alone else with_share(settings, first.scan, count)
         async with SessionPool(scanning, open_session, announce=alone) as pool, steered(pool):
+            await _learn(broker, job_id, pool, count)
             readers: Readers
             if alone:
                 readers = ReaderHere(Worker(broker, settings, pool, job_id=job_id), pool)
@@ -111,14 +112,34 @@ async def warm(
             )
             tasks = [asyncio.create_task(manager.manage(lease, ended)), asyncio.create_task(readers.run(ended))]
             stall = Stall(settings.lease.patience_seconds, time.monotonic())
-            show = partial(_show, readers=readers, stall=stall, times=times, on_outages=on_outages, on_status=on_status)
+            show = partial(
+                _show, readers=readers, stall=stall, lessons=lessons, on_outages=on_outages, on_status=on_status
+            )
             try:
                 status = await _watch(broker, job_id, show, stop, tasks, stall)
             finally:
                 ended.set()
                 await asyncio.gather(*tasks, return_exceptions=True)
         await _settle(broker, lease, status, settings)
-        return replace(await broker.status(job_id), bound=times.main)
+        await _keep(broker, job_id, lessons)
+        status = await broker.status(job_id)
+        return replace(status, bound=lessons.times.main) if lessons.times.main.bound else status
+
+
+async def _learn(broker: Broker, job_id: str, pool: SessionPool, readers: int) -> None:
+    """What was kept with a job that is resumed, for the search of the windows to begin with."""
+    if pool.settings.nfs.window_auto:
+        with contextlib.suppress(BrokerError):  # it is found anew then
+            look = await broker.look(job_id)
+            pool.learn(look.learnt.first_windows(readers) if look.learnt is not None else {})
+
+
+async def _keep(broker: Broker, job_id: str, lessons: Lessons) -> None:
+    """Keeps with a job what it has taught. It is over, or interrupted, without that as well."""
+    learnt = lessons.learnt
+    if learnt != Learnt():
+        with contextlib.suppress(BrokerError):
+            await broker.keep_learnt(job_id, learnt)
 
 
 def _show(
@@ -126,15 +147,15 @@ def _show(
     *,
     readers: Readers,
     stall: Stall,
-    times: BoundTimes,
+    lessons: Lessons,
     on_outages: Callable[[Sequence[Outage]], None],
     on_status: Callable[[JobStatus], None],
 ) -> None:
     """Tells of a status, with what is read of items that have no receipt yet."""
     on_outages(readers.outages())
-    shown = replace(status, tallies=(*status.tallies, *readers.in_hand()), bound=verdict(status, readers.reports()))
-    if not status.state.final:
-        times.add(shown.bound, time.monotonic())
+    reports = readers.reports()
+    shown = replace(status, tallies=(*status.tallies, *readers.in_hand()), bound=verdict(status, reports))
+    lessons.look(status, reports, time.monotonic())
     stall.look(shown, readers.failures(), time.monotonic())
     on_status(shown)
 

@@ -69,7 +69,7 @@ async def wait_until_warm(
             shown = with_in_hand(status, await rows.of(job_id)) if live and not status.state.final else status
             if shown is not status:
                 times.add(shown.bound, time.monotonic())
-            status = replace(status, bound=times.main)
+            status = replace(status, bound=times.main if times.main.bound else status.bound)
             outage.answered()
             on_status(shown)
             if status.state.final or stop.is_set():

@@ -28,6 +28,7 @@ _SIZE = r"(?i)(\d+(?:\.\d+)?)\s*(?:([kmgtp])(i?)b?|b)?"
 _RATE = r"(?i)(\d+(?:\.\d+)?\s*[kmgt]?)(i?)bits?(?:/s|ps)?|(.+?)(?:/s)?"
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _AGE = r"(\d+(?:\.\d+)?)([smhdw])"
+_SPAN_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 FORMS = "ADDRESS[,ADDRESS...]:/PATH, nfs://ADDRESS/PATH, or a path of this machine"
 
@@ -277,6 +278,22 @@ def parse_bandwidth(text: str) -> Bandwidth:
         return Bandwidth.parse(text.strip(), lambda rate: 0 if rate.strip() == "none" else parse_rate(rate))
     except InvalidValue as error:
         raise UsageError.like(error) from error
+
+
+def parse_span(text: str) -> float:
+    """Seconds from a number of them, or from a number with a unit: ``90``, ``15m``, ``2h``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _SPAN_SECONDS else (text, "s")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise UsageError(f"{number!r} is not a number of seconds")
+    return value * _SPAN_SECONDS[unit]
 
 
 def parse_time(text: str, now: float) -> float:

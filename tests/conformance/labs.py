@@ -62,6 +62,10 @@ class Lab:
         """Somebody writes nonsense into the job's record."""
         raise NotImplementedError
 
+    async def write_learnt(self, job_id: str, text: str, seconds: float = 0.0) -> None:
+        """Somebody writes this, and where ``seconds`` says so this time, as what the job has taught."""
+        raise NotImplementedError
+
     async def damage_worker(self, report: WorkerReport) -> None:
         """Somebody writes nonsense into a worker's row."""
         raise NotImplementedError
@@ -121,6 +125,9 @@ class SqliteLab(Lab):
 
     async def damage_job(self, job_id):
         self.run("UPDATE jobs SET state = 'bogus' WHERE job_id = ?", job_id)
+
+    async def write_learnt(self, job_id, text, seconds=0.0):
+        self.run("UPDATE jobs SET learnt = ?, learnt_at = ? WHERE job_id = ?", text, seconds or self.now, job_id)
 
     async def damage_worker(self, report):
         self.run("UPDATE workers SET report = '{\"jobs\": 1}' WHERE key = ?", report.key)
@@ -182,6 +189,13 @@ class AzuriteLab(Lab):
         async with self.table() as table:
             row = {"PartitionKey": f"{self.prefix}.jobs", "RowKey": job_id, "State": "bogus"}
             await table.update_entity(row, mode=UpdateMode.MERGE)
+
+    async def write_learnt(self, job_id, text, seconds=0.0):
+        from azure.data.tables import UpdateMode
+
+        row = {"PartitionKey": f"{self.prefix}.jobs", "RowKey": job_id, "Learnt": text}
+        async with self.table() as table:
+            await table.update_entity({**row, **({"LearntAt": seconds} if seconds else {})}, mode=UpdateMode.MERGE)
 
     async def damage_worker(self, report):
         from azure.data.tables import UpdateMode
@@ -275,6 +289,11 @@ class PostgresLab(Lab):
 
     async def damage_job(self, job_id):
         await self.run("UPDATE {}.jobs SET state = 'bogus' WHERE job_id = %s", job_id)
+
+    async def write_learnt(self, job_id, text, seconds=0.0):
+        await self.run("UPDATE {}.jobs SET learnt = %s WHERE job_id = %s", text, job_id)
+        if seconds:
+            await self.run("UPDATE {}.jobs SET learnt_at = %s WHERE job_id = %s", seconds, job_id)
 
     async def damage_worker(self, report):
         await self.run("UPDATE {}.workers SET report = %s WHERE key = %s", '{"jobs": 1}', report.key)

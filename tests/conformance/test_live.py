@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from cachewarmer.model import AddressReport, InHand, WorkerReport, learnt
+from cachewarmer.model import AddressReport, InHand, Learnt, WorkerReport
 
 
 def row(name="w1", *, pid=1, job="j1", **values) -> WorkerReport:
@@ -86,9 +86,9 @@ async def test_rows_of_workers_that_are_gone_are_forgotten(lab, monkeypatch):
 async def test_what_was_learnt_about_an_address_is_there_for_who_comes_later(lab):
     """From workers at work, of whatever job, and from one that has ended: half of the window that they found."""
     one, two = await lab.broker(), await lab.broker()
-    assert learnt(await two.workers()) == {}
+    assert Learnt.of(await two.workers()).first_windows() == {}
     cache, other = AddressReport(address="10.0.1.7", knee=40), AddressReport(address="10.0.1.8", knee=0)
     await one.note_worker(row(ended=True, jobs=(), addresses=(cache, other)))
-    assert learnt(await two.workers()) == {"10.0.1.7": 20}, "though nobody is at work any more"
+    assert Learnt.of(await two.workers()).first_windows() == {"10.0.1.7": 20}, "though nobody is at work any more"
     await one.note_worker(row("w2", job="j2", addresses=(AddressReport(address="10.0.1.7", knee=100),)))
-    assert learnt(await two.workers()) == {"10.0.1.7": 50}
+    assert Learnt.of(await two.workers()).first_windows() == {"10.0.1.7": 50}

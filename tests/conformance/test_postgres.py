@@ -165,6 +165,25 @@ async def test_items_are_handed_out_once_among_many_workers(own_lab):
     assert len(found) == len(set(found)) == 400
 
 
+async def test_a_claim_passes_no_settled_items(own_lab):
+    """Whatever the statistics say: those of a large job are old for as long as a tenth of it is not settled."""
+    broker = await own_lab.broker()
+    job_id, _ = await scanning_job(broker, own_lab, 1)
+    await own_lab.run(
+        "INSERT INTO {0}.items (job_id, item_id, message)"
+        " SELECT job_id, md5(n::text), '' FROM {0}.jobs, generate_series(1, 20000) AS n"
+    )
+    await own_lab.run("ANALYZE {}.items")
+    values = {"job_id": job_id, "most": 32, "least": 2, "turns": [32, 0, 0], "token": "t", "seconds": 60.0}
+    async with broker._database.connection() as connection:
+        claim = broker._database.statement_of("claim")
+        plan = await (await connection.execute(b"EXPLAIN " + claim, values)).fetchall()
+    lines = [line for row in plan for line in row.values()]
+    found = lines[: next(number for number, line in enumerate(lines) if "CTE Scan" in line)]
+    assert any("open_items" in line for line in found)
+    assert not any("items_pkey" in line for line in found)
+
+
 async def test_the_last_two_items_settled_at_the_same_time_end_the_job(own_lab):
     """Neither worker sees the other's tally before it commits: the record must end all the same."""
     broker = await own_lab.broker()

@@ -24,6 +24,7 @@ TO_VERSION_1 = (
     "ALTER TABLE {}.jobs DROP COLUMN priority",
     "ALTER TABLE {}.jobs DROP COLUMN bandwidth",
     "DROP TABLE {}.ledger",
+    "ALTER TABLE {}.jobs DROP COLUMN learnt, DROP COLUMN learnt_at",
     "UPDATE {}.version SET version = 1",
 )
 

@@ -346,6 +346,39 @@ def test_a_directory_that_became_a_link_is_not_followed(tmp_path, folder):
     assert (victim / "kernel-mounts.conf").read_text() == "precious"
 
 
+@pytest.mark.parametrize("swapped", ["bootstrap", "bootstrap/systemd"])
+def test_a_directory_that_becomes_a_link_while_its_files_are_removed_is_not_followed(tmp_path, folder, swapped):
+    """Others may write to the share: they may wait for the first file to go."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    names = ("kernel-mounts.conf", "passwd")
+    for name in names:
+        (victim / name).write_text("precious")
+    top, tools = tmp_path / "share", tmp_path / "tools"
+    shutil.copytree(folder(), top / "bootstrap")
+    sums = top / "bootstrap/SHA256SUMS"
+    sums.write_text(f"{'0' * 64}  first\n{sums.read_text()}{'0' * 64}  passwd\n{'0' * 64}  systemd/passwd\n")
+    tools.mkdir()
+    swap = f"mv {top}/{swapped} {tmp_path}/away; ln -s {victim} {top}/{swapped}"
+    (tools / "rm").write_text(f'#!/bin/sh\n[ -e {tmp_path}/away ] || {{ {swap}; }}\nexec /bin/rm "$@"\n')
+    (tools / "rm").chmod(0o755)
+    remove_folder(top, PATH=f"{tools}:{os.environ['PATH']}")
+    assert (tmp_path / "away").exists()
+    assert sorted(path.name for path in victim.iterdir()) == sorted(names)
+
+
+def test_a_folder_that_is_a_link_is_left_alone(tmp_path, folder):
+    """Its list of files is somebody else's."""
+    victim, top = tmp_path / "victim", tmp_path / "share"
+    shutil.copytree(folder(), victim)
+    top.mkdir()
+    (top / "bootstrap").symlink_to(victim)
+    before = sorted(victim.rglob("*"))
+    done = remove_folder(top)
+    assert (done.returncode, sorted(victim.rglob("*"))) == (0, before)
+    assert "left alone" in done.stderr
+
+
 @pytest.mark.parametrize("made", ["{victim}", "/../victim", "{top}/bootstrap/../../victim"])
 def test_only_what_leads_to_the_folder_counts_as_made_for_it(tmp_path, folder, made):
     """An empty directory elsewhere stays."""

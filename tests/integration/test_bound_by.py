@@ -15,6 +15,16 @@ from tests.servers.ports import REPOSITORY
 TREE = {b"d%d" % d: {b"f%d" % f: 8192 for f in range(30)} for d in range(10)}
 
 
+async def told(*arguments):
+    """What a command says."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cachewarmer", *arguments), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    return json.loads(out) if "--json" in arguments else out.decode()
+
+
 async def warm(*arguments, before=()):
     process = await asyncio.create_subprocess_exec(
         *(*before, sys.executable, "-m", "cachewarmer", "warm", "--json", *map(str, arguments)),
@@ -35,6 +45,11 @@ async def test_calls_that_take_their_round_trips_are_bound_by_the_window(process
     assert report["bound"]["window"] <= 6
     assert report["bound"]["round_trip_idle_ms"] > 0
     assert "--window auto" in report["bound"]["raised_by"]
+    kept = await told("status", report["job"], "--json")
+    assert (kept["bound_by"], kept["bound"]["window"]) == ("window", report["bound"]["window"]), (
+        "the broker remembers it"
+    )
+    assert "bound by the window at 127.0.0.1" in await told("status", report["job"])
 
 
 async def test_a_limit_that_holds_is_what_bounds():

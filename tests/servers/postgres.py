@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
+import psycopg
+
 from tests.servers.need import need
 from tests.servers.ports import free_port, stop, wait_until
 
@@ -52,6 +54,28 @@ class PostgresServer:
         """Whether it takes connections: it listens long before, and refuses them."""
         asked = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(asked, check=False).returncode == 0
+
+    def run(self, *statements: str) -> None:
+        """SQL of an administrator, each by itself."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def keep(self, file: Path, name: str) -> Path:
+        """A copy of a file for the server alone, as it insists with keys."""
+        kept = self.place / "data" / name
+        shutil.copyfile(file, kept)
+        kept.chmod(0o600)
+        if os.geteuid() == 0:
+            owner = pwd.getpwnam("postgres")
+            os.chown(kept, owner.pw_uid, owner.pw_gid)
+        return kept
+
+    def let_in(self, *lines: str) -> None:
+        """Puts lines of ``pg_hba.conf`` before those that are there, and has all of its files read again."""
+        access = self.place / "data" / "pg_hba.conf"
+        access.write_text("".join(f"{line}\n" for line in lines) + access.read_text())
+        self.run("SELECT pg_reload_conf()")
 
     def stop(self) -> None:
         """At once, as if the machine had lost its power."""

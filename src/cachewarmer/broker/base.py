@@ -17,6 +17,7 @@ from cachewarmer.model import (
     Bandwidth,
     JobState,
     JobStatus,
+    Learnt,
     Priority,
     Receipt,
     ScanTotals,
@@ -126,6 +127,8 @@ class JobLook:
     state: JobState
     bandwidth: Bandwidth | None = None
     """As ``limit`` has set it; None: as the items say."""
+    learnt: Learnt | None = None
+    """As ``keep_learnt`` has kept it; None: nothing is, or nothing that makes sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,14 @@ class Broker(ABC):
 
         Raises:
             UnknownJob. InvalidTransition: the job is in a final state.
+        """
+
+    @abstractmethod
+    async def keep_learnt(self, job_id: str, learnt: Learnt) -> None:
+        """Keeps with a job, in place of what was kept before, what is known of its addresses and of what bounds it.
+
+        ``look`` gives it with its age by the broker's clock, ``status`` what bounds the job; also when the job is over.
+        Raises ``UnknownJob``.
         """
 
     @abstractmethod

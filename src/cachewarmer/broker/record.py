@@ -22,11 +22,13 @@ from cachewarmer.model import (
     ERROR_SAMPLE,
     Bandwidth,
     JobState,
+    Learnt,
     PathError,
     Receipt,
     ScanTotals,
     SlowPath,
     Tally,
+    Verdict,
     WarmJob,
     WorkerReport,
     WorkItem,
@@ -239,6 +241,12 @@ def sample_within(errors: Sequence[PathError], most_bytes: int) -> tuple[PathErr
 def load_bandwidth(text: str) -> Bandwidth | None:
     """A stored bandwidth; None: it is as the job's items say. Raises ``InvalidValue``."""
     return Bandwidth.parse(text, bytes_per_second) if text else None
+
+
+def kept_verdict(text: object) -> Verdict:
+    """What mostly bounded a job, by what is kept of what it has taught."""
+    found = Learnt.kept(text, 0.0)
+    return found.verdict if found is not None else Verdict()
 
 
 def limited(job: WarmJob, bandwidth: Bandwidth) -> WarmJob:

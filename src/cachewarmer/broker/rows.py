@@ -17,7 +17,7 @@ from cachewarmer.broker import record
 from cachewarmer.broker.base import MOST_FLEET_SECONDS, JobLook, WorkLease
 from cachewarmer.broker.sound import check_count, sound
 from cachewarmer.errors import DamagedRecord, InvalidMessage
-from cachewarmer.model import ERROR_SAMPLE, Bandwidth, JobState, JobStatus, Tally, WarmJob, WorkItem
+from cachewarmer.model import ERROR_SAMPLE, Bandwidth, JobState, JobStatus, Learnt, Tally, WarmJob, WorkItem
 
 AHEAD_SECONDS = 60.0
 """No clock is that far behind the one that stamped a row."""
@@ -59,10 +59,16 @@ def standing(job: Row) -> record.Standing:
         return sound(stands)
 
 
-def look(job: Row) -> JobLook:
+def look(job: Row, now: float) -> JobLook:
     """What workers ask of a job. Raises ``DamagedRecord``."""
     with record.reading_row(f"job {job['job_id']}"):
-        return JobLook(JobState(job["state"]), record.load_bandwidth(job["bandwidth"]))
+        return JobLook(JobState(job["state"]), record.load_bandwidth(job["bandwidth"]), learnt(job, now))
+
+
+def learnt(job: Row, now: float) -> Learnt | None:
+    """What is kept of what a job has taught; nothing where that was damaged: a job does not depend on it."""
+    kept_at = job["learnt_at"]
+    return Learnt.kept(job["learnt"], now - kept_at if isinstance(kept_at, (int, float)) else None)
 
 
 def limited(job: Row, bandwidth: Bandwidth) -> dict[str, str]:
@@ -91,6 +97,7 @@ def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
             started_at=stands.started_at,
             finished_at=stands.finished_at,
             reason=stands.reason,
+            bound=record.kept_verdict(job["learnt"]),
         )
         return sound(found).settled()
 

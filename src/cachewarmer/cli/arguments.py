@@ -189,8 +189,12 @@ def seconds(text: str) -> float:
 
 def span(text: str) -> float:
     """A length of time, in seconds: a number of them, or a number with a unit."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
-    return seconds(number) * _UNITS[unit]
+    from cachewarmer.target import parse_span
+
+    try:
+        return parse_span(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def interval(text: str) -> float:
@@ -199,9 +203,6 @@ def interval(text: str) -> float:
     if 0 < found < 1:
         raise argparse.ArgumentTypeError("must be at least 1 second, or 0 for never")
     return found
-
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def share(text: str) -> float:

@@ -6,10 +6,11 @@ import argparse
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Selection
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
-from cachewarmer.cli.options import general, selecting
+from cachewarmer.cli.options import general
 from cachewarmer.errors import UsageError
 from cachewarmer.values import dataclass
 
@@ -26,7 +27,7 @@ class DoctorOptions:
 
     target: str = ""
     """Empty: the broker is looked at."""
-    selection: selecting.Selection = field(default_factory=selecting.Selection)
+    selection: Selection = field(default_factory=Selection)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     workers: int = 0
     """How many VMs there is to be room for; 0: as the settings say."""
@@ -54,7 +55,7 @@ def parse(chosen: argparse.Namespace) -> DoctorOptions:
         raise UsageError("doctor needs a TARGET, or --broker URL (see cachewarmer doctor --help)")
     return DoctorOptions(
         target=chosen.target,
-        selection=selecting.Selection(uid=chosen.uid, gid=chosen.gid),
+        selection=Selection(uid=chosen.uid, gid=chosen.gid),
         broker=general.broker(chosen),
         workers=chosen.workers,
         output=general.output(chosen),
@@ -93,6 +94,7 @@ async def _look(chosen: DoctorOptions, stop: asyncio.Event) -> int:
 
 
 async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
+    from cachewarmer.choice.jobs import jobs_of
     from cachewarmer.cli import inputs
     from cachewarmer.doctor.around import look_around
     from cachewarmer.doctor.broker import look_at_broker
@@ -101,7 +103,7 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
     settings = inputs.settings()
     yield here()
     if chosen.target:
-        (job,) = inputs.jobs([chosen.target], chosen.selection)
+        (job,) = jobs_of([chosen.target], chosen.selection)
         async for one in look_at_target(job, settings):
             yield one
     else:

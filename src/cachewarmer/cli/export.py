@@ -81,9 +81,9 @@ def run(chosen: ExportOptions) -> int:
 
 async def _export(chosen: ExportOptions) -> int:
     from cachewarmer.broker.find import find_job
+    from cachewarmer.choice.ledgers import write_ledger
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import show_json
-    from cachewarmer.cli.told import write_ledger
 
     opened = partial(inputs.broker, chosen.broker, inputs.settings(), create=False)
     async with opened() as broker:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
-import os
-import sys
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cachewarmer.addresses import all_addresses, each_address
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
+from cachewarmer.choice.reading import with_reading
+from cachewarmer.choice.values import Reading
 from cachewarmer.cli.options.general import BrokerChoice, Output
-from cachewarmer.cli.options.pacing import Reading
-from cachewarmer.cli.options.selecting import Selection
 from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.config import (
     FleetSettings,
@@ -27,15 +22,7 @@ from cachewarmer.config import (
     vmss_password,
     wire_environment,
 )
-from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
-from cachewarmer.filters import parse_filter_file
-from cachewarmer.model import Bandwidth, Priority, Transport, Wanted, WarmJob
-from cachewarmer.paths import to_bytes, to_text
-from cachewarmer.planning.filelist import list_chunks, scene_chunks, stored_lines
-from cachewarmer.planning.frames import frame_paths
-from cachewarmer.planning.pathmap import PathMap
-from cachewarmer.planning.usd import check_usd
-from cachewarmer.target import Target, make_job, parse_target
+from cachewarmer.errors import UsageError
 
 if TYPE_CHECKING:
     from cachewarmer.fleet.base import Fleet
@@ -43,10 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_FLEET = FleetChoice()
-SLOW_BYTES_PER_SECOND = 64 * 1024
-"""A limit below this is more likely a slip of the unit than what was meant."""
-MAX_RULES_BYTES = 1 << 20
-"""The longest file of ``--filter-from``."""
 
 
 def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, service: Service | None = None) -> Settings:
@@ -58,16 +41,8 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, serv
     loaded = load_settings()
     nfs, lease = loaded.nfs, loaded.lease
     if reading is not None:
-        nfs = replace(
-            nfs,
-            window_calls=reading.window or nfs.window_calls,
-            window_auto=_automatic(reading, loaded=nfs.window_auto),
-            window_max_calls=reading.max_window or nfs.window_max_calls,
-            gentle=reading.gentle or nfs.gentle,
-            connections=reading.connections or nfs.connections,
-        )
-        if reading.patience is not None:
-            lease = replace(lease, patience_seconds=reading.patience)
+        loaded = with_reading(loaded, reading)
+        nfs, lease = loaded.nfs, loaded.lease
     if service is not None:
         nfs = replace(
             nfs,
@@ -75,13 +50,6 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, serv
             gid=nfs.gid if service.gid is None else service.gid,
         )
     return replace(loaded, nfs=nfs, lease=lease, fleet=_fleet_settings(fleet, loaded.fleet))
-
-
-def _automatic(reading: Reading, *, loaded: bool | None) -> bool:
-    """Whether the window is to be found; ``loaded``: what the settings file says."""
-    if reading.window:
-        return False
-    return bool(loaded) or reading.window == 0 or reading.max_window is not None or reading.gentle
 
 
 def _fleet_settings(fleet: FleetChoice, loaded: FleetSettings) -> FleetSettings:
@@ -122,172 +90,6 @@ def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> 
 def shown_broker(choice: BrokerChoice, settings: Settings) -> str:
     """The option that names the broker, without the password that it may hold; empty where it was not given."""
     return broker(choice, settings, create=False).shown if choice.url else ""
-
-
-def jobs(targets: Sequence[str], selection: Selection, *, resolve: bool = False) -> list[WarmJob]:
-    """The job of each TARGET.
-
-    ``resolve``: a host name is read through all of its addresses. Not for a service: it allows names as they are written.
-
-    Raises:
-        UsageError: a target or a pattern does not make sense.
-    """
-    _check_list(targets, selection)
-    _check_addresses(selection)
-    bandwidth = selection.max_bandwidth or Bandwidth()
-    warn_of_slow("--max-bandwidth", bandwidth)
-    wanted = _wanted(selection)
-    made = [
-        make_job(
-            _as_user(parse_target(target), selection),
-            wanted,
-            name=selection.name,
-            transport=Transport(selection.transport),
-            bandwidth=bandwidth,
-            has_file_list=has_list(selection),
-            priority=Priority(selection.priority),
-        )
-        for target in targets
-    ]
-    if selection.ledger:
-        made = [replace(job, ledger=True) for job in made]
-    if resolve and not selection.each_address:
-        made = [_resolved(target, job) for target, job in zip(targets, made, strict=True)]
-    if selection.in_order:
-        made = [replace(job, in_order=True) for job in made]
-    if selection.access_as or selection.metadata_only:
-        made = [_for_readers(job, selection) for job in made]
-    if not selection.each_address:
-        return made
-    return [each_address(job, selection.address_subset, fan_out=selection.fan_out) for job in made]
-
-
-def has_list(selection: Selection) -> bool:
-    """Whether files are named one by one."""
-    return selection.files_from is not None or bool(selection.frames or selection.usd)
-
-
-def _check_list(targets: Sequence[str], selection: Selection) -> None:
-    if has_list(selection):
-        if len(targets) != 1:
-            given = "--files-from" if selection.files_from is not None else "--frames" if selection.frames else "--usd"
-            raise UsageError(f"{given} needs exactly one TARGET")
-    elif selection.maps or selection.in_order:
-        raise UsageError(f"{'--map' if selection.maps else '--in-order'} needs --files-from, --frames or --usd")
-    for sequence in selection.frames:
-        if frame_paths(to_bytes(sequence)) is None:
-            raise UsageError(
-                "not a sequence of frames",
-                doing="--frames",
-                subject=to_bytes(sequence),
-                advice="write 'plate.####.exr 1001-1240'",
-            )
-    PathMap.of(selection.maps)
-    for scene in selection.usd:
-        check_usd(scene)
-
-
-def _check_addresses(selection: Selection) -> None:
-    for option, given in (("--address-subset", selection.address_subset), ("--fan-out", selection.fan_out)):
-        if given and not selection.each_address:
-            raise UsageError(f"{option} needs --each-address")
-
-
-def _resolved(target: str, job: WarmJob) -> WarmJob:
-    return job if parse_target(target).resolve_first else all_addresses(job)
-
-
-def warn_of_slow(what: str, bandwidth: Bandwidth) -> None:
-    """Warns of a bandwidth that hardly anybody means."""
-    if 0 < bandwidth.lowest < SLOW_BYTES_PER_SECOND:
-        log.warning("%s is %d bytes per second for the whole job: is the unit right?", what, bandwidth.lowest)
-
-
-def _for_readers(job: WarmJob, selection: Selection) -> WarmJob:
-    """The job, with what others will ask the cache."""
-    if selection.access_as and (job.access.is_local or job.access.transport is Transport.MOUNT):
-        raise UsageError("--access-as is for the direct NFS reader")
-    try:
-        return replace(job, access_as=selection.access_as, metadata_only=selection.metadata_only)
-    except InvalidValue as error:
-        raise UsageError.like(error) from error
-
-
-def _wanted(selection: Selection) -> Wanted:
-    try:
-        return Wanted(
-            include=selection.include,
-            exclude=selection.exclude,
-            rules=tuple(rule for name in selection.filter_from for rule in _rules(name)),
-            max_file_bytes=selection.max_file_bytes,
-            min_file_bytes=selection.min_file_bytes,
-            newer_than=selection.newer_than,
-            head_bytes=selection.head_bytes,
-            tail_bytes=selection.tail_bytes,
-            snapshots=selection.snapshots,
-            follow_links=selection.follow_links,
-            one_file_system=selection.one_file_system,
-            hardlink_dedup=selection.hardlink_dedup,
-        )
-    except InvalidValue as error:
-        raise UsageError.like(error) from error
-
-
-def _rules(name: str) -> tuple[str, ...]:
-    """The rules in a file of ``--filter-from``."""
-    try:
-        with open(name, "rb") as file:
-            raw = file.read(MAX_RULES_BYTES + 1)
-    except OSError as error:
-        raise UsageError(error.strerror or str(error), doing="--filter-from", subject=os.fsencode(name)) from error
-    if len(raw) > MAX_RULES_BYTES:
-        raise UsageError(f"more than {MAX_RULES_BYTES} bytes", doing="--filter-from", subject=os.fsencode(name))
-    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return parse_filter_file(raw.decode("utf-16", "replace") if wide else to_text(raw), f"--filter-from {name}")
-
-
-def _as_user(target: Target, selection: Selection) -> Target:
-    """The target, with the ids of the options where it names none itself."""
-    if selection.uid is None and selection.gid is None:
-        return target
-    if target.is_local:
-        raise UsageError(
-            "--uid and --gid are for NFS",
-            subject=os.fsencode(target.path),
-            advice="a path of this machine is read as the user who runs the command",
-        )
-    access = target.access
-    uid = selection.uid if access.uid < 0 and selection.uid is not None else access.uid
-    gid = selection.gid if access.gid < 0 and selection.gid is not None else access.gid
-    return replace(target, access=replace(access, uid=uid, gid=gid))
-
-
-def file_list(selection: Selection) -> AsyncIterator[bytes] | None:
-    """The chunks of ``--frames``, ``--usd`` and ``--files-from``; None where none of them is given."""
-    return _listed(selection) if has_list(selection) else None
-
-
-async def _listed(selection: Selection) -> AsyncIterator[bytes]:
-    mapped = PathMap.of(selection.maps)
-    for chunk in stored_lines((to_bytes(one) for one in selection.frames), mapped):
-        yield chunk
-    for scene in selection.usd:
-        async for chunk in scene_chunks(scene, selection.maps):
-            yield chunk
-    if selection.files_from is not None:
-        async for chunk in _chunks(selection.files_from, null=selection.null, mapped=mapped):
-            yield chunk
-
-
-async def _chunks(name: str, *, null: bool, mapped: PathMap) -> AsyncIterator[bytes]:
-    try:
-        # Without a buffer of Python's: who reads that holds a lock that the end of the program would wait for.
-        place = sys.stdin.fileno() if name == "-" else name
-        with open(place, "rb", buffering=0, closefd=place is name) as source:  # noqa: ASYNC230  # opening a list is quick
-            async for chunk in list_chunks(source, nul_separated=null, path_map=mapped):
-                yield chunk
-    except OSError as error:
-        raise CacheWarmerError(f"--files-from {name}: {error.strerror}") from error
 
 
 def fleet(

@@ -56,13 +56,14 @@ def run(chosen: LimitOptions) -> int:
 
 async def _limit(chosen: LimitOptions) -> int:
     from cachewarmer.broker.find import find_job
+    from cachewarmer.choice.jobs import warn_of_slow
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import show
     from cachewarmer.cli.text import bandwidth
     from cachewarmer.model import Report
 
-    inputs.warn_of_slow("RATE", chosen.bandwidth)
+    warn_of_slow("RATE", chosen.bandwidth)
     async with inputs.broker(chosen.broker, inputs.settings(), create=False) as broker:
         job_id = await find_job(broker, chosen.job)
         status = await broker.limit(job_id, chosen.bandwidth)

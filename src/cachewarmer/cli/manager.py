@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Reading
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
@@ -37,7 +38,7 @@ class ManagerOptions:
 
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     service: serving.Service = field(default_factory=serving.Service)
-    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    reading: Reading = field(default_factory=Reading)
     fleet: serving.FleetChoice = field(default_factory=serving.FleetChoice)
     page: serving.Page = field(default_factory=serving.Page)
     hooks: Hooks = field(default_factory=Hooks)

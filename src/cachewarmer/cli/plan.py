@@ -6,6 +6,7 @@ import argparse
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Reading, Selection
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.options import general, pacing, selecting
@@ -31,8 +32,8 @@ class PlanOptions:
     """The file of the price table; empty: none."""
     cache_size: int = 0
     """Bytes; 0: not known."""
-    selection: selecting.Selection = field(default_factory=selecting.Selection)
-    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    selection: Selection = field(default_factory=Selection)
+    reading: Reading = field(default_factory=Reading)
     output: general.Output = field(default_factory=general.Output)
 
 
@@ -101,6 +102,7 @@ def run(chosen: PlanOptions) -> int:
 async def _plan(chosen: PlanOptions, stop: asyncio.Event) -> int:
     import asyncio
 
+    from cachewarmer.choice.jobs import jobs_of, list_of
     from cachewarmer.cli import inputs
     from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
     from cachewarmer.cli.outcome import show_json
@@ -113,7 +115,7 @@ async def _plan(chosen: PlanOptions, stop: asyncio.Event) -> int:
 
     settings = inputs.settings(chosen.reading)
     prices = load_prices(chosen.prices) if chosen.prices else None
-    (job,) = inputs.jobs([chosen.target], chosen.selection, resolve=True)
+    (job,) = jobs_of([chosen.target], chosen.selection, resolve=True)
     with Progress(quiet=chosen.output.hides_progress) as progress:
         looking = asyncio.create_task(
             look(
@@ -122,7 +124,7 @@ async def _plan(chosen: PlanOptions, stop: asyncio.Event) -> int:
                 whole=not chosen.files,
                 on_scanned=progress.scanned,
                 on_probing=lambda: progress.said("probing"),
-                file_list=inputs.file_list(chosen.selection),
+                file_list=list_of(chosen.selection),
             )
         )
         if not await until_stopped(looking, stop):

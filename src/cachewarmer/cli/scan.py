@@ -6,6 +6,7 @@ import argparse
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Reading, Selection
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.options import general, pacing, selecting
 from cachewarmer.values import dataclass
@@ -19,8 +20,8 @@ class ScanOptions:
     """What ``scan`` was told."""
 
     targets: tuple[str, ...]
-    selection: selecting.Selection = field(default_factory=selecting.Selection)
-    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    selection: Selection = field(default_factory=Selection)
+    reading: Reading = field(default_factory=Reading)
     output: general.Output = field(default_factory=general.Output)
 
 
@@ -50,6 +51,7 @@ def run(chosen: ScanOptions) -> int:
 
 
 async def _scan(chosen: ScanOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.choice.jobs import jobs_of, list_of
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import finish_scan
     from cachewarmer.cli.progress import Progress
@@ -57,11 +59,11 @@ async def _scan(chosen: ScanOptions, stop: asyncio.Event) -> int:
     from cachewarmer.onemachine import scan
 
     settings = inputs.settings(chosen.reading)
-    jobs = inputs.jobs(chosen.targets, chosen.selection)
+    jobs = jobs_of(chosen.targets, chosen.selection)
     reports: list[Report] = []
     with Progress(quiet=chosen.output.hides_progress) as progress:
         for job in jobs:
-            files = inputs.file_list(chosen.selection)
+            files = list_of(chosen.selection)
             found = await scan(job, settings, on_progress=progress.scanned, stop=stop, file_list=files)
             reports.append(Report.of_scan(job.label, found.totals, found.largest, found.seconds))
     return finish_scan(

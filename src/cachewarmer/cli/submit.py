@@ -8,6 +8,7 @@ from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Ledger, Selection
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, WARM
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks_of_waiting
@@ -27,12 +28,12 @@ class SubmitOptions:
     """What ``submit`` was told."""
 
     targets: tuple[str, ...]
-    selection: selecting.Selection = field(default_factory=selecting.Selection)
+    selection: Selection = field(default_factory=Selection)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     output: general.Output = field(default_factory=general.Output)
     checking: verifying.Checking = field(default_factory=verifying.Checking)
     hooks: Hooks = field(default_factory=Hooks)
-    ledger: ledgers.Ledger = field(default_factory=ledgers.Ledger)
+    ledger: Ledger = field(default_factory=Ledger)
     wait: bool = False
     once: bool = False
     """A job whose name another has that is warm, or on its way, is not posted; the other is waited for instead."""
@@ -84,13 +85,14 @@ def run(chosen: SubmitOptions) -> int:
 
 
 async def _submit(chosen: SubmitOptions, stop: asyncio.Event) -> int:
+    from cachewarmer.choice.jobs import jobs_of, list_of
+    from cachewarmer.choice.ledgers import compared, failed_list
     from cachewarmer.cli import inputs
-    from cachewarmer.cli.told import compared, failed_list
 
     broker = partial(inputs.broker, chosen.broker, inputs.settings())
-    jobs = await compared(broker, inputs.jobs(chosen.targets, chosen.selection), chosen.ledger)
+    jobs = await compared(broker, jobs_of(chosen.targets, chosen.selection), chosen.ledger)
     again = chosen.ledger.failed_of
-    files = failed_list(broker, chosen.ledger) if again else inputs.file_list(chosen.selection)
+    files = failed_list(broker, chosen.ledger) if again else list_of(chosen.selection)
     return await post(jobs, chosen, files, stop)
 
 
@@ -98,12 +100,12 @@ async def post(
     jobs: Sequence[WarmJob], chosen: SubmitOptions, files: AsyncIterable[bytes] | None, stop: asyncio.Event
 ) -> int:
     """Posts jobs, shows their ids, and waits for them if it was told to."""
+    from cachewarmer.choice.ledgers import write_ledger
     from cachewarmer.cli import inputs
     from cachewarmer.cli.managers import wait
     from cachewarmer.cli.outcome import finish, show_json
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.streams import show
-    from cachewarmer.cli.told import write_ledger
     from cachewarmer.cli.warmed import CopiedList, verify_warmed
     from cachewarmer.submitter import submit
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Reading, Selection
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.options import general, pacing, selecting, verifying
 from cachewarmer.errors import UsageError
@@ -27,8 +28,8 @@ class VerifyOptions:
     job: str = ""
     """A job whose files are meant instead of targets."""
     sampling: verifying.Sampling = field(default_factory=verifying.Sampling)
-    selection: selecting.Selection = field(default_factory=selecting.Selection)
-    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    selection: Selection = field(default_factory=Selection)
+    reading: Reading = field(default_factory=Reading)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     output: general.Output = field(default_factory=general.Output)
 
@@ -74,14 +75,15 @@ def run(chosen: VerifyOptions) -> int:
 async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
     from cachewarmer.addresses import each_address
     from cachewarmer.broker.find import find_job
+    from cachewarmer.choice.jobs import jobs_of, list_of
     from cachewarmer.cli import inputs
     from cachewarmer.cli.verification import finish_verify, verify_jobs
     from cachewarmer.cli.warmed import CopiedList, stored_list
 
     settings = inputs.settings(chosen.reading)
     if not chosen.job:
-        jobs = inputs.jobs(chosen.targets, chosen.selection, resolve=True)
-        with closing(CopiedList(inputs.file_list(chosen.selection), copied=chosen.selection.each_address)) as files:
+        jobs = jobs_of(chosen.targets, chosen.selection, resolve=True)
+        with closing(CopiedList(list_of(chosen.selection), copied=chosen.selection.each_address)) as files:
             found = await verify_jobs(jobs, settings, chosen.sampling, chosen.output, stop, lambda _: files.first())
         return finish_verify(found, chosen.sampling, chosen.output)
     async with inputs.broker(chosen.broker, settings, create=False) as broker:

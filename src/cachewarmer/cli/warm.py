@@ -7,6 +7,7 @@ from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Ledger, Reading, Selection
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.hooks import Hooks, add_hooks, hooks
 from cachewarmer.cli.options import general, ledgers, observing, pacing, selecting, serving, verifying
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Sequence
 
-    from cachewarmer.cli.told import Opened
+    from cachewarmer.choice.ledgers import Opened
     from cachewarmer.model import JobStatus, WarmJob
     from cachewarmer.targets.breaker import Outage
 
@@ -27,8 +28,8 @@ class WarmOptions:
     """What ``warm`` was told."""
 
     targets: tuple[str, ...] = ()
-    selection: selecting.Selection = field(default_factory=selecting.Selection)
-    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    selection: Selection = field(default_factory=Selection)
+    reading: Reading = field(default_factory=Reading)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     output: general.Output = field(default_factory=general.Output)
     checking: verifying.Checking = field(default_factory=verifying.Checking)
@@ -38,7 +39,7 @@ class WarmOptions:
     processes: int | None = None
     resume: str | None = None
     """The id of the job to resume; empty: the latest."""
-    ledger: ledgers.Ledger = field(default_factory=ledgers.Ledger)
+    ledger: Ledger = field(default_factory=Ledger)
     events: str = ""
     """The file that gets what happens, a line an event; ``-``: standard output."""
 
@@ -82,8 +83,6 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
         targets, resume = (*targets, resume), ""
     if resume is None and not targets and not chosen.failed_of:
         raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
-    if resume is not None and (chosen.since or chosen.failed_of):
-        raise UsageError("--resume goes on with a job as it is: --since and --failed-of begin a new one")
     if resume and targets:
         raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
     if chosen.events == "-" and chosen.json:
@@ -114,14 +113,16 @@ def run(chosen: WarmOptions) -> int:
 
 def _list_of(chosen: WarmOptions, broker: Opened) -> AsyncIterator[bytes] | None:
     """The list of files that the options name, if they name one."""
-    from cachewarmer.cli import inputs
-    from cachewarmer.cli.told import failed_list
+    from cachewarmer.choice.jobs import list_of
+    from cachewarmer.choice.ledgers import failed_list
 
-    return failed_list(broker, chosen.ledger) if chosen.ledger.failed_of else inputs.file_list(chosen.selection)
+    return failed_list(broker, chosen.ledger) if chosen.ledger.failed_of else list_of(chosen.selection)
 
 
 async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.broker import open_broker
+    from cachewarmer.choice.jobs import jobs_of
+    from cachewarmer.choice.ledgers import compared, write_ledger
     from cachewarmer.cli import inputs
     from cachewarmer.cli.events import events_to
     from cachewarmer.cli.failures import tell
@@ -132,13 +133,12 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.starting import JobLog
     from cachewarmer.cli.state import State
-    from cachewarmer.cli.told import compared, write_ledger
     from cachewarmer.cli.warmed import CopiedList, verify_warmed
     from cachewarmer.config import default_processes
     from cachewarmer.onemachine import warm
 
     settings = inputs.settings(chosen.reading)
-    jobs = inputs.jobs(chosen.targets, chosen.selection, resolve=True)
+    jobs = jobs_of(chosen.targets, chosen.selection, resolve=True)
     state = State(chosen.broker)
     broker = partial(open_broker, state.url, settings.lease)
     files = CopiedList(_list_of(chosen, broker), copied=chosen.checking.verify)

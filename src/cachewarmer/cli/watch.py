@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Reading, Selection
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
@@ -30,8 +31,8 @@ class WatchOptions:
     every: float = 1800.0
     """Seconds."""
     once: bool = False
-    selection: selecting.Selection = field(default_factory=selecting.Selection)
-    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    selection: Selection = field(default_factory=Selection)
+    reading: Reading = field(default_factory=Reading)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     output: general.Output = field(default_factory=general.Output)
     processes: int | None = None
@@ -89,6 +90,7 @@ def run(chosen: WatchOptions) -> int:
 
 async def _watch(chosen: WatchOptions, stop: asyncio.Event) -> int:
     from cachewarmer.broker import open_broker
+    from cachewarmer.choice.jobs import jobs_of
     from cachewarmer.cli import inputs
     from cachewarmer.cli.failures import tell
     from cachewarmer.cli.logs import Logging
@@ -100,7 +102,7 @@ async def _watch(chosen: WatchOptions, stop: asyncio.Event) -> int:
 
     settings = inputs.settings(chosen.reading)
     url = inputs.broker_url(chosen.broker)
-    (job,) = inputs.jobs([chosen.target], chosen.selection, resolve=True)
+    (job,) = jobs_of([chosen.target], chosen.selection, resolve=True)
 
     async def warm_one(job: WarmJob | None, resume: str | None) -> JobStatus:
         return await warm(

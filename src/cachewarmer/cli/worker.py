@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Reading
 from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import WARM
@@ -30,7 +31,7 @@ class WorkerOptions:
 
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     service: serving.Service = field(default_factory=serving.Service)
-    reading: pacing.Reading = field(default_factory=pacing.Reading)
+    reading: Reading = field(default_factory=Reading)
     observing: observing.Observing = field(default_factory=observing.Observing)
     output: general.Output = field(default_factory=general.Output)
     exit_on_eof: bool = False

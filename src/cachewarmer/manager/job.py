@@ -30,6 +30,7 @@ from cachewarmer.ledger.since import Since, base_pieces
 from cachewarmer.likeness import did_you_mean
 from cachewarmer.manager.each_address import AddressScan
 from cachewarmer.manager.fan_out import FanOut, Part
+from cachewarmer.manager.learning import Learning
 from cachewarmer.manager.told import TOGETHER, ScanLedger
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
@@ -85,6 +86,7 @@ class JobKeeper:
         self._on_busy = on_busy
         self._on_scanning = on_scanning
         self._outage = outage_log(broker)
+        self._learning = Learning(broker, lease.job)
         self._ledgers: dict[str, ScanLedger] = {}
         """By address: what the scan tells beside the receipts; empty where no ledger is kept."""
 
@@ -143,7 +145,7 @@ class JobKeeper:
     async def _manage(self) -> None:
         """Scans the job and waits for its end; once more from the start where its items got lost."""
         job = self._job
-        waiting = Waiting(self._broker, self._settings, self._pool, job, self._persist)
+        waiting = Waiting(self._broker, self._settings, self._pool, job, self._persist, self._learning)
         while True:
             await self._scan_or_fail()
             self._on_busy(False)
@@ -371,6 +373,7 @@ class JobKeeper:
                 self._on_busy(state is not JobState.PAUSED)
                 await self._broker.record_scan(job_id, totals())
                 await self._flush_ledgers(TOGETHER)
+                await self._learning.look_while_scanning()
             except LeaseLost:
                 raise
             except BrokerError as error:

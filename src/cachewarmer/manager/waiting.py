@@ -12,6 +12,7 @@ from cachewarmer.about import about
 from cachewarmer.broker.base import Broker
 from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, InvalidTransition
+from cachewarmer.manager.learning import Learning
 from cachewarmer.manager.stall import FleetFailures, Stall
 from cachewarmer.model import JobState, JobStatus, WarmJob
 from cachewarmer.model.live import NOTE_SECONDS, with_in_hand
@@ -57,13 +58,22 @@ class Still:
 class Waiting:
     """Waits for the end of one job."""
 
-    def __init__(self, broker: Broker, settings: Settings, pool: SessionPool, job: WarmJob, persist: Persist) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        pool: SessionPool,
+        job: WarmJob,
+        persist: Persist,
+        learning: Learning,
+    ) -> None:
         self._broker = broker
         self._settings = settings
         self._pool = pool
         self._job = job
         self._persist = persist
         self._failures = FleetFailures(job)
+        self._learning = learning
         self._about = about(job=job.job_id)
 
     async def until_settled(self) -> bool:
@@ -78,6 +88,7 @@ class Waiting:
         while True:
             status = await self._persist(lambda: self._broker.status(self._job.job_id))
             if status.state.final and await self._set_state(status.state):
+                await self._learning.keep()
                 log.info("job %s is %s", self._job.job_id, status.state, extra=self._about)
                 return False
             if status.state is JobState.SCANNING and not status.scan.finished:
@@ -111,12 +122,10 @@ class Waiting:
 
     async def _fail_if_stalled(self, status: JobStatus, stall: Stall, now: float) -> None:
         """Ends a job at which its workers fail for as long as the patience lasts, at addresses that answer probes."""
-        if not (self._settings.lease.patience_seconds and status.job.access.addresses):
+        if not status.job.access.addresses:
             return
-        try:
-            workers = await self._broker.workers(self._job.job_id)
-        except BrokerError as error:
-            log.info("asking for the workers of job %s: %s", self._job.job_id, error, extra=self._about)
+        workers = await self._learning.look(status)
+        if workers is None or not self._settings.lease.patience_seconds:
             return
         stall.look(with_in_hand(status, workers), [self._failures.look(workers)], now)
         if stall.over.is_set():

@@ -15,7 +15,8 @@ from cachewarmer.model.jobs import (
     item_id,
     new_job_id,
 )
-from cachewarmer.model.live import AddressReport, InHand, WorkerReport, learnt, verdict, with_in_hand
+from cachewarmer.model.learnt import Learnt, LearntAddress, Lessons
+from cachewarmer.model.live import AddressReport, InHand, WorkerReport, verdict, with_in_hand
 from cachewarmer.model.priority import BY_RANK, Priority, Turns
 from cachewarmer.model.report import Report, size_histogram
 from cachewarmer.model.results import (
@@ -53,6 +54,9 @@ __all__ = [
     "InHand",
     "JobState",
     "JobStatus",
+    "Learnt",
+    "LearntAddress",
+    "Lessons",
     "PathError",
     "Priority",
     "Receipt",
@@ -71,7 +75,6 @@ __all__ = [
     "check_job_id",
     "check_transition",
     "item_id",
-    "learnt",
     "new_job_id",
     "size_histogram",
     "split_tally_name",

@@ -55,6 +55,11 @@ class Bound(StrEnum):
     """The files of this machine, or of a file system mounted here, come no faster."""
 
 
+def bound_of(text: str) -> Bound:
+    """What a row says; a later version may know more than this one."""
+    return Bound(text) if text in {str(one) for one in Bound} else Bound.UNKNOWN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressSeen:
     """What was observed at one address of late. Times are in seconds; 0: not known."""

@@ -13,6 +13,9 @@ from cachewarmer.errors import InvalidValue
 from cachewarmer.model.parts import Part, Range, read_rows
 from cachewarmer.wire import MOST_FILES, FieldReader, FileEntry
 
+MOST_CALLS = 1 << 40
+"""More than any item takes; sums of it still fit into what brokers keep."""
+
 
 class Came(NamedTuple):
     """What has come of an item's files. An instance is true where that is something."""
@@ -53,7 +56,7 @@ def read_came(read: FieldReader, files: Sequence[FileEntry]) -> Came:
             raise InvalidValue("CameFiles must name files of the item, in order")
         at = row[1]
         whole.append((row[0], row[1]))
-    return Came(tuple(whole), read_rows(read, "CameRanges", files), read.number("CameCalls"))
+    return Came(tuple(whole), read_rows(read, "CameRanges", files), read.number("CameCalls", most=MOST_CALLS))
 
 
 def numbers_in(ranges: Iterable[Range]) -> Iterator[int]:

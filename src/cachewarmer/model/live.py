@@ -8,13 +8,12 @@ Everything is a count since the worker's start, or an age in seconds: a worker w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from dataclasses import replace
 
 from cachewarmer.errors import InvalidMessage, InvalidValue
-from cachewarmer.model.bound import Bound, Verdict, of_job
+from cachewarmer.model.bound import Bound, Verdict, bound_of, of_job
+from cachewarmer.model.plain import load_plain, plain_values, shown
 from cachewarmer.model.results import JobStatus, Tally, split_tally_name
-from cachewarmer.paths import printable
 from cachewarmer.values import dataclass
 from cachewarmer.wire import FieldReader, dump_object, load_object
 
@@ -34,9 +33,6 @@ MOST_ADDRESSES = 16
 """In one row; what is beyond is left out."""
 MOST_BUCKETS = 128
 """Of a histogram; one of ``targets.latency`` has fewer."""
-LONGEST_TEXT = 200
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +140,9 @@ class WorkerReport:
         while True:
             text = dump_object(
                 {
-                    **_values(self),
-                    "jobs": [_values(one) for one in jobs],
-                    "addresses": [{**_values(one), "latencies": one.latencies} for one in addresses],
+                    **plain_values(self),
+                    "jobs": [plain_values(one) for one in jobs],
+                    "addresses": [{**plain_values(one), "latencies": one.latencies} for one in addresses],
                 }
             )
             if len(text) <= MOST_ROW_BYTES or not (jobs or addresses):
@@ -165,49 +161,13 @@ class WorkerReport:
         read = load_object(text)
         try:
             return replace(
-                _load(cls, read),
-                jobs=tuple(_load(InHand, one) for one in _rows(read, "jobs", MOST_JOBS)),
+                load_plain(cls, read),
+                jobs=tuple(load_plain(InHand, one) for one in _rows(read, "jobs", MOST_JOBS)),
                 addresses=tuple(_address(one) for one in _rows(read, "addresses", MOST_ADDRESSES)),
                 seen_seconds=max(0.0, seen_seconds),
             )
         except InvalidValue as error:
             raise InvalidMessage.like(error) from error
-
-
-def _values(row: Any) -> dict[str, Any]:
-    """The plain fields of a row that differ from their defaults."""
-    found = {one.name: getattr(row, one.name) for one in fields(row) if one.type in _KINDS}
-    changed = {one.name: found[one.name] for one in fields(row) if one.name in found and found[one.name] != one.default}
-    changed.pop("seen_seconds", None)
-    return {name: _written(value) for name, value in changed.items()}
-
-
-def _written(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 4)
-    return _shown(value) if isinstance(value, str) else value
-
-
-def _shown(text: str) -> str:
-    """As brokers write the names of tallies, and with no control character in it."""
-    return printable(text.encode("utf-8", "backslashreplace").decode())[:LONGEST_TEXT]
-
-
-def _load(kind: type[T], read: FieldReader) -> T:
-    values = {}
-    for one in fields(kind):  # type: ignore[arg-type]  # they are dataclasses
-        if one.type in _KINDS:
-            values[one.name] = getattr(read, _KINDS[str(one.type)])(one.name, one.default)
-    for name, value in values.items():
-        if isinstance(value, str):
-            values[name] = _shown(value)
-        elif isinstance(value, float) and value < 0:
-            raise InvalidValue(f"{name} must not be negative")
-    return kind(**values)
-
-
-_KINDS = {"str": "text", "int": "number", "float": "real", "bool": "flag"}
-"""How each type of a field is read."""
 
 
 def _rows(read: FieldReader, key: str, most: int) -> list[FieldReader]:
@@ -224,7 +184,7 @@ def _address(read: FieldReader) -> AddressReport:
     good = len(pairs) <= MOST_BUCKETS and all(_is_pair(one) for one in pairs)
     if not good:
         raise InvalidValue(f"latencies must be a list of at most {MOST_BUCKETS} [bucket, calls]")
-    return replace(_load(AddressReport, read), latencies=tuple((bucket, calls) for bucket, calls in pairs))
+    return replace(load_plain(AddressReport, read), latencies=tuple((bucket, calls) for bucket, calls in pairs))
 
 
 def _is_pair(pair: object) -> bool:
@@ -240,19 +200,21 @@ def _is_pair(pair: object) -> bool:
 def with_in_hand(status: JobStatus, workers: Iterable[WorkerReport]) -> JobStatus:
     """The status with what workers have read of items that have no receipt yet, as further tallies: for showing only.
 
-    A row may be older than the receipts: what these have settled since is not counted twice.
+    A row may be older than the receipts: what these have settled since is not counted twice. Where no row says what bounds
+    the job, it is what the broker has kept of that.
     """
     if status.state.final:
         return status
     workers = list(workers)
     extra = [one for one in _beyond_books(status, workers) if one.files or one.bytes]
-    return replace(status, tallies=(*status.tallies, *extra), bound=verdict(status, workers))
+    seen = verdict(status, workers)
+    return replace(status, tallies=(*status.tallies, *extra), bound=seen if seen.bound else status.bound)
 
 
 def verdict(status: JobStatus, workers: Iterable[WorkerReport]) -> Verdict:
     """What bounds a job that goes on, by what its workers say of themselves."""
     rows = [one for one in workers if one.at_work and one.in_hand(status.job.job_id) is not None]
-    bound = of_job([_bound(one.bound) for one in rows], scan_finished=status.scan.finished)
+    bound = of_job([bound_of(one.bound) for one in rows], scan_finished=status.scan.finished)
     same = _about(rows, bound)
     return Verdict(
         bound=bound,
@@ -275,32 +237,6 @@ def _about(rows: Sequence[WorkerReport], bound: Bound) -> list[AddressReport]:
     return [one for one in places if one.address == busiest.address]
 
 
-LEARNT_SHARE = 0.5
-"""Of the window that others have found at an address: what one that comes later tries first."""
-
-
-def learnt(workers: Iterable[WorkerReport]) -> dict[str, int]:
-    """What a worker that comes later may begin with, by address: half of what others found there, in the middle of them.
-
-    Those at work count before those that have ended or are lost, of whatever job: an address is the same for all.
-    """
-    knees: dict[str, list[tuple[bool, int]]] = {}
-    for one in workers:
-        for place in one.addresses:
-            if place.address and place.knee > 0:
-                knees.setdefault(place.address, []).append((one.at_work, place.knee))
-    found = {}
-    for address, known in knees.items():
-        best = sorted([knee for at_work, knee in known if at_work] or [knee for _, knee in known])
-        found[address] = max(1, int(LEARNT_SHARE * best[(len(best) - 1) // 2]))
-    return found
-
-
-def _bound(text: str) -> Bound:
-    """What a row says; a later version may know more than this one."""
-    return Bound(text) if text in {str(one) for one in Bound} else Bound.UNKNOWN
-
-
 def _beyond_books(status: JobStatus, workers: Iterable[WorkerReport]) -> list[Tally]:
     by_name: dict[str, list[InHand]] = {}
     for worker in workers:
@@ -310,7 +246,7 @@ def _beyond_books(status: JobStatus, workers: Iterable[WorkerReport]) -> list[Ta
     # One process has one tally, or several: where a job is counted in parts, or the name was used before.
     booked = dict.fromkeys(by_name, (0, 0))
     for tally in status.tallies:
-        name = _shown(split_tally_name(tally.worker)[0] if status.job.each_address else tally.worker)
+        name = shown(split_tally_name(tally.worker)[0] if status.job.each_address else tally.worker)
         if name in booked:
             files, read = booked[name]
             booked[name] = (files + tally.files, read + tally.bytes)

@@ -198,7 +198,7 @@ class JobStatus:
     warnings: tuple[str, ...] = ()
     """What a user should know beside the scan's own warnings."""
     bound: Verdict = field(default_factory=Verdict)
-    """What bounds its rate now, or mostly did; no broker keeps this."""
+    """What bounds its rate now, or mostly did: as the broker has kept it, or as whoever looked at its workers saw it."""
 
     @property
     def over(self) -> bool:

@@ -19,6 +19,8 @@ from cachewarmer.planning.usd import stored_record, usd_lines
 CHUNK_BYTES = 48 * 1024
 """About how long a chunk is; with its last path it stays below the 64 KiB that an Azure Table property holds."""
 MOST_LINE_BYTES = MOST_PATH_BYTES + 64
+Entry = str | bytes | tuple[str | bytes, int, int]
+"""What a program names: a path, or a range of a file's bytes as path, start and length."""
 
 
 async def list_chunks(
@@ -86,21 +88,25 @@ def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(chunk)
 
 
-async def path_chunks(paths: Iterable[str | bytes] | AsyncIterable[str | bytes]) -> AsyncIterator[bytes]:
-    """The stored form of paths that a program names, taken from it as they are needed.
+async def path_chunks(
+    paths: Iterable[Entry] | AsyncIterable[Entry], path_map: PathMap | None = None
+) -> AsyncIterator[bytes]:
+    """The stored form of what a program names, taken from it as it is needed.
 
     Raises:
-        UsageError: one is longer than any file server takes, or holds NUL.
+        UsageError: a path is longer than any file server takes, or holds NUL; or a range makes no sense.
     """
+    form = ListForm(plain=True, path_map=path_map or UNMAPPED)
     chunk = bytearray()
-    async for path in _each(paths):
+    async for entry in _each(paths):
+        path, *part = (entry,) if isinstance(entry, str | bytes) else entry
         raw = path if isinstance(path, bytes) else to_bytes(path)
         if b"\0" in raw:
             raise UsageError("a path of the list holds a NUL character", subject=raw)
         if len(raw) > MOST_PATH_BYTES:
             raise UsageError(f"the list of files holds a path of more than {MOST_PATH_BYTES} bytes")
-        if raw:
-            chunk += b"".join(ListForm(plain=True).stored(raw)) + b"\0"
+        lines = (form.ranged(raw, *part),) if part else form.stored(raw)
+        chunk += b"".join(line + b"\0" for line in lines)
         if len(chunk) >= CHUNK_BYTES:
             yield bytes(chunk)
             chunk.clear()
@@ -108,7 +114,7 @@ async def path_chunks(paths: Iterable[str | bytes] | AsyncIterable[str | bytes])
         yield bytes(chunk)
 
 
-async def _each(paths: Iterable[str | bytes] | AsyncIterable[str | bytes]) -> AsyncIterator[str | bytes]:
+async def _each(paths: Iterable[Entry] | AsyncIterable[Entry]) -> AsyncIterator[Entry]:
     if isinstance(paths, AsyncIterable):
         async for path in paths:
             yield path

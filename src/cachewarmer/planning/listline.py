@@ -66,6 +66,14 @@ class ListForm:
             )
         return (self._path(line),)
 
+    def ranged(self, path: bytes, start: int, length: int) -> bytes:
+        """The stored line of a range that a program names.
+
+        Raises:
+            UsageError: it makes no sense.
+        """
+        return self._range(b"%b\t%d\t%d" % (path, start, length))
+
     def _frames(self, paths: Iterator[bytes]) -> Iterator[bytes]:
         return (self._path(path) for path in paths)
 

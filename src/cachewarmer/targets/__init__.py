@@ -12,6 +12,7 @@ from cachewarmer.errors import (
     Failure,
     FlavorRefused,
     MountError,
+    OwnResourceError,
     RemoteProtocolError,
     RpcRefused,
     TransportError,
@@ -46,7 +47,8 @@ async def open_session(mount: Mount, settings: Settings) -> Session:
     try:
         return await open_nfs3(mount, settings.nfs)
     except (TransportError, RpcRefused, RemoteProtocolError, FlavorRefused) as error:
-        if mount.transport != "auto" or isinstance(error, UnknownHost):
+        # What this process has too little of, it has too little of for mounting as well.
+        if mount.transport != "auto" or isinstance(error, UnknownHost | OwnResourceError):
             raise
         return await _mounted_instead(mount, settings, error)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from cachewarmer.errors import CacheWarmerError, OwnResourceError
+from cachewarmer.errors import CacheWarmerError, OwnResourceError, own_resource_error
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.values import dataclass
 
@@ -108,13 +108,17 @@ class OpenSessions:
             self._opened.setdefault(replace(mount, path="", export=session.export), opened)
 
     async def with_room(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The result of a call that needs a descriptor; where there is none, unused sessions are closed for it."""
+        """The result of a call that needs a descriptor; where there is none, unused sessions are closed for it.
+
+        Raises:
+            OwnResourceError: there is still none, whatever it was needed for. What else ``call`` raises.
+        """
         try:
-            return await call()
+            return await _naming_own(call)
         except OwnResourceError:
             if not await self.close_unused():
                 raise
-            return await call()
+            return await _naming_own(call)
 
     # -- closing ---------------------------------------------------------------------------------------------------
 
@@ -164,6 +168,17 @@ class OpenSessions:
             if isinstance(result, Session):
                 with contextlib.suppress(CacheWarmerError):
                     await result.close()
+
+
+async def _naming_own(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of a call; what this process has too little of becomes an error of the program's own."""
+    try:
+        return await call()
+    except (OSError, MemoryError, RuntimeError) as error:
+        own = own_resource_error(error, doing="opening a session")
+        if own is None:
+            raise
+        raise own from error
 
 
 def _key(mount: Mount) -> Mount:

@@ -38,6 +38,9 @@ from cachewarmer.targets.policy import Check, Opener
 from cachewarmer.targets.reach import Addresses, Line, Place
 from cachewarmer.targets.windows import Windows
 
+MOST_LEARNT = 1000
+"""Addresses of which others have learnt something: of what is more, little is wanted any more."""
+
 
 class SessionSource(Protocol):
     """Whatever gives the session of a mount: a pool, or a scope of one."""
@@ -78,8 +81,7 @@ class SessionPool:
         )
         self._lookout = Lookout(self._addresses, self._sessions, self._open_now, settings.nfs.idle_seconds)
         self._windows = Windows(settings.nfs, self._sessions.lent)
-        self.learnt: Mapping[str, int] = {}
-        """By address, from others: a window that is worth to be tried first."""
+        self._learnt: dict[str, int] = {}
         self._scope = PoolScope(self)
 
     def __repr__(self) -> str:
@@ -254,6 +256,16 @@ class SessionPool:
     def begin_with(self, calls: int) -> None:
         """Lets each address begin with a window that whoever calls this is going to ``steer``."""
         self._windows.begin_with(calls)
+
+    def learn(self, windows: Mapping[str, int]) -> None:
+        """Takes, by address, the windows that are worth to be tried first by whoever steers, as others have found."""
+        if len(self._learnt) > MOST_LEARNT:
+            self._learnt.clear()
+        self._learnt.update(windows)
+
+    def learnt(self, address: str) -> int:
+        """The window that is worth to be tried first at an address; 0: none is known."""
+        return self._learnt.get(address, 0)
 
     def in_use(self) -> dict[Line, list[Session]]:
         """The addresses that are read or listed at present, and their sessions."""

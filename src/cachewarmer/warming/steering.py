@@ -210,7 +210,7 @@ class _Steering:
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
         limits = replace(limits, least=min(LEAST_WINDOW, most))
         steered = self._steered[line] = _Steered(
-            KneeFinder(limits, hint=self._pool.learnt.get(line.mount.address, SECOND_WINDOW)), _Asking(canary)
+            KneeFinder(limits, hint=self._pool.learnt(line.mount.address) or SECOND_WINDOW), _Asking(canary)
         )
         return steered
 

@@ -12,12 +12,12 @@ import logging
 import time
 from typing import Any
 
-from cachewarmer.broker.base import Broker, WorkLease
+from cachewarmer.broker.base import Broker, JobLook, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, own_resource_error
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import Bandwidth, JobState, Priority, Tally, WorkerReport, learnt
+from cachewarmer.model import Bandwidth, JobState, Learnt, Priority, Tally, WorkerReport
 from cachewarmer.paths import printable, to_bytes
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.reader import ItemReader, Reading
@@ -77,6 +77,7 @@ class Worker:
         lease = settings.lease
         self._held = HeldItems()
         self._states = JobStates(broker, lease.poll_seconds * 0.9)
+        self._sharers = sharers
         self._paces = Paces(max_bandwidth, sharers)
         self._hiding = Hiding()
         self._settler = Settler(broker, self.name, self._held, lease.lease_seconds, self._hiding)
@@ -133,7 +134,12 @@ class Worker:
         if self.settings.nfs.window_auto:
             with contextlib.suppress(BrokerError, TimeoutError):  # it is found anew then
                 async with asyncio.timeout(LEARN_SECONDS):
-                    self.pool.learnt = learnt(await self.broker.workers())
+                    self.pool.learn(Learnt.of(await self.broker.workers()).first_windows(self._sharers))
+
+    def _learn_of_job(self, look: JobLook) -> None:
+        """The same of what was kept with a job: those who found it out may be gone."""
+        if self.settings.nfs.window_auto and look.learnt is not None:
+            self.pool.learn(look.learnt.first_windows(self._sharers))
 
     async def _claim_loop(self, stopping: asyncio.Task[None], loops: list[asyncio.Task[None]]) -> None:
         idle_since = time.monotonic()
@@ -257,6 +263,7 @@ class Worker:
     async def _take(self, lease: WorkLease, now: float) -> None:
         item = lease.item
         look = await self._states.look(item.job_id)
+        self._learn_of_job(look)
         state, bandwidth = look.state, look.bandwidth or item.bandwidth
         if state is JobState.PAUSED or state.final:
             delay = self._hiding.seconds() if state is JobState.PAUSED else 0.0

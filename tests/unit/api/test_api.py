@@ -1,7 +1,10 @@
 """The functions for programs, over a small tree of this machine, and their examples in the docs."""
 
+import argparse
 import asyncio
 import contextlib
+import inspect
+import json
 import os
 import re
 import subprocess
@@ -12,13 +15,16 @@ from pathlib import Path
 import pytest
 
 import cachewarmer
+from cachewarmer.choice.arguments import Choosing
+from cachewarmer.cli import warm as warm_command
 from cachewarmer.errors import CacheWarmerError, JobFailed, UsageError
 from cachewarmer.model import JobState
-from cachewarmer.testing import ScriptedServer
+from cachewarmer.testing import Faults, ScriptedServer
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "python.md"
 TARGET = "nfs://cache1/projects/shot42"
+CLUSTER = "nfs://cache1,cache2,cache3/projects/shot42"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
@@ -70,6 +76,11 @@ async def test_a_server_is_read_through_the_protocol():
         ({"newer_than": datetime(2999, 1, 1, tzinfo=UTC)}, 0),
         ({"newer_than": "3d"}, 40),
         ({"files_from": ["d0/f0.exr", b"d1/f1.tmp"]}, 2),
+        ({"min_file_size": "500"}, 20),
+        ({"frames": "d0/f#.exr 0-2"}, 3),
+        ({"frames": ["d0/f#.exr 0-2"], "files_from": ["d1/f1.tmp", "d1/f2.tmp"]}, 5),
+        ({"files_from": ["P:\\f1.tmp", "p:\\f2.tmp"], "map": {"P:\\": "d1"}}, 2),
+        ({"frames": "/mnt/f#.exr 1-2", "map": ["/mnt=d0"]}, 2),
     ],
 )
 async def test_each_option_chooses_files(tree, options, files):
@@ -84,6 +95,99 @@ async def test_a_list_may_come_of_an_asynchronous_source(tree):
             yield f"d0/f{number}.exr"
 
     assert (await warmed(tree, files_from=names()))[-1].files == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"head": 10}, 40 * 10),
+        ({"head": "20", "tail": "300"}, 20 * 320 + 20 * 10),
+        ({"files_from": [("d0/f0.exr", 100, 50), (b"d0/f1.exr", 0, 25), "d0/f2.exr"]}, 75 + 1000),
+    ],
+)
+async def test_parts_of_files_are_read(tree, options, size):
+    assert (await warmed(tree, **options))[-1].bytes == size
+
+
+async def test_rules_and_scenes_come_from_files(tree, tmp_path):
+    rules = tmp_path / "rules"
+    rules.write_text("- *.tmp\n")
+    assert (await warmed(tree, filter_from=rules))[-1].files == 20
+    pytest.importorskip("pxr", reason="the extra usd is not installed")
+    scene = tree / "shot.usda"
+    scene.write_text('#usda 1.0\ndef "A" {\n  asset inputs:file = @./d0/f0.exr@\n}\n')
+    last = (await warmed(tree, usd=scene))[-1]
+    assert (last.files, last.bytes) == (2, 1000 + scene.stat().st_size)
+
+
+async def test_a_list_in_order_is_read_in_its_order():
+    """A small file first, though large ones have precedence otherwise."""
+    tree, asked = {b"small": 1000, b"large": 3_000_000, b"last": 10}, []
+    async with ScriptedServer(tree) as server:
+        find = server.procedures.tree.find
+        server.procedures.tree.find = lambda handle: asked.append(find(handle)) or asked[-1]
+        names = ["small", "large", "last"]
+        last = (await warmed(server.url(), transport="nfs", connections=1, files_from=names, in_order=True))[-1]
+        del asked[: len(asked) - sum(server.calls[one] for one in ("READ",))]
+    assert last.files == 3
+    assert list(dict.fromkeys(node.size for node in asked)) == list(tree.values())
+
+
+# -- what readers ask, several caches ----------------------------------------------------------------------------------
+
+
+async def test_the_access_of_others_is_asked_for_and_no_file_is_read():
+    async with ScriptedServer({b"d": {b"f%d" % n: 1000 for n in range(10)}}) as server:
+        options = {"transport": "nfs", "access_as": ["1000", "1001:100,101"], "metadata_only": True}
+        last = (await warmed(server.url(), **options))[-1]
+        asked, read = server.calls["ACCESS"], server.read_bytes
+    assert read == 0
+    assert asked >= 2 * 11
+    assert (last.state, last.bytes) == (JobState.COMPLETED, 0)
+
+
+@pytest.mark.parametrize("fan_out", [False, True])
+async def test_each_address_is_warmed(fan_out):
+    tree = {b"d": {b"f%d" % n: 1000 for n in range(10)}}
+    async with ScriptedServer(tree) as first, ScriptedServer(tree, host="127.0.0.2", port=first.port) as second:
+        target = first.url().replace("127.0.0.1", "127.0.0.1,127.0.0.2")
+        last = (await warmed(target, transport="nfs", each_address=True, fan_out=fan_out))[-1]
+        again = (await warmed(target, transport="nfs", each_address=True, address_subset=["127.0.0.2"]))[-1]
+        assert (first.read_bytes, second.read_bytes) == (10_000, 20_000)
+    assert (last.files, again.files) == (20, 10)
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def test_what_is_new_or_changed_since_a_ledger_is_read(tree, tmp_path):
+    """Since its file, and since the job of that name; and the ledger is there with the last value."""
+    ledger = tmp_path / "l.jsonl"
+    async for progress in cachewarmer.warm(tree, ledger=ledger, name="nightly"):
+        if progress.over:
+            assert [one["status"] for one in records(ledger)] == ["read"] * 40
+    (tree / "d0" / "new.exr").write_bytes(b"y" * 500)
+    for since in (ledger, "nightly"):
+        last = (await warmed(tree, since=since))[-1]
+        assert (last.files, last.bytes, last.report.unchanged_files) == (1, 500, 40)
+    kept = (await warmed(tree, keep_ledger=True, name="kept"))[-1]
+    assert kept.files == 41
+    assert (await warmed(tree, since=kept.job))[-1].files == 0
+
+
+async def test_what_failed_is_read_again(tmp_path):
+    files = {b"d": {b"f%d" % n: 1000 for n in range(10)}}
+    async with ScriptedServer(files, Faults(denied=frozenset({b"d/f3"}))) as server:
+        last = (await warmed(server.url(), transport="nfs", keep_ledger=True, name="first"))[-1]
+        assert (last.files, last.report.failed_files) == (9, 1)
+        port = server.port
+    async with ScriptedServer(files, port=port) as server:
+        again = (await warmed(failed_of="first"))[-1]
+        assert (again.files, server.read_bytes) == (1, 1000)
 
 
 @pytest.mark.parametrize("leave", ["break", "cancel"])
@@ -160,11 +264,72 @@ async def test_a_job_that_fails_says_so_and_raises(tmp_path):
         ({"files_from": ["a\0b"]}, "NUL"),
         ({"files_from": ["a" * 9000]}, "more than 8192 bytes"),
         ({"resume": True}, "no unfinished job"),
+        ({"in_order": True}, "in_order needs files_from, frames or usd"),
+        ({"map": {"P:": "/p"}}, "map needs files_from, frames or usd"),
+        ({"map": "P", "files_from": ["a"]}, "write FROM=TO"),
+        ({"frames": ["plate 1-2"]}, "not a sequence of frames"),
+        ({"files_from": [("a", 5, 0)]}, "not a range of bytes"),
+        ({"head": "-1"}, "not a valid size"),
+        ({"tail": -1}, "tail must not be negative"),
+        ({"fan_out": True}, "fan_out needs each_address"),
+        ({"address_subset": ["a"]}, "address_subset needs each_address"),
+        ({"each_address": True}, "each_address is for mount addresses"),
+        ({"access_as": ["1000"]}, "access_as is for the direct NFS reader"),
+        ({"access_as": ["root"], "target": "cache1:/p"}, "is not UID[:GID[,GID...]]"),
+        ({"uid": 5}, "uid and gid are for NFS"),
+        ({"uid": -5, "target": "cache1:/p"}, "Uid"),
+        ({"ledger": "/absent/l"}, "there is no directory /absent"),
+        ({"ledger": "l", "metadata_only": True}, "ledger is about what was read, and metadata_only reads nothing"),
+        ({"since": "/absent"}, "reading the ledger"),
+        ({"since": "x", "resume": True}, "resume goes on with a job as it is: since and failed_of begin a new one"),
+        ({"failed_of": "x"}, "not both"),
+        ({"failed_of": "x", "target": "", "files_from": ["a"]}, "files_from can't be given as well"),
+        ({"window": 5, "gentle": True}, "max_window and gentle need a window that is found"),
+        ({"max_window": 0}, "max_window must be between"),
+        ({"connections": 0}, "connections must be between"),
+        ({"patience": "soon"}, "not a number of seconds"),
+        ({"patience": -1}, "patience must be"),
+        ({"usd": "/absent/a.usda"}, "/absent/a.usda"),
+        ({"filter_from": "/absent"}, "/absent"),
     ],
 )
 async def test_what_makes_no_sense_is_said(tree, options, said):
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(said)) as raised:
         await warmed(**{"target": tree, **options})
+    assert "--" not in str(raised.value)
+
+
+@pytest.mark.parametrize("function", [warmed, cachewarmer.scan, cachewarmer.verify])
+async def test_an_argument_that_there_is_none_of_is_told_as_python_does(tree, function):
+    with pytest.raises(TypeError, match=r"\(\) got an unexpected keyword argument 'inclde'"):
+        await function(tree, inclde="*.exr")
+
+
+def test_every_option_of_the_command_has_its_argument():
+    """But for those that are about the terminal, about files with events, or about what a program does itself."""
+    parser = argparse.ArgumentParser()
+    warm_command.add_arguments(parser)
+    options = {text for action in parser._actions for text in action.option_strings if text.startswith("--")}
+    of_the_command = {
+        *("--help", "--json", "--quiet", "--verbose", "--log-format", "--log-file"),
+        *(
+            "--events",
+            "--stats",
+            "--metrics-file",
+            "--on-end",
+            "--webhook",
+            "--http",
+            "--http-host",
+            "--http-token-file",
+            "--allow-empty",
+            "--null",
+        ),
+        *("--verify", "--expect"),
+    }
+    names = {"no_hardlink_dedup": "hardlink_dedup"}
+    wanted = [one[2:].replace("-", "_") for one in options - of_the_command]
+    there = set(inspect.signature(cachewarmer.warm).parameters) | set(Choosing.__annotations__)
+    assert {names.get(name, name) for name in wanted} - there == set()
 
 
 # -- scan, verify ------------------------------------------------------------------------------------------------------
@@ -202,6 +367,7 @@ async def test_a_sample_is_verified():
         ({"expect": 1.5}, "expect must be between"),
         ({"samples": -1}, "samples must be between"),
         ({"what": ["smell"]}, "smell"),
+        ({"identity": "root"}, "is not UID"),
     ],
 )
 async def test_a_sample_that_makes_no_sense_is_refused(tree, options, said):
@@ -212,11 +378,11 @@ async def test_a_sample_that_makes_no_sense_is_refused(tree, options, said):
 # -- the package -------------------------------------------------------------------------------------------------------
 
 
-def python(*arguments, **environment):
+def python(*arguments, folder=ROOT, **environment):
     return subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
@@ -246,15 +412,26 @@ def test_a_users_program_is_checked_by_its_types():
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-def test_an_example_of_the_docs_runs(example, tree, tmp_path):
-    """As a program of its own, as somebody would paste it, for a tree of this machine."""
-    assert TARGET in example
+async def test_an_example_of_the_docs_runs(example, tree, tmp_path):
+    """As a program of its own, as somebody would paste it: for a tree of this machine, or for three servers."""
     program = tmp_path / "example.py"
-    program.write_text(example.replace(TARGET, str(tree)))
-    ended = python("-W", "error", str(program))
+    async with contextlib.AsyncExitStack() as stack:
+        if CLUSTER in example:
+            files = {b"d": {b"f%d" % number: 1000 for number in range(10)}}
+            port, hosts = 0, ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+            for host in hosts:
+                server = await stack.enter_async_context(ScriptedServer(files, host=host, port=port))
+                port = server.port
+            target = server.url().replace(hosts[-1], ",".join(hosts))
+            program.write_text(example.replace(CLUSTER, target))
+        else:
+            assert TARGET in example
+            program.write_text(example.replace(TARGET, str(tree)))
+        ended = await asyncio.to_thread(python, "-W", "error", str(program), folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout
     assert not ended.stderr
+    assert "NOT WARM" not in ended.stdout
 
 
 def test_there_are_examples():

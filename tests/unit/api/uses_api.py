@@ -12,6 +12,11 @@ def frames() -> Iterator[str]:
     yield "plates/plate.1001.exr"
 
 
+def ranges() -> Iterator[str | bytes | tuple[str, int, int]]:
+    yield "shot42/shot42.usda"
+    yield ("shot42/cache.vdb", 1_048_576, 65_536)
+
+
 async def frames_of_a_database() -> AsyncIterator[bytes]:
     yield b"plates/plate.1001.exr"
 
@@ -41,9 +46,52 @@ async def warmed() -> Report | None:
     return report
 
 
+async def nightly(ledger: Path) -> int:
+    unchanged = 0
+    async for progress in cachewarmer.warm(
+        "nfs://cache1,cache2/projects",
+        since=ledger,
+        ledger=ledger,
+        each_address=True,
+        address_subset=["cache2"],
+        fan_out=True,
+        access_as=["1000:100", "1001"],
+        priority="low",
+        patience="15m",
+        max_window=64,
+        gentle=True,
+        connections=2,
+        uid=0,
+        gid=0,
+        hardlink_dedup=False,
+    ):
+        unchanged = progress.report.unchanged_files
+    async for progress in cachewarmer.warm(failed_of="nightly", keep_ledger=True):
+        print(progress.report.failed_files)
+    return unchanged
+
+
+async def lists() -> None:
+    async for progress in cachewarmer.warm(
+        "nfs://cache1/projects",
+        files_from=ranges(),
+        frames=["shot42/plate.####.exr 1001-1240"],
+        usd=Path("/mnt/p/shot42.usda"),
+        map={"P:\\": "/projects"},
+        head="1MiB",
+        tail=65536,
+        in_order=True,
+    ):
+        print(progress.files)
+    async for progress in cachewarmer.warm("nfs://cache1/projects", metadata_only=True):
+        print(progress.files)
+
+
 async def others() -> float | None:
     totals: Report = await cachewarmer.scan(Path("/mnt/projects"), files_from=frames_of_a_database(), window=16)
-    found: Verified = await cachewarmer.verify("cache1:/projects", expect=0.99, what=["data", "access"])
+    found: Verified = await cachewarmer.verify(
+        "cache1:/projects", expect=0.99, what=["data", "access"], identity="1000:100"
+    )
     print(totals.files, totals.document())
     return found.main.warm.value if found.main.warm else None
 
@@ -52,6 +100,10 @@ async def wrong() -> None:
     """Each of these is an error that the types tell of: mypy complains of an ignored error that is none."""
     await cachewarmer.scan(42)  # type: ignore[arg-type]
     await cachewarmer.scan("cache1:/projects", transport="smb")  # type: ignore[arg-type]
+    await cachewarmer.scan("cache1:/projects", in_order=True)  # type: ignore[call-arg]
+    await cachewarmer.scan("cache1:/projects", inclde="*.exr")  # type: ignore[call-arg]
+    await cachewarmer.scan("cache1:/projects", files_from=[("a", "0", 5)])  # type: ignore[list-item]
+    await cachewarmer.verify("cache1:/projects", access_as=["1000"])  # type: ignore[call-arg]
     await cachewarmer.verify("cache1:/projects", expect="99%")  # type: ignore[arg-type]
     async for progress in cachewarmer.warm("cache1:/projects", window="wide"):  # type: ignore[arg-type]
         progress.state = JobState.COMPLETED  # type: ignore[misc]

@@ -14,7 +14,17 @@ import pytest
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.config import default_broker_url
 from cachewarmer.errors import BrokerError, ConfigError
-from cachewarmer.model import Access, JobState, Priority, ScanTotals, Transport, WarmJob, WorkItem
+from cachewarmer.model import (
+    Access,
+    JobState,
+    Learnt,
+    LearntAddress,
+    Priority,
+    ScanTotals,
+    Transport,
+    WarmJob,
+    WorkItem,
+)
 from cachewarmer.model.results import TALLY_COUNTS, Receipt
 
 
@@ -199,3 +209,17 @@ async def test_a_file_of_a_program_without_priorities_goes_on(tmp_path):
             old.execute(add, ("j2", message % 2))
         assert [(await broker.claim_job(60)).job.job_id for _ in range(2)] == ["j1", "j2"]
         assert {one.job.priority for one in await broker.jobs()} == {Priority.NORMAL, Priority.LOW}
+
+
+async def test_a_file_of_a_program_that_keeps_nothing_learnt_goes_on(tmp_path):
+    """The columns are added to its file, and a program without them goes on in a file that has them."""
+    path = tmp_path / "broker.db"
+    async with SqliteBroker(str(path)) as broker:
+        job_id = await broker.submit(a_job())
+    with closing(sqlite3.connect(path)) as old, old:
+        for column in ("learnt", "learnt_at"):
+            old.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+    async with SqliteBroker(str(path)) as broker:
+        assert (await broker.look(job_id)).learnt is None
+        await broker.keep_learnt(job_id, Learnt(addresses=(LearntAddress(address="a", window=8),)))
+        assert (await broker.look(job_id)).learnt.first_windows() == {"a": 4}

@@ -8,13 +8,12 @@ import sys
 
 import pytest
 
+from cachewarmer.choice.values import Reading, Selection
 from cachewarmer.cli.commands import NAMES, build_parser, command, run
 from cachewarmer.cli.control import ControlOptions
 from cachewarmer.cli.limit import LimitOptions
 from cachewarmer.cli.manager import ManagerOptions
 from cachewarmer.cli.options.general import BrokerChoice, Output
-from cachewarmer.cli.options.pacing import Reading
-from cachewarmer.cli.options.selecting import Selection
 from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.cli.scan import ScanOptions
 from cachewarmer.cli.status import StatusOptions
@@ -258,8 +257,8 @@ def said_by(code):
 
 
 WARMING = (
-    "from cachewarmer.cli import bounds, events, inputs, observing, outcome, page, progress, told, warm, warmed\n"
-    "import cachewarmer.onemachine, cachewarmer.broker.sqlite.broker, cachewarmer.targets.nfs3.session\n"
+    "from cachewarmer.cli import bounds, events, inputs, observing, outcome, page, progress, warm, warmed\n"
+    "import cachewarmer.choice.jobs, cachewarmer.choice.ledgers\nimport cachewarmer.onemachine, cachewarmer.broker.sqlite.broker, cachewarmer.targets.nfs3.session\n"
 )
 """What ``warm`` imports before its first call."""
 

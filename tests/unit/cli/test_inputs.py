@@ -2,10 +2,10 @@
 
 import pytest
 
+from cachewarmer.choice.jobs import jobs_of
+from cachewarmer.choice.values import Reading, Selection
 from cachewarmer.cli import inputs
 from cachewarmer.cli.options.general import Output
-from cachewarmer.cli.options.pacing import Reading
-from cachewarmer.cli.options.selecting import Selection
 from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.errors import UsageError
 from cachewarmer.model import Bandwidth, Hours, Priority
@@ -15,7 +15,7 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
     """Which files, by whom they are read, and what the job is called."""
     rules = tmp_path / "rules"
     rules.write_text("# textures\n+ *.tx\n- cache/\n")
-    (job,) = inputs.jobs(
+    (job,) = jobs_of(
         ["cache1:/p"],
         Selection(
             include=("*.exr",),
@@ -49,13 +49,13 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
 @pytest.mark.parametrize(("rate", "warned"), [(0, False), (1000, True), (64 * 1024, False)])
 def test_a_very_low_rate_is_warned_of(caplog, rate, warned):
     """Somebody who writes 200 most likely means 200M; 0 is no limit."""
-    inputs.jobs(["a:/p"], Selection(max_bandwidth=Bandwidth(rate)))
+    jobs_of(["a:/p"], Selection(max_bandwidth=Bandwidth(rate)))
     assert ("is the unit right?" in caplog.text) == warned
 
 
 def test_a_target_that_names_a_user_keeps_it():
     """The option is for targets that name none."""
-    named, unnamed = inputs.jobs(["nfs://a/p?uid=5", "nfs://a/q"], Selection(uid=0, gid=1))
+    named, unnamed = jobs_of(["nfs://a/p?uid=5", "nfs://a/q"], Selection(uid=0, gid=1))
     assert [(job.access.uid, job.access.gid) for job in (named, unnamed)] == [(5, 1), (0, 1)]
 
 
@@ -64,7 +64,7 @@ def test_a_file_of_rules_may_come_from_any_editor(tmp_path, encoding):
     """With a byte order mark or in UTF-16."""
     rules = tmp_path / "rules"
     rules.write_text("- caché/\r\n", encoding=encoding)
-    (job,) = inputs.jobs(["a:/p"], Selection(filter_from=(str(rules),)))
+    (job,) = jobs_of(["a:/p"], Selection(filter_from=(str(rules),)))
     assert job.wanted.rules == ("- caché/",)
 
 
@@ -74,7 +74,7 @@ def test_a_file_of_rules_that_makes_no_sense_is_wrong_usage(tmp_path, content):
     rules = tmp_path / "rules"
     rules.write_bytes(content)
     with pytest.raises(UsageError, match="rules"):
-        inputs.jobs(["a:/p"], Selection(filter_from=(str(rules),)))
+        jobs_of(["a:/p"], Selection(filter_from=(str(rules),)))
 
 
 def test_options_go_before_the_settings_file(monkeypatch, tmp_path):

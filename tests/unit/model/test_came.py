@@ -49,6 +49,7 @@ def test_an_item_of_which_nothing_has_come_has_none_of_the_keys():
         {"CameRanges": [[2, 0, 50], [2, 40, 60]]},
         {"CameRanges": [[4, 0, 1]]},
         {"CameCalls": -1},
+        {"CameCalls": 1 << 60},
         {"CameCalls": "many"},
     ],
     ids=lambda keys: str(keys)[:40],

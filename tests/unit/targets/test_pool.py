@@ -1,6 +1,7 @@
 """The pool: sessions lent and closed, and addresses that go away and come back."""
 
 import asyncio
+import errno
 from dataclasses import replace
 
 import pytest
@@ -100,13 +101,16 @@ async def test_a_scope_never_waits_for_itself(pool, openings):
         assert not any(session.closed for session in sessions)
 
 
-async def test_unused_sessions_make_way_where_descriptors_run_out(openings):
+@pytest.mark.parametrize(
+    "error", [OwnResourceError("too many open files"), OSError(errno.EMFILE, "Too many open files", "module.py")]
+)
+async def test_unused_sessions_make_way_where_descriptors_run_out(openings, error):
     """A failure for want of descriptors is tried again with what closing the unused ones gives back."""
 
     class Short(Openings):
         async def __call__(self, mount, settings):
             if sum(not session.closed for _, session in self.made) >= 2:
-                raise OwnResourceError("too many open files")
+                raise error
             return await super().__call__(mount, settings)
 
     short = Short()

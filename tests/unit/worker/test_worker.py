@@ -111,8 +111,8 @@ async def test_a_worker_that_comes_later_begins_with_what_others_have_learnt(tmp
     stop.set()
     async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
         await broker.note_worker(WorkerReport(worker="w", addresses=(AddressReport(address="a", knee=60),)))
-        for auto, known in ((True, {"a": 30}), (False, {})):
+        for auto, known in ((True, 30), (False, 0)):
             settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, window_auto=auto))
             pool = SessionPool(settings, opener(MemorySession({}, "a")))
             await Worker(broker, settings, pool).run(stop)
-            assert pool.learnt == known
+            assert (pool.learnt("a"), pool.learnt("b")) == (known, 0)

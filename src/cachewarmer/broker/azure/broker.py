@@ -24,6 +24,7 @@ from cachewarmer.model import (
     Bandwidth,
     JobState,
     JobStatus,
+    Learnt,
     Priority,
     Receipt,
     ScanTotals,
@@ -262,6 +263,9 @@ class AzureBroker(Broker):
         found, number = await self._at.records.look(job_id)
         self._at.scans.see(job_id, number)
         return found
+
+    async def keep_learnt(self, job_id: str, learnt: Learnt) -> None:
+        await self._at.records.keep_learnt(job_id, learnt)
 
     async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
         record = await self._at.records.change(job_id, lambda record: record.limited(bandwidth))

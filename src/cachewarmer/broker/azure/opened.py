@@ -14,7 +14,7 @@ from cachewarmer.broker.azure.receipts import Receipts, Sums
 from cachewarmer.broker.azure.tables import JobRecord, Records
 from cachewarmer.broker.azure.tidy import Tidier
 from cachewarmer.broker.azure.workers import WorkerRows
-from cachewarmer.broker.record import DamagedRows
+from cachewarmer.broker.record import DamagedRows, kept_verdict
 from cachewarmer.model import BY_RANK, JobStatus, Priority
 
 
@@ -146,4 +146,5 @@ def status_of(record: JobRecord, sums: list[Sums]) -> JobStatus:
         started_at=record.started_at,
         finished_at=record.finished_at,
         reason=record.reason,
+        bound=kept_verdict(record.learnt),
     ).settled()

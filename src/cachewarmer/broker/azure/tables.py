@@ -15,12 +15,13 @@ from azure.data.tables.aio import TableClient
 
 from cachewarmer.azure.calls import create, doing, error_code
 from cachewarmer.broker import record
+from cachewarmer.broker.azure.clock import ServiceClock
 from cachewarmer.broker.azure.names import JobScan, records_partition, scan_partition
 from cachewarmer.broker.base import JobLook
 from cachewarmer.broker.record import reading_row
-from cachewarmer.broker.sound import sound
+from cachewarmer.broker.sound import MOST_SECONDS, sound
 from cachewarmer.errors import BrokerError, BrokerUnavailable, DamagedRecord, UnknownJob
-from cachewarmer.model import Bandwidth, JobState, ScanTotals, WarmJob
+from cachewarmer.model import Bandwidth, JobState, Learnt, ScanTotals, WarmJob
 from cachewarmer.values import dataclass
 
 PROPERTY_BYTES = 64 * 1024
@@ -50,6 +51,10 @@ class JobRecord(record.Standing):
     """Whether the job's message got lost once, and another one was posted."""
     bandwidth: str = ""
     """What somebody has limited the job to meanwhile, for workers to read without the whole job; empty: as the items say."""
+    learnt: str = ""
+    """What is known of the job's addresses, as ``Learnt`` writes it; empty: nothing."""
+    learnt_at: float = 0.0
+    """When that was written, by the service's clock."""
     etag: str = ""
 
     @property
@@ -104,6 +109,8 @@ class JobRecord(record.Standing):
             "BegunAgain": self.begun_again,
             "Reposted": self.reposted,
             "Bandwidth": self.bandwidth,
+            "Learnt": self.learnt,
+            "LearntAt": self.learnt_at,
         }
 
     @classmethod
@@ -121,10 +128,12 @@ class JobRecord(record.Standing):
                 message_id=entity["MessageId"],
                 scan_number=entity["ScanNumber"],
                 tidied=entity["Tidied"],
-                handed_back=entity.get("HandedBack", 0),  # these four are not in rows of earlier versions
+                handed_back=entity.get("HandedBack", 0),  # those from here on are not in rows of earlier versions
                 begun_again=entity.get("BegunAgain", False),
                 reposted=entity.get("Reposted", False),
                 bandwidth=entity.get("Bandwidth", ""),
+                learnt=_text(entity.get("Learnt")),
+                learnt_at=_seconds(entity.get("LearntAt")),
                 etag=entity.metadata["etag"],
             )
             return sound(found)
@@ -137,6 +146,7 @@ class Records:
         self._client = client
         self._prefix = prefix
         self._damaged = damaged
+        self._clock = ServiceClock()
 
     async def create_table(self) -> None:
         """Makes the table if it is missing. An identity that may not make tables finds it there."""
@@ -163,7 +173,12 @@ class Records:
         """The record, or None."""
         with doing(f"reading job {job_id}") as call:
             try:
-                entity = await call(self._client.get_entity, records_partition(self._prefix), job_id)
+                entity = await call(
+                    self._client.get_entity,
+                    records_partition(self._prefix),
+                    job_id,
+                    raw_response_hook=self._clock.look,
+                )
             except ResourceNotFoundError:
                 return None
         return JobRecord.read(entity)
@@ -185,13 +200,30 @@ class Records:
                     self._client.get_entity,
                     records_partition(self._prefix),
                     job_id,
-                    select=["State", "ScanNumber", "Bandwidth"],
+                    select=["State", "ScanNumber", "Bandwidth", "Learnt", "LearntAt"],
+                    raw_response_hook=self._clock.look,
                 )
             except ResourceNotFoundError:
                 raise UnknownJob(f"there is no job {job_id}") from None
         with reading_row(f"job {job_id}"):
             bandwidth = record.load_bandwidth(entity.get("Bandwidth") or "")
-            return JobLook(JobState(entity["State"]), bandwidth), entity["ScanNumber"]
+            age = self._clock.now.timestamp() - _seconds(entity.get("LearntAt"))
+            learnt = Learnt.kept(entity.get("Learnt"), age)
+            return JobLook(JobState(entity["State"]), bandwidth, learnt), entity["ScanNumber"]
+
+    async def keep_learnt(self, job_id: str, learnt: Learnt) -> None:
+        """See ``Broker.keep_learnt``. Changes nothing else of the record, whoever else does at the same time."""
+        row = {
+            "PartitionKey": records_partition(self._prefix),
+            "RowKey": job_id,
+            "Learnt": learnt.to_json(),
+            "LearntAt": self._clock.now.timestamp(),  # of the last answer: the job's manager asks all the time
+        }
+        with doing(f"keeping what job {job_id} has taught") as call:
+            try:
+                await call(self._client.update_entity, row, mode=UpdateMode.MERGE)
+            except ResourceNotFoundError:
+                raise UnknownJob(f"there is no job {job_id}") from None
 
     async def all(self) -> list[JobRecord]:
         """Every job of this prefix: one query of one partition."""
@@ -310,6 +342,16 @@ class Records:
                 return await call(self._client.get_entity, scan_partition(self._prefix, JobScan(job_id)), row)
             except ResourceNotFoundError:
                 return None
+
+
+def _text(value: Any) -> str:
+    """A property that no job depends on; empty where somebody wrote another thing there."""
+    return value if isinstance(value, str) else ""
+
+
+def _seconds(value: Any) -> float:
+    """The same for a time."""
+    return float(value) if isinstance(value, (int, float)) and 0 <= value <= MOST_SECONDS else 0.0
 
 
 def load_json(value: Any) -> Any:

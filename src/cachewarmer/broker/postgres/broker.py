@@ -21,6 +21,7 @@ from cachewarmer.model import (
     Bandwidth,
     JobState,
     JobStatus,
+    Learnt,
     Priority,
     Receipt,
     ScanTotals,
@@ -277,7 +278,13 @@ class PostgresBroker(Broker):
 
     async def look(self, job_id: str) -> JobLook:
         async with self._database.statement() as sql:
-            return rows.look(await _job(sql, job_id))
+            row = await _job(sql, job_id)
+        return rows.look(row, row["now"])
+
+    async def keep_learnt(self, job_id: str, learnt: Learnt) -> None:
+        async with self._database.statement() as sql:
+            if not await sql.count("keep_learnt", job_id=job_id, learnt=learnt.to_json()):
+                raise UnknownJob(f"there is no job {job_id}")
 
     async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
         async with self._database.transaction() as sql:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
@@ -16,6 +17,7 @@ from psycopg import conninfo, errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from cachewarmer.broker.postgres.refusals import refusal
 from cachewarmer.broker.rows import with_numbers
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 
@@ -43,7 +45,6 @@ intervention, system error (PostgreSQL manual, appendix A)."""
 TRANSIENT_STATES = ("25006", "25P03", "25P04", "55P03")
 """SQLSTATEs that may pass: a write on a server that is a standby at the moment, during a fail-over; a transaction of a
 process that was stopped in the middle of it; one that took too long; and a lock that was waited for too long."""
-REFUSALS = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf")
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.1, 2.0
@@ -55,6 +56,8 @@ Connection: TypeAlias = psycopg.AsyncConnection[Row]
 
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 """The pool logs each attempt to reconnect; callers are told by an error, once."""
+warnings.filterwarnings("ignore", "the connection was obtained using the GSSAPI", RuntimeWarning)
+"""For programmers: that some builds of libpq want ``gssencmode`` in the URL. docs/postgres.md says so."""
 
 
 @cache
@@ -213,9 +216,8 @@ class Database:
         if state.startswith(TRANSIENT_CLASSES) or state in TRANSIENT_STATES:
             return BrokerUnavailable(f"the broker {self.shown}: {said}")
         if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not state.startswith("28"):
-            if any(words in said for words in REFUSALS):
-                # A server that refuses a connection does so before libpq keeps its SQLSTATE.
-                return BrokerError(f"the broker {self.shown}: {said}")
+            if (refused := refusal(said)) is not None:
+                return BrokerError(f"the broker {self.shown}: {refused}")
             return BrokerUnavailable(f"the broker {self.shown} can't be reached: {said}")
         return BrokerError(f"the broker {self.shown}: {said}")
 

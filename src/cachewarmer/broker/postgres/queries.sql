@@ -124,6 +124,14 @@ CREATE TABLE SCHEMA.ledger (
 ALTER TABLE SCHEMA.ledger ALTER COLUMN piece SET STORAGE EXTERNAL;
 UPDATE SCHEMA.version SET version = 5;
 
+-- name: tables_6
+-- Version 6. learnt: what is known of the job's addresses, for workers that come later, and since when; empty: nothing.
+ALTER TABLE SCHEMA.jobs ADD COLUMN learnt text NOT NULL DEFAULT '', ADD COLUMN learnt_at float8 NOT NULL DEFAULT 0;
+UPDATE SCHEMA.version SET version = 6;
+
+-- name: keep_learnt
+UPDATE SCHEMA.jobs SET learnt = %(learnt)s, learnt_at = NOW WHERE job_id = %(job_id)s;
+
 -- name: add_pieces
 INSERT INTO SCHEMA.ledger (job_id, key, piece)
 SELECT %(job_id)s, key, piece FROM unnest(%(keys)s::text[], %(pieces)s::bytea[]) AS new (key, piece)
@@ -177,7 +185,7 @@ ON CONFLICT (job_id) DO NOTHING;
 SELECT NOW;
 
 -- name: job
-SELECT * FROM SCHEMA.jobs WHERE job_id = %(job_id)s;
+SELECT *, NOW AS now FROM SCHEMA.jobs WHERE job_id = %(job_id)s;
 
 -- name: job_locked
 SELECT *, NOW AS now FROM SCHEMA.jobs WHERE job_id = %(job_id)s FOR UPDATE;
@@ -296,7 +304,8 @@ RETURNING pg_notify('SCHEMA', '');
 -- name: claim
 -- Of each priority as many as it has turns, oldest first over all jobs that may be worked on; what that leaves over goes to
 -- the most urgent. An item that another worker takes at this moment is passed over.
--- MATERIALIZED: a subquery that locks rows must not be run more often than once.
+-- MATERIALIZED: a subquery that locks rows must not be run more often than once. BETWEEN, and the order by job: with = the
+-- planner may walk the primary key instead of open_items, past all that is settled, until statistics say how much that is.
 WITH found AS MATERIALIZED (
   SELECT seq, priority, visible_at
   FROM (
@@ -304,8 +313,9 @@ WITH found AS MATERIALIZED (
     FROM SCHEMA.jobs
     CROSS JOIN LATERAL (
       SELECT seq, visible_at FROM SCHEMA.items
-      WHERE items.job_id = jobs.job_id AND NOT settled AND NOT (visible_at > NOW AND visible_at <= NOW + LONGEST)
-      ORDER BY seq LIMIT %(most)s
+      WHERE items.job_id BETWEEN jobs.job_id AND jobs.job_id
+        AND NOT settled AND NOT (visible_at > NOW AND visible_at <= NOW + LONGEST)
+      ORDER BY items.job_id, seq LIMIT %(most)s
       FOR UPDATE SKIP LOCKED
     ) AS items
     WHERE NOT jobs.off_queue AND jobs.state IN ('queued', 'scanning', 'warming')

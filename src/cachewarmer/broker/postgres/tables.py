@@ -17,7 +17,7 @@ from __future__ import annotations
 from cachewarmer.broker.postgres.database import Database, Transaction
 from cachewarmer.errors import BrokerError, NothingThere
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 FIRST_VERSION = 1
 """The earliest that can be migrated from."""
 

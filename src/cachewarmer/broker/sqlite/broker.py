@@ -19,6 +19,7 @@ from cachewarmer.model import (
     Bandwidth,
     JobState,
     JobStatus,
+    Learnt,
     Priority,
     Receipt,
     ScanTotals,
@@ -178,7 +179,10 @@ class SqliteBroker(Broker):
         await self._call(self._opened().record_scan, job_id, totals, self._clock())
 
     async def look(self, job_id: str) -> JobLook:
-        return await self._call(self._opened().look, job_id)
+        return await self._call(self._opened().look, job_id, self._clock())
+
+    async def keep_learnt(self, job_id: str, learnt: Learnt) -> None:
+        await self._call(self._opened().keep_learnt, job_id, learnt.to_json(), self._clock())
 
     async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
         return await self._call(self._opened().limit, job_id, bandwidth)

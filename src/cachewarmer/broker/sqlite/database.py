@@ -16,7 +16,7 @@ from cachewarmer.errors import BrokerError
 from cachewarmer.model import TALLY_COUNTS
 
 SCHEMA_VERSION = 3
-ADDED_COLUMNS = frozenset({"priority", "bandwidth"})
+ADDED_COLUMNS = frozenset({"priority", "bandwidth", "learnt", "learnt_at"})
 """Of the table of jobs: added where they are missing."""
 SHRINK_BYTES = 4 * 1024 * 1024
 SHRINK_SHARE = 0.25

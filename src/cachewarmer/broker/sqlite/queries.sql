@@ -104,6 +104,17 @@ ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 1;
 -- What somebody has limited the job to meanwhile; empty: what its items say. Made where it is missing, as above.
 ALTER TABLE jobs ADD COLUMN bandwidth TEXT NOT NULL DEFAULT '';
 
+-- name: add_learnt
+-- What is known of the job's addresses, for workers that come later; empty: nothing. Made where it is missing, as above.
+ALTER TABLE jobs ADD COLUMN learnt TEXT NOT NULL DEFAULT '';
+
+-- name: add_learnt_at
+-- When that was written.
+ALTER TABLE jobs ADD COLUMN learnt_at REAL NOT NULL DEFAULT 0;
+
+-- name: keep_learnt
+UPDATE jobs SET learnt = :learnt, learnt_at = :now WHERE job_id = :job_id;
+
 -- name: limit
 UPDATE jobs SET message = :message, bandwidth = :bandwidth WHERE job_id = :job_id;
 

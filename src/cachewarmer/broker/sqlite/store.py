@@ -233,10 +233,15 @@ class Store(Database):
         return record.worker_reports(seen, job_id, self._damaged)
 
     def state(self, job_id: str) -> JobState:
-        return self.look(job_id).state
+        return rows.state_of(self._job(job_id))
 
-    def look(self, job_id: str) -> JobLook:
-        return rows.look(self._job(job_id))
+    def look(self, job_id: str, now: float) -> JobLook:
+        return rows.look(self._job(job_id), now)
+
+    def keep_learnt(self, job_id: str, learnt: str, now: float) -> None:
+        with self.transaction():
+            if not self.run("keep_learnt", job_id=job_id, learnt=learnt, now=now).rowcount:
+                raise UnknownJob(f"there is no job {job_id}")
 
     def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
         with self.transaction():
@@ -312,7 +317,7 @@ class Store(Database):
         with self.transaction():
             for job_id, new in by_job.items():
                 job = self._job(job_id)
-                if rows.look(job).state.final:
+                if rows.state_of(job).final:
                     continue
                 near = job["near_keys"] == 1
                 values = [(job_id, key_of(item, near=near), message, item.byte_count) for item, message in new]

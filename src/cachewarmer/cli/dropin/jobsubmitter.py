@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Selection
 from cachewarmer.cli import submit
 from cachewarmer.cli.dropin.common import DEBUGGING, STORAGE, broker_choice, run_flags
 from cachewarmer.cli.dropin.flags import Flag, FlagSet, Values
 from cachewarmer.cli.options.general import Output
-from cachewarmer.cli.options.selecting import Selection
 from cachewarmer.cli.options.verifying import Checking
 from cachewarmer.errors import InvalidValue, UsageError
 

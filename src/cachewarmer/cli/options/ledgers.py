@@ -4,20 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cachewarmer.errors import UsageError
-from cachewarmer.values import dataclass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """What is kept of each file, and what of an earlier job is made use of."""
-
-    file: str = ""
-    """The file that gets a record of each file."""
-    since: str = ""
-    """A ledger's file, or a job: what it holds as read is left out."""
-    failed_of: str = ""
-    """A job: the files that failed are warmed."""
+from cachewarmer.choice.values import Ledger
 
 
 def add_ledger(parser: argparse.ArgumentParser, *, where: str = "") -> None:
@@ -56,24 +43,11 @@ def ledger(chosen: argparse.Namespace) -> Ledger:
     Raises:
         UsageError: the file can't be written, or options contradict each other.
     """
-    made = Ledger(file=chosen.ledger, since=chosen.since, failed_of=chosen.failed_of)
-    if made.file:
-        from cachewarmer.ledger.files import check_writable
-
-        check_writable(made.file)
-    for option, given in (
-        ("--ledger", made.file),
-        ("--keep-ledger", chosen.keep_ledger),
-        ("--since", made.since),
-        ("--failed-of", made.failed_of),
-    ):
-        if given and chosen.metadata_only:
-            raise UsageError(f"{option} is about what was read, and --metadata-only reads nothing: give one of them")
-    if made.failed_of:
-        others = (("a TARGET", chosen.targets), ("--files-from", chosen.files_from), ("--since", made.since))
-        for what, given in others:
-            if given:
-                raise UsageError(
-                    f"--failed-of takes the target and the files from the job: {what} can't be given as well"
-                )
+    made = Ledger(file=chosen.ledger, keep=chosen.keep_ledger, since=chosen.since, failed_of=chosen.failed_of)
+    made.check(
+        metadata_only=chosen.metadata_only,
+        has_target=bool(chosen.targets),
+        has_list=bool(chosen.files_from),
+        resumes=getattr(chosen, "resume", None) is not None,
+    )
     return made

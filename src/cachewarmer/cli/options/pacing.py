@@ -4,22 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cachewarmer.choice.values import Reading
 from cachewarmer.cli import arguments
-from cachewarmer.errors import UsageError
-from cachewarmer.values import dataclass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How hard one address is read from; None: what the settings say."""
-
-    window: int | None = None
-    """Calls; 0: found automatically."""
-    max_window: int | None = None
-    gentle: bool = False
-    connections: int | None = None
-    patience: float | None = None
-    """Seconds; 0: for ever."""
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -67,14 +53,12 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 def reading(chosen: argparse.Namespace) -> Reading:
     """What the command line says of it."""
-    if chosen.window and (chosen.max_window is not None or chosen.gentle):
-        raise UsageError(
-            "--window N fixes the window; --max-window and --gentle need a window that is found: leave --window out"
-        )
-    return Reading(
+    made = Reading(
         window=chosen.window,
         max_window=chosen.max_window,
         gentle=chosen.gentle,
         connections=chosen.connections,
         patience=chosen.patience,
     )
+    made.check()
+    return made

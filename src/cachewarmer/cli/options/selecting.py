@@ -3,58 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
+from cachewarmer.choice.values import Selection
 from cachewarmer.cli import arguments
 from cachewarmer.cli.options import general
-from cachewarmer.values import dataclass
-
-if TYPE_CHECKING:
-    from cachewarmer.model import Bandwidth
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which files of a target a job is about, and how they are read."""
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    max_file_bytes: int = 0
-    min_file_bytes: int = 0
-    newer_than: float = 0.0
-    filter_from: tuple[str, ...] = ()
-    """Files with rules."""
-    snapshots: bool = False
-    follow_links: bool = False
-    one_file_system: bool = False
-    hardlink_dedup: bool = True
-    allow_empty: bool = False
-    """Whether it is fine that no file passes the filters, or that the list names none."""
-    files_from: str | None = None
-    null: bool = False
-    frames: tuple[str, ...] = ()
-    """Sequences of frames, each with its numbers."""
-    usd: tuple[str, ...] = ()
-    """Scenes of USD."""
-    maps: tuple[str, ...] = ()
-    """How paths of a list become those of the target: FROM=TO."""
-    in_order: bool = False
-    head_bytes: int = 0
-    tail_bytes: int = 0
-    transport: str = "auto"
-    max_bandwidth: Bandwidth | None = None
-    """None: no limit."""
-    name: str = ""
-    uid: int | None = None
-    gid: int | None = None
-    each_address: bool = False
-    address_subset: tuple[str, ...] = ()
-    fan_out: bool = False
-    access_as: tuple[str, ...] = ()
-    metadata_only: bool = False
-    priority: str = "normal"
-    ledger: bool = False
-    """Whether a record is kept of each file."""
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Ledgers on the command line: what a job is compared with before it begins, and what is written when it is over."""
+"""What a job is compared with before it begins, and the ledger that is written when it is over."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.broker.find import find_job
-from cachewarmer.cli.options.ledgers import Ledger
+from cachewarmer.choice.values import Ledger
 from cachewarmer.errors import UsageError
 from cachewarmer.ledger.files import read, written
 from cachewarmer.ledger.records import lines, records

@@ -1,0 +1,61 @@
+"""Keeps with a job what its workers find out, so that it outlives them: see ``model.learnt``."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from cachewarmer.about import about
+from cachewarmer.broker.base import Broker
+from cachewarmer.errors import BrokerError
+from cachewarmer.model import JobState, JobStatus, Learnt, Lessons, WarmJob, WorkerReport
+from cachewarmer.model.live import NOTE_SECONDS
+
+log = logging.getLogger(__name__)
+
+KEPT_SECONDS = 30.0
+"""Between two times that it is written."""
+
+
+class Learning:
+    """What one job's manager has learnt of its workers. Nothing depends on it: what fails here is left out."""
+
+    def __init__(self, broker: Broker, job: WarmJob, clock: Callable[[], float] = time.monotonic) -> None:
+        self._broker = broker
+        self._job = job
+        self._about = about(job=job.job_id)
+        self._clock = clock
+        self._lessons = Lessons()
+        self._kept_at = float("-inf")
+        self._looked_at = clock()
+
+    async def look(self, status: JobStatus) -> list[WorkerReport] | None:
+        """What the job's workers say now; None: the broker does not tell."""
+        self._looked_at = self._clock()
+        try:
+            workers = await self._broker.workers(self._job.job_id)
+        except BrokerError as error:
+            log.info("asking for the workers of job %s: %s", self._job.job_id, error, extra=self._about)
+            return None
+        self._lessons.look(status, workers, self._clock())
+        if self._clock() - self._kept_at >= KEPT_SECONDS:
+            await self.keep()
+        return workers
+
+    async def look_while_scanning(self) -> None:
+        """The same for a job that is being scanned, and no more often than workers have something new to say."""
+        if self._clock() - self._looked_at >= NOTE_SECONDS:
+            await self.look(JobStatus(job=self._job, state=JobState.SCANNING))
+
+    async def keep(self) -> None:
+        """Writes what is known, where that is anything."""
+        learnt = self._lessons.learnt
+        if learnt == Learnt():
+            return
+        try:
+            await self._broker.keep_learnt(self._job.job_id, learnt)
+        except BrokerError as error:
+            log.info("keeping what job %s has taught: %s", self._job.job_id, error, extra=self._about)
+            return
+        self._kept_at = self._clock()

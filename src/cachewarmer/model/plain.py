@@ -1,0 +1,57 @@
+"""Rows of plain fields as JSON, for what a broker keeps beside its books: written without what is at its default, and read
+as something that anyone may have written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from cachewarmer.errors import InvalidValue
+from cachewarmer.paths import printable
+from cachewarmer.wire import FieldReader
+
+LONGEST_TEXT = 200
+
+T = TypeVar("T")
+
+
+def plain_values(row: Any) -> dict[str, Any]:
+    """The plain fields of a row that differ from their defaults."""
+    found = {one.name: getattr(row, one.name) for one in fields(row) if one.type in _KINDS}
+    changed = {one.name: found[one.name] for one in fields(row) if one.name in found and found[one.name] != one.default}
+    changed.pop("seen_seconds", None)
+    return {name: _written(value) for name, value in changed.items()}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    return shown(value) if isinstance(value, str) else value
+
+
+def shown(text: str) -> str:
+    """As brokers write the names of tallies, and with no control character in it."""
+    return printable(text.encode("utf-8", "backslashreplace").decode())[:LONGEST_TEXT]
+
+
+def load_plain(kind: type[T], read: FieldReader) -> T:
+    """A row of ``kind`` with its plain fields; the others, and what is missing, are at their defaults.
+
+    Raises:
+        InvalidValue: says which key is wrong.
+    """
+    values = {}
+    for one in fields(kind):  # type: ignore[arg-type]  # they are dataclasses
+        if one.type in _KINDS:
+            values[one.name] = getattr(read, _KINDS[str(one.type)])(one.name, one.default)
+    for name, value in values.items():
+        if isinstance(value, str):
+            values[name] = shown(value)
+        elif isinstance(value, float) and value < 0:
+            raise InvalidValue(f"{name} must not be negative")
+    return kind(**values)
+
+
+_KINDS = {"str": "text", "int": "number", "float": "real", "bool": "flag"}
+"""How each type of a field is read."""
