@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cachewarmer.testing import Faults, ScriptedServer
-from tests.servers.ganesha import ganesha
+from tests.servers.ganesha import GaneshaExport, ganesha
 from tests.servers.ports import free_port
 from tests.servers.rclone import rclone
 
@@ -28,6 +28,7 @@ async def doctor(*arguments):
     found = json.loads(out)["findings"]
     assert all(one["level"] in ("ok", "warning", "failure") for one in found)
     assert not any("\n" in one["said"] for one in found)
+    assert all(one["mend"] for one in found if one["level"] != "ok"), "what is wrong comes with its mend"
     return process.returncode, {one["check"]: one for one in found}
 
 
@@ -50,18 +51,43 @@ async def test_a_real_server_that_is_well(nfs_server, nfs_root):
 
 
 async def test_who_may_not_read_what_root_may_is_told_so(tmp_path):
+    """With root squash off and on, as a user and as root."""
     tmp_path.chmod(0o755)
-    (tmp_path / "locked").write_bytes(b"x")
-    (tmp_path / "locked").chmod(0)
-    os.chown(tmp_path / "locked", 0, 0)
+    for name, owner in (("locked", 0), ("mine", 4711)):
+        (tmp_path / name).write_bytes(b"x")
+        (tmp_path / name).chmod(0o400)
+        os.chown(tmp_path / name, owner, owner)
     with ganesha(tmp_path) as server:
         _, found = await doctor(server.target(uid=4711, gid=4711))
-    assert found["identity"]["level"] == "warning"
-    assert "root may" in found["identity"]["said"]
+        assert found["identity"]["level"] == "warning"
+        assert "root may" in found["identity"]["said"]
+        assert "none: root may do" in found["root squash"]["said"]
+        _, found = await doctor(server.target(uid=0, gid=0))
+        assert "may read the 2 files" in found["identity"]["said"]
+        assert "none: root may do" in found["root squash"]["said"]
     with ganesha(tmp_path, squash="root") as server:
         _, found = await doctor(server.target(uid=0, gid=0))
-    assert found["identity"]["level"] == "warning"
-    assert "squashes root" in found["identity"]["said"]
+        assert found["identity"]["level"] == "warning"
+        assert "squashes root" in found["identity"]["said"]
+        assert "root is taken for nobody" in found["root squash"]["said"]
+        _, found = await doctor(server.target(uid=4711, gid=4711))
+        assert "root is taken for nobody: uid 4711 may do more" in found["root squash"]["said"]
+
+
+async def test_each_export_is_tried_and_let_go_of(tmp_path):
+    """Those that are shown: one of them is for another machine, and Ganesha shows it to nobody else."""
+    trees = [tmp_path / name for name in ("first", "second", "closed")]
+    for tree in trees:
+        tree.mkdir(mode=0o755)
+    also = [GaneshaExport(path=trees[1]), GaneshaExport(path=trees[2], clients="192.0.2.1")]
+    with ganesha(trees[0], also=also) as server:
+        code, found = await doctor(server.target())
+    assert code == 0
+    assert found["exports"]["said"] == f"2 shown; this machine may mount {trees[0]}, {trees[1]}"
+    async with ScriptedServer(TREE, Faults(export_list=("/export", "/away"))) as one:
+        _, found = await doctor(one.url())
+        assert (one.calls["MNT"], one.calls["UMNT"]) == (2, 1)
+    assert "may mount /export; it may not mount /away (" in found["exports"]["said"]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +95,7 @@ async def test_who_may_not_read_what_root_may_is_told_so(tmp_path):
     [
         (Faults(rtmax=32768), "rtmax", "32 KiB"),
         (Faults(list_attributes=False), "listing", "without attributes"),
+        (Faults(lookup_attributes=False), "attributes", "one GETATTR more"),
         (Faults(mount_status=13), "mount", "denies"),
         (Faults(nfs_uid=99), "mount", "denied"),
     ],
@@ -110,7 +137,7 @@ async def test_a_broker_and_one_that_is_not_there(tmp_path):
     assert await submitting.wait() == 0
     code, found = await doctor("--broker", url)
     assert code == 0
-    assert "1 jobs" in found["jobs"]["said"]
+    assert "1 job can be read" in found["jobs"]["said"]
     code, found = await doctor("--broker", f"postgresql://me:hush-hush@127.0.0.1:{free_port()}/none")
     assert (code, found["open"]["level"]) == (1, "failure")
 

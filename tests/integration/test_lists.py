@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.integration.caches import Bytes
+from cachewarmer.testing import Faults, ScriptedServer
+from tests.integration.caches import Bytes, read_of
 from tests.servers.ganesha import ganesha
 
 MIB = 1 << 20
@@ -93,6 +94,55 @@ async def test_a_list_in_order_is_read_in_order(tree):
     expected = [SIZES[name] for name in names]
     assert [sum(count for one, _, count in proxy.asked if one == handle) for handle in order] == expected
     assert proxy.asked == sorted(proxy.asked, key=lambda one: (order.index(one[0]), one[1]))
+
+
+class WhoAsked(ScriptedServer):
+    """Notes which file is asked for on which connection, by its size."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.asked = {}
+        self._on = None
+        answer = self.procedures.answer
+
+        def noted(record, **about):
+            if (key := read_of(record)) is not None:
+                size = self.procedures.tree.find(key[0]).size
+                self.asked.setdefault(self._on, []).append((size, key[1]))
+            return answer(record, **about)
+
+        self.procedures.answer = noted
+
+    def _connected(self):
+        link = super()._connected()
+        received = link.data_received
+
+        def noted(data):
+            self._on = link
+            received(data)
+
+        link.data_received = noted
+        return link
+
+
+async def test_each_of_two_workers_keeps_the_order_of_the_list(tmp_path, monkeypatch):
+    """Each reads what it is handed from the list's beginning to its end, and nothing is read by both of them."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[plan]\nitem_files = 3\nitem_bytes = 100000\nrange_bytes = 100000\n[nfs]\nwindow_calls = 4\n")
+    monkeypatch.setenv("CACHEWARMER_CONFIG", str(settings))
+    sizes = [40_000 + 977 * (number * 37 % 120) for number in range(120)]
+    tree = {b"f%d" % size: size for size in sizes}
+    names = b"".join(b"f%d\n" % size for size in sizes)
+    async with WhoAsked(tree, Faults(rtmax=16384, read_delay=0.002)) as server:
+        options = ("--connections", "1", "--processes", "2", "--in-order", "--files-from", "-")
+        code, report, said = await run("warm", server.url(), "--json", *options, stdin=names)
+    assert (code, report["files"]) == (0, 120), said
+    places = {size: place for place, size in enumerate(sizes)}
+    for asked in server.asked.values():
+        order = [(places[size], start) for size, start in asked]
+        assert order == sorted(order)
+    asked = [one for some in server.asked.values() for one in some]
+    assert len(set(asked)) == len(asked)
 
 
 RECORDS = (

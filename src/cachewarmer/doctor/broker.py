@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker, Trial
-from cachewarmer.doctor.findings import Finding, Level, ok, warning
+from cachewarmer.doctor.findings import Finding, Level, jobs_in_words, ok, warning
 from cachewarmer.errors import CacheWarmerError, NothingThere
 
 SLOW_SECONDS = 0.5
@@ -34,12 +34,12 @@ async def look_at_broker(broker: Broker) -> AsyncIterator[Finding]:
 
 
 async def _look(broker: Broker) -> AsyncIterator[Finding]:
-    jobs, found = await _try("jobs", broker.jobs, lambda jobs: f"{len(jobs)} jobs can be read")
+    jobs, found = await _try("jobs", broker.jobs, lambda found: f"{jobs_in_words(len(found))} can be read")
     yield found
     _, found = await _try(
         "work",
         broker.backlog,
-        lambda backlog: f"{backlog.unsettled_items:,} items are left, of {backlog.active_jobs} jobs",
+        lambda backlog: f"items left: {backlog.unsettled_items:,}, of {jobs_in_words(backlog.active_jobs)}",
     )
     yield found
     began = time.monotonic()
@@ -50,7 +50,11 @@ async def _look(broker: Broker) -> AsyncIterator[Finding]:
         when = "never" if seen is None else f"{seen:.0f} s ago"
         said = f"one was last seen: {when}"
         found = (
-            warning("managers", f"{said}, and {len(waiting)} jobs wait", "start cachewarmer manager --broker URL")
+            warning(
+                "managers",
+                f"{said}; waiting for one: {jobs_in_words(len(waiting))}",
+                "start cachewarmer manager --broker URL",
+            )
             if waiting
             else ok("managers", f"{said}; no job waits for one")
         )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from statistics import median
 
 from cachewarmer.config import NfsSettings, Settings
+from cachewarmer.doctor.files import look_at_files
 from cachewarmer.doctor.findings import Finding, Level, failure, ok, warning
 from cachewarmer.doctor.knee import find_knee
 from cachewarmer.errors import CacheWarmerError, RpcRefused
 from cachewarmer.model import WarmJob
-from cachewarmer.paths import below, printable, to_bytes
+from cachewarmer.paths import printable, to_bytes
 from cachewarmer.rpc import nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.targets import open_session
-from cachewarmer.targets.base import DirectoryEntry, FileKind, Identity, Mount, Page
+from cachewarmer.targets.base import FileKind, Mount
 from cachewarmer.targets.meant import advise
 from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
 from cachewarmer.targets.nfs3.session import Nfs3Session, open_nfs3
@@ -25,13 +25,13 @@ from cachewarmer.targets.nfs3.session import Nfs3Session, open_nfs3
 ROUND_TRIPS = 12
 SLOW_SECONDS = 0.005
 SMALL_READ_BYTES = 128 * 1024
-ASKED_FILES = 20
-FUTURE_SECONDS = 60.0
 TCP = 6
 PROGRAMS = {
     100003: "nfs", 100005: "mountd", 100021: "nlockmgr", 100024: "status", 100227: "nfs_acl", 100011: "rquotad",
 }  # fmt: skip
 MOST_SERVICES = 20
+MOST_EXPORTS = 16
+"""So many are tried: each costs two calls."""
 LOOK_SECONDS = 12.0
 """For each step: what takes longer has failed."""
 
@@ -112,10 +112,8 @@ async def _look_at_session(
     yield ok("ports", f"nfs on {mounted.nfs_port}, mountd on {mounted.mount_port}")
     yield await _versions(session, mount, settings, place)
     yield await _services(mount, settings, place)
-    exports = await session.exports()
-    count = "1 export is" if len(exports) == 1 else f"{len(exports)} exports are"
-    others = f"; {count} shown" if exports else "; its export list is not shown"
-    yield ok("export", f"{printable(session.export)} can be mounted{others}")
+    yield ok("export", f"{printable(session.export)} can be mounted")
+    yield await _exports(session)
     if mounted.privileged:
         yield ok("source port", "below 1024")
     else:
@@ -126,7 +124,7 @@ async def _look_at_session(
         )
     yield await _round_trip(session)
     yield _limits(session)
-    async for found in _look_at_files(session, job):
+    async for found in look_at_files(session, job):
         yield found
     yield await find_knee(session)
 
@@ -186,6 +184,26 @@ async def _services(mount: Mount, settings: NfsSettings, place: tuple[int, Socke
     return ok("services", f"registered over TCP: {'; '.join(shown) or 'none'}")
 
 
+async def _exports(session: Nfs3Session) -> Finding:
+    """What the server exports, and what of it this machine may mount: each is tried, and let go of."""
+    listed = list(dict.fromkeys(await session.exports()))
+    if not listed:
+        return ok("exports", "their list is not shown")
+    allowed, refused = [], []
+    for export in listed[:MOST_EXPORTS]:
+        why = "" if export == session.export else await session.mount_refusal(export)
+        if why:
+            refused.append(f"{printable(export)} ({why})")
+        else:
+            allowed.append(printable(export))
+    said = f"{len(listed)} shown; this machine may mount {', '.join(allowed) or 'none of them'}"
+    if refused:
+        said += f"; it may not mount {', '.join(refused)}"
+    if len(listed) > MOST_EXPORTS:
+        said += f"; {len(listed) - MOST_EXPORTS:,} more were not tried"
+    return ok("exports", said)
+
+
 async def _round_trip(session: Nfs3Session) -> Finding:
     canary = session.canary()
     try:
@@ -204,78 +222,6 @@ def _limits(session: Nfs3Session) -> Finding:
     if used < SMALL_READ_BYTES:
         return warning("rtmax", said, "raise the server's largest READ: large files take many calls")
     return ok("rtmax", said)
-
-
-async def _look_at_files(session: Nfs3Session, job: WarmJob) -> AsyncIterator[Finding]:
-    path = job.warm_path if job.access.export else below(session.export, job.full_path)
-    path_bytes = to_bytes(path.strip("/"))
-    try:
-        entry = await session.lookup(path_bytes)
-    except CacheWarmerError as error:
-        await advise(session, path_bytes, error)
-        yield Finding.of("path", error)
-        return
-    if entry.kind is not FileKind.DIRECTORY:
-        yield ok(
-            "path", f"it is a {entry.kind.name.lower()} file" if entry.kind is FileKind.REGULAR else "it is a link"
-        )
-        if entry.kind is FileKind.REGULAR:
-            yield await _identity(session, path_bytes, [entry._replace(name=b"")])
-        return
-    before = session.snapshot().calls
-    try:
-        page = await session.list_page(path_bytes, entry.handle)
-    except CacheWarmerError as error:
-        yield Finding.of("listing", error)
-        return
-    yield _listing(page, before, session.snapshot().calls)
-    yield _clock(page)
-    yield await _identity(session, path_bytes, page.entries)
-
-
-def _listing(page: Page, before: Mapping[str, int], after: Mapping[str, int]) -> Finding:
-    more = {name: after.get(name, 0) - before.get(name, 0) for name in ("GETATTR", "LOOKUP", "READDIR")}
-    said = f"{len(page.entries)} entries in the first reply"
-    if not page.entries:
-        return ok("listing", "the directory is empty")
-    if more["READDIR"] or more["LOOKUP"]:
-        return warning("listing", f"{said}, without handles: one LOOKUP more a file", "switch READDIRPLUS on")
-    if more["GETATTR"]:
-        return ok("listing", f"{said}, with handles and without attributes: one GETATTR more a file")
-    return ok("listing", f"{said}, with handles and attributes")
-
-
-def _clock(page: Page) -> Finding:
-    """The protocol tells no time; but a file that was changed in the future does."""
-    newest = max((one.mtime for one in page.entries), default=0.0)
-    ahead = newest - time.time()
-    if ahead > FUTURE_SECONDS:
-        return warning("clock", f"a file was modified {ahead:.0f} s in the future", "compare the clocks (NTP)")
-    return ok("clock", "no file listed was modified in the future")
-
-
-async def _identity(session: Nfs3Session, above: bytes, entries: Sequence[DirectoryEntry]) -> Finding:
-    """Whether what root may read may be read: by ACCESS, of the first files."""
-    files = [one for one in entries if one.kind is FileKind.REGULAR][:ASKED_FILES]
-    who = f"uid {session.uid}"
-    if not files:
-        return ok("identity", f"{who}; no file here to ask about")
-    for one in files:
-        path = above + b"/" + one.name if above and one.name else above or one.name
-        mine = await session.allowed(path, one.handle)
-        if mine & nfs3.ACCESS_READ:
-            continue
-        name = printable(path)
-        if session.uid != 0 and await session.allowed(path, one.handle, Identity(0, 0)) & nfs3.ACCESS_READ:
-            return warning(
-                "identity", f"{who} may not read /{name}, and root may", "read as root or as its owner (?uid=)"
-            )
-        if session.uid == 0:
-            return warning(
-                "identity", f"root may not read /{name}: the export squashes root", "read as a user who may (?uid=)"
-            )
-        return warning("identity", f"{who} may not read /{name}", "read as a user who may (?uid=)")
-    return ok("identity", f"{who} may read the {len(files)} files asked about")
 
 
 def here() -> Finding:

@@ -193,7 +193,7 @@ class Verdict:
         return {
             Bound.LINK: "a faster link; or another mount address, if it is reached by a way of its own",
             Bound.THREADS: "more server threads at the cache (nfsd), or another mount address",
-            Bound.WINDOW: f"a larger window{f' than {self.window}' if self.window else ''} (--window auto finds it), "
+            Bound.WINDOW: f"a larger window{f' than {self.window}' if self.window else ''} (--window auto, or a higher --max-window), "
             "another mount address, or more read-ahead at the cache",
             Bound.PACE: "a higher limit",
             Bound.CPU: "another worker on another machine",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any, TypeVar
 
 from cachewarmer.errors import CacheWarmerError, OwnResourceError, own_resource_error
@@ -22,6 +23,22 @@ class Opened:
     opening: asyncio.Task[Session]
     lent: int = 0
     used_at: float = 0.0
+    _waiting: deque[object] = field(default_factory=deque)
+
+    async def turn(self) -> Session:
+        """The session, in the order in which it was asked for: who comes when it is open overtakes none who waited.
+
+        Raises whatever opening it raises.
+        """
+        ticket = object()
+        self._waiting.append(ticket)
+        try:
+            session = await asyncio.shield(self.opening)
+            while self._waiting[0] is not ticket:
+                await asyncio.sleep(0)
+            return session
+        finally:
+            self._waiting.remove(ticket)
 
     @property
     def unused(self) -> bool:
@@ -66,7 +83,7 @@ class OpenSessions:
         opened = await self._find_or_open(mount, opening, wait=wait)
         opened.lent += 1
         try:
-            return await asyncio.shield(opened.opening)
+            return await opened.turn()
         except BaseException as error:
             opened.lent -= 1
             if isinstance(error, CacheWarmerError):

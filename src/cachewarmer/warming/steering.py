@@ -196,7 +196,8 @@ class _Steering:
             if steered.asking.task is None or steered.asking.task.done():
                 steered.asking.task = asyncio.create_task(steered.asking.run())
             seen = steered.observation(sessions, now, seconds, late)
-            self._pool.steer(line, min(steered.finder.observe(seen), nfs.window_max_calls))
+            steered.finder.limit(nfs.window_max_calls)
+            self._pool.steer(line, steered.finder.observe(seen))
             line.knee = steered.knee(seen)
 
     def _begin(self, line: Line, session: Session) -> _Steered | None:
@@ -208,7 +209,7 @@ class _Steering:
         nfs = self._pool.settings.nfs
         most = nfs.window_max_calls
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
-        limits = replace(limits, least=min(LEAST_WINDOW, most))
+        limits = replace(limits, least=LEAST_WINDOW)
         steered = self._steered[line] = _Steered(
             KneeFinder(limits, hint=self._pool.learnt(line.mount.address) or SECOND_WINDOW), _Asking(canary)
         )

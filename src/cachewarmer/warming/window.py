@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 
 from cachewarmer.model import Bound
@@ -218,14 +219,15 @@ class KneeFinder:
 
     def __init__(self, limits: WindowLimits | None = None, *, first: int = FIRST_WINDOW, hint: int = 0) -> None:
         self.limits = limits or WindowLimits()
+        self._least = self.limits.least
+        self.limits = replace(self.limits, least=min(self._least, self.limits.most))
         self._hint = self._bounded(hint)
         """The window to try after the first one: others have found more than this; else the search doubles from there."""
         self.window = self._bounded(first)
         self.phase = Phase.START
         self.canary_idle_seconds = 0.0
         """The canary's time without load, as far as is known; 0: not known yet."""
-        self.bound = Bound.UNKNOWN
-        """What kept the last window that was too large from being kept: ``link`` or ``threads``."""
+        self._bound = Bound.UNKNOWN
         self.lateness = Lateness()
         self._first = self.window
         self._floor_canaries: list[float] = []
@@ -251,6 +253,22 @@ class KneeFinder:
     def canary_limit_seconds(self) -> float:
         """A canary that takes longer is slow."""
         return self.limits.canary_factor * (self.canary_idle_seconds or 0.0005) + self.limits.canary_extra_seconds
+
+    @property
+    def bound(self) -> Bound:
+        """What kept the last window that was too large from being kept: ``link`` or ``threads``. Unknown, also while the
+        largest that is allowed is good: then nothing but that limit is known to bound it.
+        """
+        return Bound.UNKNOWN if self._good >= self.limits.most else self._bound
+
+    def limit(self, most: int) -> None:
+        """Changes the largest window that is allowed, as processes do that share it. What it leaves room for is tried."""
+        if most == self.limits.most:
+            return
+        if self._good == self.limits.most < most:
+            self._hold_seconds, self._hold_until = LEAST_HOLD_SECONDS, 0.0
+        self.limits = replace(self.limits, most=most, least=min(self._least, most))
+        self.window, self._good = self._bounded(self.window), min(self._good, most)
 
     @property
     def knee(self) -> int:
@@ -384,7 +402,7 @@ class KneeFinder:
 
     def _shrink(self, now: float) -> None:
         """Others wait: back to the last good window if this one was a trial, else to three quarters of it."""
-        self._bad, self.bound = self.window, Bound.THREADS
+        self._bad, self._bound = self.window, Bound.THREADS
         self.lateness.begin()
         if self.phase is Phase.HOLD and now - self._held_since >= PROVED_SECONDS:
             self._pushed_at = now
@@ -420,7 +438,7 @@ class KneeFinder:
         elif self._is_worth_its_growth(rate):
             self._keep(now, rate)
         else:
-            self._bad, self.bound = self.window, Bound.LINK
+            self._bad, self._bound = self.window, Bound.LINK
             self._seek(now)
 
     def _is_worth_its_growth(self, rate: float) -> bool:
@@ -478,7 +496,7 @@ class KneeFinder:
             or not growth
         ):
             if not self._is_worth(rate, self._base_rate, growth):
-                self._bad, self.bound = self.window, Bound.LINK
+                self._bad, self._bound = self.window, Bound.LINK
                 self._hold(self._base, now, 2 * self._hold_seconds)
                 return
             if growth:

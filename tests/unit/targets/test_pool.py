@@ -61,6 +61,28 @@ async def test_those_who_ask_together_share_one_opening(pool, openings):
     assert len(openings.made) == 1
 
 
+async def test_who_asks_when_it_is_open_overtakes_none_who_waited(pool):
+    """Items of a list in order are read in the order in which they ask for the session."""
+    came = []
+
+    async def ask(number):
+        await pool.borrow(A, wait=True)
+        came.append(number)
+
+    asking = [asyncio.create_task(ask(number)) for number in range(3)]
+    opened = []
+    while not opened:
+        await asyncio.sleep(0)
+        opened = [one for one in pool._sessions._all if one.opening.done()]
+    assert came == [], "nobody has the session yet"
+    asking += [asyncio.create_task(ask(number)) for number in range(3, 6)]
+    late = asyncio.create_task(ask(6))
+    late.cancel()
+    await asyncio.gather(*asking)
+    assert came == list(range(6))
+    assert not opened[0]._waiting
+
+
 async def test_a_failed_opening_is_not_kept(pool, openings):
     """The next who asks tries again: an export may be there by then."""
     openings.errors["a"] = MountError("no such export")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cachewarmer.model import Bound
 from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedCache, SimulatedProbe, SimulatedReader
 from cachewarmer.warming.lateness import Lateness
 from cachewarmer.warming.steering import SECOND_WINDOW
@@ -331,16 +332,39 @@ def test_the_limits_hold_and_gentle_waits_for_less():
     assert KneeFinder(WindowLimits.gentle()).canary_limit_seconds < KneeFinder().canary_limit_seconds
 
 
+def test_a_limit_that_is_raised_leaves_room_and_one_that_is_lowered_holds_at_once():
+    """Processes that share a window change their parts, as when a scan ends. A limit is neither the link nor the threads."""
+    cache = SimulatedCache(CacheModel(threads=512, origin_seconds=0.02))
+    warmer = Warmer(cache, limits=WindowLimits(most=10))
+    cache.run(8)
+    finder = warmer.finder
+    assert (finder.knee, finder.bound) == (10, Bound.UNKNOWN)
+    finder.limit(40)
+    cache.run(12)
+    assert (finder.knee, finder.bound) == (40, Bound.UNKNOWN)
+    finder.limit(6)
+    assert (finder.window, finder.knee) == (6, 6)
+    cache.run(20)
+    assert finder.knee == 6
+    finder.limit(1)
+    finder.limit(1024)
+    cache.run(40)
+    assert finder.knee > 100
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 64), st.integers(1, 400))
 def test_whatever_it_is_told_it_stays_within_its_limits_and_its_table(seed, most, steps):
-    """Hostile observations: latencies in two modes, canaries that lie, time that hardly moves."""
+    """Hostile observations: latencies in two modes, canaries that lie, time that hardly moves, limits that change."""
     rng = random.Random(seed)
     finder = KneeFinder(WindowLimits(most=most))
     now, phase = 0.0, finder.phase
     for _ in range(steps):
         now += rng.choice((0.0, 0.001, 0.05, 1.0, 100.0))
         calls = rng.choice((0, 0, 1, 10, 10_000))
+        if rng.random() < 0.05:
+            most = rng.randint(1, 64)
+            finder.limit(most)
         window = finder.observe(
             Observation(
                 now=now,

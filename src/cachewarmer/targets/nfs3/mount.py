@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from dataclasses import replace
@@ -239,6 +240,22 @@ class MountClient:
             "CAP_NET_BIND_SERVICE; another uid would not help"
         )
         return MountError(f"export {shown} denies this machine ({_status(status)})", address=host, advice=advice)
+
+    async def refusal(self, export: str) -> str:
+        """Why mountd does not let this machine mount an export, as it says; empty: it does. Nothing stays mounted.
+
+        Raises:
+            TransportError, RemoteProtocolError: it does not answer.
+        """
+        try:
+            reply = await self._mnt(export)
+        except (FlavorRefused, RpcRefused) as error:
+            return error.problem
+        if reply.status:
+            return _status(reply.status)
+        with contextlib.suppress(CacheWarmerError):
+            await self.unmount(export)
+        return ""
 
     async def unmount(self, export: str) -> None:
         """Tells mountd that we are gone, for its own books; errors do not matter."""

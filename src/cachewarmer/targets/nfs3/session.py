@@ -364,6 +364,10 @@ class Nfs3Session(Session):
     async def exports(self) -> Sequence[str]:
         return await self._client.exports() or ()
 
+    async def mount_refusal(self, export: str) -> str:
+        """Why another export can't be mounted, or nothing: see ``MountClient.refusal``."""
+        return await self._client.refusal(export)
+
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
         return await self._lister.page(path.strip(b"/"), handle, cookie)
 
