@@ -6,7 +6,7 @@ import asyncio
 import gc
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -43,21 +43,27 @@ async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
     One that goes on is cancelled again: a cancellation gets lost where what a task awaits comes at the same moment, as
     in ``asyncio.wait_for`` before Python 3.12 and in the libraries that use it.
     """
-    loop = asyncio.get_running_loop()
-    again: asyncio.TimerHandle | None = None
+    pending = [task for task in tasks if not task.done()]
+    if pending:
+        timers: list[asyncio.TimerHandle] = []
+        _cancel(pending, timers)
+        try:
+            await asyncio.gather(*pending, return_exceptions=True)
+        finally:
+            timers.pop().cancel()
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # or asyncio would complain that nobody asked for it
 
-    def cancel() -> None:
-        nonlocal again
-        for task in tasks:
-            task.cancel()
-        again = loop.call_later(CANCEL_AGAIN_SECONDS, cancel)
 
-    cancel()
-    try:
-        await asyncio.gather(*tasks, return_exceptions=True)
-    finally:
-        if again is not None:
-            again.cancel()
+def _cancel(tasks: Sequence[asyncio.Future[Any]], timers: list[asyncio.TimerHandle]) -> None:
+    """Cancels tasks now and again later, until the timer that is put into ``timers`` is cancelled.
+
+    Not a closure: it would refer to itself, and keep the tasks with their results until the next search for cycles.
+    """
+    for task in tasks:
+        task.cancel()
+    timers[:] = [asyncio.get_running_loop().call_later(CANCEL_AGAIN_SECONDS, _cancel, tasks, timers)]
 
 
 async def readable(sock: socket.socket) -> None:

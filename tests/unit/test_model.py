@@ -143,6 +143,19 @@ def test_job_states_move_only_along_the_table():
     assert not JobState.PAUSED.final
 
 
+def test_a_file_in_ranges_is_among_the_slowest_once():
+    """With the slowest of its ranges; two workers may have read them."""
+    tally = Tally(worker="w")
+    for number, (path, seconds) in enumerate((("/big", 1.0), ("/big", 3.0), ("/small", 2.0))):
+        tally = tally.add(Receipt(item_id=str(number), files=1, bytes=1, slowest=(SlowPath(path, seconds),)))
+    assert tally.slowest == (SlowPath("/big", 3.0), SlowPath("/small", 2.0))
+    other = Tally(worker="o", slowest=(SlowPath("/small", 5.0),))
+    assert JobStatus(job=WarmJob(), state=JobState.WARMING, tallies=(tally, other)).slowest == (
+        SlowPath("/small", 5.0),
+        SlowPath("/big", 3.0),
+    )
+
+
 def test_a_job_is_done_when_the_scan_is_and_every_item_is_settled():
     tally = Tally(worker="w").add(Receipt(item_id="1", files=2, bytes=10, slowest=(SlowPath("/a", 1.0),)))
     job = WarmJob(access=Access(transport=Transport.LOCAL), job_id="j")

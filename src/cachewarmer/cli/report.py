@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cachewarmer.cli.bounds import bound_line
 from cachewarmer.cli.colours import STATES, Shade, paint
 from cachewarmer.cli.text import bandwidth, columns, counted, duration, problem_line, shorten, size
+from cachewarmer.model import JobState
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
@@ -35,12 +36,19 @@ def job_lines(report: Report) -> list[str]:
     reason = f" ({printable(str(report.failure))})" if report.failure else ""
     return [
         f"{printable(report.target)}: {state}{reason}",
-        f"  {_found(report)} ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)",
+        f"  {_found(report)}{_pace(report)}",
         *_beside_others(report),
         *([f"  {said}"] if (said := bound_line(report.bound)) else []),
         *_address_lines(report),
         *_details(report),
     ]
+
+
+def _pace(report: Report) -> str:
+    """How fast files were read, where any were."""
+    if not report.files and report.state == JobState.COMPLETED:
+        return ""
+    return f" ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)"
 
 
 def _beside_others(report: Report) -> list[str]:
@@ -67,6 +75,8 @@ def scan_lines(report: Report) -> list[str]:
 
 def _found(report: Report) -> str:
     within = counted(report.directories, "directory")
+    if report.state == JobState.COMPLETED and report.scanned_files and not (report.files or report.vanished_files):
+        return f"metadata of {counted(report.scanned_files, 'file')} in {within}, {duration(report.seconds)}"
     return f"{counted(report.files, 'file')}, {size(report.bytes)} in {within}, {duration(report.seconds)}"
 
 
@@ -80,7 +90,7 @@ def _details(report: Report) -> list[str]:
     ]
     if report.partial_files:
         left_out = size(report.left_out_bytes)
-        rest.append(f"{report.partial_files:,} files only in part ({left_out} of them not wanted)")
+        rest.append(f"{counted(report.partial_files, 'file')} only in part ({left_out} not wanted)")
     if rest:
         lines.append("  " + ", ".join(rest))
     lines += [warning_line(warning) for warning in report.warnings]

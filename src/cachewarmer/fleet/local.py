@@ -15,21 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from cachewarmer.config import child_environment, process_name
 from cachewarmer.errors import CapacityError, FleetError
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
-from cachewarmer.values import dataclass
+from cachewarmer.fleet.seen import WorkersSeen
 
 STOP_SECONDS = 30.0
 """From SIGTERM to SIGKILL: more than a worker takes to finish or hand back (``LeaseSettings.drain_seconds``)."""
-
-
-@dataclass(slots=True, eq=False)
-class _Machine:
-    process: subprocess.Popen[bytes]
-    time: MachineTime
 
 
 class LocalFleet(Fleet):
@@ -50,14 +43,16 @@ class LocalFleet(Fleet):
         self._stop_seconds = stop_seconds
         self._command = command or self._own_command
         self._clock = clock
-        self._machines: list[_Machine] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        """Those that run, by the worker's name."""
+        self._told: set[str] = set()
+        """Those that were asked to end."""
+        self._workers = WorkersSeen()
         self._exists = False
         self._wanted = 0
-        self._evicted = 0
-        self._complaint = ""
 
     def __repr__(self) -> str:
-        return f"<LocalFleet {self.name} running={len(self._running())}/{self._wanted}>"
+        return f"<LocalFleet {self.name} running={len(self._processes)}/{self._wanted}>"
 
     def _own_command(self, name: str) -> list[str]:
         program = ["cachewarmer"] if _frozen() else [sys.executable, "-m", "cachewarmer"]
@@ -70,54 +65,52 @@ class LocalFleet(Fleet):
         pass  # what a worker process needs, this process has
 
     async def observe(self) -> FleetSize:
-        self._reap("evicted")
-        return FleetSize(exists=self._exists, wanted=self._wanted, running=len(self._running()), evicted=self._evicted)
+        self._reap()
+        return FleetSize(
+            exists=self._exists, wanted=self._wanted, running=len(self._processes), evicted=self._workers.evicted
+        )
 
     async def create(self, workers: int) -> None:
         self._exists = True
         await self.resize(workers)
 
     async def resize(self, workers: int) -> None:
-        self._reap("evicted")
-        if self._complaint:
-            complaint, self._complaint = self._complaint, ""
-            raise FleetError(complaint)
-        running = len(self._running())
+        self._reap()
+        self._workers.complain()
+        running = len(self._processes)
         self._wanted = max(workers, running)
         for _ in range(self._wanted - running):
             self._start()
 
     async def delete(self) -> None:
-        self._reap("evicted")
-        for machine in self._running():
-            if not machine.time.end:  # a second SIGTERM would end it without handing anything back
-                machine.time = replace(machine.time, end="deleted")
-                machine.process.terminate()
+        self._reap()
+        for name in self._processes.keys() - self._told:  # a second SIGTERM would end it without handing anything back
+            self._processes[name].terminate()
+        self._told |= self._processes.keys()
+        self._workers.give_up(self._processes)
         deadline = time.monotonic() + self._stop_seconds
-        while self._running() and time.monotonic() < deadline:
+        while self._processes and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-            self._reap("deleted")
-        for machine in self._running():
+            self._reap()
+        for process in self._processes.values():
             # The session too: the single-file program is two processes.
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(machine.process.pid, signal.SIGKILL)
-            machine.process.wait()
-        self._reap("deleted")
-        self._exists, self._wanted, self._complaint = False, 0, ""
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._reap()
+        self._exists, self._wanted = False, 0
+        self._workers.forget_complaint()
 
     def ledger(self) -> list[MachineTime]:
-        return [one.time for one in self._machines]
+        return self._workers.times()
 
     async def close(self) -> None:
         await self.delete()
 
-    def _running(self) -> list[_Machine]:
-        return [one for one in self._machines if not one.time.ended_at]
-
     def _start(self) -> None:
-        name = f"{self.name}.{len(self._machines) + 1}"
+        name = f"{self.name}.{len(self._workers.times()) + 1}"
         try:
-            process = subprocess.Popen(  # noqa: S603  # our own program
+            self._processes[name] = subprocess.Popen(  # noqa: S603  # our own program
                 self._command(name),
                 executable=sys.executable if _frozen() else None,
                 stdin=subprocess.PIPE,
@@ -128,26 +121,19 @@ class LocalFleet(Fleet):
         except OSError as error:
             kind = CapacityError if error.errno in (errno.EAGAIN, errno.ENOMEM) else FleetError
             raise kind(f"a worker process can't be started on this machine: {error}") from error
-        self._machines.append(_Machine(process, MachineTime(name=name, started_at=self._clock())))
+        self._workers.started(name, self._clock())
 
-    def _reap(self, end: str) -> None:
-        """Notes which processes have ended; ``end`` says what became of those whose end was not asked for."""
-        for machine in self._running():
-            code = machine.process.poll()
+    def _reap(self) -> None:
+        """Notes which processes have ended."""
+        for name, process in list(self._processes.items()):
+            code = process.poll()
             if code is None:
                 continue
-            assert machine.process.stdin is not None
-            machine.process.stdin.close()
-            asked_for = machine.time.end
-            how = asked_for or ("failed" if code > 0 else end)
-            machine.time = replace(machine.time, ended_at=self._clock(), end=how)
-            if asked_for:
-                continue
-            self._evicted += 1
-            if machine.time.failed_early:
-                self._complaint = (
-                    f"worker {machine.time.name} ended at once with exit code {code}: its own lines say why"
-                )
+            assert process.stdin is not None
+            process.stdin.close()
+            del self._processes[name]
+            why = f"with exit code {code}: its own lines say why"
+            self._workers.ended(name, self._clock(), "failed" if code > 0 else "evicted", why)
 
 
 def _frozen() -> bool:

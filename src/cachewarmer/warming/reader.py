@@ -15,7 +15,8 @@ from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.values import dataclass
 from cachewarmer.warming.first_generation import list_item
-from cachewarmer.warming.run import ItemRun, full_path
+from cachewarmer.warming.item_paths import full_path
+from cachewarmer.warming.run import ItemRun
 from cachewarmer.warming.unanswered import Judge, Limit
 
 MAX_BARREN_PASSES = 3
@@ -209,11 +210,11 @@ class _Task:
         return Reading(error=error, unreachable=True)
 
     def _result(self, *, fails: bool = False) -> Reading:
-        failure = None if fails else self._run.failure(self._item)
+        failure = None if fails else self._run.outcome.failure(self._item)
         if failure is not None:
             return Reading(error=failure)
         seconds = self._clock() - self._began
-        return Reading(self._run.receipt(self._item, self._excluded, self._skipped, seconds))
+        return Reading(self._run.outcome.receipt(self._item, self._excluded, self._skipped, seconds))
 
 
 def _in_order(item: WorkItem) -> list[str]:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
-from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.errors import CacheWarmerError, FileError, TransportError
+from cachewarmer.model import WorkItem
 from cachewarmer.model.came import NOTHING_CAME, Came
-from cachewarmer.model.outcomes import item_key, pack
 from cachewarmer.model.parts import ranges_of
-from cachewarmer.paths import ENCODING, ERRORS, join, to_bytes, to_text
+from cachewarmer.paths import ENCODING, ERRORS
 from cachewarmer.targets.base import ReadRequest, Session, Window
-from cachewarmer.warming.notes import Notes, lines
+from cachewarmer.warming.item_paths import above_of, path_of, paths_of
+from cachewarmer.warming.notes import Notes
+from cachewarmer.warming.outcome import ItemOutcome
 from cachewarmer.warming.pace import Pace
 from cachewarmer.warming.rest import Piece, pieces_of, rest, wanted, what_came
 
-ERRORS_PER_ITEM = 20
-"""Failed paths that a receipt names."""
-SLOWEST_PER_ITEM = 5
 LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
 """Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
 lost just now is still told, though READ knows better."""
-
-
 PACE_SECONDS = 1.0
 """A pace may change: what waits for its turn looks again after this time."""
 
@@ -45,11 +40,9 @@ class ItemRun:
     def __init__(self, pace: Pace | None = None, look_again: Sequence[float] = LOOK_AGAIN_SECONDS) -> None:
         self.pace = pace
         self._look_again_seconds = look_again
+        self.outcome = ItemOutcome()
         self.outstanding = 0
         """Requests given to the session and not yet done."""
-        self.bytes = 0
-        self.files = 0
-        """Files that need no more reading, whatever came of them."""
         self.begun = False
         """Whether its files are known and were given to a session."""
         self.aborting = asyncio.Event()
@@ -59,22 +52,12 @@ class ItemRun:
         """The last path that it failed for."""
         self._requests: list[ReadRequest] = []
         self._missing: list[Piece] | None = None
-        self._calls = 0
-        self._changed = 0
-        self._problems: dict[int, CacheWarmerError] = {}
         self._missed: dict[int, TransportError] = {}
         """What the address last failed with, for each file that it failed for."""
         self._short: dict[int, int] = {}
         """Files that ended before their size, and where."""
-        self._sizes: dict[int, int] = {}
-        """Sizes of files that have changed since the scan."""
-        self._slow: list[tuple[float, bytes]] = []
-        self._fast_seconds = -1.0
-        """What took no longer is not among the slowest."""
         self._idle = asyncio.Event()
         self._asking = False
-        self._notes: Notes | None = None
-        """What a ledger wants to know of each file; None: there is none."""
         self._in_order = False
         self._window: Window | None = None
         """Of the session that reads all that is missing; None: nothing is read, or one by one."""
@@ -118,7 +101,7 @@ class ItemRun:
     @property
     def progress(self) -> tuple[int, int]:
         """A value that changes whenever something was read or found out."""
-        return self._calls, self.files
+        return self.outcome.calls, self.outcome.files
 
     def mark(self) -> object:
         """A value that changes whenever a byte comes or something is found out; None: no answer is being waited for.
@@ -128,7 +111,7 @@ class ItemRun:
         if self._asking:
             return None
         asked = [one.bytes_read for one in self._requests if one.calls and one.context is not None and not one.put_off]
-        return (self._calls, self.files, sum(asked)) if asked else None
+        return (self.outcome.calls, self.outcome.files, sum(asked)) if asked else None
 
     def leave(self, error: TransportError) -> None:
         """Waits no longer for what has been asked for: it is missing, as after a failure of the address."""
@@ -196,18 +179,18 @@ class ItemRun:
         if not item.came or item.ledger:  # a ledger tells of each file how it was read
             yield from wanted(item)
             return
-        self._calls += item.came.calls
+        self.outcome.calls += item.came.calls
         for piece, left in rest(item):
-            self.bytes += piece.stop - piece.start - sum(one.stop - one.start for one in left)
-            self.files += piece.last and not left
+            self.outcome.bytes += piece.stop - piece.start - sum(one.stop - one.start for one in left)
+            self.outcome.files += piece.last and not left
             yield from left
 
     async def _pass(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
         if self.aborted:
             return
         if item.ledger:
-            self._notes = self._notes or Notes(len(item.files or ()))
-            self._notes.here = session.address
+            self.outcome.notes = self.outcome.notes or Notes(len(item.files or ()))
+            self.outcome.notes.here = session.address
         self._requests, self.unreached = [], None
         self._idle.clear()
         self.outstanding = 1
@@ -227,7 +210,7 @@ class ItemRun:
     def _ask_for_whole_files(self, session: Session, item: WorkItem) -> None:
         """The usual pass: what ``_pieces`` and ``_ask`` come to for files that nothing has been asked of yet."""
         self._missing = []
-        above, prefix = _above(item)
+        above, prefix = above_of(item)
         requests, read, done, in_order, aborted = (
             self._requests,
             session.read,
@@ -248,19 +231,19 @@ class ItemRun:
                 return
 
     def _ask_at_once(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
-        files, path_of, aborted = item.files or (), _paths(item), self.aborting.is_set
+        files, below, aborted = item.files or (), paths_of(item), self.aborting.is_set
         for piece in pieces:
             name, _, handle = files[piece.number]
-            self._ask(session, path_of(name), handle, piece)
+            self._ask(session, below(name), handle, piece)
             if aborted():
                 self._later = list(pieces)
                 return
 
     async def _ask_paced(self, session: Session, item: WorkItem, pieces: Iterator[Piece], pace: Pace) -> None:
-        files, path_of = item.files or (), _paths(item)
+        files, below = item.files or (), paths_of(item)
         for piece in pieces:
             name, _, handle = files[piece.number]
-            await self._ask_in_parts(session, path_of(name), handle, piece, pace)
+            await self._ask_in_parts(session, below(name), handle, piece, pace)
             if self.aborted:
                 self._later = list(pieces)
                 return
@@ -281,7 +264,7 @@ class ItemRun:
         elif self.aborted:
             self._left.append(piece._replace(start=start))
         elif piece.number in self._short and start < piece.stop and piece.last:
-            self.files += 1  # it needs no more reading, unless it has changed
+            self.outcome.files += 1  # it needs no more reading, unless it has changed
 
     def _ask(self, session: Session, path: bytes, handle: bytes, piece: Piece) -> None:
         request = ReadRequest(path, handle, piece.start, piece.stop, self._done, piece, self._in_order)
@@ -303,24 +286,19 @@ class ItemRun:
         if read != wanted or error is not None:
             read = min(read, wanted)  # it may have asked for more before it was held back
             if error is not None:
-                self._problems[piece[0]] = error
+                self.outcome.problems[piece[0]] = error
             elif read < wanted:
                 end = request.start + read
                 self._short[piece[0]] = min(end, self._short.get(piece[0], end))
-        self.bytes += read
-        self._calls += request.calls
-        if self._notes is not None:
-            self._notes.add(piece[0], read, request.seconds)
+        outcome = self.outcome
+        outcome.bytes += read
+        outcome.calls += request.calls
+        if outcome.notes is not None:
+            outcome.notes.add(piece[0], read, request.seconds)
         if piece[3]:
-            self.files += 1
-        if request.seconds > self._fast_seconds:
-            self._add_slow(request)
-
-    def _add_slow(self, request: ReadRequest) -> None:
-        slow = self._slow
-        (heapq.heappush if len(slow) < SLOWEST_PER_ITEM else heapq.heapreplace)(slow, (request.seconds, request.path))
-        if len(slow) == SLOWEST_PER_ITEM:
-            self._fast_seconds = slow[0][0]
+            outcome.files += 1
+        if request.seconds > outcome.fast_seconds:
+            outcome.add_slow(request)
 
     def _interrupted(self, request: ReadRequest, piece: Piece, error: TransportError) -> None:
         """The address failed. What had come until then is kept: only the rest is missing."""
@@ -331,10 +309,10 @@ class ItemRun:
             left = [(start, min(end, stop)) for start, end in request.left if start < stop]
         read = stop - request.start - sum(end - start for start, end in left)
         if read > 0:
-            self.bytes += read
-            self._calls += request.calls
-            if self._notes is not None:
-                self._notes.add(piece.number, read, request.seconds)
+            self.outcome.bytes += read
+            self.outcome.calls += request.calls
+            if self.outcome.notes is not None:
+                self.outcome.notes.add(piece.number, read, request.seconds)
         for start, end in left:
             self._miss(Piece(piece.number, start, end, piece.last and end == stop), error, request.path)
         if not left:
@@ -352,21 +330,23 @@ class ItemRun:
                 return
         short, self._short = self._short, {}
         for index, end in short.items():
-            self._problems[index] = FileError(f"the file ends after {end:,} of its {self._size(item, index):,} bytes")
+            self.outcome.problems[index] = FileError(
+                f"the file ends after {end:,} of its {self._size(item, index):,} bytes"
+            )
 
     async def _look(self, session: Session, item: WorkItem) -> None:
         """Asks for their size once; what has not changed, or could not be asked for, is still short afterwards."""
         short, self._short = self._short, {}
         for index, end in short.items():
-            if index in self._problems:
+            if index in self.outcome.problems:
                 continue
             try:
-                size = (await session.lookup(_path(item, (item.files or ())[index].path))).size
+                size = (await session.lookup(path_of(item, (item.files or ())[index].path))).size
             except TransportError as error:
                 self.unreached = error
                 self._short[index] = end
             except CacheWarmerError as error:
-                self._problems[index] = error
+                self.outcome.problems[index] = error
             else:
                 if size == self._size(item, index):
                     self._short[index] = end
@@ -375,33 +355,33 @@ class ItemRun:
 
     def _size(self, item: WorkItem, index: int) -> int:
         """As it was last told."""
-        return self._sizes.get(index, (item.files or ())[index].size)
+        return self.outcome.sizes.get(index, (item.files or ())[index].size)
 
     def _resize(self, item: WorkItem, index: int, end: int, size: int) -> None:
         """A file that ended at ``end`` has ``size`` bytes now."""
         # Of a file in several ranges, the range that holds its new end counts it.
-        if index not in self._sizes and not item.further and (item.start < 0 or item.start <= size < item.stop):
-            self._changed += 1
-        self._sizes[index] = size
+        if index not in self.outcome.sizes and not item.further and (item.start < 0 or item.start <= size < item.stop):
+            self.outcome.changed += 1
+        self.outcome.sizes[index] = size
         wanted = ranges_of(item.parts).get(index) or [(0, size if item.start < 0 else item.stop)]
         left = [(max(end, start), min(size, stop)) for start, stop in wanted if max(end, start) < min(size, stop)]
         if left and self._missing is not None:
-            self.files -= 1
+            self.outcome.files -= 1
             self._missing += pieces_of(index, left)
 
     def missing(self, item: WorkItem) -> set[bytes]:
         """The paths of files that are still to be read."""
         files = item.files or ()
-        return {_path(item, files[piece.number].path) for piece in self._missing or ()}
+        return {path_of(item, files[piece.number].path) for piece in self._missing or ()}
 
     def read_already(self, item: WorkItem) -> bytes | None:
         """The path of a file that was read and has some bytes; None: there is none."""
-        open_ = {piece.number for piece in self._missing or ()} | set(self._problems) | set(self._short)
+        open_ = {piece.number for piece in self._missing or ()} | set(self.outcome.problems) | set(self._short)
         if self._missing is None:
             return None
         sizes = ((number, size) for number, (_, size, _) in enumerate(item.files or ()))
         read = next((number for number, size in sizes if size and number not in open_), None)
-        return None if read is None else _path(item, (item.files or ())[read].path)
+        return None if read is None else path_of(item, (item.files or ())[read].path)
 
     def fail_missing(self, item: WorkItem, error: CacheWarmerError) -> None:
         """Whatever is still to be read has failed: with its own error, or with what of ``error`` is not about a file."""
@@ -410,7 +390,7 @@ class ItemRun:
             self._missing = list(self._pieces(item))
         numbers = {piece.number for piece in self._missing} | set(self._short)
         for number in numbers:
-            self._problems.setdefault(number, self._missed.get(number, neutral))
+            self.outcome.problems.setdefault(number, self._missed.get(number, neutral))
         self._short = {}
 
     def _pending(self) -> list[Piece]:
@@ -428,83 +408,8 @@ class ItemRun:
         if self._missing is None or self._asking:
             return item.came
         left = [*self._missing, *self._left, *self._later, *self._pending()]
-        return what_came(item, left, {*self._problems, *self._short, *self._sizes}, self._calls)
-
-    # -- the result ------------------------------------------------------------------------------------------------
-
-    def failure(self, item: WorkItem) -> CacheWarmerError | None:
-        """Why no file of the item could be read, where that is one reason for all of them; None: a receipt says it all.
-
-        Of several files it names none, since it stands for each of them.
-        """
-        problems, total = list(self._problems.values()), len(item.files or ())
-        if not problems or len(problems) < total or any(isinstance(one, FileVanished) for one in problems):
-            return None
-        if total == 1:
-            return problems[0]
-        neutral = problems[0].of_no_file()
-        same = neutral.failure
-        return neutral if all(one.of_no_file().failure == same for one in problems) else None
-
-    def receipt(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Receipt:
-        """What came of the item."""
-        files = item.files or ()
-        vanished = sum(isinstance(problem, FileVanished) for problem in self._problems.values())
-        failed = len(self._problems) - vanished
-        first_range = item.start <= 0 and not item.further
-        return Receipt(
-            item_id=item.item_id,
-            files=len(files) - failed - vanished if first_range else 0,
-            bytes=self.bytes,
-            failed_files=failed,
-            vanished_files=vanished if first_range else 0,
-            changed_files=self._changed,
-            excluded_files=excluded,
-            skipped_files=skipped,
-            calls=self._calls,
-            seconds=seconds,
-            key=item_key(item) if item.ledger else "",
-            piece=pack(lines(item, self._notes, self._sizes, self._problems)) if item.ledger else b"",
-            errors=_sample(item, files, self._problems),
-            slowest=tuple(
-                SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self._slow, reverse=True)
-            ),
-        )
+        return what_came(item, left, {*self.outcome.problems, *self._short, *self.outcome.sizes}, self.outcome.calls)
 
 
 def _ignore(request: ReadRequest) -> None:
     """What comes of a request that nobody waits for any more."""
-
-
-def _path(item: WorkItem, name: str) -> bytes:
-    """The path of one of the item's files below the export, as a session wants it."""
-    return _paths(item)(name)
-
-
-def _paths(item: WorkItem) -> Callable[[str], bytes]:
-    """``_path`` for many files of one item."""
-    above, prefix = _above(item)
-    return lambda name: prefix + to_bytes(name) if name else above
-
-
-def _above(item: WorkItem) -> tuple[bytes, bytes]:
-    """The item's own path below the export, and what stands before the names of its files."""
-    above = to_bytes(item.path.strip("/"))
-    return above, above + b"/" if above else b""
-
-
-def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, CacheWarmerError]) -> tuple[PathError, ...]:
-    sample = []
-    for index, problem in problems.items():
-        if isinstance(problem, FileVanished):
-            continue
-        path = f"{item.path}/{files[index].path}" if files[index].path else item.path
-        sample.append(PathError.of(full_path(item, path), problem))
-        if len(sample) == ERRORS_PER_ITEM:
-            break
-    return tuple(sample)
-
-
-def full_path(item: WorkItem, path: str) -> str:
-    """A path below the item's export as the server's other clients know it."""
-    return join(item.access.export, path)

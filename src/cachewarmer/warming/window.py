@@ -404,7 +404,8 @@ class KneeFinder:
         """Others wait: back to the last good window if this one was a trial, else to three quarters of it."""
         self._bad, self._bound = self.window, Bound.THREADS
         self.lateness.begin()
-        if self.phase is Phase.HOLD and now - self._held_since >= PROVED_SECONDS:
+        held_well = self.phase is Phase.HOLD and now - self._held_since >= PROVED_SECONDS
+        if held_well or self.window <= FIRST_WINDOW:  # so few calls fill no cache: others were there before
             self._pushed_at = now
         shared = self._is_shared(now)
         if self.phase is Phase.UP and self.window > self._base and not shared:

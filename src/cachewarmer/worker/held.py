@@ -137,7 +137,7 @@ class HeldItems:
         return Load(
             items=len(counted),
             requests=sum(held.requests(enough) for held in counted),
-            bytes=sum(held.byte_count - held.run.bytes for held in counted),
+            bytes=sum(held.byte_count - held.run.outcome.bytes for held in counted),
             bytes_per_second=sum(rates.values()) if all(rates.values()) else 0.0,
         )
 
@@ -162,8 +162,8 @@ def _in_hand(job_id: str, items: Collection[Held], settled: Tally = NOTHING) -> 
     return InHand(
         job=job_id,
         items=len(items),
-        files=sum(held.run.files for held in items if held.lease.item.start <= 0),
-        bytes=sum(held.run.bytes for held in items),
+        files=sum(held.run.outcome.files for held in items if held.lease.item.start <= 0),
+        bytes=sum(held.run.outcome.bytes for held in items),
         settled_files=settled.files,
         settled_bytes=settled.bytes,
         settled_items=settled.items,

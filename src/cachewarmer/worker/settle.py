@@ -14,8 +14,8 @@ from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.errors import BrokerError, CacheWarmerError
 from cachewarmer.model import Receipt, WorkItem, tally_name
 from cachewarmer.paths import printable
+from cachewarmer.warming.item_paths import full_path
 from cachewarmer.warming.reader import Reading
-from cachewarmer.warming.run import full_path
 from cachewarmer.worker.held import Held, HeldItems
 from cachewarmer.worker.jobs import Hiding
 

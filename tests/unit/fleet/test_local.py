@@ -35,7 +35,7 @@ async def make():
 
 
 def pids(fleet):
-    return [one.process.pid for one in fleet._running()]
+    return [one.pid for one in fleet._processes.values()]
 
 
 def counts(size):
@@ -167,7 +167,7 @@ def test_workers_end_with_the_process_that_started_them_even_if_it_is_killed(tmp
         async def main():
             fleet = LocalFleet(WorkerLaunch(broker_url="sqlite:///{tmp_path}/b.db"))
             await fleet.create(2)
-            print(*[one.process.pid for one in fleet._running()], flush=True)
+            print(*[one.pid for one in fleet._processes.values()], flush=True)
             await asyncio.sleep(60)
 
         asyncio.run(main())

@@ -195,6 +195,22 @@ def test_a_warmer_that_comes_later_gets_its_share():
     assert min(rates) >= 0.5 * max(rates)
 
 
+def test_who_comes_to_a_cache_that_another_fills_knows_that_it_shares_it():
+    """Even its first two calls wait: from then on it gains as one who shares, and has a good part of it after 20 s."""
+    shares = []
+    for seed in range(1, 6):
+        cache = SimulatedCache(CacheModel(threads=128, origin_seconds=0.05), seed)
+        warmers = [
+            Warmer(cache, begins=0.5 + 5 * number, seed=seed + number, hint=SECOND_WINDOW) for number in range(2)
+        ]
+        cache.run(25.5)
+        before = [one.reader.calls for one in warmers]
+        cache.run(45.5)
+        rates = [one.reader.calls - calls for one, calls in zip(warmers, before, strict=True)]
+        shares.append(min(rates) / max(rates))
+    assert sorted(shares)[2] >= 0.7, shares
+
+
 def test_it_gives_way_to_other_load_and_takes_back_what_that_leaves():
     cache = SimulatedCache(CacheModel(threads=64, origin_seconds=0.02))
     warmer = Warmer(cache)

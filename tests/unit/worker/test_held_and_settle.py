@@ -77,7 +77,7 @@ def settler(broker, items, clock):
 def test_the_load_is_what_is_not_read_yet(clock):
     """Before an item is begun each of its files counts as a request; one whose files nobody knows counts as enough."""
     begun = held("b", files=5)
-    begun.run.begun, begun.run.outstanding, begun.run.bytes = True, 2, 300
+    begun.run.begun, begun.run.outstanding, begun.run.outcome.bytes = True, 2, 300
     load = together(held("a"), begun, held("c", files=None)).load(enough=64)
     assert (load.items, load.requests, load.bytes) == (3, 3 + 2 + 64, 300 + 200)
 

@@ -13,11 +13,11 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from cachewarmer.config import SlurmSettings, shared_environment
-from cachewarmer.errors import FleetError, FleetUnavailable
+from cachewarmer.errors import FleetUnavailable
 from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
+from cachewarmer.fleet.seen import WorkersSeen
 from cachewarmer.fleet.slurm.commands import Element, Phase, Slurm
 from cachewarmer.fleet.slurm.script import array_options, batch_script, worker_environment
 
@@ -56,19 +56,14 @@ class SlurmFleet(Fleet):
         self._clock = clock
         self._end_seconds = end_seconds
         self._slurm = Slurm(self.name)
-        self._workers: dict[str, MachineTime] = {}
+        self._workers = WorkersSeen()
         self._before: set[str] | None = None
         """What had ended before this process looked first."""
-        self._given_up: set[str] = set()
-        """Elements that this process ended, or told to."""
         self._wanted = 0
-        self._evicted = 0
-        self._complaint = ""
         self._reasons = ""
 
     def __repr__(self) -> str:
-        running = sum(not one.ended_at for one in self._workers.values())
-        return f"<SlurmFleet {self.name} running={running}/{self._wanted}>"
+        return f"<SlurmFleet {self.name} running={len(self._workers.running())}/{self._wanted}>"
 
     async def check(self) -> None:
         await self._slurm.try_submit(self._script, self._environment, array_options(self._settings, 1))
@@ -83,7 +78,7 @@ class SlurmFleet(Fleet):
             wanted=max(self._wanted, there),
             running=len(running),
             queued=len(queued),
-            evicted=self._evicted,
+            evicted=self._workers.evicted,
         )
 
     async def create(self, workers: int) -> None:
@@ -91,9 +86,7 @@ class SlurmFleet(Fleet):
 
     async def resize(self, workers: int) -> None:
         elements = await self._look()
-        if self._complaint:
-            complaint, self._complaint = self._complaint, ""
-            raise FleetError(complaint)
+        self._workers.complain()
         running, queued = _in(elements, Phase.RUNNING), _in(elements, Phase.QUEUED)
         there = len(running) + len(queued)
         for missing in _parts(workers - there, MOST_ELEMENTS):
@@ -106,7 +99,8 @@ class SlurmFleet(Fleet):
         self._wanted = max(workers, len(running))
 
     async def delete(self) -> None:
-        self._wanted, self._complaint = 0, ""
+        self._wanted = 0
+        self._workers.forget_complaint()
         began, told = time.monotonic(), set[str]()
         wait, cancelled = FIRST_LOOK_SECONDS, False
         while elements := [one for one in await self._look() if one.phase is not Phase.ENDED]:
@@ -122,14 +116,14 @@ class SlurmFleet(Fleet):
             elif fresh := [one for one in running if one.name not in told]:
                 # Once each: a second SIGTERM would end a worker without handing anything back.
                 told |= {one.name for one in fresh}
-                self._given_up |= told
+                self._workers.give_up(told)
                 for part in _named(fresh):
                     await self._slurm.terminate(part)
             await asyncio.sleep(wait)
             wait = min(MOST_LOOK_SECONDS, wait * 1.5)
 
     def ledger(self) -> list[MachineTime]:
-        return list(self._workers.values())
+        return self._workers.times()
 
     async def close(self) -> None:
         pass  # the workers stay for the next manager, or end when they have nothing to do
@@ -150,29 +144,16 @@ class SlurmFleet(Fleet):
         assert self._before is not None
         if element.name in self._before or not element.started_at:
             return
-        started = MachineTime(name=element.name, started_at=element.started_at)
-        worker = self._workers.setdefault(element.name, started)
+        worker = self._workers.started(element.name, element.started_at)
         if element.phase is not Phase.ENDED or worker.ended_at:
             return
-        worker = self._ended(worker, element.ended_at, end_of(element))
-        if worker.end in ("evicted", "failed"):
-            self._evicted += 1
-        if worker.failed_early:
-            where = self._settings.log_directory or "nowhere: set [fleet.slurm] log_directory"
-            self._complaint = (
-                f"worker {worker.name} ended at once with exit code {element.exit_code}: its log says why ({where})"
-            )
-
-    def _ended(self, worker: MachineTime, ended_at: float, end: str) -> MachineTime:
-        """Notes that a worker has ended, and how if it was not we who ended it."""
-        ended_at = max(worker.started_at, ended_at or self._clock())
-        end = "deleted" if worker.name in self._given_up else end
-        worker = self._workers[worker.name] = replace(worker, ended_at=ended_at, end=end)
-        return worker
+        where = self._settings.log_directory or "nowhere: set [fleet.slurm] log_directory"
+        why = f"with exit code {element.exit_code}: its log says why ({where})"
+        self._workers.ended(worker.name, element.ended_at or self._clock(), end_of(element), why)
 
     async def _note_forgotten(self, known: set[str]) -> None:
         """Workers that ended so long ago that the controller has forgotten them."""
-        lost = [one for one in self._workers.values() if not one.ended_at and one.name not in known]
+        lost = [one for one in self._workers.running() if one.name not in known]
         if not lost:
             return
         found = await self._slurm.accounted([one.name for one in lost])
@@ -180,12 +161,12 @@ class SlurmFleet(Fleet):
             element = found.get(worker.name)
             if element is None or element.phase is not Phase.ENDED:
                 # Nobody knows how: the policy asks for what is missing anyway.
-                self._ended(worker, 0.0, "ended")
+                self._workers.ended(worker.name, self._clock(), "ended")
             else:
                 self._note(element)
 
     async def _cancel(self, elements: Sequence[Element]) -> None:
-        self._given_up |= {one.name for one in elements}
+        self._workers.give_up(one.name for one in elements)
         for part in _named(elements):
             await self._slurm.cancel(part)
 

@@ -79,7 +79,8 @@ class ReadSchedule:
         self.done: list[ReadRequest] = []
         self.unresolved: list[Unresolved] = []
         self.waits: list[Wait] = []
-        self._fresh: deque[Reading] = deque()
+        self._fresh: deque[ReadRequest] = deque()
+        """Not begun. A reading is made of one when its turn has come: thousands of them would not stay in the cache."""
         self._ready: deque[Reading] = deque()
         self._begun: deque[Reading] = deque()
         self._aside: set[Reading] = set()
@@ -100,7 +101,7 @@ class ReadSchedule:
         self.unfinished += 1
         if request.in_order:
             self._in_order = True
-        self._fresh.append(Reading(request))
+        self._fresh.append(request)
 
     # -- what goes next --------------------------------------------------------------------------------------------
 
@@ -117,7 +118,7 @@ class ReadSchedule:
             if free <= 0:
                 self.bytes_full = True
                 break
-            reading = fresh.popleft() if fresh and not ready and not self._in_order else self._next()
+            reading = Reading(fresh.popleft()) if fresh and not ready and not self._in_order else self._next()
             if reading is None:
                 break
             request = reading.request
@@ -162,7 +163,7 @@ class ReadSchedule:
             if not (reading.in_flight or reading.waiting):
                 return reading
         if self._fresh:
-            return self._fresh.popleft()
+            return Reading(self._fresh.popleft())
         while begun:
             reading = begun.popleft()
             reading.listed = False
@@ -337,7 +338,7 @@ class ReadSchedule:
 
     def end_all(self, error: CacheWarmerError, now: float) -> None:
         """Ends all that waits; nothing is in flight."""
-        readings = {*self._fresh, *self._ready, *self._begun, *self._aside}
+        readings = {*map(Reading, self._fresh), *self._ready, *self._begun, *self._aside}
         for waiting in (self._fresh, self._ready, self._begun, self._aside):
             waiting.clear()
         self._resolving -= len(self.unresolved)

@@ -50,7 +50,7 @@ fi
 for directory in systemd logging; do
   [ ! -d "$directory" ] || [ -L "$directory" ] || rmdir --ignore-fail-on-non-empty -- "$directory"
 done
-[ -f .made ] && [ ! -L .made ] || leave
+if [ ! -f .made ] || [ -L .made ]; then leave; fi
 made=$(head -c "$MOST_LIST_BYTES" .made)
 rm -f -- .made
 # One that somebody else put something into stays, and so do those above it. None but the folder and what leads to it.
@@ -67,9 +67,11 @@ printf '%s\n' "$made" | while IFS= read -r directory; do
   esac
   # Below a mount others may have put a link in its way; a directory of this machine is where its administrator has it.
   if [ -n "$mounted" ]; then
-    enter "${directory%/*}" && rmdir -- "${directory##*/}" 2>/dev/null || break
+    enter "${directory%/*}" || break
+    rmdir -- "${directory##*/}" 2>/dev/null || break
   else
-    cd / && rmdir -- "$directory" 2>/dev/null || break
+    cd /
+    rmdir -- "$directory" 2>/dev/null || break
   fi
 done
-leave
+cd /

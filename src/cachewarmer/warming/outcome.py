@@ -1,0 +1,99 @@
+"""What came of one work item: counted while it is read, and told in its receipt."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from cachewarmer.errors import CacheWarmerError, FileVanished
+from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
+from cachewarmer.model.outcomes import item_key, pack
+from cachewarmer.paths import to_text
+from cachewarmer.targets.base import ReadRequest
+from cachewarmer.warming.item_paths import full_path
+from cachewarmer.warming.notes import Notes, lines
+
+ERRORS_PER_ITEM = 20
+"""Failed paths that a receipt names."""
+SLOWEST_PER_ITEM = 5
+
+
+class ItemOutcome:
+    """What was read of an item and what failed, over all its passes."""
+
+    __slots__ = ("bytes", "calls", "changed", "fast_seconds", "files", "notes", "problems", "sizes", "slowest")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.files = 0
+        """Files that need no more reading, whatever came of them."""
+        self.calls = 0
+        self.changed = 0
+        """Files whose size has changed since the scan."""
+        self.problems: dict[int, CacheWarmerError] = {}
+        """By the file's number in the item."""
+        self.sizes: dict[int, int] = {}
+        """Sizes of files that have changed since the scan."""
+        self.slowest: list[tuple[float, bytes]] = []
+        self.fast_seconds = -1.0
+        """What took no longer is not among the slowest."""
+        self.notes: Notes | None = None
+        """What a ledger wants to know of each file; None: there is none."""
+
+    def add_slow(self, request: ReadRequest) -> None:
+        """Of a request that took longer than the fastest of the slowest so far."""
+        slow = self.slowest
+        (heapq.heappush if len(slow) < SLOWEST_PER_ITEM else heapq.heapreplace)(slow, (request.seconds, request.path))
+        if len(slow) == SLOWEST_PER_ITEM:
+            self.fast_seconds = slow[0][0]
+
+    def failure(self, item: WorkItem) -> CacheWarmerError | None:
+        """Why no file of the item could be read, where that is one reason for all of them; None: a receipt says it all.
+
+        Of several files it names none, since it stands for each of them.
+        """
+        problems, total = list(self.problems.values()), len(item.files or ())
+        if not problems or len(problems) < total or any(isinstance(one, FileVanished) for one in problems):
+            return None
+        if total == 1:
+            return problems[0]
+        neutral = problems[0].of_no_file()
+        same = neutral.failure
+        return neutral if all(one.of_no_file().failure == same for one in problems) else None
+
+    def receipt(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Receipt:
+        """What came of the item."""
+        files = item.files or ()
+        vanished = sum(isinstance(problem, FileVanished) for problem in self.problems.values())
+        failed = len(self.problems) - vanished
+        first_range = item.start <= 0 and not item.further
+        return Receipt(
+            item_id=item.item_id,
+            files=len(files) - failed - vanished if first_range else 0,
+            bytes=self.bytes,
+            failed_files=failed,
+            vanished_files=vanished if first_range else 0,
+            changed_files=self.changed,
+            excluded_files=excluded,
+            skipped_files=skipped,
+            calls=self.calls,
+            seconds=seconds,
+            key=item_key(item) if item.ledger else "",
+            piece=pack(lines(item, self.notes, self.sizes, self.problems)) if item.ledger else b"",
+            errors=_sample(item, files, self.problems),
+            slowest=tuple(
+                SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self.slowest, reverse=True)
+            ),
+        )
+
+
+def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, CacheWarmerError]) -> tuple[PathError, ...]:
+    sample = []
+    for index, problem in problems.items():
+        if isinstance(problem, FileVanished):
+            continue
+        path = f"{item.path}/{files[index].path}" if files[index].path else item.path
+        sample.append(PathError.of(full_path(item, path), problem))
+        if len(sample) == ERRORS_PER_ITEM:
+            break
+    return tuple(sample)
