@@ -65,4 +65,5 @@ class OutageLog:
         self._log.warning("%s answers again after %.0f s", self._name, seconds, extra=self._about)
 
     def _prefix(self, problem: str) -> str:
-        return "" if problem.startswith(self._name) else f"{self._name}: "
+        named = problem.startswith(self._name) or f" {self._name} " in problem
+        return "" if named else f"{self._name}: "

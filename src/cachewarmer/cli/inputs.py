@@ -10,7 +10,7 @@ from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker
 from cachewarmer.choice.reading import with_reading
 from cachewarmer.choice.values import Reading
-from cachewarmer.cli.options.general import BrokerChoice
+from cachewarmer.cli.options.general import BrokerChoice, Output
 from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.config import (
     FleetSettings,
@@ -92,8 +92,12 @@ def shown_broker(choice: BrokerChoice, settings: Settings) -> str:
     return broker(choice, settings, create=False).shown if choice.url else ""
 
 
-def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings: Settings) -> Fleet | None:
+def fleet(
+    choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings: Settings, output: Output | None = None
+) -> Fleet | None:
     """The fleet that the command line and the settings describe, checked, with nothing started yet.
+
+    ``output``: its workers log in this format; those of this machine also to this file.
 
     Raises:
         UsageError: something is missing or makes no sense.
@@ -108,12 +112,6 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
         raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local, slurm or vmss")
     if choice.options and kind != "slurm":
         raise UsageError(f"--fleet-option {choice.options[0]} is for --fleet slurm")
-    local = (
-        ("--window", "auto" if reading.window == 0 else reading.window),
-        ("--max-window", reading.max_window),
-        ("--connections", reading.connections),
-        ("--patience", reading.patience),
-    )
     return open_fleet(
         kind,
         settings.fleet,
@@ -125,9 +123,20 @@ def fleet(choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings:
             bootstrap_script_path=choice.bootstrap_script or settings.fleet.bootstrap_script,
             environment={**bootstrap_environment(), **wire_environment(settings.nfs)},
             bootstrap_mount_options=settings.fleet.bootstrap_options,
-            local_options=(
-                *(text for flag, value in local if value is not None for text in (flag, str(value))),
-                *(("--gentle",) if reading.gentle else ()),
-            ),
+            local_options=_worker_options(reading, output or Output(), kind),
         ),
     )
+
+
+def _worker_options(reading: Reading, output: Output, kind: str) -> tuple[str, ...]:
+    """What the workers of a fleet are told on their command line, as their manager was."""
+    values = (
+        ("--window", "auto" if reading.window == 0 else reading.window),
+        ("--max-window", reading.max_window),
+        ("--connections", reading.connections),
+        ("--patience", reading.patience),
+        ("--log-format", output.log_format or None),
+        ("--log-file", (output.log_file or None) if kind == "local" else None),
+    )
+    told = [text for flag, value in values if value is not None for text in (flag, str(value))]
+    return (*told, *(("--gentle",) if reading.gentle else ()))

@@ -53,7 +53,7 @@ def _line(row: Sequence[str], widths: Mapping[str, int], room: int) -> str:
     for name, text in zip(HEADER, row, strict=True):
         if name in widths:
             cell = text.rjust(widths[name]) if name in RIGHT else text.ljust(widths[name])
-            cells.append(paint(cell, STATES.get(text, Shade.PLAIN)) if name == "STATE" else cell)
+            cells.append(paint(cell, STATES.get(text.partition(",")[0], Shade.PLAIN)) if name == "STATE" else cell)
     return "  ".join([*cells, shorten(row[-1], room)])
 
 
@@ -91,14 +91,15 @@ def _of(read: str, scanned: str, status: JobStatus) -> str:
 
 
 def _workers(status: JobStatus, workers: Sequence[WorkerReport]) -> str:
-    """How many work for it; or, if none does and some should, when the last one was seen."""
+    """How many work for it, and when one of them was seen last; or, if none does and some should, when the last one was."""
     if status.state.final:
         return str(status.worker_count)
     mine = [one for one in workers if one.in_hand(status.job.job_id) is not None]
-    at_work = sum(one.at_work for one in mine)
-    if at_work or not mine or status.state is JobState.PAUSED:
-        return str(at_work)
-    return f"0, last seen {span(min(one.seen_seconds for one in mine))} ago"
+    at_work = [one for one in mine if one.at_work]
+    if not mine or (status.state is JobState.PAUSED and not at_work):
+        return "0"
+    last = span(min(one.seen_seconds for one in at_work or mine))
+    return f"{len(at_work)}, {last} ago" if at_work else f"0, last seen {last} ago"
 
 
 def _reasons(status: JobStatus) -> list[str]:

@@ -120,7 +120,7 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.warming.steering import steered
 
     settings = inputs.settings(chosen.reading, chosen.fleet, chosen.service)
-    fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings)
+    fleet = inputs.fleet(chosen.fleet, chosen.reading, chosen.broker, settings, chosen.output)
     price = price_of(chosen.prices, settings.fleet.kind) if chosen.prices else None
     calls = CallCounts()
     broker = counted(inputs.broker(chosen.broker, settings), calls)

@@ -1,4 +1,4 @@
-"""What a service says of itself when it starts."""
+"""What the log says when a service starts, and when a job of ``warm`` begins and ends."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import socket
 
 from cachewarmer import __version__
 from cachewarmer.about import about
+from cachewarmer.amounts import counted, duration, size
 from cachewarmer.broker.base import Broker
 from cachewarmer.config import Settings
+from cachewarmer.model import JobStatus, Report
 
 log = logging.getLogger(__name__)
 
@@ -29,3 +31,24 @@ def say_start(what: str, broker: Broker, settings: Settings, *more: str) -> None
         "; ".join(part for part in parts if part),
         extra=about(version=__version__, broker=broker.shown),
     )
+
+
+class JobLog:
+    """A line when a job begins, and one when it ends or is left. Feed it with every status."""
+
+    def __init__(self) -> None:
+        self._begun: set[str] = set()
+
+    def __call__(self, status: JobStatus) -> None:
+        job = status.job
+        if job.job_id not in self._begun:
+            self._begun.add(job.job_id)
+            log.info("cachewarmer %s: job %s: %s", __version__, job.job_id, job.label, extra=about(job=job.job_id))
+
+    def end(self, status: JobStatus) -> None:
+        """The last status."""
+        job, report = status.job, Report.of_job(status).document()
+        said = [counted(status.total("files"), "file"), size(status.total("bytes"))]
+        said += [f"{counted(status.failed_files, 'file')} failed"] if status.failed_files else []
+        text, seconds = ", ".join(said), duration(float(str(report["seconds"])))
+        log.info("job %s is %s: %s in %s", job.job_id, status.state, text, seconds, extra=about(job=job.job_id))

@@ -114,8 +114,8 @@ class Stats:
         self._at = now
         self._idle = False
 
-    def tell(self, look: Look, now: float) -> None:
-        """One line, unless there is nothing new to say."""
+    def tell(self, look: Look, now: float, *, at_end: bool = False) -> None:
+        """One line, unless there is nothing new to say; ``at_end``: it is the last, and nobody waits for more work."""
         seconds = now - self._at
         if seconds <= 0:
             return
@@ -126,7 +126,7 @@ class Stats:
         done = {name: max(0, count) for name, count in done.items()}
         self._last, self._at = look, now
         idle = not any(done.values()) and not any(look.now.get(name) for name in ("held_items", "leased_items", "jobs"))
-        if not (idle and self._idle):
+        if not (idle and (self._idle or at_end)):
             text = f"in {span(seconds)}: idle" if idle else line(done, look, seconds)
             log.info("%s", text, extra=about(stats=document(done, look, seconds)))
         self._idle = idle
@@ -171,12 +171,12 @@ async def stats_told(
         return
     stats: list[Stats] = []
 
-    async def tell(most: float = LOOK_SECONDS) -> None:
+    async def tell(most: float = LOOK_SECONDS, *, at_end: bool = False) -> None:
         with suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(most):
                 found = await look()
             if stats:
-                stats[0].tell(found, clock())
+                stats[0].tell(found, clock(), at_end=at_end)
             else:
                 stats.append(Stats(found, clock()))
 
@@ -191,4 +191,4 @@ async def stats_told(
         yield
     finally:
         await end_tasks(telling)
-        await tell(LAST_SECONDS)
+        await tell(LAST_SECONDS, at_end=True)

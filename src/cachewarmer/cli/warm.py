@@ -131,6 +131,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.outcome import finish, interrupted_line
     from cachewarmer.cli.page import served
     from cachewarmer.cli.progress import Progress
+    from cachewarmer.cli.starting import JobLog
     from cachewarmer.cli.state import State
     from cachewarmer.cli.warmed import CopiedList, verify_warmed
     from cachewarmer.config import default_processes
@@ -143,10 +144,12 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     files = CopiedList(_list_of(chosen, broker), copied=chosen.checking.verify)
     statuses: list[JobStatus] = []
     metrics = JobMetrics(state.url, chosen.broker, settings)
+    course = JobLog()
     try:
         with Progress(quiet=chosen.output.hides_progress) as progress, events_to(chosen.events) as events:
 
             def on_status(status: JobStatus) -> None:
+                course(status)
                 progress(status)
                 events(status)
                 metrics(status)
@@ -180,6 +183,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
                     statuses.append(status)
                     events(status)
                     events.end(status)
+                    course.end(status)
                     await chosen.hooks.tell(status, allow_empty=chosen.selection.allow_empty)
             await write_ledger(broker, statuses, chosen.ledger.file)
         verified = await verify_warmed(statuses, files, settings, chosen.checking, chosen.output, stop)

@@ -5,6 +5,7 @@ import pytest
 from cachewarmer.choice.jobs import jobs_of
 from cachewarmer.choice.values import Reading, Selection
 from cachewarmer.cli import inputs
+from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.options.serving import FleetChoice, Service
 from cachewarmer.errors import UsageError
 from cachewarmer.model import Bandwidth, Hours, Priority
@@ -92,6 +93,14 @@ def test_options_go_before_the_settings_file(monkeypatch, tmp_path):
     )
     assert (given.nfs.window_calls, given.nfs.connections, given.nfs.uid, given.nfs.gid) == (5, 1, 0, 0)
     assert (given.lease.patience_seconds, given.fleet.workers, given.fleet.vmss.user_name) == (0, 7, "me")
+
+
+def test_the_workers_of_this_machine_log_as_their_manager_does():
+    """Into the same file, or in the same form on the standard error that they share."""
+    choice = FleetChoice(kind="local", workers=2)
+    output = Output(log_format="json", log_file="/var/log/cachewarmer/it.json")
+    made = inputs.fleet(choice, Reading(), inputs.BrokerChoice(), inputs.settings(fleet=choice), output)
+    assert made._own_command("n")[-4:] == ["--log-format", "json", "--log-file", "/var/log/cachewarmer/it.json"]
 
 
 @pytest.mark.parametrize("choice", [FleetChoice(kind="local"), FleetChoice(workers=3)])

@@ -55,7 +55,7 @@ def test_a_job_that_goes_on_has_its_age_rate_rest_and_workers():
     """What is read of unfinished items counts: 150 MiB in 60 s, 874 MiB to go."""
     header, row = rows([going_on(job_id="j1", name="nightly")], [worker()])
     assert header.split() == ["JOB", "STATE", "AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS", "NAME"]
-    assert row.split() == "j1 warming 1m30s 150 of 1,000 150.0 MiB of 1.0 GiB 2.5 MiB/s 5m50s 1 nightly".split()
+    assert row.split() == "j1 warming 1m30s 150 of 1,000 150.0 MiB of 1.0 GiB 2.5 MiB/s 5m50s 1, 2s ago nightly".split()
 
 
 def test_a_job_whose_workers_are_gone_says_when_one_was_seen():

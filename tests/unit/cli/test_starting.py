@@ -10,8 +10,9 @@ import pytest
 
 from cachewarmer import __version__
 from cachewarmer.broker.postgres.broker import PostgresBroker
-from cachewarmer.cli.starting import say_start
+from cachewarmer.cli.starting import JobLog, say_start
 from cachewarmer.config import LeaseSettings, Settings
+from cachewarmer.model import Access, JobState, JobStatus, Tally, WarmJob
 
 
 @pytest.mark.parametrize(("role", "more"), [("worker", []), ("manager", ["--fleet", "local", "--workers", "3"])])
@@ -41,6 +42,22 @@ def test_a_service_says_who_it_is_and_why_it_stops(tmp_path, role, more):
     assert ("; fleet local of at most 3 workers" in said[0]) is (role == "manager")
     assert "SIGTERM: stopping" in said
     assert any(text.startswith("stopped: it was asked to; ") for text in said)
+
+
+def test_a_job_of_warm_begins_and_ends_in_the_log(caplog):
+    """Once each, however often its status is looked at."""
+    caplog.set_level(logging.INFO, "cachewarmer")
+    job = WarmJob(job_id="j1", access=Access(addresses=("cache1",), export="/projects"))
+    course = JobLog()
+    for files in (0, 5):
+        course(JobStatus(job=job, state=JobState.WARMING, tallies=(Tally(worker="w", files=files),)))
+    tally = Tally(worker="w", files=9, bytes=2048, failed_files=1)
+    state = JobState.COMPLETED_WITH_ERRORS
+    course.end(JobStatus(job=job, state=state, tallies=(tally,), started_at=10.0, finished_at=12.5))
+    assert caplog.messages == [
+        f"cachewarmer {__version__}: job j1: cache1:/projects",
+        "job j1 is completed_with_errors: 9 files, 2.0 KiB, 1 file failed in 2.5 s",
+    ]
 
 
 def test_a_password_in_the_broker_is_not_told(caplog):

@@ -81,6 +81,7 @@ def test_idleness_is_said_once(told):
     for now in (10.0, 20.0, 30.0):
         one.tell(look_at([]), now)
     one.tell(look_at([worker(files=1)]), 40.0)
+    one.tell(look_at([]), 50.0, at_end=True)
     assert [text.partition(";")[0] for text, _ in told()] == [
         "in 10s: idle",
         "in 10s: 1 file, 1000 B (0.1 files/s, 100 B/s)",

@@ -27,7 +27,7 @@ function fillJob(row, job) {
   head.firstElementChild.href = `#/jobs/${job.job}`;
   put(at("a bdi", head), shown(job.name || job.target || job.job));
   put(at("small bdi", head), shown(job.name ? job.target : job.job));
-  showState(state.firstElementChild, job);
+  showState(state.firstElementChild, job, over(job) || job.priority === "normal" ? "" : `, ${job.priority}`);
   bar(progress.firstElementChild, share(job), job.state);
   progress.firstElementChild.setAttribute("aria-label", `${Math.floor(100 * share(job))} %`);
   put(files, `${count(job.files)} files`);
@@ -36,8 +36,8 @@ function fillJob(row, job) {
   put(time, over(job) ? `took ${duration(job.seconds)}` : Number.isFinite(left(job)) ? `${duration(left(job))} left` : "–");
 }
 
-function showState(element, job) {
-  put(element, stateName(job.state));
+function showState(element, job, more = "") {
+  put(element, stateName(job.state) + more);
   element.className = `state ${job.state}`;
 }
 
@@ -157,25 +157,24 @@ function showAddresses(addresses) {
       put(window, count(one.window));
       put(knee, one.knee ? count(one.knee) : "–");
       put(canary, one.canary_ms ? `${millis(one.canary_ms)} (idle ${millis(one.canary_idle_ms)})` : "–");
-      put(p50, quantile(one.latency_ms.p50));
-      put(p95, quantile(one.latency_ms.p95));
-      put(p99, quantile(one.latency_ms.p99));
+      put(p50, millis(one.latency_ms.p50));
+      put(p95, millis(one.latency_ms.p95));
+      put(p99, millis(one.latency_ms.p99));
       put(retries, count(one.retries));
     });
 }
 
-// Four buckets to a doubling are more than a reader wants, and the reader's clock may tick only once a millisecond.
+// Four buckets to a doubling are more than a reader wants.
 function octaves(latencies) {
   const found = new Map();
   for (const { below_ms, calls } of latencies) {
-    const exponent = Math.max(0, Math.ceil(Math.log2(below_ms) - 1e-9));
+    const exponent = Math.max(-2, Math.ceil(Math.log2(below_ms) - 1e-9));
     found.set(exponent, (found.get(exponent) ?? 0) + calls);
   }
   return [...found].map(([exponent, calls]) => [`below ${time(2 ** exponent)}`, calls]);
 }
 
-const quantile = (ms) => (ms && ms < 1 ? "< 1 ms" : millis(ms));
-const time = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+const time = (ms) => (ms < 1 ? `${ms} ms` : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
 function histogram(place, groups, nothing) {
   const filled = groups.filter(([, pairs]) => pairs.length);
