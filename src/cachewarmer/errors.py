@@ -275,6 +275,24 @@ def own_resource_error(
     return made
 
 
+class ProgramChanged(CacheWarmerError):
+    """This program was replaced or removed while it ran: parts that it had not loaded yet can't be loaded any more.
+
+    It can't be relied on for any work until it is started again; the work is not at fault.
+    """
+
+
+def program_changed(error: BaseException) -> ProgramChanged | None:
+    """The error where a module can't be loaded, ``error`` being its cause; None: it is something else."""
+    if not isinstance(error, ImportError):
+        return None
+    made = ProgramChanged(
+        f"{error}: was the program replaced while it ran", advice="start it again: what it had in hand is handed back"
+    )
+    made.__cause__ = error
+    return made
+
+
 # -- files ---------------------------------------------------------------------------------------------------------
 
 

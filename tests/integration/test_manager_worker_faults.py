@@ -15,6 +15,7 @@ from cachewarmer.errors import (
     ConnectFailed,
     InvalidTransition,
     OwnResourceError,
+    ProgramChanged,
 )
 from cachewarmer.manager import Manager
 from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
@@ -494,3 +495,34 @@ async def test_a_job_that_was_scanned_again_ends_with_exact_totals(broker, runni
     report = status.report(0)
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)
+
+
+# -- a program that is replaced while it runs ----------------------------------------------------------------------
+
+
+async def replaced(mount, settings):
+    """What an upgrade in place does to a module that was not needed until now."""
+    raise ModuleNotFoundError("No module named 'cachewarmer.targets.mount'")
+
+
+async def test_a_worker_whose_program_was_replaced_leaves_its_items_to_others(broker):
+    """They are not at fault, however often that happens; and it ends, for its service to be started again."""
+    job_id = await work_of(broker, 3)
+    for _ in range(SETTINGS.lease.max_deliveries + 1):
+        worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, replaced))
+        with pytest.raises(ProgramChanged, match=r"No module named .*start it again"):
+            await asyncio.wait_for(worker.run(asyncio.Event()), 20)
+    status = await broker.status(job_id)
+    assert (status.poisoned_items, status.settled_items) == (0, 0)
+    assert (await broker.backlog()).leased_items == 0
+
+
+async def test_a_manager_whose_program_was_replaced_leaves_its_job_to_another(broker, running):
+    job_id = await submit(broker, job())
+    manager = Manager(broker, SETTINGS, SessionPool(SETTINGS, replaced))
+    with pytest.raises(ProgramChanged):
+        await asyncio.wait_for(manager.run(asyncio.Event()), 20)
+    session = MemorySession(TREE, "a")
+    running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
+    assert (await finish(broker, job_id)).state is JobState.COMPLETED

@@ -19,10 +19,12 @@ from cachewarmer.errors import (
     CacheWarmerError,
     InvalidTransition,
     LeaseLost,
+    ProgramChanged,
     TransportError,
     UnknownHost,
     UnknownJob,
     own_resource_error,
+    program_changed,
 )
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.ledger.records import records
@@ -122,6 +124,9 @@ class JobKeeper:
             log.warning("job %s: %s: letting go of it", self._job.job_id, error, extra=about(job=self._job.job_id))
             await self._broker.release_job(self._lease)  # nothing where the lease is the other's
             return False
+        except ProgramChanged:
+            await self._broker.release_job(self._lease)
+            raise
         await self._persist(lambda: self._broker.settle_job(self._lease))
         return True
 
@@ -173,13 +178,21 @@ class JobKeeper:
                 raise  # the lease runs out, and a manager to whom the broker answers goes on
             await self._fail(error)
         except Exception as error:
-            lacking = own_resource_error(error)
-            if lacking is not None:
-                await self._fail(lacking)
-                return
-            # A fault of this program: the next manager would only meet it again, and so would the one after it.
-            log.exception("job %s failed", job.job_id, extra=about(job=job.job_id))
-            await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
+            await self._fail_for(error)
+
+    async def _fail_for(self, error: Exception) -> None:
+        """Ends the job with what should not have happened, unless it is for another manager to go on with."""
+        changed = program_changed(error)
+        if changed is not None:
+            raise changed from error
+        lacking = own_resource_error(error)
+        if lacking is not None:
+            await self._fail(lacking)
+            return
+        # A fault of this program: the next manager would only meet it again, and so would the one after it.
+        job_id = self._job.job_id
+        log.error("job %s failed", job_id, exc_info=error, extra=about(job=job_id))
+        await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
 
     async def _fail(self, error: CacheWarmerError) -> None:
         """Ends the job with an error, which one line says."""

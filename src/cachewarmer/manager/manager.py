@@ -19,7 +19,7 @@ from cachewarmer.amounts import counted, duration
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker, JobLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
-from cachewarmer.errors import BrokerError, CacheWarmerError
+from cachewarmer.errors import BrokerError, CacheWarmerError, ProgramChanged
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.manager.job import JobKeeper
 from cachewarmer.model import BY_RANK, Priority
@@ -95,7 +95,10 @@ class Manager:
     async def run(self, stop: asyncio.Event) -> None:
         """Takes jobs until ``stop``, or until there was none for ``exit_when_idle`` seconds.
 
-        After ``stop`` the jobs in hand go back to the queue, for another manager to go on with.
+        After ``stop`` the jobs in hand go back to the queue, for another manager to go on with; also before it raises.
+
+        Raises:
+            ProgramChanged: nothing more can be done before the program is started again.
         """
         began = time.monotonic()
         fleet: asyncio.Task[None] | None = None
@@ -153,7 +156,10 @@ class Manager:
                 done = await self._wait(jobs, stopped)
                 for job in done & jobs:
                     jobs.discard(job)
-                    _tell_of(job.exception())
+                    error = job.exception()
+                    if isinstance(error, ProgramChanged):
+                        raise error
+                    _tell_of(error)
         finally:
             await end_tasks(stopped)
 

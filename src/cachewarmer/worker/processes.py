@@ -15,7 +15,7 @@ from cachewarmer import eventloop
 from cachewarmer.about import about
 from cachewarmer.broker import open_broker
 from cachewarmer.config import Settings
-from cachewarmer.errors import BrokerError, CacheWarmerError, OwnResourceError
+from cachewarmer.errors import BrokerError, CacheWarmerError, OwnResourceError, ProgramChanged
 from cachewarmer.model import Tally, WorkerReport
 from cachewarmer.outage import OutageLog
 from cachewarmer.targets import open_session
@@ -286,7 +286,7 @@ def _reader_process(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if prepare is not None:
         prepare()
-    with contextlib.suppress(BrokerError, KeyboardInterrupt):
+    with contextlib.suppress(BrokerError, ProgramChanged, KeyboardInterrupt):
         eventloop.run(_read_until_closed(broker_url, settings, job_id, count, channel))
 
 

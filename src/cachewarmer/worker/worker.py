@@ -15,7 +15,7 @@ from typing import Any
 from cachewarmer.broker.base import Broker, JobLook, WorkLease
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
-from cachewarmer.errors import BrokerError, CacheWarmerError, own_resource_error
+from cachewarmer.errors import BrokerError, CacheWarmerError, ProgramChanged, own_resource_error, program_changed
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import Bandwidth, JobState, Learnt, Priority, Tally, WorkerReport
 from cachewarmer.paths import printable, to_bytes
@@ -86,6 +86,7 @@ class Worker:
         # Whoever works for one job alone has nobody to leave an item to: its manager ends the wait.
         self._reader = ItemReader(pool, hold_seconds=0.0 if job_id else HOLD_SECONDS)
         self._notice = asyncio.Event()
+        self._changed: ProgramChanged | None = None
         self._course = course
         self._looked_at = self._looked_for_urgent_at = float("-inf")
 
@@ -111,6 +112,9 @@ class Worker:
         """Works until ``stop``, an eviction notice, or ``exit_when_idle`` seconds without work.
 
         Within ``LeaseSettings.drain_seconds`` after ``stop`` it has finished what it holds or handed it back.
+
+        Raises:
+            ProgramChanged: it has handed back what it held.
         """
         await self._learn()
         loops = [
@@ -128,6 +132,8 @@ class Worker:
         finally:
             await end_tasks(*loops, stopping, telling)
         await self._live.end()
+        if self._changed is not None:
+            raise self._changed
 
     async def _learn(self) -> None:
         """What others have found out about addresses, for the search of this worker's windows to begin with."""
@@ -281,13 +287,23 @@ class Worker:
         try:
             reading = await self._reader.read(held.lease.item, held.run)
         except Exception as error:
-            own = own_resource_error(error, doing="reading", subject=to_bytes(held.lease.item.path))
+            own = own_resource_error(error, doing="reading", subject=to_bytes(held.lease.item.path)) or self._end_for(
+                error
+            )
             if own is None:
                 log.exception("reading %s", printable(held.lease.item.path), extra=held.about)
             reading = Reading(
                 error=own or CacheWarmerError(f"{type(error).__name__}: {error}"), unreachable=own is not None
             )
         await self._settler.settle(held, reading)
+
+    def _end_for(self, error: Exception) -> ProgramChanged | None:
+        """Ends this worker as an eviction does, if the program has changed below it; else None."""
+        changed = program_changed(error)
+        if changed is not None:
+            self._changed = changed
+            self._notice.set()
+        return changed
 
     async def _watch_jobs(self) -> None:
         """Ends what is being read for a job that was cancelled or paused, and adapts the paces of the others."""
@@ -320,7 +336,9 @@ class Worker:
 
     def _tell_end(self) -> None:
         if self._course is not None:
-            if self._notice.is_set():
+            if self._changed is not None:
+                self._course.why = str(self._changed)
+            elif self._notice.is_set():
                 self._course.why = EVICTED
             self._course.ends(self._held.done, self._held.handed_back)
 
