@@ -128,7 +128,7 @@ def test_it_finds_a_server_by_name(run):
         url = f"postgresql://warm@db.example:{server.port}/postgres"
         done = run("status", "--broker", url)
     hosts.unlink()
-    assert "there is nothing at postgresql://db.example" in done.stderr, done.stderr
+    assert "there is nothing at postgresql://warm@db.example" in done.stderr, done.stderr
 
 
 def test_there_is_nothing_else_in_it(run):

@@ -41,9 +41,10 @@ def test_one_warm_up_leaves_no_read_for_the_origin(cache, origin, record_propert
         assert (report["files"], report["bytes"]) == (FILES, BYTES)
         assert cold.read_bytes >= BYTES, "it was cold"
         assert asked.read_bytes == BYTES
-        calls = (asked.calls - asked.reads + SMALL_FILES) / FILES
+        beside = asked.calls - asked.reads - asked.by_procedure["NULL"]  # which the canary sends by the clock
+        calls = (beside + SMALL_FILES) / FILES
         record_property("measured", f"calls a small file at the cache: {calls:.2f}")
-        assert asked.calls - asked.reads < 1.4 * FILES, "about one GETATTR a file beside its READs"
+        assert beside < 1.4 * FILES, "about one GETATTR a file beside its READs"
 
     warm = Counted(far)
     read_tree("/srv/cache/tree", nfs, mountd)
