@@ -111,4 +111,10 @@ async def test_the_proxy_counts_what_the_server_counts(tmp_path, delay, rate):
     assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, SMALL + 1)
     assert proxy.calls["READ"] == NOT_EMPTY + 5
     assert proxy.read_asked == proxy.read_answered == BYTES
-    assert proxy.calls == {name: count for name, count in server.calls.items() if name not in ("MNT", "EXPORT", "UMNT")}
+    past = ("MNT", "EXPORT", "UMNT")  # which do not pass the proxy
+    clocked = ("NULL",)  # the last of a canary may have been called off on its way
+    seen, answered = dict(proxy.calls), dict(server.calls)
+    for name in (*past, *clocked):
+        seen.pop(name, None)
+        answered.pop(name, None)
+    assert seen == answered
