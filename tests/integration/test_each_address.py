@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+import cachewarmer
 from cachewarmer.testing import Faults, ModelCache, ScriptedServer
 from tests.integration.caches import Bytes, KeepingCache
 
@@ -329,6 +330,20 @@ async def test_each_cache_is_judged_by_itself(cluster):
         *("verify", target, "--each-address", "--address-subset", HOSTS[0], "--json", "--expect", "0.9", *SAMPLED)
     )
     assert (code, found["address"], found["met"]) == (0, HOSTS[0], True), said
+
+
+async def test_a_program_gets_the_verdict_of_each(cluster):
+    """``cachewarmer.verify`` of Python: one warm and one cold cache, and both together lie between them."""
+    target = target_of(cluster, HOSTS[:2])
+    code, _, said = await run("warm", target, "--each-address", "--address-subset", HOSTS[0], "--json")
+    assert code == 0, said
+    found = await cachewarmer.verify(target, each_address=True, samples=60, seed=3)
+    warm, cold = found.addresses
+    assert [one.address for one in found.addresses] == list(HOSTS[:2])
+    assert warm.main.warm.value >= 0.9
+    assert cold.main.warm.value <= 0.1
+    assert (warm.meets(0.9), cold.meets(0.9), found.meets(0.9)) == (True, False, False)
+    assert found.main.warm.value == pytest.approx((warm.main.warm.value + cold.main.warm.value) / 2)
 
 
 async def test_the_fractions_stand_side_by_side_at_the_end_also_of_a_list(cluster):
