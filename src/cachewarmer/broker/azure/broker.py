@@ -39,6 +39,10 @@ from cachewarmer.model.outcomes import BASE
 log = logging.getLogger(__name__)
 
 
+async def _nothing() -> None:
+    """What can't be tried without a change."""
+
+
 class AzureBroker(Broker):
     """The queues and the table of one prefix in one storage account; see ``open_broker`` for the credentials.
 
@@ -145,6 +149,7 @@ class AzureBroker(Broker):
                 "all but status need it: Storage Table Data Contributor gives it",
                 at.records.try_writing,
             ),
+            Trial("posting", "not tried: it would change something", "", _nothing),
         )
 
     async def clock_ahead(self) -> float:

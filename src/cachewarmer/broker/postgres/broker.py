@@ -11,12 +11,13 @@ from typing import Any
 
 from cachewarmer.broker import record, rows
 from cachewarmer.broker.base import MOST_FLEET_SECONDS, Backlog, Broker, JobLease, JobLook, Trial, WorkLease
+from cachewarmer.broker.postgres import trials
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database, Row, Transaction
 from cachewarmer.broker.postgres.tables import make_tables
 from cachewarmer.broker.postgres.wake import Wake
 from cachewarmer.broker.sound import sound
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import BrokerError, DamagedRecord, LeaseLost, UnknownJob, UsageError
+from cachewarmer.errors import DamagedRecord, LeaseLost, UnknownJob, UsageError
 from cachewarmer.model import (
     Bandwidth,
     JobState,
@@ -117,16 +118,7 @@ class PostgresBroker(Broker):
             number += 1
 
     def trials(self) -> Sequence[Trial]:
-        mend = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {self._database.schema} TO the role"
-        return (Trial("writing", "its tables may be written", mend, self._try_writing),)
-
-    async def _try_writing(self) -> None:
-        async with self._database.statement() as sql:
-            row = await sql.one("may_write")
-        if row is not None and row["read_only"]:
-            raise BrokerError("the server is a standby, or its transactions are read-only")
-        if row is not None and row["refused"]:
-            raise BrokerError(f"may not write {row['refused']}")
+        return trials.trials(self._database)
 
     async def clock_ahead(self) -> float:
         before = time.time()
