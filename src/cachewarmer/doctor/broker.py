@@ -8,8 +8,8 @@ from typing import Any
 
 from cachewarmer.amounts import milliseconds
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker, Trial
-from cachewarmer.doctor.findings import Finding, Level, jobs_in_words, ok, warning
 from cachewarmer.errors import CacheWarmerError, NothingThere
+from cachewarmer.findings import Finding, Level, jobs_in_words, ok, warning
 
 SLOW_SECONDS = 0.5
 CLOCK_SECONDS = 30.0

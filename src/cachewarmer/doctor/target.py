@@ -10,9 +10,9 @@ from statistics import median
 from cachewarmer.amounts import milliseconds
 from cachewarmer.config import NfsSettings, Settings
 from cachewarmer.doctor.files import look_at_files
-from cachewarmer.doctor.findings import Finding, Level, failure, ok, warning
 from cachewarmer.doctor.knee import find_knee
 from cachewarmer.errors import CacheWarmerError, RpcRefused
+from cachewarmer.findings import Finding, Level, failure, ok, warning
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import printable, to_bytes
 from cachewarmer.rpc import nfs3, portmap
