@@ -4,8 +4,8 @@ import pytest
 
 from cachewarmer.broker.postgres.broker import PostgresBroker
 from cachewarmer.doctor.broker import look_at_broker
-from cachewarmer.doctor.findings import Level
 from cachewarmer.errors import BrokerError
+from cachewarmer.findings import Level
 from tests.conformance.labs import PostgresLab, a_job, items_of
 
 
