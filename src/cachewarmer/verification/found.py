@@ -175,7 +175,7 @@ def _sum_of(parts: Sequence[Found], counts: Sequence[int]) -> Found:
         samples=sum(one.samples for one in parts),
         complete=all(one.complete for one in parts),
         warm=warm,
-        reason="" if warm else next((one.reason for one in parts if one.warm is None), ""),
+        reason="" if warm else _why_not(parts),
         first=tuple(seconds for one in parts for seconds in one.first),
         second=tuple(seconds for one in parts for seconds in one.second),
         bytes_read=sum(one.bytes_read for one in parts),
@@ -183,6 +183,11 @@ def _sum_of(parts: Sequence[Found], counts: Sequence[int]) -> Found:
         vanished=sum(one.vanished for one in parts),
         errors=tuple(error for one in parts for error in one.errors),
     )
+
+
+def _why_not(parts: Sequence[Found]) -> str:
+    """Why nothing can be told of all of them: the first reason there is."""
+    return next((one.reason for one in parts if one.warm is None), "")
 
 
 def document(found: Sequence[Verified]) -> dict[str, Any]:
@@ -195,7 +200,7 @@ def document(found: Sequence[Verified]) -> dict[str, Any]:
         "samples": sum(main.samples for main in mains),
         "warm_fraction": _rounded(warm.value) if warm else None,
         "interval": [_rounded(warm.low), _rounded(warm.high)] if warm else None,
-        "reason": "" if warm else next((main.reason for main in mains if main.warm is None), ""),
+        "reason": "" if warm else _why_not(mains),
         "latency_ms": {
             "first": quantiles([second for main in mains for second in main.first]),
             "second": quantiles([second for main in mains for second in main.second]),
