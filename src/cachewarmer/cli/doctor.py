@@ -11,7 +11,6 @@ from cachewarmer.cli import arguments
 from cachewarmer.cli.command import Command
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED, WARM
 from cachewarmer.cli.options import general
-from cachewarmer.config import environment_broker_url
 from cachewarmer.errors import UsageError
 from cachewarmer.values import dataclass
 
@@ -52,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse(chosen: argparse.Namespace) -> DoctorOptions:
     """Makes the options."""
+    from cachewarmer.config import environment_broker_url
+
     broker = general.broker(chosen)
     if chosen.target and chosen.broker:
         raise UsageError("doctor looks at a TARGET, or at the broker of --broker, not at both")

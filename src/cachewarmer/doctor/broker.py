@@ -67,6 +67,8 @@ async def _look(broker: Broker) -> AsyncIterator[Finding]:
     yield warning("round trip", said, "workers and broker belong in one region") if slow else ok("round trip", said)
     for trial in broker.trials():
         yield await _tried(trial)
+    for what in broker.untried:
+        yield ok(what, "not tried: it would change something")
     yield await _clock(broker)
 
 

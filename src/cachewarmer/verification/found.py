@@ -232,7 +232,10 @@ def quantiles(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def coldest(measured: Sequence[Measured], judgement: Judgement) -> tuple[ColdDirectory, ...]:
-    """The directories that are coldest for sure: none of them lies in another."""
+    """The directories that are coldest for sure: none of them lies in another.
+
+    Not those where no more look cold than where all is warm.
+    """
     counts: dict[str, list[int]] = {}
     for one, is_cold in zip(measured, judgement.cold, strict=False):
         file = one.sample.file
@@ -242,10 +245,11 @@ def coldest(measured: Sequence[Measured], judgement: Judgement) -> tuple[ColdDir
             count = counts.setdefault(path.rstrip("/") or "/", [0, 0])
             count[0] += 1
             count[1] += is_cold
+    surely = {path: wilson(cold / samples, samples).low for path, (samples, cold) in counts.items()}
     ranked = sorted(
-        (-wilson(cold / samples, samples).low, -len(path), path, samples, cold)
+        (-surely[path], -len(path), path, samples, cold)
         for path, (samples, cold) in counts.items()
-        if cold and samples >= LEAST_OF_DIRECTORY
+        if samples >= LEAST_OF_DIRECTORY and surely[path] > judgement.looks_cold
     )
     chosen: list[ColdDirectory] = []
     for _, _, path, samples, cold in ranked:
