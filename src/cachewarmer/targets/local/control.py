@@ -18,11 +18,15 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from cachewarmer.errors import FileError
+from cachewarmer.targets.local.discards import TYPE, read_counts
 from cachewarmer.targets.mount.table import TableEntry, read_table
 
-TYPE = "fuse.juicefs"
 NAMES = (b".jfs.control", b".control")
 """The control file in newer and in older versions."""
+NO_INODE = 1 << 62
+"""No file has it."""
+PROBE_SECONDS = 10.0
+"""A mount that does not answer a question about nothing within this time can't be asked."""
 MOST_ANSWER_BYTES = 1 << 20
 """A result is longer only where something else answers."""
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.0005, 0.01
@@ -67,6 +71,8 @@ class Refused(FileError):
 
 def message(action: Action, inodes: Sequence[int], threads: int) -> bytes:
     """What to write: inodes of files, or of directories for all that is below them; ``threads`` work at it."""
+    if not inodes:
+        raise ValueError("no name at all means the whole volume")
     names = b"\n".join(b"inode:%d" % inode for inode in inodes)
     body = struct.pack(">I", len(names)) + names + struct.pack(">HBB", threads, 0, action)
     return struct.pack(">II", _FILL_CACHE, len(body)) + body
@@ -76,8 +82,8 @@ class Decoder:
     """Takes the bytes of an answer as they come. Pure."""
 
     def __init__(self) -> None:
-        self.progress = Progress(0, 0)
-        """The last that was told."""
+        self.progress: Progress | None = None
+        """What was told last; a mount tells three times a second."""
         self._bytes = bytearray()
 
     def feed(self, received: bytes) -> Answer | None:
@@ -133,12 +139,10 @@ class Control:
         action: Action,
         inodes: Sequence[int],
         threads: int,
-        alive: Callable[[Progress], bool] = lambda _: True,
-        *,
-        sleep: Callable[[float], None] = time.sleep,
+        alive: Callable[[Progress | None], bool] = lambda _: True,
     ) -> Answer | None:
-        """Asks, and waits for the answer. ``alive`` is called now and then with how far it is; False from it ends the wait,
-        and what was asked for: None.
+        """Asks, and waits for the answer. ``alive`` is called now and then with how far it is, as far as was told; False
+        from it ends the wait, and what was asked for: None.
 
         Raises:
             Refused: it can't be asked. OSError: the file system failed.
@@ -155,11 +159,27 @@ class Control:
                 if answer is not None:
                     return answer
                 if not received:
-                    sleep(wait)
+                    time.sleep(wait)
                     wait = min(MOST_WAIT_SECONDS, 2 * wait)
             return None
         finally:
             os.close(fd)
+
+    def probe(self) -> None:
+        """Finds out whether it can be asked: about a file that is not there, so that nothing is done.
+
+        The versions that do not know ``CHECK`` would fill the cache with what they are asked about.
+
+        Raises:
+            Refused: it can't. OSError: the file system failed.
+        """
+        end = time.monotonic() + PROBE_SECONDS
+        if self.ask(Action.CHECK, [NO_INODE], 1, lambda _: time.monotonic() < end) is None:
+            raise Refused("it gives no answer")
+
+    def fetched(self) -> float:
+        """Blocks that the mount has fetched so far, for anybody. Raises ``OSError`` or ``ValueError`` where it does not say."""
+        return read_counts(self.root + b"/.stats").fetched
 
     def _open(self) -> int:
         for name in NAMES:
@@ -169,7 +189,9 @@ class Control:
                 continue
             except OSError as error:
                 if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.EISDIR):
-                    raise Refused(error.strerror or str(error), doing="open", subject=self.root + b"/" + name) from error
+                    raise Refused(
+                        error.strerror or str(error), doing="open", subject=self.root + b"/" + name
+                    ) from error
                 raise
         raise Refused("there is no control file", subject=self.root)
 

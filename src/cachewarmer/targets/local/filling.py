@@ -9,6 +9,7 @@ right outcome for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import stat
@@ -28,11 +29,12 @@ log = logging.getLogger(__name__)
 
 MOST_BATCHES = 2
 """Asked for at the same time: while one is being prepared or confirmed, the mount works at the other."""
-BATCH_FILES, BATCH_BYTES = 500, 64 << 20
-"""A batch is complete when it holds so much. The mount tells of each file when it is done: these many bytes must come in
-``LocalSettings.reply_seconds``, or the mount counts as hung."""
-BARREN_BATCHES = 2
-"""A mount that has kept nothing of so many batches in a row is not asked again."""
+BATCH_FILES, BATCH_BYTES = 500, 256 << 20
+"""A batch is complete when it holds so much; what is larger than that is read through the mount."""
+LOOK_SECONDS = 5.0
+"""A mount tells of a file when it is done with it. Where that takes longer, what it has fetched shows that it is at work."""
+BARREN_FILES = 100
+"""A mount that has kept nothing of so many files in a row is not asked again."""
 
 
 class _File(NamedTuple):
@@ -49,6 +51,8 @@ class Volumes:
         self._lock = threading.Lock()
         self._known: dict[int, Control | None] = dict(find())
         self._barren: dict[int, int] = {}
+        self._probing = threading.Lock()
+        self._probed: set[int] = set()
 
     def roots(self) -> list[bytes]:
         """Where those are mounted that can be asked, as far as is known."""
@@ -61,6 +65,13 @@ class Volumes:
             if device not in self._known:  # mounted since
                 self._known[device] = self._find().get(device)
             return self._known[device]
+
+    def probe(self, device: int, control: Control) -> None:
+        """Finds out, once, whether a mount can be asked. Raises as ``Control.probe`` does."""
+        with self._probing:
+            if device not in self._probed:
+                control.probe()
+                self._probed.add(device)
 
     def refuse(self, device: int, why: CacheWarmerError | str) -> None:
         """A mount is not asked again; says so once in this process."""
@@ -75,11 +86,11 @@ class Volumes:
             why,
         )
 
-    def kept(self, device: int, *, nothing: bool) -> None:
-        """A batch was checked."""
+    def kept(self, device: int, missed: int) -> None:
+        """Some files were checked: some are in the cache, or none of so many."""
         with self._lock:
-            self._barren[device] = barren = self._barren.get(device, 0) + 1 if nothing else 0
-        if barren >= BARREN_BATCHES:
+            self._barren[device] = barren = self._barren.get(device, 0) + missed if missed else 0
+        if barren >= BARREN_FILES:
             self.refuse(device, "it kept nothing of what it was asked for")
 
 
@@ -125,12 +136,16 @@ class Filling:
         return f"<Filling waiting={len(self._waiting)} batches={self._batches}>"
 
     def takes(self, request: ReadRequest) -> bool:
-        """Takes a request for a whole file where a mount may be asked for it; else False."""
+        """Takes a request for a whole file where a mount may be asked for it; else False.
+
+        What is read for its time, or in its order, is read through the mount.
+        """
         if (
             not self._prefixes
             or request.start
             or not 0 < request.stop <= BATCH_BYTES
             or request.once
+            or request.in_order
             or not request.path.startswith(self._prefixes)
         ):
             return False
@@ -222,26 +237,29 @@ class _Batch(Operation):
 
     def _fill(self, control: Control, device: int, files: list[_File], clock: Callable[[], float]) -> None:
         def ask(action: Action, some: Sequence[_File]) -> Answer | None:
-            last: Progress | None = None
+            self._messages += 1
+            pulse = _Pulse(control, clock)
 
-            def alive(progress: Progress) -> bool:
-                nonlocal last
-                if progress != last:
-                    last, self.progress = progress, clock()
+            def alive(progress: Progress | None) -> bool:
+                self.progress = pulse.feel(progress)
                 return not self.abandoned and any(one.request.stop > one.request.start for one in some)
 
-            self._messages += 1
             return control.ask(action, [one.inode for one in some], self._filling.threads, alive)
 
         try:
+            self._filling.volumes.probe(device, control)
             if ask(Action.FILL, files) is None:
                 return
-            kept = list(_kept(files, partial(ask, Action.CHECK)))
+            checked = ask(Action.CHECK, files)
+            if checked is None:
+                return
+            kept = list(_kept(files, checked, partial(ask, Action.CHECK)))
         except Refused as error:
             self._filling.volumes.refuse(device, error)
             return
         self._kept.update((one.request, one.size) for one in kept)
-        self._filling.volumes.kept(device, nothing=not kept and not self.abandoned)
+        if kept or checked.missing_bytes:
+            self._filling.volumes.kept(device, 0 if kept else len(files))
 
     def finish(self, error: CacheWarmerError | None) -> None:
         filling = self._filling
@@ -257,14 +275,39 @@ class _Batch(Operation):
         filling.ended(self._messages)
 
 
-def _kept(files: Sequence[_File], check: Callable[[Sequence[_File]], Answer | None]) -> Iterator[_File]:
-    """Those that a mount says to have in its cache: it says so of several together, so halves are asked about."""
-    answer = check(files)
+class _Pulse:
+    """When a mount last showed that it is at work at what it was asked for."""
+
+    def __init__(self, control: Control, clock: Callable[[], float]) -> None:
+        self._control = control
+        self._clock = clock
+        self._progress: Progress | None = None
+        self._fetched = -1.0
+        self._moved_at = self._looked_at = clock()
+
+    def feel(self, progress: Progress | None) -> float:
+        """The time by the clock, given what it tells now."""
+        now = self._clock()
+        if progress != self._progress:
+            self._progress, self._moved_at = progress, now
+        elif now - max(self._moved_at, self._looked_at) >= LOOK_SECONDS:
+            self._looked_at = now
+            with contextlib.suppress(OSError, ValueError):
+                before, self._fetched = self._fetched, self._control.fetched()
+                if before not in (-1.0, self._fetched):
+                    self._moved_at = now
+        return self._moved_at
+
+
+def _kept(
+    files: Sequence[_File], answer: Answer | None, check: Callable[[Sequence[_File]], Answer | None]
+) -> Iterator[_File]:
+    """Those that a mount has in its cache, given its answer for all of them: where it lacks some, it is asked for halves."""
     if answer is None:
         return
     if answer.files == len(files) and not answer.missing_bytes:
         yield from files
     elif len(files) > 1 and (answer.missing_bytes < answer.bytes or answer.files < len(files)):
         middle = len(files) // 2
-        yield from _kept(files[:middle], check)
-        yield from _kept(files[middle:], check)
+        for half in (files[:middle], files[middle:]):
+            yield from _kept(half, check(half), check)
