@@ -37,7 +37,7 @@ IN_KEYS = bytes(
 Table Service Data Model)."""
 MOST_ERROR_CHARS = 300
 PIECES_AT_ONCE = 32
-"""That a broker reads together."""
+"""That a broker reads or is given together."""
 TIMES = struct.Struct("<dd")
 """mtime and ctime of a file, as items carry them: Unix seconds."""
 
