@@ -133,6 +133,27 @@ async def test_a_list_comes_back_as_it_was_given(distant, small_pages, number):
     assert proxy.round_trips <= 2 * (1 + number // PAGE)
 
 
+async def test_a_copy_that_is_cancelled_costs_a_connection_at_most(distant, small_pages, caplog):
+    """At any moment of it, either way: the next call is answered, and nobody is told of what was put away."""
+    _, _, broker = distant
+    await broker.submit(a_job(job_id="jlist"), chunks_of(3 * PAGE))
+
+    async def read():
+        return [chunk async for chunk in broker.file_list("jlist")]
+
+    for turns in range(0, 60, 3):
+        for call in (read(), broker.submit(a_job(job_id=f"j{turns}"), chunks_of(3 * PAGE))):
+            copying = asyncio.create_task(call)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            copying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await copying
+        assert (await broker.status("jlist")).state is JobState.QUEUED
+    assert len(await read()) == 3 * PAGE
+    assert caplog.messages == []
+
+
 async def test_a_ledger_is_read_in_pages_of_many_pieces_or_many_bytes(distant, small_pages, monkeypatch):
     """Never so many together that they would not fit into memory, nor so few that each is a round trip."""
     _, proxy, broker = distant

@@ -54,8 +54,9 @@ log = logging.getLogger(__name__)
 Row: TypeAlias = DictRow
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
 
-logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-"""The pool logs each attempt to reconnect; callers are told by an error, once."""
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+"""The pool logs each attempt to reconnect, and a connection what it ignores as it is put away after a cancelled COPY; callers are
+told by an error, once."""
 warnings.filterwarnings("ignore", "the connection was obtained using the GSSAPI", RuntimeWarning)
 """For programmers: that some builds of libpq want ``gssencmode`` in the URL. docs/postgres.md says so."""
 
