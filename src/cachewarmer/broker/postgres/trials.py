@@ -13,9 +13,11 @@ from typing import Any
 
 from cachewarmer.broker.base import Trial
 from cachewarmer.broker.postgres.database import Database
+from cachewarmer.broker.postgres.streams import CHUNK_TYPES
 
 LEASE = {"token": "", "seconds": 0.0}
 STATE = {"state": "queued", "reason": "", "started_at": 0.0, "finished_at": 0.0}
+CHUNKS = "copy_chunks"
 FAR_SECONDS = 1e10
 """What is older does not exist."""
 
@@ -23,7 +25,7 @@ Statements = Sequence[tuple[str, dict[str, Any]]]
 
 SUBMITS: Statements = (
     ("drop_chunks", {}),
-    ("add_chunk", {"number": 0, "chunk": b""}),
+    (CHUNKS, {}),
     ("add_job", {"message": "{}", "state": "queued", "submitted_at": 0.0, "priority": 0}),
     ("job_locked", {}),
     ("set_state", STATE),
@@ -47,7 +49,7 @@ MANAGES: Statements = (
     ("drop_chunks", {}),
     ("old_managers", {"seconds": FAR_SECONDS}),
     ("old_workers", {"seconds": FAR_SECONDS}),
-    *((name, {}) for name in ("drop_tallies", "drop_poison", "drop_ledger", "drop_job")),
+    *((name, {}) for name in ("drop_items", "drop_tallies", "drop_poison", "drop_ledger", "drop_job")),
 )
 """What a manager does: it leases a job, publishes its items, settles it, and forgets old ones."""
 
@@ -87,4 +89,7 @@ async def _try(database: Database, statements: Statements) -> None:
     ids = {"job_id": name, "item_id": name, "worker": name, "key": name}
     async with database.rolled_back() as sql:
         for statement, values in statements:
-            await sql.run(statement, **{**ids, **values})
+            if statement == CHUNKS:
+                await sql.copy_in(CHUNKS, CHUNK_TYPES, [(name, 0, b"")])
+            else:
+                await sql.run(statement, **{**ids, **values})
