@@ -102,6 +102,7 @@ class Steered:
         """The sum of the windows at each look, and how many looks there were."""
         self._canary: SimulatedProbe | None = None
         self._answered = 0
+        self._chance = random.Random(seed)
         self._calls, self._seconds = 0, 0.0
         cache.at(begins, self._begin)
 
@@ -115,8 +116,8 @@ class Steered:
         answers = tuple(canary.times)
         canary.times.clear()
         self._answered += len(answers)
-        if self._answered > FIRST_CANARIES:
-            canary.every_seconds = CANARY_SECONDS
+        usual = CANARY_SECONDS if self._answered > FIRST_CANARIES else FIRST_CANARY_SECONDS
+        canary.every_seconds = usual * self._chance.uniform(0.5, 1.5)
         waiting = now - canary.waiting_since if canary.waiting_since is not None else 0.0
         seen = Observation(
             now=now,
@@ -126,6 +127,7 @@ class Steered:
             limited=True,
             canary=answers,
             canary_waiting=waiting if waiting > LOOK_SECONDS else 0.0,
+            path_seconds=self.cache.model.wire_seconds,
         )
         self._calls, self._seconds = reader.calls, reader.seconds
         reader.window = self.finder.observe(seen)

@@ -165,6 +165,8 @@ class JobKeeper:
             to_scan = not status.scan.finished and not status.state.final
             if to_scan and status.state is JobState.QUEUED:
                 to_scan = await self._set_state(JobState.SCANNING)
+            if to_scan and self._settings.nfs.window_auto:
+                self._pool.learn(await self._learning.first_windows())
             if to_scan and job.each_address and job.access.addresses:
                 await self._scan_each_address()
             elif to_scan:

@@ -190,6 +190,9 @@ class Felt(NamedTuple):
 class Canary(Protocol):
     """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
 
+    path_seconds: float
+    """How long the handshake of the connection took, which waits for no thread; 0: not known."""
+
     async def call(self) -> float:
         """Makes one call that needs no file; the seconds until its answer reached this machine.
 

@@ -7,6 +7,7 @@ here is called for a READ.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -71,7 +72,8 @@ class _Asking:
         """Asks again and again."""
         while True:
             self.asked_at = time.monotonic()
-            wait = CANARY_SECONDS if self.answered > FIRST_CANARIES else FIRST_CANARY_SECONDS
+            usual = CANARY_SECONDS if self.answered > FIRST_CANARIES else FIRST_CANARY_SECONDS
+            wait = usual * random.uniform(0.5, 1.5)  # answers come in bursts; an even beat might meet them or miss them
             try:
                 self.seconds.append(await self.canary.call())
                 self.answered += 1
@@ -140,6 +142,7 @@ class _Steered:
             limited=limited,
             canary=answers,
             canary_waiting=unanswered if unanswered > LOOK_SECONDS else 0.0,
+            path_seconds=asking.canary.path_seconds,
         )
 
     def knee(self, seen: Observation) -> Knee:

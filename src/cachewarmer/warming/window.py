@@ -15,6 +15,7 @@ window is tried: if fewer canaries are slow then, it is this reader that makes o
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,6 +42,11 @@ FLOOR_CANARIES = 16
 """Answers that one estimate of the canary's idle time is the median of."""
 FLOOR_ESTIMATES = 80
 """The idle time is the lowest of so many estimates: about a minute of answers."""
+PATH_FACTOR, PATH_EXTRA_SECONDS = 2.0, 0.0005
+"""The idle time is no more than a handshake, which waits for no thread, by this factor and with this on top: a reader that
+comes to a full cache has seen no idle canary yet."""
+DISBELIEF_CANARIES = 100
+"""Where so many canaries on end took longer than that and none ever did not, the path ends before the server, at a proxy."""
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
 FIRST_CANARIES = 12
@@ -118,6 +124,8 @@ class Observation:
     """Seconds that each canary answered since then took."""
     canary_waiting: float = 0.0
     """Seconds that the canary in flight has waited so far; 0: there is none."""
+    path_seconds: float = 0.0
+    """The round trip to the address without any thread of it, as a connection's handshake takes; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +240,8 @@ class KneeFinder:
         self._first = self.window
         self._floor_canaries: list[float] = []
         self._floors: deque[float] = deque(maxlen=FLOOR_ESTIMATES)
+        self._beyond_path = 0.0
+        """Canaries so far that took longer than the path explains; -inf: one of them did not."""
         self._counted = 0
         """How often the canary in flight was counted as slow."""
         self._round: _Round | None = None
@@ -277,7 +287,7 @@ class KneeFinder:
 
     def observe(self, seen: Observation) -> int:
         """Takes an observation; returns how many calls may be in flight from now on."""
-        self._learn_idle(seen.canary)
+        self._learn_idle(seen)
         if self._round is None:
             self._round = _Round(seen.now, draining=False)
             return self.window
@@ -321,13 +331,24 @@ class KneeFinder:
 
     # -- canaries ----------------------------------------------------------------------------------------------------
 
-    def _learn_idle(self, answers: tuple[float, ...]) -> None:
-        self._floor_canaries.extend(answers)
+    def _learn_idle(self, seen: Observation) -> None:
+        self._floor_canaries.extend(seen.canary)
         count = len(self._floor_canaries)
         if count >= FLOOR_CANARIES or (count and not self._floors):
             self._floors.append(sorted(self._floor_canaries)[count // 2])
-            self.canary_idle_seconds = min(self._floors)
             self._floor_canaries.clear()
+        if self._floors:
+            self.canary_idle_seconds = min(self._floors)
+            if seen.path_seconds and self._beyond_path < DISBELIEF_CANARIES:
+                most = PATH_FACTOR * seen.path_seconds + PATH_EXTRA_SECONDS
+                self._believe(seen.canary, most)
+                self.canary_idle_seconds = min(most, self.canary_idle_seconds)
+
+    def _believe(self, answers: tuple[float, ...], most: float) -> None:
+        """Whether the canary's idle time may be as short as the path to the address says."""
+        if any(seconds <= most for seconds in answers):
+            self._beyond_path = -math.inf
+        self._beyond_path += len(answers)
 
     def _judge_canaries(self, this: _Round, seen: Observation) -> None:
         limit = self.canary_limit_seconds
@@ -342,7 +363,8 @@ class KneeFinder:
         for _ in range(min(passed, self._counted + 100) - self._counted):
             self.lateness.add(slow=True)
         self._counted = passed
-        if self.window <= max(self._first, self.limits.least):  # nobody waits for so few calls
+        few = self.window <= max(self._first, self.limits.least)
+        if few and not self.lateness.others_wait:  # nobody waits for so few calls, unless others fill the cache
             self.lateness.learn()
 
     def _complete(self, this: _Round, age: float) -> bool:

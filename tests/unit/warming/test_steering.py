@@ -16,6 +16,8 @@ AUTOMATIC = replace(AUTOMATIC, nfs=replace(AUTOMATIC.nfs, window_auto=True, wind
 
 
 class Canary:
+    path_seconds = 0.0
+
     def __init__(self):
         self.calls, self.closed = 0, False
 
