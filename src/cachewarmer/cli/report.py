@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cachewarmer.amounts import counted, duration, size
 from cachewarmer.cli.bounds import bound_line
 from cachewarmer.cli.colours import STATES, Shade, paint
-from cachewarmer.cli.text import bandwidth, columns, counted, duration, problem_line, shorten, size
+from cachewarmer.cli.text import bandwidth, columns, problem_line, shorten
 from cachewarmer.model import JobState
 from cachewarmer.paths import printable
 
@@ -62,7 +63,9 @@ def _address_lines(report: Report) -> list[str]:
     """A line for each address, where each of them is a cache of its own."""
     return [
         f"  {printable(one.address)}: {counted(one.files, 'file')}, {size(one.bytes)}"
+        + (f", {one.unchanged_files:,} unchanged" if one.unchanged_files else "")
         + (f", {one.failed_files:,} failed" if one.failed_files else "")
+        + (f", {counted(one.failed_directories, 'directory')} not listed" if one.failed_directories else "")
         + ("" if one.complete else f": {paint('NOT WARM', Shade.BAD)}")
         for one in report.addresses
     ]

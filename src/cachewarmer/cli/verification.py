@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cachewarmer.amounts import counted, milliseconds, size
 from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.exit_codes import ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.options.general import Output
@@ -17,7 +18,7 @@ from cachewarmer.cli.options.verifying import Sampling
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import MOST_PATHS, problem_lines, warning_line
 from cachewarmer.cli.streams import note, show
-from cachewarmer.cli.text import columns, counted, shorten, size
+from cachewarmer.cli.text import columns, shorten
 from cachewarmer.config import Settings
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import printable
@@ -92,23 +93,18 @@ def code_of(found: Sequence[Verified], chosen: Sampling) -> int:
     """0, or 3: it is less warm than expected, that can't be told, or samples could not be read."""
     aspects = [aspect for one in found for aspect in one.aspects]
     failed = any(aspect.failed for aspect in aspects)
-    short = chosen.expect is not None and not all(is_met(aspect, chosen.expect) for aspect in aspects)
+    short = chosen.expect is not None and not all(aspect.meets(chosen.expect) for aspect in aspects)
     return INCOMPLETE if failed or short else WARM
-
-
-def is_met(aspect: Found, expected: float) -> bool:
-    """Whether as much is warm as was expected; where there is nothing to read nothing is missing."""
-    return aspect.empty or (aspect.warm is not None and aspect.warm.value >= expected - 1e-9)
 
 
 def document_of(found: Sequence[Verified], chosen: Sampling) -> dict[str, Any]:
     """The JSON document; of several targets it has their sums, and each of them in ``targets``."""
-    expected = {} if chosen.expect is None else {"expected": chosen.expect, "met": _all_met(found, chosen.expect)}
+    expected = (
+        {}
+        if chosen.expect is None
+        else {"expected": chosen.expect, "met": all(one.meets(chosen.expect) for one in found)}
+    )
     return {**document(found), **expected}
-
-
-def _all_met(found: Sequence[Verified], expected: float) -> bool:
-    return all(is_met(aspect, expected) for one in found for aspect in one.aspects)
 
 
 def all_lines(found: Sequence[Verified], chosen: Sampling) -> list[str]:
@@ -164,7 +160,7 @@ def _verdict(found: Found, chosen: Sampling) -> str:
         share += f" (95 % sure: {_percent(found.warm.low)} to {_percent(found.warm.high)})"
     if chosen.expect is not None:
         met = "as expected"
-        if not is_met(found, chosen.expect):
+        if not found.meets(chosen.expect):
             met = paint("less than expected", Shade.BAD)
         share += f", {met} ({_percent(chosen.expect)})"
     return share
@@ -173,15 +169,11 @@ def _verdict(found: Found, chosen: Sampling) -> str:
 def _how(found: Found) -> str:
     if found.warm is None:
         return ""
-    return f"; cold above {_milliseconds(found.threshold_seconds)}, {EVIDENCE.get(found.evidence, '')}"
+    return f"; cold above {milliseconds(found.threshold_seconds)} ms, {EVIDENCE.get(found.evidence, '')}"
 
 
 def _percent(share: float) -> str:
     return f"{math.floor(1000 * share + 1e-9) / 10:.1f} %"
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
 
 
 def histogram(first: Sequence[float], second: Sequence[float], threshold: float) -> list[str]:
@@ -202,7 +194,7 @@ def histogram(first: Sequence[float], second: Sequence[float], threshold: float)
         mark = " "
         if not marked and end >= threshold:
             mark, marked = ">", True
-        said.append(f"{_milliseconds(end):>10}{mark} {_bar(one, most):<{BARS + 7}} {_bar(two, most)}".rstrip())
+        said.append(f"{milliseconds(end):>7} ms{mark} {_bar(one, most):<{BARS + 7}} {_bar(two, most)}".rstrip())
     return said
 
 
