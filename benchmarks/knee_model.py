@@ -256,9 +256,7 @@ def dearness(row: Row, readers: int) -> float:
     return min(rates) * (SETTLE_SECONDS[readers] + MEASURE_SECONDS[readers])
 
 
-def lines(
-    rows: Sequence[Row], readers: Sequence[int], seeds: int, jobs: int, law: Law = today
-) -> list[Line]:
+def lines(rows: Sequence[Row], readers: Sequence[int], seeds: int, jobs: int, law: Law = today) -> list[Line]:
     """All of them, ``jobs`` simulations at a time."""
     with ProcessPoolExecutor(jobs) as pool:
         best = {row: pool.submit(best_polite, row) for row in rows}

@@ -45,7 +45,7 @@ FLOOR_ESTIMATES = 80
 PATH_FACTOR, PATH_EXTRA_SECONDS = 2.0, 0.0005
 """The idle time is no more than a handshake, which waits for no thread, by this factor and with this on top: a reader that
 comes to a full cache has seen no idle canary yet."""
-DISBELIEF_CANARIES = 100
+DISBELIEF_CANARIES = 40
 """Where so many canaries on end took longer than that and none ever did not, the path ends before the server, at a proxy."""
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
