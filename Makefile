@@ -73,6 +73,7 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.postgres
 	$(PYTHON) -m benchmarks.traffic
 	$(PYTHON) -m benchmarks.knee
+	$(PYTHON) -m benchmarks.knee_model
 	$(PYTHON) -m benchmarks.verified
 	$(PYTHON) -m benchmarks.killing
 	$(PYTHON) -m benchmarks.killing --broker postgres
