@@ -470,6 +470,7 @@ async def test_the_only_file_of_an_item_fails_at_once_as_it_would_among_others(s
     receipt = (await read(item(("two", 20)), *sessions)).receipt
     assert (receipt.files, receipt.failed_files) == (0, 1)
     assert [one.path for one in receipt.errors] == ["/d/two"]
+    assert receipt.slowest == (), "it was not read"
 
 
 async def test_an_item_of_which_nothing_can_be_read_for_now_is_an_error(sessions):
