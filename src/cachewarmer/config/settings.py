@@ -84,6 +84,9 @@ class LocalSettings:
     """Length of one read(2) call."""
     reply_seconds: float = 60.0
     """How long a call into the file system may take before its address counts as unreachable."""
+    fill_threads: int = 50
+    """Number of threads that a JuiceFS mount uses when it is asked to fill its cache, as ``juicefs warmup`` does; 0: it is
+    not asked, and all files are read through the mount."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
