@@ -25,6 +25,10 @@ LEAST_APART = 0.8
 LEAST_TIMES = 2.0
 """How many times as long as from the cache an answer from the origin must take: below that both are equally far, since a
 first read may be slower for other reasons than that its block is cold."""
+COUNTED_SHARE = 0.5
+"""What a cache has counted of its origin is a mean, with the waiting of other readers in it: a cold read takes at least this
+share of it.
+"""
 LEAST_CHANCE = 1e-2
 """First reads are slower than second ones if chance alone would make them so slow less often than this."""
 LEAST_MORE = 2.0
@@ -92,7 +96,7 @@ def judge(
     first = [math.log(max(1e-7, pair.first_seconds)) - level for pair, level in zip(pairs, usual, strict=True)]
     second = sorted(math.log(max(1e-7, pair.second_seconds)) - level for pair, level in zip(pairs, usual, strict=True))
     ways = {
-        "origin": lambda: _by_origin(second, usual, origin_seconds),
+        "origin": lambda: (_by_counts if by_counts else _by_origin)(second, usual, origin_seconds),
         "reads": lambda: _capped(_by_reads(sorted(first), second), second, usual, origin_seconds if by_counts else ()),
     }
     border, evidence = None, ""
@@ -219,18 +223,27 @@ def _by_reads(first: Sequence[float], second: Sequence[float]) -> _Border | None
     return _Border(place, sensitivity, wilson(mistaken, len(slow)))
 
 
+def _by_counts(second: Sequence[float], usual: Sequence[float], counted_seconds: Sequence[float]) -> _Border | None:
+    """A border well below what the cache has counted its origin to take, if few of the second reads are above it."""
+    if not counted_seconds:
+        return None
+    place = math.log(max(1e-7, COUNTED_SHARE * median(counted_seconds))) - median(usual)
+    sensitivity = _below(second, place)
+    if place - median(second) < math.log(LEAST_TIMES) or sensitivity.value < LEAST_APART:
+        return None
+    return _Border(place, sensitivity, Interval(0.0, 0.0, 0.0))
+
+
 def _capped(
-    border: _Border | None, second: Sequence[float], usual: Sequence[float], origin_seconds: Sequence[float]
+    border: _Border | None, second: Sequence[float], usual: Sequence[float], counted_seconds: Sequence[float]
 ) -> _Border | None:
-    """The border, no higher than what the origin is known to take: the slow reads may be of several kinds, such as one
-    round trip and two, and all of them are cold.
+    """The border, no higher than what the origin takes at least: the slow reads may be of several kinds, such as one round
+    trip and two, and all of them are cold.
     """
-    if border is None or not origin_seconds:
+    lower = _by_counts(second, usual, counted_seconds)
+    if border is None or lower is None or lower.place >= border.place:
         return border
-    origin = math.log(max(1e-7, median(origin_seconds))) - median(usual)
-    if origin >= border.place or origin - median(second) < math.log(LEAST_TIMES):
-        return border
-    return border._replace(place=origin, sensitivity=_below(second, origin))
+    return border._replace(place=lower.place, sensitivity=lower.sensitivity)
 
 
 def _slower(first: Sequence[float], second: Sequence[float]) -> bool:
