@@ -95,15 +95,7 @@ def judge(
     usual = _usual(pairs)
     first = [math.log(max(1e-7, pair.first_seconds)) - level for pair, level in zip(pairs, usual, strict=True)]
     second = sorted(math.log(max(1e-7, pair.second_seconds)) - level for pair, level in zip(pairs, usual, strict=True))
-    ways = {
-        "origin": lambda: (_by_counts if by_counts else _by_origin)(second, usual, origin_seconds),
-        "reads": lambda: _capped(_by_reads(sorted(first), second), second, usual, origin_seconds if by_counts else ()),
-    }
-    border, evidence = None, ""
-    for evidence in reversed(ways) if by_counts else ways:
-        border = ways[evidence]()
-        if border is not None:
-            break
+    border, evidence = _border_of(first, second, usual, origin_seconds, by_counts=by_counts)
     if border is None:
         return Judgement(warm=None, reason=_why(first, second, asked=bool(origin_seconds)))
     cold = [value > border.place for value in first]
@@ -119,6 +111,26 @@ def judge(
         looks_cold=1 - border.sensitivity.value,
         apart=border.sensitivity.value - border.mistaken.value,
     )
+
+
+def _border_of(
+    first: Sequence[float],
+    second: Sequence[float],
+    usual: Sequence[float],
+    origin_seconds: Sequence[float],
+    *,
+    by_counts: bool,
+) -> tuple[_Border | None, str]:
+    """The border between warm and cold, and what shows it."""
+    if not by_counts:
+        border = _by_origin(second, usual, origin_seconds)
+        if border is not None:
+            return border, "origin"
+    border = _by_reads(sorted(first), second)
+    if not by_counts:
+        return border, "reads"
+    lowest = _by_counts(second, usual, origin_seconds)
+    return (lowest, "origin") if border is None else (_capped(border, lowest), "reads")
 
 
 def _take_back_spilled(pairs: Sequence[Pair], cold: list[bool]) -> bool:
@@ -234,16 +246,13 @@ def _by_counts(second: Sequence[float], usual: Sequence[float], counted_seconds:
     return _Border(place, sensitivity, Interval(0.0, 0.0, 0.0))
 
 
-def _capped(
-    border: _Border | None, second: Sequence[float], usual: Sequence[float], counted_seconds: Sequence[float]
-) -> _Border | None:
+def _capped(border: _Border, lowest: _Border | None) -> _Border:
     """The border, no higher than what the origin takes at least: the slow reads may be of several kinds, such as one round
     trip and two, and all of them are cold.
     """
-    lower = _by_counts(second, usual, counted_seconds)
-    if border is None or lower is None or lower.place >= border.place:
+    if lowest is None or lowest.place >= border.place:
         return border
-    return border._replace(place=lower.place, sensitivity=lower.sensitivity)
+    return border._replace(place=lowest.place, sensitivity=lowest.sensitivity)
 
 
 def _slower(first: Sequence[float], second: Sequence[float]) -> bool:
