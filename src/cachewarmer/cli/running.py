@@ -12,8 +12,8 @@ from typing import Any
 from cachewarmer import eventloop
 from cachewarmer.cli.exit_codes import INTERRUPTED
 from cachewarmer.cli.logs import Logging
-from cachewarmer.cli.main import STOP_SIGNALS
 from cachewarmer.cli.options.general import Output
+from cachewarmer.cli.signals import STOP_SIGNALS
 from cachewarmer.errors import Interrupted
 
 log = logging.getLogger(__name__)
