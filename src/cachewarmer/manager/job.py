@@ -165,8 +165,8 @@ class JobKeeper:
             to_scan = not status.scan.finished and not status.state.final
             if to_scan and status.state is JobState.QUEUED:
                 to_scan = await self._set_state(JobState.SCANNING)
-            if to_scan and self._settings.nfs.window_auto:
-                self._pool.learn(await self._learning.first_windows())
+            if to_scan:
+                await self._learn()
             if to_scan and job.each_address and job.access.addresses:
                 await self._scan_each_address()
             elif to_scan:
@@ -181,6 +181,11 @@ class JobKeeper:
             await self._fail(error)
         except Exception as error:
             await self._fail_for(error)
+
+    async def _learn(self) -> None:
+        """What the scan's windows begin with, where they are searched for."""
+        if self._settings.nfs.window_auto:
+            self._pool.learn(await self._learning.first_windows())
 
     async def _fail_for(self, error: Exception) -> None:
         """Ends the job with what should not have happened, unless it is for another manager to go on with."""
