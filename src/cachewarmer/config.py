@@ -13,7 +13,6 @@ from typing import Any
 
 from cachewarmer.bounds import problem_of
 from cachewarmer.errors import ConfigError
-from cachewarmer.likeness import did_you_mean
 from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID
 
@@ -331,6 +330,8 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     for name, table in tables.items():
         group = TABLES.get(name)
         if group is None or not isinstance(table, dict):
+            from cachewarmer.likeness import did_you_mean
+
             raise ConfigError(
                 f"configuration file {path}: no such table [{name}] (known: {', '.join(TABLES)})",
                 advice=did_you_mean(name, TABLES),
@@ -411,6 +412,8 @@ def _group(path: str, name: str, group: Any, table: dict[str, Any]) -> Any:
     made: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
+            from cachewarmer.likeness import did_you_mean
+
             raise ConfigError(
                 f"configuration file {path}: [{name}] has no setting {key!r}", advice=did_you_mean(key, known)
             )

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.model import WarmJob
-from cachewarmer.model.outcomes import BASE, HOLDS, TIMES, FileOutcome, FileStatus, pack
+from cachewarmer.model.jobs import TIMES
+from cachewarmer.model.outcomes import BASE, HOLDS, FileOutcome, FileStatus, pack
 from cachewarmer.paths import to_bytes, to_text
 from cachewarmer.planning.seen import Seen
 

@@ -8,7 +8,6 @@ each other, so that who reads all of them in order can make one record of them.
 from __future__ import annotations
 
 import json
-import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -16,7 +15,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model.jobs import WorkItem
+from cachewarmer.model.jobs import TIMES, WorkItem
 from cachewarmer.paths import ENCODING, ERRORS, join, to_bytes
 from cachewarmer.wire import MAX_INFLATED_BYTES
 
@@ -29,8 +28,6 @@ an item with other bytes of files that another item counts; it comes before that
 MOST_ERROR_CHARS = 300
 PIECES_AT_ONCE = 32
 """That a broker reads together."""
-TIMES = struct.Struct("<dd")
-"""mtime and ctime of a file, as items carry them: Unix seconds."""
 
 
 class FileStatus(StrEnum):

@@ -6,12 +6,15 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import fields
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals
-from cachewarmer.model.outcomes import FileOutcome, FileStatus
 from cachewarmer.planning.portions import Portion
+
+if TYPE_CHECKING:  # only of jobs that keep a ledger
+    from cachewarmer.model.outcomes import FileOutcome
 
 MAX_WARNINGS = 20
 MAX_WARNING_CHARS = 500
@@ -93,6 +96,8 @@ class ScanCounter:
         else:
             self.failed_files += 1
         if self.told is not None:
+            from cachewarmer.model.outcomes import FileOutcome, FileStatus
+
             error_text = PathError.of(self._whole(path), error).error
             self.told.append(FileOutcome(self._whole(path), 0, 0.0, 0.0, FileStatus.FAILED, 0, error_text, "", 0.0))
         if len(self.errors) < ERROR_SAMPLE:

@@ -23,7 +23,6 @@ from cachewarmer.planning import listline
 from cachewarmer.planning.balance import Balance
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
-from cachewarmer.planning.filelist import grouped_lines
 from cachewarmer.planning.frontier import Above, Batch, Directory, Frontier
 from cachewarmer.planning.listed import ListPaths, LookedUp, Named, joined_ranges
 from cachewarmer.planning.lister import Lister
@@ -32,7 +31,6 @@ from cachewarmer.planning.primer import Primer
 from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Known, Link, Sieve
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
 from cachewarmer.targets.links import follow, resolve
-from cachewarmer.targets.meant import advise
 
 __all__ = ["MAX_PATH_BYTES", "Emit", "Walker"]
 
@@ -121,6 +119,8 @@ class Walker:
         try:
             path, entry = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
         except CacheWarmerError as error:
+            from cachewarmer.targets.meant import advise
+
             await advise(self.sessions[0], self.root, error)
             raise
         if path != self.root:
@@ -148,6 +148,8 @@ class Walker:
 
     async def walk_list(self, chunks: AsyncIterable[bytes]) -> None:
         """Scans the paths of a list (see ``listed``); a directory stands for its tree, and what is named again is left out."""
+        from cachewarmer.planning.filelist import grouped_lines
+
         lines_to_paths = ListPaths(self.export, self.root)
         named = Named(SNAPSHOTS)
         self._sieve.named, self._sieve.covers = named, named.covers

@@ -13,7 +13,6 @@ from cachewarmer.model.came import NOTHING_CAME, Came
 from cachewarmer.model.parts import ranges_of
 from cachewarmer.targets.base import ReadRequest, Session, Window
 from cachewarmer.warming.item_paths import path_of, paths_of
-from cachewarmer.warming.notes import Notes
 from cachewarmer.warming.outcome import ItemOutcome
 from cachewarmer.warming.pace import Pace
 from cachewarmer.warming.rest import Piece, pieces_of, rest, wanted, what_came
@@ -191,6 +190,8 @@ class ItemRun:
         if self.aborted:
             return
         if item.ledger:
+            from cachewarmer.warming.notes import Notes
+
             self.outcome.notes = self.outcome.notes or Notes(len(item.files or ()))
             self.outcome.notes.here = session.address
         self._requests, self._supply, self.unreached = [], None, None

@@ -42,11 +42,8 @@ AWAY_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def steered(pool: SessionPool) -> AsyncIterator[None]:
-    """For the length of a ``with``: the windows of the pool follow what its addresses can take, if the settings say so."""
-    if not pool.settings.nfs.window_auto:
-        yield
-        return
+async def steering_of(pool: SessionPool) -> AsyncIterator[None]:
+    """For the length of an ``async with``: the windows of the pool follow what its addresses can take."""
     fixed = pool.settings.nfs.window_calls
     pool.begin_with(FIRST_WINDOW)
     steering = asyncio.create_task(_Steering(pool, fixed).run())

@@ -8,7 +8,8 @@ from cachewarmer.config import Settings
 from cachewarmer.targets.base import Mount, Session, SessionSnapshot, Window
 from cachewarmer.targets.latency import LatencyHistogram
 from cachewarmer.targets.pool import SessionPool
-from cachewarmer.warming.steering import _Steered, steered
+from cachewarmer.warming import steered
+from cachewarmer.warming.steering import _Steered
 
 READ_SECONDS = 0.001
 AUTOMATIC = Settings()

@@ -36,7 +36,6 @@ from cachewarmer.model import (
     check_transition,
 )
 from cachewarmer.model.live import KEEP_SECONDS
-from cachewarmer.model.outcomes import PIECES_AT_ONCE, item_key, pack_poison
 
 RANKS = range(len(BY_RANK))
 
@@ -284,6 +283,8 @@ class Store(Database):
     # -- the ledger ------------------------------------------------------------------------------------------------
 
     def pieces(self, job_id: str, after: str) -> list[tuple[str, bytes]]:
+        from cachewarmer.model.outcomes import PIECES_AT_ONCE
+
         with self.reading():
             found = self.run("pieces", job_id=job_id, after=after, most=PIECES_AT_ONCE).fetchall()
         return [(row["key"], row["piece"]) for row in found]
@@ -409,6 +410,8 @@ class Store(Database):
         ids = {"job_id": row["job_id"], "item_id": id_in(row["key"])}
         self.run("add_poison", reason=poisoned.reason, message=row["message"], now=now, **ids)
         if poisoned.item.ledger:
+            from cachewarmer.model.outcomes import item_key, pack_poison
+
             piece = pack_poison(row["message"], poisoned.reason)
             self.run("add_piece", job_id=row["job_id"], key=item_key(poisoned.item), piece=piece)
         self.run("poison_item", seq=row["seq"], reason=poisoned.reason)
