@@ -4,8 +4,9 @@
 
 Ways to publish, in turns, as ratios to the broker's own in the same round: ``lines`` is what the broker does, two texts
 with a line for each item; ``arrays`` has two arrays of texts; ``copy`` is COPY into a temporary table and one INSERT from
-it; ``pipeline`` is ``lines`` in libpq's pipeline mode. The server has its default durability. Then milliseconds from
-publish to claim, for a worker that listens and for one behind PgBouncer, which polls.
+it; ``pipeline`` is ``lines`` in libpq's pipeline mode; ``binary`` has two arrays whose elements the client only measures.
+The server does without fsync. Then milliseconds from publish to claim, for a worker that listens and for one behind
+PgBouncer, which polls. Then connections, round trips and seconds of what a process does at a server that is 10 ms away.
 """
 
 from __future__ import annotations
@@ -14,20 +15,27 @@ import argparse
 import asyncio
 import statistics
 import time
+from collections.abc import AsyncIterator, Awaitable
 
 from benchmarks.brokers import ACCESS, batches
 from cachewarmer.broker.postgres.broker import PostgresBroker
-from cachewarmer.model import JobState, WarmJob, WorkItem
+from cachewarmer.broker.postgres.work import WorkSide
+from cachewarmer.model import JobState, Receipt, WarmJob, WorkItem
+from tests.servers.far import Far, far
 from tests.servers.pgbouncer import pgbouncer
 from tests.servers.postgres import postgres
 
 CLAIMS = 12
+AWAY_SECONDS = 0.01
+"""One way."""
+PUBLISHED = 500
 
 
-class Arrays(PostgresBroker):
+class Arrays(WorkSide):
     """Two arrays, whose elements the client quotes one by one."""
 
     name = "arrays"
+    how = "s"
 
     async def _publish(self, job_id, messages):
         ids, texts = (list(column) for column in zip(*messages, strict=True))
@@ -35,14 +43,21 @@ class Arrays(PostgresBroker):
             await sql.one("job_locked", job_id=job_id)
             added = await sql.connection.execute(
                 f"INSERT INTO {self._database.schema}.items (job_id, item_id, message)"
-                " SELECT %s, one.item_id, one.message FROM unnest(%s::text[], %s::text[]) AS one (item_id, message)"
-                " ON CONFLICT (job_id, item_id) DO NOTHING",
+                f" SELECT %s, one.item_id, one.message FROM unnest(%{self.how}::text[], %{self.how}::text[])"
+                " AS one (item_id, message) ON CONFLICT (job_id, item_id) DO NOTHING",
                 (job_id, ids, texts),
             )
             await sql.run("count_published", job_id=job_id, count=added.rowcount)
 
 
-class Copy(PostgresBroker):
+class Binary(Arrays):
+    """Two arrays in binary, whose elements have a length."""
+
+    name = "binary"
+    how = "b"
+
+
+class Copy(WorkSide):
     """COPY can't pass over what is there already, so it needs a table of its own."""
 
     name = "copy"
@@ -63,7 +78,7 @@ class Copy(PostgresBroker):
             await sql.run("count_published", job_id=job_id, count=added.rowcount)
 
 
-class Pipeline(PostgresBroker):
+class Pipeline(WorkSide):
     """BEGIN, the lock and the INSERT go out together, and so do the count and COMMIT."""
 
     name = "pipeline"
@@ -85,18 +100,27 @@ class Pipeline(PostgresBroker):
             await connection.execute(of("count_published"), {"job_id": job_id, "count": added.rowcount})
 
 
-class Lines(PostgresBroker):
+class Lines(WorkSide):
     """The broker as it is."""
 
     name = "lines"
 
 
-WAYS = (Lines, Arrays, Copy, Pipeline)
+WAYS = (Lines, Arrays, Binary, Copy, Pipeline)
 
 
-async def publish(url: str, way: type[PostgresBroker], count: int, schema: str) -> float:
+class Publishing(PostgresBroker):
+    """The broker, with another way to publish."""
+
+    def publish_by(self, way: type[WorkSide]) -> None:
+        """From now on."""
+        self._items = way(self._database, self.settings, self._damaged)
+
+
+async def publish(url: str, way: type[WorkSide], count: int, schema: str) -> float:
     """Items a second."""
-    async with way(url, schema=schema) as broker:
+    async with Publishing(url, schema=schema) as broker:
+        broker.publish_by(way)
         job_id = await broker.submit(WarmJob(access=ACCESS, warm_path="/x"))
         await broker.set_state(job_id, JobState.SCANNING)
         made = list(batches(job_id, count))
@@ -156,6 +180,57 @@ async def wake(url: str, what: str) -> None:
     )
 
 
+async def counted(server: Far, what: str, call: Awaitable[object]) -> None:
+    """Prints what one step costs."""
+    server.reset()
+    began = time.perf_counter()
+    await call
+    seconds = time.perf_counter() - began
+    print(
+        f"{what:<28} {server.connections} connections {server.round_trips:>4} round trips {seconds:6.2f} s", flush=True
+    )
+
+
+async def gathered(found: AsyncIterator[object]) -> int:
+    """How much there is."""
+    return len([one async for one in found])
+
+
+async def distant(url: str) -> None:
+    """What is long: 20 other jobs, a list of 13 MB, a ledger of 20,000 pieces."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield bytes(64 * 1024)
+
+    async with far(url, AWAY_SECONDS) as server:
+        broker = PostgresBroker(server.url, schema="far")
+        await counted(server, "open, making the tables", broker.open())
+        await broker.close()
+        await counted(server, "open", broker.open())
+        ids = [await broker.submit(WarmJob(access=ACCESS, warm_path="/x")) for _ in range(20)]
+        await counted(server, "submit", broker.submit(WarmJob(access=ACCESS, warm_path="/x")))
+        await counted(server, "status", broker.status(ids[0]))
+        await counted(server, "status of all 21 jobs", broker.jobs())
+        await counted(server, "backlog", broker.backlog())
+        await counted(server, "claim a job", broker.claim_job(600.0))
+        await broker.set_state(ids[0], JobState.SCANNING)
+        for items in batches(ids[0], PUBLISHED):
+            await counted(server, f"publish {PUBLISHED}", broker.publish(items))
+        leases = await broker.claim(32, 600.0)
+        await counted(server, "claim all others", broker.claim(2 * PUBLISHED, 600.0))
+        receipts = [(lease, Receipt(item_id=lease.item.item_id, files=4)) for lease in leases]
+        await counted(server, "complete 32", broker.complete("w", receipts))
+        listed = WarmJob(access=ACCESS, warm_path="/x", job_id="listed")
+        await counted(server, "submit with a list of 13 MB", broker.submit(listed, chunks()))
+        await counted(server, "read the list", gathered(broker.file_list("listed")))
+        pieces = [(f"s{number:08}", bytes(200)) for number in range(20_000)]
+        for start in range(0, len(pieces), 1000):
+            await broker.add_to_ledger(ids[1], pieces[start : start + 1000])
+        await counted(server, "read 20,000 pieces", gathered(broker.ledger(ids[1])))
+        await broker.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=6000)
@@ -166,6 +241,7 @@ def main() -> None:
         asyncio.run(wake(server.url, "listening"))
         with pgbouncer(server, 3) as url:
             asyncio.run(wake(url, "polling"))
+        asyncio.run(distant(server.url))
 
 
 if __name__ == "__main__":

@@ -35,3 +35,9 @@ def span(seconds: float) -> str:
             rest = whole % length // part
             return f"{whole // length}{unit}{rest:02d}{below}" if rest else f"{whole // length}{unit}"
     return f"{whole}s"
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as a number of milliseconds, without the unit, in about three digits."""
+    value = 1000 * seconds
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 1 else 2}f}"

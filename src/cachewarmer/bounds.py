@@ -38,6 +38,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "local.threads": (1, 4096),
     "local.read_bytes": (512, 1 << 30),
     "local.reply_seconds": (0.01, 24 * 3600),
+    "local.fill_threads": (0, 4096),
     "mount.nconnect": (0, 16),
     "plan.item_files": (1, MOST_FILES),
     "plan.depth": (1, 4096),

@@ -3,7 +3,7 @@ r"""Patterns for names and paths, compiled so that none takes more than linear t
 One component follows the rules of Go's ``filepath.Match``: ``*``, ``?``, ``[a-z]``, ``[^a-z]`` and ``\``. A path is
 matched component by component, and there ``**`` stands for any number of components. The components are a small
 automaton whose states are the bits of an integer, so that no pattern is ever tried in more than one way at a time.
-Names are ``str`` with ``surrogateescape``: a byte that is not UTF-8 counts as one character, as in Go.
+Names are ``str`` as ``paths.to_text`` makes them: a byte that isn't UTF-8 counts as one character, as in Go.
 """
 
 from __future__ import annotations

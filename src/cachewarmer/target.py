@@ -19,7 +19,7 @@ from cachewarmer.errors import InvalidValue, UsageError
 from cachewarmer.filters import FileFilter
 from cachewarmer.model import Access, Bandwidth, Priority, Transport, Wanted, WarmJob, check_address
 from cachewarmer.model.access import access_parameters
-from cachewarmer.paths import below, holds, join, parts, to_bytes, to_text
+from cachewarmer.paths import ENCODING, ERRORS, below, holds, join, parts, to_bytes, to_text
 from cachewarmer.values import dataclass
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://")
@@ -145,7 +145,7 @@ def _parse_url(text: str, scheme: str) -> Target:
     if "\0" in path:
         raise InvalidValue("a path can't hold a NUL character")
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="surrogateescape")
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), encoding=ENCODING, errors=ERRORS)
     except ValueError:
         raise InvalidValue("what follows the ? must be KEY=VALUE[&KEY=VALUE...]") from None
     values = dict(pairs)

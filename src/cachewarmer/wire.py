@@ -1,7 +1,7 @@
 """Messages as JSON that anyone may have written: typed reading that says which key is wrong, and packed file lists.
 
-A message is an object with PascalCase keys, in ASCII, plain or base64. Paths are ``str`` decoded as UTF-8 with
-``surrogateescape``: a lone surrogate stands for a byte that is no UTF-8, and survives as its JSON escape.
+A message is an object with PascalCase keys, in ASCII, plain or base64. Paths are ``str`` as ``paths.to_text`` makes
+them: a lone surrogate stands for a byte that isn't UTF-8, and survives as its JSON escape.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from cachewarmer.errors import InvalidMessage, InvalidValue
-from cachewarmer.paths import climbs, to_bytes
+from cachewarmer.paths import ENCODING, ERRORS, climbs, to_bytes
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest message an Azure Storage Queue takes (REST reference, Put Message)."""
@@ -296,7 +296,7 @@ def _entries(rows: Iterable[Any]) -> tuple[FileEntry, ...]:
                 raise ValueError(path)
             if ".." in path and climbs(path):
                 raise _FilesError("holds a path with ..")
-            path.encode("utf-8", "surrogateescape")
+            path.encode(ENCODING, ERRORS)
             raw = binascii.a2b_base64(handle, strict_mode=True) if handle else b""
             if len(raw) > MAX_HANDLE_BYTES:
                 raise ValueError(handle)

@@ -60,7 +60,7 @@ async def test_an_item_whose_publication_failed_is_published_the_next_time(lab, 
         if lab.name == "sqlite":
             patch.setattr(broker, "_call", refused)
         elif lab.name == "postgres":
-            patch.setattr(broker, "_publish", refused)
+            patch.setattr(broker._items, "_publish", refused)
         else:
             patch.setattr(broker._at.work, "send", refused)
         with pytest.raises(BrokerError):

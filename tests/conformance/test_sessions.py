@@ -20,6 +20,7 @@ from cachewarmer.targets.nfs3.session import open_nfs3
 from cachewarmer.testing import ScriptedServer
 from tests.memory import MemorySession
 from tests.servers.ganesha import ganesha
+from tests.volume import Volume, asks
 
 FILES = 40
 TREE = {
@@ -65,11 +66,19 @@ async def local(folder):
 
 
 @asynccontextmanager
+async def asked(folder):
+    """Local, on a mount that is asked to fill its cache."""
+    opened = await open_local(str(folder), LocalSettings())
+    asks(opened, Volume(os.fsencode(folder)))
+    yield opened
+
+
+@asynccontextmanager
 async def memory(_folder):
     yield MemorySession(TREE)
 
 
-@pytest.fixture(params=[scripted, over_ganesha, local, memory], ids=lambda lab: lab.__name__)
+@pytest.fixture(params=[scripted, over_ganesha, local, asked, memory], ids=lambda lab: lab.__name__)
 async def session(request, tmp_path):
     lay_down(os.fsencode(tmp_path), TREE)
     async with request.param(tmp_path) as opened:
@@ -136,7 +145,7 @@ async def test_ranges_are_read_to_their_last_byte_and_no_further(session):
     whole, part, none = await read(session, (b"big", 0, 3_000_000), (b"big", 1_000_000, 1_500_001), (b"none", 0, 0))
     assert [one.error for one in (whole, part, none)] == [None] * 3
     assert (whole.bytes_read, part.bytes_read, none.bytes_read) == (3_000_000, 500_001, 0)
-    assert whole.calls >= 1
+    assert part.calls >= 1
     assert none.calls == 0
 
 

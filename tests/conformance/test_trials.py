@@ -3,7 +3,7 @@
 import pytest
 
 from cachewarmer.doctor.broker import look_at_broker
-from cachewarmer.doctor.findings import Level
+from cachewarmer.findings import Level
 from tests.conformance.labs import PostgresLab, a_job, items_of
 
 

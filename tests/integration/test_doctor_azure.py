@@ -9,7 +9,7 @@ import pytest
 
 from cachewarmer.config import FleetSettings
 from cachewarmer.doctor import azure as looking
-from cachewarmer.doctor.azure import look_at_azure
+from cachewarmer.fleet.vmss.surroundings import look_around
 from tests.azure_standin.cloud import CLIENT_ID, NETWORK, OTHER_SUBNET, SUBNET, SUBSCRIPTION, azure
 from tests.azure_standin.fixtures import settings, trust
 from tests.servers.ports import NO_IMDS
@@ -24,7 +24,7 @@ def cloud(monkeypatch):
 
 async def look(workers=10, kind="vmss", **given):
     fleet = FleetSettings(kind=kind, workers=workers, vmss=settings(**given))
-    return {one.check: one async for one in look_at_azure(fleet)}
+    return {one.check: one async for one in look_around(fleet)}
 
 
 async def test_room_for_the_workers_on_the_managers_own_vm(cloud):

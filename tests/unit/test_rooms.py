@@ -10,11 +10,12 @@ import pytest
 import cachewarmer
 
 SOURCE = Path(cachewarmer.__file__).parent
-ABOUT_AZURE = ("azure/", "broker/azure/", "fleet/vmss/", "cli/dropin/", "doctor/azure.py")
+ABOUT_AZURE = ("azure/", "broker/azure/", "fleet/vmss/", "cli/dropin/")
 TABLES = {
     "broker/__init__.py": {"azure", "cachewarmer.broker.azure"},
-    "doctor/around.py": {"azure", "_azure", "cachewarmer.doctor.azure", "look_at_azure"},
-    "config.py": {"azureuser", "AZURE_"},
+    "doctor/around.py": {"azure"},
+    "config/settings.py": {"azureuser"},
+    "config/environment.py": {"AZURE_"},
     "cli/worker.py": {"cachewarmer.fleet.vmss.notices"},
 }
 """Where a table, or an import that waits until it is needed, names a room; a setting's default, and whose variables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cachewarmer.amounts import milliseconds
 from cachewarmer.model import Bound, Verdict
 from cachewarmer.paths import printable
 
@@ -47,8 +48,4 @@ def bound_line(verdict: Verdict) -> str:
 
 def _from_to(what: str, idle: float, now: float) -> str:
     """Milliseconds without load, and now."""
-    return f"{what} {_milliseconds(idle)} → {_milliseconds(now)} ms" if idle and now else ""
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.{0 if value >= 100 else 1 if value >= 1 else 2}f}"
+    return f"{what} {milliseconds(idle / 1000)} → {milliseconds(now / 1000)} ms" if idle and now else ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
-    from cachewarmer.doctor.findings import Finding
+    from cachewarmer.findings import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ async def _look(chosen: DoctorOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli import inputs
     from cachewarmer.cli.outcome import show_json
     from cachewarmer.cli.streams import show
-    from cachewarmer.doctor.findings import Level
+    from cachewarmer.findings import Level
 
     found: list[Finding] = []
     async for one in _findings(chosen):
@@ -116,7 +116,7 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
 def line(one: Finding) -> str:
     """One line for a person."""
     from cachewarmer.cli.colours import Shade, paint
-    from cachewarmer.doctor.findings import Level
+    from cachewarmer.findings import Level
     from cachewarmer.paths import printable
 
     shades = {Level.OK: Shade.GOOD, Level.WARNING: Shade.WARNING, Level.FAILURE: Shade.BAD}

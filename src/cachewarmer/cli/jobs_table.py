@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from cachewarmer.amounts import counted, size, span
 from cachewarmer.cli.bounds import BOUNDS
 from cachewarmer.cli.colours import STATES, Shade, paint
 from cachewarmer.cli.failures import without
-from cachewarmer.cli.text import columns, counted, shorten, size, span
+from cachewarmer.cli.text import columns, shorten
 from cachewarmer.model import InHand, JobState, JobStatus, Priority, WorkerReport, with_in_hand
 from cachewarmer.paths import printable
 from cachewarmer.rates import Rate

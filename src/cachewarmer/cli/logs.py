@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any
 
 from cachewarmer.about import parts_of
+from cachewarmer.amounts import counted
 from cachewarmer.cli import failures, streams
 from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.failures import one_line, traceback_text
 from cachewarmer.cli.options.general import Output
-from cachewarmer.cli.text import CLEAR_LINE, counted
+from cachewarmer.cli.text import CLEAR_LINE
 from cachewarmer.errors import CacheWarmerError, UsageError
 from cachewarmer.paths import printable
 from cachewarmer.values import dataclass

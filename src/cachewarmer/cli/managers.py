@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import Protocol
 
+from cachewarmer.amounts import duration
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker
-from cachewarmer.cli.text import duration
 from cachewarmer.errors import BrokerError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import JobState, JobStatus

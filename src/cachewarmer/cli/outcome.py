@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cachewarmer.amounts import counted
 from cachewarmer.cli.exit_codes import CANCELLED, ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.failures import tell, without
 from cachewarmer.cli.options.general import Output
 from cachewarmer.cli.options.verifying import Checking
 from cachewarmer.cli.report import job_lines, scan_lines
 from cachewarmer.cli.streams import show
-from cachewarmer.cli.text import counted
 from cachewarmer.model import JobState, JobStatus, Report, WarmJob
 from cachewarmer.paths import printable
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cachewarmer.amounts import duration, milliseconds, size
 from cachewarmer.cli.bounds import short
-from cachewarmer.cli.text import duration, size
 from cachewarmer.errors import UsageError
 from cachewarmer.forecast.fitting import MANY_THREADS, Fitted, best, fit
 from cachewarmer.forecast.forecast import Asked, Row, forecast, worker_counts
@@ -163,7 +163,7 @@ def lines(plan: Plan) -> list[str]:
 def _probe_lines(plan: Plan) -> list[str]:
     probe = plan.looked.probe
     where = printable(plan.looked.address) or "this machine"
-    trip = f", round trip {1000 * probe.way_seconds:.2f} ms" if probe.way_seconds else ""
+    trip = f", round trip {milliseconds(probe.way_seconds)} ms" if probe.way_seconds else ""
     said = [f"  probe of {where}: {probe.seconds:.1f} s, {size(probe.bytes)} read{trip}"]
     for what, steps in (("small files", probe.small), ("large files", probe.large)):
         if steps:
@@ -171,7 +171,7 @@ def _probe_lines(plan: Plan) -> list[str]:
             much = (
                 f"{last.calls_per_second:,.0f} files/s" if what == "small files" else f"{size(last.bytes_per_second)}/s"
             )
-            said.append(f"    {what}: {1000 * first.latency:.1f} ms a READ; {much} with {last.window} at once")
+            said.append(f"    {what}: {milliseconds(first.latency)} ms a READ; {much} with {last.window} at once")
     return said
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
+from cachewarmer.amounts import counted, duration, size
 from cachewarmer.cli import bar
 from cachewarmer.cli.bounds import short
 from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.streams import note, on_terminal
-from cachewarmer.cli.text import CLEAR_LINE, counted, duration, size
+from cachewarmer.cli.text import CLEAR_LINE
 from cachewarmer.model import JobState, JobStatus, ScanTotals
 from cachewarmer.rates import Rate, Rates
 

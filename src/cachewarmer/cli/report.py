@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cachewarmer.amounts import counted, duration, size
 from cachewarmer.cli.bounds import bound_line
 from cachewarmer.cli.colours import STATES, Shade, paint
-from cachewarmer.cli.text import bandwidth, columns, counted, duration, problem_line, shorten, size
+from cachewarmer.cli.text import bandwidth, columns, problem_line, shorten
 from cachewarmer.model import JobState
 from cachewarmer.paths import printable
 

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from cachewarmer.about import about
+from cachewarmer.amounts import counted, size, span
 from cachewarmer.cli.bounds import short
-from cachewarmer.cli.text import counted, size, span
 from cachewarmer.errors import BrokerError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import Bound, WorkerReport, with_in_hand

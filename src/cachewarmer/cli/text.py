@@ -6,23 +6,11 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from cachewarmer.amounts import counted, duration, size, span
+from cachewarmer.amounts import size
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
     from cachewarmer.model import Bandwidth
-
-__all__ = (
-    "CLEAR_LINE",
-    "bandwidth",
-    "columns",
-    "counted",
-    "duration",
-    "problem_line",
-    "shorten",
-    "size",
-    "span",
-)
 
 CLEAR_LINE = "\r\x1b[J"
 """Takes a terminal back to the start of its line, which is then empty, as is all below: of a line that was wrapped when the

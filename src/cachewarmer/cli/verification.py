@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cachewarmer.amounts import counted, milliseconds, size
 from cachewarmer.cli.colours import Shade, paint
 from cachewarmer.cli.exit_codes import ERROR, INCOMPLETE, INTERRUPTED, WARM
 from cachewarmer.cli.options.general import Output
@@ -17,7 +18,7 @@ from cachewarmer.cli.options.verifying import Sampling
 from cachewarmer.cli.progress import Progress
 from cachewarmer.cli.report import MOST_PATHS, problem_lines, warning_line
 from cachewarmer.cli.streams import note, show
-from cachewarmer.cli.text import columns, counted, shorten, size
+from cachewarmer.cli.text import columns, shorten
 from cachewarmer.config import Settings
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import printable
@@ -173,15 +174,11 @@ def _verdict(found: Found, chosen: Sampling) -> str:
 def _how(found: Found) -> str:
     if found.warm is None:
         return ""
-    return f"; cold above {_milliseconds(found.threshold_seconds)}, {EVIDENCE.get(found.evidence, '')}"
+    return f"; cold above {milliseconds(found.threshold_seconds)} ms, {EVIDENCE.get(found.evidence, '')}"
 
 
 def _percent(share: float) -> str:
     return f"{math.floor(1000 * share + 1e-9) / 10:.1f} %"
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
 
 
 def histogram(first: Sequence[float], second: Sequence[float], threshold: float) -> list[str]:
@@ -202,7 +199,7 @@ def histogram(first: Sequence[float], second: Sequence[float], threshold: float)
         mark = " "
         if not marked and end >= threshold:
             mark, marked = ">", True
-        said.append(f"{_milliseconds(end):>10}{mark} {_bar(one, most):<{BARS + 7}} {_bar(two, most)}".rstrip())
+        said.append(f"{milliseconds(end):>7} ms{mark} {_bar(one, most):<{BARS + 7}} {_bar(two, most)}".rstrip())
     return said
 
 

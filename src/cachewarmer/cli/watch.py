@@ -139,7 +139,7 @@ async def _watch(chosen: WatchOptions, stop: asyncio.Event) -> int:
 
 def round_line(status: JobStatus) -> str:
     """What came of a round, in one line."""
-    from cachewarmer.cli.text import duration, size
+    from cachewarmer.amounts import duration, size
     from cachewarmer.model import Report
     from cachewarmer.paths import printable
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
+from importlib import import_module
 
 from cachewarmer.config import FleetSettings
-from cachewarmer.doctor.findings import Finding
+from cachewarmer.findings import Finding
+
+AROUND = {"azure": "cachewarmer.fleet.vmss.surroundings", "vmss": "cachewarmer.fleet.vmss.surroundings"}
+"""Modules with a ``look_around``, by the scheme of a broker's URL, and by the kind of a fleet."""
 
 
 async def look_around(broker_url: str, fleet: FleetSettings, *, workers: int = 0) -> AsyncIterator[Finding]:
@@ -13,17 +17,6 @@ async def look_around(broker_url: str, fleet: FleetSettings, *, workers: int = 0
     ``fleet`` says); nothing where neither belongs to a cloud that is known here.
     """
     names = (broker_url.partition(":")[0], fleet.kind)
-    for look in dict.fromkeys(AROUND[name] for name in names if name in AROUND):
-        async for found in look(fleet, workers):
+    for module in dict.fromkeys(AROUND[name] for name in names if name in AROUND):
+        async for found in import_module(module).look_around(fleet, workers=workers):
             yield found
-
-
-async def _azure(fleet: FleetSettings, workers: int) -> AsyncIterator[Finding]:
-    from cachewarmer.doctor.azure import look_at_azure  # noqa: PLC0415  # only who is there needs it
-
-    async for found in look_at_azure(fleet, workers=workers):
-        yield found
-
-
-AROUND: Mapping[str, Callable[[FleetSettings, int], AsyncIterator[Finding]]] = {"azure": _azure, "vmss": _azure}
-"""By the scheme of a broker's URL, and by the kind of a fleet."""

@@ -6,9 +6,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from cachewarmer.amounts import milliseconds
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker, Trial
-from cachewarmer.doctor.findings import Finding, Level, jobs_in_words, ok, warning
 from cachewarmer.errors import CacheWarmerError, NothingThere
+from cachewarmer.findings import Finding, Level, jobs_in_words, ok, warning
 
 SLOW_SECONDS = 0.5
 CLOCK_SECONDS = 30.0
@@ -26,7 +27,7 @@ async def look_at_broker(broker: Broker) -> AsyncIterator[Finding]:
         yield Finding.of("open", error)
         return
     try:
-        yield ok("open", f"{broker.shown} ({1000 * (time.monotonic() - began):.0f} ms)")
+        yield ok("open", f"{broker.shown} ({milliseconds(time.monotonic() - began)} ms)")
         async for found in _look(broker):
             yield found
     finally:
@@ -61,7 +62,7 @@ async def _look(broker: Broker) -> AsyncIterator[Finding]:
     yield found
     _, found = await _try("workers", broker.workers, lambda workers: f"{len(workers)} at work")
     yield found
-    said = f"{1000 * seconds:.1f} ms"
+    said = f"{milliseconds(seconds)} ms"
     slow = seconds > SLOW_SECONDS
     yield warning("round trip", said, "workers and broker belong in one region") if slow else ok("round trip", said)
     for trial in broker.trials():

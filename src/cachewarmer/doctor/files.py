@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from cachewarmer.doctor.findings import Finding, ok, warning
 from cachewarmer.errors import CacheWarmerError
+from cachewarmer.findings import Finding, ok, warning
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import below, printable, to_bytes
 from cachewarmer.rpc import nfs3

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from cachewarmer.doctor.findings import Finding, ok, warning
 from cachewarmer.errors import CacheWarmerError
+from cachewarmer.findings import Finding, ok, warning
 from cachewarmer.targets.base import Canary, Question
 from cachewarmer.targets.nfs3.session import Nfs3Session
 

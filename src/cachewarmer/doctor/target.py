@@ -7,11 +7,12 @@ import os
 from collections.abc import AsyncIterator
 from statistics import median
 
+from cachewarmer.amounts import milliseconds
 from cachewarmer.config import NfsSettings, Settings
 from cachewarmer.doctor.files import look_at_files
-from cachewarmer.doctor.findings import Finding, Level, failure, ok, warning
 from cachewarmer.doctor.knee import find_knee
 from cachewarmer.errors import CacheWarmerError, RpcRefused
+from cachewarmer.findings import Finding, Level, failure, ok, warning
 from cachewarmer.model import WarmJob
 from cachewarmer.paths import printable, to_bytes
 from cachewarmer.rpc import nfs3, portmap
@@ -210,7 +211,7 @@ async def _round_trip(session: Nfs3Session) -> Finding:
         times = [await canary.call() for _ in range(ROUND_TRIPS)]
     finally:
         canary.close()
-    said = f"{1000 * median(times):.2f} ms (NULL, median of {ROUND_TRIPS}; slowest {1000 * max(times):.2f} ms)"
+    said = f"{milliseconds(median(times))} ms (NULL, median of {ROUND_TRIPS}; slowest {milliseconds(max(times))} ms)"
     if median(times) > SLOW_SECONDS:
         return warning("round trip", said, "the cache is far away, or busy: warm from a machine near it")
     return ok("round trip", said)

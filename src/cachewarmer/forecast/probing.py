@@ -227,7 +227,7 @@ class _Asking:
                 break
             sample, start, stop = piece
             self._asked_bytes += stop - start
-            request = ReadRequest(sample.path, sample.handle, start, stop, self._answered)
+            request = ReadRequest(sample.path, sample.handle, start, stop, self._answered, once=True)
             self._waiting.add(request)
             self._session.read(request)
 

@@ -6,11 +6,12 @@ Kept as digests, 8 bytes a file, so ten million files take some 150 MB.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import islice
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.model import WarmJob
 from cachewarmer.model.jobs import TIMES
-from cachewarmer.model.outcomes import BASE, HOLDS, FileOutcome, FileStatus, pack
+from cachewarmer.model.outcomes import BASE, HOLDS, PIECES_AT_ONCE, FileOutcome, FileStatus, pack
 from cachewarmer.paths import to_bytes, to_text
 from cachewarmer.planning.seen import Seen
 
@@ -59,22 +60,17 @@ async def base_pieces(broker: Broker, job: WarmJob) -> AsyncIterator[tuple[str, 
 
 async def store_base(broker: Broker, job_id: str, records: Iterable[FileOutcome]) -> None:
     """Keeps the records of a file with a job that is about to be submitted, for its scan to compare with."""
-    lines: list[str] = []
+    held = (one._replace(error="").line() for one in records if one.status in HOLDS)
     number = 0
-
-    async def put() -> None:
-        nonlocal number
-        await broker.add_to_ledger(job_id, [(f"{BASE}{number:016x}", pack(lines))])
+    pieces: list[tuple[str, bytes]] = []
+    while lines := list(islice(held, TOGETHER)):
+        pieces.append((f"{BASE}{number:016x}", pack(lines)))
         number += 1
-        lines.clear()
-
-    for one in records:
-        if one.status in HOLDS:
-            lines.append(one._replace(error="").line())
-        if len(lines) == TOGETHER:
-            await put()
-    if lines:
-        await put()
+        if len(pieces) == PIECES_AT_ONCE:
+            await broker.add_to_ledger(job_id, pieces)
+            pieces.clear()
+    if pieces:
+        await broker.add_to_ledger(job_id, pieces)
 
 
 async def failed_paths(pieces: AsyncIterator[FileOutcome]) -> AsyncIterator[bytes]:

@@ -1,8 +1,8 @@
 """What travels on the queues: jobs and work items, with their JSON, and the table of job states.
 
 The JSON keys are a contract with scripts and with the first CacheWarmer: PascalCase, unknown keys ignored, a missing
-optional key takes its default. Paths are ``str`` decoded as UTF-8 with ``surrogateescape``, so that any bytes but NUL
-survive; JSON is written in ASCII, so that they survive every queue as well.
+optional key takes its default. Paths are ``str`` as ``paths.to_text`` makes them, so that any bytes but NUL survive; JSON
+is written in ASCII, so that they survive every queue as well.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ each other, so that who reads all of them in order can make one record of them.
 from __future__ import annotations
 
 import json
+import string
 import zlib
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -25,9 +26,17 @@ ITEM, RANGE, SCAN, KEPT, BASE, FURTHER = "i", "r", "s", "k", "b", "f"
 """The first letter of a key: who wrote the piece. An item, a range of a file, the scan (what it could not look at), the
 scan again (what it left out as unchanged), or who submitted the job: records of an earlier one, to compare with. ``FURTHER``:
 an item with other bytes of files that another item counts; it comes before that in the order of keys."""
+KEY_PATH_BYTES = 200
+"""Of an item's path, in its key."""
+IN_KEYS = bytes(
+    byte if byte in (string.ascii_letters + string.digits + ".").encode() else ord("-" if byte == ord("/") else "_")
+    for byte in range(256)
+)
+"""What stands for each byte of a path in a key: Azure's table allows less than others (REST reference, Understanding the
+Table Service Data Model)."""
 MOST_ERROR_CHARS = 300
 PIECES_AT_ONCE = 32
-"""That a broker reads together."""
+"""That a broker reads or is given together."""
 
 
 class FileStatus(StrEnum):
@@ -190,14 +199,22 @@ def times_of(item: WorkItem) -> Iterable[tuple[float, float]]:
 
 
 def item_key(item: WorkItem) -> str:
-    """The key of an item's piece: letters and digits."""
+    """The key of an item's piece: letters, digits, ``-`` ``.`` and ``_``, of which any broker makes a key of its own.
+
+    It begins with the item's path, since items are settled about as a walk came by them: in the order of ids, which are
+    hashes, each piece of a large ledger would be written to another page of its index. Ranges of a file have a key of their
+    own, as versions before this one make it too, for theirs must stand beside each other whoever wrote them.
+    """
     if item.start >= 0:
         return f"{RANGE}{_digest(item.access.export, item.path, item.only_address)}{item.start:016x}"
     if item.files is not None and len(item.files) == 1 and not item.files[0].path:
         return f"{RANGE}{_digest(item.access.export, item.path, item.only_address)}{_digest(item.item_id)[:16]}"
-    if item.further:
-        return FURTHER + _digest(item.item_id)
-    return ITEM + _digest(item.item_id)
+    return (FURTHER if item.further else ITEM) + _near(item.path) + _digest(item.item_id)
+
+
+def _near(path: str) -> str:
+    """What puts the keys of paths that lie near each other near each other; paths may have it in common."""
+    return path.encode(ENCODING, ERRORS)[:KEY_PATH_BYTES].translate(IN_KEYS).decode("ascii")
 
 
 def scan_part(address: str) -> str:

@@ -89,7 +89,7 @@ class ReadRequest:
     """Whether a request that is given later waits until all of this one is asked for, where the session can do so."""
     bytes_read: int = 0
     calls: int = 0
-    """READ calls it took."""
+    """READ calls it took; none where the cache was asked to fill itself."""
     put_off: bool = False
     """The server has answered that it is to be asked again later (NFS3ERR_JUKEBOX): nobody waits for an answer now."""
     seconds: float = 0.0

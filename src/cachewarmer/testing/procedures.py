@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
+from cachewarmer.paths import to_bytes, to_text
 from cachewarmer.testing import wire
 from cachewarmer.testing.faults import Faults
 from cachewarmer.testing.tree import Node, ServedTree
@@ -103,7 +104,7 @@ class Procedures:
         elif name == "EXPORT":
             shown = self.exports if self.faults.export_list is None else self.faults.export_list
             for export in shown:
-                results.append(PRESENT + opaque(export.encode("utf-8", "surrogateescape")) + ABSENT)
+                results.append(PRESENT + opaque(to_bytes(export)) + ABSENT)
             results.append(ABSENT)
         elif name != "MOUNT_NULL":
             return wire.accepted(call.xid, [], wire.PROC_UNAVAIL)
@@ -117,10 +118,10 @@ class Procedures:
             return number(faults.mount_status)
         if faults.mount_privileged and not privileged:
             return number(wire.ACCES)
-        base = self.exports[0].encode("utf-8", "surrogateescape").rstrip(b"/")
+        base = to_bytes(self.exports[0]).rstrip(b"/")
         if path.rstrip(b"/") != base and not path.startswith(base + b"/"):
             return number(wire.NOENT)
-        if not faults.mount_below and path.decode("utf-8", "surrogateescape") not in self.exports:
+        if not faults.mount_below and to_text(path) not in self.exports:
             return number(wire.ACCES)
         node: Node | None = self.tree.root
         for part in path[len(base) :].split(b"/"):

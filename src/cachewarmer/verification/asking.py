@@ -1,26 +1,29 @@
-"""Caches that can be asked what they hold: JuiceFS by its own command, this machine's page cache by mincore(2)."""
+"""Caches that can be asked what they hold: JuiceFS by its control file, this machine's page cache by mincore(2)."""
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import mmap
 import os
-import re
-import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 
+from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.paths import holds, to_bytes, to_text
+from cachewarmer.targets.local.control import Action, Answer, Control, Refused, controls
+from cachewarmer.targets.local.discards import TYPE
 from cachewarmer.targets.local.files import translate
 from cachewarmer.targets.mount.table import read_table
 from cachewarmer.verification.intervals import Interval, effective_samples, wilson
 from cachewarmer.verification.sampling import Sample
 
 CHECK_SECONDS = 3600.0
-_CACHED = re.compile(r"\(([0-9.]+)%\) cached")
+CHECK_THREADS = 50
+"""As many as ``juicefs warmup --check`` has."""
 _REMOTE = ("fuse", "nfs", "nfs4", "lustre", "cifs", "smb3", "smbfs", "ceph", "9p", "afs", "beegfs", "gpfs", "glusterfs")
 """File systems whose cache is elsewhere: this machine's page cache says nothing about it."""
 
@@ -33,19 +36,36 @@ class Asked(StrEnum):
     PAGE_CACHE = "mincore"
 
 
-def whom_to_ask(path: str) -> Asked:
+async def whom_to_ask(path: str) -> Asked:
     """Who knows what is cached of a path of this machine."""
+    return await in_daemon_thread(partial(_whom_to_ask, path))
+
+
+def _whom_to_ask(path: str) -> Asked:
     kinds = [
         (len(entry.mount_point), entry.kind)
         for entry in read_table()
         if holds(to_text(entry.mount_point), os.path.realpath(path))
     ]
     kind = max(kinds, default=(0, ""))[1]
-    if kind == "fuse.juicefs":
-        return Asked.JUICEFS if shutil.which("juicefs") else Asked.NOBODY
+    if kind == TYPE:
+        try:
+            _volume(path)[0].probe()
+        except (OSError, Refused):
+            return Asked.NOBODY
+        return Asked.JUICEFS
     if not kind or kind.partition(".")[0] in _REMOTE:
         return Asked.NOBODY
     return Asked.PAGE_CACHE
+
+
+def _volume(path: str) -> tuple[Control, int]:
+    """What answers for a path on JuiceFS, and the path's inode. Raises ``OSError`` or ``Refused``."""
+    status = os.stat(to_bytes(path))
+    control = controls().get(status.st_dev)
+    if control is None:
+        raise Refused("the root of the volume is not mounted on this machine", subject=to_bytes(path))
+    return control, status.st_ino
 
 
 async def ask_juicefs(path: str) -> Interval:
@@ -54,31 +74,22 @@ async def ask_juicefs(path: str) -> Interval:
     Raises:
         CacheWarmerError: it does not say.
     """
-    program = shutil.which("juicefs")
-    if program is None:
-        raise CacheWarmerError("there is no command juicefs", doing="asking JuiceFS")
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "warmup",
-        "--check",
-        to_bytes(path),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    end = time.monotonic() + CHECK_SECONDS
+    waiting = True
+
+    def ask() -> Answer | None:
+        control, inode = _volume(path)
+        return control.ask(Action.CHECK, [inode], CHECK_THREADS, lambda _: waiting and time.monotonic() < end)
+
     try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            said, _ = await process.communicate()
-    except TimeoutError as error:
-        raise CacheWarmerError("no answer within an hour", doing="asking JuiceFS") from error
+        answer = await in_daemon_thread(ask)
+    except OSError as error:
+        raise translate(error, "asking JuiceFS about", to_bytes(path)) from error
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    found = _CACHED.search(said.decode("utf-8", "replace"))
-    if process.returncode or not found:
-        raise CacheWarmerError("juicefs warmup --check failed", doing="asking JuiceFS", subject=to_bytes(path))
-    share = min(1.0, float(found[1]) / 100)
+        waiting = False
+    if answer is None:
+        raise CacheWarmerError("no answer within an hour", doing="asking JuiceFS")
+    share = max(0.0, 1 - answer.missing_bytes / answer.bytes) if answer.bytes else 1.0
     return Interval(share, share, share)
 
 

@@ -110,7 +110,7 @@ class _Verification:
 
     async def run(self, file_list: AsyncIterable[bytes] | None) -> Verified:
         demand, job = self._demand, self._job
-        asked = whom_to_ask(job.full_path) if job.access.is_local and demand.ask else Asked.NOBODY
+        asked = await whom_to_ask(job.full_path) if job.access.is_local and demand.ask else Asked.NOBODY
         wants_all = (
             job.wanted.everything
             and not (job.wanted.head_bytes or job.wanted.tail_bytes)

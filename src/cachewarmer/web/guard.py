@@ -19,6 +19,7 @@ from cachewarmer.errors import (
     UnknownJob,
     UsageError,
 )
+from cachewarmer.paths import to_bytes
 from cachewarmer.web.address import HttpSettings
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Guard:
             return
         given = request.headers.get("Authorization", "")
         wanted = f"Bearer {self._settings.token or self.page_token}"
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode()):
+        if not hmac.compare_digest(to_bytes(given), wanted.encode()):
             raise web.HTTPUnauthorized(text="a token is needed: Authorization: Bearer TOKEN")
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from cachewarmer.amounts import span
 from cachewarmer.broker.find import find_job
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.cli.jobs_table import cut, redrawn, table, worker_lines
-from cachewarmer.cli.text import span
 from cachewarmer.errors import Failure, UnknownJob, UsageError
 from cachewarmer.model import (
     Access,

@@ -10,12 +10,13 @@ from dataclasses import replace
 
 import pytest
 
+from cachewarmer.amounts import counted
 from cachewarmer.cli import colours
 from cachewarmer.cli.bar import BESIDE, EIGHTHS, LEAST, MOST, characters, columns_of, filled, length
 from cachewarmer.cli.managers import unseen
 from cachewarmer.cli.outcome import interrupted_line
 from cachewarmer.cli.progress import Part, Progress, drawn, fitting, joined, share_done
-from cachewarmer.cli.text import counted, problem_line, shorten
+from cachewarmer.cli.text import problem_line, shorten
 from cachewarmer.errors import NfsStatusError
 from cachewarmer.model import Access, JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
 from cachewarmer.rates import Rates

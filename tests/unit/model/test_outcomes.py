@@ -1,6 +1,7 @@
 """Records of files, their pieces, and how they travel."""
 
 import json
+import re
 import zlib
 from dataclasses import replace
 
@@ -128,6 +129,32 @@ def _range(start, stop, status="read", error=""):
     return item_key(item), pack(
         [FileOutcome("/data/d/big", 30, 1.0, 2.0, status, stop - start, error, "c1", 0.5).line()]
     )
+
+
+def test_the_keys_of_items_that_lie_near_each_other_do_too():
+    """In the order of their paths, whatever their ids are; an item has one key, and no other item has it."""
+    paths = [f"/show/shot{shot:03}/dir{number:02}" for shot in range(40) for number in range(20)]
+    keys = [item_key(replace(ITEM, path=path).with_content_id()) for path in paths]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+    assert item_key(ITEM) == item_key(replace(ITEM, failed_deliveries=3))
+    twin = replace(ITEM, item_id="another")
+    assert item_key(ITEM)[:-32] == item_key(twin)[:-32]
+    assert item_key(ITEM) != item_key(twin)
+    assert item_key(replace(ITEM, further=True)).startswith("f")
+
+
+@given(PATHS, st.text(st.characters(codec="utf-8")))
+def test_a_key_has_no_letter_that_a_broker_would_not_take(path, item_id):
+    """Nor is it long, whatever the path is made of."""
+    key = item_key(replace(ITEM, path=path, item_id=item_id))
+    assert re.fullmatch(r"i[A-Za-z0-9._-]{0,200}[0-9a-f]{32}", key)
+
+
+def test_the_keys_of_ranges_are_those_of_earlier_versions():
+    """Workers of both may read ranges of one file, whose pieces must stand beside each other."""
+    key, _ = _range(10, 20)
+    assert key == "rcaaed8a5007e1bbd9c373d4afa965255000000000000000a"
 
 
 async def test_the_ranges_of_a_file_are_one_record():

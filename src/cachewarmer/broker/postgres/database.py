@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from importlib import resources
@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import conninfo, errors
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from cachewarmer.broker.postgres.refusals import refusal
+from cachewarmer.broker.postgres.refusals import is_answer, refusal, states_said
 from cachewarmer.broker.rows import with_numbers
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 
@@ -26,9 +27,6 @@ MOST_CONNECTIONS = 2
 CONNECT_SECONDS = 10
 START_SECONDS = 60.0
 """How long a server that answers and takes no connection yet is waited for: it starts up, recovers, or has none left."""
-ANSWER = re.compile(r"failed: [^:\n]+: {2}")
-"""In what libpq says of a connection: the server's own words follow, after ``FATAL`` in its language. Their SQLSTATE is not
-kept; where nobody answers there is one blank."""
 IDLE_SECONDS = 300.0
 """An unused connection is given back to the server after this long."""
 STATEMENT_SECONDS = 60
@@ -47,6 +45,8 @@ TRANSIENT_STATES = ("25006", "25P03", "25P04", "55P03")
 process that was stopped in the middle of it; one that took too long; and a lock that was waited for too long."""
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
+CONNECTION: Mapping[str, Any] = {"autocommit": True, "row_factory": dict_row, "prepare_threshold": None}
+"""What each connection is made with. Prepared statements would be a session's, which a pooler gives to others."""
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.1, 2.0
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,9 @@ log = logging.getLogger(__name__)
 Row: TypeAlias = DictRow
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
 
-logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-"""The pool logs each attempt to reconnect; callers are told by an error, once."""
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+"""The pool logs each attempt to reconnect, and a connection what it ignores as it is put away after a cancelled COPY; callers are
+told by an error, once."""
 warnings.filterwarnings("ignore", "the connection was obtained using the GSSAPI", RuntimeWarning)
 """For programmers: that some builds of libpq want ``gssencmode`` in the URL. docs/postgres.md says so."""
 
@@ -87,6 +88,36 @@ class Transaction:
 
     async def all(self, name: str, /, **values: Any) -> list[Row]:
         return await (await self.run(name, **values)).fetchall()
+
+    async def all_binary(self, name: str, /, **values: Any) -> list[Row]:
+        """The rows as the server has them: bytes are half as long as in a text."""
+        return await (await self.connection.execute(self._sql[name], values, binary=True)).fetchall()
+
+    async def together(self, *names: str, **values: Any) -> list[list[Row]]:
+        """The rows of several statements, each of which takes what it needs of ``values``: in one round trip.
+
+        Outside of a transaction, and where libpq has the pipeline mode (from version 14); else one by one. In a pipeline
+        a process can be stopped with statements sent that it has not yet asked the results of. For the server it is not
+        idle then, so its locks would be held for ever.
+        """
+        if self.connection.info.transaction_status is not TransactionStatus.IDLE or not psycopg.Pipeline.is_supported():
+            return [await self.all(name, **values) for name in names]
+        async with self.connection.pipeline():
+            asked = [await self.run(name, **values) for name in names]
+        return [await one.fetchall() for one in asked]
+
+    async def copy_in(self, name: str, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """COPY … FROM STDIN: many rows that can't be there already, whose columns have these types."""
+        async with self.connection.cursor().copy(self._sql[name]) as copy:
+            copy.set_types(types)
+            for row in rows:
+                await copy.write_row(row)
+
+    async def copy_out(self, name: str, types: Sequence[str], /, **values: Any) -> list[tuple[Any, ...]]:
+        """COPY … TO STDOUT: rows whose columns have these types. The client puts ``values`` into the text itself."""
+        async with self.connection.cursor().copy(self._sql[name], values) as copy:
+            copy.set_types(types)
+            return [row async for row in copy.rows()]
 
     async def count(self, name: str, /, **values: Any) -> int:
         """How many rows were changed."""
@@ -122,11 +153,11 @@ class Database:
         """Connects once, so that a wrong URL or password is told at once; then the pool connects as needed."""
         if self._pool is not None:
             return
-        await self._connect_once()
+        first = await self._connect_once()
         pool = AsyncConnectionPool[Connection](
             self._conninfo,
-            connection_class=psycopg.AsyncConnection[Row],
-            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": None},
+            connection_class=_beginning_with(first),
+            kwargs=dict(CONNECTION),
             min_size=0,
             max_size=MOST_CONNECTIONS,
             max_idle=IDLE_SECONDS,
@@ -134,19 +165,29 @@ class Database:
             reconnect_timeout=CONNECT_SECONDS,
             open=False,
         )
-        await pool.open()
+        try:
+            await pool.open()
+            async with pool.connection():
+                pass  # the pool has it from here on
+        except BaseException:
+            await pool.close(timeout=2.0)
+            await first.close()
+            raise
         self._pool = pool
 
-    async def _connect_once(self) -> None:
+    async def _connect_once(self) -> Connection:
         wait, waited = FIRST_WAIT_SECONDS, 0.0
         while True:
             try:
                 with self._translated():
-                    async with await psycopg.AsyncConnection.connect(self._conninfo):
-                        return
+                    return await psycopg.AsyncConnection[Row].connect(self._conninfo, **CONNECTION)
             except BrokerUnavailable as error:
-                if waited >= START_SECONDS or not ANSWER.search(str(error.__cause__)):
+                said = str(error.__cause__)
+                if waited >= START_SECONDS or not is_answer(said):
                     raise
+                states = await asyncio.to_thread(states_said, self._conninfo, CONNECT_SECONDS)
+                if (refused := refusal(said, states)) is not None:
+                    raise BrokerError(f"the broker {self.shown}: {' '.join(refused.split())}") from error
                 if not waited:
                     log.warning("%s; waiting for it", error)
             await asyncio.sleep(wait)
@@ -220,6 +261,20 @@ class Database:
                 return BrokerError(f"the broker {self.shown}: {refused}")
             return BrokerUnavailable(f"the broker {self.shown} can't be reached: {said}")
         return BrokerError(f"the broker {self.shown}: {said}")
+
+
+def _beginning_with(first: Connection) -> type[Connection]:
+    """Connections of which ``first`` is the first one, so that a pool begins with what is open already."""
+    waiting = [first]
+
+    class Beginning(psycopg.AsyncConnection[Row]):
+        @classmethod
+        async def connect(cls, conninfo: str = "", **settings: Any) -> Connection:  # type: ignore[override]  # as the pool calls it
+            if waiting:
+                return waiting.pop()
+            return await psycopg.AsyncConnection[Row].connect(conninfo, **settings)
+
+    return Beginning
 
 
 def _shown(parts: Mapping[str, Any]) -> str:

@@ -133,12 +133,21 @@ UPDATE SCHEMA.version SET version = 6;
 UPDATE SCHEMA.jobs SET learnt = %(learnt)s, learnt_at = NOW WHERE job_id = %(job_id)s;
 
 -- name: add_pieces
+-- The pieces go as they are, in binary: as text they would be twice as long, and take four times as long.
 INSERT INTO SCHEMA.ledger (job_id, key, piece)
-SELECT %(job_id)s, key, piece FROM unnest(%(keys)s::text[], %(pieces)s::bytea[]) AS new (key, piece)
+SELECT %(job_id)s, key, piece FROM unnest(%(keys)s::text[], %(pieces)b::bytea[]) AS new (key, piece)
 ON CONFLICT (job_id, key) DO UPDATE SET piece = excluded.piece;
 
 -- name: pieces
-SELECT key, piece FROM SCHEMA.ledger WHERE job_id = %(job_id)s AND key > %(after)s ORDER BY key LIMIT %(most)s;
+-- Some thousand short ones or some hundred long ones: how long a piece is can be told without reading it.
+SELECT key, piece FROM (
+  SELECT key, piece, sum(octet_length(piece)) OVER (ORDER BY key ROWS UNBOUNDED PRECEDING) - octet_length(piece) AS before
+  FROM (
+    SELECT key, piece FROM SCHEMA.ledger WHERE job_id = %(job_id)s AND key > %(after)s ORDER BY key LIMIT %(most)s
+  ) AS following
+) AS page
+WHERE before < %(most_bytes)s
+ORDER BY key;
 
 -- name: drop_scanned
 -- What a scan wrote, and not what came of items.
@@ -177,12 +186,14 @@ WHERE seen_at <= NOW + AHEAD;
 DELETE FROM SCHEMA.workers WHERE seen_at < NOW - %(seconds)s OR seen_at > NOW + AHEAD;
 
 -- name: add_job
+-- And tells those who wait.
 INSERT INTO SCHEMA.jobs (job_id, message, state, submitted_at, priority)
 VALUES (%(job_id)s, %(message)s, %(state)s, %(submitted_at)s, %(priority)s)
-ON CONFLICT (job_id) DO NOTHING;
+ON CONFLICT (job_id) DO NOTHING
+RETURNING pg_notify('SCHEMA', '');
 
 -- name: now
-SELECT NOW;
+SELECT NOW AS now;
 
 -- name: job
 SELECT *, NOW AS now FROM SCHEMA.jobs WHERE job_id = %(job_id)s;
@@ -196,11 +207,13 @@ SELECT * FROM SCHEMA.jobs ORDER BY seq DESC;
 -- name: drop_chunks
 DELETE FROM SCHEMA.file_chunks WHERE job_id = %(job_id)s;
 
--- name: add_chunk
-INSERT INTO SCHEMA.file_chunks (job_id, number, chunk) VALUES (%(job_id)s, %(number)s, %(chunk)s);
+-- name: copy_chunks
+COPY SCHEMA.file_chunks (job_id, number, chunk) FROM STDIN (FORMAT BINARY);
 
--- name: chunk
-SELECT chunk FROM SCHEMA.file_chunks WHERE job_id = %(job_id)s AND number = %(number)s;
+-- name: copy_out_chunks
+COPY (
+  SELECT chunk FROM SCHEMA.file_chunks WHERE job_id = %(job_id)s AND number >= %(first)s AND number < %(end)s ORDER BY number
+) TO STDOUT (FORMAT BINARY);
 
 -- name: free_jobs
 -- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Those whose turn it is first,
@@ -372,6 +385,17 @@ SELECT tally FROM SCHEMA.tallies WHERE job_id = %(job_id)s AND worker = %(worker
 
 -- name: tallies
 SELECT tally FROM SCHEMA.tallies WHERE job_id = %(job_id)s ORDER BY worker;
+
+-- name: tallies_of
+SELECT job_id, tally FROM SCHEMA.tallies WHERE job_id = ANY(%(job_ids)s) ORDER BY job_id, worker;
+
+-- name: all_tallies
+SELECT job_id, tally FROM SCHEMA.tallies ORDER BY job_id, worker;
+
+-- name: active_tallies
+SELECT job_id, tally FROM SCHEMA.tallies
+WHERE job_id IN (SELECT job_id FROM SCHEMA.jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused'))
+ORDER BY job_id, worker;
 
 -- name: put_tally
 INSERT INTO SCHEMA.tallies (job_id, worker, items, tally)

@@ -1,12 +1,23 @@
-"""What a connection is refused for that no waiting mends, and what does. Pure.
+"""What a connection is refused for that no waiting mends, and what does.
 
-A connection that fails before the server takes it has no SQLSTATE: libpq does not keep it. What is left is its text, of
-which the parts below are libpq's own, or the server's in English.
+A connection that fails before the server takes it has no SQLSTATE: libpq does not keep it. Its text has parts of libpq's
+own, and the server's, in the server's language. So what is not known by its words is asked once more, of a libpq that is
+told to put SQLSTATEs into its text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import ctypes
+import re
+import select
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+
+import psycopg
+from psycopg import conninfo, pq
 
 NO_CERTIFICATE = (
     "name a certificate of this user that the server's authority signed: sslcert=FILE&sslkey=FILE in the URL"
@@ -32,10 +43,98 @@ REFUSALS: Mapping[str, str] = {
 }
 """Words of a refusal, and what mends it; empty: the refusal says it. The first that are found count."""
 
+STATES: Mapping[str, str] = {
+    "28P01": "the password is wrong, or the user is not known",
+    "28": "the server's pg_hba.conf does not let this user in from here; it may want TLS (sslmode=verify-full in the URL)",
+    "3D000": "there is no such database: name one in the URL",
+    "42501": "GRANT CONNECT ON DATABASE gives the user what is missing",
+    "55000": "the database does not allow connections",
+    "0A000": "the server does not do what the URL asks for",
+    "08P01": "the server does not understand the connection: is it PostgreSQL, of version 12 or later?",
+    "22023": "the URL sets something to a value that the server does not take",
+    "42704": "the URL sets something that the server does not know",
+}
+"""SQLSTATEs, and classes of them, of a refusal for good (PostgreSQL manual, appendix A), and what they mean. Of those that
+are not here (starting up, no connection left) waiting may be enough."""
 
-def refusal(said: str) -> str | None:
-    """One line that says why a connection is refused, and what to do; ``None``: it may be taken later."""
+ANSWER = re.compile(r"failed: [^:\n]+: {2}(?:([0-9A-Z]{5}): )?")
+"""In what libpq says of a connection: the server's own words follow, after ``FATAL`` in its language, and a SQLSTATE where
+it was told to. Where nobody answers there is one blank."""
+VERBOSE = 2
+"""``PQERRORS_VERBOSE`` (libpq-fe.h): with the SQLSTATE."""
+
+
+def is_answer(said: str) -> bool:
+    """Whether there is a word of a server's in what libpq says."""
+    return ANSWER.search(said) is not None
+
+
+def refusal(said: str, states: Collection[str] = ()) -> str | None:
+    """One line that says why a connection is refused, and what to do; ``None``: it may be taken later. Pure.
+
+    ``states``: the SQLSTATEs of the servers that the URL names; one that may be waited for is enough.
+    """
     for words, mend in REFUSALS.items():
         if words in said:
             return f"{said}; {mend}" if mend else said
-    return None
+    mends = [STATES.get(state) or STATES.get(state[:2]) for state in states]
+    if not mends or None in mends:
+        return None
+    return f"{said}; {mends[0]} (SQLSTATE {next(iter(states))})"
+
+
+def states_said(url: str, seconds: float) -> tuple[str, ...]:
+    """The SQLSTATEs that new connections to the servers of ``url`` are refused with, each of which has ``seconds``; none of
+    one that lets us in, that does not answer, or where none can be had. Blocks.
+    """
+    set_verbosity = _set_verbosity()
+    if set_verbosity is None:
+        return ()
+    states: list[str] = []
+    for one in _each_server(url):
+        with contextlib.suppress(OSError, ValueError, psycopg.Error):
+            connection = pq.PGconn.connect_start(one.encode())
+            try:
+                set_verbosity(getattr(connection, "pgconn_ptr", None), VERBOSE)
+                _until_connected(connection, time.monotonic() + seconds)
+                states += filter(None, ANSWER.findall(connection.error_message.decode("utf-8", "replace")))
+            finally:
+                connection.finish()
+    return tuple(states)
+
+
+def _each_server(url: str) -> Iterator[str]:
+    """A connection string for each server of one that names several: libpq itself ends with the first that refuses."""
+    parts = conninfo.conninfo_to_dict(url)
+    lists = {name: str(parts[name]).split(",") for name in ("host", "hostaddr", "port") if parts.get(name)}
+    for number in range(max(map(len, lists.values()), default=1)):
+        chosen = {name: values[number] if number < len(values) else values[-1] for name, values in lists.items()}
+        yield conninfo.make_conninfo("", **{**parts, **chosen})
+
+
+def _until_connected(connection: pq.abc.PGconn, until: float) -> None:
+    """Goes on until the connection is taken or refused, or time is up (libpq, PQconnectPoll)."""
+    waits_to_read = False
+    while time.monotonic() < until and connection.socket >= 0:
+        sockets = [connection.socket]
+        reading, writing = (sockets, []) if waits_to_read else ([], sockets)
+        if not any(select.select(reading, writing, [], max(0.0, until - time.monotonic()))):
+            return
+        polled = connection.connect_poll()
+        if polled in (pq.PollingStatus.OK, pq.PollingStatus.FAILED):
+            return
+        waits_to_read = polled == pq.PollingStatus.READING
+
+
+@cache
+def _set_verbosity() -> ctypes._NamedFuncPointer | None:
+    """``PQsetErrorVerbosity`` of the libpq that is in use, which psycopg does not offer; ``None``: it can't be found."""
+    module = sys.modules[pq.PGconn.__module__]
+    compiled = getattr(module, "__file__", None) or ""
+    name = pq.misc.find_libpq_full_path() if pq.__impl__ == "python" else compiled
+    try:
+        found = ctypes.CDLL(name).PQsetErrorVerbosity  # of the module itself, or of what it is linked with
+    except (OSError, AttributeError):
+        return None
+    found.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    return found

@@ -14,6 +14,10 @@ what they work with: it gives ``items`` and ``jobs`` other names.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from psycopg import errors
+
 from cachewarmer.broker.postgres.database import Database, Transaction
 from cachewarmer.errors import BrokerError, NothingThere
 
@@ -29,10 +33,11 @@ async def make_tables(database: Database, *, create: bool) -> None:
         NothingThere: there are none, and none are to be created. BrokerError: this program can't work with what is there.
     """
     # Outside of a transaction, which would hold the table until its end: somebody else may want to migrate it.
+    # Nor are tables looked for first: mostly they are there, and a database may be far away.
     async with database.statement() as sql:
-        is_there = await _value(sql, "has_tables")
-        if is_there and await _check(sql, database.shown, migrates=create) >= SCHEMA_VERSION:
-            return
+        with suppress(errors.UndefinedTable):
+            if await _check(sql, database.shown, migrates=create) >= SCHEMA_VERSION:
+                return
     if not create:
         raise NothingThere(
             f"there is nothing at {database.shown}: no job was ever submitted there; check the name of the database"

@@ -151,6 +151,14 @@ class Tree:
             return os.fstat(self._top().fd)
         return self._at(parts[:-1], lambda fd: os.stat(parts[-1], dir_fd=fd, follow_symlinks=False))
 
+    def may_read(self, path: bytes) -> bool:
+        """Whether this process may read a file, as far as can be said without opening it. Raises as ``status`` does."""
+        parts = split(path)
+        name = parts[-1] if parts else b"."
+        return self._at(
+            parts[:-1], lambda fd: os.access(name, os.R_OK, dir_fd=fd, effective_ids=True, follow_symlinks=False)
+        )
+
     def read_link(self, path: bytes) -> bytes:
         """What a symbolic link holds. Raises ``OSError`` or ``FileError``."""
         parts = split(path)

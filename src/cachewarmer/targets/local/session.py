@@ -50,6 +50,7 @@ from cachewarmer.targets.local.files import (
     split,
     translate,
 )
+from cachewarmer.targets.local.filling import Filling, Volumes
 from cachewarmer.targets.local.threads import Operation, ThreadPool
 
 Result = TypeVar("Result")
@@ -242,6 +243,7 @@ class LocalSession(Session):
         self._counts: Counter[str] = Counter()
         self._bytes = 0
         self._latencies = LatencyHistogram()
+        self._fill_threads = settings.fill_threads
         self._read_bytes = max(4096, settings.read_bytes - settings.read_bytes % 4096)
         self._mine = thread_local()
         self._queued = 0
@@ -250,6 +252,7 @@ class LocalSession(Session):
         """Reads that have been unconfirmed for one turn of the timer."""
         self._confirming: asyncio.TimerHandle | None = None
         self._listings: weakref.WeakSet[Listing] = weakref.WeakSet()
+        self._filling: Filling | None = None
 
     def __repr__(self) -> str:
         return f"<LocalSession {self.address or 'local'} queued={self._queued} {self._pool!r}>"
@@ -259,12 +262,32 @@ class LocalSession(Session):
         """Opens ``root``, whose links are followed. Raises what ``open_local`` does."""
         subject = f"{address}: kernel mount {os.fsdecode(root)}" if address else os.fsdecode(root)
         pool = ThreadPool(settings.threads, settings.reply_seconds, subject=subject)
+        ask = settings.fill_threads > 0 and not address  # a kernel mount of NFS can't be asked
+
+        def opened(_: Callable[[], bool]) -> tuple[Tree, bytes, Volumes | None]:
+            return Tree(root), os.path.realpath(root) if ask else root, Volumes() if ask else None
+
         try:
-            tree = await _call(pool, lambda _: Tree(root), "open", root)
+            tree, place, volumes = await _call(pool, opened, "open", root)
         except BaseException:
             pool.close()
             raise
-        return cls(tree, pool, settings, address)
+        session = cls(tree, pool, settings, address)
+        if volumes is not None:
+            session.fill_by(volumes, place)
+        return session
+
+    def fill_by(self, volumes: Volumes, root: bytes) -> None:
+        """Asks the mounts that can be asked for whole files from now on; ``root`` is this directory without links."""
+        self._filling = Filling(
+            volumes,
+            root,
+            self.tree,
+            self._pool,
+            self._fill_threads,
+            settle=self.settle,
+            read=self._read_through,
+        )
 
     def buffer(self) -> mmap:
         """The calling thread's own buffer, page-aligned for O_DIRECT."""
@@ -324,12 +347,17 @@ class LocalSession(Session):
     def read(self, request: ReadRequest) -> None:
         self._queued += 1
         self._pool.most = max(1, self.window.calls)
+        if self._filling is None or not self._filling.takes(request):
+            self._read_through(request)
+
+    def _read_through(self, request: ReadRequest) -> None:
         self._pool.submit(_Read(self, request))
 
     def snapshot(self) -> SessionSnapshot:
         running = self.window.in_flight = self._pool.running
+        messages = self._filling.messages if self._filling is not None else 0
         return SessionSnapshot(
-            calls=dict(self._counts),
+            calls={**self._counts, "fill": messages} if messages else dict(self._counts),
             window_calls=self.window.calls,
             in_flight=running,
             waiting=self._queued,
@@ -385,6 +413,9 @@ class LocalSession(Session):
         if self._confirming is not None:
             self._confirming.cancel()
             self._confirming = None
+        for request in self._filling.close() if self._filling is not None else ():
+            request.error = ConnectionLost("the session was closed")
+            self.settle(request)
         unconfirmed, self._unconfirmed, self._waited = self._waited + self._unconfirmed, [], []
         for read in unconfirmed:
             read.settle(ConnectionLost("the session was closed"))

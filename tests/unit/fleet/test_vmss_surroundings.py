@@ -2,9 +2,9 @@
 
 import pytest
 
-from cachewarmer.doctor.azure import Space, judged_quota, judged_subnet, space_of
-from cachewarmer.doctor.findings import Level
 from cachewarmer.doctor.knee import Step, judged, stops
+from cachewarmer.findings import Level
+from cachewarmer.fleet.vmss.surroundings import Space, judged_quota, judged_subnet, space_of
 
 IDLE = 0.001
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from cachewarmer.azure.endpoints import azure_environment
 from cachewarmer.azure.metadata import Imds, Instance
 from cachewarmer.config import FleetSettings, VmssSettings
-from cachewarmer.doctor.findings import Finding, failure, ok, warning
 from cachewarmer.errors import CacheWarmerError, FleetDenied, FleetError, MetadataAbsent
+from cachewarmer.findings import Finding, failure, ok, warning
 
 if TYPE_CHECKING:
     from cachewarmer.fleet.vmss.arm import Clients
@@ -42,7 +42,7 @@ class Space(NamedTuple):
         return max(0, self.usable - self.used)
 
 
-async def look_at_azure(fleet: FleetSettings, *, workers: int = 0) -> AsyncIterator[Finding]:
+async def look_around(fleet: FleetSettings, *, workers: int = 0) -> AsyncIterator[Finding]:
     """What there is to say of Azure around a broker: of this machine, and of the place for ``workers`` Spot VMs.
 
     ``workers`` 0: as many as ``fleet`` says.

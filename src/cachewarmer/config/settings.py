@@ -1,22 +1,10 @@
-"""Settings, frozen, with their units. Only this module reads TOML, and the environment but for Azure's own variables."""
+"""Settings, frozen, with their units."""
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import sys
-from collections.abc import Collection, Mapping
-from dataclasses import field, fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import field
 
-from cachewarmer.bounds import problem_of
-from cachewarmer.errors import ConfigError
 from cachewarmer.values import dataclass
-from cachewarmer.wire import MAX_ID
-
-log = logging.getLogger(__name__)
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -96,6 +84,9 @@ class LocalSettings:
     """Length of one read(2) call."""
     reply_seconds: float = 60.0
     """How long a call into the file system may take before its address counts as unreachable."""
+    fill_threads: int = 50
+    """Number of threads that a JuiceFS mount uses when it is asked to fill its cache, as ``juicefs warmup`` does; 0: it is
+    not asked, and all files are read through the mount."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,71 +299,6 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
 
 
-def load_settings(environment: dict[str, str] | None = None) -> Settings:
-    """Settings from the TOML file that ``CACHEWARMER_CONFIG`` names, if any: one table for each group above.
-
-    Raises:
-        ConfigError: the file can't be read, or a key or value in it is wrong.
-    """
-    values = os.environ if environment is None else environment
-    path = values.get("CACHEWARMER_CONFIG")
-    if not path:
-        return Settings(nfs=NfsSettings(window_auto=True, **_wire_ids(values)))
-    import tomllib
-
-    try:
-        with open(path, "rb") as file:
-            tables = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"configuration file {path}: {error}") from error
-    made: dict[str, Any] = {}
-    tables.setdefault("nfs", {})
-    for name, table in tables.items():
-        group = TABLES.get(name)
-        if group is None or not isinstance(table, dict):
-            from cachewarmer.likeness import did_you_mean
-
-            raise ConfigError(
-                f"configuration file {path}: no such table [{name}] (known: {', '.join(TABLES)})",
-                advice=did_you_mean(name, TABLES),
-            )
-        made[name] = _group(path, name, group, _with_vmss_table(path, table) if name == "fleet" else table)
-    nfs = replace(made["nfs"], **_wire_ids(values, tables["nfs"]))
-    if nfs.window_auto is None:
-        nfs = replace(nfs, window_auto="window_calls" not in tables["nfs"])
-    return Settings(**{**made, "nfs": nfs})
-
-
-WIRE_IDS = {"uid": "CACHEWARMER_NFS_UID", "gid": "CACHEWARMER_NFS_GID", "gids": "CACHEWARMER_NFS_GIDS"}
-"""Settings of [nfs] that a service's environment gives where its file does not: who it is to the NFS server."""
-
-
-def bootstrap_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """``BOOTSTRAP_SHA256``, where the manager's installation left it: what the workers' bootstrap folder is to be."""
-    known = (os.environ if environment is None else environment).get("BOOTSTRAP_SHA256")
-    return {"BOOTSTRAP_SHA256": known} if known else {}
-
-
-def wire_environment(settings: NfsSettings) -> dict[str, str]:
-    """The variables that give another process the same user and groups on the wire."""
-    values = {"uid": settings.uid, "gid": settings.gid, "gids": ",".join(map(str, settings.gids)) or None}
-    return {WIRE_IDS[key]: str(value) for key, value in values.items() if value is not None}
-
-
-def _wire_ids(environment: Mapping[str, str], said: Collection[str] = ()) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, variable in WIRE_IDS.items():
-        text = environment.get(variable, "")
-        if not text or key in said:
-            continue
-        parts = text.split(",") if key == "gids" else [text]
-        if not all(part.strip().isdecimal() and int(part) <= MAX_ID for part in parts):
-            raise ConfigError(f"{variable} is {text!r}: must be a number from 0 to {MAX_ID}")
-        numbers = tuple(int(part) for part in parts)
-        made[key] = numbers if key == "gids" else numbers[0]
-    return made
-
-
 TABLES = {
     "nfs": NfsSettings,
     "local": LocalSettings,
@@ -385,149 +311,3 @@ TABLES = {
 }
 TABLES_WITHIN = {"VmssSettings": VmssSettings, "SlurmSettings": SlurmSettings}
 """Groups within a group, by the type of their field."""
-
-
-_told: set[tuple[str, str]] = set()
-"""The files and keys that a warning was given for."""
-
-
-def _with_vmss_table(path: str, table: dict[str, Any]) -> dict[str, Any]:
-    """``[fleet]`` with the scale set's settings in a table of their own: earlier versions had all of them in one."""
-    moved = [one.name for one in fields(VmssSettings) if one.name in table]
-    inner = table.get("vmss", {})
-    if not moved or not isinstance(inner, dict):
-        return table
-    for key in moved:
-        if (path, key) not in _told:
-            _told.add((path, key))
-            log.warning("configuration file %s: [fleet] %s is now in [fleet.vmss]: move it there", path, key)
-    return {key: value for key, value in table.items() if key not in moved} | {
-        "vmss": {key: table[key] for key in moved} | inner
-    }
-
-
-def _group(path: str, name: str, group: Any, table: dict[str, Any]) -> Any:
-    """The settings of one table, checked."""
-    known = {one.name: str(one.type) for one in fields(group)}
-    made: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in known:
-            from cachewarmer.likeness import did_you_mean
-
-            raise ConfigError(
-                f"configuration file {path}: [{name}] has no setting {key!r}", advice=did_you_mean(key, known)
-            )
-        within = TABLES_WITHIN.get(known[key])
-        if within is not None and isinstance(value, dict):
-            made[key] = _group(path, f"{name}.{key}", within, value)
-            continue
-        problem = problem_of(f"{name}.{key}", known[key], value) if within is None else "must be a table"
-        if problem:
-            raise ConfigError(f"configuration file {path}: [{name}] {key} can't be {repr(value)[:100]}: it {problem}")
-        made[key] = tuple(value) if isinstance(value, list) else value
-    return group(**made)
-
-
-def proxies(environment: dict[str, str] | None = None) -> dict[str, str]:
-    """The proxies that this process uses, by the variable of each (``http_proxy``, ``https_proxy``, ``no_proxy``).
-
-    Where only the upper-case variable is set, it counts; what is not set or empty is left out.
-    """
-    values = os.environ if environment is None else environment
-    found = {name: values.get(name) or values.get(name.upper(), "") for name in PROXY_VARIABLES}
-    return {name: value for name, value in found.items() if value}
-
-
-PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
-
-
-HTTP_TOKEN = "CACHEWARMER_HTTP_TOKEN"  # noqa: S105  # its name
-"""The variable with the token of the page: for the process that serves it, and no other."""
-
-
-def child_environment(broker_url: str = "") -> dict[str, str]:
-    """What processes that we start see: all of ours but the lines to our own service manager.
-
-    ``broker_url``: the broker that they use. It may hold a password, and a command line can be read by every user.
-    """
-    said = {"CACHEWARMER_BROKER": broker_url} if broker_url else {}
-    own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", HTTP_TOKEN}
-    # Our single-file program shall unpack itself anew, since its files go away with us.
-    return {name: value for name, value in os.environ.items() if name not in own} | {
-        "PYINSTALLER_RESET_ENVIRONMENT": "1",
-        **said,
-    }
-
-
-SHARED_PREFIXES = ("CACHEWARMER_", "AZURE_", "PG", "KRB5", "SSL_CERT_")
-"""Of the variables that say how a broker is reached, and how a worker reads."""
-
-
-def shared_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What workers on other machines get of this process's variables, proxies included."""
-    values = os.environ if environment is None else environment
-    shared = {name: value for name, value in values.items() if name.startswith(SHARED_PREFIXES) and name != HTTP_TOKEN}
-    return shared | {name: value for name, value in values.items() if name.lower() in PROXY_VARIABLES}
-
-
-def cluster_environment() -> dict[str, str]:
-    """What the commands of a cluster's scheduler get of ours: not what changes their answers, nor secrets."""
-    names = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_JWT")
-    return {name: os.environ[name] for name in names if name in os.environ}
-
-
-def vmss_password(environment: dict[str, str] | None = None) -> str:
-    """``VMSS_PASSWORD``: the fleet's password where no flag says it, so that it needs no command line."""
-    return (os.environ if environment is None else environment).get("VMSS_PASSWORD", "")
-
-
-def http_token(environment: dict[str, str] | None = None) -> str:
-    """``CACHEWARMER_HTTP_TOKEN``: what requests to the page have to name; empty where it is not set."""
-    return (os.environ if environment is None else environment).get(HTTP_TOKEN, "")
-
-
-def state_directory() -> Path:
-    """Where the embedded broker keeps its file: ``$XDG_STATE_HOME/cachewarmer``, else ``~/.local/state/cachewarmer``.
-
-    Raises:
-        ConfigError: the user has no home directory.
-    """
-    if is_state_home_named():
-        return Path(os.environ["XDG_STATE_HOME"]) / "cachewarmer"
-    try:
-        return Path.home() / ".local" / "state" / "cachewarmer"
-    except RuntimeError as error:
-        raise ConfigError(
-            "this user has no home directory to keep jobs in", advice="set XDG_STATE_HOME, or name a broker: --broker"
-        ) from error
-
-
-def is_state_home_named() -> bool:
-    """Whether ``$XDG_STATE_HOME`` says where programs keep their state; a relative path says nothing, by that standard."""
-    return os.path.isabs(os.environ.get("XDG_STATE_HOME", ""))
-
-
-def default_broker_url() -> str:
-    """The broker when none is named: the environment's, else SQLite in the user's state directory."""
-    return environment_broker_url() or broker_url_in(state_directory())
-
-
-def environment_broker_url() -> str:
-    """``CACHEWARMER_BROKER``; empty where it is not set."""
-    return os.environ.get("CACHEWARMER_BROKER", "")
-
-
-def broker_url_in(directory: Path) -> str:
-    """The URL of the embedded broker with its file in a directory."""
-    return f"sqlite:///{directory / 'cachewarmer.db'}"
-
-
-def process_name() -> str:
-    """What a manager or worker is called unless it is given a name: host and process id."""
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def default_processes() -> int:
-    """Reader processes for this machine: half of its cores, between 1 and 4."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, min(4, cores // 2))
