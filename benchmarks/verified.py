@@ -1,7 +1,7 @@
 """How near ``cachewarmer verify`` comes to the truth: trees that are warm to a known part, idle and beside other readers.
 
 ``juicefs``: a JuiceFS mount whose object store is 20 ms away; the truth is what ``juicefs warmup --check`` says, which
-``--no-ask`` keeps verify from asking. ``knfsd``: a Linux re-export in an emulated machine before an NFS server 40 ms away;
+verify asks by itself (column *asked*), and which ``--no-ask`` keeps it from asking. ``knfsd``: a Linux re-export in an emulated machine before an NFS server 40 ms away;
 the truth is what READ calls have fetched from that server, by a proxy that counts them.
 
 usage: python -m benchmarks.verified [juicefs] [knfsd]
@@ -43,6 +43,8 @@ class Cache(NamedTuple):
     warm_to: Callable[[Sequence[str]], float]
     """Makes all cold, then these files of the tree warm; returns what fraction of it is warm by another's count."""
     options: tuple[str, ...]
+    asked: tuple[str, ...] | None = None
+    """Those with which it is asked instead; None: it can't be."""
 
 
 def make_trees(root: Path) -> dict[str, int]:
@@ -82,6 +84,7 @@ def juicefs_cache() -> Iterator[tuple[Cache, dict[str, int]]]:
         far = stack.enter_context(counting("127.0.0.1", port))
         volume = stack.enter_context(juicefs(f"http://127.0.0.1:{far.port}/"))
         sizes = make_trees(volume.mount)
+        os.environ["PATH"] = f"{volume.program.parent}:{os.environ['PATH']}"  # verify asks by the command
         far.delay_seconds = ONE_WAY_SECONDS
         names = place / "names"
 
@@ -92,7 +95,7 @@ def juicefs_cache() -> Iterator[tuple[Cache, dict[str, int]]]:
                 subprocess.run([volume.program, "warmup", "-f", names], check=True, capture_output=True, timeout=120)
             return volume.cached_fraction(volume.mount / "tree")
 
-        yield Cache("JuiceFS", lambda name: str(volume.mount / name), warm_to, ("--no-ask",)), sizes
+        yield Cache("JuiceFS", lambda name: str(volume.mount / name), warm_to, ("--no-ask",), ()), sizes
 
 
 @contextlib.contextmanager
@@ -160,17 +163,22 @@ def chosen_files(sizes: dict[str, int], fraction: float) -> list[str]:
     return chosen
 
 
-def measure(cache: Cache, sizes: dict[str, int], fraction: float, *, reading: bool) -> tuple[float, dict[str, Any]]:
-    """The truth, and the document of verify."""
-    truth = cache.warm_to(chosen_files(sizes, fraction))
+def measure(
+    cache: Cache, sizes: dict[str, int], fraction: float, *, reading: bool
+) -> tuple[float, str, dict[str, Any]]:
+    """The truth, what verify says if it asks, and its document if it reads."""
+    truth, asked = cache.warm_to(chosen_files(sizes, fraction)), ""
     with others(cache, reading=reading):
+        if cache.asked is not None:
+            _, said = command("verify", cache.target("tree"), "--json", *cache.asked)
+            asked = f"{100 * json.loads(said)['warm_fraction']:.1f}"
         _, said = command("verify", cache.target("tree"), "--json", *cache.options)
-    return truth, json.loads(said)
+    return truth, asked, json.loads(said)
 
 
-def row(name: str, reading: bool, truth: float, found: dict[str, Any]) -> str:
+def row(name: str, reading: bool, truth: float, asked: str, found: dict[str, Any]) -> str:
     """A line of the table."""
-    what = f"| {name} | {'beside readers' if reading else 'idle'} | {100 * truth:.1f} | "
+    what = f"| {name} | {'beside readers' if reading else 'idle'} | {100 * truth:.1f} | {asked} | "
     if found["warm_fraction"] is None:
         return what + f"can't tell | | | {found['reason']} |"
     low, high = (100 * one for one in found["interval"])
@@ -186,14 +194,16 @@ def row(name: str, reading: bool, truth: float, found: dict[str, Any]) -> str:
 
 def main() -> None:
     known = {"juicefs": juicefs_cache, "knfsd": knfsd_cache}
-    print("| cache | load | warm, % | verify, % | its interval | off | told by; second read / border / origin |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| cache | load | warm, % | asked, % | verify, % | its interval | off | told by; second read / border / origin |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in sys.argv[1:] or known:
         with known[name]() as (cache, sizes):
             for reading in (False, True):
                 for fraction in FRACTIONS:
-                    truth, found = measure(cache, sizes, fraction, reading=reading)
-                    print(row(cache.name, reading, truth, found), flush=True)
+                    measured = measure(cache, sizes, fraction, reading=reading)
+                    print(row(cache.name, reading, *measured), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Literal, Unpack
 
 from cachewarmer import onemachine
+from cachewarmer.addresses import each_address as addresses_of_job
 from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.broker import open_broker
+from cachewarmer.broker.find import find_job
 from cachewarmer.choice.arguments import (
+    READING_ARGUMENTS,
     Choosing,
     Place,
     check_known,
@@ -27,26 +30,25 @@ from cachewarmer.choice.arguments import (
     size_of,
     texts,
 )
+from cachewarmer.choice.copied import CopiedList, list_of_job
 from cachewarmer.choice.jobs import jobs_of, list_of
 from cachewarmer.choice.ledgers import Opened, compared, failed_list, write_ledger
 from cachewarmer.choice.reading import with_reading
 from cachewarmer.choice.values import Ledger, Selection
 from cachewarmer.config import Settings, default_broker_url, load_settings
-from cachewarmer.errors import CacheWarmerError, InvalidValue, JobFailed, UsageError
+from cachewarmer.errors import CacheWarmerError, JobFailed, UsageError
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import Bandwidth, JobState, JobStatus, Priority, Report, ScanTotals, WarmJob
 from cachewarmer.planning.filelist import path_chunks
 from cachewarmer.planning.pathmap import PathMap
 from cachewarmer.rates import Rates
 from cachewarmer.target import parse_bandwidth
-from cachewarmer.targets.base import Identity
 from cachewarmer.targets.breaker import Outage
 from cachewarmer.values import dataclass
-from cachewarmer.verification.found import Verified
-from cachewarmer.verification.intervals import MOST_SAMPLES
-from cachewarmer.verification.measuring import Aspect
-from cachewarmer.verification.verify import DEFAULT_HALF_WIDTH, Demand
-from cachewarmer.verification.verify import verify as verify_job
+from cachewarmer.verification.addresses import verify_each
+from cachewarmer.verification.arguments import demand_from
+from cachewarmer.verification.found import Verified, together
+from cachewarmer.verification.verify import DEFAULT_HALF_WIDTH
 
 __all__ = [
     "CacheWarmerError",
@@ -68,7 +70,6 @@ AspectName = Literal["data", "attributes", "access"]
 STOP_SECONDS = 5.0
 """How long a job whose loop was left may take to hand back what it holds."""
 MOST_PROCESSES = 64
-LEAST_INTERVAL, MOST_INTERVAL = 0.005, 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,8 +242,11 @@ async def scan(
 
 
 async def verify(
-    target: Place,
+    target: Place = "",
     *,
+    job: str = "",
+    each_address: bool = False,
+    address_subset: Iterable[str] = (),
     interval: float = DEFAULT_HALF_WIDTH,
     samples: int = 0,
     expect: float = 0.0,
@@ -250,55 +254,62 @@ async def verify(
     what: Iterable[AspectName] = ("data",),
     identity: str = "",
     ask: bool = True,
+    broker: str = "",
     on_progress: Callable[[str], None] | None = None,
     **choosing: Unpack[Choosing],
 ) -> Verified:
     """Finds out how much of a tree is warm: reads a sample twice.
 
     ``main.warm`` of what it returns is the warm fraction with its confidence interval; None where that can't be told,
-    and ``main.reason`` says why.
+    and ``main.reason`` says why. ``meets(0.99)`` says whether that much is warm. ``addresses`` has the same of each
+    address, where several were looked at by themselves.
 
-    - ``interval``: how far the confidence interval may reach to each side; it decides how many samples are read;
-    - ``samples``: so many instead;
-    - ``expect``: a fraction that there should be enough samples to show, such as 0.99;
-    - ``seed``: chooses the sample of an earlier run again, which is warm by then; None: random;
-    - ``what``: data, attributes, access;
-    - ``identity``: the user, as ``UID[:GID[,GID...]]``, who asks for access; empty: the one who reads;
-    - ``ask``: whether caches that can be asked are, instead of reading samples: JuiceFS, this machine's page cache;
-    - ``on_progress``: called with how far it is, in words;
-    - ``choosing``: see ``Choosing``.
+    Args:
+        target: what should be warm.
+        job: instead of a target, the id or name of a job: what that was to read.
+        each_address: whether the mount addresses are caches of their own: each is judged by itself, with a sample of its
+            own. A ``job`` that was warmed so is verified so in any case.
+        address_subset: with ``each_address``, only these of them.
+        interval: how far the confidence interval may reach to each side; it decides how many samples are read.
+        samples: so many instead.
+        expect: a fraction that there should be enough samples to show, such as 0.99.
+        seed: chooses the sample of an earlier run again, which is warm by then; None: random.
+        what: data, attributes, access.
+        identity: the user, as ``UID[:GID[,GID...]]``, who asks for access; empty: the one who reads.
+        ask: whether caches that can be asked are, instead of reading samples: JuiceFS, this machine's page cache.
+        broker: the URL of the broker that keeps the ``job``; empty: ``CACHEWARMER_BROKER``, or the user's own file.
+        on_progress: called with how far it is, in words.
+        choosing: see ``Choosing``.
 
     Raises:
-        UsageError: an argument does not make sense.
-        CacheWarmerError: the target can't be opened or listed, or does not answer any more.
+        UsageError: an argument does not make sense, or there is no such job.
+        CacheWarmerError: the target can't be opened or listed, or does not answer any more. Of several addresses: none
+            of them.
     """
     check_known("verify", choosing)
-    if not LEAST_INTERVAL <= interval <= MOST_INTERVAL:
-        raise UsageError(f"interval must be between {LEAST_INTERVAL} and {MOST_INTERVAL}, not {interval}")
-    if not 0 <= expect <= 1:
-        raise UsageError(f"expect must be between 0 and 1, not {expect}")
-    if not 0 <= samples <= MOST_SAMPLES:
-        raise UsageError(f"samples must be between 0 and {MOST_SAMPLES}, not {samples}")
-    try:
-        aspects = tuple(dict.fromkeys(Aspect(one) for one in texts(what)))
-    except ValueError as error:
-        raise UsageError(f"what is some of {', '.join(Aspect)}: {error}") from None
-    try:
-        asks = Identity.parse(identity) if identity else None
-    except InvalidValue as error:
-        raise UsageError.like(error) from error
-    demand = Demand(
-        half_width=interval,
-        samples=samples,
-        expected=expect,
-        seed=secrets.randbits(31) if seed is None else seed,
-        aspects=aspects,
-        identity=asks,
-        ask=ask,
+    if bool(os.fspath(target)) == bool(job):
+        raise UsageError("verify needs a target, or a job, and not both")
+    if job and not choosing.keys() <= READING_ARGUMENTS:
+        raise UsageError("a job has files of its own: verify takes no choice of files beside it")
+    subset = texts(address_subset)
+    if subset and not each_address:
+        raise UsageError("address_subset needs each_address")
+    demand = demand_from(
+        interval=interval, samples=samples, expect=expect, seed=seed, what=what, identity=identity, ask=ask
     )
-    job, settings, listed = await _scanned(target, choosing)
+    tell = on_progress or (lambda _: None)
+    if not job:
+        made, settings, listed = await _scanned(target, choosing, each_address=each_address, address_subset=subset)
+        with in_words_of_functions(), closing(CopiedList(listed, copied=made.each_address)) as files:
+            return together(await verify_each(made, settings, demand, on_progress=tell, file_list=files.first))
     with in_words_of_functions():
-        return await verify_job(job, settings, demand, on_progress=on_progress or (lambda _: None), file_list=listed)
+        settings = with_reading(load_settings(), reading_of(choosing))
+        async with open_broker(broker or default_broker_url(), settings.lease, create=False) as kept:
+            found = (await kept.status(await find_job(kept, job))).job
+            if each_address:
+                found = await in_daemon_thread(lambda: addresses_of_job(found, subset))
+            lists = partial(list_of_job, kept, found)
+            return together(await verify_each(found, settings, demand, on_progress=tell, file_list=lists))
 
 
 # -- progress ----------------------------------------------------------------------------------------------------------
@@ -351,11 +362,13 @@ class _Latest:
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
 
-async def _scanned(target: Place, choosing: Choosing) -> tuple[WarmJob, Settings, AsyncIterator[bytes] | None]:
+async def _scanned(
+    target: Place, choosing: Choosing, **others: object
+) -> tuple[WarmJob, Settings, AsyncIterator[bytes] | None]:
     """What a function that posts no job needs: the job that it would be, the settings, and the list of its files."""
     with in_words_of_functions():
         settings = with_reading(load_settings(), reading_of(choosing))
-        selection = selected(choosing)
+        selection = selected(choosing, **others)
         return await _job(target, selection), settings, _listed(choosing, selection)
 
 

@@ -125,7 +125,7 @@ async def test_a_dead_host_a_wrong_name_and_a_port_of_another_service():
     assert (code, found["mount"]["level"]) == (1, "failure")
 
 
-async def test_a_broker_and_one_that_is_not_there(tmp_path):
+async def test_a_broker_and_one_that_is_not_there(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path}/jobs.db"
     code, found = await doctor("--broker", url)
     assert (code, found["open"]["level"]) == (0, "warning")
@@ -138,6 +138,9 @@ async def test_a_broker_and_one_that_is_not_there(tmp_path):
     code, found = await doctor("--broker", url)
     assert code == 0
     assert "1 job can be read" in found["jobs"]["said"]
+    assert "writing" in found
+    monkeypatch.setenv("CACHEWARMER_BROKER", url)
+    assert set((await doctor())[1]) == set(found), "the broker of the environment is looked at"
     code, found = await doctor("--broker", f"postgresql://me:hush-hush@127.0.0.1:{free_port()}/none")
     assert (code, found["open"]["level"]) == (1, "failure")
 

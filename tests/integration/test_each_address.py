@@ -8,12 +8,14 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+import cachewarmer
 from cachewarmer.testing import Faults, ModelCache, ScriptedServer
 from tests.integration.caches import Bytes, KeepingCache
 
 TREE = {b"d%d" % d: {b"f%d" % f: 1000 * f for f in range(40)} for d in range(10)} | {b"big": 3_000_000}
-FILES = 401
-BYTES = 10 * sum(1000 * f for f in range(40)) + 3_000_000
+SIZES = {f"/export/d{d}/f{f}": 1000 * f for d in range(10) for f in range(40)} | {"/export/big": 3_000_000}
+FILES = len(SIZES)
+BYTES = sum(SIZES.values())
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
@@ -67,7 +69,7 @@ async def test_only_a_replaced_node_is_warmed_again(caches):
     assert (code, said.count("\n")) == (2, 1)
 
 
-async def run_while_it_dies(caches, dying, given):
+async def run_while_it_dies(caches, dying, given, *options):
     """Warms each address, and closes one of them when it has given a quarter of the tree, as ``given`` says."""
 
     async def kill():
@@ -76,14 +78,26 @@ async def run_while_it_dies(caches, dying, given):
         await dying.close()
 
     killing = asyncio.create_task(kill())
-    ended = await run("warm", target_of(caches), "--each-address", "--patience", 3, "--json")
+    ended = await run("warm", target_of(caches), "--each-address", "--patience", 3, "--json", *options)
     await killing
     return ended
 
 
-async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(caches):
-    dying = caches[2]
-    code, report, said = await run_while_it_dies(caches, dying, lambda: dying.read_bytes)
+def ledger_of(path):
+    """The records of each address: whether a path was read, or failed."""
+    found = {host: {} for host in HOSTS}
+    for line in path.read_text().splitlines():
+        one = json.loads(line)
+        assert one["path"] not in found[one["address"]]
+        found[one["address"]][one["path"]] = one["status"]
+    return found
+
+
+async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(caches, tmp_path):
+    """What was listed there and not read has failed, each file by its name; ``--failed-of`` reads just what is missing."""
+    dying, state, ledger = caches[2], f"sqlite:///{tmp_path}/jobs", tmp_path / "ledger.jsonl"
+    options = ("--broker", state, "--ledger", ledger)
+    code, report, said = await run_while_it_dies(caches, dying, lambda: dying.read_bytes, *options)
     assert code == 3, said
     by_address = {one["address"]: one for one in report["addresses"]}
     for host in HOSTS[:2]:
@@ -93,10 +107,22 @@ async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(ca
         )
     lost = by_address[HOSTS[2]]
     assert not lost["complete"]
-    assert 0 < lost["files"] + lost["failed_files"] <= FILES  # it may have gone before all of it was listed
-    assert lost["failed_files"] == report["failed_files"]
+    assert report["scanned_files"] == 2 * FILES + lost["files"] + lost["failed_files"]
+    assert lost["failed_files"] == report["failed_files"] > 0
     assert report["errors"]
     assert all(HOSTS[2] in one["error"] for one in report["errors"])
+    assert not any("neither read nor" in one for one in report["warnings"])
+    told = ledger_of(ledger)
+    assert [Counter(told[host].values()) for host in HOSTS[:2]] == [Counter(read=FILES)] * 2
+    assert told[HOSTS[2]].pop("/export", "failed") == "failed"  # where it went before all of it was listed
+    assert Counter(told[HOSTS[2]].values()) == Counter(read=lost["files"], failed=lost["failed_files"])
+    async with ScriptedServer(TREE, host=HOSTS[2], port=caches[0].port) as again:
+        code, second, said = await run("warm", "--failed-of", report["job"], "--broker", state, "--json")
+        assert code == 0, said
+        assert [one["address"] for one in second["addresses"]] == [HOSTS[2]]
+        assert (second["files"], second["addresses"][0]["complete"]) == (FILES - lost["files"], True)
+        left = sum(size for path, size in SIZES.items() if told[HOSTS[2]].get(path) != "read")
+        assert again.read_bytes == second["bytes"] == left
 
 
 async def test_one_that_was_never_there_is_named_and_the_others_complete(caches):
@@ -106,6 +132,32 @@ async def test_one_that_was_never_there_is_named_and_the_others_complete(caches)
     assert [one["files"] for one in report["addresses"]] == [FILES, 0, FILES]
     assert [one["complete"] for one in report["addresses"]] == [True, False, True]
     assert any(HOSTS[1] in one["error"] for one in report["errors"])
+
+
+async def test_what_an_address_that_was_never_there_lacks_is_read_when_it_is_back(caches, tmp_path):
+    """All of the tree, or all of a list, at that address alone; the others are complete without a byte."""
+    names = ["d1/f39", "/export/big", "d2/f1"]
+    (tmp_path / "list").write_text("\n".join(names))
+    await caches[1].close()
+    for number, (listed, files) in enumerate([((), FILES), (("--files-from", tmp_path / "list"), 3)]):
+        state = ("--broker", f"sqlite:///{tmp_path}/jobs{number}")
+        target = target_of(caches)
+        code, report, said = await run("warm", target, "--each-address", "--keep-ledger", "--json", *listed, *state)
+        assert code == 3, said
+        assert [one["files"] for one in report["addresses"]] == [files, 0, files]
+        assert report["addresses"][1]["failed_files"] == (3 if listed else 0)
+        assert report["addresses"][1]["failed_directories"] == (0 if listed else 1)
+        async with ScriptedServer(TREE, host=HOSTS[1], port=caches[0].port):
+            code, second, said = await run("warm", "--failed-of", report["job"], *state, "--json")
+            assert code == 0, said
+            assert [(one["address"], one["files"], one["complete"]) for one in second["addresses"]] == [
+                (HOSTS[1], files, True)
+            ]
+            code, third, said = await run("warm", target, "--each-address", "--since", report["job"], "--json", *state)
+            assert code == 0, said
+            assert [(one["files"], one["unchanged_files"], one["complete"]) for one in third["addresses"]] == (
+                [(FILES - files, files, True), (FILES, 0, True), (FILES - files, files, True)]
+            )
 
 
 async def test_where_none_answers_the_job_fails(caches):
@@ -278,6 +330,20 @@ async def test_each_cache_is_judged_by_itself(cluster):
         *("verify", target, "--each-address", "--address-subset", HOSTS[0], "--json", "--expect", "0.9", *SAMPLED)
     )
     assert (code, found["address"], found["met"]) == (0, HOSTS[0], True), said
+
+
+async def test_a_program_gets_the_verdict_of_each(cluster):
+    """``cachewarmer.verify`` of Python: one warm and one cold cache, and both together lie between them."""
+    target = target_of(cluster, HOSTS[:2])
+    code, _, said = await run("warm", target, "--each-address", "--address-subset", HOSTS[0], "--json")
+    assert code == 0, said
+    found = await cachewarmer.verify(target, each_address=True, samples=60, seed=3)
+    warm, cold = found.addresses
+    assert [one.address for one in found.addresses] == list(HOSTS[:2])
+    assert warm.main.warm.value >= 0.9
+    assert cold.main.warm.value <= 0.1
+    assert (warm.meets(0.9), cold.meets(0.9), found.meets(0.9)) == (True, False, False)
+    assert found.main.warm.value == pytest.approx((warm.main.warm.value + cold.main.warm.value) / 2)
 
 
 async def test_the_fractions_stand_side_by_side_at_the_end_also_of_a_list(cluster):

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.addresses import all_addresses, each_address
+from cachewarmer.broker.record import dump_scan, load_scan
 from cachewarmer.errors import InvalidMessage, UnknownHost, UsageError
 from cachewarmer.model import Access, FileEntry, JobState, JobStatus, ScanTotals, Tally, WarmJob, WorkItem, tally_name
+from cachewarmer.model.results import ScannedAddress
 from cachewarmer.planning.counter import joined
 
 JOB = WarmJob(access=Access(addresses=("cache", "10.0.0.9"), export="/e"), job_id="j1")
@@ -103,11 +105,39 @@ def test_a_status_sums_by_address_and_counts_each_worker_once():
     )
     status = JobStatus(job=each_address(JOB, (), resolve), state=JobState.WARMING, tallies=tallies)
     assert status.worker_count == 2
-    assert [(one.address, one.files, one.bytes, one.failed_files, one.complete) for one in status.addresses] == [
-        ("10.0.0.1", 6, 60, 0, True),
-        ("10.0.0.2", 4, 40, 2, False),
-        ("10.0.0.9", 0, 0, 0, False),
-    ]
+    totals = [(one.address, one.files, one.bytes, one.failed_files, one.complete) for one in status.addresses]
+    assert totals == [("10.0.0.1", 6, 60, 0, False), ("10.0.0.2", 4, 40, 2, False), ("10.0.0.9", 0, 0, 0, False)]
+    over = replace(status, scan=ScanTotals(finished=True))  # as earlier versions kept it
+    totals = [(one.address, one.files, one.failed_files, one.complete) for one in over.addresses]
+    assert totals == [("10.0.0.1", 6, 0, True), ("10.0.0.2", 4, 2, False), ("10.0.0.9", 0, 6, False)]
+
+
+def test_what_was_listed_at_an_address_and_not_read_has_failed_there():
+    """Whether it never became work, or was given up; what an earlier ledger holds is not missing."""
+    scan = ScanTotals(
+        files=14,
+        lost_files=3,
+        failed_files=1,
+        failed_directories=1,
+        by_address=(
+            ScannedAddress("10.0.0.1", 2, 6, 0, 0),
+            ScannedAddress("10.0.0.2", 8, 0, 0, 1),
+            ScannedAddress("10.0.0.9", 4, 0, 1, 0),
+        ),
+        finished=True,
+    )
+    tallies = (
+        Tally(worker=tally_name("w", "10.0.0.1"), files=2),
+        Tally(worker=tally_name("w", "10.0.0.2"), files=4, failed_files=1),
+        Tally(worker=tally_name("w", "10.0.0.9"), files=3, vanished_files=1),
+    )
+    status = JobStatus(job=each_address(JOB, (), resolve), state=JobState.WARMING, scan=scan, tallies=tallies)
+    assert load_scan(dump_scan(scan)) == scan
+    assert (status.failed_files, status.missing_files, status.outcome) == (5, 0, JobState.COMPLETED_WITH_ERRORS)
+    assert [
+        (one.files, one.failed_files, one.failed_directories, one.vanished_files, one.unchanged_files, one.complete)
+        for one in status.addresses
+    ] == [(2, 0, 0, 0, 6, True), (4, 4, 1, 0, 0, False), (3, 1, 0, 1, 0, False)]
     assert JobStatus(job=JOB, state=JobState.WARMING, tallies=tallies).addresses == ()
 
 

@@ -418,6 +418,11 @@ class Broker(ABC):
         """What components have to be allowed to do here, each with a call that shows it and changes nothing."""
         return ()
 
+    @property
+    def untried(self) -> Sequence[str]:
+        """What they have to be allowed besides, and can't be shown without a change."""
+        return ()
+
     async def clock_ahead(self) -> float | None:
         """By how many seconds the broker's clock is ahead of this machine's; None: it is this machine's."""
         return None

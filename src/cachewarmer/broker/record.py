@@ -35,6 +35,7 @@ from cachewarmer.model import (
 )
 from cachewarmer.model.bandwidth import bytes_per_second
 from cachewarmer.model.live import KEEP_SECONDS
+from cachewarmer.model.results import ScannedAddress
 from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_object
 
@@ -208,6 +209,7 @@ def load_scan(text: str) -> ScanTotals:
     values["errors"] = load_errors(values.get("errors", ()))
     values["histogram"] = tuple(values.get("histogram", ()))
     values["warnings"] = tuple(values.get("warnings", ()))
+    values["by_address"] = tuple(ScannedAddress(*row) for row in values.get("by_address", ()))
     return sound(ScanTotals(**values))
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from cachewarmer.errors import InvalidMessage
 from cachewarmer.model import PathError, SlowPath
+from cachewarmer.model.results import ScannedAddress
 
 T = TypeVar("T")
 
@@ -60,6 +61,10 @@ def _is_slow(value: SlowPath) -> bool:
     return _is_text(value.path) and _is_seconds(value.seconds)
 
 
+def _is_address(value: ScannedAddress) -> bool:
+    return _is_text(value.address) and all(map(_is_count, value[1:]))
+
+
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "int": _is_count,
     "float": _is_seconds,
@@ -69,5 +74,6 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "tuple[str, ...]": _are(_is_text),
     "tuple[PathError, ...]": _are(_is_error),
     "tuple[SlowPath, ...]": _are(_is_slow),
+    "tuple[ScannedAddress, ...]": _are(_is_address),
 }
 """What the values of fields can be, by their types; fields of other types are not looked at."""

@@ -26,6 +26,10 @@ MOST_WINDOW = 65536
 MOST_COUNT = 1 << 20
 
 
+READING_ARGUMENTS = frozenset({"window", "max_window", "gentle", "connections", "patience"})
+"""Those of ``Choosing`` that say how hard to read, and choose no files."""
+
+
 class Choosing(TypedDict, total=False):
     """Which files, and how they are read: the arguments that ``warm``, ``scan`` and ``verify`` share."""
 

@@ -24,7 +24,8 @@ async def compared(opened: Opened, jobs: Sequence[WarmJob], chosen: Ledger) -> l
     """
     if chosen.failed_of:
         async with opened() as broker:
-            return [_again((await _with_ledger(broker, chosen.failed_of, "--failed-of")).job)]
+            earlier = (await _with_ledger(broker, chosen.failed_of, "--failed-of")).job
+            return [_again(await _where_it_failed(broker, earlier) if earlier.each_address else earlier)]
     if not chosen.since:
         return list(jobs)
     async with opened() as broker:
@@ -46,8 +47,23 @@ def _is_file(text: str) -> bool:
 
 
 def _again(job: WarmJob) -> WarmJob:
-    """A new job of the same target whose files come from a list."""
-    return replace(job, job_id="", has_file_list=True, ledger=True, since="", submitted_at=0.0)
+    """A new job of the same target whose files come from a list.
+
+    Where each address is a cache of its own, what was read at one of them is not read there again.
+    """
+    since = job.job_id if job.each_address else ""
+    return replace(job, job_id="", has_file_list=True, ledger=True, since=since, submitted_at=0.0)
+
+
+async def _where_it_failed(broker: Broker, job: WarmJob) -> WarmJob:
+    """The job, for those of its addresses at which something failed; for all of them where nothing says which."""
+    from cachewarmer.ledger.records import records
+
+    failed = {one.address async for one in records(broker.ledger(job.job_id), each_address=True) if one.failed}
+    addresses = tuple(one for one in job.access.addresses if one in failed)
+    if not addresses or "" in failed:
+        return job
+    return replace(job, access=replace(job.access, addresses=addresses))
 
 
 async def _with_ledger(broker: Broker, text: str, option: str) -> JobStatus:

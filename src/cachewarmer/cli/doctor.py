@@ -26,7 +26,7 @@ class DoctorOptions:
     """What ``doctor`` was told."""
 
     target: str = ""
-    """Empty: the broker is looked at."""
+    """Empty: the broker is looked at, that of the option or of the environment."""
     selection: Selection = field(default_factory=Selection)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     workers: int = 0
@@ -51,12 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse(chosen: argparse.Namespace) -> DoctorOptions:
     """Makes the options."""
-    if bool(chosen.target) == bool(chosen.broker):
-        raise UsageError("doctor needs a TARGET, or --broker URL (see cachewarmer doctor --help)")
+    from cachewarmer.config import environment_broker_url
+
+    broker = general.broker(chosen)
+    if chosen.target and chosen.broker:
+        raise UsageError("doctor looks at a TARGET, or at the broker of --broker, not at both")
+    if not (chosen.target or chosen.broker or environment_broker_url()):
+        raise UsageError(
+            "doctor needs a TARGET, or --broker URL or $CACHEWARMER_BROKER (see cachewarmer doctor --help)"
+        )
     return DoctorOptions(
         target=chosen.target,
         selection=Selection(uid=chosen.uid, gid=chosen.gid),
-        broker=general.broker(chosen),
+        broker=broker,
         workers=chosen.workers,
         output=general.output(chosen),
     )
@@ -85,7 +92,7 @@ async def _look(chosen: DoctorOptions, stop: asyncio.Event) -> int:
     failed = any(one.level is Level.FAILURE for one in found)
     if chosen.output.json:
         rows = [{"check": one.check, "level": one.level, "said": one.said, "mend": one.mend} for one in found]
-        target = chosen.target or inputs.shown_broker(chosen.broker, inputs.settings())
+        target = chosen.target or inputs.broker(chosen.broker, inputs.settings(), create=False).shown
         if not show_json({"target": target, "failed": failed, "findings": rows}):
             return ERROR
     if stop.is_set():
@@ -109,7 +116,7 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
     else:
         async for one in look_at_broker(inputs.broker(chosen.broker, settings, create=False)):
             yield one
-        async for one in look_around(chosen.broker.url, settings.fleet, workers=chosen.workers):
+        async for one in look_around(inputs.broker_url(chosen.broker), settings.fleet, workers=chosen.workers):
             yield one
 
 

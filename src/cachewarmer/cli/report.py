@@ -63,7 +63,9 @@ def _address_lines(report: Report) -> list[str]:
     """A line for each address, where each of them is a cache of its own."""
     return [
         f"  {printable(one.address)}: {counted(one.files, 'file')}, {size(one.bytes)}"
+        + (f", {one.unchanged_files:,} unchanged" if one.unchanged_files else "")
         + (f", {one.failed_files:,} failed" if one.failed_files else "")
+        + (f", {counted(one.failed_directories, 'directory')} not listed" if one.failed_directories else "")
         + ("" if one.complete else f": {paint('NOT WARM', Shade.BAD)}")
         for one in report.addresses
     ]

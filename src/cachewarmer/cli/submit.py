@@ -100,13 +100,14 @@ async def post(
     jobs: Sequence[WarmJob], chosen: SubmitOptions, files: AsyncIterable[bytes] | None, stop: asyncio.Event
 ) -> int:
     """Posts jobs, shows their ids, and waits for them if it was told to."""
+    from cachewarmer.choice.copied import CopiedList
     from cachewarmer.choice.ledgers import write_ledger
     from cachewarmer.cli import inputs
     from cachewarmer.cli.managers import wait
     from cachewarmer.cli.outcome import finish, show_json
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.streams import show
-    from cachewarmer.cli.warmed import CopiedList, verify_warmed
+    from cachewarmer.cli.warmed import verify_warmed
     from cachewarmer.submitter import submit
 
     settings = inputs.settings()

@@ -93,23 +93,18 @@ def code_of(found: Sequence[Verified], chosen: Sampling) -> int:
     """0, or 3: it is less warm than expected, that can't be told, or samples could not be read."""
     aspects = [aspect for one in found for aspect in one.aspects]
     failed = any(aspect.failed for aspect in aspects)
-    short = chosen.expect is not None and not all(is_met(aspect, chosen.expect) for aspect in aspects)
+    short = chosen.expect is not None and not all(aspect.meets(chosen.expect) for aspect in aspects)
     return INCOMPLETE if failed or short else WARM
-
-
-def is_met(aspect: Found, expected: float) -> bool:
-    """Whether as much is warm as was expected; where there is nothing to read nothing is missing."""
-    return aspect.empty or (aspect.warm is not None and aspect.warm.value >= expected - 1e-9)
 
 
 def document_of(found: Sequence[Verified], chosen: Sampling) -> dict[str, Any]:
     """The JSON document; of several targets it has their sums, and each of them in ``targets``."""
-    expected = {} if chosen.expect is None else {"expected": chosen.expect, "met": _all_met(found, chosen.expect)}
+    expected = (
+        {}
+        if chosen.expect is None
+        else {"expected": chosen.expect, "met": all(one.meets(chosen.expect) for one in found)}
+    )
     return {**document(found), **expected}
-
-
-def _all_met(found: Sequence[Verified], expected: float) -> bool:
-    return all(is_met(aspect, expected) for one in found for aspect in one.aspects)
 
 
 def all_lines(found: Sequence[Verified], chosen: Sampling) -> list[str]:
@@ -165,7 +160,7 @@ def _verdict(found: Found, chosen: Sampling) -> str:
         share += f" (95 % sure: {_percent(found.warm.low)} to {_percent(found.warm.high)})"
     if chosen.expect is not None:
         met = "as expected"
-        if not is_met(found, chosen.expect):
+        if not found.meets(chosen.expect):
             met = paint("less than expected", Shade.BAD)
         share += f", {met} ({_percent(chosen.expect)})"
     return share

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import closing
 from dataclasses import field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cachewarmer.choice.values import Reading, Selection
@@ -15,9 +16,6 @@ from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterable
-
-    from cachewarmer.model import WarmJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +73,10 @@ def run(chosen: VerifyOptions) -> int:
 async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
     from cachewarmer.addresses import each_address
     from cachewarmer.broker.find import find_job
+    from cachewarmer.choice.copied import CopiedList, list_of_job
     from cachewarmer.choice.jobs import jobs_of, list_of
     from cachewarmer.cli import inputs
     from cachewarmer.cli.verification import finish_verify, verify_jobs
-    from cachewarmer.cli.warmed import CopiedList, stored_list
 
     settings = inputs.settings(chosen.reading)
     if not chosen.job:
@@ -91,10 +89,8 @@ async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
         if chosen.selection.each_address:
             job = each_address(job, chosen.selection.address_subset)
 
-        def file_list(job: WarmJob) -> AsyncIterable[bytes] | None:
-            return stored_list(broker, job) if job.has_file_list else None
-
-        found = await verify_jobs([job], settings, chosen.sampling, chosen.output, stop, file_list)
+        lists = partial(list_of_job, broker)
+        found = await verify_jobs([job], settings, chosen.sampling, chosen.output, stop, lists)
     return finish_verify(found, chosen.sampling, chosen.output)
 
 

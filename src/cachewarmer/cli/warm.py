@@ -121,6 +121,7 @@ def _list_of(chosen: WarmOptions, broker: Opened) -> AsyncIterator[bytes] | None
 
 async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.broker import open_broker
+    from cachewarmer.choice.copied import CopiedList
     from cachewarmer.choice.jobs import jobs_of
     from cachewarmer.choice.ledgers import compared, write_ledger
     from cachewarmer.cli import inputs
@@ -133,7 +134,7 @@ async def _warm(chosen: WarmOptions, stop: asyncio.Event) -> int:
     from cachewarmer.cli.progress import Progress
     from cachewarmer.cli.starting import JobLog
     from cachewarmer.cli.state import State
-    from cachewarmer.cli.warmed import CopiedList, verify_warmed
+    from cachewarmer.cli.warmed import verify_warmed
     from cachewarmer.config import default_processes
     from cachewarmer.onemachine import warm
 

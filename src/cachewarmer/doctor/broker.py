@@ -67,8 +67,9 @@ async def _look(broker: Broker) -> AsyncIterator[Finding]:
     yield warning("round trip", said, "workers and broker belong in one region") if slow else ok("round trip", said)
     for trial in broker.trials():
         yield await _tried(trial)
+    for what in broker.untried:
+        yield ok(what, "not tried: it would change something")
     yield await _clock(broker)
-    yield ok("posting", "not tried: it would change something")
 
 
 async def _tried(trial: Trial) -> Finding:

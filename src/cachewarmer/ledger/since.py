@@ -76,5 +76,5 @@ async def store_base(broker: Broker, job_id: str, records: Iterable[FileOutcome]
 async def failed_paths(pieces: AsyncIterator[FileOutcome]) -> AsyncIterator[bytes]:
     """The paths of the records that say that a file failed."""
     async for one in pieces:
-        if one.status == FileStatus.FAILED:
+        if one.failed:
             yield to_bytes(one.path)

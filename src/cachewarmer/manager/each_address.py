@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, CacheWarmerError, TransportError
 from cachewarmer.manager.waiting import mounts_of
 from cachewarmer.model import ScanTotals, WarmJob
-from cachewarmer.paths import to_bytes
+from cachewarmer.paths import join_bytes, to_bytes
+from cachewarmer.planning import listline
 from cachewarmer.planning.counter import ScanCounter
+from cachewarmer.planning.filelist import grouped_lines
 from cachewarmer.planning.plan import open_sessions
 from cachewarmer.targets.base import Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
 
+LINES = 512
+"""Of a list that are taken at once."""
+
 Publish = Callable[[WarmJob, Sequence[Session], ScanCounter], Awaitable[None]]
+Begin = Callable[[WarmJob, ScanCounter], Awaitable[None]]
 
 
 class AddressScan:
-    """Scans ``job``, which has one address. ``waits_at_start``: also for one that has never answered."""
+    """Scans ``job``, which has one address. ``waits_at_start``: also for one that has never answered.
 
-    def __init__(self, job: WarmJob, settings: Settings, pool: SessionPool, *, waits_at_start: bool) -> None:
+    ``begin`` is called before each try, with what the scan counts in. ``file_list`` gives the list of the job anew each time.
+    """
+
+    def __init__(
+        self,
+        job: WarmJob,
+        settings: Settings,
+        pool: SessionPool,
+        *,
+        waits_at_start: bool,
+        begin: Begin,
+        file_list: Callable[[], AsyncIterator[bytes]],
+    ) -> None:
         self._job = job
         self.address = job.access.addresses[0]
         self._patience_seconds = settings.lease.patience_seconds
         self._pool = pool
         self._waits_at_start = waits_at_start
+        self._begin = begin
+        self._file_list = file_list
         self._counter = ScanCounter()
         self.failure: CacheWarmerError | None = None
         """Why the address could not be scanned to its end."""
@@ -51,9 +71,23 @@ class AddressScan:
             raise
         except CacheWarmerError as error:
             self.failure = error.fill(address=self.address)
-            self._counter.base = ""
-            self._counter.add_error(to_bytes(self._job.full_path.strip("/")), error, directory=True)
+            await self._name_rest(error)
             self._counter.warn(f"{self.address} is not warm: {error.failure.problem}")
+
+    async def _name_rest(self, error: CacheWarmerError) -> None:
+        """Names what nobody has looked at: the lines of a list that are left, or the target as a whole."""
+        counter, error = self._counter, error.of_no_file()
+        counter.base = ""
+        target = to_bytes(self._job.full_path.strip("/"))
+        if not self._job.has_file_list:
+            counter.add_error(target, error, directory=True)
+            return
+        looked_up = counter.lines
+        async for lines in grouped_lines(self._file_list(), LINES):
+            for line in lines[looked_up:]:
+                path = listline.named(line)[0]
+                counter.add_error(path.lstrip(b"/") if path.startswith(b"/") else join_bytes(target, path), error)
+            looked_up = max(0, looked_up - len(lines))
 
     async def _scan_with_retries(self, publish: Publish) -> None:
         job, patience = self._job, self._patience_seconds
@@ -62,6 +96,8 @@ class AddressScan:
         while True:
             began = time.monotonic()
             self._counter = ScanCounter()
+            self._counter.address = self.address
+            await self._begin(job, self._counter)
             try:
                 async with self._pool.scope() as scope:
                     sessions = await open_sessions(job, scope)

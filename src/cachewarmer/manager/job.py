@@ -259,6 +259,7 @@ class JobKeeper:
         """Scans the whole tree, and records its totals. Raises ``Ended`` if the job ends meanwhile."""
         job = self._job
         counter = ScanCounter()
+        await self._begin_ledger(job, counter)
         await self._watched(lambda gate: self._publish_all(job, sessions, counter, gate), counter.totals)
         await self._persist(lambda: self._broker.record_scan(job.job_id, counter.totals(finished=True)))
 
@@ -272,7 +273,14 @@ class JobKeeper:
 
         job = self._job
         scans = [
-            AddressScan(job.at(address), self._settings, self._pool, waits_at_start=self._waits_at_start)
+            AddressScan(
+                job.at(address),
+                self._settings,
+                self._pool,
+                waits_at_start=self._waits_at_start,
+                begin=self._begin_ledger,
+                file_list=lambda: self._broker.file_list(job.job_id),
+            )
             for address in job.access.addresses
         ]
 
@@ -334,7 +342,7 @@ class JobKeeper:
 
     async def _publish_all(self, job: WarmJob, sessions: Sequence[Session], counter: ScanCounter, gate: Gate) -> None:
         file_list = self._broker.file_list(job.job_id) if job.has_file_list else None
-        known = await self._begin_ledger(job, counter)
+        known = await self._since(job, counter) if job.ledger and job.since else None
 
         async def publish(items: Sequence[WorkItem]) -> None:
             await gate.pass_through()
@@ -354,23 +362,23 @@ class JobKeeper:
         )
         await gate.pass_through()
 
-    async def _begin_ledger(self, job: WarmJob, counter: ScanCounter) -> Since | None:
-        """Keeps what the scan tells, where a ledger is kept; what the job is compared with, if anything."""
-        if not job.ledger:
-            return None
-        from cachewarmer.manager.told import ScanLedger
+    async def _begin_ledger(self, job: WarmJob, counter: ScanCounter) -> None:
+        """Keeps what the scan tells, where a ledger is kept."""
+        if job.ledger:
+            from cachewarmer.manager.told import ScanLedger
 
-        address = job.access.addresses[0] if job.each_address and job.access.addresses else ""
-        ledger = ScanLedger(self._broker, job.job_id, address, self._persist)
-        self._ledgers[address] = ledger
-        await ledger.begin()
-        counter.told = ledger.failed
-        return await self._since(job, counter, ledger) if job.since else None
+            address = _own_address(job)
+            ledger = ScanLedger(self._broker, job.job_id, address, self._persist)
+            self._ledgers[address] = ledger
+            await ledger.begin()
+            counter.told = ledger.failed
 
-    async def _since(self, job: WarmJob, counter: ScanCounter, ledger: ScanLedger) -> Since:
+    async def _since(self, job: WarmJob, counter: ScanCounter) -> Since:
+        """What the job is compared with."""
         from cachewarmer.ledger.records import records
         from cachewarmer.ledger.since import Since, base_pieces
 
+        ledger = self._ledgers[_own_address(job)]
         since = Since(each_address=job.each_address, tell=ledger.unchanged.append)
         with suppress(UnknownJob):  # forgotten since: nothing is held
             async for one in records(base_pieces(self._broker, job), each_address=job.each_address):
@@ -403,6 +411,11 @@ class JobKeeper:
                 raise
             except BrokerError as error:
                 self._outage.failed(f"recording the scan of job {job_id}: {error}")
+
+
+def _own_address(job: WarmJob) -> str:
+    """The one address that a scan is of, where each is a cache of its own; else empty."""
+    return job.access.addresses[0] if job.each_address and job.access.addresses else ""
 
 
 class Gate:

@@ -75,9 +75,15 @@ class FileOutcome(NamedTuple):
     error: str
     """Why it failed, in one line; else empty."""
     address: str
-    """The mount address that it was read at; empty: a local directory, or it was not read."""
+    """The mount address that it was read at, or was to be read at where each is a cache of its own; empty: a local
+    directory, or it was not read.
+    """
     seconds: float
     """From its first call to its last reply; of several ranges, the sum."""
+
+    @property
+    def failed(self) -> bool:
+        return self.status == FileStatus.FAILED
 
     def line(self) -> str:
         """The JSON, with the end of its line."""
@@ -176,19 +182,19 @@ def unpack(piece: bytes) -> str:
             return raw.decode("ascii")
         if piece[:1] == POISON:
             values = json.loads(raw)
-            return "".join(one.line() for one in _given_up(values["message"], str(values["reason"])))
+            item = WorkItem.from_json(values["message"])
+            return "".join(one.line() for one in given_up(item, str(values["reason"])))
     except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidMessage(f"a piece of the ledger can't be read: {str(error)[:100]}") from None
     raise InvalidMessage("a piece of the ledger is of an unknown kind")
 
 
-def _given_up(message: str, reason: str) -> Iterator[FileOutcome]:
-    """The failed files of an item that was given up."""
-    item = WorkItem.from_json(message)
+def given_up(item: WorkItem, reason: str) -> Iterator[FileOutcome]:
+    """The failed files of an item that nobody reads any more."""
     times = times_of(item)
     for entry, (mtime, ctime) in zip(item.files or (), times, strict=True):
         path = join(item.access.export, item.path, entry.path)
-        yield FileOutcome(path, entry.size, mtime, ctime, FileStatus.FAILED, 0, reason, "", 0.0)
+        yield FileOutcome(path, entry.size, mtime, ctime, FileStatus.FAILED, 0, reason, item.only_address, 0.0)
 
 
 def times_of(item: WorkItem) -> Iterable[tuple[float, float]]:

@@ -64,6 +64,8 @@ COUNTS = (
 """The numbers of ``Counts``,"""
 TALLY_COUNTS = ("items", *COUNTS)
 """and those of a tally, as brokers keep them."""
+SETTLED_COUNTS = ("files", "failed_files", "vanished_files", "excluded_files", "skipped_files")
+"""What may have become of a file that a scan has listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +135,25 @@ class AddressTotals:
     files: int = 0
     bytes: int = 0
     failed_files: int = 0
+    """Those that were listed there and not read are among them, once nothing is left to read."""
+    failed_directories: int = 0
+    """Directories that could not be listed there: what lies below them is not known."""
     vanished_files: int = 0
+    unchanged_files: int = 0
+    """Files left out because an earlier ledger says that they were read there as they are now."""
     complete: bool = True
-    """Whether it has as much as the one that has most, and nothing failed."""
+    """Whether all was listed there, and nothing that was listed failed or is left to read."""
+
+
+class ScannedAddress(NamedTuple):
+    """What the scan has seen at one mount address of such a job."""
+
+    address: str
+    files: int
+    unchanged_files: int
+    failed_files: int
+    """Names that could not be looked up."""
+    failed_directories: int
 
 
 def _slowest(paths: Sequence[SlowPath]) -> tuple[SlowPath, ...]:
@@ -180,6 +198,10 @@ class ScanTotals:
     """Files by size: entry *n* counts sizes of *n* bits, that is 2**(n-1) ≤ size < 2**n; entry 0 is empty files."""
     warnings: tuple[str, ...] = ()
     """What a user should know of this scan, each in one line: patterns that matched nothing, nested exports, …"""
+    lost_files: int = 0
+    """Of ``files``: those that became no work, because the one address that they were for did not answer any more."""
+    by_address: tuple[ScannedAddress, ...] = ()
+    """Of a job that reads all through each of its addresses."""
     finished: bool = False
 
 
@@ -239,16 +261,33 @@ class JobStatus:
         if not self.job.each_address:
             return ()
         names = ("files", "bytes", "failed_files", "vanished_files")
-        sums = {address: dict.fromkeys(names, 0) for address in self.job.access.addresses}
+        sums = {address: dict.fromkeys((*names, "settled"), 0) for address in self.job.access.addresses}
         for tally in self.tallies:
             found = sums.get(split_tally_name(tally.worker)[1])
             if found is not None:
                 for name in names:
                     found[name] += getattr(tally, name)
-        most = max((one["files"] for one in sums.values()), default=0)
+                found["settled"] += sum(getattr(tally, name) for name in SETTLED_COUNTS)
+        scans = {one.address: one for one in self.scan.by_address}
+        most = max((one["settled"] for one in sums.values()), default=0)
         return tuple(
-            AddressTotals(address=address, **one, complete=one["files"] == most and not one["failed_files"])
+            # Jobs of earlier versions do not tell what was listed where.
+            self._address_totals(scans.get(address) or ScannedAddress(address, most, 0, 0, 0), **one)
             for address, one in sums.items()
+        )
+
+    def _address_totals(self, scan: ScannedAddress, *, settled: int, failed_files: int, **read: int) -> AddressTotals:
+        """``settled``: files of which receipts say what became of them."""
+        failed_files += scan.failed_files
+        if self.all_settled and not self.job.metadata_only:
+            failed_files += max(0, scan.files - settled)  # given up in poison, or listed when the address was lost
+        return AddressTotals(
+            address=scan.address,
+            failed_files=failed_files,
+            failed_directories=scan.failed_directories,
+            unchanged_files=scan.unchanged_files,
+            complete=self.all_settled and not failed_files and not scan.failed_directories,
+            **read,
         )
 
     @property
@@ -263,7 +302,7 @@ class JobStatus:
 
     @property
     def failed_files(self) -> int:
-        return self.total("failed_files") + self.poisoned_files + self.scan.failed_files
+        return self.total("failed_files") + self.poisoned_files + self.scan.failed_files + self.scan.lost_files
 
     @property
     def errors(self) -> tuple[PathError, ...]:
@@ -282,8 +321,8 @@ class JobStatus:
         """Files that the scan counted and of which no receipt says what became of them, once nothing is left to read."""
         if not self.all_settled or self.job.metadata_only:
             return 0
-        told = ("files", "failed_files", "vanished_files", "excluded_files", "skipped_files")
-        return max(0, self.scan.files - sum(self.total(count) for count in told) - self.poisoned_files)
+        told = sum(self.total(count) for count in SETTLED_COUNTS) + self.poisoned_files + self.scan.lost_files
+        return max(0, self.scan.files - told)
 
     @property
     def outcome(self) -> JobState:

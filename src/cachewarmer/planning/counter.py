@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError
-from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals
+from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals, WorkItem
+from cachewarmer.model.results import ScannedAddress
 from cachewarmer.planning.portions import Portion
 
 if TYPE_CHECKING:  # only of jobs that keep a ledger
@@ -40,6 +41,11 @@ class ScanCounter:
         self.unchanged_files = 0
         self.told: list[FileOutcome] | None = None
         """Names that failed, for a ledger; None: there is none. Whoever keeps the ledger takes them from here."""
+        self.address = ""
+        """The one that is scanned, where each is a cache of its own."""
+        self.lines = 0
+        """Lines of a list that were looked up."""
+        self.lost_files = 0
         self.failed_files = 0
         self.failed_directories = 0
         self.partial_files = 0
@@ -98,10 +104,27 @@ class ScanCounter:
         if self.told is not None:
             from cachewarmer.model.outcomes import FileOutcome, FileStatus
 
-            error_text = PathError.of(self._whole(path), error).error
-            self.told.append(FileOutcome(self._whole(path), 0, 0.0, 0.0, FileStatus.FAILED, 0, error_text, "", 0.0))
+            whole = self._whole(path)
+            said = PathError.of(whole, error).error
+            self.told.append(FileOutcome(whole, 0, 0.0, 0.0, FileStatus.FAILED, 0, said, self.address, 0.0))
         if len(self.errors) < ERROR_SAMPLE:
             self.errors.append(PathError.of(self._whole(path), error))
+
+    def add_lost(self, items: Iterable[WorkItem], error: CacheWarmerError) -> None:
+        """Files that are counted, and are not handed out as work: the one address that they are for does not answer."""
+        from cachewarmer.model.outcomes import given_up
+
+        error = error.of_no_file()
+        said = PathError.of("", error).error
+        for item in items:
+            if item.start > 0 or item.further:
+                continue  # another item counts its file
+            lost = list(given_up(item, said))
+            self.lost_files += len(lost)
+            if self.told is not None:
+                self.told += lost
+            room = ERROR_SAMPLE - len(self.errors)
+            self.errors += [PathError.of(one.path, error) for one in lost[:room]]
 
     def add_unknown(self, name: bytes, problem: str) -> None:
         """A name in a list of which the list itself says that it stands for no file that can be read."""
@@ -166,11 +189,18 @@ class ScanCounter:
             left_out_bytes=self.left_out_bytes,
             failed_files=self.failed_files,
             failed_directories=self.failed_directories,
+            lost_files=self.lost_files,
             warnings=tuple(self.warnings),
             items=self.items,
             errors=tuple(self.errors),
             histogram=tuple(self._histogram[:used]),
+            by_address=(self._of_address(),) if self.address else (),
             finished=finished,
+        )
+
+    def _of_address(self) -> ScannedAddress:
+        return ScannedAddress(
+            self.address, self.files, self.unchanged_files, self.failed_files, self.failed_directories
         )
 
 
@@ -183,6 +213,7 @@ def joined(parts: Sequence[ScanTotals], *, finished: bool = False) -> ScanTotals
         warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
         errors=tuple(error for part in parts for error in part.errors)[:ERROR_SAMPLE],
         histogram=tuple(histogram),
+        by_address=tuple(one for part in parts for one in part.by_address),
         finished=finished,
     )
 

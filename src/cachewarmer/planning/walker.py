@@ -142,7 +142,11 @@ class Walker:
             if self._primer:
                 await self._primer.above(self.sessions[0], path)
             self._frontier.push(Batch([Directory(Above(b""), path, entry.handle)], 0))
-            await self._drain()
+            try:
+                await self._drain()
+            except TransportError as error:
+                self._lose_aside(error)
+                raise
         else:
             raise CacheWarmerError("it is neither a file nor a directory", subject=to_bytes(self._shown(path)))
         await self._read_aside()
@@ -159,16 +163,22 @@ class Walker:
         wanted = self.job.wanted
         self._sieve.portions = Portions(wanted.head_bytes, wanted.tail_bytes, remember=True)
         chunker = self._chunker(0)
-        async for lines in grouped_lines(chunks, LIST_LINES):
-            looking = (look_up(line, lines_to_paths, self._find, self.counter) for line in lines)
-            looked_up = await asyncio.gather(*looking)
-            links: list[Link] = []
-            await self._emit(await self._take_lines(chunker, named, joined_ranges(looked_up), links))
-            await self._follow(0, links)
-            if self._primer:
-                named_paths = [path for path, entry, _ in looked_up if entry is not None]
-                await asyncio.gather(*(self._primer.above(self.sessions[0], path) for path in named_paths))
-            await self._drain()
+        try:
+            async for lines in grouped_lines(chunks, LIST_LINES):
+                looking = (look_up(line, lines_to_paths, self._find, self.counter) for line in lines)
+                looked_up = await asyncio.gather(*looking)
+                self.counter.lines += len(lines)
+                links: list[Link] = []
+                await self._emit(await self._take_lines(chunker, named, joined_ranges(looked_up), links))
+                await self._follow(0, links)
+                if self._primer:
+                    named_paths = [path for path, entry, _ in looked_up if entry is not None]
+                    await asyncio.gather(*(self._primer.above(self.sessions[0], path) for path in named_paths))
+                await self._drain()
+        except TransportError as error:
+            self._lose(chunker.flush(), error)
+            self._lose_aside(error)
+            raise
         await self._emit(list(chunker.flush()))
         await self._read_aside()
 
@@ -226,10 +236,32 @@ class Walker:
                 for task in done:
                     task.result()
                 self._check_time()
+        except TransportError:
+            if self.job.each_address:
+                await self._end_batches()
+            raise
         finally:
             await end_tasks(*self._active)
             self._active = set()
             self._frontier.close()
+
+    async def _end_batches(self) -> None:
+        """Lets the batches that are going on end by themselves, so that each hands on or gives up what it has counted."""
+        ended = await asyncio.gather(*self._active, return_exceptions=True)
+        for one in ended:
+            if isinstance(one, BaseException) and not isinstance(one, TransportError):
+                raise one
+
+    def _lose(self, items: Iterable[WorkItem], error: TransportError) -> None:
+        """What is counted and not handed on, where nobody else can read it: its one address does not answer."""
+        if self.job.each_address:
+            self.counter.add_lost(items, error)
+
+    def _lose_aside(self, error: TransportError) -> None:
+        """The same of the files that were set aside."""
+        if self.job.each_address:
+            for items in self._sieve.linked_files(lambda: self._chunker(0)):
+                self.counter.add_lost(items, error)
 
     def _check_time(self) -> None:
         limit = self.settings.scan_seconds
@@ -251,6 +283,9 @@ class Walker:
         try:
             for directory, handle, first in zip(batch.directories, handles, firsts, strict=True):
                 await self._scan_directory(chunker, number, directory, handle, first, below)
+        except TransportError as error:
+            self._lose(chunker.flush(), error)
+            raise
         finally:
             await end_tasks(*firsts)
         await self._emit(list(chunker.flush()))

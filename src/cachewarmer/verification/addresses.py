@@ -22,7 +22,7 @@ async def verify_each(
     demand: Demand,
     *,
     on_progress: Progress = lambda _: None,
-    stop: asyncio.Event,
+    stop: asyncio.Event | None = None,
     file_list: Lists = lambda: None,
 ) -> list[Verified]:
     """What is known of a job: one result, or one for each of its addresses where they are caches of their own.
@@ -36,6 +36,7 @@ async def verify_each(
     """
     if not job.each_address or not job.access.addresses:
         return [await verify(job, settings, demand, on_progress=on_progress, stop=stop, file_list=file_list())]
+    stop = stop or asyncio.Event()
     found: list[Verified] = []
     failures: list[CacheWarmerError] = []
     for number, address in enumerate(job.access.addresses):

@@ -69,6 +69,10 @@ class Found:
         """Whether there was nothing to look at."""
         return not (self.samples or self.failed or self.vanished)
 
+    def meets(self, expected: float) -> bool:
+        """Whether as much is warm as was expected, a fraction; where there is nothing to read nothing is missing."""
+        return self.empty or (self.warm is not None and self.warm.value >= expected - 1e-9)
+
     def document(self) -> dict[str, Any]:
         """The JSON object."""
         return {
@@ -110,14 +114,24 @@ class Verified:
     aspects: tuple[Found, ...] = ()
     interrupted: bool = False
     warnings: tuple[str, ...] = ()
+    addresses: tuple[Verified, ...] = ()
+    """What is known of each address, where several were looked at, each by itself; all else is then their sum."""
 
     @property
     def main(self) -> Found:
         """The aspect that the summary is about: the first that was asked for."""
         return self.aspects[0] if self.aspects else Found(reason="nothing was looked at")
 
+    def meets(self, expected: float) -> bool:
+        """Whether as much is warm as was expected, a fraction: of each aspect, at each address."""
+        if self.addresses:
+            return all(one.meets(expected) for one in self.addresses)
+        return bool(self.aspects) and all(one.meets(expected) for one in self.aspects)
+
     def document(self) -> dict[str, Any]:
-        """The JSON object."""
+        """The JSON object, as ``verify --json`` writes it."""
+        if self.addresses:
+            return document(self.addresses)
         found: dict[str, Any] = {
             "target": self.target,
             **({"address": self.address} if self.address else {}),
@@ -133,17 +147,60 @@ class Verified:
         return found
 
 
+def together(found: Sequence[Verified]) -> Verified:
+    """What is known of a target: the one result there is, or that of several addresses with each of theirs in it."""
+    if len(found) == 1:
+        return found[0]
+    aspects = [[one.aspects[place] for one in found] for place in range(min(len(one.aspects) for one in found))]
+    counts = [one.bytes for one in found]
+    return Verified(
+        target=found[0].target,
+        files=sum(one.files for one in found),
+        bytes=sum(counts),
+        seconds=sum(one.seconds for one in found),
+        seed=found[0].seed,
+        aspects=tuple(_sum_of(parts, counts) for parts in aspects),
+        interrupted=any(one.interrupted for one in found),
+        warnings=tuple(dict.fromkeys(warning for one in found for warning in one.warnings)),
+        addresses=tuple(found),
+    )
+
+
+def _sum_of(parts: Sequence[Found], counts: Sequence[int]) -> Found:
+    """One aspect of several addresses, of ``counts`` bytes each."""
+    warm = _joined(list(zip(counts, parts, strict=True)))
+    return Found(
+        aspect=parts[0].aspect,
+        method=parts[0].method,
+        samples=sum(one.samples for one in parts),
+        complete=all(one.complete for one in parts),
+        warm=warm,
+        reason="" if warm else _why_not(parts),
+        first=tuple(seconds for one in parts for seconds in one.first),
+        second=tuple(seconds for one in parts for seconds in one.second),
+        bytes_read=sum(one.bytes_read for one in parts),
+        failed=sum(one.failed for one in parts),
+        vanished=sum(one.vanished for one in parts),
+        errors=tuple(error for one in parts for error in one.errors),
+    )
+
+
+def _why_not(parts: Sequence[Found]) -> str:
+    """Why nothing can be told of all of them: the first reason there is."""
+    return next((one.reason for one in parts if one.warm is None), "")
+
+
 def document(found: Sequence[Verified]) -> dict[str, Any]:
     """The JSON object of one target, or that of several: their sums, and each of them in ``targets``."""
     if len(found) == 1:
         return found[0].document()
     mains = [one.main for one in found]
-    warm = _joined(found)
+    warm = _joined([(one.bytes, one.main) for one in found])
     return {
         "samples": sum(main.samples for main in mains),
         "warm_fraction": _rounded(warm.value) if warm else None,
         "interval": [_rounded(warm.low), _rounded(warm.high)] if warm else None,
-        "reason": "" if warm else next((main.reason for main in mains if main.warm is None), ""),
+        "reason": "" if warm else _why_not(mains),
         "latency_ms": {
             "first": quantiles([second for main in mains for second in main.first]),
             "second": quantiles([second for main in mains for second in main.second]),
@@ -153,9 +210,9 @@ def document(found: Sequence[Verified]) -> dict[str, Any]:
     }
 
 
-def _joined(found: Sequence[Verified]) -> Interval | None:
+def _joined(found: Sequence[tuple[int, Found]]) -> Interval | None:
     """The fraction of several targets, by their bytes; its interval holds whatever each of theirs holds."""
-    parts = [(one.bytes, one.main.warm) for one in found if not one.main.empty]
+    parts = [(count, one.warm) for count, one in found if not one.empty]
     total = sum(count for count, _ in parts)
     sums = [0.0, 0.0, 0.0]
     for count, warm in parts:
@@ -175,7 +232,10 @@ def quantiles(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def coldest(measured: Sequence[Measured], judgement: Judgement) -> tuple[ColdDirectory, ...]:
-    """The directories that are coldest for sure: none of them lies in another."""
+    """The directories that are coldest for sure: none of them lies in another.
+
+    Not those where no more look cold than where all is warm.
+    """
     counts: dict[str, list[int]] = {}
     for one, is_cold in zip(measured, judgement.cold, strict=False):
         file = one.sample.file
@@ -185,10 +245,11 @@ def coldest(measured: Sequence[Measured], judgement: Judgement) -> tuple[ColdDir
             count = counts.setdefault(path.rstrip("/") or "/", [0, 0])
             count[0] += 1
             count[1] += is_cold
+    surely = {path: wilson(cold / samples, samples).low for path, (samples, cold) in counts.items()}
     ranked = sorted(
-        (-wilson(cold / samples, samples).low, -len(path), path, samples, cold)
+        (-surely[path], -len(path), path, samples, cold)
         for path, (samples, cold) in counts.items()
-        if cold and samples >= LEAST_OF_DIRECTORY
+        if samples >= LEAST_OF_DIRECTORY and surely[path] > judgement.looks_cold
     )
     chosen: list[ColdDirectory] = []
     for _, _, path, samples, cold in ranked:

@@ -27,6 +27,10 @@ LEAST_TIMES = 2.0
 first read may be slower for other reasons than that its block is cold."""
 LEAST_CHANCE = 1e-2
 """First reads are slower than second ones if chance alone would make them so slow less often than this."""
+LEAST_MORE = 2.0
+"""So many times as many of the first as of the second reads must be slow where nothing else shows the origin: a machine that
+stalls now and then does so in both, and more in a read that comes after a pause than in one that follows at once.
+"""
 MOST_SPILLED = 0.1
 """Of the samples next to a cold one, read after it, at most so many are warm where a cache fetches just what it is asked."""
 UP = 0.65
@@ -64,6 +68,8 @@ class Judgement:
     """A first read that took longer than about this counts as cold."""
     evidence: str = ""
     """What tells the origin from the cache: ``reads`` or ``origin``."""
+    looks_cold: float = 0.0
+    """The share of the warm that looks cold: of ``cold``, so many are not."""
     apart: float = field(default=0.0)
     """The share of the warm that look warm, less that of the cold: 1 where nothing is mistaken."""
 
@@ -106,6 +112,7 @@ def judge(
         cold=tuple(cold),
         threshold_seconds=math.exp(border.place + median(usual)),
         evidence=evidence,
+        looks_cold=1 - border.sensitivity.value,
         apart=border.sensitivity.value - border.mistaken.value,
     )
 
@@ -207,6 +214,8 @@ def _by_reads(first: Sequence[float], second: Sequence[float]) -> _Border | None
         return None
     if 2 * _count(first, place, spread) > dense:
         return None  # they are the tail of the others, no population of their own
+    if 1 - _share(first, place) < LEAST_MORE * (1 - _share(second, place)):
+        return None  # what is slow is slow in both
     return _Border(place, sensitivity, wilson(mistaken, len(slow)))
 
 

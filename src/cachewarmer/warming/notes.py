@@ -77,5 +77,5 @@ def _outcome(
         gone = isinstance(problem, FileVanished)
         status = FileStatus.VANISHED if gone else FileStatus.FAILED
         error = "" if gone else PathError.of(path, problem).error[:MOST_ERROR_CHARS]
-    address, seconds = notes.addresses[index], notes.seconds[index]
+    address, seconds = item.only_address or notes.addresses[index], notes.seconds[index]
     return FileOutcome(path, size, *times, status, notes.bytes[index], error, address, seconds)

@@ -16,6 +16,7 @@ import pytest
 
 import cachewarmer
 from cachewarmer.choice.arguments import Choosing
+from cachewarmer.cli import verify as verify_command
 from cachewarmer.cli import warm as warm_command
 from cachewarmer.errors import CacheWarmerError, JobFailed, UsageError
 from cachewarmer.model import JobState
@@ -362,9 +363,54 @@ async def test_a_sample_is_verified():
     assert seen
 
 
+async def test_what_a_job_has_read_is_verified(tree):
+    """Its own files, by its name or id; whether it named them one by one is said."""
+    job = (await warmed(tree, include="*.exr", name="shot42"))[-1].job
+    for text in ("shot42", job):
+        found = await cachewarmer.verify(job=text, window=4)
+        assert (found.files, found.bytes, found.main.method) == (20, 20_000, "mincore")
+        assert found.addresses == ()
+    await warmed(tree, files_from=["d0/f0.exr"], name="listed")
+    with pytest.raises(UsageError, match="is no longer kept"):
+        await cachewarmer.verify(job="listed")
+    with pytest.raises(CacheWarmerError, match="shot43"):
+        await cachewarmer.verify(job="shot43")
+
+
+async def test_each_address_is_judged_by_itself():
+    """Also of a job that was warmed so, and of a list that comes once; what is known of one that is gone is why."""
+    files = {b"d": {b"f%d" % n: 1000 for n in range(10)}}
+    async with ScriptedServer(files) as first, ScriptedServer(files, host="127.0.0.2", port=first.port) as second:
+        target = first.url().replace("127.0.0.1", "127.0.0.1,127.0.0.2")
+        options = {"each_address": True, "transport": "nfs"}
+        found = await cachewarmer.verify(target, files_from=iter(["d/f1", "d/f2"]), samples=20, seed=7, **options)
+        assert [(one.address, one.files, one.main.samples) for one in found.addresses] == [
+            ("127.0.0.1", 2, 2),
+            ("127.0.0.2", 2, 2),
+        ]
+        assert (found.files, found.bytes, found.main.samples, found.seed) == (4, 4000, 4, 7)
+        assert len(found.document()["targets"]) == 2
+        subset = await cachewarmer.verify(target, address_subset="127.0.0.2", samples=20, **options)
+        assert (subset.address, subset.files, subset.addresses) == ("127.0.0.2", 10, ())
+        job = (await warmed(target, **options))[-1].job
+        await second.close()
+        found = await cachewarmer.verify(job=job, samples=20)
+    alive, dead = found.addresses
+    assert (alive.files, alive.main.failed, dead.files, dead.main.failed) == (10, 0, 0, 20)
+    assert dead.main.warm is None
+    assert dead.main.reason
+    assert not found.meets(0.5)
+    assert found.main.failed == 20
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"job": "shot42"}, "not both"),
+        ({"job": "shot42", "target": "", "include": "*"}, "no choice of files"),
+        ({"target": ""}, "needs a target"),
+        ({"address_subset": ["127.0.0.2"]}, "needs each_address"),
+        ({"each_address": True}, "each_address is for mount addresses"),
         ({"interval": 0.4}, "interval must be between"),
         ({"expect": 1.5}, "expect must be between"),
         ({"samples": -1}, "samples must be between"),
@@ -374,7 +420,22 @@ async def test_a_sample_is_verified():
 )
 async def test_a_sample_that_makes_no_sense_is_refused(tree, options, said):
     with pytest.raises(UsageError, match=said):
-        await cachewarmer.verify(tree, **options)
+        await cachewarmer.verify(**{"target": tree, **options})
+
+
+def test_every_option_of_verify_has_its_argument():
+    """But for those that mean nothing where no job is made. ``--as`` is ``identity``, as ``as`` is a word of Python."""
+    parser = argparse.ArgumentParser()
+    verify_command.add_arguments(parser)
+    options = {text for action in parser._actions for text in action.option_strings if text.startswith("--")}
+    of_the_command = {
+        *("--help", "--json", "--quiet", "--verbose", "--log-format", "--log-file", "--null", "--allow-empty"),
+        *("--name", "--max-bandwidth", "--in-order"),
+    }
+    names = {"no_hardlink_dedup": "hardlink_dedup", "no_ask": "ask", "as": "identity"}
+    wanted = [one[2:].replace("-", "_") for one in options - of_the_command]
+    there = set(inspect.signature(cachewarmer.verify).parameters) | set(Choosing.__annotations__)
+    assert {names.get(name, name) for name in wanted} - there == set()
 
 
 # -- the package -------------------------------------------------------------------------------------------------------

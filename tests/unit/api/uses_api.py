@@ -96,6 +96,16 @@ async def others() -> float | None:
     return found.main.warm.value if found.main.warm else None
 
 
+async def proved(job: str) -> dict[str, float | None]:
+    found: Verified = await cachewarmer.verify(
+        job=job, broker="postgresql://db/warm", each_address=True, address_subset=["cache2"], expect=0.99, window=4
+    )
+    enough: bool = found.meets(0.99)
+    print(enough, found.main.coldest, found.document())
+    by_address: tuple[Verified, ...] = found.addresses
+    return {one.address: one.main.warm.value if one.main.warm else None for one in by_address}
+
+
 async def wrong() -> None:
     """Each of these is an error that the types tell of: mypy complains of an ignored error that is none."""
     await cachewarmer.scan(42)  # type: ignore[arg-type]
@@ -104,6 +114,8 @@ async def wrong() -> None:
     await cachewarmer.scan("cache1:/projects", inclde="*.exr")  # type: ignore[call-arg]
     await cachewarmer.scan("cache1:/projects", files_from=[("a", "0", 5)])  # type: ignore[list-item]
     await cachewarmer.verify("cache1:/projects", access_as=["1000"])  # type: ignore[call-arg]
+    await cachewarmer.verify("cache1:/projects", what=["smell"])  # type: ignore[list-item]
+    await cachewarmer.verify(job=42)  # type: ignore[arg-type]
     await cachewarmer.verify("cache1:/projects", expect="99%")  # type: ignore[arg-type]
     async for progress in cachewarmer.warm("cache1:/projects", window="wide"):  # type: ignore[arg-type]
         progress.state = JobState.COMPLETED  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachewarmer.cli.warmed import CopiedList
+from cachewarmer.choice.copied import CopiedList
 from cachewarmer.errors import UsageError
 
 CHUNKS = [b"a", b"bb" * 1000, b"c"]

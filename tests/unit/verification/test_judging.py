@@ -79,6 +79,19 @@ def test_slow_answers_that_come_to_warm_blocks_too_are_taken_out():
     assert abs(found.warm.value - 0.6) < 0.03
 
 
+@pytest.mark.parametrize("more", [1.0, 1.5, 1.8])
+def test_a_machine_that_stalls_in_both_reads_shows_no_cold_blocks(more):
+    """Nothing is a cache here: some answers wait for a processor, more of the first ones, as these come after a pause."""
+    chance = random.Random(7)
+
+    def seconds(stalled):
+        return chance.lognormvariate(-9, 0.2) + (chance.lognormvariate(-5.9, 0.2) if chance.random() < stalled else 0)
+
+    pairs = [Pair(0, seconds(0.055 * more), seconds(0.055), 1 / 2000) for _ in range(2000)]
+    near = [chance.uniform(1e-4, 2e-4) for _ in range(24)]
+    assert judge(pairs, near).warm is None
+
+
 def test_no_sample_tells_nothing():
     assert judge([]).warm is None
 

@@ -147,6 +147,10 @@ class AzureBroker(Broker):
             ),
         )
 
+    @property
+    def untried(self) -> Sequence[str]:
+        return ("posting",)
+
     async def clock_ahead(self) -> float:
         return await self._at.work.time_ahead()
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 from cachewarmer.broker import record, rows
 from cachewarmer.broker.base import MOST_FLEET_SECONDS, Backlog, Broker, JobLease, JobLook, Trial, WorkLease
-from cachewarmer.broker.postgres import standing
+from cachewarmer.broker.postgres import standing, trials
 from cachewarmer.broker.postgres.database import SCHEMA_NAME, Database
 from cachewarmer.broker.postgres.streams import FileLists, Ledgers
 from cachewarmer.broker.postgres.tables import make_tables
 from cachewarmer.broker.postgres.wake import Wake
 from cachewarmer.broker.postgres.work import WorkSide
 from cachewarmer.config import LeaseSettings
-from cachewarmer.errors import BrokerError, LeaseLost, UnknownJob, UsageError
+from cachewarmer.errors import LeaseLost, UnknownJob, UsageError
 from cachewarmer.model import (
     Bandwidth,
     JobState,
@@ -106,16 +106,7 @@ class PostgresBroker(Broker):
         return job_id
 
     def trials(self) -> Sequence[Trial]:
-        mend = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {self._database.schema} TO the role"
-        return (Trial("writing", "its tables may be written", mend, self._try_writing),)
-
-    async def _try_writing(self) -> None:
-        async with self._database.statement() as sql:
-            row = await sql.one("may_write")
-        if row is not None and row["read_only"]:
-            raise BrokerError("the server is a standby, or its transactions are read-only")
-        if row is not None and row["refused"]:
-            raise BrokerError(f"may not write {row['refused']}")
+        return trials.trials(self._database)
 
     async def clock_ahead(self) -> float:
         before = time.time()

@@ -221,6 +221,17 @@ class Database:
                 raise
 
     @asynccontextmanager
+    async def rolled_back(self) -> AsyncIterator[Transaction]:
+        """Nothing inside happens: only what the server says to it is known. Raises as ``transaction``."""
+        async with self.connection() as connection:
+            try:
+                await connection.execute(BEGIN)
+                yield Transaction(connection, self._sql)
+            finally:
+                with suppress(psycopg.Error):
+                    await connection.rollback()
+
+    @asynccontextmanager
     async def statement(self) -> AsyncIterator[Transaction]:
         """For one statement that is atomic by itself: without BEGIN and COMMIT it is one round trip."""
         async with self.connection() as connection:

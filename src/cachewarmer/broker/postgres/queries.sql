@@ -417,11 +417,3 @@ WHERE jobs.state IN ('queued', 'scanning', 'warming', 'paused');
 
 -- name: active_jobs
 SELECT * FROM SCHEMA.jobs WHERE state IN ('queued', 'scanning', 'warming', 'paused');
-
--- name: may_write
--- The first table of ours that this role may not write, if any; and whether it may write at all here.
-SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
-    (SELECT min(tablename) FROM pg_tables WHERE schemaname = 'SCHEMA' AND NOT (
-        has_table_privilege(format('%I.%I', schemaname, tablename), 'INSERT')
-        AND has_table_privilege(format('%I.%I', schemaname, tablename), 'UPDATE')
-        AND has_table_privilege(format('%I.%I', schemaname, tablename), 'DELETE'))) AS refused;

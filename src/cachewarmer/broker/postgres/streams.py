@@ -15,6 +15,8 @@ from cachewarmer.broker.postgres.standing import add_pieces
 PAGE_BYTES = 8 * 1024 * 1024
 """Of pieces that are read together: a million small ones must not be a million round trips, nor 64 KiB each in memory."""
 PAGE_PIECES = 4096
+CHUNK_TYPES = ("text", "int4", "bytea")
+"""Of a row of ``copy_chunks``."""
 CHUNKS_AT_ONCE = 64
 """Of a list of files: 64 KiB each."""
 
@@ -42,7 +44,7 @@ class FileLists:
     async def _put(self, job_id: str, first: int, chunks: Sequence[bytes]) -> None:
         async with self._database.statement() as sql:
             rows = ((job_id, number, chunk) for number, chunk in enumerate(chunks, first))
-            await sql.copy_in("copy_chunks", ("text", "int4", "bytea"), rows)
+            await sql.copy_in("copy_chunks", CHUNK_TYPES, rows)
 
     async def read(self, job_id: str) -> AsyncIterator[bytes]:
         """The chunks in their order."""
