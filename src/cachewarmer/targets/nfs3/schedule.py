@@ -124,15 +124,13 @@ class ReadSchedule:
         window = self.window
         room, free = window.calls - window.in_flight, window.bytes - window.bytes_in_flight
         most = self.read_bytes
-        fresh, ready = self._fresh, self._ready
         self.bytes_full = False
         # Handles are asked for shortly before they are used: a server may keep few of them.
         while len(pieces) < room and self._resolving < window.calls:
             if free <= 0:
                 self.bytes_full = True
                 break
-            usual = fresh and not ready and not self._in_order
-            reading = (self._take_fresh() if usual else None) or self._next()
+            reading = self._next()
             if reading is None:
                 break
             request = reading.request
