@@ -20,7 +20,8 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.reach import Line
 from cachewarmer.targets.traffic import Knee
 from cachewarmer.values import dataclass
-from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, Observation, WindowLimits
+from cachewarmer.warming.rounds import Observation
+from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, WindowLimits
 
 LOOK_SECONDS = 0.05
 FIRST_LOOK_SECONDS = 0.01

@@ -288,7 +288,8 @@ def test_warming_imports_nothing_that_it_may_not_need():
 SELDOM = (
     "ledger.files ledger.records ledger.since model.outcomes warming.notes manager.told manager.each_address "
     "manager.fan_out planning.filelist planning.listed planning.usd planning.frames patterns likeness broker.find "
-    "broker.effort warming.first_generation warming.steering warming.window targets.meant targets.mount.table"
+    "broker.effort warming.first_generation warming.steering warming.window warming.rounds warming.canaries "
+    "targets.meant targets.mount.table"
 )
 """What only some jobs want."""
 
