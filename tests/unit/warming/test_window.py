@@ -346,7 +346,7 @@ def test_the_limits_hold_and_gentle_waits_for_less():
     warmer = Warmer(cache, limits=WindowLimits(most=10))
     cache.run(8)
     assert max(window for _, window in warmer.windows) == 10
-    assert KneeFinder(WindowLimits.gentle()).canaries.limit_seconds < KneeFinder().canary_limit_seconds
+    assert KneeFinder(WindowLimits.gentle()).canaries.limit_seconds < KneeFinder().canaries.limit_seconds
 
 
 def test_a_limit_that_is_raised_leaves_room_and_one_that_is_lowered_holds_at_once():
