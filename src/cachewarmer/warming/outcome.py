@@ -50,12 +50,14 @@ class ItemOutcome:
             self.fast_seconds = slow[0][0]
 
     def failure(self, item: WorkItem) -> CacheWarmerError | None:
-        """Why no file of the item could be read, where that is one reason for all of them; None: a receipt says it all.
+        """Why no file of the item could be read, where that is one reason for all of them and may pass; None: a receipt
+        says it all.
 
-        Of several files it names none, since it stands for each of them.
+        A reason that does not pass is told by file at once, however many files the item has. Of several files an error
+        names none, since it stands for each of them.
         """
         problems, total = list(self.problems.values()), len(item.files or ())
-        if not problems or len(problems) < total or any(isinstance(one, FileVanished) for one in problems):
+        if not problems or len(problems) < total or not all(one.transient for one in problems):
             return None
         if total == 1:
             return problems[0]

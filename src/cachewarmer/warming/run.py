@@ -287,7 +287,7 @@ class ItemRun:
             outcome.notes.add(piece[0], read, request.seconds)
         if piece[3]:
             outcome.files += 1
-        if request.seconds > outcome.fast_seconds:
+        if request.seconds > outcome.fast_seconds and error is None:
             outcome.add_slow(request)
 
     def _interrupted(self, request: ReadRequest, piece: Piece, error: TransportError) -> None:

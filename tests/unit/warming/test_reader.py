@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewarmer.config import LeaseSettings, Settings, TargetSettings
-from cachewarmer.errors import ConnectionLost, FileError, FileVanished, NfsStatusError, ReplyTimeout
+from cachewarmer.errors import (
+    ConnectionLost,
+    FileError,
+    FileVanished,
+    NfsStatusError,
+    RemoteProtocolError,
+    ReplyTimeout,
+)
 from cachewarmer.model import FIRST_GENERATION, Access, FileEntry, Wanted, WorkItem
 from cachewarmer.model.came import Came
 from cachewarmer.model.outcomes import unpack
@@ -458,11 +465,19 @@ async def test_failed_and_vanished_files_are_told_apart(sessions):
     assert [one.path for one in receipt.errors] == ["/d/two"]
 
 
-async def test_an_item_of_which_nothing_can_be_read_is_an_error(sessions):
+async def test_the_only_file_of_an_item_fails_at_once_as_it_would_among_others(sessions):
     sessions[0].read_errors = {b"d/two": NfsStatusError(13, "READ", b"/d/two", "NFS3ERR_ACCES")}
+    receipt = (await read(item(("two", 20)), *sessions)).receipt
+    assert (receipt.files, receipt.failed_files) == (0, 1)
+    assert [one.path for one in receipt.errors] == ["/d/two"]
+    assert receipt.slowest == (), "it was not read"
+
+
+async def test_an_item_of_which_nothing_can_be_read_for_now_is_an_error(sessions):
+    sessions[0].read_errors = {b"d/two": RemoteProtocolError("garbled")}
     reading = await read(item(("two", 20)), *sessions)
     assert reading.receipt is None
-    assert not reading.error.transient
+    assert reading.error.transient
 
 
 def refused(name, status=13, text="NFS3ERR_ACCES"):
@@ -471,10 +486,13 @@ def refused(name, status=13, text="NFS3ERR_ACCES"):
 
 async def test_a_reason_for_all_files_of_an_item_names_none_of_them(sessions):
     """It is told for each of them: the path of the first would be wrong for all others."""
-    sessions[0].read_errors = {b"d/" + name: refused(name) for name in (b"one", b"two")}
+    sessions[0].read_errors = {
+        b"d/" + name: RemoteProtocolError("garbled", doing="READ", subject=b"d/" + name, address="a")
+        for name in (b"one", b"two")
+    }
     reading = await read(item(("one", 10), ("two", 20)), *sessions)
     assert reading.receipt is None
-    assert str(reading.error) == "a: READ: NFS3ERR_ACCES"
+    assert str(reading.error) == "a: READ: garbled"
     assert sessions[0].read_errors[b"d/one"].subject == b"d/one"
 
 

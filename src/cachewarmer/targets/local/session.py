@@ -409,13 +409,14 @@ class LocalSession(Session):
         return self._pool.stuck
 
     async def close(self) -> None:
+        waiting = self._filling.close() if self._filling is not None else []
         self._pool.close()
+        for request in waiting:
+            request.error = ConnectionLost("the session was closed")
+            self.settle(request)
         if self._confirming is not None:
             self._confirming.cancel()
             self._confirming = None
-        for request in self._filling.close() if self._filling is not None else ():
-            request.error = ConnectionLost("the session was closed")
-            self.settle(request)
         unconfirmed, self._unconfirmed, self._waited = self._waited + self._unconfirmed, [], []
         for read in unconfirmed:
             read.settle(ConnectionLost("the session was closed"))
