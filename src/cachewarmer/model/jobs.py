@@ -342,7 +342,7 @@ class WorkItem(Message):
         if (item.start < 0) != (item.stop < 0) or item.stop < item.start:
             raise InvalidMessage(f"StartByte {item.start} and StopByte {item.stop} are not a range")
         if item.only_address and item.only_address not in item.access.addresses:
-            raise InvalidMessage("OnlyAddress is none of WarmTargetMountAddresses")
+            raise InvalidMessage("OnlyAddress is not one of WarmTargetMountAddresses")
         if item.start >= 0 and item.files is not None and len(item.files) != 1:
             raise InvalidMessage("a byte range needs exactly one file")
         if item.start >= 0 and item.parts:

@@ -107,7 +107,7 @@ class FileOutcome(NamedTuple):
 
 
 def quoted(text: str) -> str:
-    """Text as JSON, in ASCII; bytes that are no UTF-8 stay lone surrogates, as in every message."""
+    """Text as JSON, in ASCII; bytes that aren't UTF-8 stay lone surrogates, as in every message."""
     return f'"{text}"' if is_plain(text) else json.dumps(text)
 
 

@@ -156,7 +156,7 @@ class SessionSnapshot:
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Of READ calls, from sending to the end of the reply."""
     others_in_flight: int = 0
-    """Calls in flight that are no READs."""
+    """Calls in flight other than READs."""
 
 
 class Question(IntEnum):
@@ -183,7 +183,7 @@ class Identity:
         """From ``UID[:GID[,GID...]]``; without a group, the one of the same number.
 
         Raises:
-            InvalidValue: it is none.
+            InvalidValue: it isn't one.
         """
         user, colon, groups = text.partition(":")
         texts = [user, *(groups.split(",") if colon else [user])]
@@ -233,7 +233,7 @@ class Session(ABC):
     """Whether the seconds of a ``ReadRequest`` are what the answer took alone, as a thread of its own measured them. Else
     they are as coarse as the loop's clock, and one who wants to know better takes the time himself."""
     asks_by_counts: bool = False
-    """Whether what it says of the origin comes from counts that the cache keeps, and is no round trip; and whether the
+    """Whether what it says of the origin comes from counts that the cache keeps, rather than from a round trip; and whether the
     cache keeps what was read only some time later."""
     export: str = "/"
     """What was mounted: every path of this session is below it. ``/`` for a local directory."""
@@ -264,7 +264,7 @@ class Session(ABC):
         """What the symbolic link at ``path`` holds.
 
         Raises:
-            FileError: it is none, or may not be read.
+            FileError: it isn't one, or it may not be read.
         """
         raise FileError("it is a symbolic link, which can't be read here", subject=b"/" + path)
 

@@ -67,7 +67,7 @@ class ItemRun:
 
     @property
     def aborted(self) -> bool:
-        """Whether the reading shall end without a result."""
+        """Whether the reading is to end without a result."""
         return self.aborting.is_set()
 
     def abort(self) -> None:
