@@ -28,7 +28,7 @@ _DOTS = 2
 """. and .. come first: the cookie of the entry numbered n is n + 1 with these two counted."""
 
 
-class Unanswered(Exception):  # noqa: N818  # it is no error: the script wants it so
+class Unanswered(Exception):  # noqa: N818  # not an error: the script wants it so
     """A call that gets no reply."""
 
 
@@ -69,7 +69,7 @@ class Procedures:
         """The program and procedure that a record calls, and the reply, as parts of one record; none: it gets no reply.
 
         Raises:
-            wire.BadCallError: the record is no call; it is complained about as well.
+            wire.BadCallError: the record isn't a call; it is complained about as well.
         """
         try:
             call = wire.read_call(record)

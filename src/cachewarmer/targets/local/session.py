@@ -60,7 +60,7 @@ async def open_local(root: str | bytes, settings: LocalSettings) -> LocalSession
     """Opens a directory of this machine; request paths are below it.
 
     Raises:
-        FileVanished, FileError: it is not there, is no directory, or may not be read.
+        FileVanished, FileError: it isn't there, isn't a directory, or may not be read.
         ReplyTimeout: the file system does not answer.
     """
     return await LocalSession.open(os.fsencode(root), settings)
