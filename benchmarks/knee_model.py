@@ -23,6 +23,7 @@ from statistics import median
 from benchmarks import page
 from benchmarks.knee import Row
 from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedCache, SimulatedProbe, SimulatedReader
+from cachewarmer.warming.rounds import Observation
 from cachewarmer.warming.steering import (
     CANARY_SECONDS,
     FIRST_CANARY_SECONDS,
@@ -31,7 +32,7 @@ from cachewarmer.warming.steering import (
     LOOK_SECONDS,
     SECOND_WINDOW,
 )
-from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, Observation, WindowLimits
+from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, WindowLimits
 
 ROWS = (
     "4:2",

@@ -21,7 +21,8 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.reach import Line
 from cachewarmer.targets.traffic import Knee
 from cachewarmer.values import dataclass
-from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, Observation, WindowLimits
+from cachewarmer.warming.rounds import Observation
+from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, WindowLimits
 
 LOOK_SECONDS = 0.05
 FIRST_LOOK_SECONDS = 0.01
@@ -43,11 +44,8 @@ AWAY_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def steered(pool: SessionPool) -> AsyncIterator[None]:
-    """For the length of a ``with``: the windows of the pool follow what its addresses can take, if the settings say so."""
-    if not pool.settings.nfs.window_auto:
-        yield
-        return
+async def steering_of(pool: SessionPool) -> AsyncIterator[None]:
+    """For the length of an ``async with``: the windows of the pool follow what its addresses can take."""
     fixed = pool.settings.nfs.window_calls
     pool.begin_with(FIRST_WINDOW)
     steering = asyncio.create_task(_Steering(pool, fixed).run())

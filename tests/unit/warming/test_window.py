@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from cachewarmer.model import Bound
 from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedCache, SimulatedProbe, SimulatedReader
 from cachewarmer.warming.lateness import Lateness
+from cachewarmer.warming.rounds import Observation
 from cachewarmer.warming.steering import SECOND_WINDOW
-from cachewarmer.warming.window import NEXT, KneeFinder, Observation, Phase, WindowLimits
+from cachewarmer.warming.window import NEXT, KneeFinder, Phase, WindowLimits
 
 TICK_SECONDS = 0.05
 IDLE_SECONDS = 0.5
@@ -401,7 +402,7 @@ def test_the_limits_hold_and_gentle_waits_for_less():
     warmer = Warmer(cache, limits=WindowLimits(most=10))
     cache.run(8)
     assert max(window for _, window in warmer.windows) == 10
-    assert KneeFinder(WindowLimits.gentle()).canary_limit_seconds < KneeFinder().canary_limit_seconds
+    assert KneeFinder(WindowLimits.gentle()).canaries.limit_seconds < KneeFinder().canaries.limit_seconds
 
 
 def test_a_limit_that_is_raised_leaves_room_and_one_that_is_lowered_holds_at_once():
