@@ -1,8 +1,9 @@
 """Small files through a JuiceFS mount: ``cachewarmer warm`` beside JuiceFS's own ``juicefs warmup``.
 
 Each round makes the cache cold, warms it with one program and asks JuiceFS how much is cached; the programs take turns,
-so that a slow moment of the machine falls on both. A reader that takes 1.5 times as long as ``juicefs warmup``, and does
-nothing but read (``benchmarks.paced``), shows how much of what comes through the mount JuiceFS keeps at that rate.
+so that a slow moment of the machine falls on both. ``cachewarmer`` asks the mount to fill its cache, as ``juicefs warmup``
+does. Why it asks is shown by a reader that does nothing but read, at a rate that takes 1.5 times as long as ``juicefs
+warmup`` (``benchmarks.paced``): of what comes through the mount, JuiceFS keeps only a part.
 
 usage: python -m benchmarks.juicefs [ROUNDS [FILES [BYTES]]]
 """

@@ -360,7 +360,7 @@ class FleetUnavailable(FleetError):
 
 
 class MetadataAbsent(FleetError):
-    """No instance metadata service answers: this is no machine of the cloud, or it may not be reached from here."""
+    """No instance metadata service answers: this is not a machine of the cloud, or the service can't be reached from here."""
 
 
 class CapacityError(FleetError):

@@ -17,7 +17,7 @@ def nearest(text: str, known: Iterable[str]) -> str:
 
     A slip is a character too many, too few, or a wrong one, or two that changed places (optimal string alignment). The
     longer the word, the more are let pass. Upper and lower case are one slip for the whole word, and so is an end that
-    is missing from a word with no other such beginning. Other numbers are no slip: ``shot43`` is not meant by ``shot42``.
+    is missing from a word with no other such beginning. Another number isn't a slip: ``shot43`` is not meant by ``shot42``.
     """
     if not 3 <= len(text) <= MOST_CHARACTERS:
         return ""

@@ -107,7 +107,7 @@ def _unbracketed(address: str) -> InvalidValue:
 
 
 def _check_not_mistyped(text: str) -> None:
-    """Raises ``InvalidValue`` for what is no path here and looks like an address.
+    """Raises ``InvalidValue`` for what isn't a path here but looks like an address.
 
     Only a hint: what has a slash is a path, unless an IP address stands before it.
     """
@@ -245,7 +245,7 @@ def parse_size(text: str) -> int:
 def parse_rate(text: str) -> int:
     """Bytes per second from ``200M``, ``100MB/s`` (a size, see ``parse_size``), ``800Mbit`` or ``2.5Gbit/s``.
 
-    Bits are counted in powers of 1000, as networks are, and ``Mibit`` in powers of 1024. 0 is no limit.
+    Bits are counted in powers of 1000, as networks are, and ``Mibit`` in powers of 1024. 0 means no limit.
 
     Raises:
         UsageError: it is not a rate, or less than a byte per second.
@@ -302,7 +302,7 @@ def parse_time(text: str, now: float) -> float:
     ``now`` is in Unix seconds.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: it isn't one of these.
     """
     text = text.strip()
     age = re.fullmatch(_AGE, text)

@@ -19,7 +19,7 @@ _Wanted: TypeAlias = tuple[str, bool, Any, Any, Any]
 PLAIN_OBJECTS = 12
 """So many of a class are made without a compiled ``__init__``: to compile it takes as long as to make twenty."""
 _MARKERS = ("ClassVar", "InitVar", "KW_ONLY")
-"""Annotations that are no field's type; the standard decorator must see them."""
+"""Annotations that aren't the type of a field; the standard decorator must see them."""
 
 if TYPE_CHECKING:
     from dataclasses import dataclass

@@ -56,8 +56,8 @@ async def alone(job: WarmJob, broker_url: str) -> AsyncIterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Busy(f"another process watches {job.label}") from error
+        except BlockingIOError:
+            raise Busy(f"another process watches {job.label}") from None
         yield
     finally:
         os.close(handle)

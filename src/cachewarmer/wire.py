@@ -25,7 +25,7 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_INFLATED_BYTES = 16 * 1024 * 1024
 """The most a compressed file list may inflate to: a message is hostile until shown otherwise."""
 MAX_HANDLE_BYTES = 64
-"""NFS3_FHSIZE (RFC 1813 section 2.4): a longer handle is no server's."""
+"""NFS3_FHSIZE (RFC 1813 section 2.4): no server has a longer handle."""
 MOST_FILES = 100_000
 """In one message."""
 MAX_ID = (1 << 32) - 1
@@ -241,7 +241,7 @@ def unpack_times(read: FieldReader, files: int) -> bytes:
         if len(raw) == files * TIMES_BYTES and inflater.eof:
             if math.isfinite(sum(struct.unpack(f"<{len(raw) // 8}d", raw))):  # one that is not finite spoils the sum
                 return raw
-            raise InvalidMessage("FileTimes holds what is no time")
+            raise InvalidMessage("FileTimes holds something that is not a time")
     except (binascii.Error, zlib.error, ValueError) as error:
         raise InvalidMessage(f"FileTimes can't be read: {str(error)[:100]}") from None
     raise InvalidMessage(f"FileTimes does not hold the times of {files} files")

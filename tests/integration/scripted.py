@@ -23,9 +23,9 @@ SETTINGS = Settings(
 )
 
 
-async def warmed(target, directory, settings=SETTINGS, **job):
+async def warmed(target, directory, settings=SETTINGS, *, seconds=90, **job):
     """Warms one TARGET; returns the final status. The broker's file goes to ``directory``."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(seconds):
         return await warm(
             make_job(parse_target(target), **{"transport": "nfs", **job}),
             broker_url=f"sqlite:///{directory}/broker.db",

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cachewarmer.config import FleetSettings
-from cachewarmer.doctor import azure as looking
+from cachewarmer.fleet.vmss import surroundings
 from cachewarmer.fleet.vmss.surroundings import look_around
 from tests.azure_standin.cloud import CLIENT_ID, NETWORK, OTHER_SUBNET, SUBNET, SUBSCRIPTION, azure
 from tests.azure_standin.fixtures import settings, trust
@@ -111,7 +111,7 @@ async def test_an_operators_own_machine_that_is_told_where(cloud, monkeypatch):
 
 async def test_each_line_is_bounded_in_time(cloud, monkeypatch):
     """A resource manager that asks to be asked again later, and again."""
-    monkeypatch.setattr(looking, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(surroundings, "LOOK_SECONDS", 0.5)
     cloud.arm.throttled = 1000
     found = await look()
     assert found["quota"].level == found["subnet"].level == "failure"

@@ -4,13 +4,16 @@ import asyncio
 import io
 from dataclasses import replace
 
+import pytest
+
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError
+from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError, RemoteProtocolError
 from cachewarmer.manager import Manager
 from cachewarmer.model import Access, JobState, Wanted, WarmJob
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
+from cachewarmer.worker import settle
 from cachewarmer.worker.worker import Worker
 from tests.integration.parts import BYTES, FILES, SETTINGS, TREE, finish, job
 from tests.memory import MemorySession, opener
@@ -46,19 +49,37 @@ async def test_two_jobs_each_end_by_themselves(broker, running):
     assert (await finish(broker, second)).state is JobState.COMPLETED
 
 
-async def test_an_item_that_always_fails_ends_in_poison_and_the_job_with_errors(broker, running):
+@pytest.mark.parametrize("item_files", [1, 10], ids=["alone", "among others"])
+async def test_a_file_that_may_not_be_read_fails_at_once_by_its_name(broker, running, item_files):
+    """However many files its item has."""
     session = MemorySession({b"ok": 5, b"d": {b"locked": 7}}, "a")
     session.read_errors[b"d/locked"] = NfsStatusError(13, "READ", b"/d/locked", "NFS3ERR_ACCES")
-    settings = replace(SETTINGS, plan=PlanSettings(item_files=1))
+    report = await _report(broker, running, session, item_files)
+    assert (report["state"], report["files"]) == ("completed_with_errors", 1)
+    assert (report["failed_files"], report["poisoned_items"]) == (1, 0)
+    assert [one["path"] for one in report["errors"]] == ["/d/locked"]
+    assert "NFS3ERR_ACCES" in report["errors"][0]["error"]
+    assert [path for path, *_ in session.reads].count(b"d/locked") == 1
+
+
+async def test_an_item_that_always_fails_ends_in_poison_and_the_job_with_errors(broker, running, monkeypatch):
+    """What may pass is tried five times."""
+    monkeypatch.setattr(settle, "MAX_RETRY_SECONDS", 0.0)
+    session = MemorySession({b"ok": 5, b"d": {b"odd": 7}}, "a")
+    session.read_errors[b"d/odd"] = RemoteProtocolError("garbled")
+    report = await _report(broker, running, session, 1)
+    assert (report["state"], report["files"]) == ("completed_with_errors", 1)
+    assert (report["failed_files"], report["poisoned_items"]) == (1, 1)
+    assert "garbled" in report["errors"][0]["error"]
+    assert [path for path, *_ in session.reads].count(b"d/odd") == 5
+
+
+async def _report(broker, running, session, item_files):
+    settings = replace(SETTINGS, plan=PlanSettings(item_files=item_files))
     job_id = await submit(broker, job())
     running.start(Manager(broker, settings, SessionPool(settings, opener(session))))
     running.start(Worker(broker, settings, SessionPool(settings, opener(session)), name="x"))
-    status = await finish(broker, job_id)
-    assert status.state is JobState.COMPLETED_WITH_ERRORS
-    report = status.report(0)
-    assert (report["files"], report["failed_files"], report["poisoned_items"]) == (1, 1, 1)
-    assert "NFS3ERR_ACCES" in report["errors"][0]["error"]
-    assert [path for path, *_ in session.reads].count(b"d/locked") == 5
+    return (await finish(broker, job_id, seconds=60)).report(0)
 
 
 async def test_a_cancelled_job_stops_reading_and_others_go_on(broker, running):

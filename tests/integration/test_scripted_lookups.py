@@ -49,3 +49,16 @@ async def test_without_readdirplus_a_file_costs_as_much_in_a_large_directory_as_
         assert server.calls["READ"] == files
         costs[files] = server.calls["LOOKUP"] / files
     assert max(costs.values()) <= 2.01, costs
+
+
+async def test_a_server_that_keeps_few_handles_is_asked_for_each_shortly_before_its_file_is_read(tmp_path):
+    """unfs3 has no READDIRPLUS and keeps 4,096 handles: of 20,000 files in one directory, none is read by a handle that is
+    forgotten by then. One LOOKUP tells the scan what a name is, one gives the handle to read by.
+    """
+    files = 20_000
+    tree = {b"one": {b"f%05d" % number: 10 for number in range(files)}}
+    async with ScriptedServer(tree, Faults(readdirplus=False, most_handles=4096)) as server:
+        status = await warmed(server.url(), tmp_path, replace(SETTINGS, plan=PlanSettings()), seconds=110)
+    assert (status.state, status.report(0)["files"], status.failed_files) == (JobState.COMPLETED, files, 0)
+    assert server.calls["READ"] == files, "one that is answered with a stale handle is made again"
+    assert server.calls["LOOKUP"] <= 2 * files + 10, dict(server.calls)

@@ -55,7 +55,7 @@ def test_parquet_holds_the_same_records(tmp_path):
     assert table.column("path").slice(0, 3).to_pylist() == ["/data/a", "/data/b\\xff", "/data/ü"]
     assert table.column("path_bytes").slice(0, 2).to_pylist() == [None, b"/data/b\xff"]
     (tmp_path / "wrong.parquet").write_text(json.dumps({"path": "/a"}))
-    with pytest.raises(UsageError, match="no ledger"):
+    with pytest.raises(UsageError, match="not a ledger"):
         list(read(str(tmp_path / "wrong.parquet")))
 
 

@@ -133,7 +133,7 @@ class SignIn:
 
         Raises:
             BrokerError: not allowed, or no such account in that resource group.
-            ConfigError: no subscription is named, and this is no VM of Azure, whose own it could be.
+            ConfigError: no subscription is named, and this isn't an Azure VM, whose own it could be.
         """
         subscription = azure_environment().subscription_id or await self._own_subscription()
         what = f"looking up the key of {self.account} in resource group {self.resource_group}"

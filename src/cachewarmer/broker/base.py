@@ -221,11 +221,11 @@ class Broker(ABC):
 
     @abstractmethod
     async def release_job(self, lease: JobLease) -> None:
-        """Hands a job back, to be claimed again at once (manager shutdown). A lost lease is no error."""
+        """Hands a job back, to be claimed again at once (manager shutdown). A lost lease is not an error."""
 
     @abstractmethod
     async def settle_job(self, lease: JobLease) -> None:
-        """Takes the job off the queue for good: it is in a final state. A lost lease is no error."""
+        """Takes the job off the queue for good: it is in a final state. A lost lease is not an error."""
 
     @abstractmethod
     async def set_state(self, job_id: str, state: JobState, reason: str = "") -> JobStatus:
@@ -452,7 +452,7 @@ class Broker(ABC):
     async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
         """Hands an item back. A ``reason`` counts against it: after ``max_deliveries`` such failures it goes to poison
         (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
-        A lost lease is no error.
+        A lost lease is not an error.
 
         What the lease's item says has come of it (``WorkItem.came``) is kept for its next delivery, where there is room
         for that.

@@ -191,7 +191,7 @@ def dump(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that any store takes: bytes that are no UTF-8 become escapes."""
+    """Text that any store takes: bytes that aren't UTF-8 become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

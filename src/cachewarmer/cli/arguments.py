@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         return [text for action in self._actions for text in action.option_strings]
 
     def refuse(self, unknown: str) -> NoReturn:
-        """Raises ``UsageError`` for an argument that is none of this command's."""
+        """Raises ``UsageError`` for an argument that this command doesn't have."""
         name = unknown.partition("=")[0]
         if not name.startswith("-"):
             self.error(f"unexpected argument {unknown!r}")
@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _operand(action: argparse.Action) -> str:
-    """How a usage names an argument that is no option."""
+    """How a usage names an argument that isn't an option."""
     name = str(action.metavar or action.dest.upper())
     return {"*": f"[{name}...]", "+": f"{name}...", "?": f"[{name}]"}.get(str(action.nargs), name)
 

@@ -34,7 +34,7 @@ class Hooks:
         if self.any and status.state.final:
             from cachewarmer.cli.telling import tell
 
-            await tell(self, status, allow_empty=allow_empty)
+            await tell(status, command=self.command, webhook=self.webhook, allow_empty=allow_empty)
 
     async def tell_of(self, broker: Broker, job_id: str) -> None:
         """The same of a job that a broker knows."""

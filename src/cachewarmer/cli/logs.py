@@ -231,7 +231,7 @@ def _plain(value: Any) -> Any:
 
 
 def _traceback(error: BaseException, *, verbose: bool) -> str:
-    """Empty for what is no fault of this program, unless every traceback is wanted."""
+    """Empty for what isn't the fault of this program, unless every traceback is wanted."""
     ours = isinstance(error, CacheWarmerError | OSError | MemoryError)
     return traceback_text(error) if verbose or not ours else ""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from cachewarmer.cli.exit_codes import ERROR, INTERRUPTED
+from cachewarmer.cli.signals import STOP_SIGNALS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,9 +56,6 @@ def multicall() -> int:
         "cachewarmer-jobsubmitter": jobsubmitter_main,
     }
     return commands.get(os.path.basename(sys.argv[0]), main)()
-
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _start(run: Callable[[], int]) -> int:

@@ -120,7 +120,7 @@ def finish_scan(
 def nothing_wanted(report: Report, job: WarmJob) -> str:
     """What to say of a job that is to read nothing: mostly a pattern or a list is wrong. Empty: there is something.
 
-    A tree without a file is no mistake of the command line: of that the report tells.
+    A tree without a file isn't a mistake of the command line: the report tells of it.
     """
     if (
         report.scanned_files

@@ -131,7 +131,17 @@ async def _plan(chosen: PlanOptions, stop: asyncio.Event) -> int:
             return INTERRUPTED
         looked = looking.result()
         progress.said("planning")
-        plan: Plan = await asyncio.to_thread(made, job, looked, settings.nfs, chosen, prices)
+        plan: Plan = await asyncio.to_thread(
+            made,
+            job,
+            looked,
+            settings.nfs,
+            prices,
+            files=chosen.files,
+            byte_count=chosen.bytes,
+            workers=chosen.workers,
+            cache_bytes=chosen.cache_size,
+        )
     if chosen.output.json:
         return WARM if show_json(document(plan)) else ERROR
     return WARM if show("\n".join(lines(plan))) else ERROR

@@ -17,7 +17,6 @@ from cachewarmer.values import dataclass
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cachewarmer.cli.plan import PlanOptions
     from cachewarmer.config import NfsSettings
     from cachewarmer.forecast.looking import Looked
     from cachewarmer.forecast.prices import Prices
@@ -40,11 +39,25 @@ class Plan:
     cache_bytes: int
 
 
-def made(job: WarmJob, looked: Looked, nfs: NfsSettings, chosen: PlanOptions, prices: Prices | None) -> Plan:
-    """Makes the plan."""
+def made(
+    job: WarmJob,
+    looked: Looked,
+    nfs: NfsSettings,
+    prices: Prices | None,
+    *,
+    files: int = 0,
+    byte_count: int = 0,
+    workers: int,
+    cache_bytes: int = 0,
+) -> Plan:
+    """Makes the plan for 1, 2, 4, ... ``workers``.
+
+    ``files`` and ``byte_count``: what is to be read, where it was not counted; 0 files: it was. ``cache_bytes``: the size
+    of the cache; 0: not known.
+    """
     longest = looked.probe.read_bytes
-    if chosen.files:
-        work = Workload.of_numbers(chosen.files, chosen.bytes, longest)
+    if files:
+        work = Workload.of_numbers(files, byte_count, longest)
         _check_kinds(work, looked)
     else:
         work = Workload.of_histogram(looked.totals.histogram, looked.totals.bytes, longest)
@@ -55,18 +68,18 @@ def made(job: WarmJob, looked: Looked, nfs: NfsSettings, chosen: PlanOptions, pr
         items=looked.samples.items(looked.totals, work.files),
         window=window,
         max_bandwidth=job.max_bandwidth,
-        scan_seconds=0.0 if chosen.files else looked.scan_seconds,
+        scan_seconds=0.0 if files else looked.scan_seconds,
         prices=prices,
     )
     return Plan(
         label=job.label,
         looked=looked,
-        counted=not chosen.files,
+        counted=not files,
         work=work,
         fitted=fitted,
-        rows=tuple(forecast(fitted, asked, workers) for workers in worker_counts(chosen.workers)),
+        rows=tuple(forecast(fitted, asked, workers) for workers in worker_counts(workers)),
         prices=prices,
-        cache_bytes=chosen.cache_size,
+        cache_bytes=cache_bytes,
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cachewarmer.targets.breaker import Outage
 
 PLAIN_SECONDS = 10.0
-"""Between two lines where stderr is no terminal."""
+"""Between two lines where stderr isn't a terminal."""
 
 
 FILE_BYTES = 64 * 1024

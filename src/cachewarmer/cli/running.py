@@ -12,8 +12,8 @@ from typing import Any
 from cachewarmer import eventloop
 from cachewarmer.cli.exit_codes import INTERRUPTED
 from cachewarmer.cli.logs import Logging
-from cachewarmer.cli.main import STOP_SIGNALS
 from cachewarmer.cli.options.general import Output
+from cachewarmer.cli.signals import STOP_SIGNALS
 from cachewarmer.errors import Interrupted
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,13 @@ def run(
     async def with_signals() -> int:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        asked = False
 
         def ask(number: int) -> None:
-            if stop.is_set():
+            nonlocal asked
+            if asked:  # not: where it stops for another reason, such as the end of its input
                 os._exit(INTERRUPTED)  # readers notice that we are gone
+            asked = True
             if service:
                 log.info("%s: stopping", signal.Signals(number).name)
             stop.set()

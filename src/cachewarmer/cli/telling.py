@@ -26,7 +26,6 @@ from cachewarmer.model import Report
 
 if TYPE_CHECKING:
     from cachewarmer.broker.base import Broker
-    from cachewarmer.cli.hooks import Hooks
     from cachewarmer.model import JobStatus
 
 log = logging.getLogger(__name__)
@@ -42,8 +41,10 @@ WAITS = (1.0, 3.0)
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-async def tell(hooks: Hooks, status: JobStatus, *, allow_empty: bool) -> None:
-    """Tells of the end of a job, the command and the server at the same time; what fails is logged."""
+async def tell(status: JobStatus, *, command: tuple[str, ...], webhook: str, allow_empty: bool) -> None:
+    """Tells the command and the server of the end of a job, both at the same time; either may be empty. What fails is
+    logged.
+    """
     report = Report.of_job(status)
     code = code_of(status)
     if code == WARM and not allow_empty and nothing_wanted(report, status.job):
@@ -53,21 +54,21 @@ async def tell(hooks: Hooks, status: JobStatus, *, allow_empty: bool) -> None:
     about = {"CACHEWARMER_JOB": job_id, "CACHEWARMER_STATE": str(status.state), "CACHEWARMER_EXIT_CODE": str(code)}
 
     async def by_command() -> None:
-        if not hooks.command:
+        if not command:
             return
         try:
-            await in_daemon_thread(lambda: run_command(hooks.command, document, about, COMMAND_SECONDS))
+            await in_daemon_thread(lambda: run_command(command, document, about, COMMAND_SECONDS))
         except Exception as error:  # noqa: BLE001  # a hook never harms the job
-            log.warning("job %s: --on-end %s: %s", job_id, hooks.command[0], _reason(error))
+            log.warning("job %s: --on-end %s: %s", job_id, command[0], _reason(error))
 
     async def by_webhook() -> None:
-        if not hooks.webhook:
+        if not webhook:
             return
         try:
             async with asyncio.timeout(WEBHOOK_SECONDS):
-                await in_daemon_thread(lambda: post(hooks.webhook, document))
+                await in_daemon_thread(lambda: post(webhook, document))
         except Exception as error:  # noqa: BLE001
-            log.warning("job %s: --webhook %s: %s", job_id, shown(hooks.webhook), _reason(error))
+            log.warning("job %s: --webhook %s: %s", job_id, shown(webhook), _reason(error))
 
     await asyncio.gather(by_command(), by_webhook())
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
+from cachewarmer.amounts import counted
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.findings import Finding, ok, warning
 from cachewarmer.targets.base import Canary, Question
@@ -86,7 +87,7 @@ def judged(steps: Sequence[Step], idle: float) -> Finding:
     if steps[0].per_second * HELD_SECONDS > 1:
         return ok("knee", "it answers FSSTAT at once, so that no thread is held: the probe tells nothing")
     knee = steps[-2] if stops(steps, idle) and len(steps) > 1 else steps[-1]
-    said = f"about {knee.calls} calls at once ({knee.per_second:,.0f} FSSTAT a second)"
+    said = f"about {counted(knee.calls, 'call')} at once ({knee.per_second:,.0f} FSSTAT a second)"
     if knee is steps[-1] and not stops(steps, idle):
         return ok("knee", f"{said} and more: it was not reached")
     if knee.calls < FEW_CALLS:

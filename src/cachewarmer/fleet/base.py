@@ -148,7 +148,7 @@ class Fleet(ABC):
 
     @abstractmethod
     async def delete(self) -> None:
-        """Deletes the fleet and returns when it is gone; no fleet is no error."""
+        """Deletes the fleet and returns when it is gone; no fleet is not an error."""
 
     @abstractmethod
     def ledger(self) -> list[MachineTime]:

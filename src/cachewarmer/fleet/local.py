@@ -23,6 +23,9 @@ from cachewarmer.fleet.seen import WorkersSeen
 
 STOP_SECONDS = 30.0
 """From SIGTERM to SIGKILL: more than a worker takes to finish or hand back (``LeaseSettings.drain_seconds``)."""
+HEAR_SECONDS = 1.0
+"""A process may miss a signal, such as one that comes between its last look for signals and a call that blocks. What has
+not ended so long after SIGTERM finds its standard input closed as well."""
 
 
 class LocalFleet(Fleet):
@@ -88,10 +91,12 @@ class LocalFleet(Fleet):
             self._processes[name].terminate()
         self._told |= self._processes.keys()
         self._workers.give_up(self._processes)
-        deadline = time.monotonic() + self._stop_seconds
-        while self._processes and time.monotonic() < deadline:
+        told_at = time.monotonic()
+        while self._processes and time.monotonic() < told_at + self._stop_seconds:
             await asyncio.sleep(0.05)
             self._reap()
+            if time.monotonic() >= told_at + HEAR_SECONDS:
+                self._close_inputs()
         for process in self._processes.values():
             # The session too: the single-file program is two processes.
             with contextlib.suppress(ProcessLookupError):
@@ -100,6 +105,11 @@ class LocalFleet(Fleet):
         self._reap()
         self._exists, self._wanted = False, 0
         self._workers.forget_complaint()
+
+    def _close_inputs(self) -> None:
+        for process in self._processes.values():
+            assert process.stdin is not None
+            process.stdin.close()
 
     def ledger(self) -> list[MachineTime]:
         return self._workers.times()

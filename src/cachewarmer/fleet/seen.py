@@ -25,7 +25,7 @@ class WorkersSeen:
         return self._times.setdefault(name, MachineTime(name=name, started_at=at))
 
     def give_up(self, names: Iterable[str]) -> None:
-        """These are being ended by us: that is no eviction."""
+        """These are being ended by us: that is not an eviction."""
         self._given_up.update(names)
 
     def ended(self, name: str, at: float, end: str, why: str = "") -> None:

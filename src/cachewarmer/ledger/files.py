@@ -14,7 +14,7 @@ from cachewarmer.ledger import parquet
 from cachewarmer.model.outcomes import FileOutcome, read_line
 
 MOST_LINE_BYTES = 1 << 20
-"""A longer line is no record: a path has at most some thousands of bytes."""
+"""A longer line can't be a record: a path has a few thousand bytes at most."""
 
 
 class Sink(Protocol):
@@ -28,7 +28,7 @@ class Sink(Protocol):
 def written(name: str) -> Iterator[Sink]:
     """The file of that name while it is written. An earlier one stays as it is until the new one is complete.
 
-    What is no plain file, such as a pipe, is written to as it is.
+    Anything but a plain file, such as a pipe, is written to as it is.
 
     Raises:
         CacheWarmerError: it can't be written.
@@ -108,7 +108,7 @@ def read(name: str) -> Iterator[FileOutcome]:
     """The records of a ledger's file.
 
     Raises:
-        UsageError: it can't be read, or is no ledger.
+        UsageError: it can't be read, or isn't a ledger.
     """
     try:
         if parquet.is_parquet(name):

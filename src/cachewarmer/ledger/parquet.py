@@ -1,6 +1,6 @@
 """A ledger as a Parquet file, through pyarrow where that is installed: one row a file, in the columns of a record.
 
-A path that is no UTF-8 can't be a string there: ``path`` then shows it with escapes, and ``path_bytes`` has it as it is.
+A path that isn't UTF-8 can't be a string there: ``path`` then shows it with escapes, and ``path_bytes`` has it as it is.
 """
 
 from __future__ import annotations
@@ -95,19 +95,19 @@ def read(name: str) -> Iterator[FileOutcome]:
     """The records of a Parquet file.
 
     Raises:
-        UsageError: pyarrow is missing, or the file is no ledger. OSError: it can't be read.
+        UsageError: pyarrow is missing, or the file isn't a ledger. OSError: it can't be read.
     """
     pa = load()
     try:
         with pa.parquet.ParquetFile(name) as file:
             missing = {"path", "status"} - set(file.schema_arrow.names)
             if missing:
-                raise UsageError("it is no ledger", doing="reading the ledger", subject=os.fsencode(name))
+                raise UsageError("it is not a ledger", doing="reading the ledger", subject=os.fsencode(name))
             for batch in file.iter_batches(ROWS_AT_ONCE):
                 for row in batch.to_pylist():
                     yield read_line(json.dumps(_values(row)))
     except (pa.ArrowException, ValueError, TypeError) as error:
-        problem = f"it is no ledger: {str(error)[:100]}"
+        problem = f"it is not a ledger: {str(error)[:100]}"
         raise UsageError(problem, doing="reading the ledger", subject=os.fsencode(name)) from error
 
 

@@ -32,7 +32,7 @@ class Stall:
     def look(self, status: JobStatus, failures: Sequence[Failures], now: float) -> None:
         """Takes the job as it is now, with what is read of items that have no receipt yet.
 
-        What is read again, because its item was handed back, is no move.
+        What is read again, because its item was handed back, is not progress.
         """
         seen = (status.state, status.settled_items, status.scan, status.state is JobState.PAUSED and now)
         read = (sum(one.bytes for one in status.tallies), sum(one.files for one in status.tallies))

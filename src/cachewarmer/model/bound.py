@@ -66,7 +66,7 @@ class AddressSeen:
 
     address: str = ""
     files_here: bool = False
-    """It is no server that is read from directly: a directory, or a mount."""
+    """Not a server that is read from directly, but a directory or a mount."""
     full_share: float = 0.0
     """Of the time: requests waited because as many were in flight as may be."""
     window: int = 0

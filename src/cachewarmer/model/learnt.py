@@ -134,7 +134,7 @@ class Learnt:
     def kept(cls, text: Any, age_seconds: Any) -> Learnt | None:
         """What a broker kept, ``age_seconds`` ago by its clock; None: nothing, or nothing that makes sense.
 
-        One who writes the future, or anything that is no number, as the time of it has written nonsense.
+        One who writes the future, or anything but a number, as the time of it has written nonsense.
         """
         if not isinstance(text, (str, bytes)) or not text or not isinstance(age_seconds, (int, float)):
             return None

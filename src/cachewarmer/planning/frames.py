@@ -16,7 +16,7 @@ _SPAN = rb"(-?\d+)(?:-(-?\d+)(?:x(\d+))?)?\Z"
 
 
 def frame_paths(line: bytes) -> Iterator[bytes] | None:
-    """The paths of a sequence, in the order of its frames; None: the line is none.
+    """The paths of a sequence, in the order of its frames; None: the line isn't one.
 
     Each ``#`` is a digit at least; ``%04d`` is as ``printf`` has it. The last of several places counts, and what stands
     before it is left as it is.

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from cachewarmer.config import PlanSettings
 from cachewarmer.filters import SNAPSHOT_NAMES, DirectoryFilter, FileFilter
 from cachewarmer.model import Wanted, WorkItem
-from cachewarmer.model.outcomes import TIMES
+from cachewarmer.model.jobs import TIMES
 from cachewarmer.model.parts import Range
 from cachewarmer.paths import join_bytes, to_bytes, to_text
 from cachewarmer.planning.aside import Aside, LinkedFile
@@ -189,7 +189,7 @@ class Sieve:
         directory, _, name = path.rpartition(b"/")
         names, size = self._names(directory), entry.size
         if entry.kind is not FileKind.REGULAR:
-            self.counter.add_error(path, "a range is of a file, and this is none")
+            self.counter.add_error(path, "a range needs a file, and this is not one")
         elif size > MAX_FILE_BYTES:
             self._refuse(path, size)
         elif not self.filter.wants_size(size, entry.mtime) or (names is not None and not names.wants(to_text(name))):
@@ -210,7 +210,7 @@ class Sieve:
         self.counter.add_error(path, f"the server lists {what}, which can't be")
 
     def _other(self, path: bytes, entry: DirectoryEntry, names: DirectoryFilter | None, links: list[Link]) -> None:
-        """What is no file: a link, or a special file; a directory is the walker's."""
+        """What isn't a file: a link, or a special file. Directories are the walker's."""
         if entry.kind is FileKind.DIRECTORY:
             return
         if entry.kind is FileKind.LINK:

@@ -1,6 +1,6 @@
 """Finds all files that a USD scene is made of. A process of its own: ``python -m cachewarmer.planning.usd_layers``.
 
-OpenUSD writes its complaints to standard error by itself, and may fall over a layer that is broken: neither shall reach
+OpenUSD writes its complaints to standard error by itself, and may fall over a layer that is broken: neither must reach
 the command that wants to know. The arguments are the scene and the rules of ``--map``; standard output gets records that
 each end with NUL: ``+`` and the path of a file, or ``!``, a reason, a tab and a path.
 """

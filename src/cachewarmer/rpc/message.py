@@ -76,7 +76,7 @@ def check_reply(reply: Unpacker) -> RpcRefused | None:
     Returns the error when the server refused the call; the connection survives that.
 
     Raises:
-        RemoteProtocolError: it is no reply.
+        RemoteProtocolError: it isn't a reply.
     """
     if reply.u32() != REPLY:
         raise RemoteProtocolError("the server sent a call where a reply belongs")

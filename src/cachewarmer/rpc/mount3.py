@@ -62,7 +62,7 @@ def decode_mnt(reply: Unpacker) -> MountReply:
     """``mountres3`` (RFC 1813 section 5.2.1).
 
     Raises:
-        RemoteProtocolError: it is none.
+        RemoteProtocolError: it isn't one.
     """
     status = reply.u32()
     if status != OK:
@@ -78,7 +78,7 @@ def decode_exports(reply: Unpacker) -> list[Export]:
     """``exports`` (RFC 1813 section 5.2.5).
 
     Raises:
-        RemoteProtocolError: it is none, or longer than any real list.
+        RemoteProtocolError: it isn't one, or it is longer than any real list.
     """
     exports: list[Export] = []
     while reply.flag():

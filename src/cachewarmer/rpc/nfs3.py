@@ -133,7 +133,7 @@ def decode_attributes(reply: Unpacker) -> Attributes:
     """``fattr3`` (RFC 1813 section 2.5).
 
     Raises:
-        RemoteProtocolError: as every decoder here, where the bytes are no such thing.
+        RemoteProtocolError: as every decoder here, where the bytes are something else.
     """
     start = reply.position
     reply.skip(FATTR_BYTES)

@@ -57,7 +57,7 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
     """``READDIRPLUS3resok``, after the status. ``cookie`` is the one that was asked with.
 
     Raises:
-        RemoteProtocolError: it is none, as of ``decode_readdir``.
+        RemoteProtocolError: it isn't one, as of ``decode_readdir``.
     """
     decode_optional_attributes(reply)
     verifier = reply.fixed(8)

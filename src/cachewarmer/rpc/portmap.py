@@ -31,7 +31,7 @@ def decode_getport(reply: Unpacker) -> int:
     """The port; 0: not registered.
 
     Raises:
-        RemoteProtocolError: it is no port.
+        RemoteProtocolError: it isn't a port.
     """
     port = reply.u32()
     if port > 0xFFFF:
@@ -75,7 +75,7 @@ def decode_getaddr(reply: Unpacker) -> int:
     """The port of a universal address, whose last two dotted parts are its high and low byte; 0: not registered.
 
     Raises:
-        RemoteProtocolError: it is no universal address.
+        RemoteProtocolError: it isn't a universal address.
     """
     address = reply.opaque(1024)
     if not address:

@@ -103,6 +103,25 @@ class ReadRequest:
     """Read for its time: the cache is not given time to keep it, nor read again where it has not."""
 
 
+class Supply(ABC):
+    """Requests that are made one by one, each when its turn has come.
+
+    Those of a work item are thousands. Made all at once, they and what belongs to them would leave the processor's
+    caches long before they are used.
+    """
+
+    __slots__ = ()
+
+    left: int
+    """How many have not been taken yet. Whoever gives the supply may end it by setting this to 0."""
+    in_order: bool = False
+    """Whether its requests are ``in_order``."""
+
+    @abstractmethod
+    def take(self) -> ReadRequest:
+        """The next request; asked for only while some are left."""
+
+
 @dataclass(slots=True)
 class Window:
     """How much may be in flight at one address, and how much is. Listing and reading share it."""
@@ -137,7 +156,7 @@ class SessionSnapshot:
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Of READ calls, from sending to the end of the reply."""
     others_in_flight: int = 0
-    """Calls in flight that are no READs."""
+    """Calls in flight other than READs."""
 
 
 class Question(IntEnum):
@@ -164,7 +183,7 @@ class Identity:
         """From ``UID[:GID[,GID...]]``; without a group, the one of the same number.
 
         Raises:
-            InvalidValue: it is none.
+            InvalidValue: it isn't one.
         """
         user, colon, groups = text.partition(":")
         texts = [user, *(groups.split(",") if colon else [user])]
@@ -190,6 +209,9 @@ class Felt(NamedTuple):
 class Canary(Protocol):
     """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
 
+    path_seconds: float
+    """How long the handshake of the connection took, which waits for no thread; 0: not known."""
+
     async def call(self) -> float:
         """Makes one call that needs no file; the seconds until its answer reached this machine.
 
@@ -214,7 +236,7 @@ class Session(ABC):
     """Whether the seconds of a ``ReadRequest`` are what the answer took alone, as a thread of its own measured them. Else
     they are as coarse as the loop's clock, and one who wants to know better takes the time himself."""
     asks_by_counts: bool = False
-    """Whether what it says of the origin comes from counts that the cache keeps, and is no round trip; and whether the
+    """Whether what it says of the origin comes from counts that the cache keeps, rather than from a round trip; and whether the
     cache keeps what was read only some time later."""
     export: str = "/"
     """What was mounted: every path of this session is below it. ``/`` for a local directory."""
@@ -245,7 +267,7 @@ class Session(ABC):
         """What the symbolic link at ``path`` holds.
 
         Raises:
-            FileError: it is none, or may not be read.
+            FileError: it isn't one, or it may not be read.
         """
         raise FileError("it is a symbolic link, which can't be read here", subject=b"/" + path)
 
@@ -256,6 +278,11 @@ class Session(ABC):
     @abstractmethod
     def read(self, request: ReadRequest) -> None:
         """Queues a request; returns at once. ``request.on_done`` is called exactly once, later, on the event loop."""
+
+    def read_all(self, supply: Supply) -> None:
+        """Queues all requests of a supply as one; each of them that is taken is as if it were given to ``read`` then."""
+        while supply.left:
+            self.read(supply.take())
 
     async def probe(self) -> float:
         """Asks the address whether it answers, by one cheap call apart from all others; returns the seconds it took.

@@ -15,7 +15,7 @@ from cachewarmer.targets.base import Session
 MOST_LOOKUPS = 32
 """Components of a path that are looked up."""
 SECONDS = 5.0
-"""For all of it: help that comes late is no help."""
+"""For all of it: help that comes late doesn't help."""
 
 
 def is_missing(error: CacheWarmerError) -> bool:

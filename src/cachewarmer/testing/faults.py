@@ -62,6 +62,9 @@ class Faults:
     dtpref: int = 1 << 16
     page_entries: int = 0
     """Most entries in one reply to READDIR and READDIRPLUS; 0: as many as the client asks for."""
+    most_handles: int = 0
+    """The server keeps so many handles, those that it gave or was given last; all others but the root's are stale, until
+    LOOKUP gives them again. 0: it keeps all."""
     short_reads: bool = False
     """READ gives at random fewer bytes than were asked for."""
     empty_reads: bool = False

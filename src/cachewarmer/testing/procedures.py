@@ -6,7 +6,7 @@ import itertools
 import mmap
 import random
 import struct
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -28,7 +28,7 @@ _DOTS = 2
 """. and .. come first: the cookie of the entry numbered n is n + 1 with these two counted."""
 
 
-class Unanswered(Exception):  # noqa: N818  # it is no error: the script wants it so
+class Unanswered(Exception):  # noqa: N818  # not an error: the script wants it so
     """A call that gets no reply."""
 
 
@@ -49,6 +49,8 @@ class Procedures:
         """What the client did against the rules."""
         self._random = random.Random(faults.seed)
         self._given: Counter[tuple[str, str, int]] = Counter()
+        self._kept: OrderedDict[int, None] = OrderedDict()
+        """Files and directories whose handles are kept, where not all are; the next to be forgotten first."""
         self._nfs: dict[int, Procedure] = {
             0: self._null,
             1: self._getattr,
@@ -67,7 +69,7 @@ class Procedures:
         """The program and procedure that a record calls, and the reply, as parts of one record; none: it gets no reply.
 
         Raises:
-            wire.BadCallError: the record is no call; it is complained about as well.
+            wire.BadCallError: the record isn't a call; it is complained about as well.
         """
         try:
             call = wire.read_call(record)
@@ -132,11 +134,7 @@ class Procedures:
         if node.kind != wire.DIRECTORY:
             return number(wire.NOTDIR)
         flavours = faults.mount_flavours
-        return (
-            number(wire.OK)
-            + opaque(self.tree.handle(node))
-            + struct.pack(f">I{len(flavours)}I", len(flavours), *flavours)
-        )
+        return number(wire.OK) + opaque(self._give(node)) + struct.pack(f">I{len(flavours)}I", len(flavours), *flavours)
 
     # -- NFS -------------------------------------------------------------------------------------------------------
 
@@ -170,6 +168,8 @@ class Procedures:
         faults = self.faults
         if node.path in faults.vanished:
             return node, wire.STALE
+        if faults.most_handles and not self._keeps(node):
+            return node, wire.STALE
         times = faults.stale.get(procedure, 0)
         if times and (node is not self.tree.root or faults.stale_root) and self._once("stale", procedure, node, times):
             node.generation += 1
@@ -182,6 +182,24 @@ class Procedures:
             if not self._given["reads", "", node.fileid] % faults.jukebox_every:
                 return node, wire.JUKEBOX
         return node, 0
+
+    def _keeps(self, node: Node) -> bool:
+        """Whether a node's handle is still kept; then it is the last to be forgotten."""
+        if node is self.tree.root:
+            return True
+        if node.fileid not in self._kept:
+            return False
+        self._kept.move_to_end(node.fileid)
+        return True
+
+    def _give(self, node: Node) -> bytes:
+        """The handle of a node, which is kept from now on."""
+        if self.faults.most_handles:
+            self._kept[node.fileid] = None
+            self._kept.move_to_end(node.fileid)
+            if len(self._kept) > self.faults.most_handles:
+                self._kept.popitem(last=False)
+        return self.tree.handle(node)
 
     def _once(self, fault: str, procedure: str, node: Node, times: int) -> bool:
         key = (fault, procedure, node.fileid)
@@ -213,7 +231,7 @@ class Procedures:
         faults = self.faults
         return [
             number(wire.OK),
-            opaque(self.tree.handle(node)),
+            opaque(self._give(node)),
             self._optional(node, faults.lookup_attributes),
             self._optional(directory, faults.other_attributes),
         ]
@@ -357,7 +375,8 @@ class Procedures:
     def _ready_made(self, directory: Node, cookie: int, most_bytes: int) -> tuple[bytes, int] | None:
         """A page of READDIRPLUS that the tree has put together before, and its number of entries."""
         faults = self.faults
-        if cookie < _DOTS or faults.page_entries or not (faults.list_attributes and faults.list_handles):
+        scripted = faults.page_entries or faults.most_handles or not (faults.list_attributes and faults.list_handles)
+        if cookie < _DOTS or scripted:
             return None
         ready = self.tree.ready_made(directory, cookie - _DOTS, most_bytes)
         return ready if ready and ready[1] else None
@@ -378,7 +397,7 @@ class Procedures:
     def _plus(self, name: bytes, node: Node) -> bytes:
         """What READDIRPLUS adds to a name."""
         given = self.faults.list_handles and name != b".."
-        handle = PRESENT + opaque(self.tree.handle(node)) if given else ABSENT
+        handle = PRESENT + opaque(self._give(node)) if given else ABSENT
         return self._optional(node, self.faults.list_attributes) + handle
 
     def _named(self, directory: Node, start: int) -> Iterator[tuple[bytes, Node]]:

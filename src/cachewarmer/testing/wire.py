@@ -47,7 +47,7 @@ LAST = 0x80000000
 
 
 class BadCallError(Exception):
-    """The client sent what is no call of these protocols."""
+    """The client sent something that isn't a call of these protocols."""
 
 
 class Call(NamedTuple):
@@ -105,10 +105,10 @@ def read_call(record: bytes) -> Call:
     """Decodes a ``call_body`` with an AUTH_NONE or AUTH_SYS credential (RFC 5531 sections 9 and appendix A).
 
     Raises:
-        BadCallError: it is none.
+        BadCallError: it isn't one.
     """
     if len(record) < CALL_HEAD.size:
-        raise BadCallError(f"a record of {len(record)} bytes is no call")
+        raise BadCallError(f"a record of {len(record)} bytes is not a call")
     xid, kind, rpc_version, program, version, procedure, flavour, length = CALL_HEAD.unpack_from(record)
     if kind != 0 or rpc_version != 2 or length > 400:
         raise BadCallError(f"no call: mtype {kind}, RPC version {rpc_version}, credential of {length} bytes")

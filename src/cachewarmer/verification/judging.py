@@ -25,6 +25,10 @@ LEAST_APART = 0.8
 LEAST_TIMES = 2.0
 """How many times as long as from the cache an answer from the origin must take: below that both are equally far, since a
 first read may be slower for other reasons than that its block is cold."""
+COUNTED_SHARE = 0.5
+"""What a cache has counted of its origin is a mean, with the waiting of other readers in it: a cold read takes at least this
+share of it.
+"""
 LEAST_CHANCE = 1e-2
 """First reads are slower than second ones if chance alone would make them so slow less often than this."""
 LEAST_MORE = 2.0
@@ -91,15 +95,7 @@ def judge(
     usual = _usual(pairs)
     first = [math.log(max(1e-7, pair.first_seconds)) - level for pair, level in zip(pairs, usual, strict=True)]
     second = sorted(math.log(max(1e-7, pair.second_seconds)) - level for pair, level in zip(pairs, usual, strict=True))
-    ways = {
-        "origin": lambda: _by_origin(second, usual, origin_seconds),
-        "reads": lambda: _capped(_by_reads(sorted(first), second), second, usual, origin_seconds if by_counts else ()),
-    }
-    border, evidence = None, ""
-    for evidence in reversed(ways) if by_counts else ways:
-        border = ways[evidence]()
-        if border is not None:
-            break
+    border, evidence = _border_of(first, second, usual, origin_seconds, by_counts=by_counts)
     if border is None:
         return Judgement(warm=None, reason=_why(first, second, asked=bool(origin_seconds)))
     cold = [value > border.place for value in first]
@@ -115,6 +111,26 @@ def judge(
         looks_cold=1 - border.sensitivity.value,
         apart=border.sensitivity.value - border.mistaken.value,
     )
+
+
+def _border_of(
+    first: Sequence[float],
+    second: Sequence[float],
+    usual: Sequence[float],
+    origin_seconds: Sequence[float],
+    *,
+    by_counts: bool,
+) -> tuple[_Border | None, str]:
+    """The border between warm and cold, and what shows it."""
+    if not by_counts:
+        border = _by_origin(second, usual, origin_seconds)
+        if border is not None:
+            return border, "origin"
+    border = _by_reads(sorted(first), second)
+    if not by_counts:
+        return border, "reads"
+    lowest = _by_counts(second, usual, origin_seconds)
+    return (lowest, "origin") if border is None else (_capped(border, lowest), "reads")
 
 
 def _take_back_spilled(pairs: Sequence[Pair], cold: list[bool]) -> bool:
@@ -219,18 +235,24 @@ def _by_reads(first: Sequence[float], second: Sequence[float]) -> _Border | None
     return _Border(place, sensitivity, wilson(mistaken, len(slow)))
 
 
-def _capped(
-    border: _Border | None, second: Sequence[float], usual: Sequence[float], origin_seconds: Sequence[float]
-) -> _Border | None:
-    """The border, no higher than what the origin is known to take: the slow reads may be of several kinds, such as one
-    round trip and two, and all of them are cold.
+def _by_counts(second: Sequence[float], usual: Sequence[float], counted_seconds: Sequence[float]) -> _Border | None:
+    """A border well below what the cache has counted its origin to take, if few of the second reads are above it."""
+    if not counted_seconds:
+        return None
+    place = math.log(max(1e-7, COUNTED_SHARE * median(counted_seconds))) - median(usual)
+    sensitivity = _below(second, place)
+    if place - median(second) < math.log(LEAST_TIMES) or sensitivity.value < LEAST_APART:
+        return None
+    return _Border(place, sensitivity, Interval(0.0, 0.0, 0.0))
+
+
+def _capped(border: _Border, lowest: _Border | None) -> _Border:
+    """The border, no higher than what the origin takes at least: the slow reads may be of several kinds, such as one round
+    trip and two, and all of them are cold.
     """
-    if border is None or not origin_seconds:
+    if lowest is None or lowest.place >= border.place:
         return border
-    origin = math.log(max(1e-7, median(origin_seconds))) - median(usual)
-    if origin >= border.place or origin - median(second) < math.log(LEAST_TIMES):
-        return border
-    return border._replace(place=origin, sensitivity=_below(second, origin))
+    return border._replace(place=lowest.place, sensitivity=lowest.sensitivity)
 
 
 def _slower(first: Sequence[float], second: Sequence[float]) -> bool:

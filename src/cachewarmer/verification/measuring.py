@@ -55,7 +55,7 @@ class Measurement:
     measured: list[Measured] = field(default_factory=list)
     origin_seconds: list[float] = field(default_factory=list)
     by_counts: bool = False
-    """These are no round trips, but what the cache has counted."""
+    """Not round trips, but what the cache has counted."""
     failed: int = 0
     vanished: int = 0
     bytes: int = 0

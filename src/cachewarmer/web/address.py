@@ -38,7 +38,7 @@ class HttpSettings:
         """From ``ADDRESS:PORT``, the address in brackets where it is IPv6.
 
         Raises:
-            UsageError: it is no such address, or one that others can reach and no token is given.
+            UsageError: it isn't such an address, or it is one that others can reach and no token is given.
         """
         host, port = _parts(text, option)
         if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):

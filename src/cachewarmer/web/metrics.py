@@ -113,7 +113,7 @@ def _job_counter(name: str, text: str) -> CounterMetricFamily:
 
 
 def _utf8(text: str) -> str:
-    """A name may hold half a surrogate pair, which is no text to Prometheus."""
+    """A name may hold half a surrogate pair, which Prometheus doesn't take as text."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -85,7 +85,7 @@ class Settler:
         if held.released:
             reason, delay = "", self._hiding.seconds() if held.released == "paused" else 0.0
         elif reading.unreachable:
-            # The address is away, or this machine is: it is no fault of the item, and another worker may reach it.
+            # The address is away, or this machine is: the item isn't to blame, and another worker may reach it.
             reason, delay = "", self._hiding.seconds()
             # The outage is told of once, by the pool.
             log.debug("%s: handed back: %s", lease.item.path, reading.error, extra=held.about)

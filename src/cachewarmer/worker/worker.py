@@ -35,7 +35,7 @@ HAND_BACK_SHARE = 0.25
 """Of ``LeaseSettings.drain_seconds``: kept for handing back what was not finished in the rest."""
 MIN_DRAIN_SECONDS = 3.0
 CLAIM_GRACE_SECONDS = 2.0
-"""How long a claim that is under way when the worker shall stop is waited for."""
+"""How long a claim is waited for that is under way when the worker is asked to stop."""
 FIRST_POLL_SECONDS = 0.02
 """The first wait at an empty queue; doubles up to ``LeaseSettings.poll_seconds``."""
 LEARN_SECONDS = 2.0

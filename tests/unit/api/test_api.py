@@ -182,6 +182,22 @@ async def test_what_is_new_or_changed_since_a_ledger_is_read(tree, tmp_path):
     assert (await warmed(tree, since=kept.job))[-1].files == 0
 
 
+async def test_what_a_scene_names_and_is_not_there_is_read_when_it_is(tree, tmp_path):
+    """It has a record of its own in the ledger."""
+    pytest.importorskip("pxr", reason="the extra usd is not installed")
+    scene, ledger = tree / "shot.usda", tmp_path / "l.jsonl"
+    scene.write_text('#usda 1.0\ndef "A" {\n  asset inputs:file = @./late.exr@\n}\n')
+    last = (await warmed(tree, usd=scene, ledger=ledger))[-1]
+    assert (last.files, last.report.failed_files) == (1, 1)
+    assert {one["path"]: one["status"] for one in records(ledger)} == {
+        str(scene): "read",
+        str(tree / "late.exr"): "failed",
+    }
+    (tree / "late.exr").write_bytes(b"x" * 300)
+    again = (await warmed(failed_of=last.job))[-1]
+    assert (again.files, again.bytes) == (1, 300)
+
+
 async def test_what_failed_is_read_again(tmp_path):
     files = {b"d": {b"f%d" % n: 1000 for n in range(10)}}
     async with ScriptedServer(files, Faults(denied=frozenset({b"d/f3"}))) as server:

@@ -48,7 +48,7 @@ def test_every_option_of_a_selection_reaches_the_job(tmp_path):
 
 @pytest.mark.parametrize(("rate", "warned"), [(0, False), (1000, True), (64 * 1024, False)])
 def test_a_very_low_rate_is_warned_of(caplog, rate, warned):
-    """Somebody who writes 200 most likely means 200M; 0 is no limit."""
+    """Somebody who writes 200 most likely means 200M; 0 means no limit."""
     jobs_of(["a:/p"], Selection(max_bandwidth=Bandwidth(rate)))
     assert ("is the unit right?" in caplog.text) == warned
 

@@ -16,6 +16,7 @@ from cachewarmer.fleet.local import LocalFleet
 
 LAUNCH = WorkerLaunch(broker_url="sqlite:////nowhere/b.db", local_options=("--window", "3"))
 WAITS = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); sys.stdin.read()"
+DEAF = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: None); open('ready', 'w'); sys.stdin.read()"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(60)"
 
 
@@ -63,6 +64,19 @@ async def test_it_grows_and_is_deleted(make):
             os.kill(pid, 0)
     assert [(one.end, one.ended_at >= one.started_at) for one in fleet.ledger()] == [("deleted", True)] * 3
     await fleet.delete()
+
+
+async def test_a_worker_that_misses_the_signal_ends_with_its_input(make, tmp_path, monkeypatch):
+    """It is not killed, so that it can hand back what it holds."""
+    monkeypatch.chdir(tmp_path)
+    fleet = make(DEAF)
+    await fleet.create(1)
+    async with asyncio.timeout(30):
+        while not (tmp_path / "ready").exists():
+            await asyncio.sleep(0.01)
+    (process,) = fleet._processes.values()
+    await fleet.delete()
+    assert process.returncode == 0
 
 
 async def test_a_killed_worker_counts_as_evicted_and_is_replaced(make):

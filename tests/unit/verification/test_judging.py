@@ -156,3 +156,21 @@ def test_what_the_cache_has_counted_tells_where_nearly_all_is_warm():
     assert judge(pairs).warm is None
     judged = judge(pairs, [0.02] * 20, by_counts=True)
     assert (judged.warm.value, judged.evidence) == (1.0, "origin")
+
+
+@pytest.mark.parametrize("waiting", [1.0, 1.4, 1.9])
+@pytest.mark.parametrize("cold", [300, 150, 30])
+def test_what_the_cache_has_counted_while_others_wait_too_hides_no_cold_read(cold, waiting):
+    """The mean that it counts holds their waiting; a cold read takes less, and is cold all the same."""
+    chance = random.Random(8)
+
+    def seconds(is_cold):
+        return chance.choice([0.0215, 0.0215, 0.044]) * chance.uniform(0.98, 1.1) if is_cold else warm()
+
+    def warm():
+        return 0.001 * chance.uniform(0.6, 2) if chance.random() < 0.93 else chance.uniform(0.01, 0.06)
+
+    pairs = [Pair(65536, seconds(number < cold), warm(), 1 / 300) for number in range(300)]
+    judged = judge(pairs, [0.02 * waiting * chance.uniform(0.98, 1.02) for _ in range(20)], by_counts=True)
+    assert judged.warm is not None
+    assert judged.warm.value == pytest.approx(1 - cold / 300, abs=0.04)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.errors import FileError, FileVanished
+from cachewarmer.errors import FileError, FileVanished, RemoteProtocolError
 from cachewarmer.model import Access, FileEntry, WorkItem
 from cachewarmer.targets.base import ReadRequest
 from cachewarmer.warming.outcome import ERRORS_PER_ITEM, SLOWEST_PER_ITEM, ItemOutcome
@@ -43,16 +43,16 @@ def test_a_receipt_names_the_slowest_files_slowest_first(outcome):
     assert min(seconds) >= 7
 
 
-def test_one_reason_for_all_files_is_the_items(outcome):
-    outcome.problems = {number: FileError("broken") for number in range(50)}
+def test_one_reason_for_all_files_that_may_pass_is_the_items(outcome):
+    outcome.problems = {number: RemoteProtocolError("garbled") for number in range(50)}
     failure = outcome.failure(ITEM)
     assert failure is not None
-    assert failure.problem == "broken"
+    assert failure.problem == "garbled"
 
 
 def test_several_reasons_or_a_file_that_is_gone_are_told_by_file(outcome):
-    outcome.problems = {number: FileError("broken") for number in range(50)}
-    outcome.problems[7] = FileError("another")
+    outcome.problems = {number: RemoteProtocolError("garbled") for number in range(50)}
+    outcome.problems[7] = RemoteProtocolError("another")
     assert outcome.failure(ITEM) is None
     outcome.problems[7] = FileVanished("gone")
     assert outcome.failure(ITEM) is None
@@ -60,6 +60,17 @@ def test_several_reasons_or_a_file_that_is_gone_are_told_by_file(outcome):
     assert outcome.failure(ITEM) is None
 
 
+@pytest.mark.parametrize("files", [1, 50])
+def test_what_does_not_pass_is_told_by_file_however_many_there_are(outcome, files):
+    """A second delivery would find the same."""
+    item = replace(ITEM, files=ITEM.files[:files])
+    outcome.problems = {number: FileError("broken") for number in range(files)}
+    assert outcome.failure(item) is None
+    receipt = outcome.receipt(item, 0, 0, 1.0)
+    assert (receipt.files, receipt.failed_files) == (0, files)
+    assert receipt.errors[0].path.startswith("/")
+
+
 def test_the_only_file_fails_with_its_own_error(outcome):
-    error = outcome.problems[0] = FileError("broken")
+    error = outcome.problems[0] = RemoteProtocolError("garbled")
     assert outcome.failure(replace(ITEM, files=ITEM.files[:1])) is error

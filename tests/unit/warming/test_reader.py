@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewarmer.config import LeaseSettings, Settings, TargetSettings
-from cachewarmer.errors import ConnectionLost, FileError, FileVanished, NfsStatusError, ReplyTimeout
+from cachewarmer.errors import (
+    ConnectionLost,
+    FileError,
+    FileVanished,
+    NfsStatusError,
+    RemoteProtocolError,
+    ReplyTimeout,
+)
 from cachewarmer.model import FIRST_GENERATION, Access, FileEntry, Wanted, WorkItem
 from cachewarmer.model.came import Came
 from cachewarmer.model.outcomes import unpack
@@ -458,11 +465,19 @@ async def test_failed_and_vanished_files_are_told_apart(sessions):
     assert [one.path for one in receipt.errors] == ["/d/two"]
 
 
-async def test_an_item_of_which_nothing_can_be_read_is_an_error(sessions):
+async def test_the_only_file_of_an_item_fails_at_once_as_it_would_among_others(sessions):
     sessions[0].read_errors = {b"d/two": NfsStatusError(13, "READ", b"/d/two", "NFS3ERR_ACCES")}
+    receipt = (await read(item(("two", 20)), *sessions)).receipt
+    assert (receipt.files, receipt.failed_files) == (0, 1)
+    assert [one.path for one in receipt.errors] == ["/d/two"]
+    assert receipt.slowest == (), "it was not read"
+
+
+async def test_an_item_of_which_nothing_can_be_read_for_now_is_an_error(sessions):
+    sessions[0].read_errors = {b"d/two": RemoteProtocolError("garbled")}
     reading = await read(item(("two", 20)), *sessions)
     assert reading.receipt is None
-    assert not reading.error.transient
+    assert reading.error.transient
 
 
 def refused(name, status=13, text="NFS3ERR_ACCES"):
@@ -471,10 +486,13 @@ def refused(name, status=13, text="NFS3ERR_ACCES"):
 
 async def test_a_reason_for_all_files_of_an_item_names_none_of_them(sessions):
     """It is told for each of them: the path of the first would be wrong for all others."""
-    sessions[0].read_errors = {b"d/" + name: refused(name) for name in (b"one", b"two")}
+    sessions[0].read_errors = {
+        b"d/" + name: RemoteProtocolError("garbled", doing="READ", subject=b"d/" + name, address="a")
+        for name in (b"one", b"two")
+    }
     reading = await read(item(("one", 10), ("two", 20)), *sessions)
     assert reading.receipt is None
-    assert str(reading.error) == "a: READ: NFS3ERR_ACCES"
+    assert str(reading.error) == "a: READ: garbled"
     assert sessions[0].read_errors[b"d/one"].subject == b"d/one"
 
 
@@ -761,3 +779,82 @@ async def test_what_was_asked_for_at_a_faster_pace_is_held_back(sessions):
     again = [stop - start for path, start, stop in session.reads if path.endswith(b"big")]
     assert sum(again) == (1 << 30) - (9 << 20)
     assert max(again) == 1 << 20
+
+
+def of(*addresses):
+    return Access(addresses=addresses, export="/")
+
+
+async def test_an_item_that_is_stopped_while_it_waits_for_its_addresses_ends_at_once(sessions):
+    sessions[0].down = sessions[1].down = ConnectionLost("gone")
+    run = ItemRun()
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(item(("one", 10)), run))
+        while not sessions[1].probes:
+            await asyncio.sleep(0.001)
+        run.abort()
+        reading = await asyncio.wait_for(reading, 60)
+    assert (reading.aborted, reading.receipt, reading.error) == (True, None, None)
+
+
+async def test_an_item_for_one_address_alone_fails_when_that_has_been_away_for_the_patience(sessions):
+    """No other address may take it over: its files are told by name, and the job goes on."""
+    sessions[0].down = ConnectionLost("gone", address="a")
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.05))
+    async with SessionPool(settings, opener(*sessions)) as pool:
+        reading = await ItemReader(pool).read(item(("one", 10), ("two", 20), only_address="a"), ItemRun())
+    assert not reading.unreachable
+    assert (reading.receipt.files, reading.receipt.failed_files, sessions[1].reads) == (0, 2, [])
+    assert {one.path for one in reading.receipt.errors} == {"/d/one", "/d/two"}
+
+
+async def test_where_reads_hang_at_one_address_they_are_asked_for_at_the_next(sessions):
+    """Before anything is found out about who is at fault."""
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.1))
+    async with SessionPool(settings, opener(Hangs(TREE, "a"), sessions[1])) as pool:
+        receipt = (await ItemReader(pool).read(item(("one", 10), ("two", 20)), ItemRun())).receipt
+    assert (receipt.files, receipt.failed_files, receipt.bytes) == (2, 0, 30)
+    assert sessions[1].reads == [(b"d/two", 0, 20)]
+
+
+async def test_a_file_that_is_read_when_it_is_asked_for_once_more_has_not_failed():
+    """The answer to one READ was lost: nobody is blamed for it."""
+    session = Hangs({b"d": {b"two": 20}}, "a")
+    hang = session.read
+
+    def hang_once(request):
+        session.read = lambda again: MemorySession.read(session, again)
+        hang(request)
+
+    session.read = hang_once
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.1))
+    async with SessionPool(settings, opener(session)) as pool:
+        receipt = (await ItemReader(pool).read(replace(item(("two", 20)), access=of("a")), ItemRun())).receipt
+    assert (receipt.files, receipt.failed_files, receipt.bytes) == (1, 0, 20)
+
+
+async def test_an_item_that_is_stopped_while_it_is_judged_ends_without_a_receipt():
+    session, run = Hangs({b"d": {b"two": 20}}, "a"), ItemRun()
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.1))
+    async with SessionPool(settings, opener(session)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(replace(item(("two", 20)), access=of("a")), run))
+        while len(session.hanging) < 2:  # it was asked for once more
+            await asyncio.sleep(0.001)
+        run.abort()
+        session.finish(session.hanging.pop())
+        assert (await asyncio.wait_for(reading, 60)).aborted
+
+
+async def test_an_item_of_this_machine_has_no_address(sessions):
+    session = MemorySession(TREE, "")
+    work = replace(item(("one", 10)), access=Access(export="/"), address="")
+    assert (await read(work, session)).receipt.bytes == 10
+
+
+async def test_an_item_whose_session_can_not_be_opened_is_tried_again_with_that_reason():
+    async def refuses(mount, settings):
+        raise FileError("not for us")
+
+    async with SessionPool(Settings(), refuses) as pool:
+        reading = await ItemReader(pool).read(item(("one", 10)), ItemRun())
+    assert (str(reading.error), reading.receipt, reading.unreachable) == ("not for us", None, False)

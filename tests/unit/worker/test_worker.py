@@ -21,7 +21,7 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker.worker import Worker
 from tests.memory import MemorySession, opener
 
-SETTINGS = Settings(lease=LeaseSettings(poll_seconds=0.05), nfs=NfsSettings(window_calls=2))
+SETTINGS = Settings(lease=LeaseSettings(poll_seconds=0.05, drain_seconds=0.5), nfs=NfsSettings(window_calls=2))
 ITEMS = 12
 
 
@@ -42,7 +42,7 @@ async def test_what_ends_while_enough_is_held_is_not_missed(tmp_path):
     job = WarmJob(access=Access(addresses=("a",)), job_id="j1")
     item = WorkItem(access=Access(addresses=("a",), export="/"), job_id="j1")
     stop = asyncio.Event()
-    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(60):
         await broker.submit(job)
         await broker.set_state("j1", JobState.SCANNING)
         await broker.publish(
@@ -61,7 +61,7 @@ async def test_what_ends_while_enough_is_held_is_not_missed(tmp_path):
 async def test_a_bandwidth_is_shared_by_those_who_read_the_job_now(tmp_path):
     """By this worker and another; not by one that is idle, one that has ended, or this worker's own row."""
     reading, idle = (InHand(job="j1", items=1),), (InHand(job="j1", settled_files=9),)
-    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(60):
         worker = Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(MemorySession({}, "a"))), name="me", sharers=4)
         for row in (
             WorkerReport(worker="other", jobs=reading),
@@ -81,7 +81,7 @@ async def test_an_urgent_item_is_taken_while_enough_is_in_hand(tmp_path):
     session = MemorySession({b"f%d" % number: 1 << 40 for number in range(ITEMS)}, "a")
     session.held = []
     access, stop = Access(addresses=("a",), export="/"), asyncio.Event()
-    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(60):
 
         async def post(job_id, priority, count):
             await broker.submit(WarmJob(access=access, job_id=job_id, priority=priority))
@@ -109,7 +109,7 @@ async def test_a_worker_that_comes_later_begins_with_what_others_have_learnt(tmp
     """Where its windows are found automatically; else nobody is asked."""
     stop = asyncio.Event()
     stop.set()
-    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(20):
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(60):
         await broker.note_worker(WorkerReport(worker="w", addresses=(AddressReport(address="a", knee=60),)))
         for auto, known in ((True, 30), (False, 0)):
             settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, window_auto=auto))

@@ -54,7 +54,7 @@ class Taken:
 
 
 class Queue:
-    """One queue; ``optional``: it may be missing, which is no error then. Every method raises ``BrokerUnavailable`` after its retries, ``BrokerError`` when it is refused."""
+    """One queue; ``optional``: it may be missing, which then is not an error. Every method raises ``BrokerUnavailable`` after its retries, ``BrokerError`` when it is refused."""
 
     def __init__(self, client: QueueClient, *, optional: bool = False) -> None:
         self._client = client

@@ -292,7 +292,7 @@ class Records:
         with doing("writing to the table") as call:
             await call(
                 self._client.delete_entity, nobody["PartitionKey"], nobody["RowKey"]
-            )  # missing is no error to it
+            )  # missing isn't an error to it
             with suppress(ResourceNotFoundError):
                 await call(self._client.update_entity, nobody, mode=UpdateMode.MERGE)
 
@@ -309,7 +309,7 @@ class Records:
         number = 0
         async for chunk in chunks:
             if len(chunk) > PROPERTY_BYTES:
-                raise BrokerError(f"a piece of the file list has {len(chunk)} bytes: at most {PROPERTY_BYTES} go")
+                raise BrokerError(f"a piece of the file list has {len(chunk)} bytes: the maximum is {PROPERTY_BYTES}")
             row.append(chunk)
             if len(row) == CHUNKS_A_ROW:
                 await self._put_row(job_id, f"f-{number:08}", {f"C{n}": one for n, one in enumerate(row)})

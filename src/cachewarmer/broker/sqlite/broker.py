@@ -65,7 +65,7 @@ class SqliteBroker(Broker):
         """Makes the file when missing, and frees what processes held that are gone.
 
         Raises:
-            BrokerError: the file can't be made, read or written, or is no broker file.
+            BrokerError: the file can't be made, read or written, or isn't a broker's file.
         """
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "broker")

@@ -38,7 +38,7 @@ def check_options(options: Sequence[str]) -> None:
     """Whether these options may be given to sbatch beside the fleet's own.
 
     Raises:
-        UsageError: one of them may not, or is no option.
+        UsageError: one of them is not allowed, or isn't an option.
     """
     for option in options:
         matched = re.fullmatch(r"--([a-z][a-z-]*)(=.*)?|-([A-Za-z])(.*)", option, re.DOTALL)

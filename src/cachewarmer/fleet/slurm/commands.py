@@ -129,7 +129,7 @@ class Slurm:
         return {element.name: element for element in found if element is not None}
 
     async def cancel(self, names: Sequence[str]) -> None:
-        """Ends these; whatever has ended already is no error."""
+        """Ends these; whatever has ended already is not an error."""
         await self._run("scancel", ["--quiet", *names], failures_matter=False)
 
     async def terminate(self, names: Sequence[str]) -> None:
@@ -197,7 +197,7 @@ def element_of(line: str) -> Element:
     """The element in a line of squeue, by the widths of ``COLUMNS``.
 
     Raises:
-        FleetError: it is none; another version of squeue may print something else.
+        FleetError: it isn't one; another version of squeue may print something else.
     """
     cells, at = [], 0
     for width in COLUMNS.values():

@@ -131,7 +131,7 @@ def _broker_parts(launch: WorkerLaunch) -> tuple[str, str]:
 
 
 async def _call(clients: Clients, method: str, path: str, version: str, body: Any = None) -> dict[str, Any]:
-    """One request to the resource manager; an answer that is no JSON object is an empty one."""
+    """One request to the resource manager; an answer that isn't a JSON object counts as an empty one."""
     request = HttpRequest(method, path, params={"api-version": version}, json=body)
     response = await clients.compute.send_request(request)
     response.raise_for_status()

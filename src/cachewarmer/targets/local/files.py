@@ -90,7 +90,7 @@ class Tree:
         """Opens the root, of which links are followed: it is the user's own word.
 
         Raises:
-            OSError: it can't be opened, or is no directory.
+            OSError: it can't be opened, or isn't a directory.
         """
         self._root: _OpenDirectory | None = _OpenDirectory(os.open(root, _PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._lock = threading.Lock()
@@ -124,7 +124,7 @@ class Tree:
         return found, False
 
     def _nearest(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[int, _OpenDirectory]:
-        """The deepest directory on the way that is open already, and its depth; the root where all shall be fresh."""
+        """The deepest directory on the way that is open already, and its depth; the root where everything is to be looked up afresh."""
         with self._lock:
             for depth in range(0 if fresh else len(parts), 0, -1):
                 found = self._open.get(parts[:depth])

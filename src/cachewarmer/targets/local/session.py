@@ -60,7 +60,7 @@ async def open_local(root: str | bytes, settings: LocalSettings) -> LocalSession
     """Opens a directory of this machine; request paths are below it.
 
     Raises:
-        FileVanished, FileError: it is not there, is no directory, or may not be read.
+        FileVanished, FileError: it isn't there, isn't a directory, or may not be read.
         ReplyTimeout: the file system does not answer.
     """
     return await LocalSession.open(os.fsencode(root), settings)
@@ -409,13 +409,14 @@ class LocalSession(Session):
         return self._pool.stuck
 
     async def close(self) -> None:
+        waiting = self._filling.close() if self._filling is not None else []
         self._pool.close()
+        for request in waiting:
+            request.error = ConnectionLost("the session was closed")
+            self.settle(request)
         if self._confirming is not None:
             self._confirming.cancel()
             self._confirming = None
-        for request in self._filling.close() if self._filling is not None else ():
-            request.error = ConnectionLost("the session was closed")
-            self.settle(request)
         unconfirmed, self._unconfirmed, self._waited = self._waited + self._unconfirmed, [], []
         for read in unconfirmed:
             read.settle(ConnectionLost("the session was closed"))

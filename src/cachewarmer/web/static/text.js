@@ -56,5 +56,5 @@ export function share(job) {
 export function left(job) {
   if (over(job) || job.state === "paused" || !job.scan_finished || !job.bytes_per_second) return NaN;
   const seconds = Math.max(0, job.scanned_bytes - job.bytes) / job.bytes_per_second;
-  return seconds < 100 * 86400 ? seconds : NaN; // longer is no estimate
+  return seconds < 100 * 86400 ? seconds : NaN; // beyond that it isn't an estimate
 }
