@@ -18,6 +18,7 @@ class PublishedIds:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
             self._ids.execute(f"PRAGMA {pragma}")
         self._ids.execute("CREATE TABLE ids (id BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._ids.execute("BEGIN")  # never ended: each end would go through all that is kept, ever longer
         self._count = 0
 
     def __len__(self) -> int:
