@@ -15,6 +15,10 @@ export SOAK_HOURS ?= 1
 # Every command that a test or a benchmark starts would compile the whole program again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Whether benchmarks, which no test runs, still call what is there.
+LOOSELY := --explicit-package-bases --follow-imports=silent --allow-untyped-defs --allow-untyped-calls \
+  --allow-incomplete-defs --allow-any-generics --no-warn-return-any --no-warn-unused-ignores
+
 # What is measured for coverage: bounded, without a kernel, a fleet or a deployment.
 COVERED := tests/unit tests/conformance tests/integration/test_onemachine.py tests/integration/test_manager_worker.py \
   tests/integration/test_manager_worker_faults.py tests/integration/test_scripted_faults.py \
@@ -44,6 +48,7 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	MYPYPATH=src:. $(VENV)/bin/mypy -p benchmarks $(LOOSELY)
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m scripts.complexity src scripts
 
@@ -73,6 +78,7 @@ bench: $(VENV)/.dev
 	$(PYTHON) -m benchmarks.postgres
 	$(PYTHON) -m benchmarks.traffic
 	$(PYTHON) -m benchmarks.knee
+	$(PYTHON) -m benchmarks.knee_model
 	$(PYTHON) -m benchmarks.verified
 	$(PYTHON) -m benchmarks.killing
 	$(PYTHON) -m benchmarks.killing --broker postgres

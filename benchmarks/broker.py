@@ -99,7 +99,7 @@ async def bare_rates(connection_string, count):
 
 
 async def measure(count, rounds):
-    results = {"sqlite": [], "azurite": [], "azurite, bare SDK": []}
+    results: dict[str, list[tuple[float, float, float]]] = {"sqlite": [], "azurite": [], "azurite, bare SDK": []}
     with azurite(ACCOUNT) as connection_string, tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
             async with SqliteBroker(f"{folder}/{number}.db") as broker:
@@ -118,7 +118,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     results = asyncio.run(measure(arguments.items, arguments.rounds))
-    report = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "python": platform.python_version()}
+    report: dict[str, object] = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+    }
     report["rounds"], report["items"] = arguments.rounds, arguments.items
     for name, rounds in results.items():
         report[name] = {

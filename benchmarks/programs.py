@@ -67,7 +67,7 @@ class MemoryServer:
     """The server that answers from memory, which may be the model of a cache: see ``c/memory_server.c``."""
 
     def __init__(self, programs: Path, directories: int, files: int, size: int, model: Model | None = None) -> None:
-        shape = [directories, files, size]
+        shape: list[float] = [directories, files, size]
         if model is not None:
             shape += [model.threads, model.milliseconds, int(model.bits_per_second)]
         self._process = subprocess.Popen(

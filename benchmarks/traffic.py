@@ -23,8 +23,12 @@ from benchmarks.reader import small_files
 from cachewarmer.broker import open_broker
 from cachewarmer.config import Settings
 from cachewarmer.manager import Manager
+from cachewarmer.model import Transport
+from cachewarmer.model.report import Report
 from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.target import make_job, parse_target
+from cachewarmer.targets import open_session
+from cachewarmer.targets.pool import SessionPool
 from cachewarmer.testing import CountingProxy
 from cachewarmer.worker.worker import Worker
 from tests.servers.azurite import azurite
@@ -39,7 +43,7 @@ class Spent:
     """The time that calls of a broker took."""
 
     def __init__(self, broker: Any) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = dict.fromkeys(CALLS, 0.0)
         self.calls: Counter[str] = Counter()
         for name in CALLS:
             setattr(broker, name, self._timed(name, getattr(broker, name)))
@@ -66,27 +70,26 @@ async def measure(connection: str, server: GaneshaServer) -> None:
         async with (
             open_broker(url, settings.lease, connection_string=connection) as broker,
             open_broker(url, settings.lease, connection_string=connection) as theirs,
+            SessionPool(settings, open_session) as pool,
         ):
             spent = Spent(theirs)
             stop = asyncio.Event()
-            job = await submit(broker, make_job(parse_target(target), transport="nfs"))
+            job = await submit(broker, make_job(parse_target(target), transport=Transport.NFS))
             began = time.monotonic()
             running = [
-                asyncio.create_task(Manager(broker, settings).run(stop)),
-                asyncio.create_task(Worker(theirs, settings).run(stop)),
+                asyncio.create_task(Manager(broker, settings, pool).run(stop)),
+                asyncio.create_task(Worker(theirs, settings, pool).run(stop)),
             ]
             status = await wait_until_warm(broker, job, lambda _: None, asyncio.Event(), 0.2)
             seconds = time.monotonic() - began
             stop.set()
             await asyncio.gather(*running)
-    report = status.report(0)
-    print(
-        f"{report['files']} files in {seconds:.1f} s, {report['files'] / seconds:,.0f} files/s, window 16, 20 ms away"
-    )
+    files = Report.of_job(status).files
+    print(f"{files} files in {seconds:.1f} s, {files / seconds:,.0f} files/s, window 16, 20 ms away")
     for name in CALLS:
         if spent.calls[name]:
             print(f"  {name:9} {spent.calls[name]:5} calls {spent.seconds[name] * 1000:8.1f} ms")
-    share = spent.seconds.total() / seconds
+    share = sum(spent.seconds.values()) / seconds
     print(f"  share of the worker's time: {share:.2%}, wanted under 2%: {'holds' if share < 0.02 else 'DOES NOT HOLD'}")
 
 

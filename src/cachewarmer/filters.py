@@ -14,21 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cachewarmer.errors import UsageError
 from cachewarmer.model import Wanted
 from cachewarmer.nearmiss import NearMisses
 from cachewarmer.paths import printable
-from cachewarmer.patterns import PathPattern, compile_path, compile_pattern, expand_braces
 from cachewarmer.values import dataclass
+
+if TYPE_CHECKING:  # loaded where there is a pattern
+    from cachewarmer.patterns import PathPattern
 
 __all__ = [
     "SNAPSHOT_NAMES",
     "DirectoryFilter",
     "FileFilter",
     "Rule",
-    "compile_pattern",
     "in_name_range",
     "parse_filter_file",
 ]
@@ -64,6 +65,8 @@ class Rule:
 
 
 def _rules(text: str, *, option: str, keeps: bool, go_rules: bool) -> Iterator[Rule]:
+    from cachewarmer.patterns import compile_path, expand_braces
+
     if not go_rules:
         for one in expand_braces(text):
             yield _own_rule(text, option, one, keeps=keeps)
@@ -76,6 +79,8 @@ def _rules(text: str, *, option: str, keeps: bool, go_rules: bool) -> Iterator[R
 
 def _own_rule(text: str, option: str, pattern: str, *, keeps: bool) -> Rule:
     """A rule of our own dialect, of a pattern without braces."""
+    from cachewarmer.patterns import compile_path
+
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if not parts:
         raise UsageError(f"{option} {text!r} stands for the target itself", advice="leave it out")

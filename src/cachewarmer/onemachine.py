@@ -28,7 +28,7 @@ from cachewarmer.targets.breaker import Outage
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
 from cachewarmer.values import dataclass
-from cachewarmer.warming.steering import steered
+from cachewarmer.warming import steered
 from cachewarmer.worker import Worker
 from cachewarmer.worker.processes import STATUS_SECONDS, STOP_SECONDS, ReaderHere, ReaderProcesses, Readers
 from cachewarmer.worker.share import reader_count, shares, with_share

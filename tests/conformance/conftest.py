@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.conformance.labs import AzuriteLab, Lab, PostgresLab, SqliteLab
 from tests.servers.azurite import azurite
 from tests.servers.postgres import postgres
+from tests.storage_standin.account import storage
 
 
 @pytest.fixture(scope="session")
 def storage_account():
-    """The connection string of an empty storage account of the whole test run."""
+    """The connection string of an empty storage account of the whole test run: Azurite, or with ``CACHEWARMER_STORAGE=memory``
+    the stand-in of the benchmarks, which has to do as well."""
+    if os.environ.get("CACHEWARMER_STORAGE") == "memory":
+        with storage() as (connection_string, _):
+            yield connection_string
+        return
     with azurite() as connection_string:
         yield connection_string
 

@@ -14,7 +14,8 @@ from cachewarmer.target import make_job, parse_target
 from cachewarmer.targets import open_session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.testing import ScriptedServer
-from cachewarmer.warming.steering import SECOND_WINDOW, steered
+from cachewarmer.warming import steered
+from cachewarmer.warming.steering import SECOND_WINDOW
 from cachewarmer.worker import Worker
 from tests.integration.scripted import SETTINGS
 from tests.integration.test_one_window import InFlight

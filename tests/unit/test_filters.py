@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewarmer.errors import UsageError
-from cachewarmer.filters import FileFilter, compile_pattern, in_name_range, parse_filter_file
+from cachewarmer.filters import FileFilter, in_name_range, parse_filter_file
+from cachewarmer.patterns import compile_pattern
 
 GO_MATCH = [  # what Go's filepath.Match answers on Unix
     ("abc", "abc", True),

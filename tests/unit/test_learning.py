@@ -5,7 +5,8 @@ import pytest
 from cachewarmer.broker.sqlite.broker import SqliteBroker
 from cachewarmer.errors import BrokerUnavailable
 from cachewarmer.manager.learning import KEPT_SECONDS, Learning
-from cachewarmer.model import Access, AddressReport, Bound, InHand, JobState, JobStatus, WarmJob, WorkerReport
+from cachewarmer.model import Access, AddressReport, Bound, InHand, JobState, JobStatus, Learnt, WarmJob, WorkerReport
+from cachewarmer.model.learnt import LearntAddress
 from cachewarmer.model.live import NOTE_SECONDS
 
 JOB = WarmJob(access=Access(addresses=("a",)), job_id="j1")
@@ -81,3 +82,16 @@ async def test_a_broker_that_fails_is_no_harm(broker, monkeypatch):
     monkeypatch.undo()
     await learning.keep()
     assert await kept(broker) == 40
+
+
+async def test_a_scan_begins_with_what_workers_hold_or_what_was_kept(broker):
+    """Half of it, as anyone who comes later; of the job's own addresses alone, and nothing where the broker is away."""
+    learning = Learning(broker, JOB)
+    assert await learning.first_windows() == {}
+    await broker.keep_learnt("j1", Learnt(addresses=(LearntAddress(address="a", window=60),)))
+    assert await learning.first_windows() == {"a": 30}
+    elsewhere = AddressReport(address="b", knee=80)
+    await broker.note_worker(WorkerReport(worker="w", addresses=(AddressReport(address="a", knee=40), elsewhere)))
+    assert await learning.first_windows() == {"a": 20}
+    await broker.close()
+    assert await learning.first_windows() == {}

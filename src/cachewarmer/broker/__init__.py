@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from cachewarmer.broker.base import Account, Broker
-from cachewarmer.broker.effort import Items
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import UsageError
+
+if TYPE_CHECKING:
+    from cachewarmer.broker.effort import Items
 
 SCHEMES = {
     "sqlite": "cachewarmer.broker.sqlite",

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cachewarmer.addresses import all_addresses, each_address
 from cachewarmer.choice.values import Selection
@@ -18,12 +19,11 @@ from cachewarmer.errors import CacheWarmerError, InvalidValue, UsageError
 from cachewarmer.filters import parse_filter_file
 from cachewarmer.model import Bandwidth, Priority, Transport, Wanted, WarmJob
 from cachewarmer.paths import to_bytes, to_text
-from cachewarmer.planning.filelist import list_chunks, scene_chunks, stored_lines
-from cachewarmer.planning.frames import frame_paths
-from cachewarmer.planning.pathmap import PathMap
-from cachewarmer.planning.usd import check_usd
 from cachewarmer.target import Target, make_job, parse_target
 from cachewarmer.targets.base import Identity
+
+if TYPE_CHECKING:  # what only lists of files want is loaded for them
+    from cachewarmer.planning.pathmap import PathMap
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,12 @@ def _check_list(targets: Sequence[str], selection: Selection) -> None:
             raise UsageError(f"{given} needs exactly one TARGET")
     elif selection.maps or selection.in_order:
         raise UsageError(f"{'--map' if selection.maps else '--in-order'} needs --files-from, --frames or --usd")
+    else:
+        return
+    from cachewarmer.planning.frames import frame_paths
+    from cachewarmer.planning.pathmap import PathMap
+    from cachewarmer.planning.usd import check_usd
+
     for sequence in selection.frames:
         if frame_paths(to_bytes(sequence)) is None:
             raise UsageError(
@@ -184,6 +190,9 @@ def list_of(selection: Selection) -> AsyncIterator[bytes] | None:
 
 
 async def _listed(selection: Selection) -> AsyncIterator[bytes]:
+    from cachewarmer.planning.filelist import scene_chunks, stored_lines
+    from cachewarmer.planning.pathmap import PathMap
+
     mapped = PathMap.of(selection.maps)
     for chunk in stored_lines((to_bytes(one) for one in selection.frames), mapped):
         yield chunk
@@ -196,6 +205,8 @@ async def _listed(selection: Selection) -> AsyncIterator[bytes]:
 
 
 async def _chunks(name: str, *, null: bool, mapped: PathMap) -> AsyncIterator[bytes]:
+    from cachewarmer.planning.filelist import list_chunks
+
     try:
         # Without a buffer of Python's: who reads that holds a lock that the end of the program would wait for.
         place = sys.stdin.fileno() if name == "-" else name

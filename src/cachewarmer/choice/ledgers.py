@@ -8,14 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from cachewarmer.broker.base import Broker
-from cachewarmer.broker.find import find_job
 from cachewarmer.choice.values import Ledger
 from cachewarmer.errors import UsageError
-from cachewarmer.ledger.files import read, written
-from cachewarmer.ledger.records import lines, records
-from cachewarmer.ledger.since import failed_paths, store_base
 from cachewarmer.model import JobStatus, WarmJob, new_job_id
-from cachewarmer.planning.filelist import path_chunks
 
 Opened = Callable[[], AbstractAsyncContextManager[Broker]]
 """Opens the broker."""
@@ -35,6 +30,9 @@ async def compared(opened: Opened, jobs: Sequence[WarmJob], chosen: Ledger) -> l
         return list(jobs)
     async with opened() as broker:
         if _is_file(chosen.since):
+            from cachewarmer.ledger.files import read
+            from cachewarmer.ledger.since import store_base
+
             made = [replace(job, job_id=new_job_id()) for job in jobs]
             for job in made:
                 await store_base(broker, job.job_id, read(chosen.since))
@@ -59,6 +57,8 @@ def _again(job: WarmJob) -> WarmJob:
 
 async def _where_it_failed(broker: Broker, job: WarmJob) -> WarmJob:
     """The job, for those of its addresses at which something failed; for all of them where nothing says which."""
+    from cachewarmer.ledger.records import records
+
     failed = {one.address async for one in records(broker.ledger(job.job_id), each_address=True) if one.failed}
     addresses = tuple(one for one in job.access.addresses if one in failed)
     if not addresses or "" in failed:
@@ -67,6 +67,8 @@ async def _where_it_failed(broker: Broker, job: WarmJob) -> WarmJob:
 
 
 async def _with_ledger(broker: Broker, text: str, option: str) -> JobStatus:
+    from cachewarmer.broker.find import find_job
+
     status = await broker.status(await find_job(broker, text))
     if not status.job.ledger:
         raise UsageError(
@@ -77,6 +79,11 @@ async def _with_ledger(broker: Broker, text: str, option: str) -> JobStatus:
 
 async def failed_list(opened: Opened, chosen: Ledger) -> AsyncIterator[bytes]:
     """The list of ``--failed-of``, as ``--files-from`` would give it."""
+    from cachewarmer.broker.find import find_job
+    from cachewarmer.ledger.records import records
+    from cachewarmer.ledger.since import failed_paths
+    from cachewarmer.planning.filelist import path_chunks
+
     async with opened() as broker:
         job_id = await find_job(broker, chosen.failed_of)
         async for chunk in path_chunks(failed_paths(records(broker.ledger(job_id), each_address=True))):
@@ -91,6 +98,9 @@ async def write_ledger(opened: Opened, statuses: Sequence[JobStatus], name: str)
     """
     if not name or not statuses:
         return
+    from cachewarmer.ledger.files import written
+    from cachewarmer.ledger.records import lines
+
     for status in statuses:
         if not status.job.ledger:
             raise UsageError(f"job {status.job.job_id} was begun without --ledger: no record of its files was kept")

@@ -102,7 +102,7 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
     from cachewarmer.config import process_name
     from cachewarmer.targets.policy import check_of, within_transports
     from cachewarmer.targets.pool import SessionPool
-    from cachewarmer.warming.steering import steered
+    from cachewarmer.warming import steered
     from cachewarmer.worker import Worker
     from cachewarmer.worker.course import Course
 

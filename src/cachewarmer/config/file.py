@@ -11,7 +11,6 @@ from cachewarmer.bounds import problem_of
 from cachewarmer.config.environment import wire_ids
 from cachewarmer.config.settings import TABLES, TABLES_WITHIN, NfsSettings, Settings, VmssSettings
 from cachewarmer.errors import ConfigError
-from cachewarmer.likeness import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +37,8 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     for name, table in tables.items():
         group = TABLES.get(name)
         if group is None or not isinstance(table, dict):
+            from cachewarmer.likeness import did_you_mean
+
             raise ConfigError(
                 f"configuration file {path}: no such table [{name}] (known: {', '.join(TABLES)})",
                 advice=did_you_mean(name, TABLES),
@@ -74,6 +75,8 @@ def _group(path: str, name: str, group: Any, table: dict[str, Any]) -> Any:
     made: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
+            from cachewarmer.likeness import did_you_mean
+
             raise ConfigError(
                 f"configuration file {path}: [{name}] has no setting {key!r}", advice=did_you_mean(key, known)
             )

@@ -10,7 +10,8 @@ from itertools import islice
 
 from cachewarmer.broker.base import Broker
 from cachewarmer.model import WarmJob
-from cachewarmer.model.outcomes import BASE, HOLDS, PIECES_AT_ONCE, TIMES, FileOutcome, FileStatus, pack
+from cachewarmer.model.jobs import TIMES
+from cachewarmer.model.outcomes import BASE, HOLDS, PIECES_AT_ONCE, FileOutcome, FileStatus, pack
 from cachewarmer.paths import to_bytes, to_text
 from cachewarmer.planning.seen import Seen
 

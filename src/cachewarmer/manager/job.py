@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cachewarmer.about import about
 from cachewarmer.broker.base import Broker, JobLease
@@ -27,13 +27,7 @@ from cachewarmer.errors import (
     program_changed,
 )
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.ledger.records import records
-from cachewarmer.ledger.since import Since, base_pieces
-from cachewarmer.likeness import did_you_mean
-from cachewarmer.manager.each_address import AddressScan
-from cachewarmer.manager.fan_out import FanOut, Part
 from cachewarmer.manager.learning import Learning
-from cachewarmer.manager.told import TOGETHER, ScanLedger
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter, joined
@@ -41,6 +35,11 @@ from cachewarmer.planning.plan import open_sessions, scan_tree
 from cachewarmer.targets.base import Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
+
+if TYPE_CHECKING:  # what only some jobs want is loaded for them
+    from cachewarmer.ledger.since import Since
+    from cachewarmer.manager.fan_out import FanOut
+    from cachewarmer.manager.told import ScanLedger
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +164,8 @@ class JobKeeper:
             to_scan = not status.scan.finished and not status.state.final
             if to_scan and status.state is JobState.QUEUED:
                 to_scan = await self._set_state(JobState.SCANNING)
+            if to_scan:
+                await self._learn()
             if to_scan and job.each_address and job.access.addresses:
                 await self._scan_each_address()
             elif to_scan:
@@ -179,6 +180,11 @@ class JobKeeper:
             await self._fail(error)
         except Exception as error:
             await self._fail_for(error)
+
+    async def _learn(self) -> None:
+        """What the scan's windows begin with, where they are searched for."""
+        if self._settings.nfs.window_auto:
+            self._pool.learn(await self._learning.first_windows())
 
     async def _fail_for(self, error: Exception) -> None:
         """Ends the job with what should not have happened, unless it is for another manager to go on with."""
@@ -203,6 +209,8 @@ class JobKeeper:
 
     async def _known_address(self, name: str) -> str:
         """The address of an earlier job that may have been meant by one that is unknown, as advice."""
+        from cachewarmer.likeness import did_you_mean
+
         with suppress(BrokerError):
             jobs = [one.job for one in await self._broker.jobs() if one.scan.files]
             return did_you_mean(name, dict.fromkeys(address for job in jobs for address in job.access.addresses))
@@ -268,6 +276,8 @@ class JobKeeper:
         Raises:
             CacheWarmerError: at none of them.
         """
+        from cachewarmer.manager.each_address import AddressScan
+
         job = self._job
         scans = [
             AddressScan(
@@ -290,6 +300,8 @@ class JobKeeper:
                 return one.failure is None
 
             if job.fan_out:
+                from cachewarmer.manager.fan_out import Part
+
                 await self._fan_out(totals).scan([Part(one.address, partial(one_scan, one)) for one in scans])
             else:
                 await asyncio.gather(*(one_scan(one) for one in scans))
@@ -302,6 +314,8 @@ class JobKeeper:
         await self._persist(lambda: self._broker.record_scan(job.job_id, finished))
 
     def _fan_out(self, totals: Callable[[], ScanTotals]) -> FanOut:
+        from cachewarmer.manager.fan_out import FanOut
+
         broker, job_id, lease = self._broker, self._job.job_id, self._settings.lease
         return FanOut(
             record=lambda: self._persist(lambda: broker.record_scan(job_id, totals())),
@@ -339,7 +353,7 @@ class JobKeeper:
 
         async def publish(items: Sequence[WorkItem]) -> None:
             await gate.pass_through()
-            await self._flush_ledgers(TOGETHER)
+            await self._flush_ledgers(whole=True)
             await self._persist(lambda: self._broker.publish(items))
 
         await scan_tree(
@@ -358,6 +372,8 @@ class JobKeeper:
     async def _begin_ledger(self, job: WarmJob, counter: ScanCounter) -> None:
         """Keeps what the scan tells, where a ledger is kept."""
         if job.ledger:
+            from cachewarmer.manager.told import ScanLedger
+
             address = _own_address(job)
             ledger = ScanLedger(self._broker, job.job_id, address, self._persist)
             self._ledgers[address] = ledger
@@ -366,6 +382,9 @@ class JobKeeper:
 
     async def _since(self, job: WarmJob, counter: ScanCounter) -> Since:
         """What the job is compared with."""
+        from cachewarmer.ledger.records import records
+        from cachewarmer.ledger.since import Since, base_pieces
+
         ledger = self._ledgers[_own_address(job)]
         since = Since(each_address=job.each_address, tell=ledger.unchanged.append)
         with suppress(UnknownJob):  # forgotten since: nothing is held
@@ -375,10 +394,10 @@ class JobKeeper:
             counter.warn("the ledger that the job is compared with holds no file that was read: all files are read")
         return since
 
-    async def _flush_ledgers(self, least: int = 1) -> None:
-        """Writes what has come together, where there is so much."""
+    async def _flush_ledgers(self, *, whole: bool = False) -> None:
+        """Writes what has come together; ``whole``: only where it is enough for a piece."""
         for ledger in list(self._ledgers.values()):
-            if ledger.waiting >= least:
+            if ledger.is_whole or (ledger.waiting and not whole):
                 await ledger.flush()
 
     async def _watch(self, totals: Callable[[], ScanTotals], gate: Gate) -> None:
@@ -393,7 +412,7 @@ class JobKeeper:
                 gate.hold(state is JobState.PAUSED)
                 self._on_busy(state is not JobState.PAUSED)
                 await self._broker.record_scan(job_id, totals())
-                await self._flush_ledgers(TOGETHER)
+                await self._flush_ledgers(whole=True)
                 await self._learning.look_while_scanning()
             except LeaseLost:
                 raise

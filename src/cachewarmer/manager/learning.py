@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 30.0
 """Between two times that it is written."""
+LEARN_SECONDS = 2.0
+"""How long a scan waits for what is known already, before it begins without."""
 
 
 class Learning:
@@ -29,6 +32,19 @@ class Learning:
         self._lessons = Lessons()
         self._kept_at = float("-inf")
         self._looked_at = clock()
+
+    async def first_windows(self) -> dict[str, int]:
+        """What the scan may begin with, by address: what workers hold there now, or what was kept with the job."""
+        try:
+            async with asyncio.timeout(LEARN_SECONDS):
+                look = await self._broker.look(self._job.job_id)
+                workers = await self._broker.workers()
+        except (BrokerError, TimeoutError) as error:
+            log.info("asking for what is known of job %s: %s", self._job.job_id, error, extra=self._about)
+            return {}
+        kept = look.learnt.first_windows() if look.learnt is not None else {}
+        known = kept | Learnt.of(workers).first_windows()
+        return {address: window for address, window in known.items() if address in self._job.access.addresses}
 
     async def look(self, status: JobStatus) -> list[WorkerReport] | None:
         """What the job's workers say now; None: the broker does not tell."""

@@ -37,6 +37,11 @@ class ScanLedger:
         """Records that are not yet written."""
         return len(self.failed) + len(self.unchanged)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are enough of them for a piece."""
+        return self.waiting >= TOGETHER
+
     async def flush(self) -> None:
         """Writes what has come together."""
         failed, unchanged = [one.line() for one in self.failed], self.unchanged[:]

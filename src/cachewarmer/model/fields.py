@@ -11,7 +11,6 @@ from dataclasses import Field, field, fields
 from typing import Any
 
 from cachewarmer.errors import InvalidValue
-from cachewarmer.likeness import did_you_mean
 from cachewarmer.values import dataclass
 from cachewarmer.wire import FieldReader
 
@@ -94,6 +93,8 @@ def from_texts(kind: type, texts: Mapping[str, str], others: Sequence[str] = ())
     made = {}
     for name, text in texts.items():
         if name not in known:
+            from cachewarmer.likeness import did_you_mean
+
             raise InvalidValue(
                 f"unknown key {name!r} (known: {', '.join(known)})", advice=did_you_mean(name, [*known, *others])
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
@@ -38,6 +39,8 @@ from cachewarmer.wire import (
 
 MAX_IDENTITIES = 32
 """Each costs a call for every name."""
+TIMES = struct.Struct("<dd")
+"""mtime and ctime of a file, as items carry them: Unix seconds."""
 
 # -- states --------------------------------------------------------------------------------------------------------
 
@@ -254,7 +257,7 @@ class WorkItem(Message):
     """The one mount address where the item may be read: another is another cache. Part of the item's id."""
     files: tuple[FileEntry, ...] | None = None
     times: bytes = b""
-    """mtime and ctime of each of ``files``, as ``model.outcomes.TIMES`` packs them; empty: not known. Not in the id."""
+    """mtime and ctime of each of ``files``, as ``TIMES`` packs them; empty: not known. Not in the id."""
     parts: tuple[Part, ...] = ()
     """The bytes that are wanted of files of which not all is, in order; only beside ``files``."""
     further: bool = keyed("FurtherPart", "flag", False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import string
-import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -17,7 +16,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from cachewarmer.errors import InvalidMessage
-from cachewarmer.model.jobs import WorkItem
+from cachewarmer.model.jobs import TIMES, WorkItem
 from cachewarmer.paths import ENCODING, ERRORS, join, to_bytes
 from cachewarmer.wire import MAX_INFLATED_BYTES
 
@@ -38,8 +37,6 @@ Table Service Data Model)."""
 MOST_ERROR_CHARS = 300
 PIECES_AT_ONCE = 32
 """That a broker reads or is given together."""
-TIMES = struct.Struct("<dd")
-"""mtime and ctime of a file, as items carry them: Unix seconds."""
 
 
 class FileStatus(StrEnum):

@@ -6,13 +6,16 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model import ERROR_SAMPLE, PathError, ScanTotals, WorkItem
-from cachewarmer.model.outcomes import FileOutcome, FileStatus, given_up
 from cachewarmer.model.results import ScannedAddress
 from cachewarmer.planning.portions import Portion
+
+if TYPE_CHECKING:  # only of jobs that keep a ledger
+    from cachewarmer.model.outcomes import FileOutcome
 
 MAX_WARNINGS = 20
 MAX_WARNING_CHARS = 500
@@ -105,6 +108,8 @@ class ScanCounter:
 
     def add_lost(self, items: Iterable[WorkItem], error: CacheWarmerError) -> None:
         """Files that are counted, and are not handed out as work: the one address that they are for does not answer."""
+        from cachewarmer.model.outcomes import given_up
+
         error = error.of_no_file()
         said = PathError.of("", error).error
         for item in items:
@@ -127,6 +132,8 @@ class ScanCounter:
 
     def _tell(self, path: str, error: CacheWarmerError | str) -> None:
         if self.told is not None:
+            from cachewarmer.model.outcomes import FileOutcome, FileStatus
+
             said = PathError.of(path, error).error
             self.told.append(FileOutcome(path, 0, 0.0, 0.0, FileStatus.FAILED, 0, said, self.address, 0.0))
 

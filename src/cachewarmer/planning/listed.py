@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from cachewarmer.errors import CacheWarmerError
+from cachewarmer.errors import CacheWarmerError, FileVanished, TransportError
 from cachewarmer.model.parts import Range
 from cachewarmer.paths import to_bytes
+from cachewarmer.planning import listline
+from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.planning.seen import Seen
 from cachewarmer.targets.base import DirectoryEntry
 
@@ -94,6 +96,32 @@ class LookedUp(NamedTuple):
     """None: it could not be looked up, which is counted."""
     ranges: list[Range]
     """The bytes that are meant; none: all."""
+
+
+async def look_up(
+    line: bytes, paths: ListPaths, lookup: Callable[[bytes], Awaitable[DirectoryEntry]], counter: ScanCounter
+) -> LookedUp:
+    """Looks up what a line stands for; what is wrong with it is counted.
+
+    Raises:
+        TransportError: the address failed.
+    """
+    path = line.lstrip(b"/")
+    try:
+        written, start, stop, problem = listline.named(line)
+        path = written.lstrip(b"/")
+        if problem:
+            counter.add_unknown(written, problem)
+            return LookedUp(path, None, [])
+        path = paths.path(written)
+        return LookedUp(path, await lookup(path), [(start, stop)] if start >= 0 else [])
+    except TransportError:
+        raise
+    except FileVanished:
+        counter.add_error(path, "there is no such file")
+    except CacheWarmerError as error:
+        counter.add_error(path, error)
+    return LookedUp(path, None, [])
 
 
 def joined_ranges(found: Iterable[LookedUp]) -> Iterator[LookedUp]:

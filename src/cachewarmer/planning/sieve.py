@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from cachewarmer.config import PlanSettings
 from cachewarmer.filters import SNAPSHOT_NAMES, DirectoryFilter, FileFilter
 from cachewarmer.model import Wanted, WorkItem
-from cachewarmer.model.outcomes import TIMES
+from cachewarmer.model.jobs import TIMES
 from cachewarmer.model.parts import Range
 from cachewarmer.paths import join_bytes, to_bytes, to_text
 from cachewarmer.planning.aside import Aside, LinkedFile

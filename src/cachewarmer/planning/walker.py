@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import BrokerError, CacheWarmerError, FileVanished, TransportError
@@ -19,20 +20,19 @@ from cachewarmer.filters import FileFilter
 from cachewarmer.model import WarmJob, WorkItem
 from cachewarmer.model.parts import Range
 from cachewarmer.paths import join_bytes, printable, to_bytes
-from cachewarmer.planning import listline
 from cachewarmer.planning.balance import Balance
 from cachewarmer.planning.chunker import Chunker
 from cachewarmer.planning.counter import ScanCounter
-from cachewarmer.planning.filelist import grouped_lines
 from cachewarmer.planning.frontier import Above, Batch, Directory, Frontier
-from cachewarmer.planning.listed import ListPaths, LookedUp, Named, joined_ranges
 from cachewarmer.planning.lister import Lister
 from cachewarmer.planning.portions import Portions
 from cachewarmer.planning.primer import Primer
 from cachewarmer.planning.sieve import MAX_PATH_BYTES, SNAPSHOTS, Known, Link, Sieve
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page, Session
 from cachewarmer.targets.links import follow, resolve
-from cachewarmer.targets.meant import advise
+
+if TYPE_CHECKING:  # loaded where there is a list
+    from cachewarmer.planning.listed import LookedUp, Named
 
 __all__ = ["MAX_PATH_BYTES", "Emit", "Walker"]
 
@@ -121,6 +121,8 @@ class Walker:
         try:
             path, entry = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
         except CacheWarmerError as error:
+            from cachewarmer.targets.meant import advise
+
             await advise(self.sessions[0], self.root, error)
             raise
         if path != self.root:
@@ -152,6 +154,9 @@ class Walker:
 
     async def walk_list(self, chunks: AsyncIterable[bytes]) -> None:
         """Scans the paths of a list (see ``listed``); a directory stands for its tree, and what is named again is left out."""
+        from cachewarmer.planning.filelist import grouped_lines
+        from cachewarmer.planning.listed import ListPaths, Named, joined_ranges, look_up
+
         lines_to_paths = ListPaths(self.export, self.root)
         named = Named(SNAPSHOTS)
         self._sieve.named, self._sieve.covers = named, named.covers
@@ -160,7 +165,8 @@ class Walker:
         chunker = self._chunker(0)
         try:
             async for lines in grouped_lines(chunks, LIST_LINES):
-                looked_up = await asyncio.gather(*(self._look_up_line(lines_to_paths, line) for line in lines))
+                looking = (look_up(line, lines_to_paths, self._find, self.counter) for line in lines)
+                looked_up = await asyncio.gather(*looking)
                 self.counter.lines += len(lines)
                 links: list[Link] = []
                 await self._emit(await self._take_lines(chunker, named, joined_ranges(looked_up), links))
@@ -214,24 +220,8 @@ class Walker:
         finally:
             self._sieve.named = named
 
-    async def _look_up_line(self, paths: ListPaths, line: bytes) -> LookedUp:
-        path = line.lstrip(b"/")
-        try:
-            written, start, stop, problem = listline.named(line)
-            path = written.lstrip(b"/")
-            if problem:
-                self.counter.add_unknown(written, problem)
-                return LookedUp(path, None, [])
-            path = paths.path(written)
-            entry = await self._lister.call(0, lambda session: session.lookup(path))
-            return LookedUp(path, entry, [(start, stop)] if start >= 0 else [])
-        except TransportError:
-            raise
-        except FileVanished:
-            self.counter.add_error(path, "there is no such file")
-        except CacheWarmerError as error:
-            self.counter.add_error(path, error)
-        return LookedUp(path, None, [])
+    async def _find(self, path: bytes) -> DirectoryEntry:
+        return await self._lister.call(0, lambda session: session.lookup(path))
 
     # -- the walk --------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,25 @@ class ReadRequest:
     """Read for its time: the cache is not given time to keep it, nor read again where it has not."""
 
 
+class Supply(ABC):
+    """Requests that are made one by one, each when its turn has come.
+
+    Those of a work item are thousands. Made all at once, they and what belongs to them would leave the processor's
+    caches long before they are used.
+    """
+
+    __slots__ = ()
+
+    left: int
+    """How many have not been taken yet. Whoever gives the supply may end it by setting this to 0."""
+    in_order: bool = False
+    """Whether its requests are ``in_order``."""
+
+    @abstractmethod
+    def take(self) -> ReadRequest:
+        """The next request; asked for only while some are left."""
+
+
 @dataclass(slots=True)
 class Window:
     """How much may be in flight at one address, and how much is. Listing and reading share it."""
@@ -190,6 +209,9 @@ class Felt(NamedTuple):
 class Canary(Protocol):
     """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
 
+    path_seconds: float
+    """How long the handshake of the connection took, which waits for no thread; 0: not known."""
+
     async def call(self) -> float:
         """Makes one call that needs no file; the seconds until its answer reached this machine.
 
@@ -256,6 +278,11 @@ class Session(ABC):
     @abstractmethod
     def read(self, request: ReadRequest) -> None:
         """Queues a request; returns at once. ``request.on_done`` is called exactly once, later, on the event loop."""
+
+    def read_all(self, supply: Supply) -> None:
+        """Queues all requests of a supply as one; each of them that is taken is as if it were given to ``read`` then."""
+        while supply.left:
+            self.read(supply.take())
 
     async def probe(self) -> float:
         """Asks the address whether it answers, by one cheap call apart from all others; returns the seconds it took.

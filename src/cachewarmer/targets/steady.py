@@ -19,6 +19,7 @@ from cachewarmer.targets.base import (
     ReadRequest,
     Session,
     SessionSnapshot,
+    Supply,
 )
 from cachewarmer.targets.pool import SessionPool
 
@@ -147,6 +148,9 @@ class SteadySession(Session):
 
     def read(self, request: ReadRequest) -> None:
         self._session.read(request)
+
+    def read_all(self, supply: Supply) -> None:
+        self._session.read_all(supply)
 
     def snapshot(self) -> SessionSnapshot:
         return self._session.snapshot()

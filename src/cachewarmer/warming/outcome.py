@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cachewarmer.errors import CacheWarmerError, FileVanished
 from cachewarmer.model import FileEntry, PathError, Receipt, SlowPath, WorkItem
-from cachewarmer.model.outcomes import item_key, pack
 from cachewarmer.paths import to_text
 from cachewarmer.targets.base import ReadRequest
 from cachewarmer.warming.item_paths import full_path
-from cachewarmer.warming.notes import Notes, lines
+
+if TYPE_CHECKING:  # only of jobs that keep a ledger
+    from cachewarmer.warming.notes import Notes
 
 ERRORS_PER_ITEM = 20
 """Failed paths that a receipt names."""
@@ -69,6 +71,7 @@ class ItemOutcome:
         vanished = sum(isinstance(problem, FileVanished) for problem in self.problems.values())
         failed = len(self.problems) - vanished
         first_range = item.start <= 0 and not item.further
+        key, piece = self._records(item) if item.ledger else ("", b"")
         return Receipt(
             item_id=item.item_id,
             files=len(files) - failed - vanished if first_range else 0,
@@ -80,13 +83,20 @@ class ItemOutcome:
             skipped_files=skipped,
             calls=self.calls,
             seconds=seconds,
-            key=item_key(item) if item.ledger else "",
-            piece=pack(lines(item, self.notes, self.sizes, self.problems)) if item.ledger else b"",
+            key=key,
+            piece=piece,
             errors=_sample(item, files, self.problems),
             slowest=tuple(
                 SlowPath(full_path(item, to_text(path)), took) for took, path in sorted(self.slowest, reverse=True)
             ),
         )
+
+    def _records(self, item: WorkItem) -> tuple[str, bytes]:
+        """What a ledger keeps of the item, and where."""
+        from cachewarmer.model.outcomes import item_key, pack
+        from cachewarmer.warming.notes import lines
+
+        return item_key(item), pack(lines(item, self.notes, self.sizes, self.problems))
 
 
 def _sample(item: WorkItem, files: Sequence[FileEntry], problems: dict[int, CacheWarmerError]) -> tuple[PathError, ...]:

@@ -14,7 +14,6 @@ from cachewarmer.paths import to_text
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.values import dataclass
-from cachewarmer.warming.first_generation import list_item
 from cachewarmer.warming.item_paths import full_path
 from cachewarmer.warming.run import ItemRun
 from cachewarmer.warming.unanswered import Judge, Limit
@@ -166,6 +165,8 @@ class _Task:
 
     async def _pass(self, session: Session) -> None:
         if self._item.files is None:
+            from cachewarmer.warming.first_generation import list_item
+
             self._item, self._excluded, self._skipped = await list_item(session, self._item)
         elif self._by_path or session.address != self._item.address:
             self._by_path = False

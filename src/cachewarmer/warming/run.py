@@ -11,23 +11,18 @@ from cachewarmer.errors import CacheWarmerError, FileError, TransportError
 from cachewarmer.model import WorkItem
 from cachewarmer.model.came import NOTHING_CAME, Came
 from cachewarmer.model.parts import ranges_of
-from cachewarmer.paths import ENCODING, ERRORS
 from cachewarmer.targets.base import ReadRequest, Session, Window
-from cachewarmer.warming.item_paths import above_of, path_of, paths_of
-from cachewarmer.warming.notes import Notes
+from cachewarmer.warming.item_paths import path_of, paths_of
 from cachewarmer.warming.outcome import ItemOutcome
 from cachewarmer.warming.pace import Pace
 from cachewarmer.warming.rest import Piece, pieces_of, rest, wanted, what_came
+from cachewarmer.warming.supply import ItemSupply, whole_files
 
 LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
 """Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
 lost just now is still told, though READ knows better."""
 PACE_SECONDS = 1.0
 """A pace may change: what waits for its turn looks again after this time."""
-
-
-_new_tuple = tuple.__new__
-"""Makes a named tuple without the function, of Python, that its class has for that."""
 
 
 class ItemRun:
@@ -51,6 +46,9 @@ class ItemRun:
         self.unreached_path: bytes | None = None
         """The last path that it failed for."""
         self._requests: list[ReadRequest] = []
+        """What was asked for at a pace …"""
+        self._supply: ItemSupply | None = None
+        """… and what all else of a pass is asked for by."""
         self._missing: list[Piece] | None = None
         self._missed: dict[int, TransportError] = {}
         """What the address last failed with, for each file that it failed for."""
@@ -75,8 +73,9 @@ class ItemRun:
     def abort(self) -> None:
         """Ends the reading soon: no further call is made for it."""
         self.aborting.set()
-        self._left += self._pending()
-        for request in self._requests:
+        self._left += self._end_supply()
+        for request in self._pending():
+            self._left.append(request.context)  # type: ignore[arg-type]
             request.stop = request.start
 
     def hold_back(self) -> None:
@@ -86,10 +85,11 @@ class ItemRun:
         """
         if self._window is None or self._missing is None:
             return
-        for request in self._requests:
-            piece: Piece | None = request.context  # type: ignore[assignment]
-            if piece is None:
-                continue
+        later = self._end_supply()
+        self._missing += later
+        self._held_back = self._held_back or bool(later)
+        for request in self._pending():
+            piece: Piece = request.context  # type: ignore[assignment]
             asked = request.bytes_read + self._window.bytes_in_flight if request.calls else 0
             end = request.start + asked
             if end < request.stop:
@@ -110,18 +110,19 @@ class ItemRun:
         """
         if self._asking:
             return None
-        asked = [one.bytes_read for one in self._requests if one.calls and one.context is not None and not one.put_off]
+        asked = [one.bytes_read for one in self._pending() if one.calls and not one.put_off]
         return (self.outcome.calls, self.outcome.files, sum(asked)) if asked else None
 
     def leave(self, error: TransportError) -> None:
         """Waits no longer for what has been asked for: it is missing, as after a failure of the address."""
-        for request in self._requests:
-            if request.context is None:
-                continue
+        for request in self._pending():
             piece, request.context = request.context, None
             request.stop, request.on_done = request.start, _ignore
             self._miss(piece, error, request.path)  # type: ignore[arg-type]
             self.outstanding -= 1
+        if self._supply is not None:
+            for one in self._end_supply():
+                self._miss(one, error, self._supply.path_of(one))
         self._idle.set()
 
     def _miss(self, piece: Piece, error: TransportError, path: bytes) -> None:
@@ -189,55 +190,44 @@ class ItemRun:
         if self.aborted:
             return
         if item.ledger:
+            from cachewarmer.warming.notes import Notes
+
             self.outcome.notes = self.outcome.notes or Notes(len(item.files or ()))
             self.outcome.notes.here = session.address
-        self._requests, self.unreached = [], None
+        self._requests, self._supply, self.unreached = [], None, None
         self._idle.clear()
         self.outstanding = 1
         self.begun = self._asking = True
         if self.pace is not None and self.pace.bytes_per_second:
             await self._ask_paced(session, item, pieces, self.pace)
-        elif self._missing is None and item.start < 0 and not item.parts and not item.came:
-            self._ask_for_whole_files(session, item)
         else:
-            self._ask_at_once(session, item, pieces)
+            self._ask_all(session, item, pieces)
         self.outstanding -= 1
         self._asking = False
         if self.outstanding:
             await self._idle.wait()
-        self._requests = []  # each of them holds this run: together they would wait for the garbage collector
+        # Each request holds this run: together they would wait for the garbage collector.
+        self._requests, self._supply = [], None
 
-    def _ask_for_whole_files(self, session: Session, item: WorkItem) -> None:
-        """The usual pass: what ``_pieces`` and ``_ask`` come to for files that nothing has been asked of yet."""
-        self._missing = []
-        above, prefix = above_of(item)
-        requests, read, done, in_order, aborted = (
-            self._requests,
-            session.read,
-            self._done,
-            self._in_order,
-            self.aborting.is_set,
-        )
-        for number, (name, size, handle) in enumerate(item.files or ()):
-            path = prefix + name.encode(ENCODING, ERRORS) if name else above
-            piece = _new_tuple(Piece, (number, 0, size, True))
-            request = ReadRequest(path, handle, 0, size, done, piece, in_order)
-            requests.append(request)
-            self.outstanding += 1
-            read(request)
-            if aborted():
-                later = list(enumerate(item.files or ()))[number + 1 :]
-                self._missing += [Piece(place, 0, entry.size, last=True) for place, entry in later]
-                return
+    def _ask_all(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
+        """Hands the session all that is missing; it takes the requests as its window has room for them."""
+        if self._missing is None and item.start < 0 and not item.parts and not item.came:  # as nearly always
+            self._missing = []
+            count, pieces = len(item.files or ()), whole_files(item)
+        else:
+            listed = list(pieces)
+            count, pieces = len(listed), iter(listed)
+        self.outstanding += count
+        self._supply = ItemSupply(item, pieces, count, self._done)
+        session.read_all(self._supply)
 
-    def _ask_at_once(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
-        files, below, aborted = item.files or (), paths_of(item), self.aborting.is_set
-        for piece in pieces:
-            name, _, handle = files[piece.number]
-            self._ask(session, below(name), handle, piece)
-            if aborted():
-                self._later = list(pieces)
-                return
+    def _end_supply(self) -> list[Piece]:
+        """The pieces that the session has not taken; it takes them no more."""
+        left = self._supply.end() if self._supply is not None else []
+        self.outstanding -= len(left)
+        if not self.outstanding:
+            self._idle.set()
+        return left
 
     async def _ask_paced(self, session: Session, item: WorkItem, pieces: Iterator[Piece], pace: Pace) -> None:
         files, below = item.files or (), paths_of(item)
@@ -393,9 +383,10 @@ class ItemRun:
             self.outcome.problems.setdefault(number, self._missed.get(number, neutral))
         self._short = {}
 
-    def _pending(self) -> list[Piece]:
-        """What was asked for and is not done."""
-        return [one.context for one in self._requests if one.context is not None]  # type: ignore[misc]
+    def _pending(self) -> list[ReadRequest]:
+        """What was asked for and is not done; each has its piece as ``context``."""
+        supplied = self._supply.pending() if self._supply is not None else []
+        return [*supplied, *(one for one in self._requests if one.context is not None)]
 
     def came(self, item: WorkItem) -> Came:
         """What has come of an item that is handed back. Of what was being asked for when it was aborted, nothing is told.
@@ -407,7 +398,9 @@ class ItemRun:
             return NOTHING_CAME
         if self._missing is None or self._asking:
             return item.came
-        left = [*self._missing, *self._left, *self._later, *self._pending()]
+        pending: list[Piece] = [one.context for one in self._pending()]  # type: ignore[misc]
+        untaken = self._supply.untaken() if self._supply is not None else []
+        left = [*self._missing, *self._left, *self._later, *pending, *untaken]
         return what_came(item, left, {*self.outcome.problems, *self._short, *self.outcome.sizes}, self.outcome.calls)
 
 

@@ -7,6 +7,7 @@ here is called for a READ.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,8 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.reach import Line
 from cachewarmer.targets.traffic import Knee
 from cachewarmer.values import dataclass
-from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, Observation, WindowLimits
+from cachewarmer.warming.rounds import Observation
+from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, WindowLimits
 
 LOOK_SECONDS = 0.05
 FIRST_LOOK_SECONDS = 0.01
@@ -42,11 +44,8 @@ AWAY_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def steered(pool: SessionPool) -> AsyncIterator[None]:
-    """For the length of a ``with``: the windows of the pool follow what its addresses can take, if the settings say so."""
-    if not pool.settings.nfs.window_auto:
-        yield
-        return
+async def steering_of(pool: SessionPool) -> AsyncIterator[None]:
+    """For the length of an ``async with``: the windows of the pool follow what its addresses can take."""
     fixed = pool.settings.nfs.window_calls
     pool.begin_with(FIRST_WINDOW)
     steering = asyncio.create_task(_Steering(pool, fixed).run())
@@ -71,7 +70,8 @@ class _Asking:
         """Asks again and again."""
         while True:
             self.asked_at = time.monotonic()
-            wait = CANARY_SECONDS if self.answered > FIRST_CANARIES else FIRST_CANARY_SECONDS
+            usual = CANARY_SECONDS if self.answered > FIRST_CANARIES else FIRST_CANARY_SECONDS
+            wait = usual * random.uniform(0.5, 1.5)  # answers come in bursts; an even beat might meet them or miss them
             try:
                 self.seconds.append(await self.canary.call())
                 self.answered += 1
@@ -140,6 +140,7 @@ class _Steered:
             limited=limited,
             canary=answers,
             canary_waiting=unanswered if unanswered > LOOK_SECONDS else 0.0,
+            path_seconds=asking.canary.path_seconds,
         )
 
     def knee(self, seen: Observation) -> Knee:

@@ -22,39 +22,14 @@ from enum import StrEnum
 
 from cachewarmer.model import Bound
 from cachewarmer.values import dataclass
-from cachewarmer.warming.lateness import LEAST_USUAL, Lateness
+from cachewarmer.warming.canaries import CANARY_SECONDS, Canaries
+from cachewarmer.warming.lateness import LEAST_USUAL
+from cachewarmer.warming.rounds import Observation, Round
 
-ROUND_TRIPS = 1.5
-"""A window is judged over at least so many mean latencies …"""
-LEAST_ROUND_SECONDS = 0.15
-"""… and over at least this long, for a rate that means something where calls are quick."""
-COUNTED_ROUND_TRIPS = 8.0
-"""A rate is counted where a round is longer than this; else it comes from the latencies."""
-ROUND_CALLS = 20
-"""A few calls more or less make no difference to the rate of so many …"""
-MOST_CALLS_SECONDS = 2.0
-"""… which are waited for this long."""
-MOST_ROUND_SECONDS = 1.0
-"""A round ends after this long even if less was seen."""
-ROUND_CANARIES = 4
-FLOOR_CANARIES = 16
-"""Answers that one estimate of the canary's idle time is the median of."""
-FLOOR_ESTIMATES = 80
-"""The idle time is the lowest of so many estimates: about a minute of answers."""
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
 FIRST_CANARIES = 12
 """So many canaries are asked for in quick succession at the start."""
-QUICK_SECONDS = 0.04
-"""At the start a window is judged over one latency, or at least this long where calls are quick, and if the rate grew
-with it the next one follows. What that leaves open is judged over a whole round."""
-FIRST_SECONDS = 0.01
-"""The same for the first window: near servers answer hundreds of calls in that time."""
-QUICK_ROUND_TRIPS = 1.0
-SETTLED_ROUND_TRIPS = 1.1
-"""After so many latencies, calls that were in flight when the window changed are answered."""
-QUICK_CANARIES = 2
-"""So many canaries are answered, since it changed, before a window is left for a larger one."""
 GROWTH_SHARE = 0.4
 """A larger window is kept if the rate grew by at least this share of what the window grew by."""
 JUDGED_GROWTH = 0.2
@@ -94,30 +69,6 @@ HALF_SECONDS = 4.0
 MOST_HALF_SECONDS = 120.0
 WORTH_HALVING = 0.1
 """The share of slow canaries above which it is worth finding out whether we are the reason."""
-CANARY_SECONDS = 0.05
-"""A canary that is not answered counts as a slow one for each time this passes …"""
-UNKNOWN_SECONDS = 1.0
-"""… and this, as long as none was ever answered: the server may be far away."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """What happened at one address since the observation before."""
-
-    now: float
-    """Seconds of a monotonic clock."""
-    calls: int
-    """READ calls answered."""
-    seconds: float
-    """Sum of their latencies."""
-    in_flight: float = 0.0
-    """READ calls in flight now; 0: not known."""
-    limited: bool
-    """Whether the window was what held the reader back: at least one request waited."""
-    canary: tuple[float, ...] = ()
-    """Seconds that each canary answered since then took."""
-    canary_waiting: float = 0.0
-    """Seconds that the canary in flight has waited so far; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,57 +114,6 @@ NEXT: Mapping[Phase, frozenset[Phase]] = {
 """The whole state machine."""
 
 
-class _Round:
-    """What was seen since the window last changed, or since the last judgement of it."""
-
-    __slots__ = (
-        "alarmed",
-        "began",
-        "calls",
-        "canaries",
-        "doubted",
-        "draining",
-        "in_flight",
-        "looks",
-        "seconds",
-        "settled",
-        "slow",
-        "starved",
-    )
-
-    def __init__(self, now: float, *, draining: bool, settled: bool = False, canaries: int = 0, slow: int = 0) -> None:
-        self.began = now
-        self.calls = 0
-        self.seconds = 0.0
-        """The sum of their latencies."""
-        self.looks = 0
-        self.in_flight = 0.0
-        """The sum of what was in flight at each look."""
-        self.alarmed = 0.0
-        """When it became clear that others wait; 0: they do not."""
-        self.canaries, self.slow = canaries, slow
-        """Answered canaries, and the slow ones among them."""
-        self.doubted = False
-        """A first, quick judgement of the rate did not settle it: a whole round does."""
-        self.draining = draining
-        """The window shrank: calls beyond it are still in flight, and the canary still feels them."""
-        self.settled = settled
-        """What was in flight before the change has been answered."""
-        self.starved = False
-        """The reader had too little to read to fill the window: the rate says nothing about it."""
-
-    def rate(self, now: float) -> float:
-        """Calls a second.
-
-        Over a few latencies a count of answers depends on when in a latency it begins and ends: there, calls in flight
-        divided by their latency (Little's law) tell it better.
-        """
-        age = now - self.began
-        if self.calls and self.in_flight and age * self.calls < COUNTED_ROUND_TRIPS * self.seconds:
-            return self.in_flight / self.looks * self.calls / self.seconds
-        return self.calls / age
-
-
 class KneeFinder:
     """The search at one address. Feed it observations some tens of milliseconds apart."""
 
@@ -225,16 +125,11 @@ class KneeFinder:
         """The window to try after the first one: others have found more than this; else the search doubles from there."""
         self.window = self._bounded(first)
         self.phase = Phase.START
-        self.canary_idle_seconds = 0.0
-        """The canary's time without load, as far as is known; 0: not known yet."""
         self._bound = Bound.UNKNOWN
-        self.lateness = Lateness()
+        self.canaries = Canaries(self.limits.canary_factor, self.limits.canary_extra_seconds)
+        self.lateness = self.canaries.lateness
         self._first = self.window
-        self._floor_canaries: list[float] = []
-        self._floors: deque[float] = deque(maxlen=FLOOR_ESTIMATES)
-        self._counted = 0
-        """How often the canary in flight was counted as slow."""
-        self._round: _Round | None = None
+        self._round: Round | None = None
         self._latency = 0.0
         self._good, self._good_rate, self._bad = 0, 0.0, 0
         self._base, self._base_rate = 0, 0.0
@@ -250,9 +145,9 @@ class KneeFinder:
         return f"<KneeFinder {self.phase} window={self.window} {self.lateness}>"
 
     @property
-    def canary_limit_seconds(self) -> float:
-        """A canary that takes longer is slow."""
-        return self.limits.canary_factor * (self.canary_idle_seconds or 0.0005) + self.limits.canary_extra_seconds
+    def canary_idle_seconds(self) -> float:
+        """The canary's time without load, as far as is known; 0: not known yet."""
+        return self.canaries.idle_seconds
 
     @property
     def bound(self) -> Bound:
@@ -277,12 +172,13 @@ class KneeFinder:
 
     def observe(self, seen: Observation) -> int:
         """Takes an observation; returns how many calls may be in flight from now on."""
-        self._learn_idle(seen.canary)
+        self.canaries.learn(seen)
         if self._round is None:
-            self._round = _Round(seen.now, draining=False)
+            self._round = Round(seen.now, draining=False)
             return self.window
         this = self._round
-        self._count(this, seen)
+        this.add(seen)
+        self._follow_latency(seen)
         age = seen.now - this.began
         if this.draining and not this.settled and age < max(0.1, 1.1 * self._latency):
             return self.window
@@ -297,23 +193,18 @@ class KneeFinder:
             self._end_round(this, seen.now, this.rate(seen.now))
         return self.window
 
-    def _count(self, this: _Round, seen: Observation) -> None:
-        this.calls += seen.calls
-        this.seconds += seen.seconds
-        this.looks += 1
-        this.in_flight += seen.in_flight
-        this.starved = this.starved or not seen.limited
+    def _follow_latency(self, seen: Observation) -> None:
         if seen.calls:
             weight = min(1.0, seen.calls / self.window) if self._latency else 1.0
             self._latency += weight * (seen.seconds / seen.calls - self._latency)
 
-    def _end_round(self, this: _Round, now: float, rate: float) -> None:
+    def _end_round(self, this: Round, now: float, rate: float) -> None:
         if this.settled:
             self._learn_latency(now)
         if this.starved or not this.settled:
             quick = self.phase is Phase.START and not this.settled
             canaries, slow = (this.canaries, this.slow) if quick else (0, 0)
-            self._round = _Round(now, draining=False, settled=True, canaries=canaries, slow=slow)
+            self._round = Round(now, draining=False, settled=True, canaries=canaries, slow=slow)
         elif self.phase is Phase.START and not this.doubted and not self._is_worth_its_growth(rate):
             this.doubted = True
         else:
@@ -321,53 +212,21 @@ class KneeFinder:
 
     # -- canaries ----------------------------------------------------------------------------------------------------
 
-    def _learn_idle(self, answers: tuple[float, ...]) -> None:
-        self._floor_canaries.extend(answers)
-        count = len(self._floor_canaries)
-        if count >= FLOOR_CANARIES or (count and not self._floors):
-            self._floors.append(sorted(self._floor_canaries)[count // 2])
-            self.canary_idle_seconds = min(self._floors)
-            self._floor_canaries.clear()
-
-    def _judge_canaries(self, this: _Round, seen: Observation) -> None:
-        limit = self.canary_limit_seconds
-        for seconds in seen.canary:
-            self.lateness.add(slow=seconds > limit)
-            this.canaries += 1
-            this.slow += seconds > limit
-        known = self.canary_idle_seconds > 0
-        passed = int(seen.canary_waiting / (max(CANARY_SECONDS, limit) if known else UNKNOWN_SECONDS))
-        if passed < self._counted:
-            self._counted = 0
-        for _ in range(min(passed, self._counted + 100) - self._counted):
-            self.lateness.add(slow=True)
-        self._counted = passed
-        if self.window <= max(self._first, self.limits.least):  # nobody waits for so few calls
+    def _judge_canaries(self, this: Round, seen: Observation) -> None:
+        judged = self.canaries.judge(seen)
+        this.canaries += judged.answered
+        this.slow += judged.slow
+        few = self.window <= max(self._first, self.limits.least)
+        if few and not self.lateness.others_wait:  # nobody waits for so few calls, unless others fill the cache
             self.lateness.learn()
 
-    def _complete(self, this: _Round, age: float) -> bool:
-        if self.phase is Phase.START and not this.doubted:
-            return self._complete_quickly(this, age)
-        if age < max(LEAST_ROUND_SECONDS, ROUND_TRIPS * self._latency):
-            return False
-        if this.calls < self.window or (this.calls < ROUND_CALLS and age < MOST_CALLS_SECONDS):
-            return False
-        return this.canaries >= ROUND_CANARIES or age > MOST_ROUND_SECONDS
+    def _complete(self, this: Round, age: float) -> bool:
+        if self.phase is not Phase.START or this.doubted:
+            return this.is_complete(age, self.window, self._latency)
+        first, suspected = self.window <= self._first, self.lateness.suspected
+        return this.is_complete_quickly(age, self.window, self._latency, first=first, suspected=suspected)
 
-    def _complete_quickly(self, this: _Round, age: float) -> bool:
-        """At the start: whether a window has settled, or may be left for a larger one."""
-        if not this.calls:
-            return False
-        first = self.window <= self._first
-        if not this.settled or this.starved:
-            return first or age >= SETTLED_ROUND_TRIPS * self._latency
-        least = FIRST_SECONDS if first else QUICK_SECONDS
-        if age < max(least, QUICK_ROUND_TRIPS * self._latency) or this.calls < self.window:
-            return False
-        enough = 1 if first else QUICK_CANARIES
-        return (this.canaries >= enough and not self.lateness.suspected) or age > MOST_ROUND_SECONDS
-
-    def _judge_half(self, this: _Round, now: float) -> None:
+    def _judge_half(self, this: Round, now: float) -> None:
         """Half of the window was held for a while: are fewer canaries slow?"""
         if this.canaries < HALF_CANARIES and now - this.began < 2 * HALF_CANARIES * CANARY_SECONDS:
             return
@@ -389,7 +248,7 @@ class KneeFinder:
     def _move(self, window: float, phase: Phase, now: float) -> None:
         assert phase in NEXT[self.phase], (self.phase, phase)
         window = self._bounded(window)
-        self._round = _Round(now, draining=window < self.window)
+        self._round = Round(now, draining=window < self.window)
         if window < self.window:
             self.lateness.begin()
         self.window, self.phase = window, phase
@@ -479,7 +338,7 @@ class KneeFinder:
         if now >= self._half_after and usual >= WORTH_HALVING and self.window // 2 >= self.limits.least:
             self._move(self.window // 2, Phase.HALF, now)
         elif now < self._hold_until or self._good >= self.limits.most:
-            self._round = _Round(now, draining=False, settled=True)
+            self._round = Round(now, draining=False, settled=True)
         elif whole:
             self._base, self._base_rate, self._step = self.window, self._good_rate, 1
             self._move(self.window + self._step, Phase.UP, now)

@@ -22,7 +22,7 @@ from cachewarmer.targets import open_session
 from cachewarmer.targets.breaker import Failures, Outage
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.values import dataclass
-from cachewarmer.warming.steering import steered
+from cachewarmer.warming import steered
 from cachewarmer.worker.share import Shares, shares, with_share
 from cachewarmer.worker.worker import Worker
 

@@ -17,7 +17,7 @@ from cachewarmer.broker.record import DamagedRows, Standing, envelope, reading_r
 from cachewarmer.errors import DamagedRecord, InvalidMessage
 from cachewarmer.model import Access, FileEntry, JobState, ScanTotals, WorkItem
 from cachewarmer.model.came import Came
-from cachewarmer.model.outcomes import TIMES
+from cachewarmer.model.jobs import TIMES
 from cachewarmer.model.parts import Part
 
 QUEUED = Standing(state=JobState.QUEUED, submitted_at=1.0)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cachewarmer.errors import InvalidMessage
 from cachewarmer.ledger.records import records
 from cachewarmer.model import Access, FileEntry, WorkItem
+from cachewarmer.model.jobs import TIMES
 from cachewarmer.model.outcomes import (
-    TIMES,
     FileOutcome,
     FileStatus,
     group_of,

@@ -13,7 +13,7 @@ from cachewarmer.config import NfsSettings
 from cachewarmer.errors import ConnectionLost, FileError, NfsStatusError
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.receiving import ReadReply
-from cachewarmer.targets.base import ReadRequest, Window
+from cachewarmer.targets.base import ReadRequest, Supply, Window
 from cachewarmer.targets.nfs3.schedule import MOST_JUKEBOX_SECONDS, ReadSchedule
 
 SETTINGS = NfsSettings(
@@ -249,3 +249,60 @@ def test_a_file_whose_order_counts_is_asked_for_to_its_end_first():
     assert [(reading.request.path, offset) for reading, offset, *_ in sent] == [
         (b"a", 0), (b"a", 100), (b"a", 200), (b"b", 0), (b"b", 100), (b"b", 200), (b"c", 0), (b"c", 100),
     ]  # fmt: skip
+
+
+class Several(Supply):
+    """Requests that are there already."""
+
+    def __init__(self, requests, in_order=False):
+        self.requests, self.left, self.in_order = list(requests), len(requests), in_order
+
+    def take(self):
+        self.left -= 1
+        return self.requests.pop(0)
+
+
+def test_requests_are_taken_from_a_supply_as_the_window_has_room():
+    """In the order in which supplies and single requests were given."""
+    reads = schedule(calls=2)
+    reads.add_all(Several([request(10, b"a"), request(10, b"b"), request(10, b"c")]))
+    reads.add(request(10, b"d"))
+    reads.add_all(Several([request(10, b"e")]))
+    seen = []
+    while sent := reads.take(0.0):
+        seen.append([one[0].request.path for one in sent])
+        assert reads.unfinished == 5 - 2 * (len(seen) - 1)
+        whole(sent, 1.0, reads)
+        reads.collect()
+    assert seen == [[b"a", b"b"], [b"c", b"d"], [b"e"]]
+    assert (reads.has_work, reads.is_busy, reads.unfinished) == (False, False, 0)
+
+
+def test_a_supply_that_was_ended_is_passed_over():
+    reads, ended = schedule(calls=2), Several([request(10, b"a"), request(10, b"b")])
+    reads.add_all(ended)
+    reads.add(request(10, b"c"))
+    ended.left = 0
+    assert reads.unfinished == 1
+    assert [one[0].request.path for one in reads.take(0.0)] == [b"c"]
+    assert not reads.has_work
+
+
+def test_where_everything_ends_so_does_what_was_not_taken():
+    reads = schedule(calls=1)
+    supply = Several([request(10, bytes([letter])) for letter in b"abc"])
+    reads.add_all(supply)
+    (sent,) = reads.take(0.0)
+    reads.lost([sent], ConnectionLost("gone"), 5)
+    reads.end_all(ConnectionLost("gone"), 1.0)
+    done = reads.collect()
+    assert sorted(one.path for one in done) == [b"a", b"b", b"c"]
+    assert all(isinstance(one.error, ConnectionLost) for one in done)
+    assert (reads.is_busy, reads.unfinished, supply.left) == (False, 0, 0)
+
+
+def test_files_of_a_supply_are_asked_for_one_after_the_other_where_order_counts():
+    reads = schedule(calls=3)
+    files = [replace(request(250, name), in_order=True) for name in (b"a", b"b")]
+    reads.add_all(Several(files, in_order=True))
+    assert [one[0].request.path for one in reads.take(0.0)] == [b"a", b"a", b"a"]

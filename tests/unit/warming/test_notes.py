@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from cachewarmer.errors import CacheWarmerError, FileVanished
 from cachewarmer.model import Access, FileEntry, WorkItem
-from cachewarmer.model.outcomes import TIMES, FileOutcome
+from cachewarmer.model.jobs import TIMES
+from cachewarmer.model.outcomes import FileOutcome
 from cachewarmer.paths import to_text
 from cachewarmer.warming.notes import Notes, lines
 

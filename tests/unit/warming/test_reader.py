@@ -779,3 +779,82 @@ async def test_what_was_asked_for_at_a_faster_pace_is_held_back(sessions):
     again = [stop - start for path, start, stop in session.reads if path.endswith(b"big")]
     assert sum(again) == (1 << 30) - (9 << 20)
     assert max(again) == 1 << 20
+
+
+def of(*addresses):
+    return Access(addresses=addresses, export="/")
+
+
+async def test_an_item_that_is_stopped_while_it_waits_for_its_addresses_ends_at_once(sessions):
+    sessions[0].down = sessions[1].down = ConnectionLost("gone")
+    run = ItemRun()
+    async with SessionPool(Settings(), opener(*sessions)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(item(("one", 10)), run))
+        while not sessions[1].probes:
+            await asyncio.sleep(0.001)
+        run.abort()
+        reading = await asyncio.wait_for(reading, 60)
+    assert (reading.aborted, reading.receipt, reading.error) == (True, None, None)
+
+
+async def test_an_item_for_one_address_alone_fails_when_that_has_been_away_for_the_patience(sessions):
+    """No other address may take it over: its files are told by name, and the job goes on."""
+    sessions[0].down = ConnectionLost("gone", address="a")
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.05))
+    async with SessionPool(settings, opener(*sessions)) as pool:
+        reading = await ItemReader(pool).read(item(("one", 10), ("two", 20), only_address="a"), ItemRun())
+    assert not reading.unreachable
+    assert (reading.receipt.files, reading.receipt.failed_files, sessions[1].reads) == (0, 2, [])
+    assert {one.path for one in reading.receipt.errors} == {"/d/one", "/d/two"}
+
+
+async def test_where_reads_hang_at_one_address_they_are_asked_for_at_the_next(sessions):
+    """Before anything is found out about who is at fault."""
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.1))
+    async with SessionPool(settings, opener(Hangs(TREE, "a"), sessions[1])) as pool:
+        receipt = (await ItemReader(pool).read(item(("one", 10), ("two", 20)), ItemRun())).receipt
+    assert (receipt.files, receipt.failed_files, receipt.bytes) == (2, 0, 30)
+    assert sessions[1].reads == [(b"d/two", 0, 20)]
+
+
+async def test_a_file_that_is_read_when_it_is_asked_for_once_more_has_not_failed():
+    """The answer to one READ was lost: nobody is blamed for it."""
+    session = Hangs({b"d": {b"two": 20}}, "a")
+    hang = session.read
+
+    def hang_once(request):
+        session.read = lambda again: MemorySession.read(session, again)
+        hang(request)
+
+    session.read = hang_once
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.1))
+    async with SessionPool(settings, opener(session)) as pool:
+        receipt = (await ItemReader(pool).read(replace(item(("two", 20)), access=of("a")), ItemRun())).receipt
+    assert (receipt.files, receipt.failed_files, receipt.bytes) == (1, 0, 20)
+
+
+async def test_an_item_that_is_stopped_while_it_is_judged_ends_without_a_receipt():
+    session, run = Hangs({b"d": {b"two": 20}}, "a"), ItemRun()
+    settings = replace(Settings(), lease=LeaseSettings(patience_seconds=0.1))
+    async with SessionPool(settings, opener(session)) as pool:
+        reading = asyncio.create_task(ItemReader(pool).read(replace(item(("two", 20)), access=of("a")), run))
+        while len(session.hanging) < 2:  # it was asked for once more
+            await asyncio.sleep(0.001)
+        run.abort()
+        session.finish(session.hanging.pop())
+        assert (await asyncio.wait_for(reading, 60)).aborted
+
+
+async def test_an_item_of_this_machine_has_no_address(sessions):
+    session = MemorySession(TREE, "")
+    work = replace(item(("one", 10)), access=Access(export="/"), address="")
+    assert (await read(work, session)).receipt.bytes == 10
+
+
+async def test_an_item_whose_session_can_not_be_opened_is_tried_again_with_that_reason():
+    async def refuses(mount, settings):
+        raise FileError("not for us")
+
+    async with SessionPool(Settings(), refuses) as pool:
+        reading = await ItemReader(pool).read(item(("one", 10)), ItemRun())
+    assert (str(reading.error), reading.receipt, reading.unreachable) == ("not for us", None, False)

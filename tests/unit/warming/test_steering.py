@@ -5,10 +5,12 @@ import time
 from dataclasses import replace
 
 from cachewarmer.config import Settings
+from cachewarmer.errors import ConnectionLost
 from cachewarmer.targets.base import Mount, Session, SessionSnapshot, Window
 from cachewarmer.targets.latency import LatencyHistogram
 from cachewarmer.targets.pool import SessionPool
-from cachewarmer.warming.steering import _Steered, steered
+from cachewarmer.warming import steered
+from cachewarmer.warming.steering import _Steered
 
 READ_SECONDS = 0.001
 AUTOMATIC = Settings()
@@ -16,6 +18,8 @@ AUTOMATIC = replace(AUTOMATIC, nfs=replace(AUTOMATIC.nfs, window_auto=True, wind
 
 
 class Canary:
+    path_seconds = 0.0
+
     def __init__(self):
         self.calls, self.closed = 0, False
 
@@ -137,3 +141,66 @@ async def test_a_fixed_window_is_left_alone():
     session, canaries = await use(Settings(), lambda *_: next(looks, None) is None)
     assert set(session.windows) == {16}
     assert not canaries
+
+
+async def test_a_canary_that_is_not_answered_at_all_is_asked_again(monkeypatch):
+    """Whether an address is away is for the pool to find out: here it only means that nothing was learnt."""
+    monkeypatch.setattr("cachewarmer.warming.steering.AWAY_SECONDS", 0.001)
+
+    async def call(self):
+        self.calls += 1
+        raise ConnectionLost("gone")
+
+    monkeypatch.setattr(Canary, "call", call)
+    _, (canary,) = await use(AUTOMATIC, lambda session, pool: bool(session.made and session.made[0].calls > 5))
+    assert canary.closed
+
+
+async def test_where_nothing_is_read_any_more_the_canary_falls_silent_and_the_window_is_kept():
+    made = []
+
+    async def opener(mount, _):
+        return Busy(mount, made)
+
+    async with SessionPool(AUTOMATIC, opener) as pool, steered(pool), asyncio.timeout(60):
+        place = Mount(address="a", transport="nfs", export="/e")
+        async with pool.lend(place) as session:
+            while pool.window_calls < 12:
+                await asyncio.sleep(0.02)
+        while not made[0].closed:
+            await asyncio.sleep(0.02)
+        asked = made[0].calls
+        await asyncio.sleep(0.2)
+        assert (len(made), made[0].calls) == (1, asked)
+        async with pool.lend(place) as again:
+            assert again is session
+            while made[0].calls == asked:
+                await asyncio.sleep(0.02)
+        assert session.window.calls == 12
+
+
+async def test_an_address_that_is_away_is_not_looked_at(monkeypatch):
+    """What its window brings says nothing about it then."""
+    looks, observation = [], _Steered.observation
+    monkeypatch.setattr(_Steered, "observation", lambda *given: looks.append(1) or observation(*given), raising=True)
+    made = []
+
+    async def opener(mount, _):
+        return Busy(mount, made)
+
+    async def probe(self):
+        raise ConnectionLost("gone")
+
+    monkeypatch.setattr(Busy, "probe", probe)
+    async with (
+        SessionPool(AUTOMATIC, opener) as pool,
+        steered(pool),
+        asyncio.timeout(60),
+        pool.lend(Mount(address="a", transport="nfs", export="/e")) as session,
+    ):
+        while not looks:
+            await asyncio.sleep(0.02)
+        pool.failed(session, ConnectionLost("gone"))
+        before = len(looks)
+        await asyncio.sleep(0.3)
+        assert len(looks) == before

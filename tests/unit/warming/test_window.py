@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from cachewarmer.model import Bound
 from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedCache, SimulatedProbe, SimulatedReader
 from cachewarmer.warming.lateness import Lateness
+from cachewarmer.warming.rounds import Observation
 from cachewarmer.warming.steering import SECOND_WINDOW
-from cachewarmer.warming.window import NEXT, KneeFinder, Observation, Phase, WindowLimits
+from cachewarmer.warming.window import NEXT, KneeFinder, Phase, WindowLimits
 
 TICK_SECONDS = 0.05
 IDLE_SECONDS = 0.5
@@ -30,8 +31,11 @@ def p90(times):
 class Warmer:
     """A reader whose window a ``KneeFinder`` moves."""
 
-    def __init__(self, cache, *, file_bytes=SMALL_FILE, begins=IDLE_SECONDS, limits=None, seed=2, hint=0):
+    def __init__(
+        self, cache, *, file_bytes=SMALL_FILE, begins=IDLE_SECONDS, limits=None, seed=2, hint=0, path_seconds=0.0
+    ):
         self.cache = cache
+        self.path_seconds = path_seconds
         self.finder = KneeFinder(limits, hint=hint)
         self.reader = SimulatedReader(cache, file_bytes, seed=seed)
         self.canary = SimulatedProbe(cache, CallKind.NULL, TICK_SECONDS)
@@ -52,6 +56,7 @@ class Warmer:
                 limited=True,
                 canary=answers,
                 canary_waiting=now - canary.waiting_since if canary.waiting_since is not None else 0.0,
+                path_seconds=self.path_seconds,
             )
         )
         self._calls, self._seconds = reader.calls, reader.seconds
@@ -211,6 +216,58 @@ def test_who_comes_to_a_cache_that_another_fills_knows_that_it_shares_it():
     assert sorted(shares)[2] >= 0.7, shares
 
 
+def test_readers_that_come_to_a_full_cache_know_by_the_path_that_it_is_full():
+    """They have never seen an idle canary there: what they see is 12 to 75 ms, which they would let others wait for."""
+    waits, shares = [], []
+    for seed in range(1, 6):
+        model = CacheModel(threads=64, origin_seconds=0.02)
+        cache = SimulatedCache(model, seed)
+        other = SimulatedProbe(cache, CallKind.WARM, 0.02)
+        cache.run(IDLE_SECONDS)
+        allowed = 3 * p90(other.times) + 0.002
+        warmers = [
+            Warmer(
+                cache,
+                begins=IDLE_SECONDS + number,
+                seed=seed + number,
+                hint=SECOND_WINDOW,
+                path_seconds=model.wire_seconds,
+            )
+            for number in range(4)
+        ]
+        cache.run(20)
+        before = [one.reader.calls for one in warmers]
+        other.times.clear()
+        cache.run(35)
+        rates = [one.reader.calls - calls for one, calls in zip(warmers, before, strict=True)]
+        waits.append(p90(other.times) / allowed)
+        shares.append(min(rates) / max(rates))
+    assert sorted(waits)[2] <= 2, waits  # 20 and more without the path
+    assert sorted(shares)[2] >= 0.1, shares  # 0.01
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_path_that_ends_before_the_server_is_not_believed_for_long(quick):
+    """A proxy's handshake is short; the canary behind it takes 20 ms, full or not. One quick answer proves the path."""
+    finder = KneeFinder(WindowLimits(least=2))
+    finder.observe(Observation(now=0.0, calls=0, seconds=0.0, limited=True, path_seconds=0.0001))
+    for step in range(1, 1200):
+        calls = finder.window
+        canary = (0.0001,) if quick and step == 9 else (0.02,)
+        finder.observe(
+            Observation(
+                now=0.05 * step,
+                calls=calls,
+                seconds=0.05 * calls,
+                in_flight=calls,
+                limited=True,
+                canary=canary,
+                path_seconds=0.0001,
+            )
+        )
+    assert finder.window == 2 if quick else finder.window > 16
+
+
 def test_it_gives_way_to_other_load_and_takes_back_what_that_leaves():
     cache = SimulatedCache(CacheModel(threads=64, origin_seconds=0.02))
     warmer = Warmer(cache)
@@ -345,7 +402,7 @@ def test_the_limits_hold_and_gentle_waits_for_less():
     warmer = Warmer(cache, limits=WindowLimits(most=10))
     cache.run(8)
     assert max(window for _, window in warmer.windows) == 10
-    assert KneeFinder(WindowLimits.gentle()).canary_limit_seconds < KneeFinder().canary_limit_seconds
+    assert KneeFinder(WindowLimits.gentle()).canaries.limit_seconds < KneeFinder().canaries.limit_seconds
 
 
 def test_a_limit_that_is_raised_leaves_room_and_one_that_is_lowered_holds_at_once():

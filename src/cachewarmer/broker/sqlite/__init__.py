@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cachewarmer.broker.base import Account, Broker
-from cachewarmer.broker.effort import Items, statements
 from cachewarmer.config import LeaseSettings
 from cachewarmer.errors import UsageError
+
+if TYPE_CHECKING:
+    from cachewarmer.broker.effort import Items
 
 FORM = "sqlite:///FILE"
 
@@ -22,4 +26,6 @@ def open_url(url: str, rest: str, settings: LeaseSettings | None, _account: Acco
 
 def item_operations(items: Items) -> int:
     """Statements."""
+    from cachewarmer.broker.effort import statements
+
     return statements(items)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cachewarmer.broker.sqlite.standing import Standings
-from cachewarmer.model.outcomes import PIECES_AT_ONCE
 
 
 class LedgerSteps(Standings):
     """What ``Broker`` promises about ledgers; the methods of the same names say what."""
 
     def pieces(self, job_id: str, after: str) -> list[tuple[str, bytes]]:
+        from cachewarmer.model.outcomes import PIECES_AT_ONCE  # only of jobs that keep a ledger
+
         with self.reading():
             found = self.run("pieces", job_id=job_id, after=after, most=PIECES_AT_ONCE).fetchall()
         return [(row["key"], row["piece"]) for row in found]

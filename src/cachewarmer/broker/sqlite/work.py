@@ -14,7 +14,6 @@ from cachewarmer.broker.sqlite.processes import is_gone
 from cachewarmer.broker.sqlite.standing import PUT_TALLY, Standings, tally_in, tally_values
 from cachewarmer.errors import LeaseLost
 from cachewarmer.model import BY_RANK, Priority, Receipt, Tally, Turns, WorkItem
-from cachewarmer.model.outcomes import item_key, pack_poison
 
 RANKS = range(len(BY_RANK))
 
@@ -125,6 +124,8 @@ class WorkSteps(Standings):
         ids = {"job_id": row["job_id"], "item_id": id_in(row["key"])}
         self.run("add_poison", reason=poisoned.reason, message=row["message"], now=now, **ids)
         if poisoned.item.ledger:
+            from cachewarmer.model.outcomes import item_key, pack_poison
+
             piece = pack_poison(row["message"], poisoned.reason)
             self.run("add_piece", job_id=row["job_id"], key=item_key(poisoned.item), piece=piece)
         self.run("poison_item", seq=row["seq"], reason=poisoned.reason)

@@ -17,7 +17,7 @@ from cachewarmer.eventloop import exact_clock
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
-from cachewarmer.targets.base import ReadRequest, SessionSnapshot, Window
+from cachewarmer.targets.base import ReadRequest, SessionSnapshot, Supply, Window
 from cachewarmer.targets.nfs3.channels import Channels, address_failed
 from cachewarmer.targets.nfs3.connection import Channel
 from cachewarmer.targets.nfs3.requests import PendingCall, Reading
@@ -93,8 +93,11 @@ class Calls:
 
     def read(self, request: ReadRequest) -> None:
         self.reads.add(request)
-        if not self._pump_due:
-            self._wake()
+        self._wake()
+
+    def read_all(self, supply: Supply) -> None:
+        self.reads.add_all(supply)
+        self._wake()
 
     def call(
         self, procedure: int, arguments: bytes, reply_bytes: int, credential: bytes = b""
@@ -131,7 +134,7 @@ class Calls:
             return
         channels = self._channels.open
         if len(channels) < self._wanted_connections():
-            if self._has_work or self.reads.unfinished:
+            if self._has_work or self.reads.is_busy:
                 self._channels.keep()
             if not channels:
                 self._follow_up()
@@ -272,7 +275,7 @@ class Calls:
         return await self._connect(self)
 
     def _wanted_connections(self) -> int:
-        return self._settings.connections if self.reads.unfinished else 1
+        return self._settings.connections if self.reads.is_busy else 1
 
     def on_lost(self, channel: Channel, error: CacheWarmerError) -> None:
         """A connection ended; what was in flight on it goes back to the queues, to be asked again elsewhere."""
@@ -292,7 +295,7 @@ class Calls:
         sent = [cast("Sent", one) for one in contexts if isinstance(one, tuple)]
         self.reads.lost(sent, failure, most * max(1, len(contexts)))
         self._channels.failed(channel, failure, in_flight=len(contexts))
-        if self._has_work or self.reads.unfinished:
+        if self._has_work or self.reads.is_busy:
             self._channels.keep()
             self._wake()
 

@@ -41,6 +41,7 @@ class NullCanary:
         self._reply_seconds = reply_seconds
         self._sock: socket.socket | None = None
         self._rpc = Connection(credential)
+        self.path_seconds = 0.0
 
     def __repr__(self) -> str:
         return f"<NullCanary {self._address} {'connected' if self._sock else 'closed'}>"
@@ -50,6 +51,7 @@ class NullCanary:
         if self._sock is None:
             self._sock = await self._dial()
             self._rpc = Connection(self._credential, random.getrandbits(32))
+            self.path_seconds = handshake_seconds(self._sock)
             if sys.platform == "linux":
                 with contextlib.suppress(OSError):
                     self._sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)

@@ -27,7 +27,6 @@ from cachewarmer.eventloop import exact_clock, writable
 from cachewarmer.rpc.connection import Connection
 from cachewarmer.rpc.receiving import Event, Refusal, Reply
 from cachewarmer.rpc.xdr import Unpacker
-from cachewarmer.targets import hosts
 
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
@@ -58,6 +57,8 @@ async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]
         except socket.gaierror:
             found = await in_daemon_thread(lambda: socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:
+        from cachewarmer.targets import hosts
+
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise own_resource_error(error, address=host) or UnknownHost(
             f"no such host ({reason})", address=host, advice=hosts.advice(host)

@@ -23,7 +23,6 @@ from cachewarmer.rpc import mount3, nfs3, portmap
 from cachewarmer.rpc.message import AUTH_NONE
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import Mount
-from cachewarmer.targets.meant import meant_below
 from cachewarmer.targets.nfs3.connection import SocketAddress, call_once, connect, resolve
 from cachewarmer.values import dataclass
 
@@ -321,6 +320,8 @@ def _status(status: int) -> str:
 
 
 def _meant(path: str, exports: list[str]) -> str:
+    from cachewarmer.targets.meant import meant_below
+
     found = meant_below(path, exports)
     return f"did you mean {printable(found)}?" if found else ""
 

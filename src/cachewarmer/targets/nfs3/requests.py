@@ -7,7 +7,7 @@ import asyncio
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model.parts import Range
 from cachewarmer.rpc.xdr import Unpacker
-from cachewarmer.targets.base import ReadRequest
+from cachewarmer.targets.base import ReadRequest, Supply
 
 
 class Reading:
@@ -80,6 +80,21 @@ class Reading:
             if at < min(end, stop):
                 found.append((at, min(end, stop)))
         return found
+
+
+class Single(Supply):
+    """One request, as a supply."""
+
+    __slots__ = ("_request", "in_order", "left")
+
+    def __init__(self, request: ReadRequest) -> None:
+        self._request = request
+        self.in_order = request.in_order
+        self.left = 1
+
+    def take(self) -> ReadRequest:
+        self.left = 0
+        return self._request
 
 
 class PendingCall:

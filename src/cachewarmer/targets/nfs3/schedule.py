@@ -15,9 +15,9 @@ from cachewarmer.config import NfsSettings
 from cachewarmer.errors import CacheWarmerError, FileError, TransportError
 from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.receiving import Event, ReadReply, Refusal
-from cachewarmer.targets.base import ReadRequest, Window
+from cachewarmer.targets.base import ReadRequest, Supply, Window
 from cachewarmer.targets.latency import LatencyHistogram, bucket
-from cachewarmer.targets.nfs3.requests import Reading
+from cachewarmer.targets.nfs3.requests import Reading, Single
 
 MOST_JUKEBOX_SECONDS = 30.0
 FIRST_STALE_SECONDS, MOST_STALE_SECONDS = 0.1, 2.0
@@ -65,8 +65,8 @@ class ReadSchedule:
         self.window = window
         self.read_bytes = settings.max_read_bytes
         """Length of a READ; lowered to what FSINFO allows."""
-        self.unfinished = 0
-        """Requests not yet done."""
+        self._taken = 0
+        """Requests that were taken from their supplies and are not yet done."""
         self.sent = 0
         """READ calls handed out."""
         self.retries = 0
@@ -79,8 +79,8 @@ class ReadSchedule:
         self.done: list[ReadRequest] = []
         self.unresolved: list[Unresolved] = []
         self.waits: list[Wait] = []
-        self._fresh: deque[ReadRequest] = deque()
-        """Not begun. A reading is made of one when its turn has come: thousands of them would not stay in the cache."""
+        self._fresh: deque[Supply] = deque()
+        """What nothing was asked of yet."""
         self._ready: deque[Reading] = deque()
         self._begun: deque[Reading] = deque()
         self._aside: set[Reading] = set()
@@ -92,16 +92,29 @@ class ReadSchedule:
         return f"<ReadSchedule {self._address} unfinished={self.unfinished} aside={len(self._aside)}>"
 
     @property
+    def unfinished(self) -> int:
+        """Requests not yet done."""
+        return self._taken + sum(supply.left for supply in self._fresh)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are requests that are not yet done."""
+        return bool(self._taken or self._fresh)
+
+    @property
     def has_work(self) -> bool:
         """Whether a READ could be sent now, if there is room for it."""
         return bool(self._fresh or self._ready or self._begun)
 
     def add(self, request: ReadRequest) -> None:
         """Takes a request."""
-        self.unfinished += 1
-        if request.in_order:
+        self.add_all(Single(request))
+
+    def add_all(self, supply: Supply) -> None:
+        """Takes a supply, whose requests come after all that were given before."""
+        if supply.in_order:
             self._in_order = True
-        self._fresh.append(request)
+        self._fresh.append(supply)
 
     # -- what goes next --------------------------------------------------------------------------------------------
 
@@ -111,14 +124,13 @@ class ReadSchedule:
         window = self.window
         room, free = window.calls - window.in_flight, window.bytes - window.bytes_in_flight
         most = self.read_bytes
-        fresh, ready = self._fresh, self._ready
         self.bytes_full = False
         # Handles are asked for shortly before they are used: a server may keep few of them.
         while len(pieces) < room and self._resolving < window.calls:
             if free <= 0:
                 self.bytes_full = True
                 break
-            reading = Reading(fresh.popleft()) if fresh and not ready and not self._in_order else self._next()
+            reading = self._next()
             if reading is None:
                 break
             request = reading.request
@@ -162,13 +174,27 @@ class ReadSchedule:
             reading = ready.popleft()
             if not (reading.in_flight or reading.waiting):
                 return reading
-        if self._fresh:
-            return Reading(self._fresh.popleft())
+        if (fresh := self._take_fresh()) is not None:
+            return fresh
         while begun:
             reading = begun.popleft()
             reading.listed = False
             if not reading.waiting:
                 return reading
+        return None
+
+    def _take_fresh(self) -> Reading | None:
+        """The next request that nothing was asked of yet; None: there is none."""
+        fresh = self._fresh
+        while fresh:
+            supply = fresh[0]
+            if supply.left:
+                request = supply.take()
+                self._taken += 1
+                if not supply.left:
+                    fresh.popleft()
+                return Reading(request)
+            fresh.popleft()  # it was ended meanwhile
         return None
 
     # -- what came back --------------------------------------------------------------------------------------------
@@ -338,8 +364,8 @@ class ReadSchedule:
 
     def end_all(self, error: CacheWarmerError, now: float) -> None:
         """Ends all that waits; nothing is in flight."""
-        readings = {*map(Reading, self._fresh), *self._ready, *self._begun, *self._aside}
-        for waiting in (self._fresh, self._ready, self._begun, self._aside):
+        readings = {*self._ready, *self._begun, *self._aside, *iter(self._take_fresh, None)}
+        for waiting in (self._ready, self._begun, self._aside):
             waiting.clear()
         self._resolving -= len(self.unresolved)
         self.unresolved.clear()
@@ -353,5 +379,5 @@ class ReadSchedule:
     def collect(self) -> list[ReadRequest]:
         """The requests that are done since the last call."""
         done, self.done = self.done, []
-        self.unfinished -= len(done)
+        self._taken -= len(done)
         return done

@@ -37,6 +37,7 @@ from cachewarmer.targets.base import (
     ReadRequest,
     Session,
     SessionSnapshot,
+    Supply,
 )
 from cachewarmer.targets.nfs3.calls import Calls
 from cachewarmer.targets.nfs3.canary import NullCanary, felt_way, handshake_seconds
@@ -375,6 +376,9 @@ class Nfs3Session(Session):
 
     def read(self, request: ReadRequest) -> None:
         self._calls.read(request)
+
+    def read_all(self, supply: Supply) -> None:
+        self._calls.read_all(supply)
 
     async def close(self) -> None:
         if self._closed:
