@@ -26,7 +26,7 @@ def volume(tmp_path):
 
 @pytest.fixture
 async def session(volume):
-    opened = await open_local(volume.root, LocalSettings(fill_threads=10))
+    opened = await open_local(volume.root, LocalSettings(fill_threads=20))
     asks(opened, volume)
     yield opened
     await opened.close()
@@ -205,7 +205,7 @@ async def test_ranges_are_read(session, volume):
 
 
 async def test_batches_are_bounded_and_what_comes_meanwhile_goes_together(session, volume, monkeypatch):
-    """At most two messages are under way; the next has all that came until one of them ended, up to its bounds."""
+    """At most four messages are under way; the next has all that came until one of them ended, up to its bounds."""
     monkeypatch.setattr(filling, "BATCH_FILES", 20)
     volume.going.clear()
     made, wait = requests_for(*all_files())

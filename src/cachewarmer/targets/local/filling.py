@@ -27,9 +27,9 @@ from cachewarmer.targets.local.threads import Operation, ThreadPool
 
 log = logging.getLogger(__name__)
 
-MOST_BATCHES = 2
-"""Asked for at the same time: while one is being prepared or confirmed, the mount works at the other."""
-BATCH_FILES, BATCH_BYTES = 500, 256 << 20
+MOST_BATCHES = 4
+"""Asked for at the same time: while some are being prepared or confirmed, the mount works at the others."""
+BATCH_FILES, BATCH_BYTES = 250, 256 << 20
 """A batch is complete when it holds so much; what is larger than that is read through the mount."""
 LOOK_SECONDS = 5.0
 """A mount tells of a file when it is done with it. Where that takes longer, what it has fetched shows that it is at work."""
