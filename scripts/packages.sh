@@ -15,6 +15,7 @@ for group in "$@"; do
       want shellcheck shellcheck; want systemd-analyze systemd ;;
     cloud) want cloud-init cloud-init; want unshare util-linux; want openssl openssl; want shellcheck shellcheck ;;
     postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+      [ -e /usr/share/i18n/locales/de_DE ] || missing+=(locales)
       want pgbouncer pgbouncer ;;
     slurm) want slurmctld slurmctld; want slurmd slurmd; want sbatch slurm-client; want munged munge ;;
     deb) want dh debhelper; want lintian lintian ;;

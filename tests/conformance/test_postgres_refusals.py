@@ -7,7 +7,9 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -92,20 +94,20 @@ def test_a_class_of_states_means_what_its_states_do():
 
 
 @pytest.fixture
-def german(tmp_path_factory, monkeypatch):
+def german(monkeypatch):
     """A server whose messages are in German, with a user who has a password and one who may not come in."""
     need(shutil.which("localedef"), "another language needs localedef, of the package libc-bin")
-    place = tmp_path_factory.mktemp("locales")
-    command = ["localedef", "--no-archive", "-i", "de_DE", "-f", "UTF-8", str(place / LOCALE)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    need((place / LOCALE).is_dir(), f"another language needs the package locales: {done.stderr.decode()[-200:]}")
-    for folder in (place, *place.parents[:2]):
-        folder.chmod(0o755)
-    monkeypatch.setenv("LOCPATH", str(place))
-    with postgres(f"lc_messages = '{LOCALE}'") as server:
-        server.run("CREATE ROLE farm LOGIN PASSWORD 'hush-hush'", "CREATE ROLE shut LOGIN")
-        server.let_in("host all farm 127.0.0.1/32 scram-sha-256", "host all shut 127.0.0.1/32 reject")
-        yield server
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made)
+        place.chmod(0o755)  # the server runs as another user
+        command = ["localedef", "--no-archive", "-i", "de_DE", "-f", "UTF-8", str(place / LOCALE)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        need((place / LOCALE).is_dir(), f"another language needs the package locales: {done.stderr.decode()[-200:]}")
+        monkeypatch.setenv("LOCPATH", made)
+        with postgres(f"lc_messages = '{LOCALE}'") as server:
+            server.run("CREATE ROLE farm LOGIN PASSWORD 'hush-hush'", "CREATE ROLE shut LOGIN")
+            server.let_in("host all farm 127.0.0.1/32 scram-sha-256", "host all shut 127.0.0.1/32 reject")
+            yield server
 
 
 async def test_a_server_that_speaks_german_refuses_as_any_other_does(german, monkeypatch):
