@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import CacheWarmerError, FileVanished, NfsStatusError, StaleHandle
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileVanished, NfsStatusError, StaleHandle
 from cachewarmer.model import Access, Wanted, WarmJob
 from cachewarmer.planning.chunker import MOST_RANGES
 from cachewarmer.planning.counter import ScanCounter
@@ -339,3 +339,53 @@ async def test_a_listing_that_breaks_off_goes_on_without_what_was_listed():
     tree = {b"%02d" % one: 1 for one in range(9)}
     items, counter = await scan(tree, sessions=[Breaking(tree)])
     assert (counter.files, len(set(paths(items))), counter.failed_directories) == (9, 9, 0)
+
+
+class Dying(MemorySession):
+    """Answers so many calls that list or look up, and then none."""
+
+    def __init__(self, tree, calls):
+        super().__init__(tree, "a")
+        self.left = calls
+
+    def _find(self, path):
+        self.left -= 1
+        if self.left < 0:
+            raise ConnectionLost("gone", address="a")
+        return super()._find(path)
+
+
+@pytest.mark.parametrize("each_address", [True, False])
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("calls", range(2, 20, 3))
+async def test_what_is_counted_where_the_only_address_fails_is_handed_on_or_lost(calls, listed, each_address):
+    """Each file once, by its name: nobody else can read it there. A job of several addresses begins anew at another."""
+    tree = {
+        **{b"d%d" % directory: {b"f%d" % file: 10 for file in range(7)} for directory in range(6)},
+        b"linked": {b"h%d" % name: HardLink(name // 2, 10) for name in range(4)},
+    }
+    job = WarmJob(access=Access(addresses=("a",)), job_id="j1", each_address=each_address)
+    counter, items = ScanCounter(), []
+    counter.told = []
+
+    async def emit(batch):
+        items.extend(batch)
+
+    walker = Walker(job, [Dying(tree, calls)], export="/", root=b"", settings=SMALL, counter=counter, emit=emit)
+    with pytest.raises(ConnectionLost):
+        await (walker.walk_list(list_of(tree)) if listed else walker.walk())
+    handed_on, lost = paths(items), sorted(one.path.strip("/") for one in counter.told)
+    assert len(lost) == counter.lost_files
+    assert len({*handed_on, *lost}) == len(handed_on) + len(lost)
+    if each_address:
+        assert len(handed_on) + len(lost) == counter.files
+        assert all("gone" in one.error for one in counter.told)
+    else:
+        assert not lost
+
+
+async def list_of(tree):
+    """The chunks of a list that names the directories of a tree, and the files of the first of them."""
+    names = [b"d0/" + name for name in tree[b"d0"]] + [name for name in tree if name != b"d0"]
+    async for chunk in list_chunks(io.BytesIO(b"\n".join(names)), nul_separated=False):
+        yield chunk
