@@ -95,8 +95,12 @@ def ledger_of(path):
 
 async def test_one_that_is_killed_in_mid_job_is_named_and_the_others_complete(caches, tmp_path):
     """What was listed there and not read has failed, each file by its name; ``--failed-of`` reads just what is missing."""
-    dying, state, ledger = caches[2], f"sqlite:///{tmp_path}/jobs", tmp_path / "ledger.jsonl"
+    state, ledger = f"sqlite:///{tmp_path}/jobs", tmp_path / "ledger.jsonl"
     options = ("--broker", state, "--ledger", ledger)
+    await caches[2].close()
+    unfinished = Faults(read_delay=0.05, reads_answered=300)  # so that the job is not over before it is killed
+    dying = caches[2] = ScriptedServer(TREE, unfinished, host=HOSTS[2], port=caches[0].port)
+    await dying.start()
     code, report, said = await run_while_it_dies(caches, dying, lambda: dying.read_bytes, *options)
     assert code == 3, said
     by_address = {one["address"]: one for one in report["addresses"]}
