@@ -80,8 +80,13 @@ class PostgresServer:
     def stop(self) -> None:
         """At once, as if the machine had lost its power."""
         if self.child is not None:
+            pid = self.child.pid
+            serving = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if self.child.poll() is None else []
             self.child.kill()
             self.child.wait()
+            for one in serving:  # they would go on until they notice, and answer what comes until then
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(one), signal.SIGKILL)
             self.child = None
 
 
