@@ -66,11 +66,6 @@ def _mend(check: str, error: CacheWarmerError) -> str:
     return "compare with the lines above, and run it again with -v"
 
 
-def jobs_in_words(count: int) -> str:
-    """So many jobs, in words."""
-    return "1 job" if count == 1 else f"{count:,} jobs"
-
-
 def ok(check: str, said: str) -> Finding:
     """All is well."""
     return Finding(Level.OK, check, said)

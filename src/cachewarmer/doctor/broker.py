@@ -6,10 +6,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from cachewarmer.amounts import milliseconds
+from cachewarmer.amounts import counted, milliseconds
 from cachewarmer.broker.base import MANAGER_SECONDS, Broker, Trial
 from cachewarmer.errors import CacheWarmerError, NothingThere
-from cachewarmer.findings import Finding, Level, jobs_in_words, ok, warning
+from cachewarmer.findings import Finding, Level, ok, warning
 
 SLOW_SECONDS = 0.5
 CLOCK_SECONDS = 30.0
@@ -35,12 +35,12 @@ async def look_at_broker(broker: Broker) -> AsyncIterator[Finding]:
 
 
 async def _look(broker: Broker) -> AsyncIterator[Finding]:
-    jobs, found = await _try("jobs", broker.jobs, lambda found: f"{jobs_in_words(len(found))} can be read")
+    jobs, found = await _try("jobs", broker.jobs, lambda found: f"{counted(len(found), 'job')} can be read")
     yield found
     _, found = await _try(
         "work",
         broker.backlog,
-        lambda backlog: f"items left: {backlog.unsettled_items:,}, of {jobs_in_words(backlog.active_jobs)}",
+        lambda backlog: f"items left: {backlog.unsettled_items:,}, of {counted(backlog.active_jobs, 'job')}",
     )
     yield found
     began = time.monotonic()
@@ -53,7 +53,7 @@ async def _look(broker: Broker) -> AsyncIterator[Finding]:
         found = (
             warning(
                 "managers",
-                f"{said}; waiting for one: {jobs_in_words(len(waiting))}",
+                f"{said}; waiting for one: {counted(len(waiting), 'job')}",
                 "start cachewarmer manager --broker URL",
             )
             if waiting
