@@ -26,9 +26,9 @@ EMPTY_REPLIES = 3
 """READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
 
 
-Sent: TypeAlias = tuple[Reading, int, int, float]
-"""The context of a READ in flight: its reading, offset, length, and when it was sent. A plain tuple, since there is one
-for every READ."""
+Sent: TypeAlias = tuple[Reading | None, ReadRequest, int, int, float]
+"""The context of a READ in flight: its reading, request, offset, length, and when it was sent. A plain tuple, since there
+is one for every READ. No reading: this READ is all of the request, and nothing has become of it yet."""
 
 
 class Unresolved(NamedTuple):
@@ -127,6 +127,10 @@ class ReadSchedule:
         self.bytes_full = False
         # Handles are asked for shortly before they are used: a server may keep few of them.
         while len(pieces) < room and self._resolving < window.calls:
+            if self._fresh and not (self._ready or self._in_order):
+                free = self._take_whole(pieces, room, free, now)
+                if len(pieces) >= room:
+                    break
             if free <= 0:
                 self.bytes_full = True
                 break
@@ -143,7 +147,7 @@ class ReadSchedule:
                 self._settle(reading, now)
                 continue
             offset, length = piece
-            pieces.append((reading, offset, length, now))
+            pieces.append((reading, request, offset, length, now))
             free -= length
             if not request.calls:
                 reading.began = now
@@ -155,6 +159,29 @@ class ReadSchedule:
         window.bytes_in_flight = window.bytes - free
         self.sent += len(pieces)
         return pieces
+
+    def _take_whole(self, pieces: list[Sent], room: int, free: int, now: float) -> int:
+        """Fresh requests, as far as one READ is all of each; returns what is left of ``free``, the bytes there are.
+
+        What ends it is the next that ``_next`` gives. Most requests are such, and come and go without a ``Reading``.
+        """
+        fresh, most, append = self._fresh, self.read_bytes, pieces.append
+        while fresh:
+            supply = fresh[0]
+            while supply.left:
+                if free <= 0 or len(pieces) >= room:
+                    return free
+                request = supply.take()
+                self._taken += 1
+                length = request.stop - request.start
+                if not (request.handle and 0 < length <= most):
+                    self._ready.append(Reading(request))
+                    return free
+                request.calls = 1
+                append((None, request, request.start, length, now))
+                free -= length
+            fresh.popleft()
+        return free
 
     def _keep_begun(self, reading: Reading) -> None:
         """A file that is not asked for to its end: its next READ comes after those of others, unless order counts."""
@@ -210,7 +237,7 @@ class ReadSchedule:
             if type(context) is not tuple:
                 others.append(event)
                 continue
-            reading, offset, length, sent_at = cast("Sent", context)
+            reading, request, offset, length, sent_at = cast("Sent", context)
             freed += length
             if sent_at != last:  # calls are sent many at a time
                 counts[place] += together
@@ -218,9 +245,16 @@ class ReadSchedule:
                 calls += together
                 last, place, together = sent_at, bucket(now - sent_at), 0
             together += 1
+            if reading is None:
+                if type(event) is ReadReply and event[1] == 0 and event[2] == length:
+                    received += length
+                    request.bytes_read = length
+                    request.seconds = now - sent_at
+                    done.append(request)
+                    continue
+                reading = Reading.asked(request, sent_at)
             reading.in_flight -= 1
             if type(event) is ReadReply and event[1] == 0:
-                request = reading.request
                 count = event[2]
                 received += count
                 request.bytes_read += count
@@ -312,7 +346,8 @@ class ReadSchedule:
 
     def lost(self, sent: Sequence[Sent], failure: CacheWarmerError, most_losses: int) -> None:
         """READs whose connection ended, oldest first: they go back to the front, unless lost ``most_losses`` times."""
-        for reading, offset, length, _ in reversed(sent):
+        for owner, request, offset, length, sent_at in reversed(sent):
+            reading = owner or Reading.asked(request, sent_at)
             reading.in_flight -= 1
             reading.redo.insert(0, (offset, length))
             reading.lost += 1
@@ -321,7 +356,7 @@ class ReadSchedule:
             if not (reading.in_flight or reading.waiting):
                 self._ready.append(reading)
         self.window.in_flight -= len(sent)
-        self.window.bytes_in_flight -= sum(length for _, _, length, _ in sent)
+        self.window.bytes_in_flight -= sum(length for _, _, _, length, _ in sent)
         self.retries += len(sent)
 
     def _go_on(self, reading: Reading, now: float) -> None:
