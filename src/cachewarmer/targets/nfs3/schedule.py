@@ -127,13 +127,12 @@ class ReadSchedule:
         self.bytes_full = False
         # Handles are asked for shortly before they are used: a server may keep few of them.
         while len(pieces) < room and self._resolving < window.calls:
-            if self._fresh and not (self._ready or self._in_order):
-                free = self._take_whole(pieces, room, free, now)
-                if len(pieces) >= room:
-                    break
             if free <= 0:
                 self.bytes_full = True
                 break
+            if self._fresh and not (self._ready or self._in_order):
+                free = self._take_whole(pieces, room, free, now)
+                continue
             reading = self._next()
             if reading is None:
                 break
@@ -237,7 +236,7 @@ class ReadSchedule:
             if type(context) is not tuple:
                 others.append(event)
                 continue
-            reading, request, offset, length, sent_at = cast("Sent", context)
+            reading, request, offset, length, sent_at = context
             freed += length
             if sent_at != last:  # calls are sent many at a time
                 counts[place] += together
@@ -245,34 +244,13 @@ class ReadSchedule:
                 calls += together
                 last, place, together = sent_at, bucket(now - sent_at), 0
             together += 1
-            if reading is None:
-                if type(event) is ReadReply and event[1] == 0 and event[2] == length:
-                    received += length
-                    request.bytes_read = length
-                    request.seconds = now - sent_at
-                    done.append(request)
-                    continue
-                reading = Reading.asked(request, sent_at)
-            reading.in_flight -= 1
-            if type(event) is ReadReply and event[1] == 0:
-                count = event[2]
-                received += count
-                request.bytes_read += count
-                if (
-                    count == length
-                    and offset + length >= request.stop
-                    and not (reading.in_flight or reading.redo or reading.waiting or reading.error)
-                ):
-                    request.seconds = now - reading.began
-                    reading.began = -1.0
-                    done.append(request)
-                    continue
-                self._on_bytes(reading, offset, length, event)
-            elif type(event) is Refusal:
-                reading.error = reading.error or event.error
-            else:
-                self._on_status(reading, cast("ReadReply", event).status, offset, length, now)
-            self._go_on(reading, now)
+            if reading is None and type(event) is ReadReply and event[1] == 0 and event[2] == length:
+                received += length
+                request.bytes_read = length
+                request.seconds = now - sent_at
+                done.append(request)
+                continue
+            received += self._take_in(reading or Reading.asked(request, sent_at), event, offset, length, now)
         counts[place] += together
         waited += together * (now - last)
         self.window.in_flight -= calls + together
@@ -280,6 +258,30 @@ class ReadSchedule:
         self.bytes += received
         self.latencies.seconds += waited
         return others
+
+    def _take_in(self, reading: Reading, event: Event, offset: int, length: int, now: float) -> int:
+        """One answer of a request that takes more than one, or did not get what it asked for; returns the bytes it brings."""
+        received = 0
+        reading.in_flight -= 1
+        if type(event) is ReadReply and event[1] == 0:
+            request, received = reading.request, event[2]
+            request.bytes_read += received
+            if (
+                received == length
+                and offset + length >= request.stop
+                and not (reading.in_flight or reading.redo or reading.waiting or reading.error)
+            ):
+                request.seconds = now - reading.began
+                reading.began = -1.0
+                self.done.append(request)
+                return received
+            self._on_bytes(reading, offset, length, event)
+        elif type(event) is Refusal:
+            reading.error = reading.error or event.error
+        else:
+            self._on_status(reading, cast("ReadReply", event).status, offset, length, now)
+        self._go_on(reading, now)
+        return received
 
     def _on_bytes(self, reading: Reading, offset: int, length: int, reply: ReadReply) -> None:
         """NFS3_OK, and it is not the plain end of a request."""
