@@ -268,7 +268,7 @@ async def scan(
         pass
 
     async def count() -> None:
-        async with SessionPool(settings, open_session) as pool:
+        async with SessionPool(settings, open_session) as pool, steered(pool):
             sessions = steady(await open_sessions(job, pool), pool)
             await scan_tree(job, sessions, settings.plan, counter, ignore, file_list=file_list, pool=pool)
 

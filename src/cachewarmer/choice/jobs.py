@@ -45,6 +45,8 @@ def jobs_of(
         UsageError: a target or a pattern does not make sense.
     """
     _check_list(targets, selection)
+    if selection.null and selection.files_from is None:
+        raise UsageError("--null needs --files-from")
     _check_addresses(selection)
     bandwidth = selection.max_bandwidth or Bandwidth()
     if tell_slow:

@@ -17,6 +17,7 @@ from cachewarmer.model.bound import Verdict
 from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
+    from cachewarmer.model.jobs import WarmJob
     from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
 
 MOST_LARGEST = 10
@@ -126,10 +127,11 @@ class Report:
         )
 
     @classmethod
-    def of_scan(cls, target: str, totals: ScanTotals, largest: Sequence[tuple[int, str]], seconds: float) -> Report:
-        """The report of ``scan``."""
+    def of_scan(cls, job: WarmJob, totals: ScanTotals, largest: Sequence[tuple[int, str]], seconds: float) -> Report:
+        """The report of ``scan``: what ``job`` would read."""
         return cls(
-            target=target,
+            target=job.label,
+            name=job.name,
             files=totals.files,
             bytes=totals.bytes,
             directories=totals.directories,
@@ -232,6 +234,7 @@ class Report:
     def _scan_document(self) -> dict[str, Any]:
         document: dict[str, Any] = {
             "target": self.target,
+            "name": self.name,
             **{name: getattr(self, name) for name in _COUNTS},
             "finished": self.scan_finished,
             "seconds": round(self.seconds, 3),
