@@ -153,3 +153,17 @@ def test_null_is_about_a_list():
 
     with pytest.raises(UsageError, match="--null needs --files-from"):
         jobs_of(["/a"], Selection(null=True))
+
+
+@pytest.mark.parametrize("gentle", [True, False])
+def test_a_scan_searches_for_its_window_as_warm_does(tmp_path, gentle, monkeypatch):
+    """So --gentle and --max-window bound it."""
+    from contextlib import nullcontext
+
+    from cachewarmer import onemachine
+    from cachewarmer.cli.commands import run
+
+    seen = []
+    monkeypatch.setattr(onemachine, "steered", lambda pool: seen.append(pool.settings.nfs) or nullcontext())
+    assert run(["scan", str(tmp_path), "-q", "--max-window", "9", *(["--gentle"] if gentle else [])]) == 0
+    assert [(one.window_auto, one.gentle, one.window_max_calls) for one in seen] == [(True, gentle, 9)]
