@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verifying.add_sampling(parser)
     selecting.add_selection(parser, without=NO_EFFECT)
     selecting.add_each_address(parser, fan_out=False)
-    pacing.add_reading(parser)
+    pacing.add_reading(parser, gentle=False)
     general.add_broker(parser, when="with --job: ")
     general.add_output(parser, quiet="show no progress and no report: the exit code tells")
 

@@ -28,7 +28,6 @@ from cachewarmer.verification.intervals import samples_for, samples_to_show
 from cachewarmer.verification.judging import Judgement, Pair, judge
 from cachewarmer.verification.measuring import Aspect, Measured, Measurement, Measurer
 from cachewarmer.verification.sampling import FoundFile, Sampler
-from cachewarmer.warming import steered
 
 DEFAULT_HALF_WIDTH = 0.05
 TELL_SECONDS = 0.2
@@ -157,9 +156,8 @@ class _Verification:
             self._samplers.setdefault(by_bytes, Sampler(demand.count, seed=demand.seed, by_bytes=by_bytes, root=root))
         telling = asyncio.create_task(self._tell())
         try:
-            settings, pool = self._pool.settings.plan, self._pool
-            async with steered(pool):  # not beyond the scan: its canaries would be among what is measured
-                await scan_tree(job, sessions, settings, self._counter, self._take, file_list=file_list, pool=pool)
+            settings = self._pool.settings.plan
+            await scan_tree(job, sessions, settings, self._counter, self._take, file_list=file_list, pool=self._pool)
         finally:
             await end_tasks(telling)
 

@@ -37,9 +37,10 @@ OPTIONS = {
     ),
     # --max-bandwidth: so that the same options first count and then warm; its help says that it has no effect.
     "scan": f"{TREE} {LISTS} {JOB} {READING} --json --quiet {LOG}",
-    # It is no job: there is no name to show and no limit to share, and the sample has an order of its own.
+    # It is no job: there is no name to show and no limit to share, and the sample has an order of its own. It searches for
+    # no window either: what it measures is how long a READ takes.
     "verify": (
-        f"{TREE} {LISTS} {READING} {CACHES} --job --interval --samples --seed --expect --what --as --no-ask "
+        f"{TREE} {LISTS} --window --max-window --connections --patience {CACHES} --job --interval --samples --seed --expect --what --as --no-ask "
         f"--broker --json --quiet {LOG}"
     ),
     "doctor": f"--uid --gid --broker --workers --json --quiet {LOG}",
