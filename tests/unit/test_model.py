@@ -16,6 +16,7 @@ from cachewarmer.model import (
     JobStatus,
     PathError,
     Receipt,
+    Report,
     ScanTotals,
     SlowPath,
     Tally,
@@ -175,7 +176,7 @@ def test_a_job_is_done_when_the_scan_is_and_every_item_is_settled():
         started_at=10.0,
     ).settled()
     assert done.state is JobState.COMPLETED_WITH_ERRORS
-    report = done.report(12.0)
+    report = Report.of_job(done, 12.0).document()
     assert (report["files"], report["bytes"], report["failed_files"], report["seconds"]) == (2, 10, 2, 2.0)
     assert report["errors"] == [{"path": "/b", "error": "no"}]
     empty = JobStatus(job=job, state=JobState.WARMING, scan=ScanTotals(finished=True)).settled()
@@ -216,7 +217,7 @@ def test_a_failed_jobs_reason_keeps_its_parts():
     failure = MountError("no such export", subject=b"/\xff", address="cache1", advice="see showmount").failure
     status = JobStatus(job=WarmJob(job_id="j"), state=JobState.FAILED, reason=failure.dump())
     assert status.failure == failure
-    assert status.report(0)["reason"] == "cache1: /\\xff: no such export; see showmount"
+    assert Report.of_job(status, 0).document()["reason"] == "cache1: /\\xff: no such export; see showmount"
     assert JobStatus(job=WarmJob(), state=JobState.FAILED, reason="plain").failure.problem == "plain"
 
 
@@ -224,7 +225,7 @@ def test_directories_that_could_not_be_listed_are_not_files():
     """They have a count of their own, and no job is complete with them."""
     scan = ScanTotals(failed_directories=2, duplicates=3, hardlinks=4, links=5, warnings=("w",), finished=True)
     status = JobStatus(job=WarmJob(), state=JobState.WARMING, scan=scan, warnings=("w", "v")).settled()
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (report["failed_files"], report["failed_directories"], report["duplicates"]) == (0, 2, 7)
     assert (report["links"], report["hardlinks"], report["warnings"]) == (5, 4, ["w", "v"])

@@ -102,6 +102,17 @@ def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
         return sound(found).settled()
 
 
+def stands(job_id: str, standing: record.Standing) -> dict[str, Any]:
+    """The columns that say where a job stands: the values of the statement ``set_state``."""
+    return {
+        "job_id": job_id,
+        "state": standing.state,
+        "reason": standing.reason,
+        "started_at": standing.started_at,
+        "finished_at": standing.finished_at,
+    }
+
+
 def with_numbers(statements: str) -> str:
     """The text of statements with the numbers in the place of their names."""
     return re.sub(rf"\b({'|'.join(NUMBERS)})\b", lambda found: f"{NUMBERS[found[1]]:.1f}", statements)
