@@ -238,7 +238,7 @@ async def scan(
         found = await onemachine.scan(
             job, settings, on_progress=on_progress or (lambda _: None), stop=asyncio.Event(), file_list=listed
         )
-    return Report.of_scan(job.label, found.totals, found.largest, found.seconds)
+    return Report.of_scan(job, found.totals, found.largest, found.seconds)
 
 
 async def verify(

@@ -14,6 +14,7 @@ from cachewarmer import eventloop
 from cachewarmer.broker import open_broker
 from cachewarmer.broker.base import Broker, JobLease
 from cachewarmer.broker.counted import CallCounts, counted
+from cachewarmer.broker.learnt import first_windows
 from cachewarmer.broker.patience import outage_log, persist
 from cachewarmer.config import Settings
 from cachewarmer.errors import BrokerError, InvalidTransition, UsageError
@@ -129,9 +130,7 @@ async def warm(
 async def _learn(broker: Broker, job_id: str, pool: SessionPool, readers: int) -> None:
     """What was kept with a job that is resumed, for the search of the windows to begin with."""
     if pool.settings.nfs.window_auto:
-        with contextlib.suppress(BrokerError):  # it is found anew then
-            look = await broker.look(job_id)
-            pool.learn(look.learnt.first_windows(readers) if look.learnt is not None else {})
+        pool.learn(await first_windows(broker, readers=readers, job_id=job_id, ask_workers=False))
 
 
 async def _keep(broker: Broker, job_id: str, lessons: Lessons) -> None:
@@ -268,7 +267,7 @@ async def scan(
         pass
 
     async def count() -> None:
-        async with SessionPool(settings, open_session) as pool:
+        async with SessionPool(settings, open_session) as pool, steered(pool):
             sessions = steady(await open_sessions(job, pool), pool)
             await scan_tree(job, sessions, settings.plan, counter, ignore, file_list=file_list, pool=pool)
 

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from cachewarmer.errors import BrokerError, LeaseLost
-from cachewarmer.model import Access, FileEntry, JobState, WorkItem
+from cachewarmer.model import Access, FileEntry, JobState, Report, WorkItem
 from tests.conformance.labs import AzuriteLab, a_job, claim_some, finish_scan, items_of, receipt, scanning_job
 
 JOB = (
@@ -310,4 +310,4 @@ async def test_what_is_read_for_a_scan_that_was_begun_anew_does_not_count(azure)
     leases = await claim_some(new, azure, 2)
     await new.complete("w", [(lease, receipt(lease)) for lease in leases])
     status = await new.status(job_id)
-    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, 4)
+    assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, 4)

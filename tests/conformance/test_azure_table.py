@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.broker.azure import tidy as azure_tidy
-from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, SlowPath
+from cachewarmer.model import ERROR_SAMPLE, JobState, PathError, Report, SlowPath
 from tests.conformance.labs import (
     AzuriteLab,
     a_job,
@@ -70,7 +70,7 @@ async def test_receipts_and_lists_go_some_time_after_the_end(azure, monkeypatch)
     await broker.tidy(86400.0)
     assert await rows(azure) == {"job": 2, "r-": 1, "t-": 2}
     status = await broker.status(job_id)
-    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, 300)
+    assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, 300)
     await broker.tidy(0.0)
     assert await rows(azure) == {"job": 1, "r-": 1, "t-": 1}
 
@@ -94,7 +94,7 @@ async def test_what_a_scan_left_behind_that_was_begun_anew_goes_too(azure, monke
     monkeypatch.setattr(azure_tidy, "RECEIPT_SECONDS", 0.0)
     await broker.tidy(86400.0)
     assert await rows(azure) == {"job": 1, "t-": 1}
-    assert (await broker.status(job_id)).report(0)["files"] == 2
+    assert Report.of_job(await broker.status(job_id), 0).document()["files"] == 2
 
 
 async def test_receipts_of_items_without_a_job_go_when_they_are_old(azure, monkeypatch):
@@ -108,7 +108,7 @@ async def test_receipts_of_items_without_a_job_go_when_they_are_old(azure, monke
     monkeypatch.setattr(azure_tidy, "STRAY_RECEIPT_SECONDS", -60.0)
     await broker.tidy(0.0)
     assert await rows(azure) == {"job": 1, "t-": 1}
-    assert (await broker.status("firstgen")).report(0)["files"] == 1
+    assert Report.of_job(await broker.status("firstgen"), 0).document()["files"] == 1
 
 
 async def test_the_longest_samples_fit_into_a_row(azure):

@@ -10,7 +10,7 @@ import pytest
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings
 from cachewarmer.errors import FileError, NfsStatusError, RemoteProtocolError
 from cachewarmer.manager import Manager
-from cachewarmer.model import Access, WarmJob
+from cachewarmer.model import Access, Report, WarmJob
 from cachewarmer.submitter import submit, wait_until_warm
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.worker import settle
@@ -56,7 +56,7 @@ async def warmed(lab, session, item_files, range_bytes=100):
     finally:
         stop.set()
         await asyncio.gather(*tasks)
-    return status.report(0), [path for path, *_ in session.reads].count(BAD)
+    return Report.of_job(status, 0).document(), [path for path, *_ in session.reads].count(BAD)
 
 
 @pytest.mark.parametrize("item_files", [1, 6], ids=["alone", "among others"])

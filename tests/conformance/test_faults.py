@@ -26,7 +26,7 @@ from cachewarmer.eventloop import end_tasks
 from cachewarmer.ledger.records import records
 from cachewarmer.ledger.since import store_base
 from cachewarmer.manager import Manager
-from cachewarmer.model import Access, JobState, WarmJob, new_job_id
+from cachewarmer.model import Access, JobState, Report, WarmJob, new_job_id
 from cachewarmer.model.outcomes import FileOutcome
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
@@ -232,7 +232,7 @@ async def warm_with(make_handle, fault, tree=TREE, held=()):
 
 
 def said(status, session):
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     read = {path for path, _, _ in session.reads} | {b"none"}
     return {
         "state": report["state"],
@@ -313,7 +313,7 @@ async def ledger(make_handle, fault):
     lines = sorted(
         [(one.path, one.size, one.status, one.bytes) async for one in records(eye.ledger(status.job.job_id))]
     )
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     counts = [report[key] for key in ("state", "files", "bytes", "unchanged_files", "failed_files")]
     read = [size for _, size, state, _ in RECORDS if state == "read"]
     return (lines, counts), (RECORDS, [JobState.COMPLETED_WITH_ERRORS, len(read), sum(read), 5, 1])

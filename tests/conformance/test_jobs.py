@@ -6,7 +6,7 @@ import pytest
 
 from cachewarmer.broker.base import Backlog
 from cachewarmer.errors import BrokerError, InvalidTransition, LeaseLost, UnknownJob
-from cachewarmer.model import JobState, PathError, ScanTotals, Wanted
+from cachewarmer.model import JobState, PathError, Report, ScanTotals, Wanted
 from tests.conformance.labs import a_job, claim_all, claim_some, finish_scan, give_up, items_of, receipt, scanning_job
 
 
@@ -368,7 +368,7 @@ async def test_jobs_that_are_old_are_forgotten(lab):
     going_on, _ = await scanning_job(broker, lab, 1)
     await broker.tidy(3600.0)
     assert {status.job.job_id for status in await broker.jobs()} == {over, going_on}
-    report = (await broker.status(over)).report(0)
+    report = Report.of_job(await broker.status(over), 0).document()
     assert (report["files"], report["failed_files"], report["state"]) == (2, 2, "completed_with_errors")
     await lab.advance(0.1)
     await broker.tidy(0.0)

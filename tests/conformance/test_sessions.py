@@ -19,6 +19,7 @@ from cachewarmer.targets.local.session import open_local
 from cachewarmer.targets.nfs3.session import open_nfs3
 from cachewarmer.testing import ScriptedServer
 from tests.memory import MemorySession
+from tests.reads import requests_for
 from tests.servers.ganesha import ganesha
 from tests.volume import Volume, asks
 
@@ -92,21 +93,10 @@ async def listed(session, path, handle=b""):
 
 async def read(session, *requests):
     """Reads them all at once; each is (path, start, stop)."""
-    done = asyncio.Event()
-    left = len(requests)
-
-    def on_done(_request):
-        nonlocal left
-        left -= 1
-        if not left:
-            done.set()
-
-    made = [ReadRequest(path, b"", start, stop, on_done) for path, start, stop in requests]
+    made, wait = requests_for(*requests)
     for request in made:
         session.read(request)
-    async with asyncio.timeout(30):
-        await done.wait()
-    return made
+    return await wait()
 
 
 async def test_a_directory_is_listed_whole_each_name_once(session):

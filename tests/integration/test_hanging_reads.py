@@ -7,7 +7,7 @@ import pytest
 
 from cachewarmer.config import LeaseSettings, NfsSettings, PlanSettings, Settings
 from cachewarmer.manager import Manager, waiting
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.onemachine import warm
 from cachewarmer.submitter import resume, submit
 from cachewarmer.target import make_job, parse_target
@@ -68,7 +68,7 @@ async def test_one_file_that_hangs_fails_by_its_name_and_the_others_are_warm(whe
         status = await (
             in_a_fleet(server, running, broker) if where == "fleet" else on_one_machine(server, tmp_path / "one")
         )
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (report["files"], report["failed_files"]) == (FILES - 1, 1)
     (error,) = report["errors"]
@@ -81,7 +81,7 @@ async def test_a_fleet_whose_reads_all_hang_ends_in_one_line_and_no_file_has_fai
     """And when the cache gives bytes again, the job goes on where it was."""
     async with ScriptedServer(TREE, Faults(reads_answered=answered)) as server:
         status = await in_a_fleet(server, running, broker)
-        report = status.report(0)
+        report = Report.of_job(status, 0).document()
         assert status.state is JobState.FAILED
         assert report["failed_files"] == 0
         assert "\n" not in status.reason
@@ -95,7 +95,7 @@ async def test_a_fleet_whose_reads_all_hang_ends_in_one_line_and_no_file_has_fai
         running.start(Worker(broker, SETTINGS, pool, name="z"))
         status = await finish(broker, status.job.job_id, 40)
         assert status.state is JobState.COMPLETED
-        assert status.report(0)["files"] == FILES
+        assert Report.of_job(status, 0).document()["files"] == FILES
         await running.end()
         running.parts.clear()
         await pool.close()
@@ -111,4 +111,4 @@ async def test_another_address_reads_what_hangs_at_one(broker, running):
         settings = replace(SETTINGS, lease=replace(SETTINGS.lease, patience_seconds=3.0))
         status = await in_a_fleet(server, running, broker, settings)
     assert status.state is JobState.COMPLETED
-    assert status.report(0)["files"] == FILES
+    assert Report.of_job(status, 0).document()["files"] == FILES

@@ -16,7 +16,7 @@ from azure.storage.queue.aio import QueueClient
 
 from cachewarmer.broker import open_broker
 from cachewarmer.config import LeaseSettings
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.submitter import submit
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.testing import Faults, ScriptedServer
@@ -124,7 +124,7 @@ async def warmed(operator, broker, server, after_start):
         assert time.monotonic() < deadline, operator.said
         await asyncio.sleep(0.1)
     assert status.state is JobState.COMPLETED, status
-    return status.report(time.time())
+    return Report.of_job(status, time.time()).document()
 
 
 async def killing_one(operator, broker, manager, job_id):
@@ -264,7 +264,7 @@ async def test_items_that_a_first_generation_manager_posted_are_read(azure_opera
             async with asyncio.timeout(60):
                 while await queue.peek_messages() or (await broker.backlog()).unsettled_items:
                     await asyncio.sleep(0.1)
-            report = (await broker.status("firstgen")).report(time.time())
+            report = Report.of_job(await broker.status("firstgen"), time.time()).document()
         assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0), operator.said
 
 

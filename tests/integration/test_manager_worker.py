@@ -9,7 +9,7 @@ import pytest
 from cachewarmer.config import PlanSettings
 from cachewarmer.errors import ConnectFailed, MountError, NfsStatusError, RemoteProtocolError
 from cachewarmer.manager import Manager
-from cachewarmer.model import Access, JobState, Wanted, WarmJob
+from cachewarmer.model import Access, JobState, Report, Wanted, WarmJob
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.submitter import submit
 from cachewarmer.targets.pool import SessionPool
@@ -26,7 +26,7 @@ async def test_a_job_ends_with_exact_totals(broker, running):
     for name in "xyz":
         running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name=name))
     status = await finish(broker, job_id)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
     assert report["scanned_files"] == FILES
@@ -79,7 +79,7 @@ async def _report(broker, running, session, item_files):
     job_id = await submit(broker, job())
     running.start(Manager(broker, settings, SessionPool(settings, opener(session))))
     running.start(Worker(broker, settings, SessionPool(settings, opener(session)), name="x"))
-    return (await finish(broker, job_id, seconds=60)).report(0)
+    return Report.of_job(await finish(broker, job_id, seconds=60), 0).document()
 
 
 async def test_a_cancelled_job_stops_reading_and_others_go_on(broker, running):
@@ -122,7 +122,10 @@ async def test_a_paused_job_goes_on_where_it_was(broker, running):
     assert session.reads == []
     await broker.set_state(job_id, JobState.WARMING)
     status = await finish(broker, job_id)
-    assert (status.report(0)["files"], status.report(0)["bytes"]) == (FILES, BYTES)
+    assert (Report.of_job(status, 0).document()["files"], Report.of_job(status, 0).document()["bytes"]) == (
+        FILES,
+        BYTES,
+    )
 
 
 async def test_a_stopped_worker_hands_back_what_it_holds(broker, running):
@@ -138,7 +141,10 @@ async def test_a_stopped_worker_hands_back_what_it_holds(broker, running):
     await asyncio.wait_for(task, 5)
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(healthy)), name="good"))
     status = await finish(broker, job_id, 4.5)
-    assert (status.report(0)["files"], status.report(0)["bytes"]) == (FILES, BYTES)
+    assert (Report.of_job(status, 0).document()["files"], Report.of_job(status, 0).document()["bytes"]) == (
+        FILES,
+        BYTES,
+    )
 
 
 async def test_a_restarted_manager_comes_to_the_same_totals(broker, running):
@@ -154,7 +160,7 @@ async def test_a_restarted_manager_comes_to_the_same_totals(broker, running):
     await task
     running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
     status = await finish(broker, job_id)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)
 
 
@@ -181,7 +187,7 @@ async def test_an_address_that_is_down_is_left_out_of_the_scan(broker, running):
     running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, half)))
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, half), name="x"))
     status = await finish(broker, job_id)
-    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, FILES)
+    assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, FILES)
 
 
 async def test_an_evicted_worker_leaves_at_once(broker, running):
@@ -217,9 +223,9 @@ async def test_ranges_of_a_list_and_ends_of_a_tree_are_read_once_by_a_fleet(brok
     running.start(Manager(broker, SETTINGS, SessionPool(SETTINGS, opener(session))))
     for name in "xyz":
         running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name=name))
-    report = (await finish(broker, listed)).report(0)
+    report = Report.of_job(await finish(broker, listed), 0).document()
     assert (report["state"], report["files"], report["bytes"]) == ("completed", 3, 10_001 + 20 + 101)
     assert (report["partial_files"], report["left_out_bytes"]) == (2, 80)
-    report = (await finish(broker, ends)).report(0)
+    report = Report.of_job(await finish(broker, ends), 0).document()
     assert (report["state"], report["files"], report["bytes"]) == ("completed", FILES, 30 * (FILES - 1))
     assert report["left_out_bytes"] == BYTES - report["bytes"]

@@ -18,7 +18,7 @@ from cachewarmer.errors import (
     ProgramChanged,
 )
 from cachewarmer.manager import Manager
-from cachewarmer.model import Access, FileEntry, JobState, WarmJob, WorkItem
+from cachewarmer.model import Access, FileEntry, JobState, Report, WarmJob, WorkItem
 from cachewarmer.submitter import submit
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Page
 from cachewarmer.targets.pool import SessionPool
@@ -57,7 +57,7 @@ async def ends_warm(broker, running, settings):
     running.start(Manager(broker, settings, SessionPool(settings, opener(session))))
     running.start(Worker(broker, settings, SessionPool(settings, opener(session)), name="x"))
     status = await finish(broker, job_id)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)
 
@@ -260,10 +260,10 @@ async def test_paused_jobs_take_no_other_jobs_place(broker, running):
     await broker.set_state(first, JobState.PAUSED)
     second = await submit(broker, job())
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
-    assert (await finish(broker, second)).report(0)["files"] == FILES
+    assert Report.of_job(await finish(broker, second), 0).document()["files"] == FILES
     assert (await broker.state(first)) is JobState.PAUSED
     await broker.set_state(first, JobState.SCANNING)
-    assert (await finish(broker, first)).report(0)["files"] == FILES
+    assert Report.of_job(await finish(broker, first), 0).document()["files"] == FILES
 
 
 async def test_a_job_that_is_only_read_takes_no_other_jobs_place(broker, running):
@@ -323,7 +323,7 @@ async def test_small_files_do_not_make_a_plan_that_nobody_can_share(broker, runn
     session.held, held = None, session.held
     for request in held:
         session.finish(request)
-    assert (await finish(broker, job_id)).report(0)["files"] == FILES
+    assert Report.of_job(await finish(broker, job_id), 0).document()["files"] == FILES
 
 
 # -- addresses that go away ----------------------------------------------------------------------------------------
@@ -362,7 +362,7 @@ async def test_a_worker_that_can_not_reach_the_cache_leaves_everything_to_those_
     assert sum(taken for _, taken in claims) <= 6, "one item every 0.2 s, to see whether it is for another address"
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="well"))
     status = await finish(broker, job_id)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
     assert [one["worker"] for one in report["workers"]] == ["well"]
@@ -391,7 +391,7 @@ async def test_what_had_come_of_items_is_not_read_again_by_another_worker(broker
     await wait_for(lambda: away.pool.reaches_nothing and not away._held)
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(well)), name="well"))
     status = await finish(broker, job_id)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["failed_files"]) == (FILES, BYTES, 0)
     reads = [*cut.reads, *well.reads]
@@ -420,7 +420,7 @@ async def test_a_worker_that_reaches_the_cache_again_goes_on(broker, running, mo
     await wait_for(lambda: worker.pool.reaches_nothing)
     there = True
     status = await finish(broker, job_id)
-    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, FILES)
+    assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, FILES)
 
 
 async def test_a_job_whose_addresses_stay_away_fails_after_the_patience(broker, running, monkeypatch):
@@ -453,7 +453,7 @@ async def test_a_scan_waits_for_its_addresses_and_is_complete(broker, running):
     session.down = None
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
     status = await finish(broker, job_id)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert (report["files"], report["scanned_files"], report["failed_files"]) == (FILES, FILES, 0)
 
 
@@ -492,7 +492,7 @@ async def test_a_job_that_was_scanned_again_ends_with_exact_totals(broker, runni
     await lose(broker, job_id)
     running.start(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session)), name="x"))
     status = await finish(broker, job_id)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["scanned_files"]) == (FILES, BYTES, FILES)
 

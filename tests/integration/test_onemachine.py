@@ -10,7 +10,7 @@ import pytest
 from cachewarmer.broker import open_broker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings, TargetSettings
 from cachewarmer.errors import UsageError
-from cachewarmer.model import Bandwidth, JobState
+from cachewarmer.model import Bandwidth, JobState, Report
 from cachewarmer.onemachine import scan, warm
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import make_job, parse_target
@@ -55,7 +55,7 @@ def broker_url(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_a_directory_is_warmed_with_exact_totals(tree, broker_url, processes):
     status = await run(tree, broker_url, processes=processes)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["skipped_files"]) == (FILES, BYTES, 2)
     assert report["directories"] == 21
@@ -71,7 +71,7 @@ async def test_an_interrupted_job_goes_on_where_it_was(tree, broker_url):
 
     first = await run(tree, broker_url, stop=stop, on_status=interrupt, bandwidth=Bandwidth(1_500_000))
     assert first.state in (JobState.SCANNING, JobState.WARMING)
-    assert first.report(0)["files"] < FILES
+    assert Report.of_job(first, 0).document()["files"] < FILES
     settled = first.settled_items
     async with open_broker(broker_url, SETTINGS.lease) as broker:
         before = await broker.status(first.job.job_id)
@@ -87,7 +87,11 @@ async def test_an_interrupted_job_goes_on_where_it_was(tree, broker_url):
         resume="",
     )
     assert last.job.job_id == first.job.job_id
-    assert (last.state, last.report(0)["files"], last.report(0)["bytes"]) == (JobState.COMPLETED, FILES, BYTES)
+    assert (last.state, Report.of_job(last, 0).document()["files"], Report.of_job(last, 0).document()["bytes"]) == (
+        JobState.COMPLETED,
+        FILES,
+        BYTES,
+    )
     with pytest.raises(UsageError, match="no unfinished job"):
         await warm(
             None,
@@ -119,15 +123,15 @@ async def test_a_job_can_be_cancelled_by_another_process(tree, broker_url):
 async def test_a_list_of_files_is_warmed(tree, broker_url):
     chunks = list_chunks(io.BytesIO(b"d1/f1\nbig\nd3\nnothing\n"), nul_separated=False)
     status = await run(tree, broker_url, file_list=chunks, has_file_list=True)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert (report["files"], report["failed_files"]) == (17, 1)
     assert status.state is JobState.COMPLETED_WITH_ERRORS
 
 
 async def test_two_jobs_of_one_state_directory_do_not_disturb_each_other(tree, broker_url):
     first, second = await asyncio.gather(run(tree, broker_url), run(tree / "d1", broker_url))
-    assert first.report(0)["files"] == FILES
-    assert second.report(0)["files"] == 15
+    assert Report.of_job(first, 0).document()["files"] == FILES
+    assert Report.of_job(second, 0).document()["files"] == 15
 
 
 SECRET = b"Nobody-but-the-cache-is-to-see-this"
@@ -148,7 +152,7 @@ async def test_nothing_of_what_is_read_is_kept_or_told(tmp_path, broker_url, pro
         kept = b"".join(one.read_bytes() for one in tmp_path.glob("broker.db*"))
 
     status = await run(root, broker_url, processes=processes, on_status=look)
-    assert status.report(0)["bytes"] == 20 * 100 * len(SECRET)
+    assert Report.of_job(status, 0).document()["bytes"] == 20 * 100 * len(SECRET)
     kept += b"".join(one.read_bytes() for one in tmp_path.glob("broker.db*"))
     assert str(root).encode() in kept, "what is kept is looked at"
     for text in (kept, caplog.text.encode(), repr(status).encode()):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.errors import UsageError
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.onemachine import warm
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.testing import Faults, ScriptedServer
@@ -56,12 +56,12 @@ async def test_it_fails_after_the_patience_and_is_resumed_with_exact_totals(tmp_
     assert status.state is JobState.FAILED
     assert "127.0.0.1" in status.reason
     assert status.poisoned_items == 0
-    read_before = status.report(0)["files"]
+    read_before = Report.of_job(status, 0).document()["files"]
     assert 0 < read_before < SMALL + 1
 
     async with ScriptedServer(TREE, port=server.port) as again:
         status = await warmed(again.url(), tmp_path, processes, resume="")
-        report = status.report(0)
+        report = Report.of_job(status, 0).document()
         assert status.state is JobState.COMPLETED
         assert (report["files"], report["bytes"], report["failed_files"]) == (SMALL + 1, BYTES, 0)
         assert again.calls["READ"] < server.calls["READ"] + again.calls["READ"]

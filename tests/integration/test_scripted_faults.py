@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.targets import open_session
 from cachewarmer.targets.base import Mount, ReadRequest
@@ -55,7 +55,7 @@ async def test_everything_is_warmed_nevertheless(tmp_path, faults):
     """The totals are those of the tree, exactly: nothing is lost, nothing counts twice."""
     async with ScriptedServer(TREE, faults) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert (status.state, report["errors"]) == (JobState.COMPLETED, [])
     assert (report["files"], report["bytes"], report["skipped_files"]) == (SMALL + 1, BYTES, 2)
     assert (report["directories"], report["failed_files"], report["vanished_files"]) == (12, 0, 0)
@@ -70,7 +70,10 @@ async def test_a_connection_that_goes_quiet_is_made_again(tmp_path, trick, caplo
         status = await warmed(server.url(), tmp_path, IMPATIENT)
     assert status.state is JobState.COMPLETED
     assert ("no reply within 0.5 s" in caplog.text) == (trick is Trick.SILENCE)
-    assert (status.report(0)["files"], status.report(0)["bytes"]) == (SMALL + 1, BYTES)
+    assert (Report.of_job(status, 0).document()["files"], Report.of_job(status, 0).document()["bytes"]) == (
+        SMALL + 1,
+        BYTES,
+    )
 
 
 async def test_a_server_that_never_answers_is_given_up(tmp_path):
@@ -105,7 +108,7 @@ async def test_what_may_not_be_read_is_counted_and_named(tmp_path):
     settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, fault_limit_seconds=1.0))
     async with ScriptedServer(TREE, faults) as server:
         status = await warmed(server.url(), tmp_path, settings)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert report["files"] == SMALL + 1 - 30 - 3
     assert (report["failed_files"], report["failed_directories"]) == (3, 1)
@@ -122,7 +125,7 @@ async def test_what_vanished_is_counted_and_no_failure(tmp_path):
     """A file that was listed and is gone when it is read: the handle is stale and its name leads nowhere."""
     async with ScriptedServer(TREE, Faults(vanished=frozenset({b"d3/f7", b"d5/f9"}))) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["vanished_files"], report["failed_files"]) == (SMALL - 1, 2, 0)
     assert report["bytes"] == BYTES - 100 * (3 * 7 + 5 * 9)
@@ -134,7 +137,7 @@ async def test_a_file_that_ends_before_its_size_is_named_and_one_that_grows_is_n
     faults = Faults(real_sizes={b"d3/f7": 100, b"d5/f9": 1 << 40, b"d9/f9": 0})
     async with ScriptedServer(TREE, faults) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (report["files"], report["failed_files"]) == (SMALL - 1, 2)
     assert {error["path"] for error in report["errors"]} == {"/export/d3/f7", "/export/d9/f9"}
@@ -146,7 +149,7 @@ async def test_a_file_that_never_gives_a_byte_fails(tmp_path):
     """READ without bytes and without eof is asked again a few times; then the file failed, it is not called warm."""
     async with ScriptedServer({b"full": 100, b"empty": 0}, Faults(empty_reads=True)) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (report["files"], report["failed_files"], report["bytes"]) == (1, 1, 0)
     assert "gives no byte" in report["errors"][0]["error"]
@@ -158,7 +161,7 @@ async def test_jukebox_that_does_not_end_fails_the_file_alone(tmp_path):
     tree = {b"good": 100, b"tape": 100}
     async with ScriptedServer(tree, Faults(failing={b"tape": 10008})) as server:
         status = await warmed(server.url(), tmp_path, settings)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert (report["files"], report["failed_files"]) == (1, 1)
     assert "NFS3ERR_JUKEBOX" in report["errors"][0]["error"]
 
@@ -168,7 +171,7 @@ async def test_a_fault_of_the_server_that_does_not_end_fails_the_file_alone(tmp_
     settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, fault_limit_seconds=0.3))
     async with ScriptedServer({b"good": 100, b"odd": 100}, Faults(failing={b"odd": 10006})) as server:
         status = await warmed(server.url(), tmp_path, settings)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert (report["files"], report["failed_files"]) == (1, 1)
     assert "NFS3ERR_SERVERFAULT" in report["errors"][0]["error"]
 
@@ -178,7 +181,7 @@ async def test_jukebox_now_and_then_is_waited_for_each_time(tmp_path):
     settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, window_calls=1, jukebox_limit_seconds=0.1))
     async with ScriptedServer({b"tape": 60_000}, Faults(rtmax=4096, jukebox_every=3)) as server:
         status = await warmed(server.url(), tmp_path, settings)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert (report["files"], report["failed_files"], report["bytes"]) == (1, 0, 60_000)
     assert report["calls"] > 15 + 5, "it was told to wait several times"
 
@@ -188,7 +191,7 @@ async def test_a_name_that_can_be_none_is_named_and_not_followed(tmp_path):
     odd = {b"../d": {b"f": 5}, b"/etc": {b"f": 5}, b"a/b": 7, b"nul\0": 7, b"..": {b"f": 5}, b".": {b"f": 5}}
     async with ScriptedServer({b"good": 10} | odd) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (report["files"], report["bytes"], report["directories"]) == (1, 10, 1)
     assert report["failed_files"] + report["failed_directories"] == 4
@@ -211,7 +214,7 @@ async def test_a_directory_that_takes_more_than_it_may_is_named_with_the_setting
     settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, **{setting: value}))
     async with ScriptedServer(tree, Faults(page_entries=10)) as server:
         status = await warmed(server.url(), tmp_path, settings)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert report["failed_directories"] == 1
     assert any("/huge" in error["path"] and setting in error["error"] for error in report["errors"])
@@ -222,7 +225,7 @@ async def test_a_listing_that_can_not_go_on_starts_again(tmp_path):
     """Cookies that went bad for good: the listing begins anew, and no name comes twice."""
     async with ScriptedServer(TREE, Faults(page_entries=8, bad_cookies=2)) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"]) == (SMALL + 1, BYTES)
 
@@ -235,7 +238,7 @@ async def test_another_address_takes_over_from_one_that_talks_nonsense(tmp_path)
             settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, reconnect_attempts=2))
             target = good.url().replace("127.0.0.1", "127.0.0.1,127.0.0.2")
             status = await warmed(target, tmp_path, settings)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"]) == (SMALL + 1, BYTES)
 
@@ -245,7 +248,7 @@ async def test_many_connections_share_the_work(tmp_path):
     settings = replace(SETTINGS, nfs=replace(SETTINGS.nfs, connections=4, window_calls=64))
     async with ScriptedServer(TREE, Faults(read_delay=0.002)) as server:
         status = await warmed(server.url(), tmp_path, settings)
-    assert (status.report(0)["bytes"], server.calls["READ"]) == (BYTES, NOT_EMPTY + 5)
+    assert (Report.of_job(status, 0).document()["bytes"], server.calls["READ"]) == (BYTES, NOT_EMPTY + 5)
     assert server.connections >= 4
 
 
@@ -259,7 +262,7 @@ async def test_ipv6(tmp_path):
     await probe.wait_closed()
     async with ScriptedServer(TREE, host="::1") as server:
         status = await warmed(server.url(), tmp_path)
-    assert (status.state, status.report(0)["bytes"]) == (JobState.COMPLETED, BYTES)
+    assert (status.state, Report.of_job(status, 0).document()["bytes"]) == (JobState.COMPLETED, BYTES)
 
 
 @pytest.mark.parametrize("trick", list(Trick))

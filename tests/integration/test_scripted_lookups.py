@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.onemachine import warm
 from cachewarmer.planning.filelist import list_chunks
 from cachewarmer.target import make_job, parse_target
@@ -33,7 +33,7 @@ async def test_a_sorted_list_costs_one_lookup_a_file_and_one_a_directory(tmp_pat
             stop=asyncio.Event(),
             file_list=list_chunks(io.BytesIO(b"\n".join(SORTED)), nul_separated=False),
         )
-    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, len(SORTED))
+    assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, len(SORTED))
     assert server.calls["READ"] == len(SORTED)
     assert server.calls["LOOKUP"] <= len(SORTED) + 2 * DIRECTORIES, dict(server.calls)
 
@@ -45,7 +45,7 @@ async def test_without_readdirplus_a_file_costs_as_much_in_a_large_directory_as_
         tree = {b"one": {b"f%05d" % number: 10 for number in range(files)}}
         async with ScriptedServer(tree, Faults(readdirplus=False)) as server:
             status = await warmed(server.url(), tmp_path / str(files), replace(SETTINGS, plan=PlanSettings()))
-        assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, files)
+        assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, files)
         assert server.calls["READ"] == files
         costs[files] = server.calls["LOOKUP"] / files
     assert max(costs.values()) <= 2.01, costs
@@ -59,6 +59,10 @@ async def test_a_server_that_keeps_few_handles_is_asked_for_each_shortly_before_
     tree = {b"one": {b"f%05d" % number: 10 for number in range(files)}}
     async with ScriptedServer(tree, Faults(readdirplus=False, most_handles=4096)) as server:
         status = await warmed(server.url(), tmp_path, replace(SETTINGS, plan=PlanSettings()), seconds=110)
-    assert (status.state, status.report(0)["files"], status.failed_files) == (JobState.COMPLETED, files, 0)
+    assert (status.state, Report.of_job(status, 0).document()["files"], status.failed_files) == (
+        JobState.COMPLETED,
+        files,
+        0,
+    )
     assert server.calls["READ"] == files, "one that is answered with a stale handle is made again"
     assert server.calls["LOOKUP"] <= 2 * files + 10, dict(server.calls)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.errors import CacheWarmerError, ConnectFailed, FlavorRefused, MountError, ReplyTimeout, UnknownHost
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.targets import open_session
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.nfs3.session import open_nfs3
@@ -145,8 +145,11 @@ async def test_a_file_and_a_subdirectory_are_targets_too(tmp_path):
     async with ScriptedServer(TREE) as server:
         file = await warmed(server.url("/big"), tmp_path)
         below = await warmed(server.url("/d2"), tmp_path)
-    assert (file.report(0)["files"], file.report(0)["bytes"]) == (1, 5_000_000)
-    assert (below.report(0)["files"], below.report(0)["bytes"]) == (30, sum(2 * f * 100 for f in range(30)))
+    assert (Report.of_job(file, 0).document()["files"], Report.of_job(file, 0).document()["bytes"]) == (1, 5_000_000)
+    assert (Report.of_job(below, 0).document()["files"], Report.of_job(below, 0).document()["bytes"]) == (
+        30,
+        sum(2 * f * 100 for f in range(30)),
+    )
 
 
 async def test_a_root_handle_that_goes_stale_does_not_hang(tmp_path):
@@ -154,7 +157,10 @@ async def test_a_root_handle_that_goes_stale_does_not_hang(tmp_path):
     async with ScriptedServer(TREE, Faults(stale={"READDIRPLUS": 1}, stale_root=True)) as server:
         status = await warmed(server.url(), tmp_path)
     if status.state is JobState.COMPLETED:
-        assert (status.report(0)["files"], status.report(0)["bytes"]) == (SMALL + 1, BYTES)
+        assert (Report.of_job(status, 0).document()["files"], Report.of_job(status, 0).document()["bytes"]) == (
+            SMALL + 1,
+            BYTES,
+        )
     else:
         assert status.state is JobState.FAILED
         assert "NFS3ERR_STALE" in status.reason

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.onemachine import warm
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.testing import CountingProxy, Faults, ScriptedServer
@@ -59,7 +59,7 @@ async def test_the_first_part_of_a_directory_is_small_and_the_others_are_not(tmp
     tree = {b"%0200d" % number: 0 for number in range(4000)}
     async with ScriptedServer(tree, Faults(dtpref=1 << 20)) as server:
         status = await warmed(server.url(), tmp_path)
-    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, 4000)
+    assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, 4000)
     whole = 4000 * 352
     assert server.calls["READDIRPLUS"] == 1 + -(-(whole - (128 << 10)) // (1 << 20))
 
@@ -83,7 +83,7 @@ async def test_progress_counts_what_is_read_of_unfinished_items(tmp_path, proces
             on_status=show,
             stop=asyncio.Event(),
         )
-    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, 400)
+    assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, 400)
     assert len([files for files in seen if 0 < files < 400]) >= 2
 
 
@@ -92,7 +92,7 @@ async def test_a_synthetic_tree_is_warmed_with_the_totals_it_states(tmp_path):
     tree = SyntheticTree(4_321, flat=False)
     async with ScriptedServer(tree) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["directories"]) == tree.totals
     assert server.calls["READ"] == 4_321
@@ -108,7 +108,7 @@ async def test_the_proxy_counts_what_the_server_counts(tmp_path, delay, rate):
     ):
         target = server.url().replace(f"nfsport={server.port}", f"nfsport={proxy.port}")
         status = await warmed(target, tmp_path)
-    assert (status.state, status.report(0)["files"]) == (JobState.COMPLETED, SMALL + 1)
+    assert (status.state, Report.of_job(status, 0).document()["files"]) == (JobState.COMPLETED, SMALL + 1)
     assert proxy.calls["READ"] == NOT_EMPTY + 5
     assert proxy.read_asked == proxy.read_answered == BYTES
     past = ("MNT", "EXPORT", "UMNT")  # which do not pass the proxy

@@ -1,6 +1,6 @@
 """The direct reader against a server that does nothing wrong: what it asks, counted where it is answered."""
 
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.testing import Faults, ScriptedServer
 from tests.integration.scripted import BYTES, NOT_EMPTY, SMALL, TREE, warmed
 
@@ -9,7 +9,7 @@ async def test_a_small_file_costs_one_read_and_nothing_else(tmp_path):
     """Handles and attributes come with the listing, so nothing is asked per file but its bytes, each once."""
     async with ScriptedServer(TREE) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["skipped_files"]) == (SMALL + 1, BYTES, 2)
     assert report["directories"] == 12
@@ -25,7 +25,7 @@ async def test_a_server_without_attributes_costs_two_calls_a_small_file(tmp_path
     """A cache that re-exports gives handles and no attributes: GETATTR and READ, no LOOKUP."""
     async with ScriptedServer(TREE, Faults(list_attributes=False, other_attributes=False)) as server:
         status = await warmed(server.url(), tmp_path)
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED
     assert (report["files"], report["bytes"], report["skipped_files"]) == (SMALL + 1, BYTES, 2)
     assert server.calls["READ"] == NOT_EMPTY + 5

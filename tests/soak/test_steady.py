@@ -15,7 +15,7 @@ import pytest
 
 from cachewarmer.broker import open_broker
 from cachewarmer.config import Settings
-from cachewarmer.model import JobState
+from cachewarmer.model import JobState, Report
 from cachewarmer.target import make_job, parse_target
 from cachewarmer.testing import Faults, ScriptedServer, Trick
 
@@ -103,7 +103,7 @@ async def test_memory_descriptors_and_threads_stay_while_everything_fails_at_ran
                         break
                     assert waited < 4 * 600, f"job {jobs} has not ended: {status}"
                 assert status.state in (JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.FAILED)
-                report = status.report(0)
+                report = Report.of_job(status, 0).document()
                 if status.state is not JobState.FAILED:
                     assert report["files"] + report["failed_files"] + report["vanished_files"] == FILES, report
                 for role, child in children.items():

@@ -1,5 +1,6 @@
 import base64
 import json
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from cachewarmer.model import (
     JobStatus,
     PathError,
     Receipt,
+    Report,
     ScanTotals,
     SlowPath,
     Tally,
@@ -25,6 +27,7 @@ from cachewarmer.model import (
     check_transition,
     item_id,
 )
+from cachewarmer.wire import pack_files
 
 JOB_SAMPLE = """{"WarmTargetMountAddresses":["10.0.1.7","10.0.1.8","10.0.1.9"],"WarmTargetExportPath":"/data","WarmTargetPath":"/tools",
  "InclusionList":[],"ExclusionList":[],"MaxFileSizeBytes":0}"""
@@ -173,7 +176,7 @@ def test_a_job_is_done_when_the_scan_is_and_every_item_is_settled():
         started_at=10.0,
     ).settled()
     assert done.state is JobState.COMPLETED_WITH_ERRORS
-    report = done.report(12.0)
+    report = Report.of_job(done, 12.0).document()
     assert (report["files"], report["bytes"], report["failed_files"], report["seconds"]) == (2, 10, 2, 2.0)
     assert report["errors"] == [{"path": "/b", "error": "no"}]
     empty = JobStatus(job=job, state=JobState.WARMING, scan=ScanTotals(finished=True)).settled()
@@ -214,7 +217,7 @@ def test_a_failed_jobs_reason_keeps_its_parts():
     failure = MountError("no such export", subject=b"/\xff", address="cache1", advice="see showmount").failure
     status = JobStatus(job=WarmJob(job_id="j"), state=JobState.FAILED, reason=failure.dump())
     assert status.failure == failure
-    assert status.report(0)["reason"] == "cache1: /\\xff: no such export; see showmount"
+    assert Report.of_job(status, 0).document()["reason"] == "cache1: /\\xff: no such export; see showmount"
     assert JobStatus(job=WarmJob(), state=JobState.FAILED, reason="plain").failure.problem == "plain"
 
 
@@ -222,7 +225,7 @@ def test_directories_that_could_not_be_listed_are_not_files():
     """They have a count of their own, and no job is complete with them."""
     scan = ScanTotals(failed_directories=2, duplicates=3, hardlinks=4, links=5, warnings=("w",), finished=True)
     status = JobStatus(job=WarmJob(), state=JobState.WARMING, scan=scan, warnings=("w", "v")).settled()
-    report = status.report(0)
+    report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (report["failed_files"], report["failed_directories"], report["duplicates"]) == (0, 2, 7)
     assert (report["links"], report["hardlinks"], report["warnings"]) == (5, 4, ["w", "v"])
@@ -233,3 +236,17 @@ def test_a_paused_job_resumes_where_it_was():
     status = JobStatus(job=WarmJob(), state=JobState.PAUSED)
     assert status.resumed is JobState.SCANNING
     assert replace(status, scan=ScanTotals(finished=True)).resumed is JobState.WARMING
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(), max_size=20), st.integers(0, 2**63 - 1), st.binary(max_size=64)),
+        min_size=20,
+        max_size=40,
+    )
+)
+def test_a_packed_list_is_the_json_that_any_other_program_would_write(rows):
+    """It is put together by hand, whatever characters the paths have."""
+    packed = pack_files([FileEntry(*row) for row in rows])["FilesDeflated"]
+    plain = [[path, size, base64.b64encode(handle).decode()] for path, size, handle in rows]
+    assert zlib.decompress(base64.b64decode(packed)).decode("ascii") == json.dumps(plain, separators=(",", ":"))

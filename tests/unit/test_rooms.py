@@ -51,3 +51,35 @@ def test_only_the_rooms_about_azure_name_it(path):
     place = str(path.relative_to(SOURCE))
     if not place.startswith(ABOUT_AZURE):
         assert names_in(ast.parse(path.read_text("utf-8"))) <= TABLES.get(place, set())
+
+
+MODULES = {
+    ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCE.rglob("*.py")
+}
+
+
+def imports_of(name: str) -> set[str]:
+    """The modules of ours that one imports when it is loaded, or for its types alone; later imports may go round."""
+    found: set[str] = set()
+    statements: list[ast.stmt] = list(ast.parse(MODULES[name].read_text("utf-8")).body)
+    for statement in statements:
+        if isinstance(statement, ast.If | ast.Try):
+            statements += statement.body
+        elif isinstance(statement, ast.Import):
+            found |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            inner = {f"{statement.module}.{alias.name}" for alias in statement.names}
+            found |= {one if one in MODULES else statement.module for one in inner}
+    return {one for one in found if one in MODULES and one not in (name, "cachewarmer")}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not for their types either. (The package itself has nothing but its version for them.)"""
+    left = {name: imports_of(name) for name in MODULES}
+    while leaves := [name for name, needs in left.items() if not needs]:
+        for leaf in leaves:
+            del left[leaf]
+        for needs in left.values():
+            needs.difference_update(leaves)
+    assert set(left) == set(), "these modules, or what they import, go round in a circle"

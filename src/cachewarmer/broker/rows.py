@@ -102,6 +102,17 @@ def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
         return sound(found).settled()
 
 
+def stands(job_id: str, standing: record.Standing) -> dict[str, Any]:
+    """The columns that say where a job stands: the values of the statement ``set_state``."""
+    return {
+        "job_id": job_id,
+        "state": standing.state,
+        "reason": standing.reason,
+        "started_at": standing.started_at,
+        "finished_at": standing.finished_at,
+    }
+
+
 def with_numbers(statements: str) -> str:
     """The text of statements with the numbers in the place of their names."""
     return re.sub(rf"\b({'|'.join(NUMBERS)})\b", lambda found: f"{NUMBERS[found[1]]:.1f}", statements)
@@ -122,8 +133,13 @@ class Poisoned(NamedTuple):
     """Files that count as failed."""
 
 
-def lease_or_poison(row: Row, token: str, until: float, failed: int, max_deliveries: int) -> WorkLease | Poisoned:
-    """What becomes of an item that is about to be delivered, after ``failed`` deliveries that failed."""
+def lease_or_poison(
+    row: Row, token: str, until: float, failed: int, max_deliveries: int, fresh: WorkItem | None = None
+) -> WorkLease | Poisoned:
+    """What becomes of an item that is about to be delivered, after ``failed`` deliveries that failed.
+
+    ``fresh``: what its message says, where that is known.
+    """
     try:
         with record.reading_row("this item"):
             check_count("deliveries", failed)
@@ -133,10 +149,12 @@ def lease_or_poison(row: Row, token: str, until: float, failed: int, max_deliver
             envelope = record.envelope(row["message"])
             item = WorkItem.from_json(envelope.text)
             return Poisoned(item, record.given_up(failed, last_error), envelope.file_count)
-        item = WorkItem.from_json(row["message"])
+        item = fresh or WorkItem.from_json(row["message"])
     except (InvalidMessage, DamagedRecord) as error:
         return Poisoned(WorkItem(), str(error), 1)
-    item = replace(record.with_id(item), failed_deliveries=failed, last_error=last_error)
+    item = record.with_id(item)
+    if item.failed_deliveries != failed or item.last_error != last_error:
+        item = replace(item, failed_deliveries=failed, last_error=last_error)
     return WorkLease(token, until, failed + 1, item)
 
 

@@ -79,6 +79,8 @@ def has_list(selection: Selection) -> bool:
 
 
 def _check_list(targets: Sequence[str], selection: Selection) -> None:
+    if selection.null and selection.files_from is None:
+        raise UsageError("--null needs --files-from")
     if has_list(selection):
         if len(targets) != 1:
             given = "--files-from" if selection.files_from is not None else "--frames" if selection.frames else "--usd"

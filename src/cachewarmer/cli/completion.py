@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHELL",
         help="bash, zsh or fish: write its script; jobs: list the jobs that the scripts offer",
     )
-    general.add_broker(parser)
+    general.add_broker(parser, when="with jobs: ")
     general.add_output(parser, json=False)
 
 

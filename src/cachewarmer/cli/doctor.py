@@ -60,6 +60,10 @@ def parse(chosen: argparse.Namespace) -> DoctorOptions:
         raise UsageError(
             "doctor needs a TARGET, or --broker URL or $CACHEWARMER_BROKER (see cachewarmer doctor --help)"
         )
+    if chosen.target and chosen.workers:
+        raise UsageError("--workers is for a broker on Azure: leave out TARGET")
+    if not chosen.target and (chosen.uid is not None or chosen.gid is not None):
+        raise UsageError("--uid and --gid are for a TARGET")
     return DoctorOptions(
         target=chosen.target,
         selection=Selection(uid=chosen.uid, gid=chosen.gid),

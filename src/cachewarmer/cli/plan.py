@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 MOST_WORKERS = 1024
 
 
+NO_EFFECT = frozenset({"--name", "--allow-empty"})
+"""Options of ``warm`` that are left out: a plan is no job, and there is none for an empty tree."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
     """What ``plan`` was told."""
@@ -65,9 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cache-size", type=arguments.size, default=0, metavar="SIZE", help="say whether it fits a cache of this size"
     )
-    selecting.add_selection(parser)
+    selecting.add_selection(parser, without=NO_EFFECT)
     pacing.add_reading(parser)
-    selecting.add_access(parser)
+    selecting.add_access(parser, metadata_only=False)
     general.add_output(parser, quiet="show no progress")
 
 

@@ -13,6 +13,7 @@ from cachewarmer.forecast.workload import SMALL_BYTES, Workload
 from cachewarmer.model import Bound
 from cachewarmer.paths import printable
 from cachewarmer.values import dataclass
+from cachewarmer.warming.window import WindowLimits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,8 @@ def made(
         work=work,
         items=looked.samples.items(looked.totals, work.files),
         window=window,
+        most_window=nfs.window_max_calls,
+        window_share=WindowLimits.gentle().share if nfs.gentle else 1.0,
         max_bandwidth=job.max_bandwidth,
         scan_seconds=0.0 if files else looked.scan_seconds,
         prices=prices,

@@ -9,7 +9,7 @@ from cachewarmer.amounts import counted, duration, size
 from cachewarmer.cli.bounds import bound_line
 from cachewarmer.cli.colours import STATES, Shade, paint
 from cachewarmer.cli.text import bandwidth, columns, problem_line, shorten
-from cachewarmer.model import JobState
+from cachewarmer.model import TOO_SHORT, JobState
 from cachewarmer.paths import printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MOST_PATHS = 5
 BAR = 30
 COUNTED = (
     ("failed_files", "failed"),
-    ("failed_directories", "directories not listed"),
+    ("failed_directories", "not listed"),
     ("vanished_files", "vanished"),
     ("changed_files", "changed since the scan"),
     ("excluded_files", "excluded"),
@@ -39,10 +39,15 @@ def job_lines(report: Report) -> list[str]:
         f"{printable(report.target)}: {state}{reason}",
         f"  {_found(report)}{_pace(report)}",
         *_beside_others(report),
-        *([f"  {said}"] if (said := bound_line(report.bound)) else []),
+        *([f"  {said}"] if (said := _bound(report)) else []),
         *_address_lines(report),
         *_details(report),
     ]
+
+
+def _bound(report: Report) -> str:
+    """What bounded the rate; empty: there was none, or nobody knows."""
+    return "too short to tell what bounded the rate" if report.bound_by == TOO_SHORT else bound_line(report.bound)
 
 
 def _pace(report: Report) -> str:
@@ -87,7 +92,7 @@ def _details(report: Report) -> list[str]:
     """What jobs and scans show alike, below their first lines."""
     lines = []
     rest = [
-        paint(f"{count:,} {word}", Shade.BAD if key in FAILED else Shade.PLAIN)
+        paint(_some(count, key, word), Shade.BAD if key in FAILED else Shade.PLAIN)
         for key, word in COUNTED
         if (count := getattr(report, key))
     ]
@@ -111,6 +116,11 @@ def _details(report: Report) -> list[str]:
         if report.failed_files > MOST_PATHS:
             lines.append(f"    … {report.failed_files - MOST_PATHS:,} more; --json names up to 100")
     return lines
+
+
+def _some(count: int, key: str, word: str) -> str:
+    """How many of what there are; files are not called so each time."""
+    return f"{counted(count, 'directory') if key == 'failed_directories' else f'{count:,}'} {word}"
 
 
 def warning_line(warning: str) -> str:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     import asyncio
 
 
+HELPS = {
+    "--max-bandwidth": "accepted as warm takes it, without effect: a scan reads no file",
+    "--name": "a name for the report",
+}
+"""A scan takes the options of ``warm``, so that the same command line first counts and then warms."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
     """What ``scan`` was told."""
@@ -28,7 +35,7 @@ class ScanOptions:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
     parser.add_argument("targets", nargs="+", metavar="TARGET", help=general.TARGET_HELP)
-    selecting.add_selection(parser)
+    selecting.add_selection(parser, helps=HELPS)
     pacing.add_reading(parser)
     general.add_output(parser, quiet="show no progress and no report")
 
@@ -65,7 +72,7 @@ async def _scan(chosen: ScanOptions, stop: asyncio.Event) -> int:
         for job in jobs:
             files = list_of(chosen.selection)
             found = await scan(job, settings, on_progress=progress.scanned, stop=stop, file_list=files)
-            reports.append(Report.of_scan(job.label, found.totals, found.largest, found.seconds))
+            reports.append(Report.of_scan(job, found.totals, found.largest, found.seconds))
     return finish_scan(
         reports,
         jobs,

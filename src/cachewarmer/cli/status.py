@@ -133,6 +133,7 @@ async def _all(broker: Broker, chosen: StatusOptions) -> int:
 
     from cachewarmer.cli.jobs_table import table
     from cachewarmer.cli.managers import warning
+    from cachewarmer.model import with_in_hand
     from cachewarmer.rates import average
 
     statuses = chosen.picks(await broker.jobs())
@@ -140,7 +141,8 @@ async def _all(broker: Broker, chosen: StatusOptions) -> int:
     workers = await broker.workers() if any(not status.state.final for status in statuses) else []
     now = time.time()
     text = table(statuses, workers, now, lambda status: average(status, now))
-    return _show_all(statuses, text, [one for one in warnings if one], chosen)
+    shown = [with_in_hand(status, workers) for status in statuses]
+    return _show_all(shown, text, [one for one in warnings if one], chosen)
 
 
 def _show_all(statuses: Sequence[JobStatus], text: str, warnings: Sequence[str], chosen: StatusOptions) -> int:
@@ -182,11 +184,10 @@ async def _one(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> in
         status = await broker.status(job_id)
     if said := await warning(broker, status):
         status = replace(status, warnings=(*status.warnings, said))
-    going_on = not (status.state.final or chosen.output.json or chosen.output.quiet)
-    workers = await broker.workers(job_id) if going_on else []
+    workers = [] if status.state.final or chosen.output.quiet else await broker.workers(job_id)
     unfinished = INTERRUPTED if chosen.watch else WARM
     code = finish([with_in_hand(status, workers)], chosen.output, unfinished=unfinished)
-    lines = worker_lines(status, workers)
+    lines = [] if chosen.output.json else worker_lines(status, workers)
     return ERROR if lines and not show("\n".join(lines)) else code
 
 

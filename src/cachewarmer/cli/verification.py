@@ -114,7 +114,11 @@ def all_lines(found: Sequence[Verified], chosen: Sampling) -> list[str]:
     if len(by_address) > 1:
         room = max(len(one.address) for one in by_address)
         said.append("by address:")
-        said += [f"  {one.address:<{room}}  {_verdict(aspect, chosen)}" for one in by_address for aspect in one.aspects]
+        said += [
+            f"  {one.address:<{room}}  {_verdict(aspect, chosen, short=True)}"
+            for one in by_address
+            for aspect in one.aspects
+        ]
     return said
 
 
@@ -150,11 +154,12 @@ def _aspect_lines(found: Found, chosen: Sampling) -> list[str]:
     return said
 
 
-def _verdict(found: Found, chosen: Sampling) -> str:
+def _verdict(found: Found, chosen: Sampling, *, short: bool = False) -> str:
+    """What was found, in a line; ``short``: without the reason why nothing can be told, which is shown elsewhere."""
     if found.empty:
         return f"{found.aspect}: there is nothing to read"
     if found.warm is None:
-        return f"{found.aspect}: can't tell: {found.reason}"
+        return f"{found.aspect}: can't tell" + ("" if short else f": {found.reason}")
     share = f"{found.aspect}: {_percent(found.warm.value)} warm"
     if not (found.complete and found.warm.low == found.warm.high):
         share += f" (95 % sure: {_percent(found.warm.low)} to {_percent(found.warm.high)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,10 @@ from cachewarmer.values import dataclass
 
 if TYPE_CHECKING:
     import asyncio
+
+
+NO_EFFECT = frozenset({"--max-bandwidth", "--in-order", "--name", "--allow-empty"})
+"""Options of ``warm`` that are left out: a verification reads its sample as it is drawn, and is no job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--job", default="", metavar="JOB", help="verify what this job was to read, instead of a TARGET"
     )
     verifying.add_sampling(parser)
-    selecting.add_selection(parser)
+    selecting.add_selection(parser, without=NO_EFFECT)
     selecting.add_each_address(parser, fan_out=False)
-    pacing.add_reading(parser)
-    general.add_broker(parser)
+    pacing.add_reading(parser, gentle=False)
+    general.add_broker(parser, when="with --job: ")
     general.add_output(parser, quiet="show no progress and no report: the exit code tells")
 
 
@@ -52,11 +56,14 @@ def parse(chosen: argparse.Namespace) -> VerifyOptions:
         raise UsageError("verify needs a TARGET, or --job JOB (see cachewarmer verify --help)")
     if chosen.address_subset and not chosen.each_address:
         raise UsageError("--address-subset needs --each-address")
+    selection = selecting.selection(chosen)
+    if chosen.job and replace(selection, each_address=False, address_subset=()) != Selection():
+        raise UsageError("--job takes the target and the choice of files from the job: leave out the options for them")
     return VerifyOptions(
         targets=tuple(chosen.targets),
         job=chosen.job,
         sampling=verifying.sampling(chosen),
-        selection=selecting.selection(chosen),
+        selection=selection,
         reading=pacing.reading(chosen),
         broker=general.broker(chosen),
         output=general.output(chosen),

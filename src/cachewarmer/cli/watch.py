@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one round, for a timer; nothing where another process watches the target now",
     )
     pacing.add_processes(parser)
-    selecting.add_selection(parser)
+    selecting.add_selection(parser, without={*selecting.LISTS, "--allow-empty"})
     selecting.add_each_address(parser)
     pacing.add_reading(parser)
     general.add_broker(parser)
@@ -66,8 +66,6 @@ def parse(chosen: argparse.Namespace) -> WatchOptions:
     """Makes the options. It is gentle unless the window is fixed."""
     if chosen.every < LEAST_SECONDS:
         raise UsageError("--every must be at least 1 second")
-    if chosen.files_from is not None:
-        raise UsageError("watch scans a tree: --files-from is for warm")
     reading = pacing.reading(chosen)
     return WatchOptions(
         target=chosen.target,

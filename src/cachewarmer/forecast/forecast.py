@@ -44,6 +44,10 @@ class Asked:
     items: Items
     window: int
     """Calls in flight of a worker; 0: as many as the probe found worth it, shared by all if it found a ceiling."""
+    most_window: int = 0
+    """Maximum number of calls in flight of a worker where ``window`` is 0; 0: no maximum."""
+    window_share: float = 1.0
+    """How much a worker holds of the window that it finds."""
     max_bandwidth: int = 0
     """Bytes per second of the whole job; 0: no limit."""
     scan_seconds: float = 0.0
@@ -61,7 +65,7 @@ def forecast(found: Fitted, asked: Asked, workers: int) -> Row:
     work = asked.work
     # An automatic window goes on where the probe ended, or shares the ceiling that it found.
     alone = found.worth_calls if found.ceiling is Bound.WINDOW else max(1, found.worth_calls // workers)
-    window = asked.window or alone
+    window = asked.window or max(1, min(int(alone * asked.window_share), asked.most_window or alone))
     if work.calls:
         calls, read, bound = simulate(found, mixed(work), window, workers)
         seconds = work.calls / calls

@@ -72,7 +72,10 @@ class AddressScan:
         except CacheWarmerError as error:
             self.failure = error.fill(address=self.address)
             await self._name_rest(error)
-            self._counter.warn(f"{self.address} is not warm: {error.failure.problem}")
+            self._counter.warn(
+                f"{self.address} is not warm; when it answers again, warm it alone: --each-address "
+                f"--address-subset {self.address}"
+            )
 
     async def _name_rest(self, error: CacheWarmerError) -> None:
         """Names what nobody has looked at: the lines of a list that are left, or the target as a whole."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
 
 from cachewarmer.about import about
 from cachewarmer.broker.base import Broker
+from cachewarmer.broker.learnt import first_windows
 from cachewarmer.errors import BrokerError
 from cachewarmer.model import JobState, JobStatus, Learnt, Lessons, WarmJob, WorkerReport
 from cachewarmer.model.live import NOTE_SECONDS
@@ -17,8 +17,6 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 30.0
 """Between two times that it is written."""
-LEARN_SECONDS = 2.0
-"""How long a scan waits for what is known already, before it begins without."""
 
 
 class Learning:
@@ -35,15 +33,7 @@ class Learning:
 
     async def first_windows(self) -> dict[str, int]:
         """What the scan may begin with, by address: what workers hold there now, or what was kept with the job."""
-        try:
-            async with asyncio.timeout(LEARN_SECONDS):
-                look = await self._broker.look(self._job.job_id)
-                workers = await self._broker.workers()
-        except (BrokerError, TimeoutError) as error:
-            log.info("asking for what is known of job %s: %s", self._job.job_id, error, extra=self._about)
-            return {}
-        kept = look.learnt.first_windows() if look.learnt is not None else {}
-        known = kept | Learnt.of(workers).first_windows()
+        known = await first_windows(self._broker, job_id=self._job.job_id)
         return {address: window for address, window in known.items() if address in self._job.access.addresses}
 
     async def look(self, status: JobStatus) -> list[WorkerReport] | None:

@@ -18,7 +18,7 @@ from cachewarmer.model.jobs import (
 from cachewarmer.model.learnt import Learnt, LearntAddress, Lessons
 from cachewarmer.model.live import AddressReport, InHand, WorkerReport, verdict, with_in_hand
 from cachewarmer.model.priority import BY_RANK, Priority, Turns
-from cachewarmer.model.report import Report, size_histogram
+from cachewarmer.model.report import TOO_SHORT, Report, size_histogram
 from cachewarmer.model.results import (
     ERROR_SAMPLE,
     SLOWEST_SAMPLE,
@@ -43,6 +43,7 @@ __all__ = [
     "MAX_MESSAGE_BYTES",
     "SLOWEST_SAMPLE",
     "TALLY_COUNTS",
+    "TOO_SHORT",
     "TRANSITIONS",
     "Access",
     "AddressReport",

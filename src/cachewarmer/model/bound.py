@@ -193,14 +193,22 @@ class Verdict:
         return {
             Bound.LINK: "a faster link; or another mount address, if it is reached by a way of its own",
             Bound.THREADS: "more server threads at the cache (nfsd), or another mount address",
-            Bound.WINDOW: f"a larger window{f' than {self.window}' if self.window else ''} (--window auto, or a higher --max-window), "
-            "another mount address, or more read-ahead at the cache",
+            Bound.WINDOW: self._window_raised_by,
             Bound.PACE: "a higher limit",
             Bound.CPU: "another worker on another machine",
             Bound.SCAN: "a larger window for the scan, or the names in a list (--files-from)",
             Bound.DISK: "a faster disk, or reading the cache directly (nfs://)",
             Bound.OUTAGE: "an address that answers",
         }.get(self.bound, "")
+
+    @property
+    def _window_raised_by(self) -> str:
+        """The same for the window. Only one that is searched for has a canary."""
+        others = "another mount address, or more read-ahead at the cache"
+        if self.canary_idle_ms:
+            return f"{others}; the window grows by itself, up to --max-window"
+        larger = f" than {self.window}" if self.window else ""
+        return f"a larger window{larger} (--window auto finds one), {others}"
 
     def document(self) -> dict[str, object]:
         """The JSON object beside ``bound_by``."""

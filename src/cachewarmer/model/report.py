@@ -9,15 +9,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, field, fields
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cachewarmer.errors import Failure
 from cachewarmer.model.bandwidth import Bandwidth
 from cachewarmer.model.bound import Verdict
+from cachewarmer.model.jobs import WarmJob
+from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
 from cachewarmer.values import dataclass
-
-if TYPE_CHECKING:
-    from cachewarmer.model.results import AddressTotals, JobStatus, PathError, ScanTotals, SlowPath, Tally
 
 MOST_LARGEST = 10
 MOST_SLOWEST = 10
@@ -25,6 +24,11 @@ MOST_SLOWEST = 10
 WORST_FIRST = ("failed", "cancelled", "scanning", "warming", "queued", "paused", "completed_with_errors", "completed")
 """The state of several jobs is the first of these that one of them is in."""
 HIGHEST_FIRST = ("high", "normal", "low")
+OVER = ("failed", "cancelled", "completed_with_errors", "completed")
+TOO_SHORT = "too_short"
+"""Of a job that was over before anybody had looked at what bounds it."""
+SHORT_SECONDS = 10.0
+"""A longer job was looked at: where nothing is known of it, nobody kept that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +130,11 @@ class Report:
         )
 
     @classmethod
-    def of_scan(cls, target: str, totals: ScanTotals, largest: Sequence[tuple[int, str]], seconds: float) -> Report:
-        """The report of ``scan``."""
+    def of_scan(cls, job: WarmJob, totals: ScanTotals, largest: Sequence[tuple[int, str]], seconds: float) -> Report:
+        """The report of ``scan``: what ``job`` would read."""
         return cls(
-            target=target,
+            target=job.label,
+            name=job.name,
             files=totals.files,
             bytes=totals.bytes,
             directories=totals.directories,
@@ -189,6 +194,12 @@ class Report:
         """0 where no time has passed."""
         return self.bytes / self.seconds if self.seconds else 0.0
 
+    @property
+    def bound_by(self) -> str:
+        """What bounds or bounded the rate: one of ``Bound``, or ``TOO_SHORT``."""
+        short = self.state in OVER and self.files and self.seconds < SHORT_SECONDS and not self.parts
+        return TOO_SHORT if short and not self.bound.bound else str(self.bound.bound)
+
     def document(self) -> dict[str, Any]:
         """The JSON object: of a job, or of a scan where there is no job."""
         return self._job_document() if self.state else self._scan_document()
@@ -215,12 +226,9 @@ class Report:
             "slowest": [{"path": path, "seconds": round(took, 6)} for path, took in self.slowest],
             "histogram": size_histogram(self.histogram),
             "warnings": list(self.warnings),
-            "workers": [
-                {"worker": tally.worker, "items": tally.items, "files": tally.files, "bytes": tally.bytes}
-                for tally in self.workers
-            ],
+            "workers": _by_worker(self.workers),
         }
-        document["bound_by"] = str(self.bound.bound)
+        document["bound_by"] = self.bound_by
         if self.bound.bound:
             document["bound"] = self.bound.document()
         if self.addresses:
@@ -232,6 +240,7 @@ class Report:
     def _scan_document(self) -> dict[str, Any]:
         document: dict[str, Any] = {
             "target": self.target,
+            "name": self.name,
             **{name: getattr(self, name) for name in _COUNTS},
             "finished": self.scan_finished,
             "seconds": round(self.seconds, 3),
@@ -264,6 +273,16 @@ _COUNTS = (
 )
 """The numbers that jobs and scans have alike."""
 _SUMMED = tuple(one.name for one in fields(Report) if one.type in ("int", "float"))
+
+
+def _by_worker(tallies: Sequence[Tally]) -> list[dict[str, Any]]:
+    """What each worker has read: a worker may have a further tally, of what it has in hand."""
+    rows: dict[str, dict[str, Any]] = {}
+    for one in tallies:
+        row = rows.setdefault(one.worker, {"worker": one.worker, "items": 0, "files": 0, "bytes": 0})
+        for name in ("items", "files", "bytes"):
+            row[name] += getattr(one, name)
+    return list(rows.values())
 
 
 def _added(histograms: Sequence[Sequence[int]]) -> tuple[int, ...]:

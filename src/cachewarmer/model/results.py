@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cachewarmer import paths
 from cachewarmer.errors import CacheWarmerError, Failure, one_line
 from cachewarmer.model.bound import Verdict
 from cachewarmer.model.jobs import JobState, WarmJob
-from cachewarmer.model.report import Report
 from cachewarmer.values import dataclass
 
 ERROR_SAMPLE = 100
@@ -348,7 +347,3 @@ class JobStatus:
         if self.state in (JobState.SCANNING, JobState.WARMING) and self.all_settled:
             return replace(self, state=self.outcome)
         return self
-
-    def report(self, now: float) -> dict[str, Any]:
-        """The JSON object of ``warm``, ``status`` and ``submit --wait``; ``now`` in Unix seconds."""
-        return Report.of_job(self, now).document()

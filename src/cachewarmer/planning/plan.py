@@ -47,7 +47,8 @@ async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
         else:
             first_error = first_error or result
             if len(addresses) > 1:
-                log.warning("%s is left out of the scan: %s", address, result, extra=about(address=address))
+                said = replace(result.failure, address="")
+                log.warning("%s is left out of the scan: %s", address, said, extra=about(address=address))
     if not sessions and first_error is not None:
         raise first_error
     for session in sessions[1:]:

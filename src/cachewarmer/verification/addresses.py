@@ -60,7 +60,7 @@ async def verify_each(
 
 def _unread(job: WarmJob, demand: Demand, error: CacheWarmerError) -> Verified:
     """What is known of an address where nothing could be read."""
-    reason = error.failure.problem
+    reason = "no sample could be read"
     errors = (PathError.of(job.full_path, error),)
     aspects = [Found(aspect=one, reason=reason, failed=demand.count, errors=errors) for one in demand.aspects]
     return Verified(target=job.label, seed=demand.seed, aspects=tuple(aspects))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachewarmer import __version__
-from cachewarmer.model import Bound, JobState, Priority
+from cachewarmer.model import TOO_SHORT, Bound, JobState, Priority
 
 MOST_TARGETS = 20
 LONGEST = 4096
@@ -96,7 +96,7 @@ def _schemas() -> dict[str, Any]:
         "slowest": _list(_object({"path": _TEXT, "seconds": _NUMBER})),
         "histogram": _list(_object({"from": _COUNT, "below": _COUNT, "files": _COUNT})),
         "warnings": _list(_TEXT),
-        "bound_by": {"type": "string", "enum": [str(one) for one in Bound]},
+        "bound_by": {"type": "string", "enum": [*(str(one) for one in Bound), TOO_SHORT]},
         "bound": {"type": "object"},
         "workers": _list(_object({"worker": _TEXT, "items": _COUNT, "files": _COUNT, "bytes": _COUNT})),
         "addresses": _list({"type": "object"}),

@@ -13,11 +13,12 @@ import time
 from typing import Any
 
 from cachewarmer.broker.base import Broker, JobLook, WorkLease
+from cachewarmer.broker.learnt import first_windows
 from cachewarmer.broker.patience import outage_log
 from cachewarmer.config import Settings, process_name
 from cachewarmer.errors import BrokerError, CacheWarmerError, ProgramChanged, own_resource_error, program_changed
 from cachewarmer.eventloop import end_tasks
-from cachewarmer.model import Bandwidth, JobState, Learnt, Priority, Tally, WorkerReport
+from cachewarmer.model import Bandwidth, JobState, Priority, Tally, WorkerReport
 from cachewarmer.paths import printable, to_bytes
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.warming.reader import ItemReader, Reading
@@ -38,8 +39,6 @@ CLAIM_GRACE_SECONDS = 2.0
 """How long a claim is waited for that is under way when the worker is asked to stop."""
 FIRST_POLL_SECONDS = 0.02
 """The first wait at an empty queue; doubles up to ``LeaseSettings.poll_seconds``."""
-LEARN_SECONDS = 2.0
-"""How long a worker waits for what others have learnt, before it begins without."""
 HOLD_SECONDS = 20.0
 """A worker that is one of many holds an item so long while none of its addresses answers, then leaves it to others."""
 AWAY_SECONDS = 10.0
@@ -138,9 +137,7 @@ class Worker:
     async def _learn(self) -> None:
         """What others have found out about addresses, for the search of this worker's windows to begin with."""
         if self.settings.nfs.window_auto:
-            with contextlib.suppress(BrokerError, TimeoutError):  # it is found anew then
-                async with asyncio.timeout(LEARN_SECONDS):
-                    self.pool.learn(Learnt.of(await self.broker.workers()).first_windows(self._sharers))
+            self.pool.learn(await first_windows(self.broker, readers=self._sharers))
 
     def _learn_of_job(self, look: JobLook) -> None:
         """The same of what was kept with a job: those who found it out may be gone."""

@@ -64,7 +64,7 @@ def test_filters_that_nothing_passes_are_said_and_incomplete(command, allow_empt
         status = JobStatus(job=FILTERED, state=JobState.COMPLETED, scan=NOTHING)
         code = finish([status], output, allow_empty=allow_empty)
     else:
-        report = Report.of_scan("t", NOTHING, [], 1.0)
+        report = Report.of_scan(JOB, NOTHING, [], 1.0)
         code = finish_scan([report], [FILTERED], output, interrupted=False, allow_empty=allow_empty)
     assert code == (0 if allow_empty else 3)
     (said,) = json.loads(capsys.readouterr().out)["warnings"]
@@ -90,7 +90,7 @@ LISTED = WarmJob(job_id="j8", access=Access(addresses=("cache1",)), has_file_lis
 )
 def test_a_list_that_names_nothing_is_said(job, scan, said):
     """Most likely what should have written it has failed."""
-    report = Report.of_scan("t", ScanTotals(finished=True, **scan), [], 1.0)
+    report = Report.of_scan(JOB, ScanTotals(finished=True, **scan), [], 1.0)
     assert nothing_wanted(report, job) == said
     if said:
         status = JobStatus(job=job, state=JobState.COMPLETED, scan=ScanTotals(finished=True, **scan))
@@ -105,7 +105,7 @@ def test_an_empty_tree_without_filters_is_warm():
 
 @pytest.mark.parametrize("more", [{"failed_files": 1}, {"failed_directories": 1}])
 def test_a_scan_that_could_not_see_all_is_incomplete(more):
-    report = Report.of_scan("t", ScanTotals(files=1, finished=True, **more), [], 1.0)
+    report = Report.of_scan(JOB, ScanTotals(files=1, finished=True, **more), [], 1.0)
     assert finish_scan([report], [JOB], Output(quiet=True), interrupted=False, allow_empty=False) == 3
     assert finish_scan([report], [JOB], Output(quiet=True), interrupted=True, allow_empty=False) == 130
 
@@ -156,5 +156,5 @@ SCAN_KEYS = "files bytes directories excluded_files largest_files histogram".spl
 def test_the_keys_that_scripts_rely_on_are_there():
     """Whatever else is added beside them."""
     assert set(KEYS) <= set(Report.of_job(DONE).document())
-    assert set(SCAN_KEYS) <= set(Report.of_scan("t", SCAN, [(9, "/a")], 1.0).document())
-    assert Report.of_scan("t", SCAN, [(9, "/a")], 1.0).document()["largest_files"] == [{"path": "/a", "bytes": 9}]
+    assert set(SCAN_KEYS) <= set(Report.of_scan(JOB, SCAN, [(9, "/a")], 1.0).document())
+    assert Report.of_scan(JOB, SCAN, [(9, "/a")], 1.0).document()["largest_files"] == [{"path": "/a", "bytes": 9}]

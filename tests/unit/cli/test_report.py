@@ -1,7 +1,7 @@
 """The text of a report."""
 
 from cachewarmer.cli.report import job_lines
-from cachewarmer.model import JobState, JobStatus, Report, ScanTotals, Tally, WarmJob
+from cachewarmer.model import TOO_SHORT, Bound, JobState, JobStatus, Report, ScanTotals, Tally, Verdict, WarmJob
 
 
 def lines(*, tally, scan, **job):
@@ -32,3 +32,31 @@ def test_a_single_file_in_part_is_one_file():
     said = lines(tally=Tally(worker="w", files=1, bytes=10), scan=scan)
     assert "1 file only in part (2.0 KiB not wanted)" in said
     assert "files/s" in said
+
+
+def test_a_job_that_was_over_at_once_says_that_its_bound_is_not_known():
+    """In text as in JSON; one that went on for longer, or read nothing, does not."""
+
+    def report(seconds, files=9):
+        status = JobStatus(
+            job=WarmJob(warm_path="/p"),
+            state=JobState.COMPLETED,
+            tallies=(Tally(worker="w", files=files),),
+            started_at=1.0,
+            finished_at=1.0 + seconds,
+        )
+        return Report.of_job(status)
+
+    assert "  too short to tell what bounded the rate" in job_lines(report(2.0))
+    assert report(2.0).document()["bound_by"] == TOO_SHORT
+    for other in (report(60.0), report(2.0, files=0)):
+        assert not any("too short" in line for line in job_lines(other))
+        assert other.document()["bound_by"] == ""
+
+
+def test_advice_about_the_window_is_for_one_who_has_fixed_it():
+    """A window that is searched for has a canary: it needs no --window auto."""
+    assert "--window auto" in Verdict(bound=Bound.WINDOW, window=16).raised_by
+    searched = Verdict(bound=Bound.WINDOW, window=16, canary_idle_ms=0.1).raised_by
+    assert "--window auto" not in searched
+    assert "--max-window" in searched

@@ -238,3 +238,17 @@ def test_the_example_of_a_price_table_is_one():
     page = (docs / "plan.md").read_text()
     for line in example.read_text().splitlines():
         assert line.startswith("#") or line in page
+
+
+def test_a_gentle_or_bounded_window_is_planned_as_such():
+    """Half of what was found worth it, and no more than the maximum."""
+    model, each, _ = CACHES["far away"]
+    found = fit(probed(model, each))
+    work = Workload.of_numbers(10_000, 10_000 * each, MIB)
+
+    def calls(**more):
+        return forecast(found, Asked(work=work, items=Items(5, 442368), window=0, **more), 1).calls_in_flight
+
+    assert calls() == found.worth_calls
+    assert calls(window_share=0.5) == found.worth_calls // 2
+    assert calls(most_window=7) == 7

@@ -8,10 +8,10 @@ import pytest
 
 from cachewarmer.config import LocalSettings
 from cachewarmer.errors import ConnectionLost, FileError, FileVanished, ReplyTimeout
-from cachewarmer.targets.base import ReadRequest
 from cachewarmer.targets.local import filling
 from cachewarmer.targets.local.control import Action, Progress
 from cachewarmer.targets.local.session import open_local
+from tests.reads import requests_for
 from tests.volume import Volume, asks
 
 FILES = 60
@@ -32,29 +32,13 @@ async def session(volume):
     await opened.close()
 
 
-def requests_for(*files, **more):
+def requests_of(*files, **more):
     """Requests for (name, size), and what waits until all are done."""
-    done = asyncio.Event()
-    left = len(files)
-
-    def on_done(_):
-        nonlocal left
-        left -= 1
-        if not left:
-            done.set()
-
-    made = [ReadRequest(name.encode(), b"", 0, size, on_done, **more) for name, size in files]
-
-    async def wait():
-        async with asyncio.timeout(30):
-            await done.wait()
-        return made
-
-    return made, wait
+    return requests_for(*((name.encode(), 0, size) for name, size in files), **more)
 
 
 async def read(session, *files, **more):
-    made, wait = requests_for(*files, **more)
+    made, wait = requests_of(*files, **more)
     for request in made:
         session.read(request)
     return await wait()
@@ -151,7 +135,7 @@ async def test_a_file_that_goes_while_it_is_asked_for_has_vanished(session, volu
     """The mount does not find it, which it tells by a number only."""
     volume.gone = {inode(volume, "f07")}
     volume.going.clear()
-    made, wait = requests_for(*all_files())
+    made, wait = requests_of(*all_files())
     for request in made:
         session.read(request)
     await asyncio.to_thread(volume.began.wait, 30)
@@ -195,7 +179,7 @@ async def test_what_is_read_for_its_time_or_in_its_order_is_read(session, volume
 
 async def test_ranges_are_read(session, volume):
     """A mount fetches whole files only."""
-    made, wait = requests_for(("f10", 1010), ("f11", 500))
+    made, wait = requests_of(("f10", 1010), ("f11", 500))
     made[0].start = 10
     for request in made:
         session.read(request)
@@ -208,7 +192,7 @@ async def test_batches_are_bounded_and_what_comes_meanwhile_goes_together(sessio
     """At most four messages are under way; the next has all that came until one of them ended, up to its bounds."""
     monkeypatch.setattr(filling, "BATCH_FILES", 20)
     volume.going.clear()
-    made, wait = requests_for(*all_files())
+    made, wait = requests_of(*all_files())
     for request in made:
         session.read(request)
         await asyncio.sleep(0)  # each for itself, as a limit of the bandwidth gives them
@@ -258,7 +242,7 @@ async def test_a_session_that_asks_for_files_wants_many_bytes_at_the_same_time(s
 async def test_requests_that_nobody_wants_any_more_end_without_a_byte(session, volume):
     """As soon as all of a message are not wanted, the mount is not waited for; nothing of it counts."""
     volume.going.clear()
-    made, wait = requests_for(*all_files())
+    made, wait = requests_of(*all_files())
     for request in made:
         session.read(request)
     await asyncio.to_thread(volume.began.wait, 30)
@@ -273,7 +257,7 @@ async def test_requests_that_nobody_wants_any_more_end_without_a_byte(session, v
 async def test_closing_ends_what_is_under_way_and_what_waits(session, volume, monkeypatch):
     monkeypatch.setattr(filling, "BATCH_FILES", 10)
     volume.going.clear()
-    made, wait = requests_for(*all_files())
+    made, wait = requests_of(*all_files())
     for request in made:
         session.read(request)
     await asyncio.to_thread(volume.began.wait, 30)

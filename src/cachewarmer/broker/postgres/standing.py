@@ -62,14 +62,7 @@ async def set_state(sql: Transaction, row: Row, state: JobState, reason: str) ->
 
 async def put_standing(sql: Transaction, job_id: str, standing: record.Standing) -> None:
     """Writes where a job stands."""
-    await sql.run(
-        "set_state",
-        job_id=job_id,
-        state=standing.state,
-        reason=standing.reason,
-        started_at=standing.started_at,
-        finished_at=standing.finished_at,
-    )
+    await sql.run("set_state", **rows.stands(job_id, standing))
 
 
 async def settle_job(sql: Transaction, job_id: str, token: str) -> None:

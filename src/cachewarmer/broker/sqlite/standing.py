@@ -37,14 +37,7 @@ class Standings(Database):
             self._put_standing(row["job_id"], rows.standing(row).moved_to(state, reason, now))
 
     def _put_standing(self, job_id: str, standing: record.Standing) -> None:
-        self.run(
-            "set_state",
-            job_id=job_id,
-            state=standing.state,
-            reason=standing.reason,
-            started_at=standing.started_at,
-            finished_at=standing.finished_at,
-        )
+        self.run("set_state", **rows.stands(job_id, standing))
 
     def _finish_if_settled(self, job_id: str, now: float) -> None:
         """Stamps the final state in the very step that settled the last item, so that it needs no manager."""

@@ -87,13 +87,13 @@ class BrokerChoice:
     storage_key: str = field(default="", repr=False)
 
 
-def add_broker(parser: argparse.ArgumentParser) -> None:
-    """``--broker``: where jobs are kept."""
+def add_broker(parser: argparse.ArgumentParser, *, when: str = "") -> None:
+    """``--broker``: where jobs are kept. ``when`` says in which case it matters, if not in every one."""
     parser.add_argument(
         "--broker",
         metavar="URL",
         default="",
-        help="where jobs are kept: sqlite:///FILE, postgresql://HOST/DATABASE or azure://ACCOUNT/PREFIX "
+        help=f"{when}where jobs are kept: sqlite:///FILE, postgresql://HOST/DATABASE or azure://ACCOUNT/PREFIX "
         "(default: $CACHEWARMER_BROKER, else a file in the user's state directory)",
     )
 

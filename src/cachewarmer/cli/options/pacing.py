@@ -8,8 +8,8 @@ from cachewarmer.choice.values import Reading
 from cachewarmer.cli import arguments
 
 
-def add_reading(parser: argparse.ArgumentParser) -> None:
-    """How hard to read."""
+def add_reading(parser: argparse.ArgumentParser, *, gentle: bool = True) -> None:
+    """How hard to read. ``gentle``: whether the command searches for a window that could be held more gently."""
     group = parser.add_argument_group("how to read")
     group.add_argument(
         "--window",
@@ -24,11 +24,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="maximum that may be found (default: 1024)",
     )
-    group.add_argument(
-        "--gentle",
-        action="store_true",
-        help="leave half of what is found to others, and give way at half the delay",
-    )
+    if gentle:
+        group.add_argument(
+            "--gentle",
+            action="store_true",
+            help="leave half of what is found to others, and give way at half the delay",
+        )
     group.add_argument(
         "--connections", type=arguments.positive, metavar="N", help="TCP connections for one address (default: 2)"
     )
@@ -56,7 +57,7 @@ def reading(chosen: argparse.Namespace) -> Reading:
     made = Reading(
         window=chosen.window,
         max_window=chosen.max_window,
-        gentle=chosen.gentle,
+        gentle=getattr(chosen, "gentle", False),
         connections=chosen.connections,
         patience=chosen.patience,
     )

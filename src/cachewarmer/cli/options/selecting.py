@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Mapping
 
 from cachewarmer.choice.values import Selection
 from cachewarmer.cli import arguments
 from cachewarmer.cli.options import general
 
 
-def add_access(parser: argparse.ArgumentParser) -> None:
-    """``--access-as``: what other users will ask the cache."""
+def add_access(parser: argparse.ArgumentParser, *, metadata_only: bool = True) -> None:
+    """``--access-as``: what other users will ask the cache; and ``--metadata-only`` where files would be read."""
     group = parser.add_argument_group("what the readers will ask")
     group.add_argument(
         "--access-as",
@@ -20,9 +21,10 @@ def add_access(parser: argparse.ArgumentParser) -> None:
         metavar="UID[:GID[,GID...]]",
         help="ask for the access of this user to every name (ACCESS, READLINK), so that the cache knows it; may be repeated",
     )
-    group.add_argument(
-        "--metadata-only", action="store_true", help="read no file: only listings, attributes and --access-as"
-    )
+    if metadata_only:
+        group.add_argument(
+            "--metadata-only", action="store_true", help="read no file: only listings, attributes and --access-as"
+        )
 
 
 def add_priority(parser: argparse.ArgumentParser) -> None:
@@ -61,14 +63,37 @@ def add_each_address(parser: argparse.ArgumentParser, *, fan_out: bool = True) -
         )
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Which files, and what the job is called."""
+LISTS = frozenset({"--files-from", "--null", "--frames", "--usd", "--map", "--in-order"})
+"""The options that name files one by one."""
+
+
+def add_selection(
+    parser: argparse.ArgumentParser, *, without: Collection[str] = (), helps: Mapping[str, str] | None = None
+) -> None:
+    """Which files, and what the job is called.
+
+    ``without`` names the options that would have no effect in this command: it does not offer them. ``helps`` has the
+    help texts of options that mean something else here.
+    """
     group = parser.add_argument_group("which files")
     _add_patterns(group)
     _add_properties(group)
     _add_places(group)
     _add_lists(parser.add_argument_group("lists and parts of files"))
     _add_job(parser.add_argument_group("the job"))
+    for name in without:
+        _leave_out(parser, name)
+    for name, text in (helps or {}).items():
+        parser._option_string_actions[name].help = text  # noqa: SLF001  # argparse has no other way to an option
+
+
+def _leave_out(parser: argparse.ArgumentParser, name: str) -> None:
+    """Takes an option back. Its default remains among the parsed values, for ``selection``."""
+    action = parser._option_string_actions[name]  # noqa: SLF001  # argparse itself replaces options in this way
+    for each in action.option_strings:
+        del parser._option_string_actions[each]  # noqa: SLF001
+    action.container._remove_action(action)  # type: ignore[attr-defined]  # noqa: SLF001
+    parser.set_defaults(**{action.dest: action.default})
 
 
 def _add_patterns(group: argparse._ActionsContainer) -> None:

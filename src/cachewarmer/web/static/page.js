@@ -6,7 +6,7 @@ import { call, listen, Refused, signIn } from "./server.js";
 import { binary, count, duration, left, millis, over, rate, share, shown, size, stateName } from "./text.js";
 
 const RETRY_MILLISECONDS = 2000;
-const BOUNDS = { work: "too little work", scan: "the scan", disk: "the disk", outage: "no address answers", pace: "the limit", cpu: "its processor", window: "the window", link: "the link", threads: "the cache's threads" };
+const BOUNDS = { work: "too little work", scan: "the scan", disk: "the disk", outage: "no address answers", pace: "the limit", cpu: "its processor", window: "the window", link: "the link", threads: "the cache's threads", too_short: "too short to tell" };
 let route = "";
 let reading = null; // the stream that is open
 let heard = 0;
