@@ -133,7 +133,8 @@ async def test_however_long_others_wait_a_call_to_read_is_left_and_one_to_list(m
     least = 2 if lists else 1
     made_calls = 60 if lists else 0
     session, _ = await use(
-        AUTOMATIC, lambda session, _: session.window.calls == least and sum(one.calls for one in session.made) > made_calls
+        AUTOMATIC,
+        lambda session, _: session.window.calls == least and sum(one.calls for one in session.made) > made_calls,
     )
     assert min(session.windows) == least
 
