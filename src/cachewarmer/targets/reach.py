@@ -185,14 +185,12 @@ class Addresses:
         line.last_failure = self._last_failure = f"{doing}: {error}" if doing else str(error)
         if line.breaker.failed(self._clock(), problem):
             line.up.clear()
-            if not isinstance(
-                error, UnknownHost
-            ):  # a name that nobody knows is a mistake, and the job's end tells of it
-                self._tell(line, problem)
+            self._tell(line, error, problem)
             line.probing = asyncio.create_task(self._probe_until_up(line))
 
-    def _tell(self, line: Line, problem: str) -> None:
-        if self._announce:
+    def _tell(self, line: Line, error: TransportError, problem: str) -> None:
+        """Of a name that nobody ever knew the job's end tells: it is a mistake, and no outage."""
+        if self._announce and (line.sessions or not isinstance(error, UnknownHost)):
             line.log.failed(problem)
 
     async def _probe_until_up(self, line: Line) -> None:
@@ -208,7 +206,7 @@ class Addresses:
             except TransportError as error:
                 problem = without_address(error)
                 breaker.probe_failed(self._clock(), problem)
-                self._tell(line, problem)
+                self._tell(line, error, problem)
             else:
                 breaker.answered(self._clock())
         line.up.set()
