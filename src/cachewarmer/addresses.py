@@ -58,7 +58,7 @@ def all_addresses(job: WarmJob, resolve: Resolve | None = None) -> WarmJob:
         versions = [ipaddress.ip_address(one.partition("%")[0]).version for one in resolved]
         same = sorted(one for one, version in zip(resolved, versions, strict=True) if version == versions[0])
         if len(same) > 1:
-            log.warning("%s has %d addresses: each of them is used (?resolve=first: one)", name, len(same))
+            log.warning("%s has %d addresses: using all of them (?resolve=first uses only one)", name, len(same))
         found.update(dict.fromkeys(same if len(same) > 1 else (name,)))
     if len(found) > MAX_ADDRESSES:
         return job

@@ -1,4 +1,4 @@
-"""Runs calls that may block for ever beside the event loop."""
+"""Runs calls that may block forever beside the event loop."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def warm(
     ``calls`` counts what this process, without further ones, asks its broker.
 
     ``prepare`` is called first in each further process (it must pickle): the place to set up logging.
-    ``resume`` goes on with an earlier job instead, also with one that failed: that of the id, or for ``""`` the latest
+    ``resume`` continues with an earlier job instead, also with one that failed: that of the id, or for ``""`` the latest
     unfinished one, of the target of ``job`` unless that is None.
 
     Raises:
@@ -81,7 +81,7 @@ async def warm(
     async with counted(open_broker(broker_url, settings.lease), calls or CallCounts()) as broker:
         if not broker.chooses_jobs:  # before a job is posted that nobody here could take
             raise BrokerError(
-                f"{broker.url}: its queue gives the next job, not a chosen one: submit to a manager instead of warming here"
+                f"{broker.url}: a queue only hands out the next job, not a particular one: submit to a manager instead of warming here"
             )
         job_id = await _begin(broker, job, resume, file_list, stop)
         lease = await broker.claim_job(settings.lease.lease_seconds, job_id)

@@ -1,4 +1,4 @@
-"""The submitter: posts a job, and waits for that job, whatever else goes on at the broker."""
+"""The submitter: posts a job, and waits for that job, whatever else continues at the broker."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ class LiveRows:
 
 
 async def resume(broker: Broker, job_id: str) -> JobStatus:
-    """Lets a job go on that was paused, or that failed, with all that is counted of it; returns its status.
+    """Lets a job continue that was paused, or that failed, with all that is counted of it; returns its status.
 
     Raises:
-        InvalidTransition: it goes on already, has ended otherwise, or the broker can't take up a job that failed.
+        InvalidTransition: it continues already, has ended otherwise, or the broker can't take up a job that failed.
         UnknownJob: there is no such job.
     """
     status = await broker.status(job_id)
@@ -116,7 +116,7 @@ async def resume(broker: Broker, job_id: str) -> JobStatus:
         return await broker.set_state(job_id, status.resumed)
     if not await broker.revive(job_id):
         raise InvalidTransition(
-            f"job {job_id} has failed, and this broker does not keep what it would take to go on",
+            f"job {job_id} has failed, and this broker can't resume failed jobs",
             advice="submit it again",
         )
     return await broker.status(job_id)

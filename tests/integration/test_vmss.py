@@ -336,7 +336,7 @@ async def test_a_deletion_that_fails_once(cloud):
         with pytest.raises(FleetUnavailable) as caught:
             await fleet.delete()
         assert str(caught.value) == (
-            f"deleting scale set {fleet.name}: Azure is busy or out of order (InternalExecutionError)"
+            f"deleting scale set {fleet.name}: Azure is busy or unavailable (InternalExecutionError)"
         )
         await fleet.delete()
         assert [one.end for one in fleet.ledger()] == ["deleted"] * 2
@@ -373,7 +373,7 @@ async def test_nobody_to_sign_in_as(cloud):
         with pytest.raises(FleetError) as caught:
             await fleet.observe()
     assert str(caught.value) == (
-        f"looking at scale set {fleet.name}: no way to sign in to Azure worked: give the manager's VM a managed "
+        f"looking at scale set {fleet.name}: could not sign in to Azure: give the manager's VM a managed "
         "identity (AZURE_CLIENT_ID names one of several), or run `az login`"
     )
 
@@ -419,7 +419,7 @@ async def test_a_scale_set_that_is_being_deleted(cloud):
         deleting = asyncio.create_task(one.delete())
         await run(cloud, until(lambda: the_set(cloud).record["properties"]["provisioningState"] == "Deleting"))
         assert (await other.observe()).exists is True
-        with pytest.raises(FleetUnavailable, match="is being deleted: made anew when it is gone"):
+        with pytest.raises(FleetUnavailable, match="is being deleted: creating it again when it is gone"):
             await other.create(2)
         await deleting
         assert (await other.observe()).exists is False

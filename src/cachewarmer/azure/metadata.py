@@ -78,7 +78,7 @@ class Imds:
     """The metadata service at ``base_url`` (else where ``config`` says). Use as an async context manager, or ``close`` it.
 
     Raises (every method): MetadataAbsent: nothing answers there. FleetUnavailable: it is overloaded, or gave no answer in
-    time. FleetError: it refused, or its answer makes no sense.
+    time. FleetError: it refused, or its answer is invalid.
     """
 
     def __init__(self, base_url: str = "", *, connect_seconds: float = CONNECT_SECONDS) -> None:

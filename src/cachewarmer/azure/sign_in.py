@@ -118,7 +118,7 @@ class SignIn:
         except FleetError as error:
             raise ConfigError(f"{advice} ({error})") from error
         if not subscription:
-            raise ConfigError(f"{advice} (the metadata service does not tell it)")
+            raise ConfigError(f"{advice} (the metadata service does not say)")
         return subscription
 
     def _no_key(self, error: BaseException, what: str) -> BrokerError:

@@ -79,7 +79,7 @@ class Backlog:
 
     unsettled_items: int = 0
     """Published and not settled, of jobs that are neither over nor paused: a leased item counts until its receipt is
-    written. While a scan goes on, this may be too many, but is 0 only if nothing is left that was published."""
+    written. While a scan continues, this may be too many, but is 0 only if nothing is left that was published."""
     unsettled_files: int = 0
     unsettled_bytes: int = 0
     """What those items hold, as far as the scans have recorded it."""
@@ -202,7 +202,7 @@ class Broker(ABC):
     async def claim_job(
         self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
     ) -> JobLease | None:
-        """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None: there is none.
+        """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None if there is none.
 
         Where several wait, ``model.Turns`` says which goes first, the oldest of its priority. ``least`` takes only those
         of at least that priority.
@@ -244,8 +244,8 @@ class Broker(ABC):
         finished are never overwritten by unfinished ones.
 
         Raises:
-            UnknownJob. LeaseLost: this process had the job, and another manager has taken it or scans it anew. Who still holds
-            the job's lease releases it then: the manager that takes it next scans it anew.
+            UnknownJob. LeaseLost: this process had the job, and another manager has taken it or scans it again. Who still holds
+            the job's lease releases it then: the manager that takes it next scans it again.
         """
 
     @abstractmethod
@@ -286,10 +286,10 @@ class Broker(ABC):
     async def tidy(self, keep_seconds: float) -> None:
         """Forgets jobs that ended ``keep_seconds`` ago or earlier, and drops what served only while others ran.
 
-        For managers to call now and then; any number of them may do so at once.
+        For managers to call from time to time; any number of them may do so at once.
         """
 
-    # -- what keeps a job from waiting for ever --------------------------------------------------------------------
+    # -- what keeps a job from waiting forever --------------------------------------------------------------------
 
     @abstractmethod
     async def stranded(self, job_id: str) -> bool:
@@ -354,7 +354,7 @@ class Broker(ABC):
     async def workers(self, job_id: str = "") -> list[WorkerReport]:
         """What each worker said last, those of ``job_id`` only where that is given, by name; ``seen_seconds`` is how long
         ago that was, by the broker's clock. Those not heard of for ``model.live.KEEP_SECONDS`` are left out, and
-        ``tidy`` forgets them. A row that makes no sense is named once and passed over.
+        ``tidy`` forgets them. A row that is invalid is named once and passed over.
         """
 
     # -- the ledger of a job ---------------------------------------------------------------------------------------
@@ -454,7 +454,7 @@ class Broker(ABC):
         (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
         A lost lease is not an error.
 
-        What the lease's item says has come of it (``WorkItem.came``) is kept for its next delivery, where there is room
+        What the lease's item says has been read of it (``WorkItem.came``) is kept for its next delivery, where there is room
         for that.
         """
 

@@ -50,7 +50,7 @@ LONGEST_BORDER = 6
 COUNTED_BYTES = 64 * 1024
 """Inflated at a time while the rows of a list are counted."""
 KEYS_OF_FILES = ("FileTimes", "Ranges", "CameFiles", "CameRanges")
-"""What makes no sense without the list of files."""
+"""What is invalid without the list of files."""
 POISON_FILES_NAMED = 5
 """How many of a poisoned item's files the error sample names."""
 
@@ -92,7 +92,7 @@ class Standing:
         return changed
 
     def revived(self) -> Self | None:
-        """Where a job that failed goes on; None: it has not failed."""
+        """Where a job that failed continues; None: it has not failed."""
         if self.state is not JobState.FAILED:
             return None
         state = JobState.WARMING if self.scan.finished else JobState.SCANNING
@@ -131,7 +131,7 @@ class DamagedRows:
         self._once(str(error), "passing over it")
 
     def name_lease(self, what: str, until: object, *, word: str = "until") -> None:
-        """The same of a row whose lease ends at a time that nobody set."""
+        """The same for a row whose lease ends at a time that nobody set."""
         self._once(f"the broker's record of {what} is damaged (leased {word} {until!r:.50})", "taking it as free")
 
     def _once(self, text: str, done: str) -> None:

@@ -134,7 +134,7 @@ class Poisoned(NamedTuple):
 
 
 def lease_or_poison(row: Row, token: str, until: float, failed: int, max_deliveries: int) -> WorkLease | Poisoned:
-    """What becomes of an item that is about to be delivered, after ``failed`` deliveries that failed."""
+    """What happens to an item that is about to be delivered, after ``failed`` deliveries that failed."""
     try:
         with record.reading_row("this item"):
             check_count("deliveries", failed)
@@ -163,7 +163,7 @@ def poison_counts(job: Row, poisoned: Poisoned) -> dict[str, Any]:
 
 
 def handed_back(item: WorkItem) -> str:
-    """The message of an item that is handed back; empty: it stays as it is, since nothing has come of the item."""
+    """The message of an item that is handed back; empty: it stays as it is, since nothing has been read of the item."""
     return replace(item, failed_deliveries=0, last_error="").to_json() if item.came else ""
 
 

@@ -23,7 +23,7 @@ def columns_of(stream: TextIO) -> int:
 
 
 def length(columns: int) -> int:
-    """How long a bar is on a terminal of so many columns; 0: there is no room for one."""
+    """How long a bar is on a terminal of this many columns; 0: there is no room for one."""
     room = min(MOST, (columns - BESIDE) // 3)
     return room if room >= LEAST else 0
 
@@ -40,7 +40,7 @@ def characters(stream: TextIO) -> str:
 
 
 def filled(share: float, columns: int, of: str) -> str:
-    """The filled part of a bar of so many columns; ``of``: what it is made of, the full character last.
+    """The filled part of a bar of this many columns; ``of``: what it is made of, the full character last.
 
     It is full only if all is done.
     """

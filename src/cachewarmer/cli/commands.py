@@ -73,7 +73,7 @@ def build_parser(names: Iterable[str] = NAMES) -> Parser:
     """The command line with these commands; nothing heavy is imported for it."""
     parser = Parser(
         prog="cachewarmer",
-        description="Fills a read-through NFS cache before a compute farm needs it.",
+        description="Fill a read-through NFS cache before a compute farm needs it.",
         epilog=f"{EXIT_CODES}\n\nexample:\n  cachewarmer warm nfs://cache1,cache2/projects/shot42",
     )
     parser.add_argument(

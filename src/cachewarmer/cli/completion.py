@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         choices=[*SHELLS, JOBS],
         metavar="SHELL",
-        help="bash, zsh or fish: write its script; jobs: list the jobs that the scripts offer",
+        help="bash, zsh or fish: the shell to write the script for; jobs: list the jobs that the scripts suggest",
     )
     general.add_broker(parser, when="with jobs: ")
     general.add_output(parser, json=False)
@@ -94,7 +94,7 @@ def candidates(status: JobStatus) -> Iterator[tuple[str, str]]:
 
 COMMAND = Command(
     name="completion",
-    summary="write the completion for bash, zsh or fish",
+    summary="write the completion script for bash, zsh or fish",
     example="cachewarmer completion bash",
     add_arguments=add_arguments,
     parse=parse,

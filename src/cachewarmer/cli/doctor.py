@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorOptions:
-    """What ``doctor`` was told."""
+    """The options of ``doctor``."""
 
     target: str = ""
     """Empty: the broker is looked at, that of the option or of the environment."""
@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.positive,
         default=0,
         metavar="N",
-        help="with a broker on Azure: how many VMs the quota and the subnet should have room for (default: [fleet] workers)",
+        help="with a broker on Azure: number of VMs that the quota and the subnet should allow (default: [fleet] workers)",
     )
-    general.add_output(parser, quiet="show only what is wrong")
+    general.add_output(parser, quiet="show only problems")
 
 
 def parse(chosen: argparse.Namespace) -> DoctorOptions:
@@ -55,7 +55,7 @@ def parse(chosen: argparse.Namespace) -> DoctorOptions:
 
     broker = general.broker(chosen)
     if chosen.target and chosen.broker:
-        raise UsageError("doctor looks at a TARGET, or at the broker of --broker, not at both")
+        raise UsageError("doctor checks either a TARGET or a broker: leave out TARGET or --broker")
     if not (chosen.target or chosen.broker or environment_broker_url()):
         raise UsageError(
             "doctor needs a TARGET, or --broker URL or $CACHEWARMER_BROKER (see cachewarmer doctor --help)"
@@ -137,7 +137,7 @@ def line(one: Finding) -> str:
 
 COMMAND = Command(
     name="doctor",
-    summary="look at a target or a broker: what works, and what does not",
+    summary="check a target or a broker, and say how to fix what does not work",
     example="cachewarmer doctor nfs://cache1/projects/shot42",
     add_arguments=add_arguments,
     parse=parse,

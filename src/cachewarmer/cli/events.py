@@ -102,7 +102,7 @@ class Events:
 
 @contextlib.contextmanager
 def events_to(path: str) -> Iterator[Events]:
-    """Events for a file, which is begun anew; ``-``: standard output; empty: nowhere.
+    """Events for a file, which is begun again; ``-``: standard output; empty: nowhere.
 
     Raises:
         UsageError: the file can't be made.

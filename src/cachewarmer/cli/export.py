@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ledger",
         default="",
         metavar="FILE",
-        help="write the record of each file to FILE, as warm --ledger does (default: in the document, if the job kept one)",
+        help="write the record of each file to FILE, as warm --ledger does (default: include the records in the document)",
     )
     general.add_broker(parser)
     general.add_output(parser, json=False)
@@ -110,7 +110,7 @@ async def _show_with_ledger(broker: Broker, status: JobStatus) -> bool:
 
 COMMAND = Command(
     name="export",
-    summary="write a job's report and all that the broker keeps of it as JSON",
+    summary="write everything that the broker knows about a job as JSON",
     example="cachewarmer export j0123456789abcdef",
     add_arguments=add_arguments,
     parse=parse,

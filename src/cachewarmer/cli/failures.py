@@ -1,4 +1,4 @@
-"""What becomes of an error: one line on stderr, and an exit code."""
+"""What happens to an error: one line on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logged: Callable[[str, bool], bool] | None = None
 
 
 def tell(text: str, *, warning: bool = False, program: str = "cachewarmer") -> None:
-    """Says in a printable line what came of the command: on standard error, and to the log where there is one."""
+    """Says in a printable line the outcome of the command: on standard error, and to the log where there is one."""
     if logged is None or not logged(text, warning):
         note(text if not program else prefixed(program, text, Shade.WARNING if warning else Shade.BAD))
 

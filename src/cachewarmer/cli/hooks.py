@@ -30,14 +30,14 @@ class Hooks:
         return bool(self.command or self.webhook)
 
     async def tell(self, status: JobStatus, *, allow_empty: bool = True) -> None:
-        """Tells of a job's end; nothing of one that goes on. Returns when it is told, or can't be: never an error."""
+        """Tells of a job's end; nothing of one that continues. Returns when it is told, or can't be: never an error."""
         if self.any and status.state.final:
             from cachewarmer.cli.telling import tell
 
             await tell(status, command=self.command, webhook=self.webhook, allow_empty=allow_empty)
 
     async def tell_of(self, broker: Broker, job_id: str) -> None:
-        """The same of a job that a broker knows."""
+        """The same for a job that a broker knows."""
         if self.any:
             from cachewarmer.cli.telling import status_of
 
@@ -48,21 +48,24 @@ class Hooks:
 
 def add_hooks(parser: argparse.ArgumentParser) -> None:
     """Registers the options."""
-    group = parser.add_argument_group("when a job has ended (docs/hooks.md)")
+    group = parser.add_argument_group("when a job ends (docs/hooks.md)")
     group.add_argument(
         "--on-end",
         type=words_of_command,
         default=(),
         metavar="COMMAND",
-        help="run COMMAND, without a shell, with the report as JSON on its standard input",
+        help="run COMMAND without a shell, with the report as JSON on its standard input (default: none)",
     )
     group.add_argument(
-        "--webhook", type=webhook_url, metavar="URL", help="post the report as JSON to URL (http or https)"
+        "--webhook",
+        type=webhook_url,
+        metavar="URL",
+        help="post the report as JSON to this http or https URL (default: none)",
     )
 
 
 def hooks(chosen: argparse.Namespace) -> Hooks:
-    """What the command line says of them."""
+    """The part of the command line that is about them."""
     return Hooks(command=chosen.on_end, webhook=chosen.webhook or "")
 
 

@@ -36,7 +36,7 @@ def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, serv
     """The settings file, with what the command line says on top.
 
     Raises:
-        ConfigError: it can't be read, or a setting does not make sense.
+        ConfigError: it can't be read, or a setting is invalid.
     """
     loaded = load_settings()
     nfs, lease = loaded.nfs, loaded.lease
@@ -100,14 +100,14 @@ def fleet(
     ``output``: its workers log in this format; those of this machine also to this file.
 
     Raises:
-        UsageError: something is missing or makes no sense.
+        UsageError: something is missing or is invalid.
     """
     from cachewarmer.fleet import open_fleet
     from cachewarmer.fleet.base import WorkerLaunch
 
     kind = settings.fleet.kind
     if kind != "none" and not settings.fleet.workers:
-        raise UsageError(f"a fleet of kind {kind} needs a number of workers: --workers N")
+        raise UsageError(f"a fleet of kind {kind} needs the number of workers: --workers N")
     if kind == "none" and choice.workers:
         raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local, slurm or vmss")
     if choice.options and kind != "slurm":

@@ -85,7 +85,7 @@ def _state(status: JobStatus) -> str:
 
 
 def _of(read: str, scanned: str, status: JobStatus) -> str:
-    """How much is read of what the scan has found, which may go on."""
+    """How much is read of what the scan has found, which may continue."""
     if status.state is JobState.COMPLETED:
         return read
     return f"{read} of {scanned}{'' if status.scan.finished else '+'}"
@@ -114,7 +114,7 @@ def _reasons(status: JobStatus) -> list[str]:
 
 
 def worker_lines(status: JobStatus, workers: Sequence[WorkerReport]) -> list[str]:
-    """A line for each worker that has had work of a job that goes on, and one for each of its addresses in trouble."""
+    """A line for each worker that has had work of an unfinished job, and one for each of its addresses in trouble."""
     if status.state.final:
         return []
     rows = [(worker, held) for worker in workers if (held := worker.in_hand(status.job.job_id)) is not None]
@@ -138,12 +138,12 @@ def _doing(worker: WorkerReport, held: InHand) -> list[str]:
     window = sum(one.window for one in worker.addresses)
     flying = sum(one.in_flight for one in worker.addresses)
     calls = f"{flying} of {window} calls in flight" if window else ""
-    parts = [seen, f"{held.items} items in hand", calls, BOUNDS.get(worker.bound, "")]
+    parts = [seen, f"{counted(held.items, 'item')} in hand", calls, BOUNDS.get(worker.bound, "")]
     return [part for part in parts if part]
 
 
 def cut(text: str, rows: int) -> str:
-    """The table in at most so many rows: who sees only its end would take it for all of it."""
+    """The table in at most this many rows: who sees only its end would take it for all of it."""
     lines = text.split("\n")
     if len(lines) <= rows:
         return text

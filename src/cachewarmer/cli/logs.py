@@ -151,7 +151,7 @@ def _handler(stream: Any, formatter: logging.Formatter, level: int) -> logging.H
 
 
 def _tell(handler: logging.Handler, text: str, warning: bool, *, instead: bool) -> bool:
-    """Writes to the log what came of the command; whether that takes the place of a line on standard error."""
+    """Writes to the log the outcome of the command; whether that takes the place of a line on standard error."""
     level = logging.WARNING if warning else logging.ERROR
     handler.handle(logging.LogRecord("cachewarmer", level, __file__, 0, "%s", (text,), None))
     return instead
@@ -254,7 +254,7 @@ class LogFile:
         self._torn = False
         """The last line in the file has no end."""
         try:
-            # Without O_NONBLOCK a FIFO that nobody reads would hold us for ever.
+            # Without O_NONBLOCK a FIFO that nobody reads would hold us forever.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
             self._descriptor = os.open(path, flags, 0o666)
             os.set_blocking(self._descriptor, True)

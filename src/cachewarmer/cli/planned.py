@@ -53,8 +53,8 @@ def made(
 ) -> Plan:
     """Makes the plan for 1, 2, 4, ... ``workers``.
 
-    ``files`` and ``byte_count``: what is to be read, where it was not counted; 0 files: it was. ``cache_bytes``: the size
-    of the cache; 0: not known.
+    ``files`` and ``byte_count``: what should be read, where it was not counted; 0 files: it was. ``cache_bytes``: the size
+    of the cache; 0 if unknown.
     """
     longest = looked.probe.read_bytes
     if files:
@@ -94,9 +94,9 @@ def _check_kinds(work: Workload, looked: Looked) -> None:
     ):
         if calls and not steps:
             raise UsageError(
-                f"the plan is for files of {what}, and none of these was found to probe with",
+                f"the plan is for files of {what}, but the target has none to probe with",
                 address=looked.address,
-                advice="name a target that has some",
+                advice="use a target that has some",
             )
 
 

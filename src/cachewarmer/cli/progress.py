@@ -134,7 +134,7 @@ class Progress:
 
 
 def share_done(status: JobStatus, files: int, read: int) -> float | None:
-    """How much of a job's work is done, from 0 to 1; None while its scan goes on. 1 only if nothing is left.
+    """How much of a job's work is done, from 0 to 1; None while its scan continues. 1 only if nothing is left.
 
     ``files`` and ``read`` count what is read of unfinished items, too.
     """

@@ -1,4 +1,4 @@
-"""``--stats``: now and then a line in the log that says what was done since the last one."""
+"""``--stats``: from time to time a line in the log that says what was done since the last one."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def line(done: dict[str, int], look: Look, seconds: float) -> str:
 async def stats_told(
     seconds: float, look: Callable[[], Awaitable[Look]], clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[None]:
-    """Tells of the statistics every so many seconds while the block runs, and of the rest at its end; 0: never.
+    """Tells of the statistics at this interval in seconds while the block runs, and of the rest at its end; 0: never.
 
     A look that fails is made up for by the next one: whoever works tells of the outage.
     """

@@ -72,7 +72,7 @@ def child_environment(broker_url: str = "") -> dict[str, str]:
     """
     said = {"CACHEWARMER_BROKER": broker_url} if broker_url else {}
     own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", HTTP_TOKEN}
-    # Our single-file program has to unpack itself anew, since its files go away with us.
+    # Our single-file program has to unpack itself again, since its files go away with us.
     return {name: value for name, value in os.environ.items() if name not in own} | {
         "PYINSTALLER_RESET_ENVIRONMENT": "1",
         **said,

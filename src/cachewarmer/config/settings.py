@@ -149,7 +149,7 @@ class LeaseSettings:
     keep_seconds: float = 30 * 24 * 3600.0
     """How long a job that is over is kept, for ``status`` and its report."""
     patience_seconds: float = 900.0
-    """How long a job waits for its mount addresses while none of them answers, before it fails; 0: for ever."""
+    """How long a job waits for its mount addresses while none of them answers, before it fails; 0: forever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

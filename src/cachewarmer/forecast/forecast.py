@@ -51,7 +51,7 @@ class Asked:
     max_bandwidth: int = 0
     """Bytes per second of the whole job; 0: no limit."""
     scan_seconds: float = 0.0
-    """That listing it takes; 0: not known."""
+    """That listing it takes; 0 if unknown."""
     prices: Prices | None = None
 
 
@@ -61,9 +61,9 @@ def worker_counts(most: int) -> list[int]:
 
 
 def forecast(found: Fitted, asked: Asked, workers: int) -> Row:
-    """What so many workers would do."""
+    """What this many workers would do."""
     work = asked.work
-    # An automatic window goes on where the probe ended, or shares the ceiling that it found.
+    # An automatic window continues where the probe ended, or shares the ceiling that it found.
     alone = found.worth_calls if found.ceiling is Bound.WINDOW else max(1, found.worth_calls // workers)
     window = asked.window or max(1, min(int(alone * asked.window_share), asked.most_window or alone))
     if work.calls:

@@ -73,7 +73,7 @@ class Samples:
             kept[place] = sample
 
     def items(self, totals: ScanTotals, files: int) -> Items:
-        """The work items of so many files."""
+        """The work items of this many files."""
         each = totals.items / totals.files if totals.files else 0.0
         file_bytes = self.weighed_bytes / self.weighed_files if self.weighed_files else 0.0
         return Items(max(1, round(each * files)), round(files * file_bytes))
@@ -102,7 +102,7 @@ async def look(
     """Counts a tree and probes its first address; without ``whole``, lists only what the probe needs.
 
     Raises:
-        CacheWarmerError: the target can't be opened, listed or read; or it has no file to probe with.
+        CacheWarmerError: the target can't be opened, listed or read; or there are no files to probe with.
     """
     counter = ScanCounter()
     async with SessionPool(settings, open_session, announce=False) as pool:
@@ -130,7 +130,7 @@ async def look(
         chosen = [*samples.small, *samples.large]
         if not any(one.size for one in chosen):
             raise CacheWarmerError(
-                "nothing to plan: it has no file that is to be read" if whole else "it has no file to probe with",
+                "nothing to plan: there are no files to read" if whole else "there are no files to probe with",
                 subject=to_bytes(job.full_path),
                 address=sessions[0].address,
             )

@@ -36,7 +36,7 @@ def load_prices(path: str) -> Prices:
     """Reads a price table.
 
     Raises:
-        ConfigError: the file can't be read, or says what makes no sense; names the key.
+        ConfigError: the file can't be read, or says what is invalid; names the key.
     """
     subject = os.fsencode(path)
     try:

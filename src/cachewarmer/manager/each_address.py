@@ -28,7 +28,7 @@ Begin = Callable[[WarmJob, ScanCounter], Awaitable[None]]
 class AddressScan:
     """Scans ``job``, which has one address. ``waits_at_start``: also for one that has never answered.
 
-    ``begin`` is called before each try, with what the scan counts in. ``file_list`` gives the list of the job anew each time.
+    ``begin`` is called before each try, with what the scan counts in. ``file_list`` gives the list of the job again each time.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RECORD_SECONDS = 1.0
-"""Between two writes of a scan's totals while it goes on."""
+"""Between two writes of a scan's totals while it is running."""
 SCAN_RETRY_SECONDS = 2.0
 """From a scan that its address failed to the next one, at least."""
 UNKNOWN_HOST_SECONDS = 30.0
@@ -103,7 +103,7 @@ class JobKeeper:
                 return await self._end(work)
             if renewer.done():
                 log.warning(
-                    "job %s: lost its lease; another manager goes on",
+                    "job %s: lost its lease; another manager continues",
                     lease.job.job_id,
                     extra=about(job=lease.job.job_id),
                 )
@@ -176,7 +176,7 @@ class JobKeeper:
             raise
         except CacheWarmerError as error:
             if isinstance(error, BrokerError) and error.transient:
-                raise  # the lease runs out, and a manager to whom the broker answers goes on
+                raise  # the lease runs out, and a manager to whom the broker answers continues
             await self._fail(error)
         except Exception as error:
             await self._fail_for(error)
@@ -187,7 +187,7 @@ class JobKeeper:
             self._pool.learn(await self._learning.first_windows())
 
     async def _fail_for(self, error: Exception) -> None:
-        """Ends the job with what should not have happened, unless it is for another manager to go on with."""
+        """Ends the job with what should not have happened, unless it is for another manager to continue with."""
         changed = program_changed(error)
         if changed is not None:
             raise changed from error
@@ -252,7 +252,7 @@ class JobKeeper:
                 if not mounts or not (reached or self._waits_at_start) or (limit and now - failing_since > limit):
                     raise
                 log.info(
-                    "job %s: %s; it is scanned again when an address answers",
+                    "job %s: %s; scanning again when an address answers",
                     job.job_id,
                     error,
                     extra=about(job=job.job_id),
@@ -391,7 +391,7 @@ class JobKeeper:
             async for one in records(base_pieces(self._broker, job), each_address=job.each_address):
                 since.add(one)
         if not len(since):
-            counter.warn("the ledger that the job is compared with holds no file that was read: all files are read")
+            counter.warn("the ledger to compare with has no files that were read: reading all files")
         return since
 
     async def _flush_ledgers(self, *, whole: bool = False) -> None:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 MOST_JOBS = 64
 """Jobs that one manager looks after, scanned or not: each costs some calls a second."""
 MORE_URGENT_JOBS = 8
-"""For each step of priority, so many more: an urgent job finds room where there is none for others."""
+"""For each step of priority, this many more: an urgent job finds room where there is none for others."""
 TIDY_SECONDS = 3600.0
 """Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
 FIRST_OPEN_SECONDS = 5.0
@@ -44,7 +44,7 @@ class FleetRunner(Protocol):
 
     @property
     def may_have_machines(self) -> bool:
-        """Whether machines may be running, as far as is known."""
+        """Whether machines may be running, as far as known."""
 
     async def run(self, stop: asyncio.Event) -> None: ...
 
@@ -55,7 +55,7 @@ class Manager:
     ``pool`` gives the sessions that it scans with; whoever made it closes it. ``jobs_at_once`` is how many jobs it
     scans at the same time; those that are only read or paused don't count, nor do less urgent ones beside a more urgent. ``waits_at_start``: a job none of whose
     addresses has ever answered is waited for as well; off where somebody sits there who may have mistyped one.
-    ``busy_seconds`` is for a manager without another one that could go on: how long it waits for a broker that others hold.
+    ``busy_seconds`` is for a manager without another one that could continue: how long it waits for a broker that others hold.
     ``on_scanning`` is told when a scan begins (True) and when it ends; ``on_end`` gets the id of each job that this
     manager has taken off the queue at its end, and raises nothing.
     """
@@ -95,7 +95,7 @@ class Manager:
     async def run(self, stop: asyncio.Event) -> None:
         """Takes jobs until ``stop``, or until there was none for ``exit_when_idle`` seconds.
 
-        After ``stop`` the jobs in hand go back to the queue, for another manager to go on with; also before it raises.
+        After ``stop`` the jobs in hand go back to the queue, for another manager to continue with; also before it raises.
 
         Raises:
             ProgramChanged: nothing more can be done before the program is started again.
@@ -211,7 +211,7 @@ class Manager:
     async def _open_broker(self, stop: asyncio.Event) -> None:
         """Opens the broker, if it is not open yet.
 
-        A manager that could not and ended would leave the machines of an earlier one running for ever. So as long as
+        A manager that could not and ended would leave the machines of an earlier one running forever. So as long as
         there may be some it tries again, and the fleet's driver, which sees no queue meanwhile, deletes them in time.
         """
         wait = 1.0
@@ -237,7 +237,7 @@ class Manager:
             try:
                 await self.broker.tidy(self.settings.lease.keep_seconds)
             except BrokerError as error:
-                log.warning("%s; left for the next time", error)
+                log.warning("%s; trying again next time", error)
             await asyncio.sleep(TIDY_SECONDS * random.uniform(0.5, 1.5))
 
     async def _note(self) -> None:
@@ -265,6 +265,6 @@ class Manager:
 def _tell_of(error: BaseException | None) -> None:
     """Logs what a job's keeper ended with."""
     if isinstance(error, CacheWarmerError):
-        log.error("%s; a manager goes on with the job when its lease has run out", error)
+        log.error("%s; a manager continues the job when the lease expires", error)
     elif error is not None:
-        log.error("a job ended badly", exc_info=error)
+        log.error("managing a job failed", exc_info=error)

@@ -94,7 +94,7 @@ class Waiting:
             if status.state is JobState.SCANNING and not status.scan.finished:
                 # Another manager, which had lost its lease and did not know it, began the scan again: nobody may be at it.
                 log.warning(
-                    "job %s: another manager began its scan again: scanning it", self._job.job_id, extra=self._about
+                    "job %s: another manager restarted its scan: scanning it", self._job.job_id, extra=self._about
                 )
                 return True
             now = time.monotonic()
@@ -137,7 +137,9 @@ class Waiting:
             if not await self._broker.stranded(job_id):
                 return False
             if await self._persist(lambda: self._broker.begin_scan_again(job_id)):
-                log.warning("job %s: its work items are gone from the queue: scanning again", job_id, extra=self._about)
+                log.warning(
+                    "job %s: its work items have disappeared from the queue: scanning again", job_id, extra=self._about
+                )
                 return True
             if not await self._broker.stranded(job_id):
                 return False  # it was paused meanwhile, or scanned again by another manager

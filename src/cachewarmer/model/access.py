@@ -60,7 +60,7 @@ class Access:
         for address in self.addresses:
             check_address(address)
         if self.transport is Transport.LOCAL and self.addresses:
-            raise InvalidValue("transport local is for files of this machine: it takes no mount address")
+            raise InvalidValue("transport local is for local paths: it takes no mount address")
 
     @property
     def is_local(self) -> bool:
@@ -85,12 +85,12 @@ def check_address(text: str) -> None:
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise InvalidValue(f"{text[:100]!r} can't be a mount address") from None
+            raise InvalidValue(f"{text[:100]!r} is not a valid mount address") from None
         good = not percent or re.fullmatch(_ZONE, zone) is not None
     else:
         good = re.fullmatch(_NAME, text) is not None
     if not good:
-        raise InvalidValue(f"{text[:100]!r} can't be a mount address")
+        raise InvalidValue(f"{text[:100]!r} is not a valid mount address")
 
 
 NOWHERE = Access()

@@ -22,7 +22,7 @@ class Hours(NamedTuple):
     start: int
     """Minutes after midnight."""
     stop: int
-    """The first minute after it; not above ``start``: it goes on past midnight, to that minute of the next day."""
+    """The first minute after it; not above ``start``: it continues past midnight, to that minute of the next day."""
     rate: int
     """Bytes per second; 0: no limit."""
 
@@ -87,7 +87,7 @@ class Bandwidth:
             return cls(rate_of(text))
         parts = text.split(",")
         if len(parts) > MOST_HOURS:
-            raise InvalidValue(f"more than {MOST_HOURS} rates by the hour")
+            raise InvalidValue(f"more than {MOST_HOURS} rates by time of day")
         rest: int | None = None
         hours: list[Hours] = []
         taken: set[int] = set()
@@ -99,7 +99,7 @@ class Bandwidth:
             found = re.fullmatch(_HOURS, when.strip())
             if not equals or found is None:
                 raise InvalidValue(
-                    f"{part.strip()[:100]!r} is not a rate by the hour: write 08:00-20:00=200Mbit,=2Gbit"
+                    f"{part.strip()[:100]!r} is not a rate by time of day: write 08:00-20:00=200Mbit,=2Gbit"
                 )
             one = Hours(_minute(found[1], found[2]) % DAY_MINUTES, _minute(found[3], found[4]), rate_of(rate))
             minutes = {minute for span in one.minutes() for minute in span}

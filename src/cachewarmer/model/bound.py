@@ -26,7 +26,7 @@ MACHINE_BUSY_SHARE = 0.95
 OWN_SHARE = 0.25
 """Of a core: a process that uses less is not held back by a busy machine as much as by what it waits for."""
 WAY_TIMES, WAY_MORE_SECONDS = 2.0, 0.002
-"""A handshake that takes longer than so many times its idle time, and so much more, waits in a queue on the way."""
+"""A handshake that takes longer than this many times its idle time, and so much more, waits in a queue on the way."""
 THREAD_MORE_SECONDS = 0.003
 """NULL takes so much longer than the handshake (or half as long again, if that is more): it waits for a thread."""
 
@@ -62,7 +62,7 @@ def bound_of(text: str) -> Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressSeen:
-    """What was observed at one address of late. Times are in seconds; 0: not known."""
+    """What was observed at one address recently. Times are in seconds; 0 if unknown."""
 
     address: str = ""
     files_here: bool = False
@@ -81,7 +81,7 @@ class AddressSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was observed of one worker of late."""
+    """What was observed of one worker recently."""
 
     items: int = 0
     """That it holds."""
@@ -92,9 +92,9 @@ class Seen:
     cpu_share: float = 0.0
     """Of one core: what this process took."""
     machine_share: float = 0.0
-    """Of all processors of this machine: what everybody took; 0: not known."""
+    """Of all processors of this machine: what everybody took; 0 if unknown."""
     interface_share: float = 0.0
-    """Of the speed of the busiest network interface: what came in; 0: not known."""
+    """Of the speed of the busiest network interface: what came in; 0 if unknown."""
     addresses: tuple[AddressSeen, ...] = ()
 
 
@@ -155,7 +155,7 @@ def first_of(bounds: Sequence[Bound]) -> Bound:
 def of_job(bounds: Sequence[Bound], *, scan_finished: bool) -> Bound:
     """What bounds a job, by what bounds each of its workers.
 
-    One that waits for work counts only where most of them do: then it is the scan, if that still goes on. Workers that
+    One that waits for work counts only where most of them do: then it is the scan, if that still continues. Workers that
     reach nothing count only if all of them are so.
     """
     waiting = bounds.count(Bound.WORK)
@@ -171,7 +171,7 @@ def of_job(bounds: Sequence[Bound], *, scan_finished: bool) -> Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What bounds a job, with what is known of the address that it is about. 0: not known."""
+    """What bounds a job, with what is known of the address that it is about. 0 if unknown."""
 
     bound: Bound = Bound.UNKNOWN
     address: str = ""

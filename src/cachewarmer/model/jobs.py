@@ -263,7 +263,7 @@ class WorkItem(Message):
     further: bool = keyed("FurtherPart", "flag", False)
     """Its files are counted by another item, which holds other bytes of them."""
     came: Came = NOTHING_CAME
-    """What has come of ``files`` in deliveries that were handed back. Not in the id: the receipt tells of all of it."""
+    """What has been read of ``files`` in deliveries that were handed back. Not in the id: the receipt tells of all of it."""
     failed_deliveries: int = keyed("FailedDeliveries", "number", 0)
     """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
     forgiven_deliveries: int = keyed("ForgivenDeliveries", "number", 0)

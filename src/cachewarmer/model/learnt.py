@@ -1,7 +1,7 @@
 """What is known of a job's addresses, and of what bounds it: kept with the job, for workers that come later and for those
 who ask when it is over.
 
-It is never for the books, and what makes no sense is as if nothing had been kept: whoever finds nothing finds it anew.
+It is never for the books, and what is invalid is as if nothing had been kept: whoever finds nothing finds it again.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class LearntAddress:
     window: int = 0
     """Calls in flight that a worker held there: the knee that it found, or what it reached without meeting one."""
     workers: int = 1
-    """That held so many each, at the same time."""
+    """That held this many each, at the same time."""
     canary_idle_ms: float = 0.0
-    """What another client waits for a server thread there without load; 0: not known."""
+    """What another client waits for a server thread there without load; 0 if unknown."""
     bound: str = Bound.UNKNOWN
     """Why the window is not larger: ``link`` or ``threads``."""
 
@@ -166,7 +166,7 @@ def _address(read: FieldReader) -> LearntAddress:
 
 
 class Lessons:
-    """Gathers what is learnt while a job goes on, for whoever keeps it with the job."""
+    """Gathers what is learnt while a job is running, for whoever keeps it with the job."""
 
     def __init__(self) -> None:
         self.times = BoundTimes()

@@ -1,4 +1,4 @@
-"""What came of single files: the records of a ledger, and the pieces in which they travel and are kept.
+"""The outcome of single files: the records of a ledger, and the pieces in which they travel and are kept.
 
 A piece is what one work item (or one part of a scan) adds to the ledger of its job. Brokers keep pieces as they are, by
 keys: whoever writes the same piece again puts it in the place of the first. Pieces of ranges of one file have keys beside
@@ -40,7 +40,7 @@ PIECES_AT_ONCE = 32
 
 
 class FileStatus(StrEnum):
-    """What came of a file."""
+    """The outcome of a file."""
 
     READ = "read"
     """All that was to be read of it was read."""
@@ -68,7 +68,7 @@ class FileOutcome(NamedTuple):
     """Bytes, as it was when it was read."""
     mtime: float
     ctime: float
-    """Unix seconds, as the scan saw them; 0: not known."""
+    """Unix seconds, as the scan saw them; 0 if unknown."""
     status: str
     bytes: int
     """Read of it."""
@@ -177,7 +177,7 @@ def unpack(piece: bytes) -> str:
         inflater = zlib.decompressobj()
         raw = inflater.decompress(piece[1:], MAX_INFLATED_BYTES)
         if inflater.unconsumed_tail or not inflater.eof:
-            raise InvalidMessage("a piece of the ledger is cut short, or inflates to too much")
+            raise InvalidMessage("a piece of the ledger is truncated, or too large when inflated")
         if piece[:1] == LINES:
             return raw.decode("ascii")
         if piece[:1] == POISON:

@@ -83,13 +83,13 @@ class Report:
     """Of a job that reads all through each of its addresses."""
     warnings: tuple[str, ...] = ()
     bound: Verdict = field(default_factory=Verdict)
-    """What bounds the rate of a job that goes on; of one that is over, what did for most of the time, as far as it was
+    """What bounds the rate of an unfinished job; of one that is over, what did for most of the time, as far as it was
     looked at."""
     parts: tuple[Report, ...] = ()
 
     @classmethod
     def of_job(cls, status: JobStatus, now: float | None = None) -> Report:
-        """The report of ``warm``, ``status`` and ``submit --wait``; a job that goes on is measured up to ``now``."""
+        """The report of ``warm``, ``status`` and ``submit --wait``; an unfinished job is measured up to ``now``."""
         scan = status.scan
         return cls(
             target=status.job.label,

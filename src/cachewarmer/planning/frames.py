@@ -22,7 +22,7 @@ def frame_paths(line: bytes) -> Iterator[bytes] | None:
     before it is left as it is.
 
     Raises:
-        UsageError: its frames make no sense, or are too many.
+        UsageError: its frames are invalid, or are too many.
     """
     if b"#" not in line and b"%" not in line:
         return None

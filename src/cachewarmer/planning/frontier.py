@@ -47,7 +47,7 @@ class Directory(NamedTuple):
 @dataclass(slots=True)
 class Batch:
     """Directories that are listed together and whose files are packed together: the unit that makes a scan
-    repeatable, since what comes of a batch depends on nothing but what is in its directories.
+    repeatable, since the result of a batch depends on nothing but what is in its directories.
     """
 
     directories: list[Directory]

@@ -88,7 +88,7 @@ class Named:
 
 
 class LookedUp(NamedTuple):
-    """What came of one line of a list, or of several that name ranges of one file."""
+    """The outcome of one line of a list, or of several that name ranges of one file."""
 
     path: bytes
     """Below the export."""

@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class Lister:
-    """The calls of a scan at all its addresses; ``most`` of them go on at the same time.
+    """The calls of a scan at all its addresses; ``most`` of them are in flight at the same time.
 
     An address that fails is the sessions' affair (see ``targets.steady``): where they raise ``TransportError``, the scan
-    can't go on.
+    can't continue.
     """
 
     def __init__(self, sessions: Sequence[Session], most: int) -> None:

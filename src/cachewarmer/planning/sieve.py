@@ -1,4 +1,4 @@
-"""What becomes of each name that a scan finds: read, set aside, listed, left out, or counted as wrong."""
+"""What happens to each name that a scan finds: read, set aside, listed, left out, or counted as wrong."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Reply(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """The server refused a call; others go on."""
+    """The server refused a call; others continue."""
 
     context: object
     error: RpcRefused

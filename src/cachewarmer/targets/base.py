@@ -43,11 +43,11 @@ class DirectoryEntry(NamedTuple):
     """For this session only; empty where the target has none (local directories), or is better asked shortly before
     the file is read."""
     file_id: int = 0
-    """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0: not known."""
+    """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0 if unknown."""
     links: int = 1
-    """Names that the file has, as far as is known."""
+    """Names that the file has, as far as known."""
     ctime: float = 0.0
-    """Unix seconds: when the file's data or attributes changed last; 0: not known."""
+    """Unix seconds: when the file's data or attributes changed last; 0 if unknown."""
 
 
 class EntryError(NamedTuple):
@@ -63,11 +63,11 @@ class Page(NamedTuple):
     entries: Sequence[DirectoryEntry]
     errors: Sequence[EntryError]
     cookie: object
-    """Opaque: hand it to ``list_page`` to go on; None: that was the last page."""
+    """Opaque: hand it to ``list_page`` to continue; None: that was the last page."""
     duplicates: int = 0
     """Names that the server listed again; they are not among the entries."""
     device: int = 0
-    """Tells the file system that the directory is on from others of this machine; 0: not known."""
+    """Tells the file system that the directory is on from others of this machine; 0 if unknown."""
 
 
 @dataclass(slots=True, eq=False)
@@ -210,7 +210,7 @@ class Canary(Protocol):
     """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
 
     path_seconds: float
-    """How long the handshake of the connection took, which waits for no thread; 0: not known."""
+    """How long the handshake of the connection took, which waits for no thread; 0 if unknown."""
 
     async def call(self) -> float:
         """Makes one call that needs no file; the seconds until its answer reached this machine.
@@ -321,7 +321,7 @@ class Session(ABC):
         return None
 
     def set_window(self, calls: int) -> None:  # noqa: B027  # for those that share one with other sessions
-        """Changes how many calls may be in flight, where calls hold a thread of a cache; those that are go on."""
+        """Changes how many calls may be in flight, where calls hold a thread of a cache; those that are continue."""
 
     def heard(self) -> object:
         """A value that stays equal for as long as calls are in flight and nothing at all is received.

@@ -20,7 +20,7 @@ FIRST_PROBE_SECONDS = 0.25
 MAX_PROBE_SECONDS = 5.0
 """up to this."""
 RELAPSE_SECONDS = 5.0
-"""An address that fails again so soon after a probe was answered relapses: its probes go on where they were."""
+"""An address that fails again so soon after a probe was answered relapses: its probes continue where they were."""
 
 
 class BreakerState(StrEnum):
@@ -72,7 +72,7 @@ class Breaker:
 
     @property
     def outage(self) -> Outage | None:
-        """The outage that is going on, if any."""
+        """The outage that is under way, if any."""
         return Outage(self.address, self._since, self._problem) if self.is_open else None
 
     def failed(self, now: float, problem: str) -> bool:

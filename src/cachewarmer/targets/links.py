@@ -53,14 +53,14 @@ async def follow(
         if entry.kind is not FileKind.LINK:
             return path, entry
         handle = entry.handle
-    raise FileError("it leads in a circle", subject=b"/" + path)
+    raise FileError("it is part of a loop", subject=b"/" + path)
 
 
 def _lead_within(link: bytes, leads_to: bytes, export: bytes, within: bytes) -> bytes:
     found = lead(link, leads_to, export)
     if found is None or (within and not (found + b"/").startswith(within + b"/")):
         raise FileError(
-            "it leads out of the export" if found is None else "it leads out of the target", subject=b"/" + link
+            "it points out of the export" if found is None else "it points out of the target", subject=b"/" + link
         )
     return found
 
@@ -99,4 +99,4 @@ async def _past_links(session: Session, export: bytes, path: bytes, within: byte
             done = at
         else:
             return done, entry
-    raise FileError("it leads in a circle", subject=b"/" + path)
+    raise FileError("it is part of a loop", subject=b"/" + path)

@@ -15,7 +15,7 @@ How a stage uses it::
                 page = await session.list_page(path, handle)
                 break
             except TransportError as error:
-                pool.failed(session, error)                     # an outage begins; the loop goes on elsewhere, or later
+                pool.failed(session, error)                     # an outage begins; the loop continues elsewhere, or later
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class SessionPool:
     async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
         """The first of several addresses that is up; waits while all of them are down, as a hard mount would.
 
-        ``seconds``: how long all of them may have been down together; None: the patience of the settings, 0: for ever.
+        ``seconds``: how long all of them may have been down together; None: the patience of the settings, 0: forever.
 
         Raises:
             TransportError: none has answered for so long; names an address and its problem.

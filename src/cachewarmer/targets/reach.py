@@ -88,7 +88,7 @@ class Addresses:
     """The addresses of one process.
 
     ``probe`` asks an address whether it answers, and raises ``TransportError`` if it does not. ``forget`` is told of an
-    address that nobody wants any more. ``patience_seconds`` 0 is for ever.
+    address that nobody wants any more. ``patience_seconds`` 0 is forever.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class Addresses:
     async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
         """The first of several addresses that is up; waits while all of them are down.
 
-        ``seconds``: how long all of them may have been down together; None: the patience, 0: for ever.
+        ``seconds``: how long all of them may have been down together; None: the patience, 0: forever.
 
         Raises:
             TransportError: none has answered for so long; names an address and its problem.

@@ -22,7 +22,7 @@ class Knee(NamedTuple):
     """What the search for an address's window has found so far."""
 
     calls: int = 0
-    """The window beyond which more calls bring nothing, or make others wait; 0: not known."""
+    """The window beyond which more calls bring nothing, or make others wait; 0 if unknown."""
     bound: Bound = Bound.UNKNOWN
     """Why it is not larger."""
     canary_idle_seconds: float = 0.0

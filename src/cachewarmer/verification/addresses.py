@@ -13,7 +13,7 @@ from cachewarmer.verification.found import Found, Verified
 from cachewarmer.verification.verify import Demand, Progress, verify
 
 Lists = Callable[[], AsyncIterable[bytes] | None]
-"""Gives the list of files anew each time, or None."""
+"""Gives the list of files again each time, or None."""
 
 
 async def verify_each(

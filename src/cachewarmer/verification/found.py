@@ -49,7 +49,7 @@ class Found:
     """Whether the samples are all there is."""
     warm: Interval | None = None
     reason: str = ""
-    """Why it can't be told."""
+    """Why it can't be determined."""
     evidence: str = ""
     threshold_seconds: float = 0.0
     first: tuple[float, ...] = ()

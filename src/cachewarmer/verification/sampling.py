@@ -20,7 +20,7 @@ from cachewarmer.values import dataclass
 BLOCK_BYTES = 64 * 1024
 """What is read of a file for one sample."""
 DIRECTORY_GROUPS = 16
-"""The directories right below the target are put into so many groups."""
+"""The directories right below the target are put into this many groups."""
 SPARE = 2.0
 """Kept beyond what a stratum is due at present: what it is due in the end, only the end of the scan tells."""
 LEAST_OF_STRATUM = 8
@@ -47,7 +47,7 @@ class FoundFile(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What is to be read."""
+    """What should be read."""
 
     file: FoundFile
     start: int

@@ -46,7 +46,7 @@ class Demand:
     seed: int = 0
     aspects: tuple[Aspect, ...] = (Aspect.DATA,)
     identity: Identity | None = None
-    """Who asks for ACCESS; None: the one who reads."""
+    """Who asks for ACCESS; None: the user who reads."""
     ask: bool = True
     """Asks caches that can be asked."""
 

@@ -77,7 +77,7 @@ class HeldItems:
         self._settled: dict[str, Tally] = {}
         """What receipts were written for, of each job."""
         self.done = NOTHING
-        """The same of all jobs since the start."""
+        """The same for all jobs since the start."""
         self.handed_back = 0
         """Items that were given back unread since the start."""
         self.room = asyncio.Event()
@@ -198,7 +198,7 @@ class Renewer:
         try:
             await self._broker.renew(held.lease, self._lease_seconds)
         except LeaseLost:
-            log.warning("lost the lease on %s: its result will not count", held.lease.item.path, extra=held.about)
+            log.warning("lost the lease on %s: its result does not count", held.lease.item.path, extra=held.about)
             held.lost = True
             held.run.abort()
         except BrokerError as error:

@@ -60,7 +60,7 @@ class Live:
         self._news = asyncio.Event()
 
     async def run(self) -> None:
-        """Writes a row now and then until it is cancelled. What can't be written is left out."""
+        """Writes a row from time to time until it is cancelled. What can't be written is left out."""
         watching = asyncio.create_task(self._watch.run())
         try:
             await self._tell()

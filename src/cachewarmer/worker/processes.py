@@ -44,7 +44,7 @@ class Readers(Protocol):
     """What a job on one machine needs of its readers."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Reads until ``stop``. Raises ``CacheWarmerError`` where that can't go on."""
+        """Reads until ``stop``. Raises ``CacheWarmerError`` where that can't continue."""
 
     def on_scanning(self, going_on: bool) -> None:
         """A scan begins or has ended: it takes its share of the window."""
@@ -183,7 +183,7 @@ class ReaderProcesses:
             self._deaths += 1
             log.warning("a reader process ended with %s", one.process.exitcode)
             if self._deaths > MAX_RESTARTS:
-                raise CacheWarmerError(f"the reader processes keep ending (last: {one.process.exitcode})")
+                raise CacheWarmerError(f"the reader processes keep failing (last: {one.process.exitcode})")
 
     def _start(self) -> None:
         calls = self._shares().readers[len(self._readers)]

@@ -63,13 +63,13 @@ class Settler:
         counted = await self.persist(lambda: self._broker.complete(name, results))
         for place, (held, receipt) in enumerate(finished):
             if counted is not None and not counted[place]:
-                log.info("item %s was counted before, or its lease was lost", receipt.item_id, extra=held.about)
+                log.info("item %s was already counted, or its lease was lost", receipt.item_id, extra=held.about)
             elif counted is not None:
                 self._held.settled(held.lease.item.job_id, receipt)
             self._held.drop(held)  # not counted at all: when its lease has run out it is delivered again
 
     async def settle(self, held: Held, reading: Reading) -> None:
-        """Settles an item by what came of its reading."""
+        """Settles an item by the outcome of its reading."""
         if held.lost:
             self._held.drop(held)
         elif reading.receipt is not None:

@@ -28,7 +28,7 @@ FIRST_FEEL_SECONDS, FEEL_SECONDS = 0.5, 5.0
 """Between two connections that are made to feel how long the way is, while an address's window is full: doubles from the
 one to the other."""
 FELT = 3
-"""The last so many count, by the one in the middle: a queue is not equally long at all times."""
+"""The last this many count, by the one in the middle: a queue is not equally long at all times."""
 
 
 class Pool(Protocol):
@@ -50,7 +50,7 @@ class _Look(NamedTuple):
     cpu: float
     """Seconds of processor time that this process took so far."""
     machine: tuple[float, float]
-    """The same of all processors of the machine, busy and in all; zeros: not known."""
+    """The same for all processors of the machine, busy and in all; zeros: not known."""
     received: dict[str, int]
     """Bytes that came in at each network interface so far."""
     items: int
@@ -84,7 +84,7 @@ class _Felt:
 
 
 class Watch:
-    """What one worker was seen to do of late."""
+    """What one worker was seen to do recently."""
 
     def __init__(
         self,
@@ -149,12 +149,12 @@ class Watch:
 
     @property
     def cpu_share(self) -> float:
-        """Processor time of this process per second of late: 1 is one core."""
+        """Processor time of this process per second recently: 1 is one core."""
         first, last = self._looks[0], self._looks[-1]
         return (last.cpu - first.cpu) / (last.at - first.at) if last.at > first.at else 0.0
 
     def way(self, line: Line) -> tuple[float, float]:
-        """Seconds of a round trip to an address: without load, and the last time that it was felt; 0: not known."""
+        """Seconds of a round trip to an address: without load, and the last time that it was felt; 0 if unknown."""
         felt = self._felt.get(line)
         return (felt.idle, felt.way) if felt is not None else (0.0, 0.0)
 

@@ -140,7 +140,7 @@ class Worker:
             self.pool.learn(await first_windows(self.broker, readers=self._sharers))
 
     def _learn_of_job(self, look: JobLook) -> None:
-        """The same of what was kept with a job: those who found it out may be gone."""
+        """The same for what was kept with a job: those who found it out may be gone."""
         if self.settings.nfs.window_auto and look.learnt is not None:
             self.pool.learn(look.learnt.first_windows(self._sharers))
 
@@ -184,7 +184,7 @@ class Worker:
     def _items_wanted(self) -> tuple[int, Priority]:
         """How many items to claim now, and of which priority at least: none while no address can be reached.
 
-        While enough requests are waiting, only what is more urgent is wanted, looked for now and then: what is in hand
+        While enough requests are waiting, only what is more urgent is wanted, looked for from time to time: what is in hand
         may take long, where a bandwidth limits it.
         """
         if self.pool.reaches_nothing:

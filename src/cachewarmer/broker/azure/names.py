@@ -27,7 +27,7 @@ FIRST_GENERATION_JOB = "firstgen"
 
 
 class JobScan(NamedTuple):
-    """One scan of a job, whose items are counted together: when a manager begins anew, so does the count."""
+    """One scan of a job, whose items are counted together: when a manager begins again, so does the count."""
 
     job_id: str
     number: int = 0

@@ -57,7 +57,7 @@ async def _check(sql: Transaction, shown: str, *, migrates: bool) -> int:
     if oldest > SCHEMA_VERSION:
         raise BrokerError(f"{theirs}: use a newer version of cachewarmer")
     if version < FIRST_VERSION:
-        raise BrokerError(f"{theirs}: nothing is known of so early a version")
+        raise BrokerError(f"{theirs}: this version is too old to be migrated")
     if version < SCHEMA_VERSION and not migrates:
         raise BrokerError(f"{theirs}: start a manager of this version, which migrates them")
     return version

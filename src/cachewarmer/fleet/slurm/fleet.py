@@ -106,7 +106,9 @@ class SlurmFleet(Fleet):
         while elements := [one for one in await self._look() if one.phase is not Phase.ENDED]:
             seconds = time.monotonic() - began
             if seconds > self._end_seconds + GONE_SECONDS:
-                raise FleetUnavailable(f"{len(elements)} workers have not ended after {seconds:.0f} s", doing="scancel")
+                raise FleetUnavailable(
+                    f"{len(elements)} workers have not stopped after {seconds:.0f} s", doing="scancel"
+                )
             if queued := _in(elements, Phase.QUEUED):
                 await self._cancel(queued)
             running = _in(elements, Phase.RUNNING)

@@ -183,7 +183,7 @@ def scale_set(
     """The body of Create Or Update: Spot machines that are deleted on eviction and have nothing but our custom data.
 
     Raises:
-        ConfigError: a setting makes no sense, or the custom data is too long.
+        ConfigError: a setting is invalid, or the custom data is too long.
     """
     # A flexible set takes no identity of its own, only user-assigned ones (reference: orchestration modes).
     flexible = settings.orchestration == "Flexible" and not place.sign_in.grants_at

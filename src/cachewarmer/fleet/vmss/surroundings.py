@@ -180,7 +180,7 @@ async def _quota(clients: Clients, location: str, settings: VmssSettings, worker
     spot = next((one for one in quotas if (one.get("name") or {}).get("value") == SPOT_CORES), None)
     if spot is None:
         return warning(
-            "quota", f"{location} tells no quota of Spot cores", f"look with: az vm list-usage -l {location}"
+            "quota", f"{location} reports no quota of Spot cores", f"check with: az vm list-usage -l {location}"
         )
     used, limit = int(spot.get("currentValue") or 0), int(spot.get("limit") or 0)
     return judged_quota(location, offered, vm_sizes(settings), Space(limit, used), workers)

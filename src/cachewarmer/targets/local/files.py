@@ -247,10 +247,10 @@ class Listing:
             kind = kinds.kind_of(self._device)
             if kind in KERNEL_KINDS:
                 raise FileError(
-                    f"it is a {kind} file system, which holds nothing that could be warmed",
+                    f"it is a {kind} file system, which has nothing to warm",
                     doing="list",
                     subject=b"/" + path,
-                    advice="name another directory, or leave this one out with --exclude",
+                    advice="use another directory, or leave this one out with --exclude",
                 )
             self._entries = os.scandir(self._fd)
         except (OSError, FileError):

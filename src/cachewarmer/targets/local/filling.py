@@ -34,7 +34,7 @@ BATCH_FILES, BATCH_BYTES = 250, 256 << 20
 LOOK_SECONDS = 5.0
 """A mount tells of a file when it is done with it. Where that takes longer, what it has fetched shows that it is at work."""
 BARREN_FILES = 100
-"""A mount that has kept nothing of so many files in a row is not asked again."""
+"""A mount that has kept nothing of this many files in a row is not asked again."""
 
 
 class _File(NamedTuple):
@@ -55,7 +55,7 @@ class Volumes:
         self._probed: set[int] = set()
 
     def roots(self) -> list[bytes]:
-        """Where those are mounted that can be asked, as far as is known."""
+        """Where those are mounted that can be asked, as far as known."""
         with self._lock:
             return [one.root for one in self._known.values() if one is not None]
 
@@ -81,13 +81,13 @@ class Volumes:
             return
         _told.add(control.root)
         log.warning(
-            "%s: can't be asked to fill its cache (%s): files are read through the mount, which takes longer",
+            "%s: can't be asked to fill its cache (%s): reading files through the mount, which takes longer",
             os.fsdecode(control.root),
             why,
         )
 
     def kept(self, device: int, missed: int) -> None:
-        """Some files were checked: some are in the cache, or none of so many."""
+        """Some files were checked: some are in the cache, or none of this many."""
         with self._lock:
             self._barren[device] = barren = self._barren.get(device, 0) + missed if missed else 0
         if barren >= BARREN_FILES:
@@ -101,7 +101,7 @@ _told: set[bytes] = set()
 class Filling:
     """The requests of a session that mounts are asked for. On the event loop, as the session is.
 
-    ``settle`` takes a request that is done, ``read`` one that is to be read through the mount.
+    ``settle`` takes a request that is done, ``read`` one that should be read through the mount.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Filling:
             self._pool.submit(_Batch(self, batch))
 
     def ended(self, messages: int) -> None:
-        """A batch is over, for which so many messages were written."""
+        """A batch is over, for which this many messages were written."""
         self.messages += messages
         self._batches -= 1
         self._look()

@@ -38,7 +38,7 @@ async def open_mounted(mount: Mount, settings: Settings) -> MountedSession:
 
     Raises:
         MountError: we may not mount, or the server does not let us. TransportError: the server does not answer.
-        ConfigError: an option makes no sense.
+        ConfigError: an option is invalid.
     """
     problem = table.why_not()
     if problem:

@@ -99,7 +99,7 @@ def source_of(mount: Mount) -> bytes:
     except InvalidValue as error:
         raise MountError.like(error) from error
     if not mount.export.startswith("/") or "\0" in mount.export or ".." in mount.export.split("/"):
-        raise MountError(f"{mount.export!r} can't be an export", address=mount.address)
+        raise MountError(f"{mount.export!r} is not a valid export", address=mount.address)
     host = f"[{mount.address}]" if ":" in mount.address else mount.address
     return os.fsencode(f"{host}:") + to_bytes(mount.export)
 
@@ -130,7 +130,7 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
     options += [one.strip() for one in settings.options.split(",") if one.strip()]
     for one in options:
         if not re.fullmatch(MOUNT_OPTION, one):
-            raise ConfigError(f"[mount]: {one!r} can't be a mount option")
+            raise ConfigError(f"[mount]: {one!r} is not a valid mount option")
     return ",".join(options)
 
 

@@ -53,7 +53,7 @@ class Reading:
         self.error: CacheWarmerError | None = None
 
     def take(self, most: int) -> tuple[int, int] | None:
-        """The next piece to ask for, as (offset, length) in bytes; None: there is none."""
+        """The next piece to ask for, as (offset, length) in bytes; None if there is none."""
         stop = min(self.request.stop, self.end)
         while self.redo:
             offset, length = self.redo.pop(0)
