@@ -286,9 +286,7 @@ def test_a_deletion_that_fails_is_tried_again(farm, tree):
     job = farm.submit(tree[0])
     farm.until(lambda: len(farm.cloud.vms) == WORKERS)
     farm.cancel(job)
-    farm.says(
-        r"deleting scale set \S+: Azure is busy or unavailable \(InternalExecutionError\); .*trying again in 5 s"
-    )
+    farm.says(r"deleting scale set \S+: Azure is busy or unavailable \(InternalExecutionError\); .*trying again in 5 s")
     farm.until(lambda: not farm.cloud.sets.sets)
     farm.says(rf"{WORKERS} machines took \d+ VM-seconds \({WORKERS} deleted\)")
 
