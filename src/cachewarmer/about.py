@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 ATTRIBUTE = "about"
-"""Of a ``logging.LogRecord``: a dictionary of these parts."""
+"""The attribute of a ``logging.LogRecord`` that holds a dictionary of these parts."""
 
 
 def about(**parts: Any) -> dict[str, dict[str, Any]]:

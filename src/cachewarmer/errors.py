@@ -29,7 +29,7 @@ class Failure:
     doing: str = ""
     """What was being done, such as ``READ`` or ``mounting``."""
     subject: str = ""
-    """To what: a path (text as ``paths.to_text`` makes it), an export, a name."""
+    """What the error is about: a path (text as ``paths.to_text`` makes it), an export, a name."""
     address: str = ""
     """The mount address or service that it happened at, as the user wrote it."""
     advice: str = ""

@@ -15,7 +15,7 @@ from itertools import pairwise
 from cachewarmer.errors import UsageError
 
 MAX_PATTERN_CHARS = 1024
-"""Of one pattern."""
+"""Maximum length of a pattern."""
 MAX_BRACES = 256
 """Patterns that the braces of one pattern may stand for."""
 

@@ -32,7 +32,7 @@ class Instance:
     """The VM that asks, as ``/metadata/instance`` describes it. What the service leaves out is empty."""
 
     name: str
-    """In the resource manager, and in the ``Resources`` of a scheduled event."""
+    """The name in the resource manager, and in the ``Resources`` of a scheduled event."""
     resource_id: str
     vm_id: str = ""
     location: str = ""

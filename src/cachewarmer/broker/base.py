@@ -40,10 +40,10 @@ class Account:
     key: str = ""
     """An account key."""
     resource_group: str = ""
-    """Where the account is: its key is looked up there when this identity has no data role."""
+    """The resource group of the account, where its key is looked up if this identity has no role for the data."""
     connection_string: str = ""
     endpoint_suffix: str = ""
-    """Of a cloud other than the public one."""
+    """For clouds other than the public one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +63,7 @@ class JobLease(Lease):
     """A job to manage."""
 
     job: WarmJob
-    """With its ``job_id`` filled in, even where the message had none."""
+    """The job with its ``job_id`` filled in, even if the message had none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -126,7 +126,7 @@ class JobLook:
 
     state: JobState
     bandwidth: Bandwidth | None = None
-    """As ``limit`` has set it; None: as the items say."""
+    """As ``limit`` set it; None: as in the items."""
     learnt: Learnt | None = None
     """As ``keep_learnt`` has kept it; None: nothing is, or nothing that makes sense."""
 
@@ -140,7 +140,7 @@ class Trial:
     allowed: str
     """What is allowed where ``call`` returns."""
     mend: str
-    """Who needs it, and what gives it."""
+    """Which component needs it, and what grants it."""
     call: Callable[[], Awaitable[object]]
 
 
@@ -424,7 +424,7 @@ class Broker(ABC):
         return ()
 
     async def clock_ahead(self) -> float | None:
-        """By how many seconds the broker's clock is ahead of this machine's; None: it is this machine's."""
+        """How many seconds the broker's clock is ahead of this machine's; None: it is the same clock."""
         return None
 
     async def wait_for_work(self, seconds: float) -> None:

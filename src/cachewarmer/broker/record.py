@@ -71,7 +71,9 @@ class Standing:
     """Whether the job was found stranded once, and its scan begun again."""
 
     def moved_to(self, state: JobState, reason: str, now: float) -> Self:
-        """In another state: the first move to scanning stamps the start, a final state the end."""
+        """The standing in another state. The first move to scanning sets the start time, and a final state the end
+        time.
+        """
         if state is self.state:
             return self
         return replace(
@@ -83,7 +85,9 @@ class Standing:
         )
 
     def scanned(self, totals: ScanTotals, now: float) -> Self:
-        """With the totals of its scan. Finished totals are never overwritten by unfinished ones; they end scanning."""
+        """The standing with the totals of its scan. Unfinished totals never overwrite finished ones, which end the
+        scan.
+        """
         if self.scan.finished and not totals.finished:
             return self
         changed = replace(self, scan=totals)
@@ -92,7 +96,7 @@ class Standing:
         return changed
 
     def revived(self) -> Self | None:
-        """Where a job that failed continues; None: it has not failed."""
+        """The standing in which a failed job continues; None: it has not failed."""
         if self.state is not JobState.FAILED:
             return None
         state = JobState.WARMING if self.scan.finished else JobState.SCANNING

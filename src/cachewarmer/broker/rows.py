@@ -45,7 +45,7 @@ def state_of(job: Row) -> JobState:
 
 
 def standing(job: Row) -> record.Standing:
-    """Where a job stands. Raises ``DamagedRecord``."""
+    """The state, times and totals of a job. Raises ``DamagedRecord``."""
     with record.reading_row(f"job {job['job_id']}"):
         stands = record.Standing(
             state=JobState(job["state"]),

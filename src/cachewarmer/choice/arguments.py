@@ -27,7 +27,7 @@ MOST_COUNT = 1 << 20
 
 
 READING_ARGUMENTS = frozenset({"window", "max_window", "gentle", "connections", "patience"})
-"""Those of ``Choosing`` that say how hard to read, and choose no files."""
+"""The arguments of ``Choosing`` that do not select files, but say how to read."""
 
 
 class Choosing(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""What was chosen, as values. Commands read their options into them, so this module imports hardly anything."""
+"""The choices of a user as values. Commands parse their options into them, so this module has few imports."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ STATES = {
     "cancelled": Shade.WARNING,
     "paused": Shade.WARNING,
 }
-"""By the state of a job."""
+"""The colour of each state of a job."""
 
 
 def wanted(stream: TextIO) -> bool:

@@ -30,7 +30,7 @@ NAMES = (
     "worker",
     "completion",
 )
-"""In the order of ``--help``. The command is ``COMMAND`` in the module of that name."""
+"""The commands in the order of ``--help``. Each is ``COMMAND`` in the module of that name."""
 
 EXIT_CODES = (
     "exit codes: 0 warm, 1 error, 2 usage, 3 finished with files that could not be warmed, 4 cancelled, 130 interrupted"

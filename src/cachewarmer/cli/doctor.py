@@ -26,11 +26,11 @@ class DoctorOptions:
     """The options of ``doctor``."""
 
     target: str = ""
-    """Empty: the broker is looked at, that of the option or of the environment."""
+    """Empty: check the broker that the option or the environment names."""
     selection: Selection = field(default_factory=Selection)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     workers: int = 0
-    """How many VMs there is to be room for; 0: as the settings say."""
+    """Number of VMs that should fit; 0: as in the settings."""
     output: general.Output = field(default_factory=general.Output)
 
 
@@ -74,7 +74,7 @@ def parse(chosen: argparse.Namespace) -> DoctorOptions:
 
 
 def run(chosen: DoctorOptions) -> int:
-    """Looks, and says what it sees."""
+    """Checks the target or the broker, and shows the findings."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _look(chosen, stop), chosen.output)
@@ -125,7 +125,7 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
 
 
 def line(one: Finding) -> str:
-    """One line for a person."""
+    """A finding as a line of text."""
     from cachewarmer.cli.colours import Shade, paint
     from cachewarmer.findings import Level
     from cachewarmer.paths import printable

@@ -1,4 +1,4 @@
-"""The options for what is told of a job's end: ``--on-end`` and ``--webhook``; ``telling`` does it."""
+"""The options ``--on-end`` and ``--webhook``, which report the end of a job; ``telling`` does that."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What is told of the end of a job."""
+    """What to call at the end of a job."""
 
     command: tuple[str, ...] = ()
     """The words of a command; empty: none."""
@@ -26,18 +26,18 @@ class Hooks:
 
     @property
     def any(self) -> bool:
-        """Whether anything is told."""
+        """Whether there is anything to call."""
         return bool(self.command or self.webhook)
 
     async def tell(self, status: JobStatus, *, allow_empty: bool = True) -> None:
-        """Tells of a job's end; nothing of one that continues. Returns when it is told, or can't be: never an error."""
+        """Reports the end of a job; does nothing if it continues. Never raises an error if that fails."""
         if self.any and status.state.final:
             from cachewarmer.cli.telling import tell
 
             await tell(status, command=self.command, webhook=self.webhook, allow_empty=allow_empty)
 
     async def tell_of(self, broker: Broker, job_id: str) -> None:
-        """The same for a job that a broker knows."""
+        """The same for a job at a broker."""
         if self.any:
             from cachewarmer.cli.telling import status_of
 

@@ -1,4 +1,4 @@
-"""What options become: settings, a broker, jobs, lists of files, a fleet."""
+"""Turns options into settings, a broker, jobs, lists of files and a fleet."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_FLEET = FleetChoice()
 
 
 def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, service: Service | None = None) -> Settings:
-    """The settings file, with what the command line says on top.
+    """The settings file, overridden by the command line.
 
     Raises:
         ConfigError: it can't be read, or a setting is invalid.
@@ -72,12 +72,12 @@ def broker_url(choice: BrokerChoice) -> str:
 
 
 def named(choice: BrokerChoice) -> bool:
-    """Whether somebody named the broker: it is not the user's own file."""
+    """Whether the broker was named explicitly, rather than being the user's own file."""
     return bool(choice.url or environment_broker_url())
 
 
 def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> Broker:
-    """The broker that was chosen, not yet opened; without ``create`` for those who only look or steer."""
+    """The chosen broker, not yet opened. ``create`` is false for commands that only look at jobs or control them."""
     return open_broker(
         broker_url(choice),
         settings.lease,
@@ -129,7 +129,7 @@ def fleet(
 
 
 def _worker_options(reading: Reading, output: Output, kind: str) -> tuple[str, ...]:
-    """What the workers of a fleet are told on their command line, as their manager was."""
+    """The options that the manager passes on to the workers of its fleet."""
     values = (
         ("--window", "auto" if reading.window == 0 else reading.window),
         ("--max-window", reading.max_window),

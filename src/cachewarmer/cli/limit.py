@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitOptions:
-    """Which job, and what it may take."""
+    """Which job, and its new limit."""
 
     job: str
     bandwidth: Bandwidth

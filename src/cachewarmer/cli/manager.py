@@ -45,7 +45,7 @@ class ManagerOptions:
     observing: observing.Observing = field(default_factory=observing.Observing)
     output: general.Output = field(default_factory=general.Output)
     prices: str = ""
-    """A price table: what the fleet costs is shown on the page."""
+    """Price table, to show the cost of the fleet on the page."""
     jobs_at_once: int = JOBS_AT_ONCE
 
 
@@ -94,7 +94,7 @@ def parse(chosen: argparse.Namespace) -> ManagerOptions:
 
 
 def run(chosen: ManagerOptions) -> int:
-    """Takes jobs until it is told to stop."""
+    """Runs the manager until it is stopped."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _manage(chosen, stop), chosen.output, service=True)

@@ -225,7 +225,7 @@ def _cells(row: Row, paid: Sequence[str]) -> list[str]:
 
 
 def _operations_line(rows: Sequence[Row]) -> str:
-    """Those of the fewest and of the most workers."""
+    """The numbers for the fewest and for the most workers."""
     first, last = rows[0].operations, rows[-1].operations
     said = [
         f"{name} {first[name]:,}" + (f" to {last[name]:,}" if last[name] != first[name] else "")

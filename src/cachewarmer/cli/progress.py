@@ -49,7 +49,7 @@ class Progress:
         self._warning = ""
         self._outages: Sequence[Outage] = ()
         self.files = 0
-        """Of the last status, with those of items that are being read."""
+        """Files of the last status, including those of unfinished items."""
 
     def __call__(self, status: JobStatus) -> None:
         now = time.monotonic()

@@ -45,7 +45,7 @@ class Look:
     """What is known at one moment."""
 
     counts: dict[tuple[str, str], int]
-    """By whose it is and what it is called: counts that only grow, but for work that is handed back."""
+    """Counters by owner and name. They only grow, except when work is handed back."""
     now: dict[str, int]
     """What holds at this moment."""
     bound: Bound = Bound.UNKNOWN
@@ -54,7 +54,9 @@ class Look:
 def look_at(
     reports: Sequence[WorkerReport], statuses: Iterable[JobStatus] | None = None, now: dict[str, int] | None = None
 ) -> Look:
-    """From what workers say, and jobs where they are known: ``statuses`` then count what is read, in hand too."""
+    """From the reports of workers, and of jobs if known: ``statuses`` then count what has been read, including
+    unfinished items.
+    """
     counts = _of_workers(reports) if statuses is None else {}
     for status in statuses or ():
         job = status.job.job_id

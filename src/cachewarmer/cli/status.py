@@ -42,7 +42,7 @@ class StatusOptions:
     output: general.Output = field(default_factory=general.Output)
 
     def picks(self, statuses: Sequence[JobStatus]) -> list[JobStatus]:
-        """Those of all jobs, newest first, that are asked for."""
+        """The selected jobs, newest first."""
         found = [
             one
             for one in statuses

@@ -80,7 +80,7 @@ def child_environment(broker_url: str = "") -> dict[str, str]:
 
 
 SHARED_PREFIXES = ("CACHEWARMER_", "AZURE_", "PG", "KRB5", "SSL_CERT_")
-"""Of the variables that say how a broker is reached, and how a worker reads."""
+"""Prefixes of the variables that say how to reach a broker, and how a worker reads."""
 
 
 def shared_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -107,7 +107,8 @@ def http_token(environment: dict[str, str] | None = None) -> str:
 
 
 def state_directory() -> Path:
-    """Where the embedded broker keeps its file: ``$XDG_STATE_HOME/cachewarmer``, else ``~/.local/state/cachewarmer``.
+    """The directory of the embedded broker's file: ``$XDG_STATE_HOME/cachewarmer``, else
+    ``~/.local/state/cachewarmer``.
 
     Raises:
         ConfigError: the user has no home directory.

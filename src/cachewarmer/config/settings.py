@@ -94,7 +94,7 @@ class MountSettings:
     """Kernel mounts: ``--transport mount``."""
 
     root: str = "/mnt/cachewarmer"
-    """Where mounts are made: ``<root>/<address>/<export>``."""
+    """The directory for mounts, which are at ``<root>/<address>/<export>``."""
     vers: str = ""
     """NFS version, such as ``3`` or ``4.2``; empty: the one that mount.nfs negotiates."""
     nconnect: int = 0

@@ -34,7 +34,7 @@ MOST_SERVICES = 20
 MOST_EXPORTS = 16
 """This many are tried: each costs two calls."""
 LOOK_SECONDS = 12.0
-"""For each step: what takes longer has failed."""
+"""Time limit of each step."""
 
 
 async def look_at_target(job: WarmJob, settings: Settings) -> AsyncIterator[Finding]:

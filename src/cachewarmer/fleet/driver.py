@@ -31,7 +31,7 @@ CALL_SECONDS = 1800.0
 CHECK_SECONDS = 60.0
 """What a look before the start may take: systemd waits 90 s for a service."""
 LEAVE_SECONDS = 60.0
-"""From the manager's stop until whatever continues is left to the provider: systemd kills a service after 90 s."""
+"""How long a stopping manager waits for the provider: systemd kills a service after 90 s."""
 
 
 class FleetDriver:
@@ -65,9 +65,9 @@ class FleetDriver:
         self._reported = 0
         self._was_there = False
         self.size: FleetSize | None = None
-        """As it was seen last; None: not yet, or it can't be seen now."""
+        """The fleet as last seen; None: not yet, or not visible now."""
         self.may_have_machines = True
-        """Until the fleet was seen, and whenever it can't be, nobody knows."""
+        """Whether machines may exist; true until the fleet was seen, and while it is not visible."""
 
     def __repr__(self) -> str:
         return f"<FleetDriver {self._fleet!r}>"

@@ -1,4 +1,4 @@
-"""From what a probe measured to the cache that behaves so, and what workers would get of it: both by simulation. Pure.
+"""Fits a simulated cache to the measurements of a probe, and simulates what workers would get from it. Pure.
 
 The simulated cache has server threads that a cold READ holds, an origin so far away, a link, and a processor. Where the
 probe found a ceiling, that is the link, the threads or the processor of the cache, and the time of the origin is that of a
@@ -33,7 +33,7 @@ ROUNDS = 6
 LEAST_CALLS, MOST_CALLS = 1500, 30000
 """… and calls in all, at least and at most."""
 FULL = 0.9
-"""Of a resource: it is what bounds."""
+"""The utilization from which a resource counts as the limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from cachewarmer.model.bound import Bound
 from cachewarmer.values import dataclass
 
 START_SECONDS = 0.3
-"""From a job's beginning to its first READ, and from its last one to its end."""
+"""Time from the start of a job to its first READ, plus that from the last READ to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Row:
 
     workers: int
     calls_in_flight: int
-    """Of all of them."""
+    """Of all workers together."""
     seconds: float
     files_per_second: float
     bytes_per_second: float
@@ -33,7 +33,7 @@ class Row:
     """By broker."""
     machine_hours: float
     cost: dict[str, float] | None
-    """By broker; None: no prices were given."""
+    """Cost by broker; None: no prices were given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Asked:
     max_bandwidth: int = 0
     """Bytes per second of the whole job; 0: no limit."""
     scan_seconds: float = 0.0
-    """That listing it takes; 0 if unknown."""
+    """Time of the listing; 0 if unknown."""
     prices: Prices | None = None
 
 

@@ -24,9 +24,9 @@ from cachewarmer.targets.steady import steady
 from cachewarmer.values import dataclass
 
 MOST_SAMPLES = 8192
-"""Of each kind, small and large."""
+"""Maximum number of samples of each kind, small and large."""
 ENOUGH_SECONDS = 3.0
-"""Where only the probe's files are looked for: the listing ends after this, once there are some."""
+"""If only files for the probe are needed, the listing ends after this time, once it has found some."""
 SHOW_SECONDS = 0.25
 WEIGHED_ITEMS = 50
 """Items whose messages are made, to see how long they are."""

@@ -26,9 +26,9 @@ LEAST_STEP_CALLS = 6
 MOST_STEP_SECONDS = 3.0
 """… but no longer than this."""
 MOST_SECONDS = 15.0
-"""For the whole probe: the step after that is not begun."""
+"""Time limit of the whole probe, after which no further step begins."""
 MOST_BYTES = 384 << 20
-"""For each of the two kinds of files, in equal parts for each step."""
+"""Maximum for each of the two kinds of files, divided equally between the steps."""
 GROWTH = 1.2
 """A step with twice the calls in flight that does not bring this much more has found the ceiling: the second in a row is
 the last."""
@@ -56,9 +56,9 @@ class Step:
     bytes: int
     seconds: float
     latency: float
-    """Of a READ, on average."""
+    """Mean time of a READ."""
     cpu_seconds: float
-    """That this process took."""
+    """Processor time of this process."""
     bound: Bound = Bound.WINDOW
 
     @property

@@ -19,7 +19,7 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
 
 LINES = 512
-"""Of a list that are taken at once."""
+"""Number of lines of a list that are taken at once."""
 
 Publish = Callable[[WarmJob, Sequence[Session], ScanCounter], Awaitable[None]]
 Begin = Callable[[WarmJob, ScanCounter], Awaitable[None]]

@@ -48,7 +48,7 @@ T = TypeVar("T")
 RECORD_SECONDS = 1.0
 """Between two writes of a scan's totals while it is running."""
 SCAN_RETRY_SECONDS = 2.0
-"""From a scan that its address failed to the next one, at least."""
+"""Minimum time between a scan that failed because of its address, and the next one."""
 UNKNOWN_HOST_SECONDS = 30.0
 """How long a job waits for a host name that has never been found: it is more likely mistyped than away."""
 
@@ -426,7 +426,7 @@ def _own_address(job: WarmJob) -> str:
 
 
 class Gate:
-    """Where a scan stops while its job is paused."""
+    """Where a scan waits while its job is paused."""
 
     def __init__(self) -> None:
         self._open = asyncio.Event()

@@ -17,7 +17,7 @@ from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID, MAX_PORT
 
 MAX_ADDRESSES = 256
-"""Of one job: each that is dead costs whoever tries it its time."""
+"""Maximum number of addresses of a job: each address that does not answer costs time."""
 _NAME = r"(?a)[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?"
 _ZONE = r"(?a)[A-Za-z0-9._-]{1,32}"
 
@@ -94,4 +94,4 @@ def check_address(text: str) -> None:
 
 
 NOWHERE = Access()
-"""Of a job or an item that is not complete yet."""
+"""The access of a job or an item that is not complete yet."""

@@ -1,4 +1,4 @@
-"""How much of a link a job may take, by the time of day. Pure: the time is an argument."""
+"""The bandwidth limit of a job, by the time of day. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cachewarmer.values import dataclass
 
 DAY_MINUTES = 24 * 60
 MOST_HOURS = 48
-"""Of one bandwidth: each half hour of a day could have its own."""
+"""Maximum number of periods of a bandwidth, enough for one every half hour."""
 MOST_RATE = (1 << 63) - 1
 _HOURS = r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})"
 
 
 class Hours(NamedTuple):
-    """A time of day that has a rate of its own."""
+    """A period of the day with its own rate."""
 
     start: int
     """Minutes after midnight."""
@@ -43,7 +43,9 @@ class Hours(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """Bytes per second for a job as a whole: ``rate``, but in ``hours``, none of which overlap, theirs."""
+    """Bytes per second for a job as a whole. The periods in ``hours``, which do not overlap, have their own rates;
+    ``rate`` is for the rest of the day.
+    """
 
     rate: int = 0
     """0: no limit."""

@@ -24,7 +24,7 @@ MOST_LEARNT_BYTES = 16 * 1024
 MOST_WINDOW = 65_536
 MOST_WORKERS = 100_000
 LEARNT_SHARE = 0.5
-"""Of the window that others have held at an address: what one that comes later tries first."""
+"""Share of the window of others at an address that a later worker tries first."""
 WORTH_TELLING = 32
 """A window without a known knee says something only if it has grown to this: a search begins with 16 by itself."""
 
@@ -37,7 +37,7 @@ class LearntAddress:
     window: int = 0
     """Calls in flight that a worker held there: the knee that it found, or what it reached without meeting one."""
     workers: int = 1
-    """That held this many each, at the same time."""
+    """Number of workers that held this window at the same time."""
     canary_idle_ms: float = 0.0
     """What another client waits for a server thread there without load; 0 if unknown."""
     bound: str = Bound.UNKNOWN
@@ -52,7 +52,7 @@ class Learnt:
     """What mostly bounded the job so far."""
     addresses: tuple[LearntAddress, ...] = ()
     age_seconds: float = 0.0
-    """By the broker's clock; not part of what is written."""
+    """Age by the broker's clock; not part of the JSON."""
 
     @classmethod
     def of(cls, workers: Iterable[WorkerReport]) -> Learnt:

@@ -30,7 +30,7 @@ KEEP_SECONDS = 300.0
 MOST_ROW_BYTES = 32 * 1024
 MOST_JOBS = 64
 MOST_ADDRESSES = 16
-"""In one row; what is beyond is left out."""
+"""Maximum in one row; the rest is left out."""
 MOST_BUCKETS = 128
 """Of a histogram; one of ``targets.latency`` has fewer."""
 
@@ -88,7 +88,7 @@ class AddressReport:
     last_failure: str = ""
     """What, and why, the last time: one line."""
     silent_seconds: float = 0.0
-    """For how long it has not answered; 0: it does."""
+    """Time since it stopped answering; 0: it answers."""
     problem: str = ""
     """Why it does not, in one line."""
 
@@ -102,7 +102,7 @@ class WorkerReport:
     host: str = ""
     pid: int = 0
     version: str = ""
-    """Of the program."""
+    """Version of the program."""
     up_seconds: float = 0.0
     ended: bool = False
     """It has stopped, and holds nothing."""

@@ -63,7 +63,7 @@ class FileOutcome(NamedTuple):
     """The record of one file: a line of a ledger, whose JSON keys are the names of the fields."""
 
     path: str
-    """As other clients of the server know it: with the export."""
+    """The path as other clients of the server see it, including the export."""
     size: int
     """Bytes, as it was when it was read."""
     mtime: float
@@ -79,7 +79,7 @@ class FileOutcome(NamedTuple):
     directory, or it was not read.
     """
     seconds: float
-    """From its first call to its last reply; of several ranges, the sum."""
+    """Time from the first call to the last reply; for several ranges, their sum."""
 
     @property
     def failed(self) -> bool:

@@ -37,7 +37,7 @@ ones, the normal jobs have two or three turns of ten, and low ones always have a
 
 
 class Turns:
-    """Where one process is in ``TURNS``."""
+    """The position of a process in ``TURNS``."""
 
     def __init__(self) -> None:
         self._at = 0

@@ -198,9 +198,9 @@ class ScanTotals:
     warnings: tuple[str, ...] = ()
     """What a user should know of this scan, each in one line: patterns that matched nothing, nested exports, …"""
     lost_files: int = 0
-    """Of ``files``: those that became no work, because the one address that they were for did not answer any more."""
+    """Those of ``files`` that became no work because their only address stopped answering."""
     by_address: tuple[ScannedAddress, ...] = ()
-    """Of a job that reads all through each of its addresses."""
+    """For a job with ``each_address``."""
     finished: bool = False
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cachewarmer.errors import UsageError
 
 MOST_FRAMES = 1_000_000
-"""Of one sequence: more is a slip of the hand, not a shot."""
+"""Maximum number of frames of a sequence: more is probably a mistake."""
 MOST_DIGITS = 12
 _PLACE = rb"#+|%(?:0(\d{1,2}))?d"
 _SEQUENCE = rb"(?s)(.*\S)[ \t]+(-?\d[\d,x-]*)\s*\Z"

@@ -22,7 +22,7 @@ class Above(NamedTuple):
     """What the directories in one directory have in common."""
 
     path: bytes
-    """Of their parent, below the export."""
+    """The path of their parent, below the export."""
     handles: tuple[int, ...] = ()
     """Fingerprints of the handles of all the directories above, by which a loop is noticed."""
     depth: int = 0

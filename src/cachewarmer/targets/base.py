@@ -40,8 +40,8 @@ class DirectoryEntry(NamedTuple):
     mtime: float
     """Unix seconds."""
     handle: bytes
-    """For this session only; empty where the target has none (local directories), or is better asked shortly before
-    the file is read."""
+    """The handle, valid in this session only. Empty if the target has none (local directories), or should be asked
+    shortly before the file is read."""
     file_id: int = 0
     """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0 if unknown."""
     links: int = 1
@@ -93,7 +93,7 @@ class ReadRequest:
     put_off: bool = False
     """The server has answered that it is to be asked again later (NFS3ERR_JUKEBOX): nobody waits for an answer now."""
     seconds: float = 0.0
-    """From the first call to the last reply."""
+    """Time from the first call to the last reply."""
     error: CacheWarmerError | None = None
     """None: read to ``stop``, or to the end of a file that had become shorter. ``FileVanished`` if it is gone;
     ``TransportError`` if the address does not answer: then nothing is known about the file."""
@@ -154,7 +154,7 @@ class SessionSnapshot:
     reconnects: int = 0
     """Connections that took the place of a lost one."""
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
-    """Of READ calls, from sending to the end of the reply."""
+    """Latencies of READ calls, from sending to the end of the reply."""
     others_in_flight: int = 0
     """Calls in flight other than READs."""
 
@@ -231,7 +231,7 @@ class Session(ABC):
     """
 
     address: str
-    """As the user wrote it; empty for a local directory."""
+    """The address as the user wrote it; empty for a local directory."""
     exact_seconds: bool = False
     """Whether the seconds of a ``ReadRequest`` are what the answer took alone, as a thread of its own measured them. Else
     they are as coarse as the loop's clock, and one who wants to know better takes the time himself."""

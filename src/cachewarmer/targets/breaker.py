@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 FIRST_PROBE_SECONDS = 0.25
-"""From the failure to the first probe; doubles with each probe that fails,"""
+"""Time from a failure to the first probe, which doubles with each failed probe,"""
 MAX_PROBE_SECONDS = 5.0
 """up to this."""
 RELAPSE_SECONDS = 5.0
@@ -45,7 +45,7 @@ class Failures(NamedTuple):
 
     times: int
     last: str
-    """In one line; empty: nothing has."""
+    """The last problem in one line; empty: none."""
 
 
 class Breaker:

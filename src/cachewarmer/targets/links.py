@@ -1,4 +1,4 @@
-"""Where a symbolic link leads, as far as that is inside the export. The calls are the session's; the rest is pure."""
+"""Resolves symbolic links within the export. The calls are made by the session; the rest is pure."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class SessionPool:
         return await self._addresses.wait_until_up(places, seconds)
 
     def down_seconds(self, place: Mount | Session) -> float:
-        """For how long an address has not answered; 0: it is up."""
+        """Time since an address stopped answering; 0: it answers."""
         return self._addresses.down_seconds(self._addresses.find(place))
 
     def outages(self) -> tuple[Outage, ...]:

@@ -163,7 +163,7 @@ class Addresses:
     # -- what is up ------------------------------------------------------------------------------------------------
 
     def down_seconds(self, line: Line) -> float:
-        """For how long an address has not answered; 0: it is up."""
+        """Time since an address stopped answering; 0: it answers."""
         outage = line.breaker.outage
         return self._clock() - outage.since if outage is not None else 0.0
 

@@ -42,7 +42,7 @@ class Traffic:
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
 
     def plus(self, seen: SessionSnapshot) -> Traffic:
-        """With one more session's."""
+        """The sum with another session's."""
         return Traffic(
             reads=self.reads + sum(seen.calls.get(name, 0) for name in READ_CALLS),
             bytes=self.bytes + seen.bytes,

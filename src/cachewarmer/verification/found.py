@@ -104,7 +104,7 @@ class Verified:
 
     target: str
     address: str = ""
-    """Where each address is looked at by itself; else empty."""
+    """The address, if each has its own result; else empty."""
     files: int = 0
     bytes: int = 0
     """Of the tree that the samples stand for."""

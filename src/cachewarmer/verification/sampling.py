@@ -75,7 +75,7 @@ class Sampler:
     def __init__(self, count: int, *, seed: int = 0, by_bytes: bool = True, root: bytes = b"") -> None:
         self.count = count
         self.weight = 0
-        """Of all that was added: bytes or files."""
+        """Total weight of everything that was added: bytes or files."""
         self._seed = seed.to_bytes(16, "big", signed=True)
         self._by_bytes = by_bytes
         self._skip = len(root) + 1 if root else 0

@@ -16,7 +16,7 @@ MAX_ITEMS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a worker holds."""
+    """The items that a worker holds."""
 
     items: int = 0
     requests: int = 0

@@ -1,4 +1,4 @@
-"""The course of a worker, in a few lines of the log: it waits for work, work begins, work has ended, why it stops."""
+"""Logs the progress of a worker in a few lines: waiting for work, reading, done, and why it stops."""
 
 from __future__ import annotations
 

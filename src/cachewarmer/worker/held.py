@@ -1,4 +1,4 @@
-"""What a worker holds: the leases of the items in hand, how far these are, and the renewing of the leases."""
+"""The items that a worker holds, their progress, and the renewal of their leases."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Held:
     run: ItemRun
     renewed_at: float
     lost: bool = False
-    """Its lease was lost: whatever comes of it does not count."""
+    """Its lease was lost, so its result does not count."""
     released: str = ""
     """Why it is handed back unfinished without any fault: ``paused``, ``ended`` or ``stopping``."""
     task: asyncio.Task[None] | None = None
@@ -103,7 +103,7 @@ class HeldItems:
         self.done = self.done.add(counts)
 
     def jobs(self) -> tuple[InHand, ...]:
-        """How far the jobs are whose items are in hand, and the last ones of which there were some."""
+        """The progress of the jobs whose items are held, and of the last ones that had some."""
         held: dict[str, list[Held]] = {}
         for one in self._items:
             held.setdefault(one.lease.item.job_id, []).append(one)

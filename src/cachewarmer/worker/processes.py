@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATUS_SECONDS = 0.25
-"""Between two looks at a job, and two words of a reader process about how it goes."""
+"""Time between two checks of a job, and between two reports of a reader process."""
 STOP_SECONDS = 0.7
-"""How long the readers may take to finish what they hold after an interrupt."""
+"""How long the readers may take to finish their items after an interrupt."""
 MAX_RESTARTS = 3
 """How often a reader process that died is replaced before the job is left as it is."""
 
 
 class Readers(Protocol):
-    """What a job on one machine needs of its readers."""
+    """The interface to the readers of a job on one machine."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reads until ``stop``. Raises ``CacheWarmerError`` where that can't continue."""
@@ -56,10 +56,10 @@ class Readers(Protocol):
         """The addresses that do not answer."""
 
     def failures(self) -> Sequence[Failures]:
-        """What has failed with an address so far, for each process."""
+        """The failures of addresses so far, for each process."""
 
     def reports(self) -> Sequence[WorkerReport]:
-        """How each of them does."""
+        """The report of each of them."""
 
 
 class ReaderHere:

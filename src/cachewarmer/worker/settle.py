@@ -1,4 +1,4 @@
-"""Settling: the receipts of what was read, many at a time, and the handing back of what was not."""
+"""Settles items: writes the receipts of those that were read, many at a time, and hands back the others."""
 
 from __future__ import annotations
 

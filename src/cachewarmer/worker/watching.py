@@ -23,7 +23,7 @@ from cachewarmer.worker.held import HeldItems
 
 LOOK_SECONDS = 0.2
 LOOKS = 25
-"""That a verdict is of: the last five seconds."""
+"""The period of a verdict: the last five seconds."""
 FIRST_FEEL_SECONDS, FEEL_SECONDS = 0.5, 5.0
 """Between two connections that are made to feel how long the way is, while an address's window is full: doubles from the
 one to the other."""
@@ -32,7 +32,7 @@ FELT = 3
 
 
 class Pool(Protocol):
-    """What is asked of the pool of sessions."""
+    """The part of the pool of sessions that is needed here."""
 
     @property
     def reaches_nothing(self) -> bool: ...
@@ -108,7 +108,7 @@ class Watch:
         self.look()
 
     async def run(self) -> None:
-        """Looks until it is cancelled."""
+        """Takes samples until it is cancelled."""
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
@@ -118,7 +118,7 @@ class Watch:
             await end_tasks(*(one.task for one in self._felt.values() if one.task is not None))
 
     def look(self) -> None:
-        """One look."""
+        """Takes one sample."""
         now = self._clock()
         addresses = {line: _seen_of(sessions) for line, sessions in self._pool.in_use().items()}
         self._looks.append(

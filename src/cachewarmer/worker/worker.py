@@ -40,11 +40,11 @@ CLAIM_GRACE_SECONDS = 2.0
 FIRST_POLL_SECONDS = 0.02
 """The first wait at an empty queue; doubles up to ``LeaseSettings.poll_seconds``."""
 HOLD_SECONDS = 20.0
-"""A worker that is one of many holds an item so long while none of its addresses answers, then leaves it to others."""
+"""How long a worker holds an item while none of its addresses answers, before it leaves it to other workers."""
 AWAY_SECONDS = 10.0
-"""A worker that reaches no address claims one item this often, to see whether it is for another one."""
+"""How often a worker that can't reach any address claims one item, to see whether it is for another address."""
 URGENT_SECONDS = 2.0
-"""A worker that has enough in hand looks this often for what is more urgent than that."""
+"""How often a worker that has enough work looks for more urgent items."""
 
 
 class Worker:
@@ -98,7 +98,7 @@ class Worker:
         return self._held.in_hand(self.name)
 
     def report(self) -> WorkerReport:
-        """How the worker does now, as it writes it to its broker."""
+        """The current report of the worker, as it is written to the broker."""
         return self._live.report()
 
     def evict(self) -> None:
@@ -172,7 +172,7 @@ class Worker:
                 wait = min(self.settings.lease.poll_seconds, wait * 2)
 
     def _is_to_leave(self, idle_seconds: float) -> bool:
-        """Whether a worker ends that has had nothing to do for so long."""
+        """Whether a worker that has been idle for this long should exit."""
         if self.exit_when_idle is not None and idle_seconds >= self.exit_when_idle:
             if self._course is not None:
                 self._course.why = f"there was nothing to do for {self.exit_when_idle:.0f} s"

@@ -1,4 +1,4 @@
-"""What got lost from the queues: items that nobody can settle any more, and jobs that nobody can take.
+"""Finds what was lost from the queues: items that nobody can settle, and jobs that nobody can take.
 
 A storage queue can't be searched, and its length covers all jobs. It is never less than the messages there are, taken or
 not, so an empty queue is sure. Everything here is seen twice, two lease times apart, before anything is done about it:

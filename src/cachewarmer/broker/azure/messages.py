@@ -19,7 +19,7 @@ ROOM_FOR_HISTORY = 2 * 1024
 MOST_PUBLISHED_BYTES = MAX_MESSAGE_BYTES - ROOM_FOR_HISTORY
 REASON_BYTES = 4 * 1024
 MOST_JOB_BYTES = 64 * 1024
-"""Of a job as it stands in its record: what a binary property of a table row holds at most."""
+"""Maximum size of a job in its record: that of a binary property of a table row."""
 
 
 def job_of(text: str, message_id: str) -> WarmJob:

@@ -45,7 +45,7 @@ def piece_of(entity: Any) -> bytes:
 
 
 class Pieces:
-    """Of one prefix. Errors as ``Broker`` says."""
+    """The pieces of one prefix. Raises the errors that ``Broker`` documents."""
 
     def __init__(self, client: TableClient, prefix: str) -> None:
         self._client = client

@@ -86,7 +86,7 @@ class JobRecord(record.Standing):
         return replace(changed, scan=ScanTotals(), scan_number=self.scan_number + 1)
 
     def limited(self, bandwidth: Bandwidth) -> JobRecord:
-        """With another bandwidth. Raises ``InvalidTransition``."""
+        """The record with another bandwidth. Raises ``InvalidTransition``."""
         record.check_limit(self.job.job_id, self.state)
         return replace(self, job=record.limited(self.job, bandwidth), bandwidth=bandwidth.text())
 

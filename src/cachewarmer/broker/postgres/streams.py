@@ -16,9 +16,9 @@ PAGE_BYTES = 8 * 1024 * 1024
 """Of pieces that are read together: a million small ones must not be a million round trips, nor 64 KiB each in memory."""
 PAGE_PIECES = 4096
 CHUNK_TYPES = ("text", "int4", "bytea")
-"""Of a row of ``copy_chunks``."""
+"""The types of the columns of ``copy_chunks``."""
 CHUNKS_AT_ONCE = 64
-"""Of a list of files: 64 KiB each."""
+"""Rows of a list of files, 64 KiB each."""
 
 
 class FileLists:

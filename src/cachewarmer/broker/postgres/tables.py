@@ -64,7 +64,7 @@ async def _check(sql: Transaction, shown: str, *, migrates: bool) -> int:
 
 
 async def _versions(sql: Transaction) -> tuple[int, int]:
-    """Of the tables, and of the oldest program that may use them."""
+    """The version of the tables, and that of the oldest program that may use them."""
     row = await sql.one("version")
     if row is None:
         return 0, 0

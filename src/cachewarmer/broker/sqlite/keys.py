@@ -12,9 +12,9 @@ from typing import Any
 from cachewarmer.model import WorkItem
 
 ID_BYTES = 16
-"""Of an id that the program made itself."""
+"""Length of an id that the program made itself."""
 PATH_BYTES = 200
-"""Of the path, in a key: enough to have neighbours beside each other, and a limit to what the index takes."""
+"""Length of the path in a key: enough to keep neighbours together, without making the index too large."""
 MOST_DIGITS = 18
 """Of a row's number: more might not fit into a column."""
 

@@ -65,7 +65,7 @@ def _submit(values: Values) -> int:
 
 
 def parse(values: Values) -> submit.SubmitOptions:
-    """How the job is posted; ``job`` makes it: a TARGET could not say an export and a path as they stand."""
+    """How to submit the job that ``job`` makes. A TARGET could not express the export and the path separately."""
     return submit.SubmitOptions(
         targets=(),
         selection=Selection(allow_empty=True),  # as the first CacheWarmer's jobs

@@ -56,7 +56,7 @@ def parse(values: Values) -> manager.ManagerOptions:
 
 
 def _fleet(values: Values) -> FleetChoice:
-    """A scale set, unless there are to be no workers or the settings file describes a fleet of another kind.
+    """A scale set, unless the number of workers is 0 or the settings file describes another kind of fleet.
 
     Raises:
         MissingFlag: a scale set needs a flag that is missing.

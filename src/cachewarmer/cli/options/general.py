@@ -1,4 +1,4 @@
-"""What most commands share: how much they say, where jobs are kept, and as whom they read."""
+"""Options that most commands share: output, broker, and the ids to read as."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JOB_HELP = "the id of a job, a unique prefix of the id, or the name of the job"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How much is said, and in which form."""
+    """How much to show, and in which format."""
 
     json: bool = False
     quiet: bool = False
@@ -28,12 +28,12 @@ class Output:
 
     @property
     def hides_progress(self) -> bool:
-        """Whether no progress is shown: none is wanted, or standard error is for programs to read."""
+        """Whether to show no progress, because it is not wanted or standard error is for programs."""
         return self.quiet or (self.log_format == "json" and not self.log_file)
 
 
 def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool = True) -> None:
-    """``quiet`` says what -q leaves out; empty: there is no -q. ``json``: whether there is a choice of JSON or text."""
+    """``quiet`` is the help of -q; empty: no -q. ``json``: whether to offer --json."""
     group = parser.add_argument_group("output")
     if json:
         group.add_argument("--json", action="store_true", help="write one JSON document to standard output")
@@ -56,7 +56,7 @@ def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool =
 
 
 def add_token_file(group: argparse._ArgumentGroup, option: str, who: str) -> None:
-    """The token of a server that ``option`` has made; ``who`` has to name it."""
+    """The option for the token of the server of ``option``; ``who`` has to present it."""
     group.add_argument(
         f"{option}-token-file",
         default="",
@@ -83,7 +83,7 @@ class BrokerChoice:
     url: str = ""
     """Empty: the environment's, else the user's own file."""
     resource_group: str = ""
-    """Where the storage account's key is looked up."""
+    """The resource group where the key of the storage account is looked up."""
     storage_key: str = field(default="", repr=False)
 
 
@@ -116,7 +116,7 @@ def broker(chosen: argparse.Namespace) -> BrokerChoice:
 
 
 def add_ids(parser: argparse._ActionsContainer) -> None:
-    """Who is named to the NFS server."""
+    """The ids to use at the NFS server."""
     for option, what in (("--uid", "user"), ("--gid", "group")):
         parser.add_argument(
             option,

@@ -1,4 +1,4 @@
-"""What a long run tells those who operate it."""
+"""Options for monitoring a long run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachewarmer.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observing:
-    """What is told."""
+    """The chosen statistics and metrics."""
 
     metrics: str = ""
     """ADDRESS:PORT; empty: nowhere."""
@@ -22,7 +22,7 @@ class Observing:
 
 
 def add_stats(parser: argparse.ArgumentParser, *, default: str = "never") -> None:
-    """From time to time a line of the log."""
+    """``--stats``: periodic lines in the log."""
     parser.add_argument(
         "--stats",
         type=arguments.interval,

@@ -1,4 +1,4 @@
-"""How hard the addresses of a target are read from."""
+"""Options for how to read from the addresses of a target."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from cachewarmer.cli import arguments
 
 
 def add_reading(parser: argparse.ArgumentParser, *, gentle: bool = True) -> None:
-    """How hard to read. ``gentle``: whether the command searches for a window that could be held more gently."""
+    """Registers the options for the window and connections. ``gentle``: whether the command searches for a window, so
+    that ``--gentle`` makes sense.
+    """
     group = parser.add_argument_group("how to read")
     group.add_argument(
         "--window",
@@ -43,7 +45,7 @@ def add_reading(parser: argparse.ArgumentParser, *, gentle: bool = True) -> None
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
-    """How many processes read, where a command starts them itself."""
+    """``--processes``, for commands that start the reader processes themselves."""
     parser.add_argument(
         "--processes",
         type=arguments.processes,

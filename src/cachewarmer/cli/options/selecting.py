@@ -1,4 +1,4 @@
-"""Which files a job is about, and what the job is called."""
+"""Options for the files and the name of a job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachewarmer.cli.options import general
 
 
 def add_access(parser: argparse.ArgumentParser, *, metadata_only: bool = True) -> None:
-    """``--access-as``: what other users will ask the cache; and ``--metadata-only`` where files would be read."""
+    """``--access-as``, and ``--metadata-only`` for commands that read files."""
     group = parser.add_argument_group("what the readers will ask")
     group.add_argument(
         "--access-as",
@@ -42,7 +42,7 @@ def add_priority(parser: argparse.ArgumentParser) -> None:
 
 
 def add_each_address(parser: argparse.ArgumentParser, *, fan_out: bool = True) -> None:
-    """``--each-address``: caches that do not share what they hold; and ``--fan-out`` where something is warmed."""
+    """``--each-address``, and ``--fan-out`` for commands that warm."""
     group = parser.add_argument_group("several caches")
     group.add_argument(
         "--each-address",

@@ -1,4 +1,4 @@
-"""What managers and workers share, the page, and the fleet."""
+"""Options of managers and workers, the page and the fleet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Service:
     exit_when_idle: float | None = None
     uid: int | None = None
     gid: int | None = None
-    """For jobs that name none; None: as the settings say."""
+    """For jobs that do not name any; None: as in the settings."""
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def service(chosen: argparse.Namespace) -> Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Where the page is served."""
+    """Where to serve the page."""
 
     address: str = ""
     """Empty: nowhere."""
@@ -51,7 +51,7 @@ class Page:
 
 
 def add_page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """The page and its API; the group is for what a command has besides."""
+    """Options of the page. Returns the group, for further options of a command."""
     group = parser.add_argument_group("the page (docs/web.md)")
     group.add_argument(
         "--http",
@@ -89,7 +89,7 @@ class FleetChoice:
     ssh_public_key: str = ""
     subnet_name: str = ""
     options: tuple[str, ...] = ()
-    """For the provider, beside those of the settings."""
+    """Options for the provider, in addition to those of the settings."""
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:

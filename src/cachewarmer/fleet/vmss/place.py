@@ -1,4 +1,4 @@
-"""Where the scale set goes: what the settings say, and for the rest what the manager's own VM has."""
+"""Where to create the scale set: as in the settings, and otherwise as the manager's own VM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST_GENERATION = "cwvmss"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Where a scale set is found again, whatever its machines are."""
+    """What is needed to find a scale set again."""
 
     subscription_id: str
     resource_group: str

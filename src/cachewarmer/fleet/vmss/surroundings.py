@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOK_SECONDS = 20.0
-"""For each line: what takes longer has failed."""
+"""Time limit of each check."""
 SPOT_CORES = "lowPriorityCores"
 """The name of the quota that Spot VMs of all sizes count against, in the list of a region's usages."""
 KEPT_ADDRESSES = 5

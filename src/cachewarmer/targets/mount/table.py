@@ -191,7 +191,7 @@ def prepare(root: str, place: bytes) -> None:
 
 
 def find(mount: Mount, settings: MountSettings, place: bytes, table: Sequence[TableEntry]) -> bytes | None:
-    """Where the export is mounted already, by us or by somebody else."""
+    """The existing mount point of the export, made by us or by somebody else."""
     found: bytes | None = None
     for entry in table:
         if not entry.is_nfs:

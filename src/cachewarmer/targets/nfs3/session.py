@@ -146,12 +146,12 @@ class Nfs3Session(Session):
 
     @property
     def mounted(self) -> Mounted:
-        """Where it is mounted, and how."""
+        """The address, and how it is mounted."""
         return self._mounted
 
     @property
     def uid(self) -> int:
-        """Who is named to the server."""
+        """The ids that are sent to the server."""
         return self._uid
 
     @property
