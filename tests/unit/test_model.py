@@ -1,5 +1,6 @@
 import base64
 import json
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -26,6 +27,7 @@ from cachewarmer.model import (
     check_transition,
     item_id,
 )
+from cachewarmer.wire import pack_files
 
 JOB_SAMPLE = """{"WarmTargetMountAddresses":["10.0.1.7","10.0.1.8","10.0.1.9"],"WarmTargetExportPath":"/data","WarmTargetPath":"/tools",
  "InclusionList":[],"ExclusionList":[],"MaxFileSizeBytes":0}"""
@@ -234,3 +236,17 @@ def test_a_paused_job_resumes_where_it_was():
     status = JobStatus(job=WarmJob(), state=JobState.PAUSED)
     assert status.resumed is JobState.SCANNING
     assert replace(status, scan=ScanTotals(finished=True)).resumed is JobState.WARMING
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(), max_size=20), st.integers(0, 2**63 - 1), st.binary(max_size=64)),
+        min_size=20,
+        max_size=40,
+    )
+)
+def test_a_packed_list_is_the_json_that_any_other_program_would_write(rows):
+    """It is put together by hand, whatever characters the paths have."""
+    packed = pack_files([FileEntry(*row) for row in rows])["FilesDeflated"]
+    plain = [[path, size, base64.b64encode(handle).decode()] for path, size, handle in rows]
+    assert zlib.decompress(base64.b64decode(packed)).decode("ascii") == json.dumps(plain, separators=(",", ":"))

@@ -133,8 +133,13 @@ class Poisoned(NamedTuple):
     """Files that count as failed."""
 
 
-def lease_or_poison(row: Row, token: str, until: float, failed: int, max_deliveries: int) -> WorkLease | Poisoned:
-    """What happens to an item that is about to be delivered, after ``failed`` deliveries that failed."""
+def lease_or_poison(
+    row: Row, token: str, until: float, failed: int, max_deliveries: int, fresh: WorkItem | None = None
+) -> WorkLease | Poisoned:
+    """What happens to an item that is about to be delivered, after ``failed`` deliveries that failed.
+
+    ``fresh``: what its message says, where that is known.
+    """
     try:
         with record.reading_row("this item"):
             check_count("deliveries", failed)
@@ -144,10 +149,12 @@ def lease_or_poison(row: Row, token: str, until: float, failed: int, max_deliver
             envelope = record.envelope(row["message"])
             item = WorkItem.from_json(envelope.text)
             return Poisoned(item, record.given_up(failed, last_error), envelope.file_count)
-        item = WorkItem.from_json(row["message"])
+        item = fresh or WorkItem.from_json(row["message"])
     except (InvalidMessage, DamagedRecord) as error:
         return Poisoned(WorkItem(), str(error), 1)
-    item = replace(record.with_id(item), failed_deliveries=failed, last_error=last_error)
+    item = record.with_id(item)
+    if item.failed_deliveries != failed or item.last_error != last_error:
+        item = replace(item, failed_deliveries=failed, last_error=last_error)
     return WorkLease(token, until, failed + 1, item)
 
 

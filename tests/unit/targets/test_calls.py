@@ -66,7 +66,7 @@ class Channel:
         for xid in list(self.rpc.flying)[:count]:
             context = self.rpc.flying.pop(xid)
             is_read = isinstance(context, tuple)
-            events.append(ReadReply(context, 0, context[2], eof=False) if is_read else Reply(context, Unpacker(b"")))
+            events.append(ReadReply(context, 0, context[3], eof=False) if is_read else Reply(context, Unpacker(b"")))
         self.calls.on_events(self, events)
 
     def fail(self, error):

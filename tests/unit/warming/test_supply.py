@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from cachewarmer.errors import ConnectionLost
 from cachewarmer.model import Access, FileEntry, WorkItem
 from cachewarmer.model.parts import Part
+from cachewarmer.warming import supply as supplies
 from cachewarmer.warming.pace import Pace
 from cachewarmer.warming.rest import wanted
 from cachewarmer.warming.run import ItemRun
-from cachewarmer.warming.supply import LEAST_SWEPT, ItemSupply, whole_files
+from cachewarmer.warming.supply import LEAST_SWEPT, MADE_AT_ONCE, ItemSupply, whole_files
 from tests.memory import MemorySession
 
 FILES = 10
@@ -76,9 +77,18 @@ async def test_a_request_is_made_when_it_is_taken():
     answered=st.integers(0, FILES),
     cut=st.booleans(),
     way=st.sampled_from(["leave", "abort", "slow"]),
+    together=st.sampled_from([1, 3, 4, MADE_AT_ONCE]),
 )
-async def test_wherever_a_pass_is_ended_each_file_is_read_once(taken, answered, cut, way):
-    """Left since nothing is answered, handed back to another process, or asked for again at a slower pace."""
+async def test_wherever_a_pass_is_ended_each_file_is_read_once(taken, answered, cut, way, together):
+    """Left since nothing is answered, handed back to another process, or asked for again at a slower pace: also where the
+    requests are made some at a time, and some of them were made and not taken.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(supplies, "MADE_AT_ONCE", together)
+        await _end_a_pass(taken, answered, cut, way)
+
+
+async def _end_a_pass(taken, answered, cut, way):
     work = item(parts=(Part(0, 0, 4), Part(0, 6, 8))) if cut else item()
     pieces = sorted((b"d/" + NAMES[one.number].encode(), one.start, one.stop) for one in wanted(work))
     run, session, again = ItemRun(Pace(0.0, 0.0)), Lazy(), MemorySession(TREE, "a")
@@ -113,7 +123,8 @@ async def test_what_has_come_is_known_while_requests_are_still_to_be_made():
     reading = await begun(run, session, work)
     session.take(4)
     session.answer(2)
-    assert list(run.came(work).files) == [(0, 2)]
+    for _ in range(2):  # to be told changes nothing
+        assert list(run.came(work).files) == [(0, 2)]
     session.take(FILES)
     session.answer()
     await reading
@@ -140,9 +151,36 @@ def test_requests_that_are_done_are_let_go():
         taken.append(supply.take())
         if len(taken) > 16:
             taken.pop(0).context = None
-        most = max(most, len(supply._taken))
-    assert most <= LEAST_SWEPT
+        most = max(most, len(supply._kept))
+    assert most <= LEAST_SWEPT + MADE_AT_ONCE
     assert [one.path for one in supply.pending()] == [one.path for one in taken]
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(st.tuples(st.sampled_from(["take", "finish", "ask"]), st.integers(0, 9)), max_size=60))
+def test_what_is_pending_and_what_is_untaken_is_all_that_is_not_done(steps):
+    """After any steps, and at the end: each piece once, in its order."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(supplies, "MADE_AT_ONCE", 4)
+        patched.setattr(supplies, "LEAST_SWEPT", 5)
+        work = item([f"f{number}" for number in range(60)])
+        supply = ItemSupply(work, whole_files(work), 60, lambda _: None)
+        pending, done = [], set()
+        for step, count in steps:
+            for _ in range(count):
+                if step == "take" and supply.left:
+                    pending.append(supply.take())
+                elif step == "finish" and pending:
+                    one = pending.pop(count % len(pending))
+                    done.add(one.context.number)
+                    one.context = None
+            if step == "ask":
+                assert len(supply.untaken()) == supply.left
+            assert [one.path for one in supply.pending()] == [one.path for one in pending]
+        open_ = [one.context.number for one in supply.pending()] + [one.number for one in supply.end()]
+        assert open_ == [number for number in range(60) if number not in done]
+        assert supply.left == 0
+        assert [one.path for one in supply.pending()] == [one.path for one in pending]
 
 
 @pytest.mark.parametrize("names", [NAMES, [""], []])

@@ -9,6 +9,7 @@ from typing import Any
 
 from cachewarmer.broker import record, rows
 from cachewarmer.broker.base import Backlog, WorkLease
+from cachewarmer.broker.sqlite.fresh import FreshItems
 from cachewarmer.broker.sqlite.keys import id_in, key_of, row_of, token_of
 from cachewarmer.broker.sqlite.processes import is_gone
 from cachewarmer.broker.sqlite.standing import PUT_TALLY, Standings, tally_in, tally_values
@@ -24,6 +25,8 @@ class WorkSteps(Standings):
     def __init__(self, path: str, max_deliveries: int, busy_seconds: float) -> None:
         super().__init__(path, max_deliveries, busy_seconds)
         self._item_turns = Turns()
+        self._fresh: FreshItems | None = None
+        """What this process has published, once it has claimed as well."""
 
     def publish(self, items: Sequence[WorkItem]) -> None:
         by_job: dict[str, list[tuple[WorkItem, str]]] = {}
@@ -38,9 +41,13 @@ class WorkSteps(Standings):
                 values = [(job_id, key_of(item, near=near), message, item.byte_count) for item, message in new]
                 added = self.run_many("add_item", values)
                 self.run("count_published", job_id=job_id, count=added)
+                if self._fresh is not None:
+                    for (item, message), (_, key, *_) in zip(new, values, strict=True):
+                        self._fresh.add(job_id, key, message, item)
 
     def claim(self, most: int, lease_seconds: float, job_id: str, least: Priority, now: float) -> list[WorkLease]:
         leases: list[WorkLease] = []
+        self._fresh = self._fresh or FreshItems()
         if least is not Priority.LOW and not self._open_items(job_id, 1, least, now):
             return leases  # mostly so: others need not wait for it
         with self.transaction():
@@ -66,7 +73,8 @@ class WorkSteps(Standings):
         if rows.never_leased(row["visible_at"], now):
             self._damaged.name_lease(f"item {id_in(row['key'])} of job {row['job_id']}", row["visible_at"])
         token, until = token_of(row["seq"], secrets.token_hex(8)), now + lease_seconds
-        lease = rows.lease_or_poison(row, token, until, row["deliveries"], self._max_deliveries)
+        fresh = self._fresh.take(row["job_id"], row["key"], row["message"]) if self._fresh is not None else None
+        lease = rows.lease_or_poison(row, token, until, row["deliveries"], self._max_deliveries, fresh)
         if isinstance(lease, rows.Poisoned):
             self._poison(row, lease, now)
             return None

@@ -188,8 +188,8 @@ class Calls:
                 channel = self._channel(now)
             if not channel.in_flight:
                 channel.heard = now
-            reading, offset, length, _ = sent
-            channel.out.append(channel.rpc.call_read(reading.request.handle, offset, length, sent))
+            _, request, offset, length, _ = sent
+            channel.out.append(channel.rpc.call_read(request.handle, offset, length, sent))
             channel.in_flight += 1
 
     def _follow_up(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Self
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model.parts import Range
@@ -51,6 +52,13 @@ class Reading:
         self.jukebox_wait = 0.0
         self.jukebox_since = 0.0
         self.error: CacheWarmerError | None = None
+
+    @classmethod
+    def asked(cls, request: ReadRequest, began: float) -> Self:
+        """That of a request for all of which one READ is in flight, sent at ``began``."""
+        reading = cls(request)
+        reading.next, reading.in_flight, reading.began = request.stop, 1, began
+        return reading
 
     def take(self, most: int) -> tuple[int, int] | None:
         """The next piece to ask for, as (offset, length) in bytes; None if there is none."""

@@ -26,9 +26,9 @@ EMPTY_REPLIES = 3
 """READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
 
 
-Sent: TypeAlias = tuple[Reading, int, int, float]
-"""The context of a READ in flight: its reading, offset, length, and when it was sent. A plain tuple, since there is one
-for every READ."""
+Sent: TypeAlias = tuple[Reading | None, ReadRequest, int, int, float]
+"""The context of a READ in flight: its reading, request, offset, length, and when it was sent. A plain tuple, since there
+is one for every READ. No reading: this READ is all of the request, and nothing has become of it yet."""
 
 
 class Unresolved(NamedTuple):
@@ -130,6 +130,9 @@ class ReadSchedule:
             if free <= 0:
                 self.bytes_full = True
                 break
+            if self._fresh and not (self._ready or self._in_order):
+                free = self._take_whole(pieces, room, free, now)
+                continue
             reading = self._next()
             if reading is None:
                 break
@@ -143,7 +146,7 @@ class ReadSchedule:
                 self._settle(reading, now)
                 continue
             offset, length = piece
-            pieces.append((reading, offset, length, now))
+            pieces.append((reading, request, offset, length, now))
             free -= length
             if not request.calls:
                 reading.began = now
@@ -155,6 +158,29 @@ class ReadSchedule:
         window.bytes_in_flight = window.bytes - free
         self.sent += len(pieces)
         return pieces
+
+    def _take_whole(self, pieces: list[Sent], room: int, free: int, now: float) -> int:
+        """Fresh requests, as far as one READ is all of each; returns what is left of ``free``, the bytes there are.
+
+        What ends it is the next that ``_next`` gives. Most requests are such, and come and go without a ``Reading``.
+        """
+        fresh, most, append = self._fresh, self.read_bytes, pieces.append
+        while fresh:
+            supply = fresh[0]
+            while supply.left:
+                if free <= 0 or len(pieces) >= room:
+                    return free
+                request = supply.take()
+                self._taken += 1
+                length = request.stop - request.start
+                if not (request.handle and 0 < length <= most):
+                    self._ready.append(Reading(request))
+                    return free
+                request.calls = 1
+                append((None, request, request.start, length, now))
+                free -= length
+            fresh.popleft()
+        return free
 
     def _keep_begun(self, reading: Reading) -> None:
         """A file that is not asked for to its end: its next READ comes after those of others, unless order counts."""
@@ -210,7 +236,7 @@ class ReadSchedule:
             if type(context) is not tuple:
                 others.append(event)
                 continue
-            reading, offset, length, sent_at = cast("Sent", context)
+            reading, request, offset, length, sent_at = context
             freed += length
             if sent_at != last:  # calls are sent many at a time
                 counts[place] += together
@@ -218,27 +244,13 @@ class ReadSchedule:
                 calls += together
                 last, place, together = sent_at, bucket(now - sent_at), 0
             together += 1
-            reading.in_flight -= 1
-            if type(event) is ReadReply and event[1] == 0:
-                request = reading.request
-                count = event[2]
-                received += count
-                request.bytes_read += count
-                if (
-                    count == length
-                    and offset + length >= request.stop
-                    and not (reading.in_flight or reading.redo or reading.waiting or reading.error)
-                ):
-                    request.seconds = now - reading.began
-                    reading.began = -1.0
-                    done.append(request)
-                    continue
-                self._on_bytes(reading, offset, length, event)
-            elif type(event) is Refusal:
-                reading.error = reading.error or event.error
-            else:
-                self._on_status(reading, cast("ReadReply", event).status, offset, length, now)
-            self._go_on(reading, now)
+            if reading is None and type(event) is ReadReply and event[1] == 0 and event[2] == length:
+                received += length
+                request.bytes_read = length
+                request.seconds = now - sent_at
+                done.append(request)
+                continue
+            received += self._take_in(reading or Reading.asked(request, sent_at), event, offset, length, now)
         counts[place] += together
         waited += together * (now - last)
         self.window.in_flight -= calls + together
@@ -246,6 +258,30 @@ class ReadSchedule:
         self.bytes += received
         self.latencies.seconds += waited
         return others
+
+    def _take_in(self, reading: Reading, event: Event, offset: int, length: int, now: float) -> int:
+        """One answer of a request that takes more than one, or did not get what it asked for; returns the bytes it brings."""
+        received = 0
+        reading.in_flight -= 1
+        if type(event) is ReadReply and event[1] == 0:
+            request, received = reading.request, event[2]
+            request.bytes_read += received
+            if (
+                received == length
+                and offset + length >= request.stop
+                and not (reading.in_flight or reading.redo or reading.waiting or reading.error)
+            ):
+                request.seconds = now - reading.began
+                reading.began = -1.0
+                self.done.append(request)
+                return received
+            self._on_bytes(reading, offset, length, event)
+        elif type(event) is Refusal:
+            reading.error = reading.error or event.error
+        else:
+            self._on_status(reading, cast("ReadReply", event).status, offset, length, now)
+        self._go_on(reading, now)
+        return received
 
     def _on_bytes(self, reading: Reading, offset: int, length: int, reply: ReadReply) -> None:
         """NFS3_OK, and it is not the plain end of a request."""
@@ -312,7 +348,8 @@ class ReadSchedule:
 
     def lost(self, sent: Sequence[Sent], failure: CacheWarmerError, most_losses: int) -> None:
         """READs whose connection ended, oldest first: they go back to the front, unless lost ``most_losses`` times."""
-        for reading, offset, length, _ in reversed(sent):
+        for owner, request, offset, length, sent_at in reversed(sent):
+            reading = owner or Reading.asked(request, sent_at)
             reading.in_flight -= 1
             reading.redo.insert(0, (offset, length))
             reading.lost += 1
@@ -321,7 +358,7 @@ class ReadSchedule:
             if not (reading.in_flight or reading.waiting):
                 self._ready.append(reading)
         self.window.in_flight -= len(sent)
-        self.window.bytes_in_flight -= sum(length for _, _, length, _ in sent)
+        self.window.bytes_in_flight -= sum(length for _, _, _, length, _ in sent)
         self.retries += len(sent)
 
     def _go_on(self, reading: Reading, now: float) -> None:
