@@ -19,7 +19,7 @@ terminal became narrower, the cursor standing at its start, nothing is left."""
 
 def bandwidth(found: Bandwidth) -> str:
     """The bandwidth of a job, and its times of day."""
-    said = []
+    said: list[str] = []
     for part in found.text(lambda rate: f"at most {size(rate)}/s" if rate else "no limit").split(","):
         hours, _, rate = part.rpartition("=")
         said.append(f"{rate} {hours}" if hours else f"otherwise {rate}" if said else rate)
