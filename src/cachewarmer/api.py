@@ -68,29 +68,29 @@ PriorityName = Literal["high", "normal", "low"]
 AspectName = Literal["data", "attributes", "access"]
 
 STOP_SECONDS = 5.0
-"""How long a job whose loop was left may take to hand back what it holds."""
+"""How long a job may take to hand back its items after its loop was left."""
 MOST_PROCESSES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a job is."""
+    """The progress of a job."""
 
     job: str
     """Its id: what ``resume`` takes."""
     state: JobState
     files: int
     bytes: int
-    """What is read so far, that of unfinished work items included."""
+    """What has been read so far, including unfinished work items."""
     files_per_second: float
     bytes_per_second: float
     """Over the last ten seconds."""
     seconds_left: float | None
-    """None: not known yet."""
+    """None if not known yet."""
     unanswered: tuple[str, ...]
     """The mount addresses that do not answer at present."""
     report: Report
-    """All numbers; those of a job that is over are final."""
+    """All numbers; final when the job is over."""
 
     @property
     def over(self) -> bool:

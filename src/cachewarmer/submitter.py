@@ -1,4 +1,4 @@
-"""The submitter: posts a job, and waits for that job, whatever else continues at the broker."""
+"""The submitter: submits a job and waits for it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def wait_until_warm(
 
 
 class LiveRows:
-    """What workers say of themselves: asked for as often as they say something new, however often it is looked at."""
+    """The reports of workers, queried only as often as they change."""
 
     def __init__(self, broker: Broker, clock: Callable[[], float] = time.monotonic) -> None:
         self._broker = broker
@@ -95,7 +95,7 @@ class LiveRows:
         self._rows: dict[str, tuple[float, list[WorkerReport]]] = {}
 
     async def of(self, job_id: str = "") -> list[WorkerReport]:
-        """The rows of those who have had work of a job; without an id, all. Raises ``BrokerError``."""
+        """The reports of the workers that have had work of a job; without an id, of all workers. Raises ``BrokerError``."""
         asked, rows = self._rows.get(job_id, (0.0, []))
         now = self._clock()
         if job_id not in self._rows or now - asked >= NOTE_SECONDS / 2:
@@ -105,7 +105,7 @@ class LiveRows:
 
 
 async def resume(broker: Broker, job_id: str) -> JobStatus:
-    """Lets a job continue that was paused, or that failed, with all that is counted of it; returns its status.
+    """Resumes a job that was paused or failed, keeping its counts; returns its status.
 
     Raises:
         InvalidTransition: it continues already, has ended otherwise, or the broker can't take up a job that failed.

@@ -1,4 +1,4 @@
-"""The manager: takes jobs, each looked after by a keeper (``job``), and runs the fleet beside them.
+"""The manager: takes jobs, handles each with a keeper (``job``), and runs the fleet.
 
 A manager may be killed at any moment: the job's lease runs out, another manager takes it, scans again, and publishes
 the same items with the same ids, so that the totals come out the same.
@@ -28,19 +28,19 @@ from cachewarmer.targets.pool import SessionPool
 log = logging.getLogger(__name__)
 
 MOST_JOBS = 64
-"""Jobs that one manager looks after, scanned or not: each costs some calls a second."""
+"""Maximum number of jobs that a manager handles; each costs some calls per second."""
 MORE_URGENT_JOBS = 8
-"""For each step of priority, this many more: an urgent job finds room where there is none for others."""
+"""Additional jobs for each higher priority, so that there is room for urgent ones."""
 TIDY_SECONDS = 3600.0
 """Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
 FIRST_OPEN_SECONDS = 5.0
-"""What the fleet's driver leaves the broker to open before it begins."""
+"""How long the fleet's driver waits for the broker to be opened before it starts."""
 MOST_OPEN_SECONDS = 60.0
-"""Between two attempts to open the broker, at most."""
+"""Maximum time between two attempts to open the broker."""
 
 
 class FleetRunner(Protocol):
-    """What the manager needs of a fleet: something that runs beside it until it stops."""
+    """The interface of a fleet's driver that the manager needs: it runs beside the manager until that stops."""
 
     @property
     def may_have_machines(self) -> bool:
@@ -88,7 +88,7 @@ class Manager:
         self._on_end = on_end
         self._scanning: dict[str, Priority] = {}
         self._waits = False
-        """Has told that it waits for a job."""
+        """Whether it has logged that it waits for a job."""
         self._ended = self._handed_back = 0
         self._why = "it was asked to"
 
@@ -175,7 +175,7 @@ class Manager:
         return None
 
     async def _wait(self, jobs: set[asyncio.Task[None]], stopped: asyncio.Task[bool]) -> set[asyncio.Task[Any]]:
-        """What has ended, once it is time to look for a job again."""
+        """Waits until it is time to look for a job again, and returns what has ended."""
         seconds = self.settings.lease.poll_seconds
         others = {stopped} if jobs else {stopped, asyncio.create_task(self.broker.wait_for_work(seconds))}
         done, _ = await asyncio.wait({*jobs, *others}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -232,7 +232,7 @@ class Manager:
         return self.fleet_driver is not None and self.fleet_driver.may_have_machines
 
     async def _tidy(self) -> None:
-        """Lets the broker forget what is old, at the start and every hour or so."""
+        """Makes the broker forget old jobs, at the start and about every hour."""
         while True:
             try:
                 await self.broker.tidy(self.settings.lease.keep_seconds)
@@ -241,7 +241,7 @@ class Manager:
             await asyncio.sleep(TIDY_SECONDS * random.uniform(0.5, 1.5))
 
     async def _note(self) -> None:
-        """Says that a manager is at work, for those who wait for one."""
+        """Records that a manager is running, for users who wait for one."""
         while True:
             try:
                 await self.broker.note_manager(self.name)
@@ -263,7 +263,7 @@ class Manager:
 
 
 def _tell_of(error: BaseException | None) -> None:
-    """Logs what a job's keeper ended with."""
+    """Logs the error with which a keeper ended."""
     if isinstance(error, CacheWarmerError):
         log.error("%s; a manager continues the job when the lease expires", error)
     elif error is not None:

@@ -37,7 +37,7 @@ STATUS_SECONDS = 0.25
 STOP_SECONDS = 0.7
 """How long the readers may take to finish their items after an interrupt."""
 MAX_RESTARTS = 3
-"""How often a reader process that died is replaced before the job is left as it is."""
+"""How often a reader process that died is replaced before the job is given up."""
 
 
 class Readers(Protocol):
@@ -89,7 +89,7 @@ class ReaderHere:
 
 
 class Word(NamedTuple):
-    """What a reader process says of itself, several times a second."""
+    """The report of a reader process, several times a second."""
 
     in_hand: Tally
     outages: tuple[Outage, ...]
@@ -104,13 +104,13 @@ class _Reader:
     process: SpawnProcess
     channel: Connection
     calls: int
-    """Its share of the window, as it was told last."""
+    """Its last known share of the window."""
     word: Word | None = None
 
 
 @dataclass
 class _Told:
-    """The outages that the log has been told of, by address."""
+    """The outages that have been logged, by address."""
 
     logs: dict[str, OutageLog] = field(default_factory=dict)
 
@@ -213,7 +213,7 @@ class ReaderProcesses:
         return shares(self._settings.nfs.most_calls, self._count, scanning=self._scanning)
 
     def _share_window(self) -> None:
-        """Tells each process its share of the window where that has changed."""
+        """Sends each process its share of the window if it has changed."""
         for reader, calls in zip(self._readers, self._shares().readers, strict=True):
             if calls != reader.calls:
                 with contextlib.suppress(OSError):
@@ -282,7 +282,7 @@ def _reader_process(
     channel: Connection,
     prepare: Callable[[], None] | None,
 ) -> None:
-    """The body of a reader process: works until the parent closes its end of the channel, however it ends."""
+    """The main function of a reader process, which works until the parent closes its end of the channel or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if prepare is not None:
         prepare()
@@ -315,7 +315,7 @@ async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, c
 
 
 async def _tell(worker: Worker, pool: SessionPool, channel: Connection) -> None:
-    """Tells the parent how it goes, until that is gone."""
+    """Reports to the parent until that is gone."""
     with contextlib.suppress(OSError):
         while True:
             await asyncio.sleep(STATUS_SECONDS)

@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_RETRY_SECONDS = 30.0
-"""An item that failed for a reason that may pass is delivered again after 2, 4, 8 … seconds, up to this."""
+"""Maximum delay of 2, 4, 8 … seconds before an item is delivered again that failed for a temporary reason."""
 
 
 class Settler:
-    """Settles the items of one worker. A broker that does not answer is asked again for as long as a lease lasts."""
+    """Settles the items of one worker. Calls to a broker that does not answer are retried for as long as a lease lasts."""
 
     def __init__(self, broker: Broker, worker: str, held: HeldItems, lease_seconds: float, hiding: Hiding) -> None:
         self._broker = broker
@@ -40,14 +40,14 @@ class Settler:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Writes the receipts of whatever is finished until it is cancelled."""
+        """Writes the receipts of finished items until it is cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             await self.write_receipts()
 
     async def write_receipts(self) -> None:
-        """Writes the receipts that wait, in one call."""
+        """Writes the pending receipts in one call."""
         finished, self._finished = self._finished, []
         if not finished:
             return
@@ -102,7 +102,7 @@ class Settler:
         self._held.drop(held)
 
     async def give_up(self, held: Held) -> None:
-        """Hands an item back at the very end, in one try."""
+        """Hands an item back at the very end, with a single attempt."""
         held.lease.item = replace(held.lease.item, came=held.run.came(held.lease.item))
         try:
             await self._broker.abandon(held.lease, "")
