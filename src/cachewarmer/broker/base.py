@@ -96,9 +96,7 @@ class Backlog:
     """Items of any job on the queue, and those that workers hold. If the service only counts the sum, it is in
     ``waiting_items``."""
     stray_items: int = 0
-    """Whether there are items on the queue but no active jobs: items of jobs that ended, or of a job that is not known
-    yet.
-    """
+    """Items on the queue while no job is active: of jobs that ended, or of a job that is not known yet."""
 
     @classmethod
     def of(cls, statuses: Iterable[JobStatus], *, waiting_items: int, leased_items: int = 0) -> Backlog:
