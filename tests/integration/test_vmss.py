@@ -262,7 +262,7 @@ async def test_a_size_that_is_refused_at_once(cloud, caplog, refusal, reason):
         await seen(fleet, lambda size: size.running == 2)
     assert {vm.size for vm in cloud.vms} == {SIZES[1]}
     (line,) = warnings(caplog)
-    assert line == f"making scale set {fleet.name} of {SIZES[0]}: {reason}; trying {SIZES[1]} instead"
+    assert line == f"creating scale set {fleet.name} of {SIZES[0]}: {reason}; trying {SIZES[1]} instead"
 
 
 @pytest.mark.parametrize("leave_failed", [False, True])

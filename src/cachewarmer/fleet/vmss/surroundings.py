@@ -134,7 +134,7 @@ async def _look_at_place(
         name for name, it in (("AZURE_SUBSCRIPTION_ID", subscription), ("[fleet.vmss] location", location)) if not it
     ]
     if missing:
-        said = "not looked at: where the workers go is not known"
+        said = "not checked: it is unknown where the workers will be"
         for check in ("quota", "subnet"):
             yield failure(check, said, f"set {' and '.join(missing)}") if wanted else ok(check, said)
         return
