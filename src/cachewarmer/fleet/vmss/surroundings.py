@@ -219,7 +219,7 @@ async def _subnet(clients: Clients, own: Instance | None, settings: VmssSettings
     subnet_id = settings.subnet_id
     if not subnet_id:
         if own is None:
-            return warning("subnet", "not looked at: it is not known", "set [fleet.vmss] subnet_id")
+            return warning("subnet", "not checked: it is not known", "set [fleet.vmss] subnet_id")
         subnet_id = await subnet_of(clients, await get_machine(clients, own))
     subnet_id = with_subnet(subnet_id, settings.subnet_name)
     network, name = part(subnet_id, "virtualNetworks"), last(subnet_id)
