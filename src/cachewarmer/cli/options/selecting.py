@@ -237,7 +237,7 @@ def _add_job(group: argparse._ActionsContainer) -> None:
         "--transport",
         default="auto",
         choices=["auto", "nfs", "mount", "local"],
-        help="how to read; nfs: the direct reader; mount: a kernel mount; local: a local path (default: auto)",
+        help="how to read the files; nfs: the direct reader; mount: a kernel mount; local: a local path (default: auto)",
     )
     group.add_argument(
         "--max-bandwidth",
