@@ -1,4 +1,4 @@
-"""What a message of the log is about, beside its text: for logs that programs read (``--log-format json``)."""
+"""Structured data of log messages (job, item, address), for logs that programs read (``--log-format json``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mount addresses of a job: all those that a host name stands for, and those that each get everything."""
+"""The mount addresses of a job: resolves host names to all of their addresses, and selects those of ``--each-address``."""
 
 from __future__ import annotations
 

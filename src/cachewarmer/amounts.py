@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formats sizes, counts and durations for people."""
 
 from __future__ import annotations
 

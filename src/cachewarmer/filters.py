@@ -1,4 +1,4 @@
-"""Which files a job wants. Pure: names, sizes and times in, yes or no out.
+"""Decides which files a job selects, by names, sizes and times. Pure.
 
 A filter is a list of rules, tried in order; the first one that matches a file, or a directory that the file is in,
 decides. ``--exclude`` gives the first rules, then come those of ``--filter-from``, then those of ``--include``; where

@@ -1,4 +1,4 @@
-"""How fast a job goes, from the counts of the last seconds."""
+"""The rate of a job, from the counts of the last seconds."""
 
 from __future__ import annotations
 

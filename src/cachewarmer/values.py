@@ -1,4 +1,4 @@
-"""Dataclasses that cost nothing until they are used: a command imports many more than it makes objects of.
+"""Dataclasses that cost nothing until they are used, because a command imports many more than it uses.
 
 ``dataclasses.dataclass`` writes and compiles up to eight methods for each class, which was a sixth of what starting a
 command took. Here ``__init__`` is compiled when a class has made some objects, and the other methods are shared. Type checkers

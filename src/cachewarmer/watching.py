@@ -1,4 +1,4 @@
-"""Warming again and again, only what has changed: one round at a time, each compared with the ledger of the last."""
+"""Warms what has changed at regular intervals, one round at a time, each compared with the ledger of the last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Azure's Instance Metadata Service: what a VM may ask about itself, and what is about to happen to it.
+"""Azure's Instance Metadata Service: what a VM can find out about itself, and about events that are scheduled for it.
 
 Plain HTTP to a link-local address that only this VM reaches, never through a proxy, with the header ``Metadata: true``.
 REST reference: "Azure Instance Metadata Service" (instance) and "Scheduled Events for Linux VMs" (scheduledevents).

@@ -1,4 +1,4 @@
-"""Counts and times the calls that a process makes to its broker, of whatever kind that is: for metrics.
+"""Counts and times the calls of a process to its broker, of any kind, for metrics.
 
 What ``counted`` makes stands before a broker and passes everything on. Its methods are made from the contract, so a method
 that is added there is counted without a line here.

@@ -1,4 +1,4 @@
-"""How many operations a job's items make at a broker: for plans, good to a factor of two. Pure."""
+"""Estimates the operations that the items of a job need at a broker, to a factor of two, for plans. Pure."""
 
 from __future__ import annotations
 

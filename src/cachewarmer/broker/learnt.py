@@ -1,4 +1,4 @@
-"""What is known of addresses already, for the search of a window to begin with. Nothing depends on it."""
+"""What is already known about addresses, as a start for the search of a window. Nothing depends on it."""
 
 from __future__ import annotations
 

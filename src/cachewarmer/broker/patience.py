@@ -1,4 +1,4 @@
-"""Holding out while a broker can't be reached: what a manager or worker has in hand is worth more than a minute."""
+"""Retries calls while a broker can't be reached, because the work that a manager or worker holds is worth waiting for."""
 
 from __future__ import annotations
 

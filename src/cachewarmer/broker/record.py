@@ -1,4 +1,4 @@
-"""What every broker does alike, free of any store: how a job moves on, and how its totals and samples are written.
+"""Shared by all brokers and independent of the store: state changes of jobs, and the format of totals and samples.
 
 JSON in ASCII, so that paths of any bytes survive.
 """

@@ -1,4 +1,4 @@
-"""What the brokers in a relational database make of their rows. Pure.
+"""Converts rows of the brokers in a relational database. Pure.
 
 ``Row`` is anything that gives a column by its name. The columns of ``jobs`` and ``items`` have the same names and
 meanings in all of them.

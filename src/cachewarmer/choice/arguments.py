@@ -1,4 +1,4 @@
-"""What a program chooses, as arguments of functions: named as the options of the commands are, and checked as they are."""
+"""The choices of a program as arguments of functions, with the names and the checks of the options of the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of files that are needed more than once: what comes once is copied, and what a job came with is read again."""
+"""Lists of files that are needed more than once: streams are copied, and the list of a job is read again."""
 
 from __future__ import annotations
 

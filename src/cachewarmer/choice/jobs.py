@@ -1,4 +1,4 @@
-"""What was chosen becomes jobs and lists of files.
+"""Turns the choices of a user into jobs and lists of files.
 
 What is invalid is told in the words of the command line: ``arguments.in_words_of_functions`` translates them.
 """

@@ -1,4 +1,4 @@
-"""Colours on a terminal: few, each readable on a light and on a dark background, and none where they are not wanted."""
+"""Colours on a terminal: a few that are readable on light and dark backgrounds, and none if they are not wanted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``cachewarmer``: a command is one file and one name here."""
+"""The command ``cachewarmer``. Each of its commands is a file and a name in this module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``plan`` shows: as text, and as JSON."""
+"""The output of ``plan`` as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows how a job goes while it does: one line with a bar, kept up to date on a terminal, plain lines elsewhere."""
+"""Shows the progress of a job: a line with a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

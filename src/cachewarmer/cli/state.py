@@ -1,4 +1,4 @@
-"""Where ``warm`` keeps its job: the broker that was chosen, or a temporary one where the user has no place for a file.
+"""Where ``warm`` keeps its job: at the chosen broker, or at a temporary one if the user has no place for a file.
 
 A place that somebody has named, by an option or a variable, is used or is an error; only what nobody has chosen, the home
 directory, gives way to a temporary directory.

@@ -1,4 +1,4 @@
-"""``--stats``: from time to time a line in the log that says what was done since the last one."""
+"""``--stats``: periodically logs a line with what was done since the last one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a job's end: a command that is run (``--on-end``) and a URL that gets the report (``--webhook``).
+"""Reports the end of a job: runs a command (``--on-end``) and posts the report to a URL (``--webhook``).
 
 Telling never changes the outcome of the job: whatever fails here is one line in the log.
 """

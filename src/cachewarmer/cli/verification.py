@@ -1,4 +1,4 @@
-"""Verifies for commands, and shows what was found."""
+"""Runs verifications for commands, and shows the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment: what its variables say to this process, and what other processes get of it. Azure's own are in ``azure``."""
+"""The environment variables that this process uses, and those that other processes get. Azure's own are in ``azure``."""
 
 from __future__ import annotations
 

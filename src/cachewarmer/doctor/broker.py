@@ -1,4 +1,4 @@
-"""A broker: signing in, what it lets us read, who is at work, and how long an answer takes."""
+"""Checks a broker: signing in, reading, permissions, active managers and workers, and the time of a call."""
 
 from __future__ import annotations
 

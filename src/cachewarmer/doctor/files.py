@@ -1,4 +1,4 @@
-"""What a server says of the files of a target: in which replies, and to whom. It reads none of them."""
+"""Checks what a server reports about the files of a target, in which replies and to which users. Reads none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many calls at once a cache takes: a short probe with calls that read nothing."""
+"""Estimates how many calls at once a cache takes, by a short probe with calls that read nothing."""
 
 from __future__ import annotations
 

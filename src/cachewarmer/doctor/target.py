@@ -1,4 +1,4 @@
-"""One mount address, from its name to how many calls it takes; or a directory of this machine."""
+"""Checks a mount address, from its name to the number of calls that it takes, or a local directory."""
 
 from __future__ import annotations
 

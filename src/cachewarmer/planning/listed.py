@@ -1,4 +1,4 @@
-"""The paths of a list (``--files-from``): what each stands for, and which of them name something twice."""
+"""The paths of a list (``--files-from``): what each refers to, and which are duplicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists directories to their end, whatever happens meanwhile: a handle that went stale, a cookie gone bad."""
+"""Lists whole directories, in spite of stale handles and bad cookies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a job to its scan: opens its addresses, finds the export and the root, and walks."""
+"""Scans a job: opens its addresses, finds the export and the root, and walks the tree."""
 
 from __future__ import annotations
 

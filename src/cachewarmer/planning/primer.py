@@ -1,4 +1,4 @@
-"""Asks for what other users may do with each name, as their own clients will: a cache then knows the answers.
+"""Asks for the access of other users to each name, as their clients will, so that the cache has the answers.
 
 A cache keeps the answer to ACCESS for each user by itself. Who warms as root leaves it cold for all others.
 """

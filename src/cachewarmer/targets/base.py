@@ -1,4 +1,4 @@
-"""The contract between the stages that plan and read, and whatever holds the files.
+"""The contract between the stages that plan and read, and the targets that hold the files.
 
 A ``Session`` is one mount address, opened. It lists directories and reads byte ranges; it knows how many calls may be
 in flight (the window) and keeps that many going as long as it has requests, across files and across work items.

@@ -1,4 +1,4 @@
-"""Whether a mount address can be used, and when to ask it again. Pure: the time is an argument.
+"""Decides whether a mount address can be used, and when to probe it again. Pure: the time is an argument.
 
                  failed: an attempt to reach the address failed
         ┌────────┐ ───────────────────────────────────────────► ┌──────┐ ──┐ probe_failed:

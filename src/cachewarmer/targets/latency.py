@@ -1,4 +1,4 @@
-"""How long calls took, as counts in buckets: cheap to add to, and two histograms add up to one."""
+"""Histograms of latencies: cheap to update, and they can be added."""
 
 from __future__ import annotations
 

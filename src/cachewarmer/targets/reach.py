@@ -1,4 +1,4 @@
-"""Which mount addresses answer: a breaker for each (see ``breaker``), the probes while it is open, and the waiting.
+"""Tracks which mount addresses answer: a breaker for each (see ``breaker``), probes while it is open, and waiting.
 
 Whoever meets a ``TransportError`` tells (``failed``), uses another address meanwhile (``usable``), or waits
 (``wait_until_up``). A failure of reaching an address is never held against the files behind it.

@@ -1,4 +1,4 @@
-"""Verifying a job whose addresses are caches of their own: each of them is judged by itself."""
+"""Verifies a job whose addresses are separate caches, with a result for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program wants to find out, as arguments of a function: checked as the options of ``verify`` are."""
+"""The arguments of ``verify`` for programs, with the checks of the command's options."""
 
 from __future__ import annotations
 

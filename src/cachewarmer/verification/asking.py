@@ -1,4 +1,4 @@
-"""Caches that can be asked what they hold: JuiceFS by its control file, this machine's page cache by mincore(2)."""
+"""Asks caches what they hold: JuiceFS with its control file, the page cache of this machine with mincore(2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verification has found: one value for text and JSON; the JSON keys are a contract."""
+"""The result of a verification, for both text and JSON. The JSON keys are a contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads each sample twice, back to back, a few samples at a time, and takes the times."""
+"""Reads each sample twice in succession, a few samples at a time, and measures the times."""
 
 from __future__ import annotations
 

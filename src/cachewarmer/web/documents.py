@@ -1,4 +1,4 @@
-"""What the page is told beside the keys of ``--json``: pure, from what a broker and its workers say."""
+"""The documents of the page, with keys in addition to those of ``--json``, from a broker and its workers. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask for what: checked before any handler runs."""
+"""Checks whether a request is allowed, before any handler runs."""
 
 from __future__ import annotations
 

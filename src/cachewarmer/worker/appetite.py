@@ -1,4 +1,4 @@
-"""How many work items to claim. Pure: numbers in, a number out."""
+"""Decides how many work items to claim. Pure."""
 
 from __future__ import annotations
 

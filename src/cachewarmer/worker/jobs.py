@@ -1,4 +1,4 @@
-"""What a worker knows of the jobs its items belong to: their states, their paces, and when to look at items again."""
+"""The jobs of a worker's items: their states, their paces, and when to look at items again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at a worker some times a second, for what bounds it: its windows, its pace, its processors, its network.
+"""Samples a worker several times a second to find out what limits it: its windows, pace, processors and network.
 
 What that means is decided in ``model.bound``. Nothing here is called for a READ.
 """

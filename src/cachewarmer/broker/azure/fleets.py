@@ -1,4 +1,4 @@
-"""One row for each fleet: which manager drives it, and for how long after the service wrote that."""
+"""A row for each fleet: which manager drives it, and for how long after the time stamp of the service."""
 
 from __future__ import annotations
 

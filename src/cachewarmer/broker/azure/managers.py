@@ -1,4 +1,4 @@
-"""One row for each manager: when it was last at work, by the service's clock, and which jobs it has."""
+"""A row for each manager: when it was last running, by the clock of the service, and which jobs it has."""
 
 from __future__ import annotations
 

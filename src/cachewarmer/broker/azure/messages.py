@@ -1,4 +1,4 @@
-"""What stands in the messages of the Azure queues: ids that are missing, room that runs out, and poison. Pure."""
+"""The messages of the Azure queues: fills in missing ids, keeps to the maximum size, and makes poison messages. Pure."""
 
 from __future__ import annotations
 

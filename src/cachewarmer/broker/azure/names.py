@@ -1,4 +1,4 @@
-"""How the queues, the table and the rows of the Azure broker are called. Pure.
+"""The names of the queues, the table and the rows of the Azure broker. Pure.
 
 Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``, and of jobs and work one more for each other priority:
 ``<prefix>jobhi``, ``<prefix>joblo``, ``<prefix>workhi``, ``<prefix>worklo``; the table: ``<prefix>status`` without what a table name

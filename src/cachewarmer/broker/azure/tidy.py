@@ -1,4 +1,4 @@
-"""Takes away what no longer serves in the status table: receipts of jobs that are over, and jobs that are old."""
+"""Removes what is no longer needed from the status table: receipts of jobs that are over, and old jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is long in this broker's tables, a job's list of files and its ledger: written and read in few round trips.
+"""Writes and reads long data, the file list and the ledger of a job, in few round trips.
 
 Neither is in one statement as long as its reader or writer likes: such a one would hold a connection, and keep the server
 from tidying up, for as long as a terminal is scrolled back or a pipe is full.

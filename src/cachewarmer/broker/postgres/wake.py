@@ -1,4 +1,5 @@
-"""Being woken when there is work, with a connection that would lie idle: LISTEN and NOTIFY (PostgreSQL manual, LISTEN).
+"""Wakes up when there is work, with LISTEN and NOTIFY on a connection that would be idle otherwise (PostgreSQL manual,
+LISTEN).
 
 A process that has nothing to do lends one connection of its pool to this until work comes, and gets it back at once. A
 session that listens once continues to: what it is told while it does something else wakes whoever waits next. A pooler in

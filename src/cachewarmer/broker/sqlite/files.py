@@ -1,4 +1,6 @@
-"""The broker's file on disk: ours alone, whatever the umask says. Who can write it decides what is read as whom."""
+"""The broker's file on disk, accessible only to its user, whatever the umask is: anyone who can write to it decides
+what is read, and as whom.
+"""
 
 from __future__ import annotations
 

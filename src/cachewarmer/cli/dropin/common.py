@@ -1,4 +1,4 @@
-"""What the three drop-in commands share."""
+"""Shared by the three drop-in commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a sample is verified, and what is expected of it."""
+"""Options for verifying a sample, and for the expected result."""
 
 from __future__ import annotations
 

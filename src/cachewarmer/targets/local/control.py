@@ -1,4 +1,5 @@
-"""JuiceFS's control file: a mounted volume can be asked to fill its cache, and what of some files is in it.
+"""JuiceFS's control file, through which a mounted volume can be asked to fill its cache, and how much of some files is
+in it.
 
 ``juicefs warmup`` does so. A message is written to the file ``.control`` at the mount's root, and what is read from there
 afterwards is the answer: records of how far it is, then one with the result as JSON, or one byte that is an errno

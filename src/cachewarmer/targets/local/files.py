@@ -1,4 +1,4 @@
-"""Directories and files of this machine, as the local target needs them: blocking calls, for a thread.
+"""Blocking operations on local directories and files, for the threads of the local target.
 
 Paths are resolved one component at a time from an open directory, so that no link is ever followed and nothing outside
 the root is reached, whatever changes meanwhile. Reads bypass the page cache, so that the storage answers.

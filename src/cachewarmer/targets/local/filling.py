@@ -1,4 +1,4 @@
-"""Whole files that a mount is asked to have in its cache, many at a time, instead of being read through it.
+"""Asks a mount to load whole files into its cache, many at a time, instead of reading them through it.
 
 Only JuiceFS can be asked (``control``). It fetches what its cache lacks, and waits for the cache to keep it: so nothing is
 dropped, and no byte passes through FUSE. Every batch is confirmed by the mount's own check. What that does not confirm, and

@@ -1,4 +1,4 @@
-"""The kernel's mount table, and the places of our mounts. Nothing in here mounts anything."""
+"""The mount table of the kernel, and the directories of our mounts. This module does not mount anything."""
 
 from __future__ import annotations
 

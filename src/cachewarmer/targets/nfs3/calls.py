@@ -1,4 +1,4 @@
-"""The calls of one mount address: sends them, over connections that it keeps up, and hands on what is answered.
+"""The calls to one mount address: sends them over connections that it maintains, and delivers the replies.
 
 Which READ goes next is decided in ``schedule``. READs have no Future and no coroutine of their own: a request waits
 there, its calls come back through the connection's events, and its ``on_done`` is called. Other calls give a Future.

@@ -1,4 +1,4 @@
-"""The connections of one mount address: made when there is work, given up when they say nothing, made again when lost."""
+"""The connections to one mount address: opened when there is work, closed when they are silent, and reopened when lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From paths to file handles: looks them up from the root on, remembers directories, and starts over when handles die.
+"""Finds file handles by paths: looks them up from the root, remembers directories, and starts over when handles become
+stale.
 
 A fail-over or a restart of the cache makes every handle stale, the root's first: then MNT is asked again, once for all
 who wait.

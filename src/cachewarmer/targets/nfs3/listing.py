@@ -1,4 +1,4 @@
-"""Lists directories page by page, whatever the server leaves out, repeats, or gets wrong."""
+"""Lists directories page by page, and copes with what servers leave out, repeat, or get wrong."""
 
 from __future__ import annotations
 

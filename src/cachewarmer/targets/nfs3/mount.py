@@ -1,4 +1,4 @@
-"""From a mount address and a path to an export and its file handle: ports, the export list, MNT."""
+"""Finds the export of a path at a mount address and gets its file handle: ports, the export list, MNT."""
 
 from __future__ import annotations
 

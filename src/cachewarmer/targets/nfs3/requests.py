@@ -1,4 +1,4 @@
-"""What waits for its turn at one mount address: READ requests with their state, and other calls."""
+"""The pending READ requests, with their state, and other calls of one mount address."""
 
 from __future__ import annotations
 

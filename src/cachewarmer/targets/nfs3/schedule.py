@@ -1,4 +1,4 @@
-"""Which READ goes next, and what the answer to one means. Pure: no loop, no socket; ``now`` is an argument.
+"""Decides which READ is next, and interprets replies. Pure: no loop, no socket; ``now`` is an argument.
 
 The owner sends what ``take`` gives, hands in what came back (``answered``, ``lost``), and then looks at what that left
 for it to do: requests that are ``done``, readings whose handle is to be resolved (``unresolved``), and readings that

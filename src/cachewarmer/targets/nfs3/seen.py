@@ -1,4 +1,4 @@
-"""The names that a listing has given so far: to notice those that a server gives again. Pure."""
+"""The names that a listing has returned so far, to notice repetitions. Pure."""
 
 from __future__ import annotations
 
