@@ -7,6 +7,7 @@ that is done twice publishes nothing new. Only the paths decide where an item en
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 
 from cachewarmer.config import PlanSettings
@@ -60,6 +61,17 @@ class Chunker:
         self._parts: list[Part] = []
         self._bytes = 0
         self._name_bytes = 0
+
+    def anew(self) -> Chunker:
+        """Another for the same job and address, which holds nothing: what is the same for all its items is there."""
+        other = copy(self)
+        other.clear()
+        return other
+
+    def clear(self) -> None:
+        """Forgets the files that it holds."""
+        self._further, self._files, self._times, self._parts = None, [], [], []
+        self._bytes = self._name_bytes = 0
 
     @property
     def only_address(self) -> str:

@@ -91,6 +91,8 @@ class Walker:
         self._sieve = self._make_sieve(self.root)
         self._frontier = Frontier(settings.pending_memory_bytes, settings.pending_disk_bytes)
         self._lister = Lister(sessions, settings.directories_in_flight)
+        self._chunkers: dict[int, Chunker] = {}
+        """An empty one for each session."""
         self._active: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
         self._emitting = 0
@@ -411,8 +413,11 @@ class Walker:
         return f"{self.export.rstrip('/')}/{printable(path)}"
 
     def _chunker(self, number: int) -> Chunker:
-        address = self.sessions[number].address
-        return Chunker(self.job, self.settings, export=self.export, address=address)
+        first = self._chunkers.get(number)
+        if first is None:
+            address = self.sessions[number].address
+            first = self._chunkers[number] = Chunker(self.job, self.settings, export=self.export, address=address)
+        return first.anew()
 
     async def _emit(self, items: Sequence[WorkItem]) -> None:
         if not items or self.job.metadata_only:

@@ -32,8 +32,11 @@ READ_REPLY_SPACE = 24 + 400 + 4 + 4 + 4 + nfs3.FATTR_BYTES + 12
 
 _REPLY_HEAD = struct.Struct(">II24sI")
 """Mark, xid, everything up to the status of a reply, attributes follow."""
+_MARK_AND_XID = struct.Struct(">II")
 _GOOD = struct.pack(">6I", 1, 0, 0, 0, 0, 0)
 """REPLY, MSG_ACCEPTED, a verifier of AUTH_NONE and its length, SUCCESS (RFC 5531 section 9), NFS3_OK."""
+_ACCEPTED = _GOOD[:20]
+"""The same without what the procedure says."""
 _READ_TAIL = struct.Struct(">III")
 """count, eof, length of the data (RFC 1813 section 3.3.6)."""
 _HEAD_BYTES = _REPLY_HEAD.size
@@ -199,6 +202,26 @@ class Connection:
                             return
             position = self._receive_slowly(buffer, position, size, events)
 
+    def _take_whole(self, buffer: bytes | bytearray, position: int, size: int, events: list[Event]) -> int:
+        """Takes a reply to a call other than READ that is here in one fragment; returns where it ends, 0 if there is none."""
+        if position + 8 > size:
+            return 0
+        mark, xid = _MARK_AND_XID.unpack_from(buffer, position)
+        call, length = self._calls.get(xid), mark & 0x7FFFFFFF
+        end: int = position + 4 + length
+        if (
+            call is None
+            or call.read_bytes is not None
+            or not mark & LAST_FRAGMENT
+            or not 4 <= length <= call.reply_limit
+        ):
+            return 0
+        if end > size:
+            return 0
+        events.append(_decode_reply(call, bytes(buffer[position + 4 : end])))
+        del self._calls[xid]
+        return end
+
     def _begin_payload(self, xid: int, reply: ReadReply, left: int) -> None:
         """All of a READ reply is here but ``left`` bytes of its payload."""
         self._between = False
@@ -211,6 +234,8 @@ class Connection:
 
     def _receive_slowly(self, buffer: bytes | bytearray, position: int, size: int, events: list[Event]) -> int:
         """Takes at least one byte, whatever the fragments look like; returns where it stopped."""
+        if self._between and (end := self._take_whole(buffer, position, size, events)):
+            return end
         fragment, record = self._fragment, self._record
         if not fragment.left:
             stop = min(size, position + 4 - len(fragment.mark))
@@ -336,6 +361,8 @@ class Connection:
 
 
 def _decode_reply(call: Call, record: bytes) -> Event:
+    if record[4:24] == _ACCEPTED:  # as nearly always
+        return Reply(call.context, Unpacker(record, 24))
     results = Unpacker(record, 4)
     refused = check_reply(results)
     return Reply(call.context, results) if refused is None else Refusal(call.context, refused)

@@ -6,7 +6,7 @@ import struct
 from typing import NamedTuple
 
 from cachewarmer.errors import RemoteProtocolError
-from cachewarmer.rpc.nfs3 import MAX_HANDLE_BYTES, MAX_NAME_BYTES, Attributes, decode_optional_attributes
+from cachewarmer.rpc.nfs3 import FATTR_BYTES, MAX_HANDLE_BYTES, MAX_NAME_BYTES, Attributes, decode_optional_attributes
 from cachewarmer.rpc.xdr import Unpacker, pack_opaque, truncated
 
 NO_VERIFIER = bytes(8)
@@ -59,7 +59,8 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
     Raises:
         RemoteProtocolError: it isn't one, as of ``decode_readdir``.
     """
-    decode_optional_attributes(reply)
+    if reply.flag():
+        reply.skip(FATTR_BYTES)  # the directory's own, which nobody asks for
     verifier = reply.fixed(8)
     data, position = reply.data, reply.position
     size = len(data)

@@ -95,3 +95,17 @@ def test_an_item_fits_a_message_with_the_longest_paths_and_many_addresses():
     items += chunker.flush()
     assert all(len(item.to_json()) <= most for item in items)
     assert sum(item.file_count for item in items) == 21
+
+
+@given(streams, streams)
+def test_another_of_the_same_job_begins_with_nothing(files, others):
+    """Its items are those of one that was made from the beginning, and those of the first go on without its files."""
+    settings = PlanSettings(item_files=5, range_bytes=100)
+    first = Chunker(JOB, settings, export="/e", address="a")
+    half = len(files) // 2
+    items = [item for one in files[:half] for item in first.add(*one, b"h")]
+    second = first.anew()
+    theirs = [item for one in others for item in second.add(*one, b"h")]
+    items += [item for one in files[half:] for item in first.add(*one, b"h")]
+    assert theirs + list(second.flush()) == chunk(others, settings)
+    assert items + list(first.flush()) == chunk(files, settings)

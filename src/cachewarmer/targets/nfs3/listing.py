@@ -177,16 +177,16 @@ class Lister:
                 else:
                     raise
 
-    async def _list_once(self, directory: bytes, path: bytes, cookie: int, verifier: bytes, size: int) -> Listing:
+    def _list_once(self, directory: bytes, path: bytes, cookie: int, verifier: bytes, size: int) -> Awaitable[Listing]:
         if self._plus:
-            return await self._ask(
+            return self._ask(
                 nfs3.READDIRPLUS,
                 nfs3_listing.encode_readdirplus(directory, cookie, verifier, size, size),
                 lambda reply: nfs3_listing.decode_readdirplus(reply, cookie),
                 path,
                 size,
             )
-        return await self._ask(
+        return self._ask(
             nfs3.READDIR,
             nfs3_listing.encode_readdir(directory, cookie, verifier, size),
             lambda reply: nfs3_listing.decode_readdir(reply, cookie),
