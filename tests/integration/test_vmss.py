@@ -363,7 +363,7 @@ async def test_no_metadata_service(cloud):
     line = str(caught.value)
     assert "\n" not in line
     assert "no instance metadata service answers" in line
-    assert line.endswith("else set AZURE_SUBSCRIPTION_ID, [fleet.vmss] location, resource_group, subnet_id, identity")
+    assert line.endswith("; set AZURE_SUBSCRIPTION_ID, [fleet.vmss] location, resource_group, subnet_id, identity")
 
 
 async def test_nobody_to_sign_in_as(cloud):
