@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import field, replace
+from dataclasses import field
 from typing import NamedTuple
 
 from cachewarmer.errors import CacheWarmerError
@@ -33,8 +33,9 @@ window where it is for long."""
 SECOND_WINDOW = 16
 """What follows the first window where nothing is known of an address: a far origin would make a slow beginning of
 doublings, and a cache with fewer threads is noticed by the canary within a moment."""
-LEAST_WINDOW = 2
-"""One call for listing and one for reading: with a window of 1, a scan that goes on would leave none to the READs."""
+LEAST_WINDOW = 1
+LEAST_LISTING_WINDOW = 2
+"""One call to list and one to read: with a window of 1, a scan that goes on would leave none to the READs."""
 CANARY_SECONDS = 0.05
 """Between two calls of a canary that is answered at once."""
 FIRST_CANARY_SECONDS = 0.02
@@ -101,6 +102,8 @@ class _Steered:
         """Of each session up to the last look."""
         self.canary_seconds = 0.0
         """What the last canary took; 0: none was answered yet."""
+        self.lists = False
+        """Whether calls other than READs were in flight at the last look."""
 
     def observation(self, sessions: Sequence[Session], now: float, seconds: float, late: float) -> Observation:
         """What happened in the last ``seconds``; this look comes ``late`` by so many.
@@ -125,6 +128,7 @@ class _Steered:
             waiting = waiting or seen.waiting > 0
             limited = limited or seen.waiting > seen.in_flight or 2 * seen.in_flight > seen.window_calls
         self.answered = answered
+        self.lists = reads_in_flight < in_flight
         if reads or waiting:
             calls, call_seconds = reads, read_seconds
         else:  # so much time, by Little's law, was spent in calls
@@ -197,7 +201,7 @@ class _Steering:
             if steered.asking.task is None or steered.asking.task.done():
                 steered.asking.task = asyncio.create_task(steered.asking.run())
             seen = steered.observation(sessions, now, seconds, late)
-            steered.finder.limit(nfs.window_max_calls)
+            steered.finder.limit(nfs.window_max_calls, LEAST_LISTING_WINDOW if steered.lists else LEAST_WINDOW)
             self._pool.steer(line, steered.finder.observe(seen))
             line.knee = steered.knee(seen)
 
@@ -210,7 +214,6 @@ class _Steering:
         nfs = self._pool.settings.nfs
         most = nfs.window_max_calls
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
-        limits = replace(limits, least=LEAST_WINDOW)
         steered = self._steered[line] = _Steered(
             KneeFinder(limits, hint=self._pool.learnt(line.mount.address) or SECOND_WINDOW), _Asking(canary)
         )

@@ -41,20 +41,21 @@ BACK_OFF = 0.75
 HEARD_SECONDS = 0.15
 """A window that makes others wait is held for so long all the same: time for other readers there to notice it too, so
 that they shrink as well and not only the one that was first."""
-SHARED_BACK_OFF = 0.65
-"""What is left of the window where others read from this address as this reader does."""
+SHARED_BACK_OFF = 0.75
+"""What is left of the window where others read from this address as this reader does: so much that, while all of them
+shrink and grow again, the cache is used well."""
 SHARED_SECONDS = 60.0
 """A window that was held well became too large in so long a time: others take the threads."""
 PROVED_SECONDS = 1.0
 """A window that makes others wait sooner than this was never held well: that says nothing about other readers."""
-SHARED_HOLD_SECONDS = 1.25
+SHARED_HOLD_SECONDS = 1.6
 """Between two trials upwards while that goes on."""
 QUEUE_FACTOR = 2.5
 """Calls that take so many times the least of late wait in a queue, such as that for a link …"""
 QUEUE_GROWTH_SHARE = 0.85
 """… and then a larger window has to bring this share of its growth: less is taken from other readers."""
 OTHER_CALLS = 3.0
-"""From one round to the next, queues do not change latencies by such a factor."""
+"""From one round to the next, queues change latencies by no such factor beyond that of the window."""
 LATENCY_ROUNDS = 60
 """The rounds whose lowest latency is the least of late."""
 CLOSE_ENOUGH = 12
@@ -140,6 +141,8 @@ class KneeFinder:
         self._pushed_at = -SHARED_SECONDS
         """When a window that was held last became too large."""
         self._latencies: deque[float] = deque(maxlen=LATENCY_ROUNDS)
+        self._latency_window = 0
+        """The window of the round whose latency is the last of them."""
 
     def __repr__(self) -> str:
         return f"<KneeFinder {self.phase} window={self.window} {self.lateness}>"
@@ -156,13 +159,18 @@ class KneeFinder:
         """
         return Bound.UNKNOWN if self._good >= self.limits.most else self._bound
 
-    def limit(self, most: int) -> None:
-        """Changes the largest window that is allowed, as processes do that share it. What it leaves room for is tried."""
-        if most == self.limits.most:
+    def limit(self, most: int, least: int = 0) -> None:
+        """Changes the largest window that is allowed, as processes do that share it, and the least (0: stays as it is).
+
+        What the largest leaves room for is tried.
+        """
+        self._least = least or self._least
+        limits = replace(self.limits, most=most, least=min(self._least, most))
+        if limits == self.limits:
             return
         if self._good == self.limits.most < most:
             self._hold_seconds, self._hold_until = LEAST_HOLD_SECONDS, 0.0
-        self.limits = replace(self.limits, most=most, least=min(self._least, most))
+        self.limits = limits
         self.window, self._good = self._bounded(self.window), min(self._good, most)
 
     @property
@@ -313,7 +321,12 @@ class KneeFinder:
     def _learn_latency(self, now: float) -> None:
         """At the end of a round. Calls that suddenly take much longer or shorter are other calls: listings, warm files."""
         before = self._latencies[-1] if self._latencies else self._latency
-        if self._latency > OTHER_CALLS * before or self._latency * OTHER_CALLS < before:
+        grown = self.window / (self._latency_window or self.window)
+        self._latency_window = self.window
+        if (
+            self._latency > OTHER_CALLS * max(1.0, grown) * before
+            or self._latency * OTHER_CALLS < min(1.0, grown) * before
+        ):
             self._latencies.clear()
             self._hold_seconds, self._hold_until = LEAST_HOLD_SECONDS, min(self._hold_until, now)
             self._good_rate = 0.0

@@ -4,6 +4,8 @@ import asyncio
 import time
 from dataclasses import replace
 
+import pytest
+
 from cachewarmer.config import Settings
 from cachewarmer.errors import ConnectionLost
 from cachewarmer.targets.base import Mount, Session, SessionSnapshot, Window
@@ -117,15 +119,24 @@ async def test_while_there_is_something_to_read_listings_teach_nothing(monkeypat
     assert {one.in_flight for one in seen} == {1}
 
 
-async def test_however_long_others_wait_a_call_to_list_and_one_to_read_are_left(monkeypatch):
+@pytest.mark.parametrize("lists", [False, True])
+async def test_however_long_others_wait_a_call_to_read_is_left_and_one_to_list(monkeypatch, lists):
+    """Four readers that list nothing leave threads of a cache of eight to others, then."""
+
     async def call(self):
         self.calls += 1
         return 0.0001 if self.calls < 3 else 1.0
 
+    snapshot = Busy.snapshot
+    monkeypatch.setattr(Busy, "snapshot", lambda self: replace(snapshot(self), others_in_flight=int(lists)))
     monkeypatch.setattr(Canary, "call", call)
-    session, (canary,) = await use(AUTOMATIC, lambda session, pool: bool(session.made and session.made[0].calls > 12))
-    assert canary.calls > 12
-    assert min(session.windows) == 2
+    least = 2 if lists else 1
+    made_calls = 60 if lists else 0
+    session, _ = await use(
+        AUTOMATIC,
+        lambda session, _: session.window.calls == least and sum(one.calls for one in session.made) > made_calls,
+    )
+    assert min(session.windows) == least
 
 
 async def test_what_has_no_canary_keeps_the_fixed_window(monkeypatch):

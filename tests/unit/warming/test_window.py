@@ -170,15 +170,23 @@ def test_before_the_first_canary_is_answered_its_delay_proves_nothing():
 
 
 @pytest.mark.parametrize(
-    ("megabits", "milliseconds", "file_bytes"), [(100, 20, 13_000), (1000, 20, 1 << 26), (100, 50, 1 << 26)]
+    ("megabits", "milliseconds", "file_bytes", "hint"),
+    [
+        (100, 20, 13_000, 0),
+        (1000, 20, 1 << 26, 0),
+        (100, 50, 1 << 26, 0),
+        (100, 50, 1 << 26, SECOND_WINDOW),
+        (100, 20, 1 << 26, SECOND_WINDOW),
+    ],
 )
 def test_at_the_limit_of_the_link_it_holds_no_more_than_twice_the_calls_that_fill_it(
-    megabits, milliseconds, file_bytes
+    megabits, milliseconds, file_bytes, hint
 ):
+    """Also where the second window is eight times the first: so are the latencies, and these are no other calls."""
     bytes_per_second = megabits * 1e6 / 8
     model = CacheModel(threads=512, origin_seconds=milliseconds / 1000, link_bytes_per_second=bytes_per_second)
     cache = SimulatedCache(model)
-    warmer = Warmer(cache, file_bytes=file_bytes)
+    warmer = Warmer(cache, file_bytes=file_bytes, hint=hint)
     cache.run(SETTLE_SECONDS)
     read = warmer.reader.bytes
     cache.run(2 * SETTLE_SECONDS)
@@ -198,6 +206,31 @@ def test_a_warmer_that_comes_later_gets_its_share():
     cache.run(65)
     rates = [now - then for now, then in zip((first.reader.calls, second.reader.calls), before, strict=True)]
     assert min(rates) >= 0.5 * max(rates)
+
+
+@pytest.mark.parametrize("readers", [2, 4])
+def test_several_readers_together_use_a_cache_as_well_as_one(readers):
+    """They shrink at the same time, and their shares grow again by equal steps: not much is left unused meanwhile."""
+    model = CacheModel(threads=64, origin_seconds=0.02)
+    best = fixed(model, 64, seconds=3.0).calls_per_second
+    shares = []
+    for seed in range(1, 4):
+        cache = SimulatedCache(model, seed)
+        warmers = [
+            Warmer(
+                cache,
+                begins=IDLE_SECONDS + 1.5 * number,
+                seed=10 * seed + number,
+                hint=SECOND_WINDOW,
+                path_seconds=model.wire_seconds,
+            )
+            for number in range(readers)
+        ]
+        cache.run(20)
+        before = sum(one.reader.calls for one in warmers)
+        cache.run(30)
+        shares.append((sum(one.reader.calls for one in warmers) - before) / 10 / best)
+    assert sorted(shares)[1] >= 0.88, shares
 
 
 def test_who_comes_to_a_cache_that_another_fills_knows_that_it_shares_it():
@@ -423,6 +456,21 @@ def test_a_limit_that_is_raised_leaves_room_and_one_that_is_lowered_holds_at_onc
     finder.limit(1024)
     cache.run(40)
     assert finder.knee > 100
+
+
+def test_the_least_may_change_while_the_window_is_held():
+    """A reader that begins to list needs a second call at once."""
+    finder = KneeFinder(WindowLimits(), first=4)
+    for step in range(400):
+        finder.observe(
+            Observation(now=0.05 * step, calls=1, seconds=0.02, limited=True, canary=(1.0 if step > 4 else 0.0003,))
+        )
+    assert finder.window == 1
+    finder.limit(1024, 2)
+    assert finder.window == 2
+    finder.limit(1024, 1)
+    finder.limit(1, 2)
+    assert finder.window == 1
 
 
 @settings(max_examples=300, deadline=None)
