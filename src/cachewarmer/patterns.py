@@ -77,17 +77,12 @@ class PathPattern:
         return state | (state & self._free) << 1
 
 
-def compile_pattern(pattern: str) -> Name | PathPattern:
-    """What matches one pattern; use its ``fullmatch``. With a ``/`` it matches paths, else names.
+def compile_path(pattern: str) -> PathPattern:
+    """A pattern for paths from the target on; slashes at its ends, and empty components, don't count.
 
     Raises:
         UsageError: the pattern is too long, or malformed where Go says ErrBadPattern.
     """
-    return compile_path(pattern) if "/" in pattern else compile_name(pattern)
-
-
-def compile_path(pattern: str) -> PathPattern:
-    """A pattern for paths from the target on; slashes at its ends, and empty components, don't count."""
     _check_length(pattern)
     parts = (part for part in pattern.split("/") if part)
     return PathPattern([None if part == "**" else compile_name(part) for part in parts])
@@ -97,7 +92,7 @@ def compile_name(pattern: str) -> Name:
     """The regular expression for one component.
 
     A ``*`` takes as little as lets the text up to the next ``*`` match and is never tried again (which loses no match,
-    as in Go), so that no pattern takes exponential time.
+    as in Go), so that no pattern takes exponential time. Raises ``UsageError`` as ``compile_path`` does.
     """
     _check_length(pattern)
     segments = [""]

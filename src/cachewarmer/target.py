@@ -54,8 +54,10 @@ def parse_target(text: str) -> Target:
     Raises:
         UsageError: says what is wrong with it, and what may have been meant.
     """
-    if not text or "\0" in text:
-        raise UsageError("the target is empty" if not text else "a target can't hold a NUL character")
+    if "\0" in text:
+        raise UsageError("a target can't hold a NUL character")
+    if not text.strip() and not os.path.lexists(text):
+        raise UsageError("the target is empty")
     try:
         to_bytes(text)
     except UnicodeEncodeError:
@@ -109,8 +111,12 @@ def _unbracketed(address: str) -> InvalidValue:
 def _check_not_mistyped(text: str) -> None:
     """Raises ``InvalidValue`` for what isn't a path here but looks like an address.
 
-    Only a hint: what has a slash is a path, unless an IP address stands before it.
+    Only a hint: what has a slash is a path, unless an IP address or a misspelt scheme stands before it.
     """
+    if "\\" in text:
+        raise InvalidValue("there is no file or directory of that name here", advice=f"a target is {FORMS}")
+    if text.startswith("nfs//"):
+        raise InvalidValue("there is no file or directory of that name here", advice=f"did you mean nfs://{text[5:]}?")
     first, slash, rest = text.partition("/")
     if slash and _is_ip_address(first):
         raise InvalidValue("no such file or directory on this machine", advice=f"did you mean {first}:/{rest}?")

@@ -398,6 +398,16 @@ def test_what_the_process_has_too_little_of_is_one_line(tree, limit):
     assert b"ulimit" in done.stderr
 
 
+@pytest.mark.parametrize("kibibytes", [50_000, 60_000, 70_000, 80_000, 100_000, 120_000])
+def test_a_limit_of_memory_never_leaves_a_command_that_hears_no_signal(tree, kibibytes):
+    """It is enough, or one line says that it is not, and how much would be."""
+    command = f"ulimit -v {kibibytes}; exec '{sys.executable}' -m cachewarmer warm '{tree}' -q"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    assert done.returncode in (0, 1)
+    assert done.stderr.count(b"\n") == done.returncode, done.stderr
+    assert done.returncode == 0 or b"ulimit -v" in done.stderr
+
+
 @pytest.mark.parametrize("kibibytes", [150_000, 200_000])
 async def test_a_limit_of_memory_over_nfs_ends_nothing_without_a_word(tmp_path, kibibytes):
     """It is enough, or one line says what it is not enough for; no library ends the program in its own way."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from cachewarmer.errors import (
     UsageError,
     own_resource_error,
 )
+from cachewarmer.memory import most_memory
 from cachewarmer.paths import printable
 
 logged: Callable[[str, bool], bool] | None = None
@@ -112,8 +112,8 @@ def _translated(error: BaseException) -> CacheWarmerError:
 
 def _memory_limit() -> str:
     """Advice if the memory of the process is limited, else nothing."""
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return "" if most == resource.RLIM_INFINITY else f"this process may use at most {most >> 20} MiB (ulimit -v)"
+    most = most_memory()
+    return "" if most is None else f"this process may use at most {most >> 20} MiB (ulimit -v)"
 
 
 def traceback_text(error: BaseException) -> str:

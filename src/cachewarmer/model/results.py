@@ -260,13 +260,14 @@ class JobStatus:
         if not self.job.each_address:
             return ()
         names = ("files", "bytes", "failed_files", "vanished_files")
-        sums = {address: dict.fromkeys((*names, "settled"), 0) for address in self.job.access.addresses}
+        sums = {address: dict.fromkeys((*names, "settled", "errors"), 0) for address in self.job.access.addresses}
         for tally in self.tallies:
             found = sums.get(split_tally_name(tally.worker)[1])
             if found is not None:
                 for name in names:
                     found[name] += getattr(tally, name)
                 found["settled"] += sum(getattr(tally, name) for name in SETTLED_COUNTS)
+                found["errors"] += len(tally.errors)
         scans = {one.address: one for one in self.scan.by_address}
         most = max((one["settled"] for one in sums.values()), default=0)
         return tuple(
@@ -275,8 +276,10 @@ class JobStatus:
             for address, one in sums.items()
         )
 
-    def _address_totals(self, scan: ScannedAddress, *, settled: int, failed_files: int, **read: int) -> AddressTotals:
-        """``settled``: files of which receipts say what happened to them."""
+    def _address_totals(
+        self, scan: ScannedAddress, *, settled: int, errors: int, failed_files: int, **read: int
+    ) -> AddressTotals:
+        """``settled``: files of which receipts say what happened to them; ``errors``: those of which they name some."""
         failed_files += scan.failed_files
         if self.all_settled and not self.job.metadata_only:
             failed_files += max(0, scan.files - settled)  # given up in poison, or listed when the address was lost
@@ -285,7 +288,7 @@ class JobStatus:
             failed_files=failed_files,
             failed_directories=scan.failed_directories,
             unchanged_files=scan.unchanged_files,
-            complete=self.all_settled and not failed_files and not scan.failed_directories,
+            complete=self.all_settled and not failed_files and not errors and not scan.failed_directories,
             **read,
         )
 
@@ -327,6 +330,7 @@ class JobStatus:
     def outcome(self) -> JobState:
         """The final state that a job with nothing left to read deserves."""
         failed = self.failed_files or self.scan.failed_directories or self.poisoned_items or self.missing_files
+        failed = failed or len(self.errors)  # of a large file of which only a later range failed
         return JobState.COMPLETED_WITH_ERRORS if failed else JobState.COMPLETED
 
     @property

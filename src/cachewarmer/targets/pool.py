@@ -243,6 +243,12 @@ class SessionPool:
         """The largest window of an address in use: what is claimed and read ahead goes by it."""
         return self._windows.most([line for line in self._addresses.lines if line.sessions])
 
+    @property
+    def window_bytes(self) -> int:
+        """The most bytes that a session in use asks for at the same time; what is claimed goes by it as well."""
+        used = (session.window.bytes for sessions in self.in_use().values() for session in sessions)
+        return max(used, default=0)
+
     def windows(self, addresses: Collection[str]) -> dict[str, int]:
         """The window of each of these addresses that may be used now."""
         known = {line.mount.address: line for line in self._addresses.lines if line.mount.address in addresses}

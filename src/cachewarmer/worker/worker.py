@@ -211,7 +211,7 @@ class Worker:
         return items_to_claim(
             self._held.load(AHEAD_WINDOWS * largest, least),
             window_calls=max(largest, sum(windows.values())),
-            window_bytes=self.settings.nfs.window_bytes * addresses,
+            window_bytes=max(self.settings.nfs.window_bytes, self.pool.window_bytes) * addresses,
             addresses=addresses,
             idle_addresses=sum(requests[address] < calls for address, calls in windows.items()),
         )

@@ -27,10 +27,13 @@ from cachewarmer.targets.local.threads import Operation, ThreadPool
 
 log = logging.getLogger(__name__)
 
-MOST_BATCHES = 4
-"""Asked for at the same time: while some are being prepared or confirmed, the mount works at the others."""
+SHARES = 4
+"""A batch gets one of so many parts of the threads: while some are being prepared or confirmed, the mount works at others."""
+MOST_BATCHES = 12
+"""Asked for at the same time. A batch of fewer files than its part has threads leaves the rest of it to further ones."""
 BATCH_FILES, BATCH_BYTES = 250, 256 << 20
-"""A batch is complete when it holds so much; what is larger than that is read through the mount."""
+"""A batch is complete when it holds so many files, or so much and a file for each thread: the mount fetches one block of a
+file at a time. A file that is larger than that is read through the mount."""
 LOOK_SECONDS = 5.0
 """A mount tells of a file when it is done with it. Where that takes longer, what it has fetched shows that it is at work."""
 BARREN_FILES = 100
@@ -118,8 +121,8 @@ class Filling:
         """``root`` is what the session's paths are below, without links; ``threads`` fetch at the same time."""
         self.volumes = volumes
         self.tree = tree
-        self.threads = max(1, threads // MOST_BATCHES)
-        """Of one batch."""
+        self.threads = max(1, threads // SHARES)
+        """The most of one batch."""
         self.settle = settle
         self.read = read
         self.messages = 0
@@ -128,12 +131,19 @@ class Filling:
         self._pool = pool
         self._waiting: deque[ReadRequest] = deque()
         self._batches = 0
+        self._free = SHARES * self.threads
+        """Threads that no batch has."""
         self._starting = False
         self._prefixes: tuple[bytes, ...] = ()
         self._look()
 
     def __repr__(self) -> str:
         return f"<Filling waiting={len(self._waiting)} batches={self._batches}>"
+
+    @property
+    def bytes(self) -> int:
+        """What mounts may be asked for at the same time, a file for each thread; 0: none is asked."""
+        return SHARES * self.threads * BATCH_BYTES if self._prefixes else 0
 
     def takes(self, request: ReadRequest) -> bool:
         """Takes a request for a whole file where a mount may be asked for it; else False.
@@ -161,19 +171,24 @@ class Filling:
 
     def _start(self) -> None:
         self._starting = False
-        while self._waiting and self._batches < MOST_BATCHES:
+        while self._waiting and self._free and self._batches < MOST_BATCHES:
             batch: list[ReadRequest] = []
             size = 0
-            while self._waiting and len(batch) < BATCH_FILES and size + self._waiting[0].stop <= BATCH_BYTES:
+            while self._waiting and len(batch) < BATCH_FILES:
+                if size + self._waiting[0].stop > BATCH_BYTES and len(batch) >= self.threads:
+                    break
                 batch.append(self._waiting.popleft())
                 size += batch[-1].stop
+            threads = min(self.threads, len(batch), self._free)
             self._batches += 1
-            self._pool.submit(_Batch(self, batch))
+            self._free -= threads
+            self._pool.submit(_Batch(self, batch, threads))
 
-    def ended(self, messages: int) -> None:
-        """A batch is over, for which this many messages were written."""
+    def ended(self, threads: int, messages: int) -> None:
+        """A batch is over, which had this many threads, and for which this many messages were written."""
         self.messages += messages
         self._batches -= 1
+        self._free += threads
         self._look()
         self._start()
 
@@ -195,12 +210,13 @@ def _prefix(root: bytes, mount: bytes) -> bytes | None:
 class _Batch(Operation):
     """Some requests on their way to the mounts that their files lie on."""
 
-    __slots__ = ("_filling", "_kept", "_messages", "_requests", "_seconds")
+    __slots__ = ("_filling", "_kept", "_messages", "_requests", "_seconds", "_threads")
 
-    def __init__(self, filling: Filling, requests: Sequence[ReadRequest]) -> None:
+    def __init__(self, filling: Filling, requests: Sequence[ReadRequest], threads: int) -> None:
         super().__init__()
         self._filling = filling
         self._requests = requests
+        self._threads = threads
         self._kept: dict[ReadRequest, int] = {}
         """Whose files are in the cache, with their sizes."""
         self._messages = 0
@@ -244,7 +260,7 @@ class _Batch(Operation):
                 self.progress = pulse.feel(progress)
                 return not self.abandoned and any(one.request.stop > one.request.start for one in some)
 
-            return control.ask(action, [one.inode for one in some], self._filling.threads, alive)
+            return control.ask(action, [one.inode for one in some], self._threads, alive)
 
         try:
             self._filling.volumes.probe(device, control)
@@ -272,7 +288,7 @@ class _Batch(Operation):
                 continue
             request.error = error
             filling.settle(request)
-        filling.ended(self._messages)
+        filling.ended(self._threads, self._messages)
 
 
 class _Pulse:
