@@ -1,8 +1,8 @@
-"""Threads, for calls that may block for ever beside the event loop.
+"""Threads, for calls that may block forever beside the event loop.
 
 Where this process may use only so much memory (``ulimit -v``), each thread takes a small stack of it, and none is started
 that would have next to nothing left. In a thread that can't even get the memory for an exception, CPython tries to raise
-one for ever, and lets no other thread run: no signal would be heard any more.
+one forever, and lets no other thread run: no signal would be heard any more.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def exact_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
 async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
     """Cancels tasks and returns when all of them have ended, in whatever way.
 
-    One that goes on is cancelled again: a cancellation gets lost where what a task awaits comes at the same moment, as
+    One that continues is cancelled again: a cancellation gets lost where what a task awaits comes at the same moment, as
     in ``asyncio.wait_for`` before Python 3.12 and in the libraries that use it.
     """
     pending = [task for task in tasks if not task.done()]

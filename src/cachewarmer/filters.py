@@ -1,4 +1,4 @@
-"""Which files a job wants. Pure: names, sizes and times in, yes or no out.
+"""Decides which files a job selects, by names, sizes and times. Pure.
 
 A filter is a list of rules, tried in order; the first one that matches a file, or a directory that the file is in,
 decides. ``--exclude`` gives the first rules, then come those of ``--filter-from``, then those of ``--include``; where
@@ -36,9 +36,9 @@ __all__ = [
 ]
 
 MAX_PATTERNS = 1000
-"""Of one job, with what braces stand for."""
+"""Maximum number of patterns of a job, after braces are expanded."""
 MAX_ALL_CHARS = 64 * 1024
-"""Of all patterns of one job together."""
+"""Maximum length of all patterns of a job together."""
 DIRECTORIES_KEPT = 4096
 """Directories whose filters are remembered."""
 SNAPSHOT_NAMES = frozenset({".snapshot", ".snapshots", "~snapshot", "#snapshot", ".zfs", ".ckpt", ".snap", ".snaps"})
@@ -50,7 +50,7 @@ class Rule:
     """One pattern, compiled, and what follows where it matches."""
 
     text: str
-    """As it was given."""
+    """The pattern as it was given."""
     option: str
     """Which option gave it."""
     keeps: bool

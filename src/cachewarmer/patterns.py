@@ -15,7 +15,7 @@ from itertools import pairwise
 from cachewarmer.errors import UsageError
 
 MAX_PATTERN_CHARS = 1024
-"""Of one pattern."""
+"""Maximum length of a pattern."""
 MAX_BRACES = 256
 """Patterns that the braces of one pattern may stand for."""
 
@@ -149,7 +149,7 @@ def _char_class(pattern: str, position: int) -> tuple[str, int]:
 def _literal(pattern: str, position: int, *, in_class: bool) -> tuple[str, int]:
     char = pattern[position : position + 1]
     if in_class and char in {"", "-", "]"}:
-        raise UsageError(f"pattern {pattern!r}: a character is missing in the [ ] at character {position + 1}")
+        raise UsageError(f"pattern {pattern!r}: the [ ] is incomplete at character {position + 1}")
     if char == "\\":
         position += 1
         char = pattern[position : position + 1]
@@ -180,7 +180,7 @@ def expand_braces(pattern: str) -> list[str]:
             before, choices, after = found
             open_ones.extend(before + choice + after for choice in reversed(choices))
         if len(done) + len(open_ones) > MAX_BRACES:
-            raise UsageError(f"pattern {pattern!r}: its braces stand for more than {MAX_BRACES} patterns")
+            raise UsageError(f"pattern {pattern!r}: its braces expand to more than {MAX_BRACES} patterns")
     return done
 
 

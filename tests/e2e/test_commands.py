@@ -526,12 +526,12 @@ def test_a_job_is_limited_and_shows_it_with_its_priority(tree, tmp_path):
     assert submitted.returncode == 0, submitted.stderr
     done = run("limit", "shot", "08:00-20:00=200Mbit,=2Gbit", *broker)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"at most 08:00-20:00 23.8 MiB/s, 238.4 MiB/s" in done.stdout
+    assert b"at most 23.8 MiB/s 08:00-20:00, otherwise at most 238.4 MiB/s" in done.stdout
     (said,) = json.loads(run("status", "--json", *broker).stdout)["jobs"]
     assert (said["priority"], said["max_bandwidth"]) == ("high", 25_000_000)
     assert said["max_bandwidth_hours"] == "08:00-20:00=25000000,=250000000"
     assert b"queued, high" in run("status", *broker).stdout
-    assert b"high priority, at most 08:00-20:00 23.8 MiB/s" in run("status", "shot", *broker).stdout
+    assert b"high priority, at most 23.8 MiB/s 08:00-20:00" in run("status", "shot", *broker).stdout
     slow = run("limit", "shot", "1000", *broker)
     assert (slow.returncode, slow.stderr.count(b"\n")) == (0, 1)
     assert b"is the unit right?" in slow.stderr

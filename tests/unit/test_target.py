@@ -154,7 +154,7 @@ def test_a_target_says_whether_a_name_stands_for_all_its_addresses():
     assert not parse_target("nfs://a/p").resolve_first
     assert not parse_target("nfs://a/p?resolve=all").resolve_first
     assert parse_target("nfs://a/p?resolve=first&uid=1").resolve_first
-    with pytest.raises(UsageError, match="resolve is all or first"):
+    with pytest.raises(UsageError, match="resolve must be all or first"):
         parse_target("nfs://a/p?resolve=last")
 
 

@@ -1,4 +1,4 @@
-"""Which mount addresses answer: a breaker for each (see ``breaker``), the probes while it is open, and the waiting.
+"""Tracks which mount addresses answer: a breaker for each (see ``breaker``), probes while it is open, and waiting.
 
 Whoever meets a ``TransportError`` tells (``failed``), uses another address meanwhile (``usable``), or waits
 (``wait_until_up``). A failure of reaching an address is never held against the files behind it.
@@ -88,7 +88,7 @@ class Addresses:
     """The addresses of one process.
 
     ``probe`` asks an address whether it answers, and raises ``TransportError`` if it does not. ``forget`` is told of an
-    address that nobody wants any more. ``patience_seconds`` 0 is for ever.
+    address that nobody wants any more. ``patience_seconds`` 0 is forever.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Addresses:
     # -- what is up ------------------------------------------------------------------------------------------------
 
     def down_seconds(self, line: Line) -> float:
-        """For how long an address has not answered; 0: it is up."""
+        """Time since an address stopped answering; 0: it answers."""
         outage = line.breaker.outage
         return self._clock() - outage.since if outage is not None else 0.0
 
@@ -228,7 +228,7 @@ class Addresses:
     async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
         """The first of several addresses that is up; waits while all of them are down.
 
-        ``seconds``: how long all of them may have been down together; None: the patience, 0: for ever.
+        ``seconds``: how long all of them may have been down together; None: the patience, 0: forever.
 
         Raises:
             TransportError: none has answered for so long; names an address and its problem.

@@ -1,4 +1,4 @@
-"""What came of one work item: counted while it is read, and told in its receipt."""
+"""The outcome of one work item: counted while it is read, and reported in its receipt."""
 
 from __future__ import annotations
 

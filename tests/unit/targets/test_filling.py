@@ -98,7 +98,7 @@ async def test_a_mount_that_can_not_be_asked_is_read_and_that_is_said_once(sessi
     await other.close()
     (said,) = caplog.messages
     assert "Permission denied" in said
-    assert "read through the mount" in said
+    assert "reading files through the mount" in said
 
 
 @pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), RuntimeError("unheard of")])

@@ -1,4 +1,4 @@
-"""Whole files that a mount is asked to have in its cache, many at a time, instead of being read through it.
+"""Asks a mount to load whole files into its cache, many at a time, instead of reading them through it.
 
 Only JuiceFS can be asked (``control``). It fetches what its cache lacks, and waits for the cache to keep it: so nothing is
 dropped, and no byte passes through FUSE. Every batch is confirmed by the mount's own check. What that does not confirm, and
@@ -37,7 +37,7 @@ file at a time. A file that is larger than that is read through the mount."""
 LOOK_SECONDS = 5.0
 """A mount tells of a file when it is done with it. Where that takes longer, what it has fetched shows that it is at work."""
 BARREN_FILES = 100
-"""A mount that has kept nothing of so many files in a row is not asked again."""
+"""A mount that has kept nothing of this many files in a row is not asked again."""
 
 
 class _File(NamedTuple):
@@ -58,7 +58,7 @@ class Volumes:
         self._probed: set[int] = set()
 
     def roots(self) -> list[bytes]:
-        """Where those are mounted that can be asked, as far as is known."""
+        """Where those are mounted that can be asked, as far as known."""
         with self._lock:
             return [one.root for one in self._known.values() if one is not None]
 
@@ -84,13 +84,13 @@ class Volumes:
             return
         _told.add(control.root)
         log.warning(
-            "%s: can't be asked to fill its cache (%s): files are read through the mount, which takes longer",
+            "%s: can't be asked to fill its cache (%s): reading files through the mount, which takes longer",
             os.fsdecode(control.root),
             why,
         )
 
     def kept(self, device: int, missed: int) -> None:
-        """Some files were checked: some are in the cache, or none of so many."""
+        """Some files were checked: some are in the cache, or none of this many."""
         with self._lock:
             self._barren[device] = barren = self._barren.get(device, 0) + missed if missed else 0
         if barren >= BARREN_FILES:
@@ -104,7 +104,7 @@ _told: set[bytes] = set()
 class Filling:
     """The requests of a session that mounts are asked for. On the event loop, as the session is.
 
-    ``settle`` takes a request that is done, ``read`` one that is to be read through the mount.
+    ``settle`` takes a request that is done, ``read`` one that should be read through the mount.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Filling:
             self._pool.submit(_Batch(self, batch, threads))
 
     def ended(self, threads: int, messages: int) -> None:
-        """A batch is over, which had so many threads, and for which so many messages were written."""
+        """A batch is over, which had this many threads, and for which this many messages were written."""
         self.messages += messages
         self._batches -= 1
         self._free += threads

@@ -1,4 +1,4 @@
-"""Threads for calls that may block for ever: a read(2) on a hard NFS mount can't be interrupted.
+"""Threads for calls that may block forever: a read(2) on a hard NFS mount can't be interrupted.
 
 A stuck thread is abandoned: its operation ends with ``ReplyTimeout`` and another thread takes its place, up to a bound.
 All are daemon threads, so that the process can always exit. Results return to the event loop in batches, with one wake-up
