@@ -96,7 +96,7 @@ async def test_each_export_is_tried_and_let_go_of(tmp_path):
         (Faults(rtmax=32768), "rtmax", "32 KiB"),
         (Faults(list_attributes=False), "listing", "without attributes"),
         (Faults(lookup_attributes=False), "attributes", "one GETATTR more"),
-        (Faults(mount_status=13), "mount", "denies"),
+        (Faults(mount_status=13), "mount", "does not admit"),
         (Faults(nfs_uid=99), "mount", "denied"),
     ],
 )

@@ -195,7 +195,7 @@ async def test_a_manager_that_is_killed_leaves_no_worker_and_the_next_one_goes_o
             assert workers
             first.kill()
             await first.wait()
-            await until(lambda: operator.said.count("standard input has ended") == len(workers), operator)
+            await until(lambda: operator.said.count("standard input was closed") == len(workers), operator)
             second.append(await operator.start())
 
         report = await warmed(operator, broker, server, kill_the_manager)

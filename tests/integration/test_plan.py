@@ -75,7 +75,7 @@ async def test_files_of_a_local_directory_are_planned(tmp_path):
         (("--files", "0", "--bytes", "1G"), 2, "is not a number of files"),
         (("--files", "5"), 2, "go together"),
         (("--files", "5", "--bytes", "9999999999T"), 2, "too large a size"),
-        (("--files", "5", "--bytes", "1G"), 2, "none of these was found to probe with"),
+        (("--files", "5", "--bytes", "1G"), 2, "has none to probe with"),
         (("--workers", "100000"), 2, "at most 1024"),
         (("--include", "nothing-like-this"), 1, "nothing to plan"),
         (("--prices", "/nowhere/prices.toml"), 2, "prices.toml"),
