@@ -18,13 +18,13 @@ from cachewarmer.warming.rounds import Observation
 
 PERIOD_SECONDS = 8.0
 """From one common moment to the next, by the wall clock."""
-CUT, FIRST_CUT = 0.6, 0.4
+CUT, FIRST_CUT = 0.6, 0.35
 """What is left of the window at a common moment, and at the first ones that a reader takes part in …"""
-FIRST_CUTS = 3
+FIRST_CUTS = 4
 """… which are so many."""
 CUT_SECONDS = 0.25
 """The windows stay small for so long. Then they grow by e^(rate · seconds) - 1 calls …"""
-GROWTH_RATE = 3.0
+GROWTH_RATE = 4.0
 """… at this rate, which reaches one call as well as hundreds within two seconds."""
 HEARD_SECONDS = 0.15
 """A window that makes others wait is held for so long: time for the other readers to notice it too …"""
@@ -57,7 +57,7 @@ MOVED_FACTOR, MOVED_CALLS = 1.5, 2
 GROWN_FACTOR, QUEUED_FACTOR = 1.25, 1.5
 """Latencies that grow by this though the window stays, or are this by the least of late, are those of a queue that others
 are in as well."""
-COMPARED_CALLS = 100
+COMPARED_CALLS = 400
 """They are compared over so many calls, or over a second."""
 LISTEN_SECONDS = 2.5
 """After a common moment, nobody who does not take part tries a larger window: what is heard then is that others regrow …"""
