@@ -29,7 +29,9 @@ GROWTH_RATE = 4.0
 HEARD_SECONDS = 0.15
 """A window that makes others wait is held for so long: time for the other readers to notice it too …"""
 UNHEARD_SECONDS = 0.15
-"""… and had become too large so long before that was noticed."""
+"""… and had become too large so long before that was noticed. READs in a queue tell it a latency later still …"""
+FAR_SECONDS = 0.05
+"""… and those that take longer than this by what they take beyond it, too: their mean follows them."""
 KEPT = 0.98
 """What is kept of the window that was reached before it became too large."""
 WAITING_CUT = 0.93
@@ -185,7 +187,8 @@ class Sharing:
         queued = self._least_latency > 0 and self._latency - self._error > QUEUE_FACTOR * self._least_latency
         if alarmed or queued:
             self.queued = not alarmed
-            self._hear(seen.now, since - UNHEARD_SECONDS - (0.0 if alarmed else latency))
+            late = 0.0 if alarmed else latency + max(0.0, latency - FAR_SECONDS)
+            self._hear(seen.now, since - UNHEARD_SECONDS - late)
         elif seen.limited:
             self.window = self._base + self._gain(since)
 
