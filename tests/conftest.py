@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,3 +100,12 @@ def juicefs_volume() -> Iterator[JuiceFs]:
     """A mounted JuiceFS volume that the whole run shares."""
     with juicefs() as volume:
         yield volume
+
+
+@pytest.fixture(autouse=True)
+def level_of_the_log():
+    """What a command that a test runs in this process has set is not left to the next test, which may look at the log."""
+    root = logging.getLogger()
+    before = root.level
+    yield
+    root.setLevel(before)

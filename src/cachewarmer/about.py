@@ -1,4 +1,4 @@
-"""What a message of the log is about, beside its text: for logs that programs read (``--log-format json``)."""
+"""Structured data of log messages (job, item, address), for logs that programs read (``--log-format json``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 ATTRIBUTE = "about"
-"""Of a ``logging.LogRecord``: a dictionary of these parts."""
+"""The attribute of a ``logging.LogRecord`` that holds a dictionary of these parts."""
 
 
 def about(**parts: Any) -> dict[str, dict[str, Any]]:

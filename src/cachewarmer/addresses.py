@@ -1,4 +1,4 @@
-"""The mount addresses of a job: all those that a host name stands for, and those that each get everything."""
+"""The mount addresses of a job: resolves host names to all of their addresses, and selects those of ``--each-address``."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def all_addresses(job: WarmJob, resolve: Resolve | None = None) -> WarmJob:
         versions = [ipaddress.ip_address(one.partition("%")[0]).version for one in resolved]
         same = sorted(one for one, version in zip(resolved, versions, strict=True) if version == versions[0])
         if len(same) > 1:
-            log.warning("%s has %d addresses: each of them is used (?resolve=first: one)", name, len(same))
+            log.warning("%s has %d addresses: using all of them (?resolve=first uses only one)", name, len(same))
         found.update(dict.fromkeys(same if len(same) > 1 else (name,)))
     if len(found) > MAX_ADDRESSES:
         return job

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formats sizes, counts and durations for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def size(count: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """So many of something, such as files or directories."""
+    """A number of things, in words, such as files or directories."""
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"
 

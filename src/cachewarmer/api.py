@@ -68,29 +68,29 @@ PriorityName = Literal["high", "normal", "low"]
 AspectName = Literal["data", "attributes", "access"]
 
 STOP_SECONDS = 5.0
-"""How long a job whose loop was left may take to hand back what it holds."""
+"""How long a job may take to hand back its items after its loop was left."""
 MOST_PROCESSES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a job is."""
+    """The progress of a job."""
 
     job: str
     """Its id: what ``resume`` takes."""
     state: JobState
     files: int
     bytes: int
-    """What is read so far, that of unfinished work items included."""
+    """What has been read so far, including unfinished work items."""
     files_per_second: float
     bytes_per_second: float
     """Over the last ten seconds."""
     seconds_left: float | None
-    """None: not known yet."""
+    """None if not known yet."""
     unanswered: tuple[str, ...]
     """The mount addresses that do not answer at present."""
     report: Report
-    """All numbers; those of a job that is over are final."""
+    """All numbers; final when the job is over."""
 
     @property
     def over(self) -> bool:
@@ -138,7 +138,7 @@ async def warm(
         processes: reader processes. With more than one, the main module needs ``if __name__ == "__main__":``.
         broker: the URL of the broker that keeps the job; empty: ``CACHEWARMER_BROKER``, or the user's own file.
         name: what the job is called.
-        resume: the id of a job to go on with, without a target; or True: the latest unfinished one of the target.
+        resume: the id of a job to continue with, without a target; or True: the latest unfinished one of the target.
         ledger: a file that gets a record of each file when the job is over, just before the last value.
         keep_ledger: whether these records are kept at the broker, without a file.
         since: a ledger's file, or the id or name of a job that kept one: only what is new or changed is read.
@@ -146,7 +146,7 @@ async def warm(
         choosing: which files, and how they are read: see ``Choosing``.
 
     Raises:
-        UsageError: an argument does not make sense, or there is nothing to resume.
+        UsageError: an argument is invalid, or there is nothing to resume.
         JobFailed: the job failed as a whole, after the value that says so. Files that failed are in the report.
         CacheWarmerError: the broker or the settings can't be used, or the ledger can't be written.
     """
@@ -229,7 +229,7 @@ async def scan(
     ``on_progress`` is called with what is counted so far, several times a second. ``choosing``: see ``Choosing``.
 
     Raises:
-        UsageError: an argument does not make sense.
+        UsageError: an argument is invalid.
         CacheWarmerError: the target can't be opened or listed.
     """
     check_known("scan", choosing)
@@ -260,8 +260,8 @@ async def verify(
 ) -> Verified:
     """Finds out how much of a tree is warm: reads a sample twice.
 
-    ``main.warm`` of what it returns is the warm fraction with its confidence interval; None where that can't be told,
-    and ``main.reason`` says why. ``meets(0.99)`` says whether that much is warm. ``addresses`` has the same of each
+    ``main.warm`` of what it returns is the warm fraction with its confidence interval; None if that can't be determined,
+    and ``main.reason`` says why. ``meets(0.99)`` says whether that much is warm. ``addresses`` has the same for each
     address, where several were looked at by themselves.
 
     Args:
@@ -271,26 +271,26 @@ async def verify(
             own. A ``job`` that was warmed so is verified so in any case.
         address_subset: with ``each_address``, only these of them.
         interval: how far the confidence interval may reach to each side; it decides how many samples are read.
-        samples: so many instead.
+        samples: this many instead.
         expect: a fraction that there should be enough samples to show, such as 0.99.
         seed: chooses the sample of an earlier run again, which is warm by then; None: random.
         what: data, attributes, access.
-        identity: the user, as ``UID[:GID[,GID...]]``, who asks for access; empty: the one who reads.
+        identity: the user, as ``UID[:GID[,GID...]]``, who asks for access; empty: the user who reads.
         ask: whether caches that can be asked are, instead of reading samples: JuiceFS, this machine's page cache.
         broker: the URL of the broker that keeps the ``job``; empty: ``CACHEWARMER_BROKER``, or the user's own file.
         on_progress: called with how far it is, in words.
         choosing: see ``Choosing``.
 
     Raises:
-        UsageError: an argument does not make sense, or there is no such job.
+        UsageError: an argument is invalid, or there is no such job.
         CacheWarmerError: the target can't be opened or listed, or does not answer any more. Of several addresses: none
             of them.
     """
     check_known("verify", choosing)
     if bool(os.fspath(target)) == bool(job):
-        raise UsageError("verify needs a target, or a job, and not both")
+        raise UsageError("verify needs either a target or a job")
     if job and not choosing.keys() <= READING_ARGUMENTS:
-        raise UsageError("a job has files of its own: verify takes no choice of files beside it")
+        raise UsageError("a job has its own choice of files: leave out the arguments that choose files")
     subset = texts(address_subset)
     if subset and not each_address:
         raise UsageError("address_subset needs each_address")
@@ -329,7 +329,7 @@ class _Latest:
         self._outages = tuple(one.address for one in outages)
 
     def put(self, status: JobStatus) -> None:
-        """A status while the job goes on; that of its end comes from whoever has waited for it."""
+        """A status while the job continues; that of its end comes from whoever has waited for it."""
         progress = self.made(status)
         if not progress.over:
             self._progress = progress
@@ -387,7 +387,7 @@ async def _job(target: Place, selection: Selection) -> WarmJob:
 
 
 def _listed(choosing: Choosing, selection: Selection) -> AsyncIterator[bytes] | None:
-    """The list of files that are named one by one; None: there is none."""
+    """The list of files that are named one by one; None if there is none."""
     entries = choosing.get("files_from")
     others = list_of(replace(selection, files_from=None))
     if entries is None:
@@ -410,4 +410,4 @@ def _priority(said: PriorityName | Priority) -> Priority:
     try:
         return Priority(said)
     except ValueError:
-        raise UsageError(f"priority is one of {', '.join(Priority)}, not {said!r}") from None
+        raise UsageError(f"priority must be one of {', '.join(Priority)}, not {said!r}") from None

@@ -1,4 +1,4 @@
-"""What each setting may be: its type, its range, its words. Pure; ``config`` asks it for every value of a file.
+"""The type, range and allowed words of each setting. Pure; ``config`` checks every value of a file with it.
 
 A setting has the range that its table below gives, or else that of its unit, which stands at the end of its name.
 """
@@ -56,7 +56,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "fleet.slurm.cpus": (1, 4096),
     "fleet.vmss.max_price": (-1, 1_000_000),
 }
-"""By table and name: the least and the greatest value."""
+"""The minimum and maximum of a setting, by table and name."""
 WORDS: Mapping[str, tuple[str, ...]] = {
     "fleet.kind": ("none", "local", "slurm", "vmss"),
     "targets.allow_transports": ("nfs", "mount"),

@@ -29,7 +29,7 @@ class Failure:
     doing: str = ""
     """What was being done, such as ``READ`` or ``mounting``."""
     subject: str = ""
-    """To what: a path (text as ``paths.to_text`` makes it), an export, a name."""
+    """What the error is about: a path (text as ``paths.to_text`` makes it), an export, a name."""
     address: str = ""
     """The mount address or service that it happened at, as the user wrote it."""
     advice: str = ""
@@ -141,7 +141,7 @@ class CacheWarmerError(Exception):
 
 
 class UsageError(CacheWarmerError):
-    """A flag, an argument or a target does not make sense. Exit code 2."""
+    """A flag, an argument or a target is invalid. Exit code 2."""
 
 
 class InvalidValue(CacheWarmerError):
@@ -157,7 +157,7 @@ class JobFailed(CacheWarmerError):
 
 
 class ConfigError(CacheWarmerError):
-    """A setting in the environment or in a configuration file does not make sense."""
+    """A setting in the environment or in a configuration file is invalid."""
 
 
 # -- what a peer said on the wire ----------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def program_changed(error: BaseException) -> ProgramChanged | None:
     if not isinstance(error, ImportError):
         return None
     made = ProgramChanged(
-        f"{error}: was the program replaced while it ran", advice="start it again: what it had in hand is handed back"
+        f"{error}: was the program replaced while it ran", advice="start it again: it has handed back its work"
     )
     made.__cause__ = error
     return made

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from cachewarmer.blocking import prepare
+
 T = TypeVar("T")
 
 GC_THRESHOLDS = (50_000, 10, 10)
@@ -20,7 +22,12 @@ CANCEL_AGAIN_SECONDS = 5.0
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end, on uvloop if it is installed. Call it once in a process."""
+    """Runs a coroutine to its end, on uvloop if it is installed. Call it once in a process.
+
+    Raises:
+        OwnResourceError: this process may use too little memory to begin.
+    """
+    prepare()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
@@ -40,7 +47,7 @@ def exact_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
 async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
     """Cancels tasks and returns when all of them have ended, in whatever way.
 
-    One that goes on is cancelled again: a cancellation gets lost where what a task awaits comes at the same moment, as
+    One that continues is cancelled again: a cancellation gets lost where what a task awaits comes at the same moment, as
     in ``asyncio.wait_for`` before Python 3.12 and in the libraries that use it.
     """
     pending = [task for task in tasks if not task.done()]

@@ -1,4 +1,4 @@
-"""Which files a job wants. Pure: names, sizes and times in, yes or no out.
+"""Decides which files a job selects, by names, sizes and times. Pure.
 
 A filter is a list of rules, tried in order; the first one that matches a file, or a directory that the file is in,
 decides. ``--exclude`` gives the first rules, then come those of ``--filter-from``, then those of ``--include``; where
@@ -30,14 +30,15 @@ __all__ = [
     "DirectoryFilter",
     "FileFilter",
     "Rule",
+    "compile_pattern",
     "in_name_range",
     "parse_filter_file",
 ]
 
 MAX_PATTERNS = 1000
-"""Of one job, with what braces stand for."""
+"""Maximum number of patterns of a job, after braces are expanded."""
 MAX_ALL_CHARS = 64 * 1024
-"""Of all patterns of one job together."""
+"""Maximum length of all patterns of a job together."""
 DIRECTORIES_KEPT = 4096
 """Directories whose filters are remembered."""
 SNAPSHOT_NAMES = frozenset({".snapshot", ".snapshots", "~snapshot", "#snapshot", ".zfs", ".ckpt", ".snap", ".snaps"})
@@ -49,7 +50,7 @@ class Rule:
     """One pattern, compiled, and what follows where it matches."""
 
     text: str
-    """As it was given."""
+    """The pattern as it was given."""
     option: str
     """Which option gave it."""
     keeps: bool
@@ -64,23 +65,32 @@ class Rule:
         return (self.directories if directory else self.files) and self.path.fullmatch(path)
 
 
-def _rules(text: str, *, option: str, keeps: bool, go_rules: bool) -> Iterator[Rule]:
-    from cachewarmer.patterns import compile_path, expand_braces
+def compile_pattern(pattern: str) -> PathPattern:
+    """What matches paths below the target; use its ``fullmatch``. What compiles it is loaded where there is a pattern.
 
+    Raises:
+        UsageError: the pattern is too long or malformed.
+    """
+    from cachewarmer.patterns import compile_path
+
+    return compile_path(pattern)
+
+
+def _rules(text: str, *, option: str, keeps: bool, go_rules: bool) -> Iterator[Rule]:
     if not go_rules:
+        from cachewarmer.patterns import expand_braces
+
         for one in expand_braces(text):
             yield _own_rule(text, option, one, keeps=keeps)
         return
     anywhere = "" if "/" in text or not text else "**/"
-    yield Rule(text, option, keeps, compile_path(anywhere + text), files=True, directories=False)
+    yield Rule(text, option, keeps, compile_pattern(anywhere + text), files=True, directories=False)
     if text.endswith("/**") and not keeps:
-        yield Rule(text, option, keeps, compile_path(text[:-3]), files=False, directories=True)
+        yield Rule(text, option, keeps, compile_pattern(text[:-3]), files=False, directories=True)
 
 
 def _own_rule(text: str, option: str, pattern: str, *, keeps: bool) -> Rule:
     """A rule of our own dialect, of a pattern without braces."""
-    from cachewarmer.patterns import compile_path
-
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if not parts:
         raise UsageError(f"{option} {text!r} stands for the target itself", advice="leave it out")
@@ -90,7 +100,7 @@ def _own_rule(text: str, option: str, pattern: str, *, keeps: bool) -> Rule:
     if len(parts) == 1 and not pattern.startswith(("/", "./")):
         parts.insert(0, "**")
     files = not (tree or pattern.endswith("/"))
-    return Rule(text, option, keeps, compile_path("/".join(parts)), files=files, directories=True)
+    return Rule(text, option, keeps, compile_pattern("/".join(parts)), files=files, directories=True)
 
 
 class DirectoryFilter:

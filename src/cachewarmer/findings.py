@@ -1,4 +1,4 @@
-"""What was looked at, and what came of it."""
+"""What was looked at, and the result."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
 
 
 def distance(one: str, other: str, most: int) -> int:
-    """By how many slips two words differ; ``most + 1`` for all that differ by more than ``most``."""
+    """The number of edits between two words; ``most + 1`` if there are more than ``most``."""
     far = most + 1
     before: list[int] = []
     row = [min(at, far) for at in range(len(other) + 1)]

@@ -10,7 +10,7 @@ MOST_INTERFACES = 64
 
 
 def busy_share(before: tuple[float, float], after: tuple[float, float]) -> float:
-    """The share of all processors that was in use between two ``machine_times``; 0: not known."""
+    """The share of all processors that was in use between two ``machine_times``; 0 if unknown."""
     whole = after[1] - before[1]
     return (after[0] - before[0]) / whole if whole > 0 else 0.0
 

@@ -1,4 +1,4 @@
-"""The whole of it on one machine: a manager and its workers over the embedded broker, for one job."""
+"""Warms on one machine: a manager and its workers with the embedded broker, for one job."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from cachewarmer.worker.share import reader_count, shares, with_share
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What ``scan`` found."""
+    """The result of ``scan``."""
 
     totals: ScanTotals
     largest: list[tuple[int, str]]
@@ -59,7 +59,7 @@ async def warm(
     on_outages: Callable[[Sequence[Outage]], None] = lambda _: None,
     calls: CallCounts | None = None,
 ) -> JobStatus:
-    """Warms one job with this machine alone and returns its status: final, or as far as it came when ``stop`` was set.
+    """Warms one job with only this machine. Returns its status, which is final unless ``stop`` was set.
 
     The statuses that ``on_status`` gets also count what is read of items that have no receipt yet.
 
@@ -69,7 +69,7 @@ async def warm(
     ``calls`` counts what this process, without further ones, asks its broker.
 
     ``prepare`` is called first in each further process (it must pickle): the place to set up logging.
-    ``resume`` goes on with an earlier job instead, also with one that failed: that of the id, or for ``""`` the latest
+    ``resume`` continues with an earlier job instead, also with one that failed: that of the id, or for ``""`` the latest
     unfinished one, of the target of ``job`` unless that is None.
 
     Raises:
@@ -81,7 +81,7 @@ async def warm(
     async with counted(open_broker(broker_url, settings.lease), calls or CallCounts()) as broker:
         if not broker.chooses_jobs:  # before a job is posted that nobody here could take
             raise BrokerError(
-                f"{broker.url}: its queue gives the next job, not a chosen one: submit to a manager instead of warming here"
+                f"{broker.url}: a queue only hands out the next job, not a particular one: submit to a manager instead of warming here"
             )
         job_id = await _begin(broker, job, resume, file_list, stop)
         lease = await broker.claim_job(settings.lease.lease_seconds, job_id)
@@ -150,7 +150,7 @@ def _show(
     on_outages: Callable[[Sequence[Outage]], None],
     on_status: Callable[[JobStatus], None],
 ) -> None:
-    """Tells of a status, with what is read of items that have no receipt yet."""
+    """Reports a status that includes what has been read of unfinished items."""
     on_outages(readers.outages())
     reports = readers.reports()
     shown = replace(status, tallies=(*status.tallies, *readers.in_hand()), bound=verdict(status, reports))
@@ -165,7 +165,7 @@ def _busy_seconds(settings: Settings) -> float:
 
 
 async def _settle(broker: Broker, lease: JobLease, status: JobStatus, settings: Settings) -> None:
-    """Closes the books of a job that ended before its manager noticed."""
+    """Settles a job that ended before its manager noticed."""
 
     async def close() -> None:
         await broker.set_state(lease.job.job_id, status.state)
@@ -255,7 +255,8 @@ async def scan(
     stop: asyncio.Event,
     file_list: AsyncIterable[bytes] | None = None,
 ) -> ScanReport:
-    """Counts what a job would warm; reads no file. When ``stop`` is set: what was counted so far, not finished.
+    """Counts what a job would warm, without reading any file. When ``stop`` is set, returns what was counted so far,
+    unfinished.
 
     Raises:
         CacheWarmerError: the target can't be opened or listed.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 REMINDER_SECONDS = 60.0
-"""Between two lines about an outage that goes on."""
+"""Between two lines about an outage that continues."""
 
 
 class OutageLog:
@@ -53,7 +53,7 @@ class OutageLog:
             self._told = now
             seconds = now - self._began
             self._log.warning(
-                "%s%s; waiting for %.0f s now", self._prefix(problem), problem, seconds, extra=self._about
+                "%s%s; waiting for %.0f s so far", self._prefix(problem), problem, seconds, extra=self._about
             )
 
     def answered(self) -> None:

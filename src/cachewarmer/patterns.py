@@ -15,7 +15,7 @@ from itertools import pairwise
 from cachewarmer.errors import UsageError
 
 MAX_PATTERN_CHARS = 1024
-"""Of one pattern."""
+"""Maximum length of a pattern."""
 MAX_BRACES = 256
 """Patterns that the braces of one pattern may stand for."""
 
@@ -77,17 +77,12 @@ class PathPattern:
         return state | (state & self._free) << 1
 
 
-def compile_pattern(pattern: str) -> Name | PathPattern:
-    """What matches one pattern; use its ``fullmatch``. With a ``/`` it matches paths, else names.
+def compile_path(pattern: str) -> PathPattern:
+    """A pattern for paths from the target on; slashes at its ends, and empty components, don't count.
 
     Raises:
         UsageError: the pattern is too long, or malformed where Go says ErrBadPattern.
     """
-    return compile_path(pattern) if "/" in pattern else compile_name(pattern)
-
-
-def compile_path(pattern: str) -> PathPattern:
-    """A pattern for paths from the target on; slashes at its ends, and empty components, don't count."""
     _check_length(pattern)
     parts = (part for part in pattern.split("/") if part)
     return PathPattern([None if part == "**" else compile_name(part) for part in parts])
@@ -97,7 +92,7 @@ def compile_name(pattern: str) -> Name:
     """The regular expression for one component.
 
     A ``*`` takes as little as lets the text up to the next ``*`` match and is never tried again (which loses no match,
-    as in Go), so that no pattern takes exponential time.
+    as in Go), so that no pattern takes exponential time. Raises ``UsageError`` as ``compile_path`` does.
     """
     _check_length(pattern)
     segments = [""]
@@ -154,7 +149,7 @@ def _char_class(pattern: str, position: int) -> tuple[str, int]:
 def _literal(pattern: str, position: int, *, in_class: bool) -> tuple[str, int]:
     char = pattern[position : position + 1]
     if in_class and char in {"", "-", "]"}:
-        raise UsageError(f"pattern {pattern!r}: a character is missing in the [ ] at character {position + 1}")
+        raise UsageError(f"pattern {pattern!r}: the [ ] is incomplete at character {position + 1}")
     if char == "\\":
         position += 1
         char = pattern[position : position + 1]
@@ -185,7 +180,7 @@ def expand_braces(pattern: str) -> list[str]:
             before, choices, after = found
             open_ones.extend(before + choice + after for choice in reversed(choices))
         if len(done) + len(open_ones) > MAX_BRACES:
-            raise UsageError(f"pattern {pattern!r}: its braces stand for more than {MAX_BRACES} patterns")
+            raise UsageError(f"pattern {pattern!r}: its braces expand to more than {MAX_BRACES} patterns")
     return done
 
 

@@ -1,4 +1,4 @@
-"""How fast a job goes, from the counts of the last seconds."""
+"""The rate of a job, from the counts of the last seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Rate(NamedTuple):
     bytes: float = 0.0
 
     def seconds_for(self, files: int, size: int) -> float:
-        """How long so many files and bytes will take; 0: not known, or there are none."""
+        """How long this many files and bytes will take; 0 if unknown, or there are none."""
         left = 0.0
         if size > 0 and self.bytes:
             left = size / self.bytes
@@ -29,7 +29,7 @@ class Rate(NamedTuple):
         return left if left < MOST_ETA_SECONDS else 0.0
 
     def seconds_left(self, status: JobStatus) -> float:
-        """How long the rest of a job will take; 0: not known, or it does not go on."""
+        """How long the rest of a job will take; 0 if unknown, or it does not continue."""
         if not status.scan.finished or status.state is JobState.PAUSED or status.state.final:
             return 0.0
         return self.seconds_for(status.scan.files - status.total("files"), status.scan.bytes - status.total("bytes"))

@@ -1,4 +1,4 @@
-"""The submitter: posts a job, and waits for that job, whatever else goes on at the broker."""
+"""The submitter: submits a job and waits for it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def wait_until_warm(
 
 
 class LiveRows:
-    """What workers say of themselves: asked for as often as they say something new, however often it is looked at."""
+    """The reports of workers, queried only as often as they change."""
 
     def __init__(self, broker: Broker, clock: Callable[[], float] = time.monotonic) -> None:
         self._broker = broker
@@ -95,7 +95,7 @@ class LiveRows:
         self._rows: dict[str, tuple[float, list[WorkerReport]]] = {}
 
     async def of(self, job_id: str = "") -> list[WorkerReport]:
-        """The rows of those who have had work of a job; without an id, all. Raises ``BrokerError``."""
+        """The reports of the workers that have had work of a job; without an id, of all workers. Raises ``BrokerError``."""
         asked, rows = self._rows.get(job_id, (0.0, []))
         now = self._clock()
         if job_id not in self._rows or now - asked >= NOTE_SECONDS / 2:
@@ -105,10 +105,10 @@ class LiveRows:
 
 
 async def resume(broker: Broker, job_id: str) -> JobStatus:
-    """Lets a job go on that was paused, or that failed, with all that is counted of it; returns its status.
+    """Resumes a job that was paused or failed, keeping its counts; returns its status.
 
     Raises:
-        InvalidTransition: it goes on already, has ended otherwise, or the broker can't take up a job that failed.
+        InvalidTransition: it continues already, has ended otherwise, or the broker can't take up a job that failed.
         UnknownJob: there is no such job.
     """
     status = await broker.status(job_id)
@@ -116,7 +116,7 @@ async def resume(broker: Broker, job_id: str) -> JobStatus:
         return await broker.set_state(job_id, status.resumed)
     if not await broker.revive(job_id):
         raise InvalidTransition(
-            f"job {job_id} has failed, and this broker does not keep what it would take to go on",
+            f"job {job_id} has failed, and this broker can't resume failed jobs",
             advice="submit it again",
         )
     return await broker.status(job_id)

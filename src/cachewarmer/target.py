@@ -54,8 +54,10 @@ def parse_target(text: str) -> Target:
     Raises:
         UsageError: says what is wrong with it, and what may have been meant.
     """
-    if not text or "\0" in text:
-        raise UsageError("the target is empty" if not text else "a target can't hold a NUL character")
+    if "\0" in text:
+        raise UsageError("a target can't hold a NUL character")
+    if not text.strip() and not os.path.lexists(text):
+        raise UsageError("the target is empty")
     try:
         to_bytes(text)
     except UnicodeEncodeError:
@@ -98,7 +100,7 @@ def _unbracketed(address: str) -> InvalidValue:
     """The error for an address with a colon that stands in no brackets: a port, or an IPv6 address."""
     port = _PORT.fullmatch(address)
     if port and ":" not in port[1]:
-        return InvalidValue("a port can't stand here", advice=f"write nfs://{address}/PATH")
+        return InvalidValue("a port is not allowed here", advice=f"write nfs://{address}/PATH")
     try:
         check_address(address)
     except InvalidValue as error:
@@ -109,21 +111,25 @@ def _unbracketed(address: str) -> InvalidValue:
 def _check_not_mistyped(text: str) -> None:
     """Raises ``InvalidValue`` for what isn't a path here but looks like an address.
 
-    Only a hint: what has a slash is a path, unless an IP address stands before it.
+    Only a hint: what has a slash is a path, unless an IP address or a misspelt scheme stands before it.
     """
+    if "\\" in text:
+        raise InvalidValue("there is no file or directory of that name here", advice=f"a target is {FORMS}")
+    if text.startswith("nfs//"):
+        raise InvalidValue("there is no file or directory of that name here", advice=f"did you mean nfs://{text[5:]}?")
     first, slash, rest = text.partition("/")
     if slash and _is_ip_address(first):
-        raise InvalidValue("there is no file or directory of that name here", advice=f"did you mean {first}:/{rest}?")
+        raise InvalidValue("no such file or directory on this machine", advice=f"did you mean {first}:/{rest}?")
     if "/" in text.partition(":")[0] or text.startswith((".", "~")):
         return
     host, colon, path = text.partition(":")
     if colon:
         raise InvalidValue(
-            "nothing of that name is here, and an absolute path must follow an address",
+            "no such file here; after an address, the path must be absolute",
             advice=f"did you mean {host}:/{path.lstrip('/')}?",
         )
-    hint = f"did you mean {text}:/PATH?" if len(text) < 200 else f"a target is {FORMS}"
-    raise InvalidValue("there is no file or directory of that name here", advice=hint)
+    hint = f"did you mean {text}:/PATH?" if len(text) < 200 else f"a target must be {FORMS}"
+    raise InvalidValue("no such file or directory on this machine", advice=hint)
 
 
 def _is_ip_address(text: str) -> bool:
@@ -136,7 +142,7 @@ def _is_ip_address(text: str) -> bool:
 
 def _parse_url(text: str, scheme: str) -> Target:
     if scheme.lower() != "nfs":
-        raise InvalidValue(f"{scheme}:// can't be warmed", advice=f"a target is {FORMS}")
+        raise InvalidValue(f"{scheme}:// can't be warmed", advice=f"a target must be {FORMS}")
     rest, _, query = text[len("nfs://") :].partition("?")
     hosts, _, raw_path = rest.partition("/")
     if not hosts:
@@ -147,12 +153,12 @@ def _parse_url(text: str, scheme: str) -> Target:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), encoding=ENCODING, errors=ERRORS)
     except ValueError:
-        raise InvalidValue("what follows the ? must be KEY=VALUE[&KEY=VALUE...]") from None
+        raise InvalidValue("the part after ? must be KEY=VALUE[&KEY=VALUE...]") from None
     values = dict(pairs)
     export = clean_path(values.pop("export")) if "export" in values else ""
     resolve = values.pop("resolve", "all")
     if resolve not in ("all", "first"):
-        raise InvalidValue("resolve is all or first")
+        raise InvalidValue("resolve must be all or first")
     port = _PORT.fullmatch(hosts)
     if port and (port[1].endswith("]") or ":" not in port[1]):
         hosts = port[1]
@@ -205,7 +211,7 @@ def make_job(
     access = target.access
     if target.is_local and transport not in (Transport.AUTO, Transport.LOCAL):
         raise UsageError(
-            f"it is a path of this machine, which --transport {transport} can't read",
+            f"it is a local path, which --transport {transport} can't read",
             subject=to_bytes(target.path),
             advice="write ADDRESS:/PATH",
         )

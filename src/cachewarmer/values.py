@@ -1,4 +1,4 @@
-"""Dataclasses that cost nothing until they are used: a command imports many more than it makes objects of.
+"""Dataclasses that cost nothing until they are used, because a command imports many more than it uses.
 
 ``dataclasses.dataclass`` writes and compiles up to eight methods for each class, which was a sixth of what starting a
 command took. Here ``__init__`` is compiled when a class has made some objects, and the other methods are shared. Type checkers
@@ -17,7 +17,7 @@ __all__ = ["dataclass"]
 _Wanted: TypeAlias = tuple[str, bool, Any, Any, Any]
 """Of a field: its name, whether ``__init__`` takes it, only by name, its default, and what makes its default."""
 PLAIN_OBJECTS = 12
-"""So many of a class are made without a compiled ``__init__``: to compile it takes as long as to make twenty."""
+"""This many of a class are made without a compiled ``__init__``: to compile it takes as long as to make twenty."""
 _MARKERS = ("ClassVar", "InitVar", "KW_ONLY")
 """Annotations that aren't the type of a field; the standard decorator must see them."""
 

@@ -1,4 +1,4 @@
-"""Warming again and again, only what has changed: one round at a time, each compared with the ledger of the last."""
+"""Warms what has changed at regular intervals, one round at a time, each compared with the ledger of the last."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WAIT_SECONDS = 10.0
 first, and answers at once on another."""
 
 Warm = Callable[[WarmJob | None, str | None], Awaitable[JobStatus]]
-"""Warms a job, or goes on with the one of an id."""
+"""Warms a job, or continues with the one of an id."""
 
 
 class Busy(CacheWarmerError):
@@ -57,7 +57,7 @@ async def alone(job: WarmJob, broker_url: str) -> AsyncIterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(f"another process watches {job.label}") from None
+            raise Busy(f"another process is watching {job.label}") from None
         yield
     finally:
         os.close(handle)
@@ -103,7 +103,7 @@ async def _forget(broker: Broker, job_ids: Sequence[str]) -> None:
     except BrokerError as error:
         if not error.transient:
             raise
-        log.warning("what is old stays at the broker until the next round: %s", error)
+        log.warning("old jobs stay at the broker until the next round: %s", error)
 
 
 async def watch(
@@ -115,7 +115,7 @@ async def watch(
     stop: asyncio.Event,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Rounds until ``stop`` is set, ``every`` seconds apart; one that fails is named, and the next one is due as ever."""
+    """Rounds until ``stop`` is set, ``every`` seconds apart; one that fails is named, and the next one is due as usual."""
     began = clock()
     while not stop.is_set():
         try:

@@ -233,7 +233,7 @@ def pack_times(times: bytes) -> dict[str, Any]:
 
 
 def unpack_times(read: FieldReader, files: int) -> bytes:
-    """The times of a file list of so many files, as they were packed; empty: the message has none.
+    """The times of a file list of this many files, as they were packed; empty: the message has none.
 
     Raises:
         InvalidMessage: they can't be read, or are those of another number of files.

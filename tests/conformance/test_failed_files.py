@@ -33,8 +33,18 @@ class Mends(MemorySession):
         super().read(request)
 
 
-async def warmed(lab, session, item_files):
-    settings = replace(SETTINGS, plan=PlanSettings(item_files=item_files))
+class Torn(MemorySession):
+    """Its file can't be read from a byte on."""
+
+    whole = 0
+
+    def finish(self, request):
+        self.read_errors = {BAD: FileError("torn")} if request.path == BAD and request.start >= self.whole else {}
+        super().finish(request)
+
+
+async def warmed(lab, session, item_files, range_bytes=100):
+    settings = replace(SETTINGS, plan=PlanSettings(item_files=item_files, range_bytes=range_bytes))
     broker = await lab.broker()
     job_id = await submit(broker, WarmJob(access=Access(addresses=("a",)), warm_path="/"))
     stop = asyncio.Event()
@@ -72,3 +82,15 @@ async def test_what_may_pass_is_delivered_again(lab, monkeypatch):
     report, tries = await warmed(lab, session, 1)
     assert (report["state"], report["files"], report["bytes"]) == ("completed", 6, 90)
     assert tries == 3
+
+
+@pytest.mark.parametrize("whole", [0, 4, 8])
+async def test_a_file_in_several_ranges_counts_once_whichever_of_them_fail(lab, whole):
+    """As failed where its first range does; else as read. In either case it is named, and the job is not called warm."""
+    session = Torn({b"d1": {b"one": 10, b"two": 2}}, "a")
+    session.whole = whole
+    report, _ = await warmed(lab, session, 1, range_bytes=4)
+    assert report["state"] == "completed_with_errors"
+    assert (report["files"], report["failed_files"], report["poisoned_items"]) == (1 + bool(whole), not whole, 0)
+    assert {one["path"] for one in report["errors"]} == {"/d1/one"}
+    assert report["bytes"] == whole + 2

@@ -398,6 +398,16 @@ def test_what_the_process_has_too_little_of_is_one_line(tree, limit):
     assert b"ulimit" in done.stderr
 
 
+@pytest.mark.parametrize("kibibytes", [50_000, 60_000, 70_000, 80_000, 100_000, 120_000])
+def test_a_limit_of_memory_never_leaves_a_command_that_hears_no_signal(tree, kibibytes):
+    """It is enough, or one line says that it is not, and how much would be."""
+    command = f"ulimit -v {kibibytes}; exec '{sys.executable}' -m cachewarmer warm '{tree}' -q"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    assert done.returncode in (0, 1)
+    assert done.stderr.count(b"\n") == done.returncode, done.stderr
+    assert done.returncode == 0 or b"ulimit -v" in done.stderr
+
+
 @pytest.mark.parametrize("kibibytes", [150_000, 200_000])
 async def test_a_limit_of_memory_over_nfs_ends_nothing_without_a_word(tmp_path, kibibytes):
     """It is enough, or one line says what it is not enough for; no library ends the program in its own way."""
@@ -516,12 +526,12 @@ def test_a_job_is_limited_and_shows_it_with_its_priority(tree, tmp_path):
     assert submitted.returncode == 0, submitted.stderr
     done = run("limit", "shot", "08:00-20:00=200Mbit,=2Gbit", *broker)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"at most 08:00-20:00 23.8 MiB/s, 238.4 MiB/s" in done.stdout
+    assert b"at most 23.8 MiB/s 08:00-20:00, otherwise at most 238.4 MiB/s" in done.stdout
     (said,) = json.loads(run("status", "--json", *broker).stdout)["jobs"]
     assert (said["priority"], said["max_bandwidth"]) == ("high", 25_000_000)
     assert said["max_bandwidth_hours"] == "08:00-20:00=25000000,=250000000"
     assert b"queued, high" in run("status", *broker).stdout
-    assert b"high priority, at most 08:00-20:00 23.8 MiB/s" in run("status", "shot", *broker).stdout
+    assert b"high priority, at most 23.8 MiB/s 08:00-20:00" in run("status", "shot", *broker).stdout
     slow = run("limit", "shot", "1000", *broker)
     assert (slow.returncode, slow.stderr.count(b"\n")) == (0, 1)
     assert b"is the unit right?" in slow.stderr

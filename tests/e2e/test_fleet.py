@@ -142,7 +142,7 @@ def test_a_fleet_comes_with_the_work_survives_evictions_and_goes(farm, tree):
     told, surprised = reading[-1], next(vm for vm in first if vm is not reading[-1])
     farm.cloud.notice_seconds = 10.0
     assert farm.cloud.do(farm.cloud.evict(told)) is True, "it acknowledged the notice before its time was up"
-    assert "handing back what is held" in worker_log(told)
+    assert "handing back all work" in worker_log(told)
     farm.cloud.notice_seconds = 0.0
     assert farm.cloud.do(farm.cloud.evict(surprised)) is False
     assert Report.of_job(farm, job).document()["state"] == "warming"
@@ -214,7 +214,7 @@ def no_role(farm):
 SAID = {
     "no room for the first size": (
         no_room,
-        rf"WARNING .*making scale set \S+ of {SIZES[0]}: no room \(SkuNotAvailable\); trying {SIZES[1]} instead",
+        rf"WARNING .*creating scale set \S+ of {SIZES[0]}: no room \(SkuNotAvailable\); trying {SIZES[1]} instead",
         True,
     ),
     "no quota for any": (
@@ -253,7 +253,7 @@ def test_a_manager_that_could_never_start_a_machine_ends_at_its_start(farm):
     """With one line that says what to set: a job would wait for its workers for ever."""
     no_metadata(farm)
     farm.start_manager()
-    farm.says(r"where the workers go is not known: no instance metadata service answers at .*; else set .*")
+    farm.says(r"unknown where to create the workers: no instance metadata service answers at .*; set .*")
     assert farm.running.running.pop("manager1").wait(60) in (1, 2)
     assert not farm.cloud.vms
     assert "Traceback" not in farm.log
@@ -286,9 +286,7 @@ def test_a_deletion_that_fails_is_tried_again(farm, tree):
     job = farm.submit(tree[0])
     farm.until(lambda: len(farm.cloud.vms) == WORKERS)
     farm.cancel(job)
-    farm.says(
-        r"deleting scale set \S+: Azure is busy or out of order \(InternalExecutionError\); .*trying again in 5 s"
-    )
+    farm.says(r"deleting scale set \S+: Azure is busy or unavailable \(InternalExecutionError\); .*trying again in 5 s")
     farm.until(lambda: not farm.cloud.sets.sets)
     farm.says(rf"{WORKERS} machines took \d+ VM-seconds \({WORKERS} deleted\)")
 

@@ -147,7 +147,7 @@ def test_fish_names_candidates_with_what_they_are(place):
         return dict(line.partition("\t")[::2] for line in said.splitlines())
 
     assert offered("cachewarmer ") == {name: command(name).summary for name in NAMES}
-    assert offered("cachewarmer warm --tr") == {"--transport": "how it is read"}
+    assert offered("cachewarmer warm --tr") == {"--transport": "how to read the files"}
     assert offered("cachewarmer warm --transport ") == dict.fromkeys(("auto", "nfs", "mount", "local"), "")
     assert set(offered("cachewarmer warm --transport=")) == {
         f"--transport={x}" for x in ("auto", "nfs", "mount", "local")

@@ -93,7 +93,7 @@ async def test_not_on_azure(monkeypatch):
         "quota": "ok",
         "subnet": "ok",
     }
-    assert "not looked at" in found["quota"].said
+    assert "not checked" in found["quota"].said
     found = await look()
     assert found["subnet"].level == "failure"
     assert "AZURE_SUBSCRIPTION_ID" in found["subnet"].mend

@@ -63,4 +63,4 @@ async def test_it_hands_back_what_it_holds_within_the_notice_and_then_acknowledg
         assert (worker.returncode, served.started) == (0, [ours["EventId"]]), said.decode()
         (found,) = await broker.claim(1, 60)
         assert (found.deliveries, len(found.item.files)) == (1, 8)
-        assert "this VM is about to be taken away (Preempt" in said.decode()
+        assert "this VM is about to be evicted (Preempt" in said.decode()

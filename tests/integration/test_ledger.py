@@ -195,7 +195,7 @@ def test_a_wrong_ledger_is_named(tree, tmp_path):
         (("--since", wrong), "line 2: not a record"),
         (("--since", tmp_path / "missing"), "No such file"),
         (("--since", plain), "kept no ledger"),
-        (("--failed-of", plain), "can't be given as well"),
+        (("--failed-of", plain), "leave out a TARGET"),
     ):
         done = cachewarmer("warm", tree, *arguments, state=state, check=(2,))
         assert said in done.stderr.decode()
@@ -238,7 +238,7 @@ def test_a_watch_reads_what_changes(tree, tmp_path):
         assert "301 files read" in watch.stdout.readline()
         assert cachewarmer("watch", tree, "--once", state=state).stdout == b""
         refused = cachewarmer("watch", tree, state=state, check=(1,)).stderr
-        assert b"another process watches" in refused
+        assert b"another process is watching" in refused
         assert len(refused.splitlines()) == 1
         assert "0 files read" in watch.stdout.readline()
         (tree / "d1" / "f8").write_bytes(b"changed")

@@ -90,7 +90,7 @@ async def test_a_mount_that_is_denied_though_the_port_is_privileged_says_so():
     if os.geteuid():
         pytest.skip("only root may use a privileged port")
     async with ScriptedServer({}, Faults(mount_status=13)) as server:
-        with pytest.raises(MountError, match=r"denies this machine.*a source port below 1024 was used"):
+        with pytest.raises(MountError, match=r"does not admit this machine.*a source port below 1024 was used"):
             await opened(server, "/export")
 
 

@@ -262,7 +262,7 @@ async def test_a_size_that_is_refused_at_once(cloud, caplog, refusal, reason):
         await seen(fleet, lambda size: size.running == 2)
     assert {vm.size for vm in cloud.vms} == {SIZES[1]}
     (line,) = warnings(caplog)
-    assert line == f"making scale set {fleet.name} of {SIZES[0]}: {reason}; trying {SIZES[1]} instead"
+    assert line == f"creating scale set {fleet.name} of {SIZES[0]}: {reason}; trying {SIZES[1]} instead"
 
 
 @pytest.mark.parametrize("leave_failed", [False, True])
@@ -336,7 +336,7 @@ async def test_a_deletion_that_fails_once(cloud):
         with pytest.raises(FleetUnavailable) as caught:
             await fleet.delete()
         assert str(caught.value) == (
-            f"deleting scale set {fleet.name}: Azure is busy or out of order (InternalExecutionError)"
+            f"deleting scale set {fleet.name}: Azure is busy or unavailable (InternalExecutionError)"
         )
         await fleet.delete()
         assert [one.end for one in fleet.ledger()] == ["deleted"] * 2
@@ -363,7 +363,7 @@ async def test_no_metadata_service(cloud):
     line = str(caught.value)
     assert "\n" not in line
     assert "no instance metadata service answers" in line
-    assert line.endswith("else set AZURE_SUBSCRIPTION_ID, [fleet.vmss] location, resource_group, subnet_id, identity")
+    assert line.endswith("; set AZURE_SUBSCRIPTION_ID, [fleet.vmss] location, resource_group, subnet_id, identity")
 
 
 async def test_nobody_to_sign_in_as(cloud):
@@ -373,7 +373,7 @@ async def test_nobody_to_sign_in_as(cloud):
         with pytest.raises(FleetError) as caught:
             await fleet.observe()
     assert str(caught.value) == (
-        f"looking at scale set {fleet.name}: no way to sign in to Azure worked: give the manager's VM a managed "
+        f"looking at scale set {fleet.name}: could not sign in to Azure: give the manager's VM a managed "
         "identity (AZURE_CLIENT_ID names one of several), or run `az login`"
     )
 
@@ -419,7 +419,7 @@ async def test_a_scale_set_that_is_being_deleted(cloud):
         deleting = asyncio.create_task(one.delete())
         await run(cloud, until(lambda: the_set(cloud).record["properties"]["provisioningState"] == "Deleting"))
         assert (await other.observe()).exists is True
-        with pytest.raises(FleetUnavailable, match="is being deleted: made anew when it is gone"):
+        with pytest.raises(FleetUnavailable, match="is being deleted: creating it again when it is gone"):
             await other.create(2)
         await deleting
         assert (await other.observe()).exists is False

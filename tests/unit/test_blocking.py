@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from cachewarmer import blocking
 from cachewarmer.blocking import in_daemon_thread
 from cachewarmer.errors import OwnResourceError
 
@@ -45,6 +46,7 @@ def test_the_program_ends_though_a_call_still_blocks():
     """Nobody joins the thread: not the loop, not the interpreter."""
     program = """
 import asyncio, threading
+from cachewarmer import blocking
 from cachewarmer.blocking import in_daemon_thread
 async def main():
     waiting = asyncio.create_task(in_daemon_thread(threading.Event().wait))
@@ -53,3 +55,30 @@ async def main():
 asyncio.run(main())
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=20).returncode == 0
+
+
+async def test_no_thread_is_started_that_would_have_next_to_no_memory(monkeypatch):
+    """Python would try for ever to raise an error in it, and let no other thread run."""
+    monkeypatch.setattr(blocking, "memory_left", lambda: blocking.LEAST_THREAD_BYTES - 1)
+    with pytest.raises(OwnResourceError, match="out of memory"):
+        await in_daemon_thread(lambda: 7)
+    monkeypatch.setattr(blocking, "memory_left", lambda: blocking.LEAST_THREAD_BYTES)
+    assert await in_daemon_thread(lambda: 7) == 7
+
+
+def test_where_memory_is_limited_stacks_are_small_and_a_process_with_too_little_does_not_begin(monkeypatch):
+    """It says how much it needs. Without a limit nothing is changed."""
+    monkeypatch.setattr(blocking, "most_memory", lambda: None)
+    before = threading.stack_size()
+    blocking.prepare()
+    assert threading.stack_size() == before
+    monkeypatch.setattr(blocking, "most_memory", lambda: 100 << 20)
+    try:
+        monkeypatch.setattr(blocking, "memory_left", lambda: blocking.LEAST_BYTES)
+        blocking.prepare()
+        assert threading.stack_size() == blocking.STACK_BYTES
+        monkeypatch.setattr(blocking, "memory_left", lambda: blocking.LEAST_BYTES - 1)
+        with pytest.raises(OwnResourceError, match=r"may use 100 MiB .*at least 101 MiB are needed"):
+            blocking.prepare()
+    finally:
+        threading.stack_size(before)

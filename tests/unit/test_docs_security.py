@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = re.split(r"^## ", (ROOT / "docs/security.md").read_text(), flags=re.MULTILINE)[1:]
-NOT_PROMISED = "What is not promised"
+NOT_PROMISED = "What is not guaranteed"
 TABLES = {section.partition("\n")[0]: section for section in SECTIONS if not section.startswith(NOT_PROMISED)}
 ROWS = [line for section in TABLES.values() for line in section.splitlines() if line.startswith("| ")]
 CLAIMS = [line for line in ROWS if not line.startswith(("| what holds", "| ---"))]

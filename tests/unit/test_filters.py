@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cachewarmer.errors import UsageError
 from cachewarmer.filters import FileFilter, in_name_range, parse_filter_file
-from cachewarmer.patterns import compile_pattern
+from cachewarmer.patterns import compile_name, compile_path
 
 GO_MATCH = [  # what Go's filepath.Match answers on Unix
     ("abc", "abc", True),
@@ -57,7 +57,7 @@ GO_MATCH = [  # what Go's filepath.Match answers on Unix
 
 @pytest.mark.parametrize(("pattern", "name", "matches"), GO_MATCH)
 def test_names_match_as_in_go(pattern, name, matches):
-    assert bool(compile_pattern(pattern).fullmatch(name)) is matches
+    assert bool(compile_name(pattern).fullmatch(name)) is matches
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_names_match_as_in_go(pattern, name, matches):
 )
 def test_a_malformed_pattern_is_refused_where_go_refuses_it(pattern):
     with pytest.raises(UsageError):
-        compile_pattern(pattern)
+        compile_name(pattern)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,13 @@ def test_a_tree_that_is_wholly_excluded_need_not_be_listed():
 @given(st.text(alphabet="ab*?[]^-\\/", max_size=12), st.text(alphabet="ab/-^", max_size=12))
 def test_any_pattern_either_compiles_or_is_a_usage_error(pattern, name):
     with contextlib.suppress(UsageError):
-        compile_pattern(pattern).fullmatch(name)
+        compile_path(pattern).fullmatch(name)
+    with contextlib.suppress(UsageError):
+        compile_name(pattern).fullmatch(name)
 
 
 def test_many_stars_take_no_exponential_time():
-    assert not compile_pattern("*a" * 40 + "b").fullmatch("a" * 250)
+    assert not compile_name("*a" * 40 + "b").fullmatch("a" * 250)
 
 
 def test_name_ranges_are_inclusive_and_bytewise():
@@ -268,7 +270,7 @@ def test_what_has_matched_is_not_warned_of():
 )
 def test_no_pattern_is_tried_in_more_than_one_way(pattern, path):
     """Would not end within the life of the machine if each way were tried."""
-    assert not compile_pattern(pattern).fullmatch(path)
+    assert not compile_path(pattern).fullmatch(path)
     assert not FileFilter([pattern]).wants_name(path)
     assert not own([pattern]).wants_name(path)
 
@@ -288,4 +290,4 @@ def naive(parts, names):
 def test_paths_match_as_the_definition_says(parts, names):
     """Against a matcher that tries everything; a last ``**`` stands for one component or more."""
     ending = [*parts, "*"] if parts[-1] == "**" else parts
-    assert bool(compile_pattern("/".join(parts)).fullmatch("/".join(names))) is naive(ending, names)
+    assert bool(compile_path("/".join(parts)).fullmatch("/".join(names))) is naive(ending, names)

@@ -17,8 +17,8 @@ def test_an_outage_is_two_lines_and_one_a_minute(caplog):
         outage.answered()
     assert [record.message for record in caplog.records] == [
         "cache1: connection refused; waiting for it",
-        "cache1: connection refused; waiting for 60 s now",
-        "cache1: connection refused; waiting for 120 s now",
+        "cache1: connection refused; waiting for 60 s so far",
+        "cache1: connection refused; waiting for 120 s so far",
         "cache1 answers again after 149 s",
     ]
 

@@ -46,6 +46,9 @@ def test_targets_are_read_as_people_write_them(text, target):
         ("10.0.0.7/data/shots", "10.0.0.7:/data/shots"),
         ("cache1:2049:/p", "nfs://cache1:2049/PATH"),
         ("fe80::1:/p", "[fe80::1]"),
+        ("nfs//a/x", "nfs://a/x"),
+        ("C:\\data", "a target is ADDRESS"),
+        ("\\\\server\\share", "a target is ADDRESS"),
         ("s3://bucket/key", "nfs://ADDRESS/PATH"),
         ("nfs://a/x?vers=4", "nfsport"),
         ("nfs://a/x?exprt=/y", "export"),
@@ -151,7 +154,7 @@ def test_a_target_says_whether_a_name_stands_for_all_its_addresses():
     assert not parse_target("nfs://a/p").resolve_first
     assert not parse_target("nfs://a/p?resolve=all").resolve_first
     assert parse_target("nfs://a/p?resolve=first&uid=1").resolve_first
-    with pytest.raises(UsageError, match="resolve is all or first"):
+    with pytest.raises(UsageError, match="resolve must be all or first"):
         parse_target("nfs://a/p?resolve=last")
 
 

@@ -25,7 +25,7 @@ async def test_a_target_has_one_watch(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     one, other = (make_job(parse_target(f"cache1:/{name}")) for name in "ab")
     async with alone(one, "sqlite:///x"):
-        with pytest.raises(Busy, match="another process watches cache1:/a"):
+        with pytest.raises(Busy, match="another process is watching cache1:/a"):
             async with alone(one, "sqlite:///x"):
                 pass
         async with alone(other, "sqlite:///x"), alone(one, "sqlite:///y"):

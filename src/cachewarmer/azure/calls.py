@@ -74,7 +74,7 @@ def translated(error: BaseException, what: str) -> BrokerError:
     """Our exception for a foreign one; ``what`` says what was being done, to what."""
     if is_transient(error):
         if isinstance(error, HttpResponseError):
-            return BrokerUnavailable(f"{what}: the service is busy or out of order ({error_code(error)})")
+            return BrokerUnavailable(f"{what}: the service is busy or unavailable ({error_code(error)})")
         why = " ".join(str(error).split())[:200] or type(error).__name__
         return BrokerUnavailable(f"{what}: can't be reached ({why}); check the account's name, the network and proxies")
     status = getattr(error, "status_code", None)
@@ -84,7 +84,7 @@ def translated(error: BaseException, what: str) -> BrokerError:
         return BrokerError(f"{what}: not allowed ({code}): {who} needs the roles {ROLES}")
     if isinstance(error, ClientAuthenticationError):
         return BrokerError(
-            f"{what}: no way to sign in to Azure worked: run `az login`, use a managed identity, or give a key or "
+            f"{what}: could not sign in to Azure: run `az login`, use a managed identity, or give a key or "
             f"AZURE_STORAGE_CONNECTION_STRING"
         )
     return BrokerError(f"{what}: refused ({error_code(error)})")

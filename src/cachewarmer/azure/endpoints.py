@@ -1,4 +1,4 @@
-"""Where Azure's services are, and what the environment says of them; and how loud their SDK may be."""
+"""The endpoints of Azure's services, as the environment sets them, and the log level of the SDK."""
 
 from __future__ import annotations
 

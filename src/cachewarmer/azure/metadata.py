@@ -1,4 +1,4 @@
-"""Azure's Instance Metadata Service: what a VM may ask about itself, and what is about to happen to it.
+"""Azure's Instance Metadata Service: what a VM can find out about itself, and about events that are scheduled for it.
 
 Plain HTTP to a link-local address that only this VM reaches, never through a proxy, with the header ``Metadata: true``.
 REST reference: "Azure Instance Metadata Service" (instance) and "Scheduled Events for Linux VMs" (scheduledevents).
@@ -32,7 +32,7 @@ class Instance:
     """The VM that asks, as ``/metadata/instance`` describes it. What the service leaves out is empty."""
 
     name: str
-    """In the resource manager, and in the ``Resources`` of a scheduled event."""
+    """The name in the resource manager, and in the ``Resources`` of a scheduled event."""
     resource_id: str
     vm_id: str = ""
     location: str = ""
@@ -78,7 +78,7 @@ class Imds:
     """The metadata service at ``base_url`` (else where ``config`` says). Use as an async context manager, or ``close`` it.
 
     Raises (every method): MetadataAbsent: nothing answers there. FleetUnavailable: it is overloaded, or gave no answer in
-    time. FleetError: it refused, or its answer makes no sense.
+    time. FleetError: it refused, or its answer is invalid.
     """
 
     def __init__(self, base_url: str = "", *, connect_seconds: float = CONNECT_SECONDS) -> None:

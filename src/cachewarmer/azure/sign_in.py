@@ -1,4 +1,4 @@
-"""Signing in to a storage account, and the two service clients that come of it.
+"""Signs in to a storage account and creates its two service clients.
 
 In this order: a connection string that was given, a key that was given, ``AZURE_STORAGE_CONNECTION_STRING``, and
 ``DefaultAzureCredential`` (environment, workload identity, managed identity, ``az login``). With a resource group, an
@@ -118,7 +118,7 @@ class SignIn:
         except FleetError as error:
             raise ConfigError(f"{advice} ({error})") from error
         if not subscription:
-            raise ConfigError(f"{advice} (the metadata service does not tell it)")
+            raise ConfigError(f"{advice} (the metadata service does not say)")
         return subscription
 
     def _no_key(self, error: BaseException, what: str) -> BrokerError:

@@ -53,5 +53,5 @@ def open_broker(
 
 
 def item_operations(items: Items) -> dict[str, int]:
-    """By scheme: about how many operations it takes to publish, claim and settle a job's items."""
+    """About how many operations it takes to publish, claim and settle the items of a job, by URL scheme."""
     return {scheme: import_module(package).item_operations(items) for scheme, package in SCHEMES.items()}

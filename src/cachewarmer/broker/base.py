@@ -28,22 +28,24 @@ from cachewarmer.model import (
 from cachewarmer.values import dataclass
 
 MOST_FLEET_SECONDS = 3600.0
-"""No manager takes a fleet for longer without renewing it."""
+"""Maximum time for which a manager may take a fleet without renewing."""
 MANAGER_SECONDS = 10.0
-"""Between two calls of ``note_manager``; one who waits for a manager says so after three times as long."""
+"""Time between two calls of ``note_manager``. Users who wait are told that no manager is running after three times as
+long.
+"""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Account:
-    """How to sign in where a broker is in somebody's cloud; what is empty is found from the environment."""
+    """How to sign in to a broker in a cloud. Empty values are taken from the environment."""
 
     key: str = ""
     """An account key."""
     resource_group: str = ""
-    """Where the account is: its key is looked up there when this identity has no data role."""
+    """The resource group of the account, where its key is looked up if this identity has no role for the data."""
     connection_string: str = ""
     endpoint_suffix: str = ""
-    """Of a cloud other than the public one."""
+    """For clouds other than the public one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,11 +53,13 @@ class Lease:
     """The right to work on one item (or to manage one job) until ``expires_at``; renewing changes it in place."""
 
     token: str
-    """Opaque to all but the broker (a pop receipt, a row's secret)."""
+    """Opaque to everybody but the broker (a pop receipt, the secret of a row)."""
     expires_at: float
     """Unix seconds by the broker's clock."""
     deliveries: int
-    """How often the item was delivered and not handed back without fault; 1 the first time."""
+    """How often the item was delivered, except for deliveries that were handed back without a failure; 1 the first
+    time.
+    """
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +67,7 @@ class JobLease(Lease):
     """A job to manage."""
 
     job: WarmJob
-    """With its ``job_id`` filled in, even where the message had none."""
+    """The job with its ``job_id`` filled in, even if the message had none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,28 +79,28 @@ class WorkLease(Lease):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """How much work there is, for the fleet's policy; numbers may be a few seconds old."""
+    """The amount of work, for the policy of the fleet. The numbers may be a few seconds old."""
 
     unsettled_items: int = 0
     """Published and not settled, of jobs that are neither over nor paused: a leased item counts until its receipt is
-    written. While a scan goes on, this may be too many, but is 0 only if nothing is left that was published."""
+    written. While a scan continues, this may be too many, but is 0 only if nothing is left that was published."""
     unsettled_files: int = 0
     unsettled_bytes: int = 0
-    """What those items hold, as far as the scans have recorded it."""
+    """The total size of those items, as far as the scans have recorded it."""
     scanning_jobs: int = 0
-    """Jobs, not paused, whose scan is not finished: more work may come of them."""
+    """Jobs whose scan is not finished, and not paused: they may produce more work."""
     active_jobs: int = 0
     """Jobs that are not in a final state, paused ones too."""
     waiting_items: int = 0
     leased_items: int = 0
-    """Items on the queue of whatever job, and those that some worker holds. Where the service counts only the sum, all of
-    it is in ``waiting_items``."""
+    """Items of any job on the queue, and those that workers hold. If the service only counts the sum, it is in
+    ``waiting_items``."""
     stray_items: int = 0
-    """Items on the queue though no job is active: of jobs that ended, or of a job that nobody has heard of yet."""
+    """Items on the queue while no job is active: of jobs that ended, or of a job that is not known yet."""
 
     @classmethod
     def of(cls, statuses: Iterable[JobStatus], *, waiting_items: int, leased_items: int = 0) -> Backlog:
-        """What jobs have left, from their status: published less settled, in O(workers)."""
+        """The remaining work of jobs, from their status: published less settled, in O(workers)."""
         active = [status for status in statuses if not status.state.final]
         at_work = [status for status in active if status.state is not JobState.PAUSED]
         left = [(status, max(0, status.scan.items - status.settled_items)) for status in at_work]
@@ -122,45 +126,45 @@ def _bytes_left(status: JobStatus) -> int:
 
 @dataclass(frozen=True, slots=True)
 class JobLook:
-    """What a worker has to know of a job whose items it reads."""
+    """What a worker needs to know about a job whose items it reads."""
 
     state: JobState
     bandwidth: Bandwidth | None = None
-    """As ``limit`` has set it; None: as the items say."""
+    """As ``limit`` set it; None: as in the items."""
     learnt: Learnt | None = None
     """As ``keep_learnt`` has kept it; None: nothing is, or nothing that makes sense."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Something that this process may be allowed to do or not. ``call`` raises ``BrokerError`` where it is not."""
+    """A permission of this process. ``call`` raises ``BrokerError`` if it is missing."""
 
     what: str
     """Such as ``work queue``."""
     allowed: str
-    """What is allowed where ``call`` returns."""
+    """What is allowed if ``call`` returns."""
     mend: str
-    """Who needs it, and what gives it."""
+    """Which component needs it, and what grants it."""
     call: Callable[[], Awaitable[object]]
 
 
 class Broker(ABC):
-    """See the module. Use as an async context manager; opening creates what is missing, unless told not to."""
+    """See the module. Use it as an async context manager. Opening creates what is missing, unless ``create=False``."""
 
     url: str
     """It may hold a password: show ``shown``."""
     workers_are_rented: bool = False
-    """Whether its workers may run on machines that are taken away at short notice."""
+    """Whether its workers may run on machines that can be evicted at short notice."""
     is_private: bool = False
-    """Whether only the user of this process can post to it: then its jobs may name any file of this machine."""
+    """Whether only the user of this process can submit jobs, which may then name any file of this machine."""
     chooses_jobs: bool = True
-    """Whether ``claim_job`` can be asked for one job. ``warm`` and ``watch`` on one machine need that."""
+    """Whether ``claim_job`` can claim a particular job, as ``warm`` and ``watch`` on one machine need it."""
     max_message_bytes: int = 0
-    """Most bytes of a message; 0: no limit. The planner keeps its items below."""
+    """Maximum size of a message in bytes; 0: no limit. The planner keeps items below it."""
 
     @property
     def shown(self) -> str:
-        """The URL as people and logs may see it."""
+        """The URL without its password, for messages and logs."""
         return self.url
 
     async def __aenter__(self) -> Self:
@@ -182,7 +186,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Lets go of everything; leases simply run out. Idempotent."""
+        """Closes all connections; leases simply expire. Idempotent."""
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ class Broker(ABC):
     async def claim_job(
         self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
     ) -> JobLease | None:
-        """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None: there is none.
+        """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None if there is none.
 
         Where several wait, ``model.Turns`` says which goes first, the oldest of its priority. ``least`` takes only those
         of at least that priority.
@@ -217,7 +221,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def renew_job(self, lease: JobLease, lease_seconds: float) -> None:
-        """Raises ``LeaseLost`` if another manager may have the job by now."""
+        """Renews the lease. Raises ``LeaseLost`` if another manager may have the job by now."""
 
     @abstractmethod
     async def release_job(self, lease: JobLease) -> None:
@@ -244,14 +248,14 @@ class Broker(ABC):
         finished are never overwritten by unfinished ones.
 
         Raises:
-            UnknownJob. LeaseLost: this process had the job, and another manager has taken it or scans it anew. Who still holds
-            the job's lease releases it then: the manager that takes it next scans it anew.
+            UnknownJob. LeaseLost: this process had the job, and another manager has taken it or scans it again. Who still holds
+            the job's lease releases it then: the manager that takes it next scans it again.
         """
 
     @abstractmethod
     async def look(self, job_id: str) -> JobLook:
-        """What workers ask again and again of a job, as cheaply as can be. Final states as ``status`` derives them need
-        not be seen here. Raises ``UnknownJob``.
+        """What workers repeatedly ask about a job, as cheaply as possible. It need not include final states that only
+        ``status`` derives. Raises ``UnknownJob``.
         """
 
     async def state(self, job_id: str) -> JobState:
@@ -260,7 +264,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def limit(self, job_id: str, bandwidth: Bandwidth) -> JobStatus:
-        """Gives a job another bandwidth, which its workers take up within seconds.
+        """Changes the bandwidth of a job. Its workers apply it within seconds.
 
         Raises:
             UnknownJob. InvalidTransition: the job is in a final state.
@@ -268,9 +272,9 @@ class Broker(ABC):
 
     @abstractmethod
     async def keep_learnt(self, job_id: str, learnt: Learnt) -> None:
-        """Keeps with a job, in place of what was kept before, what is known of its addresses and of what bounds it.
-
-        ``look`` gives it with its age by the broker's clock, ``status`` what bounds the job; also when the job is over.
+        """Stores with a job what is known about its addresses and about what limits it, replacing what was stored
+        before. ``look`` returns it with its age by the broker's clock, and ``status`` what limits the job; also when
+        the job is over.
         Raises ``UnknownJob``.
         """
 
@@ -286,10 +290,10 @@ class Broker(ABC):
     async def tidy(self, keep_seconds: float) -> None:
         """Forgets jobs that ended ``keep_seconds`` ago or earlier, and drops what served only while others ran.
 
-        For managers to call now and then; any number of them may do so at once.
+        For managers to call from time to time; any number of them may do so at once.
         """
 
-    # -- what keeps a job from waiting for ever --------------------------------------------------------------------
+    # -- what keeps a job from waiting forever --------------------------------------------------------------------
 
     @abstractmethod
     async def stranded(self, job_id: str) -> bool:
@@ -314,7 +318,7 @@ class Broker(ABC):
         """
 
     async def revive(self, job_id: str) -> bool:
-        """Moves a job that failed back to where it was, with all that is counted of it, to be claimed and gone on with.
+        """Moves a failed job back to its previous state, keeping its counts, to be claimed and gone on with.
 
         False: the job has not failed, or the broker does not keep what it would take; nothing was changed. Raises
         ``UnknownJob``.
@@ -324,7 +328,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def note_manager(self, name: str) -> None:
-        """Says that the manager of that name is at work now. For managers to call every ``MANAGER_SECONDS`` or so.
+        """Records that the manager of that name is running. Managers call this about every ``MANAGER_SECONDS``.
 
         A broker whose jobs can get lost from its queue looks for those here and puts them back, once; a job that is
         lost again fails with the reason.
@@ -332,7 +336,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def manager_seen(self) -> float | None:
-        """How many seconds ago a manager was last at work; None: no manager has ever been here."""
+        """Seconds since a manager was last running; None: there has never been one."""
 
     @abstractmethod
     async def take_fleet(self, fleet: str, manager: str, seconds: float) -> bool:
@@ -344,17 +348,15 @@ class Broker(ABC):
 
     @abstractmethod
     async def note_worker(self, report: WorkerReport) -> None:
-        """Keeps what a worker process says of itself, in place of what it said before (``report.key``).
-
-        For workers to call every ``model.live.NOTE_SECONDS``; nothing depends on it but what people are shown, and who
-        shares a job's bandwidth.
+        """Stores the report of a worker process, replacing its previous one (``report.key``). Workers call this every
+        ``model.live.NOTE_SECONDS``. It only matters for monitoring, and for sharing the bandwidth of a job.
         """
 
     @abstractmethod
     async def workers(self, job_id: str = "") -> list[WorkerReport]:
-        """What each worker said last, those of ``job_id`` only where that is given, by name; ``seen_seconds`` is how long
-        ago that was, by the broker's clock. Those not heard of for ``model.live.KEEP_SECONDS`` are left out, and
-        ``tidy`` forgets them. A row that makes no sense is named once and passed over.
+        """The last report of each worker, or of those of ``job_id`` if given, by name. ``seen_seconds`` is its age by
+        the broker's clock. Those not heard of for ``model.live.KEEP_SECONDS`` are left out, and
+        ``tidy`` forgets them. A row that is invalid is named once and passed over.
         """
 
     # -- the ledger of a job ---------------------------------------------------------------------------------------
@@ -386,7 +388,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def forget_ledger(self, job_id: str) -> None:
-        """Drops all pieces of a job that is over; its report stays. No error where there are none."""
+        """Drops all pieces of a job that is over, but keeps its report. No error if there are none."""
 
     # -- work ------------------------------------------------------------------------------------------------------
 
@@ -415,16 +417,16 @@ class Broker(ABC):
         """
 
     def trials(self) -> Sequence[Trial]:
-        """What components have to be allowed to do here, each with a call that shows it and changes nothing."""
+        """The permissions that components need here, each with a call that tests it without changing anything."""
         return ()
 
     @property
     def untried(self) -> Sequence[str]:
-        """What they have to be allowed besides, and can't be shown without a change."""
+        """Further permissions that can't be tested without a change."""
         return ()
 
     async def clock_ahead(self) -> float | None:
-        """By how many seconds the broker's clock is ahead of this machine's; None: it is this machine's."""
+        """How many seconds the broker's clock is ahead of this machine's; None: it is the same clock."""
         return None
 
     async def wait_for_work(self, seconds: float) -> None:
@@ -436,7 +438,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
-        """Raises ``LeaseLost`` if somebody else may have the item by now."""
+        """Renews the lease. Raises ``LeaseLost`` if another worker may have the item by now."""
 
     @abstractmethod
     async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
@@ -454,10 +456,10 @@ class Broker(ABC):
         (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
         A lost lease is not an error.
 
-        What the lease's item says has come of it (``WorkItem.came``) is kept for its next delivery, where there is room
+        What the lease's item says has been read of it (``WorkItem.came``) is kept for its next delivery, where there is room
         for that.
         """
 
     @abstractmethod
     async def backlog(self) -> Backlog:
-        """How much work there is, over all jobs."""
+        """The amount of work of all jobs."""

@@ -1,4 +1,4 @@
-"""Counts and times the calls that a process makes to its broker, of whatever kind that is: for metrics.
+"""Counts and times the calls of a process to its broker, of any kind, for metrics.
 
 What ``counted`` makes stands before a broker and passes everything on. Its methods are made from the contract, so a method
 that is added there is counted without a line here.
@@ -16,11 +16,11 @@ from cachewarmer.broker.base import Broker
 from cachewarmer.errors import InvalidTransition, LeaseLost, NothingThere, UnknownJob
 
 CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Where the buckets of the histogram of a call's seconds end; there is one more, without an end."""
+"""Upper bounds of the buckets of the histogram of call times in seconds; one more bucket has no bound."""
 ANSWERS = (LeaseLost, UnknownJob, InvalidTransition, NothingThere)
 """Errors that are an answer of a broker that works."""
 UNTIMED = frozenset({"close", "wait_for_work"})
-"""These end when somebody wants them to."""
+"""Calls that wait until they are stopped."""
 
 
 class Operation:

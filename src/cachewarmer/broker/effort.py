@@ -1,4 +1,4 @@
-"""How many operations a job's items make at a broker: for plans, good to a factor of two. Pure."""
+"""Estimates the operations that the items of a job need at a broker, to a factor of two, for plans. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Items(NamedTuple):
 
     number: int
     message_bytes: int
-    """Of the messages of all of them together."""
+    """Total size of the messages."""
 
 
 def statements(items: Items) -> int:
-    """Of a database: items are published, claimed and settled in batches."""
+    """The operations of a database, where items are published, claimed and settled in batches."""
     return sum(math.ceil(items.number / batch) for batch in (PUBLISHED, CLAIMED, SETTLED))

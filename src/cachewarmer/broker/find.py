@@ -1,4 +1,4 @@
-"""Which job somebody means: by its id, by the beginning of it, or by its name."""
+"""Finds a job by its id, by a prefix of the id, or by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of addresses already, for the search of a window to begin with. Nothing depends on it."""
+"""What is already known about addresses, as a start for the search of a window. Nothing depends on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def first_windows(
     """What each of ``readers`` that come later may begin with, by address.
 
     That is what workers hold at an address now (unless ``ask_workers`` is false), else what was kept with the job of
-    ``job_id``. Empty if the broker knows nothing, or does not answer in time: the window is then found anew.
+    ``job_id``. Empty if the broker knows nothing, or does not answer in time: the window is then found again.
     """
     known: dict[str, int] = {}
     try:

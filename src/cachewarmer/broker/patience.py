@@ -1,4 +1,4 @@
-"""Holding out while a broker can't be reached: what a manager or worker has in hand is worth more than a minute."""
+"""Retries calls while a broker can't be reached, because the work that a manager or worker holds is worth waiting for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _logs: WeakKeyDictionary[Broker, OutageLog] = WeakKeyDictionary()
 
 
 def outage_log(broker: Broker) -> OutageLog:
-    """Where all who use a broker in this process tell that it does not answer, so that an outage is told of once."""
+    """Where all users of a broker in this process report that it does not answer, so that an outage is logged once."""
     found = _logs.get(broker)
     if found is None:
         found = _logs[broker] = OutageLog(log, "the broker", quiet_seconds=QUIET_SECONDS)

@@ -1,4 +1,4 @@
-"""What every broker does alike, free of any store: how a job moves on, and how its totals and samples are written.
+"""Shared by all brokers and independent of the store: state changes of jobs, and the format of totals and samples.
 
 JSON in ASCII, so that paths of any bytes survive.
 """
@@ -50,7 +50,7 @@ LONGEST_BORDER = 6
 COUNTED_BYTES = 64 * 1024
 """Inflated at a time while the rows of a list are counted."""
 KEYS_OF_FILES = ("FileTimes", "Ranges", "CameFiles", "CameRanges")
-"""What makes no sense without the list of files."""
+"""What is invalid without the list of files."""
 POISON_FILES_NAMED = 5
 """How many of a poisoned item's files the error sample names."""
 
@@ -71,7 +71,9 @@ class Standing:
     """Whether the job was found stranded once, and its scan begun again."""
 
     def moved_to(self, state: JobState, reason: str, now: float) -> Self:
-        """In another state: the first move to scanning stamps the start, a final state the end."""
+        """The standing in another state. The first move to scanning sets the start time, and a final state the end
+        time.
+        """
         if state is self.state:
             return self
         return replace(
@@ -83,7 +85,9 @@ class Standing:
         )
 
     def scanned(self, totals: ScanTotals, now: float) -> Self:
-        """With the totals of its scan. Finished totals are never overwritten by unfinished ones; they end scanning."""
+        """The standing with the totals of its scan. Unfinished totals never overwrite finished ones, which end the
+        scan.
+        """
         if self.scan.finished and not totals.finished:
             return self
         changed = replace(self, scan=totals)
@@ -92,7 +96,7 @@ class Standing:
         return changed
 
     def revived(self) -> Self | None:
-        """Where a job that failed goes on; None: it has not failed."""
+        """The standing in which a failed job continues; None: it has not failed."""
         if self.state is not JobState.FAILED:
             return None
         state = JobState.WARMING if self.scan.finished else JobState.SCANNING
@@ -131,7 +135,7 @@ class DamagedRows:
         self._once(str(error), "passing over it")
 
     def name_lease(self, what: str, until: object, *, word: str = "until") -> None:
-        """The same of a row whose lease ends at a time that nobody set."""
+        """The same for a row whose lease ends at a time that nobody set."""
         self._once(f"the broker's record of {what} is damaged (leased {word} {until!r:.50})", "taking it as free")
 
     def _once(self, text: str, done: str) -> None:

@@ -1,4 +1,4 @@
-"""What the brokers in a relational database make of their rows. Pure.
+"""Converts rows of the brokers in a relational database. Pure.
 
 ``Row`` is anything that gives a column by its name. The columns of ``jobs`` and ``items`` have the same names and
 meanings in all of them.
@@ -45,7 +45,7 @@ def state_of(job: Row) -> JobState:
 
 
 def standing(job: Row) -> record.Standing:
-    """Where a job stands. Raises ``DamagedRecord``."""
+    """The state, times and totals of a job. Raises ``DamagedRecord``."""
     with record.reading_row(f"job {job['job_id']}"):
         stands = record.Standing(
             state=JobState(job["state"]),
@@ -136,7 +136,7 @@ class Poisoned(NamedTuple):
 def lease_or_poison(
     row: Row, token: str, until: float, failed: int, max_deliveries: int, fresh: WorkItem | None = None
 ) -> WorkLease | Poisoned:
-    """What becomes of an item that is about to be delivered, after ``failed`` deliveries that failed.
+    """What happens to an item that is about to be delivered, after ``failed`` deliveries that failed.
 
     ``fresh``: what its message says, where that is known.
     """
@@ -170,7 +170,7 @@ def poison_counts(job: Row, poisoned: Poisoned) -> dict[str, Any]:
 
 
 def handed_back(item: WorkItem) -> str:
-    """The message of an item that is handed back; empty: it stays as it is, since nothing has come of the item."""
+    """The message of an item that is handed back; empty: it stays as it is, since nothing has been read of the item."""
     return replace(item, failed_deliveries=0, last_error="").to_json() if item.came else ""
 
 

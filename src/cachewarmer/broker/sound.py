@@ -1,4 +1,6 @@
-"""Whether what was read from a broker's rows makes sense: whoever may write to the store may have written them. Pure."""
+"""Validates what was read from the rows of a broker, because anyone who may write to the store may have written them.
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a user chose, whether by options of a command or by arguments of a function, and what becomes of it."""
+"""The choices of a user, made by options of a command or by arguments of a function, and what they are turned into."""

@@ -1,4 +1,4 @@
-"""What a program chooses, as arguments of functions: named as the options of the commands are, and checked as they are."""
+"""The choices of a program as arguments of functions, with the names and the checks of the options of the commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_COUNT = 1 << 20
 
 
 READING_ARGUMENTS = frozenset({"window", "max_window", "gentle", "connections", "patience"})
-"""Those of ``Choosing`` that say how hard to read, and choose no files."""
+"""The arguments of ``Choosing`` that do not select files, but say how to read."""
 
 
 class Choosing(TypedDict, total=False):
@@ -58,9 +58,9 @@ class Choosing(TypedDict, total=False):
     map: Mapping[str, str] | Iterable[str]
     """What the beginnings of the paths of a list become: ``{"P:\\\\": "/projects"}``, or ``"FROM=TO"``."""
     head: int | str
-    """Only so many of the first bytes of each file; 0: all of them."""
+    """How many bytes at the beginning of each file are read; 0: all of it."""
     tail: int | str
-    """Only so many of the last bytes of each file, or those beside ``head``; 0: all of them."""
+    """How many bytes at the end of each file are read, in addition to ``head``; 0: all of it."""
     transport: TransportName | Transport
     uid: int | None
     """The user that NFS calls name, where the target names none; None: who runs the program."""
@@ -74,7 +74,7 @@ class Choosing(TypedDict, total=False):
     connections: int | None
     """TCP connections for one address."""
     patience: float | str | None
-    """Seconds, or text such as ``"15m"``, that addresses may be away before the job fails; 0: for ever."""
+    """Seconds, or text such as ``"15m"``, that addresses may be away before the job fails; 0: forever."""
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def selected(choosing: Choosing, **others: object) -> Selection:
     """Which files are meant; ``others`` are further fields, as they are.
 
     Raises:
-        UsageError: an argument does not make sense.
+        UsageError: an argument is invalid.
     """
     size = size_of
     listed = choosing.get("files_from") is not None
@@ -135,7 +135,7 @@ def reading_of(choosing: Choosing) -> Reading:
     """How hard one address is read from.
 
     Raises:
-        UsageError: an argument does not make sense.
+        UsageError: an argument is invalid.
     """
     window, patience = choosing.get("window"), choosing.get("patience")
     if isinstance(window, str):
@@ -192,7 +192,7 @@ def _transport(value: TransportName | Transport) -> str:
     try:
         return Transport(value)
     except ValueError:
-        raise UsageError(f"transport is one of {', '.join(Transport)}, not {value!r}") from None
+        raise UsageError(f"transport must be one of {', '.join(Transport)}, not {value!r}") from None
 
 
 def _count(name: str, value: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Lists of files that are needed more than once: what comes once is copied, and what a job came with is read anew."""
+"""Lists of files that are needed more than once: streams are copied, and the list of a job is read again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CopiedList:
             self._copy = tempfile.SpooledTemporaryFile(COPY_MEMORY_BYTES)  # noqa: SIM115  # ``close`` closes it
 
     def first(self) -> AsyncIterable[bytes] | None:
-        """The list, which is copied as it passes; None: there is none."""
+        """The list, which is copied as it passes; None if there is none."""
         return self._chunks if self._chunks is None or self._copy is None else self.again()
 
     async def again(self) -> AsyncIterator[bytes]:
@@ -41,7 +41,7 @@ class CopiedList:
             UsageError: the list came from an earlier command.
         """
         if self._copy is None or self._rest is None:
-            raise UsageError("the list of a job that was resumed is not kept", advice="verify TARGET --files-from FILE")
+            raise UsageError("the file list of a resumed job is not kept", advice="verify TARGET --files-from FILE")
         place = 0
         while True:
             self._copy.seek(place)

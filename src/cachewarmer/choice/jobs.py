@@ -1,6 +1,6 @@
-"""What was chosen becomes jobs and lists of files.
+"""Turns the choices of a user into jobs and lists of files.
 
-What does not make sense is told in the words of the command line: ``arguments.in_words_of_functions`` translates them.
+What is invalid is told in the words of the command line: ``arguments.in_words_of_functions`` translates them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def jobs_of(
     ``tell_slow``: a bandwidth that hardly anybody means is warned of.
 
     Raises:
-        UsageError: a target or a pattern does not make sense.
+        UsageError: a target or a pattern is invalid.
     """
     _check_list(targets, selection)
     _check_addresses(selection)
@@ -175,7 +175,7 @@ def _as_user(target: Target, selection: Selection) -> Target:
         raise UsageError(
             "--uid and --gid are for NFS",
             subject=os.fsencode(target.path),
-            advice="a path of this machine is read as the user who runs the command",
+            advice="a local path is read as the user who runs the command",
         )
     access = target.access
     uid = selection.uid if access.uid < 0 and selection.uid is not None else access.uid

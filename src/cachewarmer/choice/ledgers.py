@@ -1,4 +1,4 @@
-"""What a job is compared with before it begins, and the ledger that is written when it is over."""
+"""The ledger that a job is compared with at its start, and the one that is written at its end."""
 
 from __future__ import annotations
 

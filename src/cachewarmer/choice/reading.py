@@ -1,4 +1,4 @@
-"""How hard addresses are read from: what was chosen, on top of the settings."""
+"""Overrides the settings for reading with what was chosen."""
 
 from __future__ import annotations
 

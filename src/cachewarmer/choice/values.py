@@ -1,4 +1,4 @@
-"""What was chosen, as values. Commands read their options into them, so this module imports hardly anything."""
+"""The choices of a user as values. Commands parse their options into them, so this module has few imports."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class Reading:
     gentle: bool = False
     connections: int | None = None
     patience: float | None = None
-    """Seconds; 0: for ever."""
+    """Seconds; 0: forever."""
 
     def check(self) -> None:
         """Raises ``UsageError`` where one contradicts another."""
         if self.window and (self.max_window is not None or self.gentle):
             raise UsageError(
-                "--window N fixes the window; --max-window and --gentle need a window that is found: leave --window out"
+                "--window N fixes the window, but --max-window and --gentle need an automatic one: leave out --window"
             )
 
 
@@ -107,14 +107,12 @@ class Ledger:
         ):
             if given and metadata_only:
                 raise UsageError(
-                    f"{option} is about what was read, and --metadata-only reads nothing: give one of them"
+                    f"{option} records what was read, but --metadata-only reads nothing: leave out one of them"
                 )
         if resumes and (self.since or self.failed_of):
-            raise UsageError("--resume goes on with a job as it is: --since and --failed-of begin a new one")
+            raise UsageError("--resume continues an existing job, but --since and --failed-of start a new one")
         if self.failed_of:
             others = (("a TARGET", has_target), ("--files-from", has_list), ("--since", self.since))
             for what, given in others:
                 if given:
-                    raise UsageError(
-                        f"--failed-of takes the target and the files from the job: {what} can't be given as well"
-                    )
+                    raise UsageError(f"--failed-of takes the target and the files from the job: leave out {what}")

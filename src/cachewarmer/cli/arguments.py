@@ -1,4 +1,4 @@
-"""The command line's own parser: errors are one line, with the option or command that was probably meant."""
+"""The parser of the command line. An error is one line, and suggests the option or command that was probably meant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ASPECTS = ("data", "attributes", "access")
 
 
 class HelpFormat(argparse.RawDescriptionHelpFormatter):
-    """Help whose lines do not end within the name of an option."""
+    """Formats help so that no line breaks within the name of an option."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         import textwrap
@@ -41,7 +41,9 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
 
     def finish(self) -> None:
-        """Call it when all arguments are known: the usage leaves the options, a wall of them, to the list below."""
+        """Call this when all arguments are registered. The usage does not repeat the options, which are listed below
+        it.
+        """
         # -0 is an option and -1 is not: argparse would take -1 for one, and say that a value is missing.
         self._has_negative_number_optionals.clear()
         operands = [_operand(action) for action in self._actions if not action.option_strings]
@@ -52,7 +54,7 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def options(self) -> list[str]:
-        """Every way to write an option of this command."""
+        """All names of the options of this command."""
         return [text for action in self._actions for text in action.option_strings]
 
     def refuse(self, unknown: str) -> NoReturn:
@@ -65,7 +67,7 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown option {name}{did_you_mean(name, self.options)}")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
-        """What ``argparse`` does, in words of ours."""
+        """Does what ``argparse`` does, with our own message."""
         if action.choices is not None and value not in action.choices:
             known = [str(one) for one in action.choices]
             text = f"{value!r} is not one of {', '.join(known)}{did_you_mean(str(value), known)}"
@@ -73,13 +75,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def _operand(action: argparse.Action) -> str:
-    """How a usage names an argument that isn't an option."""
+    """How the usage shows an argument that isn't an option."""
     name = str(action.metavar or action.dest.upper())
     return {"*": f"[{name}...]", "+": f"{name}...", "?": f"[{name}]"}.get(str(action.nargs), name)
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """``; did you mean …?``, or nothing where no known word is near."""
+    """``; did you mean …?``, or nothing if no known word is similar."""
     from cachewarmer import likeness
 
     meant = likeness.did_you_mean(text, known)
@@ -100,7 +102,7 @@ def size(text: str) -> int:
 
 
 def part_size(text: str) -> int:
-    """The size of a part of a file, in bytes: there is something in it."""
+    """The size of a part of a file, in bytes; at least one."""
     parsed = size(text)
     if not parsed:
         raise argparse.ArgumentTypeError("it must be at least one byte")
@@ -118,7 +120,7 @@ def rate(text: str) -> int:
 
 
 def bandwidth(text: str) -> Bandwidth:
-    """A rate, or rates by the hour."""
+    """A rate, or rates by the time of day."""
     from cachewarmer.target import parse_bandwidth
 
     try:
@@ -128,12 +130,12 @@ def bandwidth(text: str) -> Bandwidth:
 
 
 def moment(text: str) -> float:
-    """The least time of change that a file must have, in Unix seconds: one that is over."""
+    """The earliest modification time that a file may have, in Unix seconds; in the past."""
     return _past(text, "no file is newer than that")
 
 
 def past(text: str) -> float:
-    """A time that is over, in Unix seconds."""
+    """A time in the past, in Unix seconds."""
     return _past(text, "give a time that is over")
 
 
@@ -240,7 +242,7 @@ def aspects(text: str) -> tuple[str, ...]:
 
 
 def identity(text: str) -> tuple[int, int, tuple[int, ...]]:
-    """A user with its groups; without a group, the one of the same number."""
+    """A user with its groups. The default for the group is the number of the user."""
     user, colon, groups = text.partition(":")
     uid = user_id(user)
     ids = [user_id(one) for one in groups.split(",")] if colon else [uid]

@@ -1,4 +1,4 @@
-"""A bar that shows how much is done, and the width of the terminal that it is on. Pure but for asking for that width."""
+"""A progress bar, and the width of its terminal. Pure except for asking for that width."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 from typing import TextIO
 
 MOST, LEAST = 30, 8
-"""Characters of a bar without its ends; a shorter one would say nothing."""
+"""Maximum and minimum length of a bar in characters, without its ends."""
 BESIDE = 50
-"""Columns that are left to what stands beside it, before a third of the rest is its own."""
+"""Columns that are reserved for the text beside the bar. The bar gets a third of the rest."""
 EIGHTHS = "▏▎▍▌▋▊▉"
 """The last character of a bar, by eighths (Unicode block elements)."""
 UNKNOWN_COLUMNS = 80
 
 
 def columns_of(stream: TextIO) -> int:
-    """The width of the terminal that a stream is, as it is now."""
+    """The current width of a stream's terminal."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or UNKNOWN_COLUMNS
     except (OSError, ValueError):
@@ -23,7 +23,7 @@ def columns_of(stream: TextIO) -> int:
 
 
 def length(columns: int) -> int:
-    """How long a bar is on a terminal of so many columns; 0: there is no room for one."""
+    """The length of a bar on a terminal of this many columns; 0 if there is no room."""
     room = min(MOST, (columns - BESIDE) // 3)
     return room if room >= LEAST else 0
 
@@ -40,7 +40,7 @@ def characters(stream: TextIO) -> str:
 
 
 def filled(share: float, columns: int, of: str) -> str:
-    """The filled part of a bar of so many columns; ``of``: what it is made of, the full character last.
+    """The filled part of a bar of this many columns; ``of``: what it is made of, the full character last.
 
     It is full only if all is done.
     """

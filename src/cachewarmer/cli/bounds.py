@@ -18,18 +18,18 @@ BOUNDS: dict[str, str] = {
     Bound.THREADS: "bound by the cache's threads",
     Bound.DISK: "bound by the disk",
 }
-"""What keeps a worker from being faster."""
+"""What limits a worker, in words."""
 
 
 def short(bound: Bound) -> str:
-    """For the progress line; empty where it would say nothing new."""
+    """For the progress line. Empty if it would say nothing new."""
     if bound in (Bound.WORK, Bound.OUTAGE):
         return ""
     return BOUNDS[bound].replace("this worker's CPU", "CPU")
 
 
 def bound_line(verdict: Verdict) -> str:
-    """For a report: what it is, what it was seen by, and what would raise the rate."""
+    """For a report: the limit, the measurements behind it, and what would raise the rate."""
     said = short(verdict.bound)
     if not said:
         return ""

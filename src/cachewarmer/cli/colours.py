@@ -1,4 +1,4 @@
-"""Colours on a terminal: few, each readable on a light and on a dark background, and none where they are not wanted."""
+"""Colours on a terminal: a few that are readable on light and dark backgrounds, and none if they are not wanted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STATES = {
     "cancelled": Shade.WARNING,
     "paused": Shade.WARNING,
 }
-"""By the state of a job."""
+"""The colour of each state of a job."""
 
 
 def wanted(stream: TextIO) -> bool:

@@ -1,4 +1,4 @@
-"""What a command is: its own arguments, the frozen options that they become, and what it does with those."""
+"""What a command consists of: its arguments, the frozen options that they are parsed into, and a function that runs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachewarmer.values import dataclass
 
 
 class HasOutput(Protocol):
-    """Every command's options say how much is shown."""
+    """The options of every command include how much to show."""
 
     @property
     def output(self) -> Output: ...
@@ -22,7 +22,7 @@ Options = TypeVar("Options", bound=HasOutput)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Generic[Options]):
-    """One command of the command line. Heavy imports belong into ``run``: ``--help`` asks for all the rest."""
+    """One command. Heavy imports belong into ``run``, because ``--help`` needs everything else."""
 
     name: str
     summary: str
@@ -33,4 +33,4 @@ class Command(Generic[Options]):
     parse: Callable[[argparse.Namespace], Options]
     """Raises ``UsageError`` for arguments that do not go together."""
     run: Callable[[Options], int]
-    """Does it, and returns the exit code."""
+    """Runs the command and returns its exit code."""

@@ -1,4 +1,4 @@
-"""The command ``cachewarmer``: a command is one file and one name here."""
+"""The command ``cachewarmer``. Each of its commands is a file and a name in this module."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = (
     "worker",
     "completion",
 )
-"""In the order of ``--help``. The command is ``COMMAND`` in the module of that name."""
+"""The commands in the order of ``--help``. Each is ``COMMAND`` in the module of that name."""
 
 EXIT_CODES = (
     "exit codes: 0 warm, 1 error, 2 usage, 3 finished with files that could not be warmed, 4 cancelled, 130 interrupted"
@@ -73,7 +73,7 @@ def build_parser(names: Iterable[str] = NAMES) -> Parser:
     """The command line with these commands; nothing heavy is imported for it."""
     parser = Parser(
         prog="cachewarmer",
-        description="Fills a read-through NFS cache before a compute farm needs it.",
+        description="Fill a read-through NFS cache before a compute farm needs it.",
         epilog=f"{EXIT_CODES}\n\nexample:\n  cachewarmer warm nfs://cache1,cache2/projects/shot42",
     )
     parser.add_argument(

@@ -22,12 +22,12 @@ JOBS = "jobs"
 MOST_JOBS = 100
 """The newest of the jobs, so that the list can be read."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.+@%/-]{1,80}")
-"""Names that mean the same in every shell without quotes: no other is offered."""
+"""Names that need no quotes in any shell; others are not suggested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionOptions:
-    """Whose script."""
+    """Which script to write, or jobs."""
 
     what: str
     """One of ``SHELLS``, or ``JOBS``."""
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         choices=[*SHELLS, JOBS],
         metavar="SHELL",
-        help="bash, zsh or fish: write its script; jobs: list the jobs that the scripts offer",
+        help="bash, zsh or fish: the shell to write the script for; jobs: list the jobs that the scripts suggest",
     )
     general.add_broker(parser, when="with jobs: ")
     general.add_output(parser, json=False)
@@ -66,7 +66,9 @@ def run(chosen: CompletionOptions) -> int:
 
 
 async def _jobs(chosen: CompletionOptions) -> int:
-    """A candidate a line, a tab, and what it is. Only of a broker in a file: who presses a key does not wait for a network."""
+    """Writes one candidate per line, with a tab and a description. Only for a broker in a file, because completion
+    should not wait for a network.
+    """
     from cachewarmer.cli import inputs
     from cachewarmer.cli.streams import show
     from cachewarmer.errors import NothingThere
@@ -83,7 +85,7 @@ async def _jobs(chosen: CompletionOptions) -> int:
 
 
 def candidates(status: JobStatus) -> Iterator[tuple[str, str]]:
-    """What stands for a job on a command line, and what is known of it."""
+    """The names of a job on a command line, each with a description."""
     from cachewarmer.cli.text import shorten
 
     job = status.job
@@ -94,7 +96,7 @@ def candidates(status: JobStatus) -> Iterator[tuple[str, str]]:
 
 COMMAND = Command(
     name="completion",
-    summary="write the completion for bash, zsh or fish",
+    summary="write the completion script for bash, zsh or fish",
     example="cachewarmer completion bash",
     add_arguments=add_arguments,
     parse=parse,

@@ -1,4 +1,4 @@
-"""What ``cancel``, ``pause`` and ``resume`` share: each changes the state of one job."""
+"""Shared by ``cancel``, ``pause`` and ``resume``, which change the state of a job."""
 
 from __future__ import annotations
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorOptions:
-    """What ``doctor`` was told."""
+    """The options of ``doctor``."""
 
     target: str = ""
-    """Empty: the broker is looked at, that of the option or of the environment."""
+    """Empty: check the broker that the option or the environment names."""
     selection: Selection = field(default_factory=Selection)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     workers: int = 0
-    """How many VMs there is to be room for; 0: as the settings say."""
+    """Number of VMs that should fit; 0: as in the settings."""
     output: general.Output = field(default_factory=general.Output)
 
 
@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.positive,
         default=0,
         metavar="N",
-        help="with a broker on Azure: how many VMs the quota and the subnet should have room for (default: [fleet] workers)",
+        help="with a broker on Azure: number of VMs that the quota and the subnet should allow (default: [fleet] workers)",
     )
-    general.add_output(parser, quiet="show only what is wrong")
+    general.add_output(parser, quiet="show only problems")
 
 
 def parse(chosen: argparse.Namespace) -> DoctorOptions:
@@ -55,7 +55,7 @@ def parse(chosen: argparse.Namespace) -> DoctorOptions:
 
     broker = general.broker(chosen)
     if chosen.target and chosen.broker:
-        raise UsageError("doctor looks at a TARGET, or at the broker of --broker, not at both")
+        raise UsageError("doctor checks either a TARGET or a broker: leave out TARGET or --broker")
     if not (chosen.target or chosen.broker or environment_broker_url()):
         raise UsageError(
             "doctor needs a TARGET, or --broker URL or $CACHEWARMER_BROKER (see cachewarmer doctor --help)"
@@ -74,7 +74,7 @@ def parse(chosen: argparse.Namespace) -> DoctorOptions:
 
 
 def run(chosen: DoctorOptions) -> int:
-    """Looks, and says what it sees."""
+    """Checks the target or the broker, and shows the findings."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _look(chosen, stop), chosen.output)
@@ -125,7 +125,7 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
 
 
 def line(one: Finding) -> str:
-    """One line for a person."""
+    """A finding as a line of text."""
     from cachewarmer.cli.colours import Shade, paint
     from cachewarmer.findings import Level
     from cachewarmer.paths import printable
@@ -137,7 +137,7 @@ def line(one: Finding) -> str:
 
 COMMAND = Command(
     name="doctor",
-    summary="look at a target or a broker: what works, and what does not",
+    summary="check a target or a broker, and say how to fix what does not work",
     example="cachewarmer doctor nfs://cache1/projects/shot42",
     add_arguments=add_arguments,
     parse=parse,

@@ -1,4 +1,4 @@
-"""How jobs go, as JSON Lines for other programs: ``warm --events`` and ``status --watch --json``.
+"""The progress of jobs as JSON Lines, for other programs: ``warm --events`` and ``status --watch --json``.
 
 Every line is an object with ``version``, ``event``, ``time`` (Unix seconds) and ``job``; docs/events.md has the others.
 """
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from cachewarmer.targets.breaker import Outage
 
 VERSION = 1
-"""Counts up when a key changes its meaning or goes; further keys and events may come at any time."""
+"""Is increased when a key changes its meaning or is removed. Keys and events may be added at any time."""
 
 
 class Events:
-    """Writes what happens to jobs. Feed it with every status, and with the outages of addresses."""
+    """Writes events of jobs. Call it with every status, and with the outages of addresses."""
 
     def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.time) -> None:
         self._write = write
@@ -83,13 +83,13 @@ class Events:
         self._outages = current
 
     def warn(self, text: str) -> None:
-        """A ``warning`` event for something that holds from now on; nothing when it holds no more."""
+        """A ``warning`` event for a problem that has begun; nothing when it is over."""
         if text and text != self._warning:
             self._send("warning", self._job, text=text)
         self._warning = text
 
     def end(self, status: JobStatus) -> None:
-        """An ``end`` event with the report, once for each job: it is over, or nobody looks at it any more."""
+        """An ``end`` event with the report, once for each job: when it is over, or no longer followed."""
         job = status.job.job_id
         if job not in self._ended:
             self._ended.add(job)
@@ -102,7 +102,7 @@ class Events:
 
 @contextlib.contextmanager
 def events_to(path: str) -> Iterator[Events]:
-    """Events for a file, which is begun anew; ``-``: standard output; empty: nowhere.
+    """Events for a file, which is overwritten; ``-``: standard output; empty: none.
 
     Raises:
         UsageError: the file can't be made.
@@ -122,7 +122,7 @@ def events_to(path: str) -> Iterator[Events]:
 
 
 class EventFile:
-    """A text stream for events. When it can't be written any more that is said once: no job fails for it."""
+    """A text stream for events. If writing fails, a message says so once, and the job continues."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cachewarmer.model import JobStatus
 
 VERSION = 1
-"""Of the document. Keys may be added; this changes when one changes its meaning."""
+"""Version of the document. It changes when a key changes its meaning, but not when keys are added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class ExportOptions(ControlOptions):
     """Which job, and where its ledger goes."""
 
     ledger: str = ""
-    """A file of its own; empty: it is part of the document."""
+    """Separate file for the ledger; empty: it is part of the document."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ledger",
         default="",
         metavar="FILE",
-        help="write the record of each file to FILE, as warm --ledger does (default: in the document, if the job kept one)",
+        help="write the record of each file to FILE, as warm --ledger does (default: include the records in the document)",
     )
     general.add_broker(parser)
     general.add_output(parser, json=False)
@@ -55,7 +55,7 @@ def parse(chosen: argparse.Namespace) -> ExportOptions:
 
 
 def document(status: JobStatus) -> dict[str, Any]:
-    """All that a broker keeps of a job, whichever broker it is. Times are Unix seconds, 0: not yet."""
+    """Everything that a broker knows about a job, the same for all brokers. Times are Unix seconds; 0: not yet."""
     from cachewarmer.model import Report
 
     return {
@@ -73,7 +73,7 @@ def document(status: JobStatus) -> dict[str, Any]:
 
 
 def run(chosen: ExportOptions) -> int:
-    """Writes what is kept of a job, as one JSON document."""
+    """Writes everything that is known about a job as one JSON document."""
     from cachewarmer.cli.running import run
 
     return run(lambda _stop: _export(chosen), chosen.output, stop_seconds=0.0)
@@ -110,7 +110,7 @@ async def _show_with_ledger(broker: Broker, status: JobStatus) -> bool:
 
 COMMAND = Command(
     name="export",
-    summary="write a job's report and all that the broker keeps of it as JSON",
+    summary="write everything that the broker knows about a job as JSON",
     example="cachewarmer export j0123456789abcdef",
     add_arguments=add_arguments,
     parse=parse,

@@ -1,9 +1,8 @@
-"""What becomes of an error: one line on stderr, and an exit code."""
+"""Turns an error into a line on stderr and an exit code."""
 
 from __future__ import annotations
 
 import os
-import resource
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,14 +18,17 @@ from cachewarmer.errors import (
     UsageError,
     own_resource_error,
 )
+from cachewarmer.memory import most_memory
 from cachewarmer.paths import printable
 
 logged: Callable[[str, bool], bool] | None = None
-"""Writes a line, a warning or else an error, to the log, where there is one beside standard error; whether it took its place."""
+"""Writes a warning or an error to the log, if there is one apart from standard error. Returns whether that replaces the
+line on standard error.
+"""
 
 
 def tell(text: str, *, warning: bool = False, program: str = "cachewarmer") -> None:
-    """Says in a printable line what came of the command: on standard error, and to the log where there is one."""
+    """Writes the outcome of the command in one printable line: to standard error, and to the log if there is one."""
     if logged is None or not logged(text, warning):
         note(text if not program else prefixed(program, text, Shade.WARNING if warning else Shade.BAD))
 
@@ -63,7 +65,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _with_causes(error: CacheWarmerError) -> str:
-    """The error's line, with what its causes add to it before the advice."""
+    """The line of an error, with what its causes add, followed by the advice."""
     failure = error.failure
     line = str(replace(failure, advice=""))
     advice = failure.advice
@@ -93,7 +95,7 @@ def without(failure: Failure, *, address: str, subject: str) -> Failure:
 
 
 def _translated(error: BaseException) -> CacheWarmerError:
-    """What another part of Python raised, as an error of ours."""
+    """Turns another exception into one of ours."""
     met: BaseException | None = error
     while met is not None:  # what is raised while a program that lacks something clears up tells nothing
         lacking = own_resource_error(met)
@@ -109,9 +111,9 @@ def _translated(error: BaseException) -> CacheWarmerError:
 
 
 def _memory_limit() -> str:
-    """Advice where the process may use only so much memory; else nothing."""
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return "" if most == resource.RLIM_INFINITY else f"this process may use at most {most >> 20} MiB (ulimit -v)"
+    """Advice if the memory of the process is limited, else nothing."""
+    most = most_memory()
+    return "" if most is None else f"this process may use at most {most >> 20} MiB (ulimit -v)"
 
 
 def traceback_text(error: BaseException) -> str:

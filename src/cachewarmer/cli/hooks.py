@@ -1,4 +1,4 @@
-"""The options for what is told of a job's end: ``--on-end`` and ``--webhook``; ``telling`` does it."""
+"""The options ``--on-end`` and ``--webhook``, which report the end of a job; ``telling`` does that."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What is told of the end of a job."""
+    """What to call at the end of a job."""
 
     command: tuple[str, ...] = ()
     """The words of a command; empty: none."""
@@ -26,18 +26,18 @@ class Hooks:
 
     @property
     def any(self) -> bool:
-        """Whether anything is told."""
+        """Whether there is anything to call."""
         return bool(self.command or self.webhook)
 
     async def tell(self, status: JobStatus, *, allow_empty: bool = True) -> None:
-        """Tells of a job's end; nothing of one that goes on. Returns when it is told, or can't be: never an error."""
+        """Reports the end of a job; does nothing if it continues. Never raises an error if that fails."""
         if self.any and status.state.final:
             from cachewarmer.cli.telling import tell
 
             await tell(status, command=self.command, webhook=self.webhook, allow_empty=allow_empty)
 
     async def tell_of(self, broker: Broker, job_id: str) -> None:
-        """The same of a job that a broker knows."""
+        """The same for a job at a broker."""
         if self.any:
             from cachewarmer.cli.telling import status_of
 
@@ -48,21 +48,24 @@ class Hooks:
 
 def add_hooks(parser: argparse.ArgumentParser) -> None:
     """Registers the options."""
-    group = parser.add_argument_group("when a job has ended (docs/hooks.md)")
+    group = parser.add_argument_group("when a job ends (docs/hooks.md)")
     group.add_argument(
         "--on-end",
         type=words_of_command,
         default=(),
         metavar="COMMAND",
-        help="run COMMAND, without a shell, with the report as JSON on its standard input",
+        help="run COMMAND without a shell, with the report as JSON on its standard input (default: none)",
     )
     group.add_argument(
-        "--webhook", type=webhook_url, metavar="URL", help="post the report as JSON to URL (http or https)"
+        "--webhook",
+        type=webhook_url,
+        metavar="URL",
+        help="post the report as JSON to this http or https URL (default: none)",
     )
 
 
 def hooks(chosen: argparse.Namespace) -> Hooks:
-    """What the command line says of them."""
+    """The part of the command line that is about them."""
     return Hooks(command=chosen.on_end, webhook=chosen.webhook or "")
 
 

@@ -1,4 +1,4 @@
-"""What options become: settings, a broker, jobs, lists of files, a fleet."""
+"""Turns options into settings, a broker, jobs, lists of files and a fleet."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ NO_FLEET = FleetChoice()
 
 
 def settings(reading: Reading | None = None, fleet: FleetChoice = NO_FLEET, service: Service | None = None) -> Settings:
-    """The settings file, with what the command line says on top.
+    """The settings file, overridden by the command line.
 
     Raises:
-        ConfigError: it can't be read, or a setting does not make sense.
+        ConfigError: it can't be read, or a setting is invalid.
     """
     loaded = load_settings()
     nfs, lease = loaded.nfs, loaded.lease
@@ -72,12 +72,12 @@ def broker_url(choice: BrokerChoice) -> str:
 
 
 def named(choice: BrokerChoice) -> bool:
-    """Whether somebody named the broker: it is not the user's own file."""
+    """Whether the broker was named explicitly, rather than being the user's own file."""
     return bool(choice.url or environment_broker_url())
 
 
 def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> Broker:
-    """The broker that was chosen, not yet opened; without ``create`` for those who only look or steer."""
+    """The chosen broker, not yet opened. ``create`` is false for commands that only look at jobs or control them."""
     return open_broker(
         broker_url(choice),
         settings.lease,
@@ -100,14 +100,14 @@ def fleet(
     ``output``: its workers log in this format; those of this machine also to this file.
 
     Raises:
-        UsageError: something is missing or makes no sense.
+        UsageError: something is missing or is invalid.
     """
     from cachewarmer.fleet import open_fleet
     from cachewarmer.fleet.base import WorkerLaunch
 
     kind = settings.fleet.kind
     if kind != "none" and not settings.fleet.workers:
-        raise UsageError(f"a fleet of kind {kind} needs a number of workers: --workers N")
+        raise UsageError(f"a fleet of kind {kind} needs the number of workers: --workers N")
     if kind == "none" and choice.workers:
         raise UsageError(f"--workers {choice.workers} needs a kind of fleet: --fleet local, slurm or vmss")
     if choice.options and kind != "slurm":
@@ -129,7 +129,7 @@ def fleet(
 
 
 def _worker_options(reading: Reading, output: Output, kind: str) -> tuple[str, ...]:
-    """What the workers of a fleet are told on their command line, as their manager was."""
+    """The options that the manager passes on to the workers of its fleet."""
     values = (
         ("--window", "auto" if reading.window == 0 else reading.window),
         ("--max-window", reading.max_window),

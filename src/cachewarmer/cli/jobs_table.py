@@ -16,9 +16,9 @@ from cachewarmer.rates import Rate
 HEADER = ("JOB", "STATE", "AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS", "NAME")
 RIGHT = {"AGE", "FILES", "BYTES", "RATE", "ETA", "WORKERS"}
 DROPPED = ("WORKERS", "RATE", "AGE", "ETA", "FILES", "BYTES")
-"""Left out where the terminal is narrow, from the first on."""
+"""Columns to leave out on a narrow terminal, in this order."""
 LEAST_NAME = 20
-"""Characters that a name has in any case."""
+"""Minimum width of a name in characters."""
 
 
 def table(
@@ -78,21 +78,21 @@ def _row(
 
 
 def _state(status: JobStatus) -> str:
-    """The state, and the priority where it makes the job go before or after others."""
+    """The state, and the priority unless it is normal."""
     if status.state.final or status.job.priority is Priority.NORMAL:
         return str(status.state)
     return f"{status.state}, {status.job.priority}"
 
 
 def _of(read: str, scanned: str, status: JobStatus) -> str:
-    """How much is read of what the scan has found, which may go on."""
+    """How much is read of what the scan has found so far."""
     if status.state is JobState.COMPLETED:
         return read
     return f"{read} of {scanned}{'' if status.scan.finished else '+'}"
 
 
 def _workers(status: JobStatus, workers: Sequence[WorkerReport]) -> str:
-    """How many work for it, and when one of them was seen last; or, if none does and some should, when the last one was."""
+    """The number of active workers, and when one of them was last seen."""
     if status.state.final:
         return str(status.worker_count)
     mine = [one for one in workers if one.in_hand(status.job.job_id) is not None]
@@ -114,7 +114,7 @@ def _reasons(status: JobStatus) -> list[str]:
 
 
 def worker_lines(status: JobStatus, workers: Sequence[WorkerReport]) -> list[str]:
-    """A line for each worker that has had work of a job that goes on, and one for each of its addresses in trouble."""
+    """A line for each worker that has had work of an unfinished job, and one for each of its addresses in trouble."""
     if status.state.final:
         return []
     rows = [(worker, held) for worker in workers if (held := worker.in_hand(status.job.job_id)) is not None]
@@ -131,19 +131,19 @@ def worker_lines(status: JobStatus, workers: Sequence[WorkerReport]) -> list[str
 
 
 def _doing(worker: WorkerReport, held: InHand) -> list[str]:
-    """What a worker is doing, in a few words each."""
+    """What a worker is doing, as short phrases."""
     seen = f"seen {span(worker.seen_seconds)} ago"
     if not worker.at_work:
         return ["has ended" if worker.ended else f"{paint('LOST', Shade.BAD)}, last {seen}"]
     window = sum(one.window for one in worker.addresses)
     flying = sum(one.in_flight for one in worker.addresses)
     calls = f"{flying} of {window} calls in flight" if window else ""
-    parts = [seen, f"{held.items} items in hand", calls, BOUNDS.get(worker.bound, "")]
+    parts = [seen, f"{counted(held.items, 'item')} in hand", calls, BOUNDS.get(worker.bound, "")]
     return [part for part in parts if part]
 
 
 def cut(text: str, rows: int) -> str:
-    """The table in at most so many rows: who sees only its end would take it for all of it."""
+    """The table cut to at most this many rows, so that its beginning stays visible on the terminal."""
     lines = text.split("\n")
     if len(lines) <= rows:
         return text

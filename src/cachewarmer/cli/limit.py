@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitOptions:
-    """Which job, and what it may take."""
+    """Which job, and its new limit."""
 
     job: str
     bandwidth: Bandwidth
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bandwidth",
         type=arguments.bandwidth,
         metavar="RATE",
-        help="maximum rate of the whole job from now on: 200M, 100MB/s or 800Mbit; by the hour: 08:00-20:00=200Mbit,=2Gbit; "
+        help="new maximum rate of the whole job: 200M, 100MB/s or 800Mbit; by the time of day: 08:00-20:00=200Mbit,=2Gbit; "
         "none: no limit",
     )
     general.add_broker(parser)
@@ -76,7 +76,7 @@ async def _limit(chosen: LimitOptions) -> int:
 
 COMMAND = Command(
     name="limit",
-    summary="change the bandwidth of a job while it runs",
+    summary="change the bandwidth limit of a job while it runs",
     example="cachewarmer limit j0123456789abcdef 200Mbit",
     add_arguments=add_arguments,
     parse=parse,

@@ -1,4 +1,4 @@
-"""Logging, set up in one place: where messages go, in which form, and how much is said."""
+"""Sets logging up: where messages go, their format and their level."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cachewarmer.values import dataclass
 log = logging.getLogger(__name__)
 
 NOISY = ("asyncio", "urllib3", "aiohttp")
-"""Libraries of which only warnings are of interest."""
+"""Libraries whose messages matter only from warnings on."""
 PAGE, STATS = "cachewarmer.cli.page", "cachewarmer.cli.stats"
 """The loggers of lines that somebody has asked for: any command shows them on standard error, those of ``--stats`` where it has
 no log file."""
@@ -34,7 +34,7 @@ KEYS = frozenset({"time", "level", "logger", "pid", "message", "error", "traceba
 """Of a line of JSON; what a message is about does not replace them."""
 
 _process: dict[str, str] = {}
-"""What every line of JSON says of this process: ``worker`` or ``manager``, with its name."""
+"""Keys of every line of JSON: ``worker`` or ``manager``, with the name of this process."""
 _handlers: list[logging.Handler] = []
 """Those that are set up in this process."""
 
@@ -63,7 +63,7 @@ class Logging:
 
     @classmethod
     def of(cls, output: Output, *, service: bool = False) -> Logging:
-        """For a command with these options."""
+        """Logging for a command with these options."""
         return cls(output.verbose, output.quiet, service, output.log_format, output.log_file)
 
     def begin(self) -> None:
@@ -151,7 +151,7 @@ def _handler(stream: Any, formatter: logging.Formatter, level: int) -> logging.H
 
 
 def _tell(handler: logging.Handler, text: str, warning: bool, *, instead: bool) -> bool:
-    """Writes to the log what came of the command; whether that takes the place of a line on standard error."""
+    """Writes the outcome of the command to the log. Returns whether that replaces the line on standard error."""
     level = logging.WARNING if warning else logging.ERROR
     handler.handle(logging.LogRecord("cachewarmer", level, __file__, 0, "%s", (text,), None))
     return instead
@@ -254,7 +254,7 @@ class LogFile:
         self._torn = False
         """The last line in the file has no end."""
         try:
-            # Without O_NONBLOCK a FIFO that nobody reads would hold us for ever.
+            # Without O_NONBLOCK a FIFO that nobody reads would hold us forever.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
             self._descriptor = os.open(path, flags, 0o666)
             os.set_blocking(self._descriptor, True)

@@ -1,4 +1,4 @@
-"""Where the commands start. Nothing heavy is imported before an interrupt can end the program cleanly."""
+"""The entry points of the commands. Heavy imports wait until an interrupt can end the program cleanly."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _drop_in(name: str) -> int:
 
 
 def multicall() -> int:
-    """Runs the command that the program is called by: for the single-file bundle and its links."""
+    """Runs the command by whose name the program was called, for the single-file bundle and its links."""
     import multiprocessing
 
     multiprocessing.freeze_support()

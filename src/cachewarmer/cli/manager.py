@@ -34,7 +34,7 @@ JOBS_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerOptions:
-    """What ``manager`` was told."""
+    """The options of ``manager``."""
 
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     service: serving.Service = field(default_factory=serving.Service)
@@ -45,7 +45,7 @@ class ManagerOptions:
     observing: observing.Observing = field(default_factory=observing.Observing)
     output: general.Output = field(default_factory=general.Output)
     prices: str = ""
-    """A price table: what the fleet costs is shown on the page."""
+    """Price table, to show the cost of the fleet on the page."""
     jobs_at_once: int = JOBS_AT_ONCE
 
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.positive,
         default=JOBS_AT_ONCE,
         metavar="N",
-        help=f"maximum number of jobs scanned at the same time (default: {JOBS_AT_ONCE})",
+        help=f"maximum number of jobs to scan at the same time (default: {JOBS_AT_ONCE})",
     )
     pacing.add_reading(parser)
     serving.add_fleet(parser)
@@ -68,9 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prices",
         default="",
         metavar="FILE",
-        help="price table in TOML (see docs/plan.md), to show there what the fleet has cost so far",
+        help="price table in TOML (see docs/plan.md), for the page to show what the fleet has cost so far (default: none)",
     )
-    observing.add_stats(parser, default="as the settings say: never")
+    observing.add_stats(parser, default="[log] stats_seconds, which is never")
     observing.add_metrics(parser)
     general.add_output(parser, quiet="log only errors", json=False)
 
@@ -94,7 +94,7 @@ def parse(chosen: argparse.Namespace) -> ManagerOptions:
 
 
 def run(chosen: ManagerOptions) -> int:
-    """Takes jobs until it is told to stop."""
+    """Runs the manager until it is stopped."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _manage(chosen, stop), chosen.output, service=True)
@@ -220,7 +220,7 @@ def _driver(broker: Broker, fleet: Fleet, settings: Settings, pool: SessionPool)
 
 COMMAND = Command(
     name="manager",
-    summary="take jobs, scan them, publish their work, and run a fleet of workers for them",
+    summary="scan submitted jobs, publish their work, and run a fleet of workers",
     example="cachewarmer manager --broker azure://ACCOUNT/PREFIX --fleet local --workers 4",
     add_arguments=add_arguments,
     parse=parse,

@@ -1,4 +1,4 @@
-"""Tells those who wait for a job that no manager is there to take it."""
+"""Warns users who wait for a job when no manager is running."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def warning(broker: Broker, status: JobStatus) -> str:
 
 
 class Watcher(Protocol):
-    """What is told how a job goes."""
+    """Called with the status of a job."""
 
     def __call__(self, status: JobStatus, /) -> None: ...
 
@@ -46,7 +46,7 @@ class Watcher(Protocol):
 
 
 async def wait(broker: Broker, job_id: str, progress: Watcher, stop: asyncio.Event) -> JobStatus:
-    """Waits for a job as ``wait_until_warm`` does, and shows meanwhile if no manager is there."""
+    """Waits for a job as ``wait_until_warm`` does, and warns if no manager is running."""
     last: list[JobStatus] = []
 
     def show(status: JobStatus) -> None:

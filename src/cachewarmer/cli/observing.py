@@ -121,7 +121,7 @@ class JobMetrics:
 
     @asynccontextmanager
     async def told(self, seconds: float | None) -> AsyncIterator[None]:
-        """Writes a line of the log every so many seconds while the block runs; None or 0: never."""
+        """Writes a line of the log at this interval in seconds while the block runs; None or 0: never."""
         if not seconds:
             yield
             return
@@ -158,7 +158,7 @@ class JobMetrics:
             await broker.close()
 
     async def _workers(self, broker: Broker, statuses: Sequence[JobStatus]) -> list[WorkerReport]:
-        """The rows of the readers of jobs that go on."""
+        """The rows of the readers of unfinished jobs."""
         await broker.open()
         jobs = [one.job.job_id for one in statuses if not one.state.final]
         return [worker for job_id in jobs for worker in await broker.workers(job_id)]

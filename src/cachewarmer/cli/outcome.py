@@ -35,7 +35,7 @@ def show_json(document: Any) -> bool:
 
 
 def code_of(status: JobStatus, unfinished: int = INTERRUPTED) -> int:
-    """The exit code of one job by its state; ``unfinished`` for one that goes on."""
+    """The exit code of one job by its state; ``unfinished`` for one that continues."""
     return CODES.get(status.state, unfinished)
 
 
@@ -48,7 +48,7 @@ def finish(
     verified: Sequence[Verified] = (),
     checking: Checking = NO_CHECKING,
 ) -> int:
-    """Shows what came of the jobs, and gives the exit code: that of the worst; ``unfinished`` for one that goes on.
+    """Shows the outcome of the jobs, and gives the exit code: that of the worst; ``unfinished`` for one that continues.
 
     ``verified``: what was found of them afterwards, if they were verified.
     """

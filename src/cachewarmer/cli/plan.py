@@ -25,17 +25,17 @@ NO_EFFECT = frozenset({"--name", "--allow-empty"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """What ``plan`` was told."""
+    """The options of ``plan``."""
 
     target: str
     files: int = 0
     bytes: int = 0
-    """What is to be read, where it is not to be counted; 0 files: count it."""
+    """What should be read, where it is not to be counted; 0 files: count it."""
     workers: int = 8
     prices: str = ""
     """The file of the price table; empty: none."""
     cache_size: int = 0
-    """Bytes; 0: not known."""
+    """Bytes; 0 if unknown."""
     selection: Selection = field(default_factory=Selection)
     reading: Reading = field(default_factory=Reading)
     output: general.Output = field(default_factory=general.Output)
@@ -50,9 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.file_count,
         default=0,
         metavar="N",
-        help="plan for so many files instead of counting those of TARGET; needs --bytes",
+        help="number of files to plan for, instead of counting those of TARGET; needs --bytes (default: count them)",
     )
-    group.add_argument("--bytes", type=arguments.size, default=0, metavar="SIZE", help="their size in all: 500G, 2TiB")
+    group.add_argument(
+        "--bytes",
+        type=arguments.size,
+        default=0,
+        metavar="SIZE",
+        help="total size of the files of --files: 500G, 2TiB (default: count it)",
+    )
     group.add_argument(
         "--workers",
         type=arguments.positive,
@@ -64,10 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prices",
         default="",
         metavar="FILE",
-        help="price table in TOML (see docs/plan.md): what machines and broker operations cost",
+        help="price table in TOML, with what machines and broker operations cost (see docs/plan.md; default: no costs)",
     )
     group.add_argument(
-        "--cache-size", type=arguments.size, default=0, metavar="SIZE", help="say whether it fits a cache of this size"
+        "--cache-size",
+        type=arguments.size,
+        default=0,
+        metavar="SIZE",
+        help="size of the cache, to see whether the files fit (default: unknown)",
     )
     selecting.add_selection(parser, without=NO_EFFECT)
     pacing.add_reading(parser)
@@ -153,7 +163,7 @@ async def _plan(chosen: PlanOptions, stop: asyncio.Event) -> int:
 
 COMMAND = Command(
     name="plan",
-    summary="say how long a warm-up would take, what bounds it, and what it would cost",
+    summary="estimate how long a warm-up would take, what limits it, and what it would cost",
     example="cachewarmer plan nfs://cache1/projects/shot42 --workers 16 --cache-size 2TiB",
     add_arguments=add_arguments,
     parse=parse,

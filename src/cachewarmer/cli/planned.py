@@ -1,4 +1,4 @@
-"""What ``plan`` shows: as text, and as JSON."""
+"""The output of ``plan`` as text and as JSON."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def made(
 ) -> Plan:
     """Makes the plan for 1, 2, 4, ... ``workers``.
 
-    ``files`` and ``byte_count``: what is to be read, where it was not counted; 0 files: it was. ``cache_bytes``: the size
-    of the cache; 0: not known.
+    ``files`` and ``byte_count``: what should be read, where it was not counted; 0 files: it was. ``cache_bytes``: the size
+    of the cache; 0 if unknown.
     """
     longest = looked.probe.read_bytes
     if files:
@@ -94,9 +94,9 @@ def _check_kinds(work: Workload, looked: Looked) -> None:
     ):
         if calls and not steps:
             raise UsageError(
-                f"the plan is for files of {what}, and none of these was found to probe with",
+                f"the plan is for files of {what}, but the target has none to probe with",
                 address=looked.address,
-                advice="name a target that has some",
+                advice="use a target that has some",
             )
 
 
@@ -225,7 +225,7 @@ def _cells(row: Row, paid: Sequence[str]) -> list[str]:
 
 
 def _operations_line(rows: Sequence[Row]) -> str:
-    """Those of the fewest and of the most workers."""
+    """The numbers for the fewest and for the most workers."""
     first, last = rows[0].operations, rows[-1].operations
     said = [
         f"{name} {first[name]:,}" + (f" to {last[name]:,}" if last[name] != first[name] else "")

@@ -1,4 +1,4 @@
-"""Shows how a job goes while it does: one line with a bar, kept up to date on a terminal, plain lines elsewhere."""
+"""Shows the progress of a job: a line with a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Progress:
         self._warning = ""
         self._outages: Sequence[Outage] = ()
         self.files = 0
-        """Of the last status, with those of items that are being read."""
+        """Files of the last status, including those of unfinished items."""
 
     def __call__(self, status: JobStatus) -> None:
         now = time.monotonic()
@@ -134,7 +134,7 @@ class Progress:
 
 
 def share_done(status: JobStatus, files: int, read: int) -> float | None:
-    """How much of a job's work is done, from 0 to 1; None while its scan goes on. 1 only if nothing is left.
+    """How much of a job's work is done, from 0 to 1; None while its scan continues. 1 only if nothing is left.
 
     ``files`` and ``read`` count what is read of unfinished items, too.
     """

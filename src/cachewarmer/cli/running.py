@@ -68,7 +68,7 @@ def run(
 
 
 async def until_stopped(working: asyncio.Task[Any], stop: asyncio.Event, seconds: float = 0.0) -> bool:
-    """Whether the task ended before ``stop`` was set, or within so many seconds after; else it is cancelled."""
+    """Whether the task ended before ``stop`` was set, or within this many seconds after; else it is cancelled."""
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 HELPS = {
-    "--max-bandwidth": "accepted as warm takes it, without effect: a scan reads no file",
-    "--name": "a name for the report",
+    "--max-bandwidth": "accepted for compatibility with warm, but has no effect: a scan reads no files (default: no limit)",
+    "--name": "name shown in the report (default: none)",
 }
 """A scan takes the options of ``warm``, so that the same command line first counts and then warms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
-    """What ``scan`` was told."""
+    """The options of ``scan``."""
 
     targets: tuple[str, ...]
     selection: Selection = field(default_factory=Selection)
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="+", metavar="TARGET", help=general.TARGET_HELP)
     selecting.add_selection(parser, helps=HELPS)
     pacing.add_reading(parser)
-    general.add_output(parser, quiet="show no progress and no report")
+    general.add_output(parser, quiet="show neither progress nor a report")
 
 
 def parse(chosen: argparse.Namespace) -> ScanOptions:
@@ -84,7 +84,7 @@ async def _scan(chosen: ScanOptions, stop: asyncio.Event) -> int:
 
 COMMAND = Command(
     name="scan",
-    summary="count what would be warmed: files, bytes, histogram",
+    summary="count what would be warmed: files, bytes and a histogram of sizes",
     example="cachewarmer scan cache1:/projects/shot42 --include '*.exr' --json",
     add_arguments=add_arguments,
     parse=parse,

@@ -1,4 +1,4 @@
-"""What the log says when a service starts, and when a job of ``warm`` begins and ends."""
+"""Log messages at the start of a service, and at the beginning and end of a job of ``warm``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where ``warm`` keeps its job: the broker that was chosen, or a temporary one where the user has no place for a file.
+"""Where ``warm`` keeps its job: at the chosen broker, or at a temporary one if the user has no place for a file.
 
 A place that somebody has named, by an option or a variable, is used or is an error; only what nobody has chosen, the home
 directory, gives way to a temporary directory.
@@ -38,8 +38,8 @@ class State:
             directory, problem = Path("~"), "there is no home directory"
         if problem and is_state_home_named():
             raise CacheWarmerError(
-                f"no place for the job's state: {printable(str(directory))}: {problem}",
-                advice="make it writable, or unset XDG_STATE_HOME or let it name another directory",
+                f"no place to keep the state of the job: {printable(str(directory))}: {problem}",
+                advice="make it writable, or unset XDG_STATE_HOME or set it to another directory",
             )
         if problem:
             self.temporary = _temporary(f"{directory}: {problem}")
@@ -67,8 +67,8 @@ def _temporary(problem: str) -> Path:
         made = Path(tempfile.mkdtemp(prefix="cachewarmer-"))
     except OSError as error:
         raise CacheWarmerError(
-            f"no place for the job's state: {problem}, and no temporary directory ({error.strerror or error})",
+            f"no place to keep the state of the job: {problem}, and no temporary directory ({error.strerror or error})",
             advice="set TMPDIR or XDG_STATE_HOME, or give --broker sqlite:///FILE",
         ) from error
-    note(f"cachewarmer: {printable(problem)}; the job's state is kept in {made} until the job is done")
+    note(f"cachewarmer: {printable(problem)}; keeping the state of the job in {made} until the job is done")
     return made

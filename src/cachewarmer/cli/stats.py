@@ -1,4 +1,4 @@
-"""``--stats``: now and then a line in the log that says what was done since the last one."""
+"""``--stats``: periodically logs a line with what was done since the last one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Look:
     """What is known at one moment."""
 
     counts: dict[tuple[str, str], int]
-    """By whose it is and what it is called: counts that only grow, but for work that is handed back."""
+    """Counters by owner and name. They only grow, except when work is handed back."""
     now: dict[str, int]
     """What holds at this moment."""
     bound: Bound = Bound.UNKNOWN
@@ -54,7 +54,9 @@ class Look:
 def look_at(
     reports: Sequence[WorkerReport], statuses: Iterable[JobStatus] | None = None, now: dict[str, int] | None = None
 ) -> Look:
-    """From what workers say, and jobs where they are known: ``statuses`` then count what is read, in hand too."""
+    """From the reports of workers, and of jobs if known: ``statuses`` then count what has been read, including
+    unfinished items.
+    """
     counts = _of_workers(reports) if statuses is None else {}
     for status in statuses or ():
         job = status.job.job_id
@@ -162,7 +164,7 @@ def line(done: dict[str, int], look: Look, seconds: float) -> str:
 async def stats_told(
     seconds: float, look: Callable[[], Awaitable[Look]], clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[None]:
-    """Tells of the statistics every so many seconds while the block runs, and of the rest at its end; 0: never.
+    """Tells of the statistics at this interval in seconds while the block runs, and of the rest at its end; 0: never.
 
     A look that fails is made up for by the next one: whoever works tells of the outage.
     """

@@ -27,7 +27,7 @@ WATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusOptions:
-    """What ``status`` was told."""
+    """The options of ``status``."""
 
     job: str = ""
     """Empty: all jobs."""
@@ -37,12 +37,12 @@ class StatusOptions:
     since: float = 0.0
     """Only jobs submitted after this, in Unix seconds."""
     limit: int = 0
-    """At most so many jobs, the newest; 0: all."""
+    """At most this many jobs, the newest; 0: all."""
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     output: general.Output = field(default_factory=general.Output)
 
     def picks(self, statuses: Sequence[JobStatus]) -> list[JobStatus]:
-        """Those of all jobs, newest first, that are asked for."""
+        """The selected jobs, newest first."""
         found = [
             one
             for one in statuses
@@ -55,25 +55,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
     parser.add_argument("job", nargs="?", default="", metavar="JOB", help=f"{general.JOB_HELP} (default: all jobs)")
     parser.add_argument(
-        "--watch", action="store_true", help="keep showing it until it is done; with --json a line an event"
+        "--watch",
+        action="store_true",
+        help="keep the output up to date until all jobs are done; with --json: write one event per line",
     )
     parser.add_argument(
         "--state",
         action="append",
         default=[],
         metavar="STATE",
-        help="show only jobs in this state, such as warming or failed (may be given several times)",
+        help="show only jobs in this state, such as warming or failed; may be repeated (default: all)",
     )
     parser.add_argument(
         "--since",
         type=arguments.past,
         default=0.0,
         metavar="TIME",
-        help="show only jobs submitted since then: an age such as 2d, or a date",
+        help="show only jobs submitted since TIME, a date or an age such as 2d (default: all)",
     )
-    parser.add_argument("--limit", type=arguments.positive, default=0, metavar="N", help="show only the N newest jobs")
+    parser.add_argument(
+        "--limit", type=arguments.positive, default=0, metavar="N", help="show only the N newest jobs (default: all)"
+    )
     general.add_broker(parser)
-    general.add_output(parser, quiet="show nothing: the exit code tells how the job stands")
+    general.add_output(parser, quiet="show nothing: the exit code gives the state of the job")
 
 
 def parse(chosen: argparse.Namespace) -> StatusOptions:
@@ -252,7 +256,7 @@ class _Table:
 
 
 class _EventLines:
-    """The same as events, of jobs that go on or that end meanwhile."""
+    """The same as events, for jobs that are unfinished or end meanwhile."""
 
     def __init__(self) -> None:
         import sys
@@ -281,7 +285,7 @@ class _EventLines:
 
 COMMAND = Command(
     name="status",
-    summary="show one job, or all jobs",
+    summary="show the state of one job or of all jobs",
     example="cachewarmer status --watch",
     add_arguments=add_arguments,
     parse=parse,

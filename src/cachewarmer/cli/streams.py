@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever they are connected to: a full disk, nothing, an old terminal.
+"""Writes to standard output and standard error, whatever they are connected to: a full disk, nothing, an old terminal.
 
 What a command did does not depend on whether somebody could read of it: a message that can't be written is dropped,
 a report that can't be written is one line on stderr.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOptions:
-    """What ``submit`` was told."""
+    """The options of ``submit``."""
 
     targets: tuple[str, ...]
     selection: Selection = field(default_factory=Selection)
@@ -44,14 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=general.TARGET_HELP)
     selecting.add_selection(parser)
     general.add_broker(parser)
-    parser.add_argument("--wait", action="store_true", help="wait until the jobs are done, and exit as warm does")
+    parser.add_argument(
+        "--wait", action="store_true", help="wait until the jobs are done, and exit with the same codes as warm"
+    )
     selecting.add_priority(parser)
     selecting.add_access(parser)
     selecting.add_each_address(parser)
     verifying.add_checking(parser)
-    ledgers.add_ledger(parser, where="; needs --wait, else --keep-ledger and cachewarmer export")
+    ledgers.add_ledger(parser, where="; needs --wait: without it, use --keep-ledger and cachewarmer export")
     add_hooks(parser)
-    general.add_output(parser, quiet="show only the jobs' ids")
+    general.add_output(parser, quiet="show only the ids of the jobs")
 
 
 def parse(chosen: argparse.Namespace) -> SubmitOptions:
@@ -144,7 +146,7 @@ async def _ids_by_name(broker: Broker) -> dict[str, str]:
 
 COMMAND = Command(
     name="submit",
-    summary="post a job to a broker, for a manager to take",
+    summary="submit a job to a broker, for a manager to run",
     example="cachewarmer submit nfs://cache1/projects/shot42 --broker azure://ACCOUNT/PREFIX --wait",
     add_arguments=add_arguments,
     parse=parse,

@@ -1,6 +1,6 @@
-"""What is told of a job's end: a command that is run (``--on-end``) and a URL that gets the report (``--webhook``).
+"""Reports the end of a job: runs a command (``--on-end``) and posts the report to a URL (``--webhook``).
 
-Telling never changes what came of the job: whatever fails here is one line in the log.
+Telling never changes the outcome of the job: whatever fails here is one line in the log.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ async def tell(status: JobStatus, *, command: tuple[str, ...], webhook: str, all
 
 
 async def status_of(broker: Broker, job_id: str) -> JobStatus | None:
-    """What came of a job; None where the broker can't say, which is logged."""
+    """The outcome of a job; None where the broker can't say, which is logged."""
     try:
         return await broker.status(job_id)
     except CacheWarmerError as error:
-        log.warning("job %s: nobody is told of its end: %s", job_id, error)
+        log.warning("job %s: its end is not reported: %s", job_id, error)
         return None
 
 
@@ -102,7 +102,7 @@ def run_command(words: tuple[str, ...], document: bytes, about: dict[str, str], 
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            raise RuntimeError(f"not done after {seconds:g} s: killed") from None
+            raise RuntimeError(f"not finished after {seconds:g} s: killed") from None
     if process.returncode:
         raise RuntimeError(
             f"exit code {process.returncode}" if process.returncode > 0 else f"ended by signal {-process.returncode}"

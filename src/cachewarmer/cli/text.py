@@ -1,4 +1,4 @@
-"""Numbers and names as people read them."""
+"""Formats numbers and names for people."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ terminal became narrower, the cursor standing at its start, nothing is left."""
 
 
 def bandwidth(found: Bandwidth) -> str:
-    """What a job may take."""
-    if not found.hours:
-        return f"at most {size(found.rate)}/s" if found.rate else "no limit"
-    parts = found.text(lambda rate: f"{size(rate)}/s" if rate else "no limit").split(",")
-    return "at most " + ", ".join(part.removeprefix("=").replace("=", " ") for part in parts)
+    """The bandwidth of a job, and its times of day."""
+    said: list[str] = []
+    for part in found.text(lambda rate: f"at most {size(rate)}/s" if rate else "no limit").split(","):
+        hours, _, rate = part.rpartition("=")
+        said.append(f"{rate} {hours}" if hours else f"otherwise {rate}" if said else rate)
+    return ", ".join(said)
 
 
 def columns() -> int:

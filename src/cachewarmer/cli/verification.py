@@ -1,4 +1,4 @@
-"""Verifies for commands, and shows what was found."""
+"""Runs verifications for commands, and shows the results."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def finish_verify(found: Sequence[Verified], chosen: Sampling, output: Output) -
         written = show("\n".join(all_lines(found, chosen)))
     if not found or any(one.interrupted for one in found):
         if not output.quiet:
-            note("cachewarmer: interrupted: the report is of what was read until then")
+            note("cachewarmer: interrupted: the report covers what was read until then")
         return INTERRUPTED
     return code_of(found, chosen) if written else ERROR
 
 
 def code_of(found: Sequence[Verified], chosen: Sampling) -> int:
-    """0, or 3: it is less warm than expected, that can't be told, or samples could not be read."""
+    """0, or 3: it is less warm than expected, that can't be determined, or samples could not be read."""
     aspects = [aspect for one in found for aspect in one.aspects]
     failed = any(aspect.failed for aspect in aspects)
     short = chosen.expect is not None and not all(aspect.meets(chosen.expect) for aspect in aspects)

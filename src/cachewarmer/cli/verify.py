@@ -24,7 +24,7 @@ NO_EFFECT = frozenset({"--max-bandwidth", "--in-order", "--name", "--allow-empty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
-    """What ``verify`` was told."""
+    """The options of ``verify``."""
 
     targets: tuple[str, ...] = ()
     job: str = ""
@@ -40,14 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Registers the arguments."""
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=general.TARGET_HELP)
     parser.add_argument(
-        "--job", default="", metavar="JOB", help="verify what this job was to read, instead of a TARGET"
+        "--job", default="", metavar="JOB", help="verify the files of this job instead of a TARGET (default: none)"
     )
     verifying.add_sampling(parser)
     selecting.add_selection(parser, without=NO_EFFECT)
     selecting.add_each_address(parser, fan_out=False)
     pacing.add_reading(parser, gentle=False)
     general.add_broker(parser, when="with --job: ")
-    general.add_output(parser, quiet="show no progress and no report: the exit code tells")
+    general.add_output(parser, quiet="show neither progress nor a report, only the exit code")
 
 
 def parse(chosen: argparse.Namespace) -> VerifyOptions:
@@ -103,7 +103,7 @@ async def _verify(chosen: VerifyOptions, stop: asyncio.Event) -> int:
 
 COMMAND = Command(
     name="verify",
-    summary="read a sample twice: is it warm?",
+    summary="estimate how much of a tree is warm, by reading a sample twice",
     example="cachewarmer verify nfs://cache1/projects/shot42 --expect 0.99",
     add_arguments=add_arguments,
     parse=parse,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmOptions:
-    """What ``warm`` was told."""
+    """The options of ``warm``."""
 
     targets: tuple[str, ...] = ()
     selection: Selection = field(default_factory=Selection)
@@ -60,20 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="JOB",
-        help="resume an interrupted or failed job (default: the latest one, of TARGET if that is given)",
+        help="resume an interrupted or failed job (default: the latest one, or the latest one of TARGET if given)",
     )
     parser.add_argument(
         "--events",
         default="",
         metavar="FILE",
-        help="write what happens to FILE, or to standard output for -, a JSON object a line (see docs/events.md)",
+        help="write events to FILE as JSON, one object per line; -: to standard output (see docs/events.md; default: none)",
     )
     ledgers.add_ledger(parser)
     add_hooks(parser)
     serving.add_page(parser)
     observing.add_stats(parser)
     observing.add_metrics_file(parser)
-    general.add_output(parser, quiet="show no progress and no report")
+    general.add_output(parser, quiet="show neither progress nor a report")
 
 
 def parse(chosen: argparse.Namespace) -> WarmOptions:
@@ -84,7 +84,7 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
     if resume is None and not targets and not chosen.failed_of:
         raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
     if resume and targets:
-        raise UsageError("name a TARGET or a JOB to resume, not both: TARGET --resume resumes that target's job")
+        raise UsageError("give a TARGET or the JOB to resume, not both: TARGET --resume resumes the job of that target")
     if chosen.events == "-" and chosen.json:
         raise UsageError("--events - and --json both write to standard output: give --events a file")
     return WarmOptions(

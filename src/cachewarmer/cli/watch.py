@@ -25,7 +25,7 @@ LEAST_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """What ``watch`` was told."""
+    """The options of ``watch``."""
 
     target: str
     every: float = 1800.0
@@ -46,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.span,
         default=1800.0,
         metavar="TIME",
-        help="from the beginning of one round to that of the next: 90, 30m, 2h (default: 30m); a round that is due while "
-        "another goes on is left out",
+        help="time from the start of one round to the start of the next: 90, 30m, 2h; a round that is due while the "
+        "previous one is still running is skipped (default: 30m)",
     )
     parser.add_argument(
         "--once",
         action="store_true",
-        help="one round, for a timer; nothing where another process watches the target now",
+        help="do one round and exit, for use with a timer; do nothing if another process is watching the target",
     )
     pacing.add_processes(parser)
     selecting.add_selection(parser, without={*selecting.LISTS, "--allow-empty"})
@@ -136,7 +136,7 @@ async def _watch(chosen: WatchOptions, stop: asyncio.Event) -> int:
 
 
 def round_line(status: JobStatus) -> str:
-    """What came of a round, in one line."""
+    """The outcome of a round, in one line."""
     from cachewarmer.amounts import duration, size
     from cachewarmer.model import Report
     from cachewarmer.paths import printable
@@ -151,7 +151,7 @@ def round_line(status: JobStatus) -> str:
 
 COMMAND = Command(
     name="watch",
-    summary="warm again and again what has changed in a tree",
+    summary="warm what has changed in a tree, at regular intervals",
     example="cachewarmer watch nfs://cache1/projects/shot42 --every 30m",
     add_arguments=add_arguments,
     parse=parse,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """What ``worker`` was told."""
+    """The options of ``worker``."""
 
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     service: serving.Service = field(default_factory=serving.Service)
@@ -45,23 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     general.add_broker(parser)
     general.add_storage(parser)
     serving.add_service(parser)
-    parser.add_argument("--exit-on-eof", action="store_true", help="exit when standard input ends")
+    parser.add_argument("--exit-on-eof", action="store_true", help="exit when standard input is closed")
     pacing.add_reading(parser)
     parser.add_argument(
         "--transport",
         choices=("auto", "nfs", "mount"),
         default="",
-        help="how this worker reads, whatever a job says; nfs: the direct reader; mount: a kernel mount "
-        "(default: as the job says)",
+        help="how this worker reads, whatever the job specifies; nfs: the direct reader; mount: a kernel mount "
+        "(default: as the job specifies)",
     )
     parser.add_argument(
         "--max-bandwidth",
         type=arguments.rate,
         default=0,
         metavar="RATE",
-        help="maximum rate of this worker: 200M, 100MB/s or 800Mbit (default: no limit)",
+        help="maximum rate of this worker, for all jobs together: 200M, 100MB/s or 800Mbit (default: no limit)",
     )
-    observing.add_stats(parser, default="as the settings say: never")
+    observing.add_stats(parser, default="[log] stats_seconds, which is never")
     observing.add_metrics(parser)
     general.add_output(parser, quiet="log only errors", json=False)
 
@@ -183,7 +183,7 @@ async def _stop_on_eof(stop: asyncio.Event, *, watched: bool) -> AsyncIterator[N
     def look() -> None:
         if not os.read(descriptor, 4096):
             loop.remove_reader(descriptor)
-            logging.getLogger(__name__).info("standard input has ended: exiting")
+            logging.getLogger(__name__).info("standard input was closed: exiting")
             stop.set()
 
     try:

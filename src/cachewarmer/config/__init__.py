@@ -1,4 +1,4 @@
-"""Settings with their units, the file that they are read from, and what the environment says."""
+"""The settings with their units, the file they are read from, and the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment: what its variables say to this process, and what other processes get of it. Azure's own are in ``azure``."""
+"""The environment variables that this process uses, and those that other processes get. Azure's own are in ``azure``."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def child_environment(broker_url: str = "") -> dict[str, str]:
     """
     said = {"CACHEWARMER_BROKER": broker_url} if broker_url else {}
     own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", HTTP_TOKEN}
-    # Our single-file program has to unpack itself anew, since its files go away with us.
+    # Our single-file program has to unpack itself again, since its files go away with us.
     return {name: value for name, value in os.environ.items() if name not in own} | {
         "PYINSTALLER_RESET_ENVIRONMENT": "1",
         **said,
@@ -80,7 +80,7 @@ def child_environment(broker_url: str = "") -> dict[str, str]:
 
 
 SHARED_PREFIXES = ("CACHEWARMER_", "AZURE_", "PG", "KRB5", "SSL_CERT_")
-"""Of the variables that say how a broker is reached, and how a worker reads."""
+"""Prefixes of the variables that say how to reach a broker, and how a worker reads."""
 
 
 def shared_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -107,7 +107,8 @@ def http_token(environment: dict[str, str] | None = None) -> str:
 
 
 def state_directory() -> Path:
-    """Where the embedded broker keeps its file: ``$XDG_STATE_HOME/cachewarmer``, else ``~/.local/state/cachewarmer``.
+    """The directory of the embedded broker's file: ``$XDG_STATE_HOME/cachewarmer``, else
+    ``~/.local/state/cachewarmer``.
 
     Raises:
         ConfigError: the user has no home directory.

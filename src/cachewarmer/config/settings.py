@@ -94,7 +94,7 @@ class MountSettings:
     """Kernel mounts: ``--transport mount``."""
 
     root: str = "/mnt/cachewarmer"
-    """Where mounts are made: ``<root>/<address>/<export>``."""
+    """The directory for mounts, which are at ``<root>/<address>/<export>``."""
     vers: str = ""
     """NFS version, such as ``3`` or ``4.2``; empty: the one that mount.nfs negotiates."""
     nconnect: int = 0
@@ -149,7 +149,7 @@ class LeaseSettings:
     keep_seconds: float = 30 * 24 * 3600.0
     """How long a job that is over is kept, for ``status`` and its report."""
     patience_seconds: float = 900.0
-    """How long a job waits for its mount addresses while none of them answers, before it fails; 0: for ever."""
+    """How long a job waits for its mount addresses while none of them answers, before it fails; 0: forever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

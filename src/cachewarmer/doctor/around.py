@@ -1,4 +1,4 @@
-"""What is around a broker, and has its own doctor: the cloud that it, or the fleet, belongs to."""
+"""Checks the surroundings of a broker: the cloud that it or the fleet belongs to."""
 
 from __future__ import annotations
 

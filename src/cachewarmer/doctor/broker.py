@@ -1,4 +1,4 @@
-"""A broker: signing in, what it lets us read, who is at work, and how long an answer takes."""
+"""Checks a broker: signing in, reading, permissions, active managers and workers, and the time of a call."""
 
 from __future__ import annotations
 
@@ -64,7 +64,11 @@ async def _look(broker: Broker) -> AsyncIterator[Finding]:
     yield found
     said = f"{milliseconds(seconds)} ms"
     slow = seconds > SLOW_SECONDS
-    yield warning("round trip", said, "workers and broker belong in one region") if slow else ok("round trip", said)
+    yield (
+        warning("round trip", said, "put the workers and the broker into one region")
+        if slow
+        else ok("round trip", said)
+    )
     for trial in broker.trials():
         yield await _tried(trial)
     for what in broker.untried:
@@ -92,7 +96,7 @@ async def _clock(broker: Broker) -> Finding:
         return ok("clock", "the broker's is this machine's")
     said = f"the broker's is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
     if abs(ahead) > CLOCK_SECONDS:
-        return warning("clock", said, "compare the clocks (NTP): signing in and leases go by them")
+        return warning("clock", said, "check the clocks (NTP): signing in and leases depend on them")
     return ok("clock", said if abs(ahead) >= 0.05 else "the broker's and this machine's agree")
 
 

@@ -1,4 +1,4 @@
-"""What a server says of the files of a target: in which replies, and to whom. It reads none of them."""
+"""Checks what a server reports about the files of a target, in which replies and to which users. Reads none of them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def _listing(page: Page, before: Mapping[str, int], after: Mapping[str, int]) ->
     if not page.entries:
         return ok("listing", "the directory is empty")
     if more["READDIR"] or more["LOOKUP"]:
-        return warning("listing", f"{said}, without handles: one LOOKUP more a file", "switch READDIRPLUS on")
+        return warning(
+            "listing", f"{said}, without handles: one more LOOKUP for each file", "enable READDIRPLUS on the server"
+        )
     if more["GETATTR"]:
         return ok("listing", f"{said}, with handles and without attributes: one GETATTR more a file")
     return ok("listing", f"{said}, with handles and attributes")
@@ -70,7 +72,7 @@ def _clock(page: Page) -> Finding:
     newest = max((one.mtime for one in page.entries), default=0.0)
     ahead = newest - time.time()
     if ahead > FUTURE_SECONDS:
-        return warning("clock", f"a file was modified {ahead:.0f} s in the future", "compare the clocks (NTP)")
+        return warning("clock", f"a file was modified {ahead:.0f} s in the future", "check the clocks (NTP)")
     return ok("clock", "no file listed was modified in the future")
 
 

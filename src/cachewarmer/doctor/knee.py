@@ -1,4 +1,4 @@
-"""How many calls at once a cache takes: a short probe with calls that read nothing."""
+"""Estimates how many calls at once a cache takes, by a short probe with calls that read nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEP_SECONDS = 0.25
 GROWTH = 1.3
 """A step that doubles the calls in flight and does not bring this much more has found the knee."""
 CANARY_TIMES, CANARY_MORE_SECONDS = 2.5, 0.0015
-"""Beyond so many times the idle time, and so much more, others wait."""
+"""Beyond this many times the idle time, and so much more, others wait."""
 HELD_SECONDS = 0.001
 """An answer that is quicker than this holds no thread that anybody would wait for: our own CPU is the limit then."""
 FEW_CALLS = 16
@@ -49,7 +49,7 @@ async def find_knee(session: Nfs3Session) -> Finding:
                 break
         return judged(steps, idle)
     except CacheWarmerError as error:
-        return warning("knee", f"the probe was not answered: {error.problem}", "--window 4, until it is known better")
+        return warning("knee", f"the probe was not answered: {error.problem}", "use --window 4 until more is known")
     finally:
         canary.close()
         session.set_window(before)

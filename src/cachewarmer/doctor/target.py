@@ -1,4 +1,4 @@
-"""One mount address, from its name to how many calls it takes; or a directory of this machine."""
+"""Checks a mount address, from its name to the number of calls that it takes, or a local directory."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ PROGRAMS = {
 }  # fmt: skip
 MOST_SERVICES = 20
 MOST_EXPORTS = 16
-"""So many are tried: each costs two calls."""
+"""This many are tried: each costs two calls."""
 LOOK_SECONDS = 12.0
-"""For each step: what takes longer has failed."""
+"""Time limit of each step."""
 
 
 async def look_at_target(job: WarmJob, settings: Settings) -> AsyncIterator[Finding]:
@@ -84,7 +84,7 @@ async def _look_at_address(mount: Mount, job: WarmJob, settings: Settings) -> As
         yield warning(
             "name",
             f"{mount.address} has {len(shown)} addresses: {', '.join(shown)}; warm reads through each of them (?resolve=first: one)",
-            "where they are caches of their own: warm --each-address",
+            "if each is a separate cache: warm --each-address",
         )
     else:
         yield ok("name", f"{mount.address} is {shown[0]}")
@@ -120,7 +120,7 @@ async def _look_at_session(
     else:
         yield warning(
             "source port",
-            "above 1023: the server takes it; another may not",
+            "above 1023: this server accepts it, another may not",
             "run as root or with CAP_NET_BIND_SERVICE where one refuses",
         )
     yield await _round_trip(session)
@@ -213,7 +213,7 @@ async def _round_trip(session: Nfs3Session) -> Finding:
         canary.close()
     said = f"{milliseconds(median(times))} ms (NULL, median of {ROUND_TRIPS}; slowest {milliseconds(max(times))} ms)"
     if median(times) > SLOW_SECONDS:
-        return warning("round trip", said, "the cache is far away, or busy: warm from a machine near it")
+        return warning("round trip", said, "the cache is far away or busy: warm from a machine closer to it")
     return ok("round trip", said)
 
 
@@ -221,7 +221,7 @@ def _limits(session: Nfs3Session) -> Finding:
     info, used = session.limits, session.read_bytes
     said = f"{used // 1024} KiB a READ (rtmax {info.rtmax // 1024} KiB, rtpref {info.rtpref // 1024} KiB)"
     if used < SMALL_READ_BYTES:
-        return warning("rtmax", said, "raise the server's largest READ: large files take many calls")
+        return warning("rtmax", said, "raise the server's maximum READ size: large files take many calls")
     return ok("rtmax", said)
 
 

@@ -16,11 +16,11 @@ def open_fleet(kind: str, settings: FleetSettings, launch: WorkerLaunch) -> Flee
     """The fleet of that kind, or None where there is to be none. Nothing is started, and no network is used, here.
 
     Raises:
-        UsageError: something that this kind needs is missing, or does not make sense.
+        UsageError: something that this kind needs is missing, or is invalid.
         ConfigError: the packages for it are not installed.
     """
     if kind != NONE and kind not in FLEETS:
-        raise UsageError(f"{kind!r} is not a kind of fleet: give one of {', '.join((NONE, *FLEETS))}")
+        raise UsageError(f"{kind!r} is not a kind of fleet: use one of {', '.join((NONE, *FLEETS))}")
     if kind == NONE or not settings.workers:
         return None
     return FLEETS[kind](settings, launch)

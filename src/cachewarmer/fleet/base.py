@@ -86,7 +86,9 @@ class WorkerLaunch:
     broker_url: str
     """The broker that the workers serve, as ``open_broker`` takes it."""
     storage_resource_group: str = ""
-    """Where the workers look the storage account's key up, if their identity has no role on its data."""
+    """The resource group where the workers look up the key of the storage account, if their identity has no role for
+    its data.
+    """
     bootstrap_mount_address: str = ""
     bootstrap_export_path: str = ""
     """The NFS export with the bootstrap folder, for machines that start empty."""

@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CALL_SECONDS = 1800.0
-"""No call of a fleet takes longer; a provider that says nothing for so long is asked anew."""
+"""No call of a fleet takes longer; a provider that says nothing for so long is asked again."""
 CHECK_SECONDS = 60.0
 """What a look before the start may take: systemd waits 90 s for a service."""
 LEAVE_SECONDS = 60.0
-"""From the manager's stop until whatever goes on is left to the provider: systemd kills a service after 90 s."""
+"""How long a stopping manager waits for the provider: systemd kills a service after 90 s."""
 
 
 class FleetDriver:
@@ -65,9 +65,9 @@ class FleetDriver:
         self._reported = 0
         self._was_there = False
         self.size: FleetSize | None = None
-        """As it was seen last; None: not yet, or it can't be seen now."""
+        """The fleet as last seen; None: not yet, or not visible now."""
         self.may_have_machines = True
-        """Until the fleet was seen, and whenever it can't be, nobody knows."""
+        """Whether machines may exist; true until the fleet was seen, and while it is not visible."""
 
     def __repr__(self) -> str:
         return f"<FleetDriver {self._fleet!r}>"
@@ -92,7 +92,7 @@ class FleetDriver:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._fleet.check()
         except TimeoutError:
-            log.warning("fleet %s: no answer for %.0f s; going on without", self._fleet.name, CHECK_SECONDS)
+            log.warning("fleet %s: no answer for %.0f s; continuing without", self._fleet.name, CHECK_SECONDS)
         except FleetError as error:
             if error.transient or await self._is_there():
                 log.warning("fleet %s: %s", self._fleet.name, error)
@@ -206,7 +206,7 @@ class FleetDriver:
         """The result of a fleet's call; once the manager stops, only what comes until it has to be gone.
 
         Raises:
-            FleetUnavailable: it took too long. What the provider has accepted goes on without us.
+            FleetUnavailable: it took too long. What the provider has accepted continues without us.
         """
         task = asyncio.ensure_future(call)
         stopped = asyncio.create_task(stop.wait())
@@ -216,7 +216,7 @@ class FleetDriver:
                 await asyncio.wait({task}, timeout=max(0.0, self._leave_by - time.monotonic()))
             if task.done():
                 return _result(task)
-            raise FleetUnavailable("the provider has not finished; what it has accepted goes on")
+            raise FleetUnavailable("the provider has not finished; what it has accepted continues")
         finally:
             await end_tasks(task, stopped)
 

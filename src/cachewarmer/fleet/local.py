@@ -22,7 +22,9 @@ from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
 from cachewarmer.fleet.seen import WorkersSeen
 
 STOP_SECONDS = 30.0
-"""From SIGTERM to SIGKILL: more than a worker takes to finish or hand back (``LeaseSettings.drain_seconds``)."""
+"""Time from SIGTERM to SIGKILL: more than a worker needs to finish or hand back its work
+(``LeaseSettings.drain_seconds``).
+"""
 HEAR_SECONDS = 1.0
 """A process may miss a signal, such as one that comes between its last look for signals and a call that blocks. What has
 not ended so long after SIGTERM finds its standard input closed as well."""
@@ -47,9 +49,9 @@ class LocalFleet(Fleet):
         self._command = command or self._own_command
         self._clock = clock
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        """Those that run, by the worker's name."""
+        """The running processes, by the name of the worker."""
         self._told: set[str] = set()
-        """Those that were asked to end."""
+        """The processes that were asked to stop."""
         self._workers = WorkersSeen()
         self._exists = False
         self._wanted = 0

@@ -63,7 +63,7 @@ class Policy:
             if self._idle_since is None:
                 self._idle_since = now
         if size is None:
-            return Decision(beside=self._beside, reason="the fleet can't be seen")
+            return Decision(beside=self._beside, reason="the fleet can't be listed")
         if backlog.unsettled_items:
             return self._staff(now, backlog, size)
         return self._rest(now, backlog, size)
@@ -92,7 +92,7 @@ class Policy:
     def leave(self, backlog: Backlog | None) -> Decision:
         """What to do with a fleet that would outlive this manager, which stops."""
         if backlog is None:
-            return Decision(reason="it stays: the queues can't be seen, so nobody knows whether work is left")
+            return Decision(reason="it stays: the queues can't be read, so it is unknown whether work is left")
         if backlog.unsettled_items or backlog.scanning_jobs:
             return Decision(reason=f"it stays for the next manager: {_work(backlog)} left")
         return Decision(action=Action.DELETE, reason="the manager stops, and no work is left")
@@ -107,10 +107,10 @@ class Policy:
         due = self._seen_at + self._settings.blind_seconds
         if now < due:
             self._wake_at = due
-            return Decision(beside=self._beside, reason="the queues can't be seen")
+            return Decision(beside=self._beside, reason="the queues can't be read")
         if size.is_there if size is not None else not self._deleted_blindly:
             return self._delete(now, f"the queues could not be seen for {self._settings.blind_seconds:.0f} s")
-        return Decision(reason="the queues can't be seen, and no machine is left")
+        return Decision(reason="the queues can't be read, and no machine is left")
 
     def _staff(self, now: float, backlog: Backlog, size: FleetSize) -> Decision:
         """There is work."""
@@ -146,7 +146,7 @@ class Policy:
                 action=Action.SCALE_IN,
                 workers=size.wanted - surplus,
                 beside=beside,
-                reason=f"{surplus} have not come and are not needed any more",
+                reason=f"{surplus} have not started and are no longer needed",
             )
         return Decision(beside=beside)
 

@@ -15,7 +15,7 @@ class WorkersSeen:
     def __init__(self) -> None:
         self._times: dict[str, MachineTime] = {}
         self._given_up: set[str] = set()
-        """Those that this process ended, or told to."""
+        """The machines that this process has stopped."""
         self._complaint = ""
         self.evicted = 0
         """Workers that went away before their time, and not by us."""
@@ -25,7 +25,7 @@ class WorkersSeen:
         return self._times.setdefault(name, MachineTime(name=name, started_at=at))
 
     def give_up(self, names: Iterable[str]) -> None:
-        """These are being ended by us: that is not an eviction."""
+        """Marks machines as stopped by us, which is not an eviction."""
         self._given_up.update(names)
 
     def ended(self, name: str, at: float, end: str, why: str = "") -> None:
@@ -55,7 +55,7 @@ class WorkersSeen:
         self._complaint = ""
 
     def running(self) -> list[MachineTime]:
-        """Those that have not ended."""
+        """The machines that have not ended."""
         return [one for one in self._times.values() if not one.ended_at]
 
     def times(self) -> list[MachineTime]:

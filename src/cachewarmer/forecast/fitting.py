@@ -1,4 +1,4 @@
-"""From what a probe measured to the cache that behaves so, and what workers would get of it: both by simulation. Pure.
+"""Fits a simulated cache to the measurements of a probe, and simulates what workers would get from it. Pure.
 
 The simulated cache has server threads that a cold READ holds, an origin so far away, a link, and a processor. Where the
 probe found a ceiling, that is the link, the threads or the processor of the cache, and the time of the origin is that of a
@@ -29,11 +29,11 @@ LEAST_LINK = 1000.0
 MOST_LINK = 1e11
 """Bytes per second."""
 ROUNDS = 6
-"""Windows of calls that a simulation goes on for, once it has settled …"""
+"""Windows of calls that a simulation continues for, once it has settled …"""
 LEAST_CALLS, MOST_CALLS = 1500, 30000
 """… and calls in all, at least and at most."""
 FULL = 0.9
-"""Of a resource: it is what bounds."""
+"""The utilization from which a resource counts as the limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ def best(steps: Sequence[Step]) -> Step:
 
 
 def simulate(found: Fitted, call_bytes: Callable[[], int], window: int, workers: int) -> Rate:
-    """What so many workers get, each with so many calls in flight."""
+    """What this many workers get, each with this many calls in flight."""
     cache = SimulatedCache(found.model)
     readers = [
         SimulatedWorker(
@@ -171,7 +171,7 @@ def simulate(found: Fitted, call_bytes: Callable[[], int], window: int, workers:
 
 
 def _run(cache: SimulatedCache, readers: list[SimulatedWorker], calls: int) -> None:
-    """Until so many calls were done, a round trip at a time."""
+    """Until this many calls were done, a round trip at a time."""
     model = cache.model
     step = max(1e-4, (model.origin_seconds + model.wire_seconds) / 4)
     while sum(one.calls for one in readers) < calls:

@@ -13,7 +13,7 @@ from cachewarmer.model.bound import Bound
 from cachewarmer.values import dataclass
 
 START_SECONDS = 0.3
-"""From a job's beginning to its first READ, and from its last one to its end."""
+"""Time from the start of a job to its first READ, plus that from the last READ to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Row:
 
     workers: int
     calls_in_flight: int
-    """Of all of them."""
+    """Of all workers together."""
     seconds: float
     files_per_second: float
     bytes_per_second: float
@@ -33,7 +33,7 @@ class Row:
     """By broker."""
     machine_hours: float
     cost: dict[str, float] | None
-    """By broker; None: no prices were given."""
+    """Cost by broker; None: no prices were given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Asked:
     max_bandwidth: int = 0
     """Bytes per second of the whole job; 0: no limit."""
     scan_seconds: float = 0.0
-    """That listing it takes; 0: not known."""
+    """Time of the listing; 0 if unknown."""
     prices: Prices | None = None
 
 
@@ -61,9 +61,9 @@ def worker_counts(most: int) -> list[int]:
 
 
 def forecast(found: Fitted, asked: Asked, workers: int) -> Row:
-    """What so many workers would do."""
+    """What this many workers would do."""
     work = asked.work
-    # An automatic window goes on where the probe ended, or shares the ceiling that it found.
+    # An automatic window continues where the probe ended, or shares the ceiling that it found.
     alone = found.worth_calls if found.ceiling is Bound.WINDOW else max(1, found.worth_calls // workers)
     window = asked.window or max(1, min(int(alone * asked.window_share), asked.most_window or alone))
     if work.calls:

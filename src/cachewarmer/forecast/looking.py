@@ -24,9 +24,9 @@ from cachewarmer.targets.steady import steady
 from cachewarmer.values import dataclass
 
 MOST_SAMPLES = 8192
-"""Of each kind, small and large."""
+"""Maximum number of samples of each kind, small and large."""
 ENOUGH_SECONDS = 3.0
-"""Where only the probe's files are looked for: the listing ends after this, once there are some."""
+"""If only files for the probe are needed, the listing ends after this time, once it has found some."""
 SHOW_SECONDS = 0.25
 WEIGHED_ITEMS = 50
 """Items whose messages are made, to see how long they are."""
@@ -73,7 +73,7 @@ class Samples:
             kept[place] = sample
 
     def items(self, totals: ScanTotals, files: int) -> Items:
-        """The work items of so many files."""
+        """The work items of this many files."""
         each = totals.items / totals.files if totals.files else 0.0
         file_bytes = self.weighed_bytes / self.weighed_files if self.weighed_files else 0.0
         return Items(max(1, round(each * files)), round(files * file_bytes))
@@ -102,7 +102,7 @@ async def look(
     """Counts a tree and probes its first address; without ``whole``, lists only what the probe needs.
 
     Raises:
-        CacheWarmerError: the target can't be opened, listed or read; or it has no file to probe with.
+        CacheWarmerError: the target can't be opened, listed or read; or there are no files to probe with.
     """
     counter = ScanCounter()
     async with SessionPool(settings, open_session, announce=False) as pool:
@@ -130,7 +130,7 @@ async def look(
         chosen = [*samples.small, *samples.large]
         if not any(one.size for one in chosen):
             raise CacheWarmerError(
-                "nothing to plan: it has no file that is to be read" if whole else "it has no file to probe with",
+                "nothing to plan: there are no files to read" if whole else "there are no files to probe with",
                 subject=to_bytes(job.full_path),
                 address=sessions[0].address,
             )

@@ -24,19 +24,19 @@ class Prices:
 
     source: str
     date: str
-    """Where the prices are from, and of when: the user's words, shown beside every cost."""
+    """The source and date of the prices, in the user's words, shown beside every cost."""
     currency: str = "USD"
     machine_hour: float = 0.0
     workers_per_machine: int = 1
     per_million_operations: Mapping[str, float] = field(default_factory=dict)
-    """By the scheme of a broker's URL."""
+    """Prices by the scheme of a broker's URL."""
 
 
 def load_prices(path: str) -> Prices:
     """Reads a price table.
 
     Raises:
-        ConfigError: the file can't be read, or says what makes no sense; names the key.
+        ConfigError: the file can't be read, or says what is invalid; names the key.
     """
     subject = os.fsencode(path)
     try:

@@ -22,13 +22,13 @@ WINDOWS = (1, 2, 4, 8, 16, 32)
 """Calls in flight, step by step."""
 STEP_SECONDS = 0.4
 LEAST_STEP_CALLS = 6
-"""A step goes on until so many calls were answered …"""
+"""A step continues until this many calls were answered …"""
 MOST_STEP_SECONDS = 3.0
 """… but no longer than this."""
 MOST_SECONDS = 15.0
-"""For the whole probe: the step after that is not begun."""
+"""Time limit of the whole probe, after which no further step begins."""
 MOST_BYTES = 384 << 20
-"""For each of the two kinds of files, in equal parts for each step."""
+"""Maximum for each of the two kinds of files, divided equally between the steps."""
 GROWTH = 1.2
 """A step with twice the calls in flight that does not bring this much more has found the ceiling: the second in a row is
 the last."""
@@ -49,16 +49,16 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What came of one number of calls in flight. Times are in seconds."""
+    """The outcome of one number of calls in flight. Times are in seconds."""
 
     window: int
     calls: int
     bytes: int
     seconds: float
     latency: float
-    """Of a READ, on average."""
+    """Mean time of a READ."""
     cpu_seconds: float
-    """That this process took."""
+    """Processor time of this process."""
     bound: Bound = Bound.WINDOW
 
     @property
@@ -75,7 +75,7 @@ class Probe:
     """What was measured; the steps of small files and of large ones, from one call in flight up."""
 
     way_seconds: float
-    """Round trip to the address; 0: not known."""
+    """Round trip to the address; 0 if unknown."""
     read_bytes: int
     """The longest READ."""
     small: tuple[Step, ...] = ()
@@ -103,7 +103,7 @@ async def probe(session: Session, samples: Sequence[Sample], clock: Callable[[],
         for files in (small, large):
             steps.append(await _steps(session, files, began, clock) if files else ())
         if not any(steps):
-            raise CacheWarmerError("the probe could read none of the files", address=session.address)
+            raise CacheWarmerError("the probe could not read any of the files", address=session.address)
     finally:
         session.set_window(window)
     after = session.snapshot()

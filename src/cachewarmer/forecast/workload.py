@@ -1,4 +1,4 @@
-"""What is to be read, as numbers: files and bytes by size, and the READ calls that they take. Pure."""
+"""What should be read, as numbers: files and bytes by size, and the READ calls that they take. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What is to be read."""
+    """What should be read."""
 
     files: int
     bytes: int
@@ -62,14 +62,14 @@ class Workload:
 
     @classmethod
     def of_numbers(cls, files: int, byte_count: int, read_bytes: int) -> Workload:
-        """So many files, all equally large.
+        """This many files, all equally large.
 
         Raises:
             UsageError: there is no file, or a file would be larger than files can be.
         """
         if files < 1:
-            raise UsageError("there is no file to plan for")
+            raise UsageError("there are no files to plan for")
         if byte_count // files >= 1 << 62:
-            raise UsageError(f"{byte_count} bytes in {files} files: no file is so large")
+            raise UsageError(f"{byte_count} bytes in {files} files: files can't be that large")
         bits = (byte_count // files).bit_length()
         return cls.of_histogram([0] * bits + [files], byte_count, read_bytes)

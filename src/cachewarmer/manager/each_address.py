@@ -19,7 +19,7 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
 
 LINES = 512
-"""Of a list that are taken at once."""
+"""Number of lines of a list that are taken at once."""
 
 Publish = Callable[[WarmJob, Sequence[Session], ScanCounter], Awaitable[None]]
 Begin = Callable[[WarmJob, ScanCounter], Awaitable[None]]
@@ -28,7 +28,7 @@ Begin = Callable[[WarmJob, ScanCounter], Awaitable[None]]
 class AddressScan:
     """Scans ``job``, which has one address. ``waits_at_start``: also for one that has never answered.
 
-    ``begin`` is called before each try, with what the scan counts in. ``file_list`` gives the list of the job anew each time.
+    ``begin`` is called before each try, with what the scan counts in. ``file_list`` gives the list of the job again each time.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ class FanOut:
         while len(waiting) > 1:
             source = waiting.pop(0)
             log.info(
-                "%s is warmed from the origin, the %d others when it is warm",
+                "warming %s from the origin first, then the other %d",
                 source.address,
                 len(waiting),
                 extra=about(address=source.address),
@@ -82,7 +82,7 @@ class FanOut:
         await asyncio.gather(*(part.scan() for part in waiting))
 
     async def _warmed(self, address: str) -> AddressTotals | None:
-        """Waits until every item that is published is settled; returns what came of those of ``address``.
+        """Waits until every item that is published is settled; returns the outcome of those of ``address``.
 
         None: it is gone. A worker may not even take items while it reaches nothing else.
         """
@@ -100,7 +100,7 @@ class FanOut:
                 busy_at = now
             if now - busy_at >= self._lost_seconds:
                 log.warning(
-                    "job %s: items of %s are lost; the others go on",
+                    "job %s: items of %s are lost; the others continue",
                     status.job.job_id,
                     address,
                     extra=about(job=status.job.job_id, address=address),
@@ -108,7 +108,9 @@ class FanOut:
                 break
             if now - moved_at >= STILL_SECONDS and await self._is_gone(address):
                 log.warning(
-                    "%s has not answered for too long: the next address goes on", address, extra=about(address=address)
+                    "%s has not answered for too long: continuing with the next address",
+                    address,
+                    extra=about(address=address),
                 )
                 return None
             await asyncio.sleep(self._poll_seconds)

@@ -1,4 +1,4 @@
-"""One job in a manager's hands: scanned, watched until its end, and settled."""
+"""A manager's handling of one job: scans it, waits for its end, and settles it."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RECORD_SECONDS = 1.0
-"""Between two writes of a scan's totals while it goes on."""
+"""Time between two updates of a scan's totals."""
 SCAN_RETRY_SECONDS = 2.0
-"""From a scan that its address failed to the next one, at least."""
+"""Minimum time between a scan that failed because of its address, and the next one."""
 UNKNOWN_HOST_SECONDS = 30.0
-"""How long a job waits for a host name that has never been found: it is more likely mistyped than away."""
+"""How long a job waits for a host name that has never been resolved, because it is probably mistyped."""
 
 
 class Ended(Exception):  # noqa: N818  # not an error: the job was cancelled, or ended elsewhere, in mid-scan
@@ -103,7 +103,7 @@ class JobKeeper:
                 return await self._end(work)
             if renewer.done():
                 log.warning(
-                    "job %s: lost its lease; another manager goes on",
+                    "job %s: lost its lease; another manager continues",
                     lease.job.job_id,
                     extra=about(job=lease.job.job_id),
                 )
@@ -176,7 +176,7 @@ class JobKeeper:
             raise
         except CacheWarmerError as error:
             if isinstance(error, BrokerError) and error.transient:
-                raise  # the lease runs out, and a manager to whom the broker answers goes on
+                raise  # the lease runs out, and a manager to whom the broker answers continues
             await self._fail(error)
         except Exception as error:
             await self._fail_for(error)
@@ -187,7 +187,7 @@ class JobKeeper:
             self._pool.learn(await self._learning.first_windows())
 
     async def _fail_for(self, error: Exception) -> None:
-        """Ends the job with what should not have happened, unless it is for another manager to go on with."""
+        """Fails the job because of an internal error, unless another manager can continue it."""
         changed = program_changed(error)
         if changed is not None:
             raise changed from error
@@ -201,14 +201,14 @@ class JobKeeper:
         await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
 
     async def _fail(self, error: CacheWarmerError) -> None:
-        """Ends the job with an error, which one line says."""
+        """Fails the job with an error, and logs it in one line."""
         if isinstance(error, UnknownHost) and not error.advice:
             error.advice = await self._known_address(error.address)
         log.error("job %s failed: %s", self._job.job_id, error, extra=about(job=self._job.job_id))
         await self._set_state(JobState.FAILED, error.failure.dump())
 
     async def _known_address(self, name: str) -> str:
-        """The address of an earlier job that may have been meant by one that is unknown, as advice."""
+        """Advice for an unknown address: a similar one of an earlier job."""
         from cachewarmer.likeness import did_you_mean
 
         with suppress(BrokerError):
@@ -252,7 +252,7 @@ class JobKeeper:
                 if not mounts or not (reached or self._waits_at_start) or (limit and now - failing_since > limit):
                     raise
                 log.info(
-                    "job %s: %s; it is scanned again when an address answers",
+                    "job %s: %s; scanning again when an address answers",
                     job.job_id,
                     error,
                     extra=about(job=job.job_id),
@@ -370,7 +370,7 @@ class JobKeeper:
         await gate.pass_through()
 
     async def _begin_ledger(self, job: WarmJob, counter: ScanCounter) -> None:
-        """Keeps what the scan tells, where a ledger is kept."""
+        """Stores the records of the scan, if a ledger is kept."""
         if job.ledger:
             from cachewarmer.manager.told import ScanLedger
 
@@ -381,7 +381,7 @@ class JobKeeper:
             counter.told = ledger.failed
 
     async def _since(self, job: WarmJob, counter: ScanCounter) -> Since:
-        """What the job is compared with."""
+        """The ledger that the job is compared with."""
         from cachewarmer.ledger.records import records
         from cachewarmer.ledger.since import Since, base_pieces
 
@@ -391,7 +391,7 @@ class JobKeeper:
             async for one in records(base_pieces(self._broker, job), each_address=job.each_address):
                 since.add(one)
         if not len(since):
-            counter.warn("the ledger that the job is compared with holds no file that was read: all files are read")
+            counter.warn("the ledger to compare with has no files that were read: reading all files")
         return since
 
     async def _flush_ledgers(self, *, whole: bool = False) -> None:
@@ -401,7 +401,9 @@ class JobKeeper:
                 await ledger.flush()
 
     async def _watch(self, totals: Callable[[], ScanTotals], gate: Gate) -> None:
-        """Writes a scan's totals every second, and lets it rest while the job is paused; returns when the job ends."""
+        """Updates the totals of a scan every second, and suspends it while the job is paused. Returns when the job
+        ends.
+        """
         job_id = self._job.job_id
         while True:
             await asyncio.sleep(min(RECORD_SECONDS, self._settings.lease.poll_seconds))
@@ -421,12 +423,12 @@ class JobKeeper:
 
 
 def _own_address(job: WarmJob) -> str:
-    """The one address that a scan is of, where each is a cache of its own; else empty."""
+    """The address of the scan, if each address is a separate cache; else empty."""
     return job.access.addresses[0] if job.each_address and job.access.addresses else ""
 
 
 class Gate:
-    """Where a scan stops while its job is paused."""
+    """Where a scan waits while its job is paused."""
 
     def __init__(self) -> None:
         self._open = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The manager: takes jobs, each looked after by a keeper (``job``), and runs the fleet beside them.
+"""The manager: takes jobs, handles each with a keeper (``job``), and runs the fleet.
 
 A manager may be killed at any moment: the job's lease runs out, another manager takes it, scans again, and publishes
 the same items with the same ids, so that the totals come out the same.
@@ -28,23 +28,23 @@ from cachewarmer.targets.pool import SessionPool
 log = logging.getLogger(__name__)
 
 MOST_JOBS = 64
-"""Jobs that one manager looks after, scanned or not: each costs some calls a second."""
+"""Maximum number of jobs that a manager handles; each costs some calls per second."""
 MORE_URGENT_JOBS = 8
-"""For each step of priority, so many more: an urgent job finds room where there is none for others."""
+"""Additional jobs for each higher priority, so that there is room for urgent ones."""
 TIDY_SECONDS = 3600.0
 """Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
 FIRST_OPEN_SECONDS = 5.0
-"""What the fleet's driver leaves the broker to open before it begins."""
+"""How long the fleet's driver waits for the broker to be opened before it starts."""
 MOST_OPEN_SECONDS = 60.0
-"""Between two attempts to open the broker, at most."""
+"""Maximum time between two attempts to open the broker."""
 
 
 class FleetRunner(Protocol):
-    """What the manager needs of a fleet: something that runs beside it until it stops."""
+    """The interface of a fleet's driver that the manager needs: it runs beside the manager until that stops."""
 
     @property
     def may_have_machines(self) -> bool:
-        """Whether machines may be running, as far as is known."""
+        """Whether machines may be running, as far as known."""
 
     async def run(self, stop: asyncio.Event) -> None: ...
 
@@ -55,7 +55,7 @@ class Manager:
     ``pool`` gives the sessions that it scans with; whoever made it closes it. ``jobs_at_once`` is how many jobs it
     scans at the same time; those that are only read or paused don't count, nor do less urgent ones beside a more urgent. ``waits_at_start``: a job none of whose
     addresses has ever answered is waited for as well; off where somebody sits there who may have mistyped one.
-    ``busy_seconds`` is for a manager without another one that could go on: how long it waits for a broker that others hold.
+    ``busy_seconds`` is for a manager without another one that could continue: how long it waits for a broker that others hold.
     ``on_scanning`` is told when a scan begins (True) and when it ends; ``on_end`` gets the id of each job that this
     manager has taken off the queue at its end, and raises nothing.
     """
@@ -88,14 +88,14 @@ class Manager:
         self._on_end = on_end
         self._scanning: dict[str, Priority] = {}
         self._waits = False
-        """Has told that it waits for a job."""
+        """Whether it has logged that it waits for a job."""
         self._ended = self._handed_back = 0
         self._why = "it was asked to"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes jobs until ``stop``, or until there was none for ``exit_when_idle`` seconds.
 
-        After ``stop`` the jobs in hand go back to the queue, for another manager to go on with; also before it raises.
+        After ``stop`` the jobs in hand go back to the queue, for another manager to continue with; also before it raises.
 
         Raises:
             ProgramChanged: nothing more can be done before the program is started again.
@@ -175,7 +175,7 @@ class Manager:
         return None
 
     async def _wait(self, jobs: set[asyncio.Task[None]], stopped: asyncio.Task[bool]) -> set[asyncio.Task[Any]]:
-        """What has ended, once it is time to look for a job again."""
+        """Waits until it is time to look for a job again, and returns what has ended."""
         seconds = self.settings.lease.poll_seconds
         others = {stopped} if jobs else {stopped, asyncio.create_task(self.broker.wait_for_work(seconds))}
         done, _ = await asyncio.wait({*jobs, *others}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -211,7 +211,7 @@ class Manager:
     async def _open_broker(self, stop: asyncio.Event) -> None:
         """Opens the broker, if it is not open yet.
 
-        A manager that could not and ended would leave the machines of an earlier one running for ever. So as long as
+        A manager that could not and ended would leave the machines of an earlier one running forever. So as long as
         there may be some it tries again, and the fleet's driver, which sees no queue meanwhile, deletes them in time.
         """
         wait = 1.0
@@ -232,16 +232,16 @@ class Manager:
         return self.fleet_driver is not None and self.fleet_driver.may_have_machines
 
     async def _tidy(self) -> None:
-        """Lets the broker forget what is old, at the start and every hour or so."""
+        """Makes the broker forget old jobs, at the start and about every hour."""
         while True:
             try:
                 await self.broker.tidy(self.settings.lease.keep_seconds)
             except BrokerError as error:
-                log.warning("%s; left for the next time", error)
+                log.warning("%s; trying again next time", error)
             await asyncio.sleep(TIDY_SECONDS * random.uniform(0.5, 1.5))
 
     async def _note(self) -> None:
-        """Says that a manager is at work, for those who wait for one."""
+        """Records that a manager is running, for users who wait for one."""
         while True:
             try:
                 await self.broker.note_manager(self.name)
@@ -263,8 +263,8 @@ class Manager:
 
 
 def _tell_of(error: BaseException | None) -> None:
-    """Logs what a job's keeper ended with."""
+    """Logs the error with which a keeper ended."""
     if isinstance(error, CacheWarmerError):
-        log.error("%s; a manager goes on with the job when its lease has run out", error)
+        log.error("%s; a manager continues the job when the lease expires", error)
     elif error is not None:
-        log.error("a job ended badly", exc_info=error)
+        log.error("managing a job failed", exc_info=error)

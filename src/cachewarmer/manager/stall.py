@@ -41,7 +41,7 @@ class Stall:
             self._seen, self._moved_at, self._failures = seen, now, count
         self._most_read = max(self._most_read, read)
         still = now - self._moved_at
-        # Where each address has items of its own, these fail by themselves soon after the patience, and the job goes on.
+        # Where each address has items of its own, these fail by themselves soon after the patience, and the job continues.
         noticed = NOTICED_SECONDS if status.job.each_address else min(self.patience_seconds, NOTICED_SECONDS)
         late = self.patience_seconds + noticed
         if self.patience_seconds and still >= late and count > self._failures:

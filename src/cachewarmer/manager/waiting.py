@@ -1,4 +1,4 @@
-"""Waiting for the end of a job that is scanned, and noticing when it can't come any more."""
+"""Waits for the end of a scanned job, and notices if it can't be reached."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from cachewarmer.targets.pool import SessionPool
 log = logging.getLogger(__name__)
 
 STILL_SECONDS = 15.0
-"""When a job has not moved for this long, its manager looks for itself whether the addresses answer."""
+"""If a job makes no progress for this long, its manager checks whether the addresses answer."""
 STRANDED_SECONDS = 5.0
-"""Between two looks whether what is left of a job is still to be had."""
+"""Time between two checks whether the remaining items of a job still exist."""
 LOST_TWICE = (
     "its work items are gone from the queue, and so they were when it was scanned again: "
     "does another program take messages from it?"
@@ -32,20 +32,20 @@ LOST_TWICE = (
 
 
 class Persist(Protocol):
-    """Makes a broker call, again while its failure is transient."""
+    """Makes a call to the broker, and retries it while its failure is transient."""
 
     async def __call__(self, call: Callable[[], Awaitable[Any]]) -> Any: ...
 
 
 class Still:
-    """Tells when a job has not moved for some time, and again as often while it does not."""
+    """Reports when a job makes no progress for some time, and again after the same time."""
 
     def __init__(self, now: float) -> None:
         self._moved_at = now
         self._seen: object = None
 
     def due(self, status: JobStatus, now: float) -> bool:
-        """Whether it is time to look why; a paused job stands still on purpose."""
+        """Whether it is time to find out why. A paused job is meant to stand still."""
         seen = (status.state, status.settled_items, sum(tally.bytes for tally in status.tallies))
         if seen != self._seen or status.state is JobState.PAUSED:
             self._seen, self._moved_at = seen, now
@@ -94,7 +94,7 @@ class Waiting:
             if status.state is JobState.SCANNING and not status.scan.finished:
                 # Another manager, which had lost its lease and did not know it, began the scan again: nobody may be at it.
                 log.warning(
-                    "job %s: another manager began its scan again: scanning it", self._job.job_id, extra=self._about
+                    "job %s: another manager restarted its scan: scanning it", self._job.job_id, extra=self._about
                 )
                 return True
             now = time.monotonic()
@@ -137,7 +137,9 @@ class Waiting:
             if not await self._broker.stranded(job_id):
                 return False
             if await self._persist(lambda: self._broker.begin_scan_again(job_id)):
-                log.warning("job %s: its work items are gone from the queue: scanning again", job_id, extra=self._about)
+                log.warning(
+                    "job %s: its work items have disappeared from the queue: scanning again", job_id, extra=self._about
+                )
                 return True
             if not await self._broker.stranded(job_id):
                 return False  # it was paused meanwhile, or scanned again by another manager
@@ -160,5 +162,5 @@ class Waiting:
 
 
 def mounts_of(job: WarmJob) -> list[Mount]:
-    """What opens the mount addresses of a job; none for files of this machine."""
+    """The mounts of the addresses of a job; none for local files."""
     return [Mount.of(job.access, address, job.warm_path) for address in job.access.addresses]

@@ -17,7 +17,7 @@ from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID, MAX_PORT
 
 MAX_ADDRESSES = 256
-"""Of one job: each that is dead costs whoever tries it its time."""
+"""Maximum number of addresses of a job: each address that does not answer costs time."""
 _NAME = r"(?a)[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?"
 _ZONE = r"(?a)[A-Za-z0-9._-]{1,32}"
 
@@ -60,7 +60,7 @@ class Access:
         for address in self.addresses:
             check_address(address)
         if self.transport is Transport.LOCAL and self.addresses:
-            raise InvalidValue("transport local is for files of this machine: it takes no mount address")
+            raise InvalidValue("transport local is for local paths: it takes no mount address")
 
     @property
     def is_local(self) -> bool:
@@ -85,13 +85,13 @@ def check_address(text: str) -> None:
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise InvalidValue(f"{text[:100]!r} can't be a mount address") from None
+            raise InvalidValue(f"{text[:100]!r} is not a valid mount address") from None
         good = not percent or re.fullmatch(_ZONE, zone) is not None
     else:
         good = re.fullmatch(_NAME, text) is not None
     if not good:
-        raise InvalidValue(f"{text[:100]!r} can't be a mount address")
+        raise InvalidValue(f"{text[:100]!r} is not a valid mount address")
 
 
 NOWHERE = Access()
-"""Of a job or an item that is not complete yet."""
+"""The access of a job or an item that is not complete yet."""

@@ -1,4 +1,4 @@
-"""How much of a link a job may take, by the time of day. Pure: the time is an argument."""
+"""The bandwidth limit of a job, by the time of day. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from cachewarmer.values import dataclass
 
 DAY_MINUTES = 24 * 60
 MOST_HOURS = 48
-"""Of one bandwidth: each half hour of a day could have its own."""
+"""Maximum number of periods of a bandwidth, enough for one every half hour."""
 MOST_RATE = (1 << 63) - 1
 _HOURS = r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})"
 
 
 class Hours(NamedTuple):
-    """A time of day that has a rate of its own."""
+    """A period of the day with its own rate."""
 
     start: int
     """Minutes after midnight."""
     stop: int
-    """The first minute after it; not above ``start``: it goes on past midnight, to that minute of the next day."""
+    """The first minute after it; not above ``start``: it continues past midnight, to that minute of the next day."""
     rate: int
     """Bytes per second; 0: no limit."""
 
@@ -43,7 +43,9 @@ class Hours(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """Bytes per second for a job as a whole: ``rate``, but in ``hours``, none of which overlap, theirs."""
+    """Bytes per second for a job as a whole. The periods in ``hours``, which do not overlap, have their own rates;
+    ``rate`` is for the rest of the day.
+    """
 
     rate: int = 0
     """0: no limit."""
@@ -87,7 +89,7 @@ class Bandwidth:
             return cls(rate_of(text))
         parts = text.split(",")
         if len(parts) > MOST_HOURS:
-            raise InvalidValue(f"more than {MOST_HOURS} rates by the hour")
+            raise InvalidValue(f"more than {MOST_HOURS} rates by time of day")
         rest: int | None = None
         hours: list[Hours] = []
         taken: set[int] = set()
@@ -99,7 +101,7 @@ class Bandwidth:
             found = re.fullmatch(_HOURS, when.strip())
             if not equals or found is None:
                 raise InvalidValue(
-                    f"{part.strip()[:100]!r} is not a rate by the hour: write 08:00-20:00=200Mbit,=2Gbit"
+                    f"{part.strip()[:100]!r} is not a rate by time of day: write 08:00-20:00=200Mbit,=2Gbit"
                 )
             one = Hours(_minute(found[1], found[2]) % DAY_MINUTES, _minute(found[3], found[4]), rate_of(rate))
             minutes = {minute for span in one.minutes() for minute in span}

@@ -1,4 +1,4 @@
-"""What bounds the rate: observations of a worker go in, a verdict comes out. Pure.
+"""What limits the rate: turns observations of a worker into a verdict. Pure.
 
 How the causes are told apart:
 
@@ -19,56 +19,58 @@ from enum import StrEnum
 from cachewarmer.values import dataclass
 
 MOSTLY = 0.5
-"""Of the time that was looked at: what held for longer than this is what bounds."""
+"""A condition that held for more than this share of the observed time is the limit."""
 BUSY_SHARE = 0.9
-"""Of a core or of a network interface: there is no more of it."""
+"""Share of a core or a network interface from which it counts as fully used."""
 MACHINE_BUSY_SHARE = 0.95
 OWN_SHARE = 0.25
-"""Of a core: a process that uses less is not held back by a busy machine as much as by what it waits for."""
+"""Share of a core: a process that uses less is not limited by a busy machine, but by what it waits for."""
 WAY_TIMES, WAY_MORE_SECONDS = 2.0, 0.002
-"""A handshake that takes longer than so many times its idle time, and so much more, waits in a queue on the way."""
+"""A handshake that takes longer than this factor of its idle time plus this many seconds waits in a queue of the
+network.
+"""
 THREAD_MORE_SECONDS = 0.003
-"""NULL takes so much longer than the handshake (or half as long again, if that is more): it waits for a thread."""
+"""If NULL takes this much longer than the handshake (or 1.5 times as long, if that is more), it waits for a thread."""
 
 
 class Bound(StrEnum):
-    """What keeps a worker, a job, or the reading from an address, from being faster."""
+    """What limits a worker, a job, or the reading from an address."""
 
     UNKNOWN = ""
     WORK = "work"
     """There is nothing more to read, or not enough to keep the readers busy."""
     SCAN = "scan"
-    """The readers wait for what the scan has yet to find."""
+    """The readers wait for the scan to find more files."""
     OUTAGE = "outage"
     """No address answers."""
     PACE = "pace"
-    """A maximum of bytes per second that somebody has set."""
+    """A bandwidth limit."""
     CPU = "cpu"
     """The processors of the machine that reads."""
     WINDOW = "window"
-    """As many calls are in flight as may be, and each takes its round trips: more would bring more."""
+    """The window is full and calls take their round trips: more calls in flight would raise the rate."""
     LINK = "link"
-    """The way is full: a network interface, or more calls in flight brought no more."""
+    """The network is saturated: an interface is fully used, or more calls in flight did not raise the rate."""
     THREADS = "threads"
-    """The cache's threads are in use: a call waits for one."""
+    """All threads of the cache are busy: calls wait for one."""
     DISK = "disk"
-    """The files of this machine, or of a file system mounted here, come no faster."""
+    """Local files, or those of a mounted file system, can't be read faster."""
 
 
 def bound_of(text: str) -> Bound:
-    """What a row says; a later version may know more than this one."""
+    """The value in a row; unknown if a later version wrote it."""
     return Bound(text) if text in {str(one) for one in Bound} else Bound.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressSeen:
-    """What was observed at one address of late. Times are in seconds; 0: not known."""
+    """What was observed at one address recently. Times are in seconds; 0 if unknown."""
 
     address: str = ""
     files_here: bool = False
-    """Not a server that is read from directly, but a directory or a mount."""
+    """A directory or a mount rather than a server that is read from directly."""
     full_share: float = 0.0
-    """Of the time: requests waited because as many were in flight as may be."""
+    """Share of the time in which requests waited because the window was full."""
     window: int = 0
     found: Bound = Bound.UNKNOWN
     """Why the automatic window is not larger, once that is known: ``link`` or ``threads``."""
@@ -81,25 +83,25 @@ class AddressSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was observed of one worker of late."""
+    """What was observed of one worker recently."""
 
     items: int = 0
-    """That it holds."""
+    """Items that it holds."""
     outage: bool = False
     """No address answers."""
     paced_share: float = 0.0
-    """Of the time: a limit held the reading back."""
+    """Share of the time in which a limit delayed the reading."""
     cpu_share: float = 0.0
-    """Of one core: what this process took."""
+    """Processor time of this process, as a share of one core."""
     machine_share: float = 0.0
-    """Of all processors of this machine: what everybody took; 0: not known."""
+    """Utilization of all processors of this machine; 0 if unknown."""
     interface_share: float = 0.0
-    """Of the speed of the busiest network interface: what came in; 0: not known."""
+    """Received data as a share of the speed of the busiest network interface; 0 if unknown."""
     addresses: tuple[AddressSeen, ...] = ()
 
 
 def judge(seen: Seen) -> Bound:
-    """What bounds this worker."""
+    """What limits this worker."""
     if seen.outage:
         return Bound.OUTAGE
     if not seen.items:
@@ -119,7 +121,7 @@ def judge(seen: Seen) -> Bound:
 
 
 def judge_address(seen: AddressSeen) -> Bound:
-    """What bounds the reading from an address whose window is full."""
+    """What limits the reading from an address whose window is full."""
     if seen.files_here:
         return Bound.DISK
     if seen.way_seconds > WAY_TIMES * seen.way_idle_seconds + WAY_MORE_SECONDS and seen.way_idle_seconds:
@@ -143,11 +145,11 @@ WORST_FIRST = (
     Bound.WORK,
     Bound.OUTAGE,
 )
-"""Of several that are as frequent, the first counts: what needs somebody's attention most."""
+"""The order of precedence among verdicts that are equally frequent: those that most need attention first."""
 
 
 def first_of(bounds: Sequence[Bound]) -> Bound:
-    """The one that is found most often; of several, the first of ``WORST_FIRST``."""
+    """The most frequent verdict; if there are several, the first of ``WORST_FIRST``."""
     known = [one for one in WORST_FIRST if one in bounds]
     return max(known, key=bounds.count, default=Bound.UNKNOWN)
 
@@ -155,7 +157,7 @@ def first_of(bounds: Sequence[Bound]) -> Bound:
 def of_job(bounds: Sequence[Bound], *, scan_finished: bool) -> Bound:
     """What bounds a job, by what bounds each of its workers.
 
-    One that waits for work counts only where most of them do: then it is the scan, if that still goes on. Workers that
+    One that waits for work counts only where most of them do: then it is the scan, if that still continues. Workers that
     reach nothing count only if all of them are so.
     """
     waiting = bounds.count(Bound.WORK)
@@ -171,7 +173,7 @@ def of_job(bounds: Sequence[Bound], *, scan_finished: bool) -> Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What bounds a job, with what is known of the address that it is about. 0: not known."""
+    """What limits a job, and the measurements of the address concerned. 0 if unknown."""
 
     bound: Bound = Bound.UNKNOWN
     address: str = ""
@@ -185,11 +187,11 @@ class Verdict:
     way_ms: float = 0.0
     """The round trip to the cache: without load, and now."""
     workers: int = 0
-    """That read the job."""
+    """Workers that read the job."""
 
     @property
     def raised_by(self) -> str:
-        """What would raise the rate, in a few words."""
+        """What would raise the rate, in words."""
         return {
             Bound.LINK: "a faster link; or another mount address, if it is reached by a way of its own",
             Bound.THREADS: "more server threads at the cache (nfsd), or another mount address",
@@ -225,7 +227,7 @@ class Verdict:
 
 
 class BoundTimes:
-    """What bounded a job for how long, from its verdicts as they come."""
+    """Adds up how long each verdict held for a job."""
 
     MOST_SECONDS = 10.0
     """A verdict stands for no longer than this, however late the next one comes."""
@@ -246,7 +248,9 @@ class BoundTimes:
 
     @property
     def main(self) -> Verdict:
-        """The verdict that held for longest, as it was the last time; the start and the end count only if nothing else does."""
+        """The latest state of the verdict that held for the longest time. The start and the end of the job only count
+        if nothing else is known.
+        """
         known = [one for one in WORST_FIRST if one in self._last]
         middle = [one for one in known if one not in (Bound.WORK, Bound.OUTAGE)] or known
         main = max(middle, key=lambda one: self._seconds.get(one, 0.0), default=None)

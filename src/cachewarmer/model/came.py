@@ -18,7 +18,7 @@ MOST_CALLS = 1 << 40
 
 
 class Came(NamedTuple):
-    """What has come of an item's files. An instance is true where that is something."""
+    """What has been read of an item's files. An instance is true where that is something."""
 
     files: tuple[Range, ...] = ()
     """Numbers of files of which all that is wanted has come, counted from 0: half-open ranges, in order and disjoint."""

@@ -1,4 +1,4 @@
-"""What travels on the queues: jobs and work items, with their JSON, and the table of job states.
+"""Jobs and work items, which travel on the queues, with their JSON, and the table of job states.
 
 The JSON keys are a contract with scripts and with the first CacheWarmer: PascalCase, unknown keys ignored, a missing
 optional key takes its default. Paths are ``str`` as ``paths.to_text`` makes them, so that any bytes but NUL survive; JSON
@@ -46,7 +46,7 @@ TIMES = struct.Struct("<dd")
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     SCANNING = "scanning"
@@ -139,7 +139,7 @@ class Message:
 
     @property
     def bandwidth(self) -> Bandwidth:
-        """What the job may take."""
+        """The bandwidth limit of the job."""
         if not self.max_bandwidth_hours:
             return Bandwidth(self.max_bandwidth)
         return Bandwidth.parse(self.max_bandwidth_hours, bytes_per_second)
@@ -191,7 +191,7 @@ class WarmJob(Message):
     submitted_at: float = keyed("SubmittedAt", "real", 0.0)
 
     def at(self, address: str) -> WarmJob:
-        """What of the job is done at one of its addresses."""
+        """The part of the job at one of its addresses."""
         return replace(self, access=replace(self.access, addresses=(address,)))
 
     def to_json(self) -> str:
@@ -263,7 +263,7 @@ class WorkItem(Message):
     further: bool = keyed("FurtherPart", "flag", False)
     """Its files are counted by another item, which holds other bytes of them."""
     came: Came = NOTHING_CAME
-    """What has come of ``files`` in deliveries that were handed back. Not in the id: the receipt tells of all of it."""
+    """What has been read of ``files`` in deliveries that were handed back. Not in the id: the receipt tells of all of it."""
     failed_deliveries: int = keyed("FailedDeliveries", "number", 0)
     """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
     forgiven_deliveries: int = keyed("ForgivenDeliveries", "number", 0)

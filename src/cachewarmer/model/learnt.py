@@ -1,7 +1,7 @@
 """What is known of a job's addresses, and of what bounds it: kept with the job, for workers that come later and for those
 who ask when it is over.
 
-It is never for the books, and what makes no sense is as if nothing had been kept: whoever finds nothing finds it anew.
+It is never for the books, and what is invalid is as if nothing had been kept: whoever finds nothing finds it again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_LEARNT_BYTES = 16 * 1024
 MOST_WINDOW = 65_536
 MOST_WORKERS = 100_000
 LEARNT_SHARE = 0.5
-"""Of the window that others have held at an address: what one that comes later tries first."""
+"""Share of the window of others at an address that a later worker tries first."""
 WORTH_TELLING = 32
 """A window without a known knee says something only if it has grown to this: a search begins with 16 by itself."""
 
@@ -37,9 +37,9 @@ class LearntAddress:
     window: int = 0
     """Calls in flight that a worker held there: the knee that it found, or what it reached without meeting one."""
     workers: int = 1
-    """That held so many each, at the same time."""
+    """Number of workers that held this window at the same time."""
     canary_idle_ms: float = 0.0
-    """What another client waits for a server thread there without load; 0: not known."""
+    """What another client waits for a server thread there without load; 0 if unknown."""
     bound: str = Bound.UNKNOWN
     """Why the window is not larger: ``link`` or ``threads``."""
 
@@ -52,7 +52,7 @@ class Learnt:
     """What mostly bounded the job so far."""
     addresses: tuple[LearntAddress, ...] = ()
     age_seconds: float = 0.0
-    """By the broker's clock; not part of what is written."""
+    """Age by the broker's clock; not part of the JSON."""
 
     @classmethod
     def of(cls, workers: Iterable[WorkerReport]) -> Learnt:
@@ -166,7 +166,7 @@ def _address(read: FieldReader) -> LearntAddress:
 
 
 class Lessons:
-    """Gathers what is learnt while a job goes on, for whoever keeps it with the job."""
+    """Gathers what is learnt while a job is running, for whoever keeps it with the job."""
 
     def __init__(self) -> None:
         self.times = BoundTimes()

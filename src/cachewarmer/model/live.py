@@ -30,7 +30,7 @@ KEEP_SECONDS = 300.0
 MOST_ROW_BYTES = 32 * 1024
 MOST_JOBS = 64
 MOST_ADDRESSES = 16
-"""In one row; what is beyond is left out."""
+"""Maximum in one row; the rest is left out."""
 MOST_BUCKETS = 128
 """Of a histogram; one of ``targets.latency`` has fewer."""
 
@@ -64,15 +64,15 @@ class AddressReport:
     waiting: int = 0
     """Requests not yet done."""
     knee: int = 0
-    """The window beyond which more calls bring nothing, or make others wait; 0: not known."""
+    """The window beyond which more calls bring nothing, or make others wait; 0 if unknown."""
     bound: str = Bound.UNKNOWN
     """Why it is not larger: ``link`` or ``threads``."""
     canary_idle_ms: float = 0.0
     canary_ms: float = 0.0
-    """What another client waits for a server thread: without load, and now. 0: not known."""
+    """What another client waits for a server thread: without load, and now. 0 if unknown."""
     way_idle_ms: float = 0.0
     way_ms: float = 0.0
-    """A round trip to the address: without load, and now. 0: not known."""
+    """A round trip to the address: without load, and now. 0 if unknown."""
     calls: int = 0
     """READ calls."""
     bytes: int = 0
@@ -88,7 +88,7 @@ class AddressReport:
     last_failure: str = ""
     """What, and why, the last time: one line."""
     silent_seconds: float = 0.0
-    """For how long it has not answered; 0: it does."""
+    """Time since it stopped answering; 0: it answers."""
     problem: str = ""
     """Why it does not, in one line."""
 
@@ -102,13 +102,13 @@ class WorkerReport:
     host: str = ""
     pid: int = 0
     version: str = ""
-    """Of the program."""
+    """Version of the program."""
     up_seconds: float = 0.0
     ended: bool = False
     """It has stopped, and holds nothing."""
     bound: str = Bound.UNKNOWN
     cpu_share: float = 0.0
-    """Processor time per second of late: 1 is one core."""
+    """Processor time per second recently: 1 is one core."""
     jobs: tuple[InHand, ...] = ()
     addresses: tuple[AddressReport, ...] = ()
     seen_seconds: float = 0.0
@@ -121,7 +121,7 @@ class WorkerReport:
 
     @property
     def at_work(self) -> bool:
-        """Whether it was heard of lately and has not said that it ends."""
+        """Whether it was heard of recently and has not said that it ends."""
         return not self.ended and self.seen_seconds < LOST_SECONDS
 
     def in_hand(self, job_id: str) -> InHand | None:
@@ -212,7 +212,7 @@ def with_in_hand(status: JobStatus, workers: Iterable[WorkerReport]) -> JobStatu
 
 
 def verdict(status: JobStatus, workers: Iterable[WorkerReport]) -> Verdict:
-    """What bounds a job that goes on, by what its workers say of themselves."""
+    """What bounds an unfinished job, by what its workers say of themselves."""
     rows = [one for one in workers if one.at_work and one.in_hand(status.job.job_id) is not None]
     bound = of_job([bound_of(one.bound) for one in rows], scan_finished=status.scan.finished)
     same = _about(rows, bound)

@@ -1,4 +1,4 @@
-"""What came of single files: the records of a ledger, and the pieces in which they travel and are kept.
+"""The outcome of single files: the records of a ledger, and the pieces in which they travel and are kept.
 
 A piece is what one work item (or one part of a scan) adds to the ledger of its job. Brokers keep pieces as they are, by
 keys: whoever writes the same piece again puts it in the place of the first. Pieces of ranges of one file have keys beside
@@ -40,7 +40,7 @@ PIECES_AT_ONCE = 32
 
 
 class FileStatus(StrEnum):
-    """What came of a file."""
+    """The outcome of a file."""
 
     READ = "read"
     """All that was to be read of it was read."""
@@ -63,12 +63,12 @@ class FileOutcome(NamedTuple):
     """The record of one file: a line of a ledger, whose JSON keys are the names of the fields."""
 
     path: str
-    """As other clients of the server know it: with the export."""
+    """The path as other clients of the server see it, including the export."""
     size: int
     """Bytes, as it was when it was read."""
     mtime: float
     ctime: float
-    """Unix seconds, as the scan saw them; 0: not known."""
+    """Unix seconds, as the scan saw them; 0 if unknown."""
     status: str
     bytes: int
     """Read of it."""
@@ -79,7 +79,7 @@ class FileOutcome(NamedTuple):
     directory, or it was not read.
     """
     seconds: float
-    """From its first call to its last reply; of several ranges, the sum."""
+    """Time from the first call to the last reply; for several ranges, their sum."""
 
     @property
     def failed(self) -> bool:
@@ -177,7 +177,7 @@ def unpack(piece: bytes) -> str:
         inflater = zlib.decompressobj()
         raw = inflater.decompress(piece[1:], MAX_INFLATED_BYTES)
         if inflater.unconsumed_tail or not inflater.eof:
-            raise InvalidMessage("a piece of the ledger is cut short, or inflates to too much")
+            raise InvalidMessage("a piece of the ledger is truncated, or too large when inflated")
         if piece[:1] == LINES:
             return raw.decode("ascii")
         if piece[:1] == POISON:

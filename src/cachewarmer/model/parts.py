@@ -80,5 +80,5 @@ def _part(key: str, row: Any, files: Sequence[FileEntry]) -> Part:
         raise InvalidValue(f"{key} must hold [number of the file, start, stop]")
     number, start, stop = row
     if not 0 <= number < len(files) or not 0 <= start < stop <= files[number].size:
-        raise InvalidValue(f"{key} names bytes that its files don't have")
+        raise InvalidValue(f"{key} names bytes beyond the end of its files")
     return Part(number, start, stop)

@@ -23,7 +23,7 @@ class Priority(StrEnum):
 
     @property
     def above(self) -> Priority | None:
-        """The next more urgent one; None: there is none."""
+        """The next more urgent one; None if there is none."""
         return BY_RANK[self.rank - 1] if self.rank else None
 
 
@@ -37,7 +37,7 @@ ones, the normal jobs have two or three turns of ten, and low ones always have a
 
 
 class Turns:
-    """Where one process is in ``TURNS``."""
+    """The position of a process in ``TURNS``."""
 
     def __init__(self) -> None:
         self._at = 0
@@ -69,5 +69,5 @@ class Turns:
         return [waiting[rank][place] for _, rank, place in order[:most]]
 
     def taken(self, count: int) -> None:
-        """So many turns were used."""
+        """This many turns were used."""
         self._at = (self._at + count) % len(TURNS)

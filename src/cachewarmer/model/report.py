@@ -1,4 +1,4 @@
-"""What a command reports of a job or of a scan. One value serves text and JSON; the JSON keys are a contract.
+"""The report of a job or of a scan, for both text and JSON. The JSON keys are a contract.
 
 Times are Unix seconds, given by the caller.
 """
@@ -22,13 +22,13 @@ MOST_LARGEST = 10
 MOST_SLOWEST = 10
 """How many of its largest and slowest files a report names at most."""
 WORST_FIRST = ("failed", "cancelled", "scanning", "warming", "queued", "paused", "completed_with_errors", "completed")
-"""The state of several jobs is the first of these that one of them is in."""
+"""The state of several jobs is the first of these that any of them has."""
 HIGHEST_FIRST = ("high", "normal", "low")
 OVER = ("failed", "cancelled", "completed_with_errors", "completed")
 TOO_SHORT = "too_short"
-"""Of a job that was over before anybody had looked at what bounds it."""
+"""For a job that was too short to tell what limited it."""
 SHORT_SECONDS = 10.0
-"""A longer job was looked at: where nothing is known of it, nobody kept that."""
+"""A longer job has a verdict, unless nobody kept it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,9 @@ class Report:
     """The job's id; empty: a scan that no broker knows of."""
     name: str = ""
     priority: str = ""
-    """Of several jobs, the highest."""
+    """For several jobs, the highest."""
     bandwidth: Bandwidth = Bandwidth()  # noqa: RUF009  # frozen
-    """Of one job, as it is now."""
+    """The current limit of one job."""
     state: str = ""
     failure: Failure = field(default_factory=Failure)
     """Why the job failed; empty while it has not."""
@@ -80,16 +80,16 @@ class Report:
     """Files by size, as ``ScanTotals.histogram`` has them."""
     workers: tuple[Tally, ...] = ()
     addresses: tuple[AddressTotals, ...] = ()
-    """Of a job that reads all through each of its addresses."""
+    """For a job with ``each_address``."""
     warnings: tuple[str, ...] = ()
     bound: Verdict = field(default_factory=Verdict)
-    """What bounds the rate of a job that goes on; of one that is over, what did for most of the time, as far as it was
+    """What bounds the rate of an unfinished job; of one that is over, what did for most of the time, as far as it was
     looked at."""
     parts: tuple[Report, ...] = ()
 
     @classmethod
     def of_job(cls, status: JobStatus, now: float | None = None) -> Report:
-        """The report of ``warm``, ``status`` and ``submit --wait``; a job that goes on is measured up to ``now``."""
+        """The report of ``warm``, ``status`` and ``submit --wait``; an unfinished job is measured up to ``now``."""
         scan = status.scan
         return cls(
             target=status.job.label,

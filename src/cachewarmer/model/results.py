@@ -29,7 +29,7 @@ class PathError(NamedTuple):
 
     @classmethod
     def of(cls, path: str, error: CacheWarmerError | str) -> PathError:
-        """What came of a path. An error about something else on the way to the path names that too."""
+        """The outcome of a path. An error about something else on the way to the path names that too."""
         if isinstance(error, str):
             return cls(path, error)
         doing, subject = error.doing, paths.to_text(error.subject)
@@ -69,7 +69,7 @@ SETTLED_COUNTS = ("files", "failed_files", "vanished_files", "excluded_files", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What came of the files of one item, or of many."""
+    """The outcome of the files of one item, or of many."""
 
     files: int = 0
     bytes: int = 0
@@ -88,7 +88,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt(Counts):
-    """What came of one work item; written exactly once, together with the worker's tally."""
+    """The outcome of one work item; written exactly once, together with the worker's tally."""
 
     item_id: str
     seconds: float = 0.0
@@ -198,9 +198,9 @@ class ScanTotals:
     warnings: tuple[str, ...] = ()
     """What a user should know of this scan, each in one line: patterns that matched nothing, nested exports, …"""
     lost_files: int = 0
-    """Of ``files``: those that became no work, because the one address that they were for did not answer any more."""
+    """Those of ``files`` that became no work because their only address stopped answering."""
     by_address: tuple[ScannedAddress, ...] = ()
-    """Of a job that reads all through each of its addresses."""
+    """For a job with ``each_address``."""
     finished: bool = False
 
 
@@ -260,13 +260,14 @@ class JobStatus:
         if not self.job.each_address:
             return ()
         names = ("files", "bytes", "failed_files", "vanished_files")
-        sums = {address: dict.fromkeys((*names, "settled"), 0) for address in self.job.access.addresses}
+        sums = {address: dict.fromkeys((*names, "settled", "errors"), 0) for address in self.job.access.addresses}
         for tally in self.tallies:
             found = sums.get(split_tally_name(tally.worker)[1])
             if found is not None:
                 for name in names:
                     found[name] += getattr(tally, name)
                 found["settled"] += sum(getattr(tally, name) for name in SETTLED_COUNTS)
+                found["errors"] += len(tally.errors)
         scans = {one.address: one for one in self.scan.by_address}
         most = max((one["settled"] for one in sums.values()), default=0)
         return tuple(
@@ -275,8 +276,10 @@ class JobStatus:
             for address, one in sums.items()
         )
 
-    def _address_totals(self, scan: ScannedAddress, *, settled: int, failed_files: int, **read: int) -> AddressTotals:
-        """``settled``: files of which receipts say what became of them."""
+    def _address_totals(
+        self, scan: ScannedAddress, *, settled: int, errors: int, failed_files: int, **read: int
+    ) -> AddressTotals:
+        """``settled``: files of which receipts say what happened to them; ``errors``: those of which they name some."""
         failed_files += scan.failed_files
         if self.all_settled and not self.job.metadata_only:
             failed_files += max(0, scan.files - settled)  # given up in poison, or listed when the address was lost
@@ -285,7 +288,7 @@ class JobStatus:
             failed_files=failed_files,
             failed_directories=scan.failed_directories,
             unchanged_files=scan.unchanged_files,
-            complete=self.all_settled and not failed_files and not scan.failed_directories,
+            complete=self.all_settled and not failed_files and not errors and not scan.failed_directories,
             **read,
         )
 
@@ -317,7 +320,7 @@ class JobStatus:
 
     @property
     def missing_files(self) -> int:
-        """Files that the scan counted and of which no receipt says what became of them, once nothing is left to read."""
+        """Files that the scan counted and of which no receipt says what happened to them, once nothing is left to read."""
         if not self.all_settled or self.job.metadata_only:
             return 0
         told = sum(self.total(count) for count in SETTLED_COUNTS) + self.poisoned_files + self.scan.lost_files
@@ -327,11 +330,12 @@ class JobStatus:
     def outcome(self) -> JobState:
         """The final state that a job with nothing left to read deserves."""
         failed = self.failed_files or self.scan.failed_directories or self.poisoned_items or self.missing_files
+        failed = failed or len(self.errors)  # of a large file of which only a later range failed
         return JobState.COMPLETED_WITH_ERRORS if failed else JobState.COMPLETED
 
     @property
     def resumed(self) -> JobState:
-        """The state that a paused job goes on in."""
+        """The state that a paused job continues in."""
         return JobState.WARMING if self.scan.finished else JobState.SCANNING
 
     def seconds(self, now: float) -> float:

@@ -23,9 +23,9 @@ class Wanted:
     newer_than: float = keyed("NewerThan", "real", 0.0)
     """Unix seconds; only files modified at or after it. 0: all."""
     head_bytes: int = keyed("HeadBytes", "number", 0)
-    """Only the first so many bytes of each file are read. 0 here and in ``tail_bytes``: all of it."""
+    """How many bytes at the beginning of each file are read. 0 here and in ``tail_bytes``: all of it."""
     tail_bytes: int = keyed("TailBytes", "number", 0)
-    """Only the last so many bytes, or those beside ``head_bytes``."""
+    """How many bytes at its end are read, in addition to ``head_bytes``."""
     rules: tuple[str, ...] = keyed("FilterRules", "texts", ())
     """Those of ``--filter-from``, in order: ``+ PATTERN`` or ``- PATTERN``; see ``filters``."""
     snapshots: bool = keyed("IncludeSnapshots", "flag", False)

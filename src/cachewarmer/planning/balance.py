@@ -20,13 +20,13 @@ SLACK = 0.1
 
 
 class Balance:
-    """How much is to be read through each address."""
+    """How much should be read through each address."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._load = dict.fromkeys(addresses, 0)
 
     def placed(self, item: WorkItem) -> WorkItem:
-        """The item, for the address where it is to be read."""
+        """The item, for the address where it should be read."""
         load = self._load
         cost = item.byte_count + (FILE_BYTES * item.file_count if item.start < 0 else 0)
         least = min(load, key=load.__getitem__)

@@ -40,7 +40,7 @@ class ScanCounter:
         self.duplicates = 0
         self.unchanged_files = 0
         self.told: list[FileOutcome] | None = None
-        """Names that failed, for a ledger; None: there is none. Whoever keeps the ledger takes them from here."""
+        """Names that failed, for a ledger; None if there is none. Whoever keeps the ledger takes them from here."""
         self.address = ""
         """The one that is scanned, where each is a cache of its own."""
         self.lines = 0
@@ -149,7 +149,7 @@ class ScanCounter:
         self._lost_link = self._lost_link or self._whole(path)
 
     def warn(self, text: str) -> None:
-        """A line for the report, once; only so many are kept."""
+        """A line for the report, once; only this many are kept."""
         if text not in self.warnings and len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(text if len(text) <= MAX_WARNING_CHARS else f"{text[:MAX_WARNING_CHARS]}…")
 

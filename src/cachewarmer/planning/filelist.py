@@ -33,7 +33,7 @@ async def list_chunks(
 
     Raises:
         UsageError: a path is longer than any file server takes: this is not a list of paths. Or it is in UTF-16, or
-            NUL is in a list of lines, or a line makes no sense.
+            NUL is in a list of lines, or a line is invalid.
     """
     form = ListForm(plain=nul_separated, path_map=path_map or UNMAPPED)
     separator = b"\0" if nul_separated else b"\n"
@@ -56,7 +56,7 @@ def stored_lines(lines: Iterable[bytes], path_map: PathMap | None = None) -> Ite
     """The chunks of the stored form of a few lines that are at hand.
 
     Raises:
-        UsageError: a line makes no sense.
+        UsageError: a line is invalid.
     """
     form = ListForm(path_map=path_map or UNMAPPED)
     return _packed(one for line in lines for one in form.stored(line))
@@ -94,7 +94,7 @@ async def path_chunks(
     """The stored form of what a program names, taken from it as it is needed.
 
     Raises:
-        UsageError: a path is longer than any file server takes, or holds NUL; or a range makes no sense.
+        UsageError: a path is longer than any file server takes, or holds NUL; or a range is invalid.
     """
     form = ListForm(plain=True, path_map=path_map or UNMAPPED)
     chunk = bytearray()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cachewarmer.errors import UsageError
 
 MOST_FRAMES = 1_000_000
-"""Of one sequence: more is a slip of the hand, not a shot."""
+"""Maximum number of frames of a sequence: more is probably a mistake."""
 MOST_DIGITS = 12
 _PLACE = rb"#+|%(?:0(\d{1,2}))?d"
 _SEQUENCE = rb"(?s)(.*\S)[ \t]+(-?\d[\d,x-]*)\s*\Z"
@@ -22,7 +22,7 @@ def frame_paths(line: bytes) -> Iterator[bytes] | None:
     before it is left as it is.
 
     Raises:
-        UsageError: its frames make no sense, or are too many.
+        UsageError: its frames are invalid, or are too many.
     """
     if b"#" not in line and b"%" not in line:
         return None

@@ -22,7 +22,7 @@ class Above(NamedTuple):
     """What the directories in one directory have in common."""
 
     path: bytes
-    """Of their parent, below the export."""
+    """The path of their parent, below the export."""
     handles: tuple[int, ...] = ()
     """Fingerprints of the handles of all the directories above, by which a loop is noticed."""
     depth: int = 0
@@ -47,7 +47,7 @@ class Directory(NamedTuple):
 @dataclass(slots=True)
 class Batch:
     """Directories that are listed together and whose files are packed together: the unit that makes a scan
-    repeatable, since what comes of a batch depends on nothing but what is in its directories.
+    repeatable, since the result of a batch depends on nothing but what is in its directories.
     """
 
     directories: list[Directory]

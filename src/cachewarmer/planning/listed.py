@@ -1,4 +1,4 @@
-"""The paths of a list (``--files-from``): what each stands for, and which of them name something twice."""
+"""The paths of a list (``--files-from``): what each refers to, and which are duplicates."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Named:
 
 
 class LookedUp(NamedTuple):
-    """What came of one line of a list, or of several that name ranges of one file."""
+    """The outcome of one line of a list, or of several that name ranges of one file."""
 
     path: bytes
     """Below the export."""

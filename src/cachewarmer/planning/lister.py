@@ -1,4 +1,4 @@
-"""Lists directories to their end, whatever happens meanwhile: a handle that went stale, a cookie gone bad."""
+"""Lists whole directories, in spite of stale handles and bad cookies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class Lister:
-    """The calls of a scan at all its addresses; ``most`` of them go on at the same time.
+    """The calls of a scan at all its addresses; ``most`` of them are in flight at the same time.
 
     An address that fails is the sessions' affair (see ``targets.steady``): where they raise ``TransportError``, the scan
-    can't go on.
+    can't continue.
     """
 
     def __init__(self, sessions: Sequence[Session], most: int) -> None:

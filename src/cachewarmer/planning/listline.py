@@ -45,7 +45,7 @@ class ListForm:
         """The stored lines that a written one stands for.
 
         Raises:
-            UsageError: it makes no sense.
+            UsageError: it is invalid.
         """
         if not self.plain:
             line = line.removesuffix(b"\r")
@@ -70,7 +70,7 @@ class ListForm:
         """The stored line of a range that a program names.
 
         Raises:
-            UsageError: it makes no sense.
+            UsageError: it is invalid.
         """
         return self._range(b"%b\t%d\t%d" % (path, start, length))
 
@@ -117,7 +117,7 @@ def named(line: bytes) -> Named:
     """What a stored line names.
 
     Raises:
-        CacheWarmerError: it is a range that makes no sense: no program of ours stored it.
+        CacheWarmerError: it is a range that is invalid: no program of ours stored it.
     """
     if not line.startswith(_MARK):
         return Named(line)

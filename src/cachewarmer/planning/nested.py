@@ -1,4 +1,4 @@
-"""Exports that lie below the target: a client that mounts the one above finds their directories empty."""
+"""Exports below the target, whose directories look empty to a client that mounts the export above."""
 
 from __future__ import annotations
 

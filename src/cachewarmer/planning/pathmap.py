@@ -1,4 +1,4 @@
-r"""Paths as another machine writes them, made those of the target: ``P:\=/projects`` (pure)."""
+r"""Translates paths of another machine into those of the target: ``P:\=/projects`` (pure)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a job to its scan: opens its addresses, finds the export and the root, and walks."""
+"""Scans a job: opens its addresses, finds the export and the root, and walks the tree."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def scan_tree(
     With a ``pool``, exports nested in the target are scanned too. What ``known`` holds is left out.
 
     Raises:
-        CacheWarmerError: see ``Walker.walk``. TransportError: no address answers, and the scan can't go on.
+        CacheWarmerError: see ``Walker.walk``. TransportError: no address answers, and the scan can't continue.
     """
     scan = _Scan(
         job,
@@ -110,7 +110,7 @@ async def scan_tree(
 async def _exports_meanwhile(
     job: WarmJob, session: Session, pool: SessionPool | None
 ) -> AsyncIterator[Awaitable[list[str]]]:
-    """Asks for the nested exports while the scan goes on: the answer is not needed before its end."""
+    """Asks for the nested exports while the scan is running: the answer is not needed before its end."""
     asking = asyncio.create_task(nested_exports(session, job.full_path if pool is not None else ""))
     try:
         yield asking

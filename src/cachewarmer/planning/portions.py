@@ -1,4 +1,4 @@
-"""Which bytes of each file a scan plans: its ends (``--head``, ``--tail``), a list's ranges, and no byte twice."""
+"""Selects the bytes of each file to read: its ends (``--head``, ``--tail``) and the ranges of a list, no byte twice."""
 
 from __future__ import annotations
 

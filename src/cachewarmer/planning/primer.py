@@ -1,4 +1,4 @@
-"""Asks for what other users may do with each name, as their own clients will: a cache then knows the answers.
+"""Asks for the access of other users to each name, as their clients will, so that the cache has the answers.
 
 A cache keeps the answer to ACCESS for each user by itself. Who warms as root leaves it cold for all others.
 """
@@ -74,7 +74,7 @@ class Primer:
         for identity in self._identities:
             try:
                 if await session.ask(Question.ACCESS, path, handle, identity) is None:
-                    self._counter.warn("access of other users is asked for by the direct NFS reader only")
+                    self._counter.warn("only the direct NFS reader can ask for the access of other users")
                     return
             except TransportError:
                 raise
@@ -84,4 +84,4 @@ class Primer:
     def conclude(self) -> None:
         """Says at the end of a scan what could not be asked."""
         if self._failed:
-            self._counter.warn(f"{self._failed:,} questions about the access of other users were not answered")
+            self._counter.warn(f"{self._failed:,} requests for the access of other users were not answered")

@@ -1,4 +1,4 @@
-"""What a list of files has named already: digests, so that ten million paths take some 150 MB."""
+"""The paths that a list has already named, as digests: ten million paths take about 150 MB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of each name that a scan finds: read, set aside, listed, left out, or counted as wrong."""
+"""Decides what happens to each entry that a scan finds: read, set aside, listed, left out, or counted as failed."""
 
 from __future__ import annotations
 

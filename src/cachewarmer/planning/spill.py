@@ -1,4 +1,4 @@
-"""What a scan has to remember and can't keep in memory: compressed lists of records in one temporary file, with a budget."""
+"""Data of a scan that does not fit into memory: compressed lists of records in a temporary file of limited size."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def check_usd(scene: str) -> None:
             error.strerror or str(error),
             doing="--usd",
             subject=os.fsencode(scene),
-            advice="name it as this machine sees it: its layers are read here, and only the cache's part is warmed",
+            advice="use its path on this machine: its layers are read here",
         ) from error
 
 

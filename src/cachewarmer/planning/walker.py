@@ -1,7 +1,7 @@
 """The concurrent scan: lists directories, filters, and packs files into work items.
 
-The unit of the scan is a batch of directories (see ``frontier.Batch``). Batches go on at the same time and in any order;
-what comes of each is decided by its own directories alone, in order, so two scans of the same tree publish the same
+The unit of the scan is a batch of directories (see ``frontier.Batch``). Batches run at the same time and in any order;
+the result of each is decided by its own directories alone, in order, so two scans of the same tree publish the same
 items.
 """
 
@@ -129,7 +129,7 @@ class Walker:
             raise
         if path != self.root:
             self._check(path)
-            self.counter.warn(f"the target is read at {self._shown(path)}, where a symbolic link leads")
+            self.counter.warn(f"reading the target at {self._shown(path)}, where its symbolic link points")
             self.root = path
         if entry.kind is FileKind.REGULAR:
             directory, _, name = path.rpartition(b"/")
@@ -187,7 +187,7 @@ class Walker:
     async def _take_lines(
         self, chunker: Chunker, named: Named, found: Iterable[LookedUp], links: list[Link]
     ) -> list[WorkItem]:
-        """What becomes of some lines of a list; the items that are now complete, unless they had to be handed on before."""
+        """What happens to some lines of a list; the items that are now complete, unless they had to be handed on before."""
         items: list[WorkItem] = []
         for path, entry, ranges in found:
             if entry is None:
@@ -228,7 +228,7 @@ class Walker:
     # -- the walk --------------------------------------------------------------------------------------------------
 
     async def _drain(self) -> None:
-        """Lists batches until the frontier is empty and none is going on."""
+        """Lists batches until the frontier is empty and none is under way."""
         most = max(2, self.settings.directories_in_flight // 8)
         try:
             while len(self._frontier) or self._active:
@@ -248,7 +248,7 @@ class Walker:
             self._frontier.close()
 
     async def _end_batches(self) -> None:
-        """Lets the batches that are going on end by themselves, so that each hands on or gives up what it has counted."""
+        """Lets the batches that are under way end by themselves, so that each hands on or gives up what it has counted."""
         ended = await asyncio.gather(*self._active, return_exceptions=True)
         for one in ended:
             if isinstance(one, BaseException) and not isinstance(one, TransportError):
@@ -260,7 +260,7 @@ class Walker:
             self.counter.add_lost(items, error)
 
     def _lose_aside(self, error: TransportError) -> None:
-        """The same of the files that were set aside."""
+        """The same for the files that were set aside."""
         if self.job.each_address:
             for items in self._sieve.linked_files(lambda: self._chunker(0)):
                 self.counter.add_lost(items, error)
@@ -329,7 +329,7 @@ class Walker:
     async def _take(
         self, chunker: Chunker, number: int, directory: Directory, page: Page, below: list[Directory]
     ) -> None:
-        """What becomes of one part of a directory."""
+        """What happens to one part of a directory."""
         path = directory.path
         links: list[Link] = []
         for entries in self._turns(page.entries):

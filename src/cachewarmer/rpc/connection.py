@@ -71,7 +71,7 @@ class Connection:
 
     @property
     def oldest_xid(self) -> int | None:
-        """Of the calls in flight, the one made first."""
+        """The oldest call in flight."""
         return next(iter(self._calls), None)
 
     # -- calls -----------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class Export(NamedTuple):
 
     path: bytes
     groups: tuple[bytes, ...]
-    """Who may mount it, as the server words it; empty: everyone."""
+    """Who may mount it, in the server's words; empty: everyone."""
 
 
 def encode_path(path: bytes) -> bytes:

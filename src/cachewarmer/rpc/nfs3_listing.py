@@ -33,7 +33,7 @@ class Listing(NamedTuple):
 
     entries: list[ListedEntry]
     cookie: int
-    """Of the last entry: where the next part begins."""
+    """The cookie of the last entry, where the next part begins."""
     verifier: bytes
     eof: bool
 

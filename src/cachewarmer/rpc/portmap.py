@@ -1,4 +1,4 @@
-"""Where a program listens: the portmapper, version 2, and rpcbind, version 4, for IPv6 (RFC 1833)."""
+"""Finds the port of a program: with the portmapper, version 2, or rpcbind, version 4, for IPv6 (RFC 1833)."""
 
 from __future__ import annotations
 

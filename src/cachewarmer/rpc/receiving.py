@@ -33,7 +33,7 @@ class Reply(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """The server refused a call; others go on."""
+    """The server refused a call; others continue."""
 
     context: object
     error: RpcRefused
@@ -58,9 +58,9 @@ class Phase(Enum):
 
     XID = "xid"
     READ_HEAD = "read head"
-    """Of READ: everything before its payload."""
+    """For READ: everything before the payload."""
     PAYLOAD = "payload"
-    """Of READ: bytes that are dropped."""
+    """For READ: bytes that are dropped."""
     WHOLE = "whole"
     """Any other reply: kept until its last byte is here."""
 

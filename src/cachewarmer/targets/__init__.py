@@ -1,4 +1,4 @@
-"""What can be warmed, behind one contract (``base``); ``open_session`` chooses how."""
+"""The kinds of targets, with one contract (``base``); ``open_session`` chooses among them."""
 
 from __future__ import annotations
 

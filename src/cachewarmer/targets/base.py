@@ -1,4 +1,4 @@
-"""The contract between the stages that plan and read, and whatever holds the files.
+"""The contract between the stages that plan and read, and the targets that hold the files.
 
 A ``Session`` is one mount address, opened. It lists directories and reads byte ranges; it knows how many calls may be
 in flight (the window) and keeps that many going as long as it has requests, across files and across work items.
@@ -22,7 +22,7 @@ from cachewarmer.wire import MAX_ID
 
 
 class FileKind(IntEnum):
-    """What a name stands for (``ftype3``, RFC 1813 section 2.5, folded to what matters here)."""
+    """The kind of a directory entry (``ftype3``, RFC 1813 section 2.5, reduced to what matters here)."""
 
     REGULAR = 1
     DIRECTORY = 2
@@ -31,7 +31,7 @@ class FileKind(IntEnum):
 
 
 class DirectoryEntry(NamedTuple):
-    """One name in a directory, with all that planning needs; never ``.`` or ``..``."""
+    """One entry of a directory, with everything that planning needs; never ``.`` or ``..``."""
 
     name: bytes
     kind: FileKind
@@ -40,18 +40,18 @@ class DirectoryEntry(NamedTuple):
     mtime: float
     """Unix seconds."""
     handle: bytes
-    """For this session only; empty where the target has none (local directories), or is better asked shortly before
-    the file is read."""
+    """The handle, valid in this session only. Empty if the target has none (local directories), or should be asked
+    shortly before the file is read."""
     file_id: int = 0
-    """Tells a file from every other of its export (``fileid3``, RFC 1813 section 2.5); 0: not known."""
+    """Identifies a file within its export (``fileid3``, RFC 1813 section 2.5); 0 if unknown."""
     links: int = 1
-    """Names that the file has, as far as is known."""
+    """The number of names (hard links) of the file, as far as known."""
     ctime: float = 0.0
-    """Unix seconds: when the file's data or attributes changed last; 0: not known."""
+    """Unix seconds: when the file's data or attributes changed last; 0 if unknown."""
 
 
 class EntryError(NamedTuple):
-    """A name that is there but could not be looked at."""
+    """An entry whose attributes could not be read."""
 
     name: bytes
     error: CacheWarmerError
@@ -63,11 +63,11 @@ class Page(NamedTuple):
     entries: Sequence[DirectoryEntry]
     errors: Sequence[EntryError]
     cookie: object
-    """Opaque: hand it to ``list_page`` to go on; None: that was the last page."""
+    """Opaque: hand it to ``list_page`` to continue; None: that was the last page."""
     duplicates: int = 0
-    """Names that the server listed again; they are not among the entries."""
+    """The number of repeated names, which are not among the entries."""
     device: int = 0
-    """Tells the file system that the directory is on from others of this machine; 0: not known."""
+    """Tells the file system that the directory is on from others of this machine; 0 if unknown."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +75,7 @@ class ReadRequest:
     """One byte range of one file to be read and thrown away. The session fills in what follows ``on_done``."""
 
     path: bytes
-    """Below the session's export, without a leading slash: to resolve the handle again where it went stale."""
+    """The path below the session's export, without a leading slash, to resolve the handle again if it becomes stale."""
     handle: bytes
     """Empty: the session resolves the path first."""
     start: int
@@ -84,42 +84,41 @@ class ReadRequest:
     time to end the request early: the session looks at it before every call."""
     on_done: Callable[[ReadRequest], None]
     context: object = None
-    """The caller's own."""
+    """For the caller's own use."""
     in_order: bool = False
-    """Whether a request that is given later waits until all of this one is asked for, where the session can do so."""
+    """Whether later requests wait until all of this one has been requested, if the session supports that."""
     bytes_read: int = 0
     calls: int = 0
-    """READ calls it took; none where the cache was asked to fill itself."""
+    """The number of READ calls; 0 if the cache was asked to fill itself."""
     put_off: bool = False
-    """The server has answered that it is to be asked again later (NFS3ERR_JUKEBOX): nobody waits for an answer now."""
+    """The server has told us to try again later (NFS3ERR_JUKEBOX), so that no reply is pending."""
     seconds: float = 0.0
-    """From the first call to the last reply."""
+    """Time from the first call to the last reply."""
     error: CacheWarmerError | None = None
     """None: read to ``stop``, or to the end of a file that had become shorter. ``FileVanished`` if it is gone;
     ``TransportError`` if the address does not answer: then nothing is known about the file."""
     left: Sequence[Range] | None = None
-    """With a ``TransportError``: what had not come until then, in its order; None: nobody knows, or all of it."""
+    """With a ``TransportError``: the ranges that had not been received, in order; None: all, or unknown."""
     once: bool = False
-    """Read for its time: the cache is not given time to keep it, nor read again where it has not."""
+    """Whether only the time matters: do not wait for the cache to keep the data, and do not read again if it has not.
+    """
 
 
 class Supply(ABC):
-    """Requests that are made one by one, each when its turn has come.
-
-    Those of a work item are thousands. Made all at once, they and what belongs to them would leave the processor's
+    """Requests that are created one by one, when they are needed. A work item has thousands of them. Made all at once, they and what belongs to them would leave the processor's
     caches long before they are used.
     """
 
     __slots__ = ()
 
     left: int
-    """How many have not been taken yet. Whoever gives the supply may end it by setting this to 0."""
+    """How many have not been taken yet. The owner may set this to 0 to end the supply."""
     in_order: bool = False
     """Whether its requests are ``in_order``."""
 
     @abstractmethod
     def take(self) -> ReadRequest:
-        """The next request; asked for only while some are left."""
+        """Returns the next request. Call this only while some are left."""
 
 
 @dataclass(slots=True)
@@ -154,7 +153,7 @@ class SessionSnapshot:
     reconnects: int = 0
     """Connections that took the place of a lost one."""
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
-    """Of READ calls, from sending to the end of the reply."""
+    """Latencies of READ calls, from sending to the end of the reply."""
     others_in_flight: int = 0
     """Calls in flight other than READs."""
 
@@ -172,7 +171,7 @@ class Question(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user as AUTH_SYS names it (RFC 5531 appendix A)."""
+    """A user with its groups, as in AUTH_SYS (RFC 5531 appendix A)."""
 
     uid: int
     gid: int
@@ -196,24 +195,26 @@ class Identity:
 
 
 class Felt(NamedTuple):
-    """What a new connection tells of the way to an address, in seconds."""
+    """Measurements with a new connection to an address, in seconds."""
 
     way_idle_seconds: float
-    """The shortest handshake so far: the round trip without load."""
+    """The shortest handshake so far, that is, the round trip without load."""
     way_seconds: float
-    """That of this connection: longer where it waits in a queue on the way. No thread of the server is needed."""
+    """The handshake of this connection, which takes longer if it waits in a queue of the network. It needs no server
+    thread.
+    """
     null_seconds: float
-    """The quickest of some NULL calls on it, each of which needs one."""
+    """The shortest of some NULL calls on the connection, each of which needs a server thread."""
 
 
 class Canary(Protocol):
-    """A connection apart from all others; how long its calls take is what another client waits for a server thread."""
+    """A separate connection, whose calls take as long as another client waits for a server thread."""
 
     path_seconds: float
-    """How long the handshake of the connection took, which waits for no thread; 0: not known."""
+    """Duration of the connection's handshake, which needs no server thread; 0 if unknown."""
 
     async def call(self) -> float:
-        """Makes one call that needs no file; the seconds until its answer reached this machine.
+        """Makes one call that needs no file. Returns the seconds until its reply reached this machine.
 
         Raises:
             CacheWarmerError: there is no answer. The next call connects again.
@@ -231,21 +232,21 @@ class Session(ABC):
     """
 
     address: str
-    """As the user wrote it; empty for a local directory."""
+    """The address as the user wrote it; empty for a local directory."""
     exact_seconds: bool = False
-    """Whether the seconds of a ``ReadRequest`` are what the answer took alone, as a thread of its own measured them. Else
-    they are as coarse as the loop's clock, and one who wants to know better takes the time himself."""
+    """Whether the seconds of a ``ReadRequest`` are exact because a separate thread measured them. Otherwise they depend
+    on the event loop, and callers who need better times must measure them."""
     asks_by_counts: bool = False
     """Whether what it says of the origin comes from counts that the cache keeps, rather than from a round trip; and whether the
     cache keeps what was read only some time later."""
     export: str = "/"
-    """What was mounted: every path of this session is below it. ``/`` for a local directory."""
+    """The mounted export, below which all paths of this session are; ``/`` for a local directory."""
     window: Window
-    """What may be in flight, and is."""
+    """What may be in flight, and what is."""
 
     @abstractmethod
     def snapshot(self) -> SessionSnapshot:
-        """What the session has done so far; cheap enough to ask for some times a second."""
+        """Counters of the session; cheap enough to be read several times a second."""
 
     @abstractmethod
     async def lookup(self, path: bytes) -> DirectoryEntry:
@@ -264,7 +265,7 @@ class Session(ABC):
         """
 
     async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002  # for targets that have links
-        """What the symbolic link at ``path`` holds.
+        """The target of the symbolic link at ``path``.
 
         Raises:
             FileError: it isn't one, or it may not be read.
@@ -272,7 +273,7 @@ class Session(ABC):
         raise FileError("it is a symbolic link, which can't be read here", subject=b"/" + path)
 
     async def exports(self) -> Sequence[str]:
-        """The exports that the server shows; empty where there are none, or it shows none."""
+        """The export list of the server; empty if there is none, or the server does not show it."""
         return ()
 
     @abstractmethod
@@ -280,12 +281,12 @@ class Session(ABC):
         """Queues a request; returns at once. ``request.on_done`` is called exactly once, later, on the event loop."""
 
     def read_all(self, supply: Supply) -> None:
-        """Queues all requests of a supply as one; each of them that is taken is as if it were given to ``read`` then."""
+        """Queues a supply. Each request that is taken from it is treated as if it had been passed to ``read``."""
         while supply.left:
             self.read(supply.take())
 
     async def probe(self) -> float:
-        """Asks the address whether it answers, by one cheap call apart from all others; returns the seconds it took.
+        """Checks whether the address answers, with one cheap call on its own; returns its duration in seconds.
 
         Raises:
             TransportError: it does not answer.
@@ -309,11 +310,11 @@ class Session(ABC):
         return None
 
     def canary(self) -> Canary | None:
-        """A new canary for this address; None where no call holds a thread of a server."""
+        """A new canary for this address; None if calls do not occupy a server thread."""
         return None
 
     async def feel(self) -> Felt | None:
-        """Makes a connection, asks what needs no file, and closes it; None where there is no server to ask.
+        """Opens a connection, makes calls that need no file, and closes it; None if there is no server.
 
         Raises:
             CacheWarmerError: there is no answer.
@@ -321,12 +322,11 @@ class Session(ABC):
         return None
 
     def set_window(self, calls: int) -> None:  # noqa: B027  # for those that share one with other sessions
-        """Changes how many calls may be in flight, where calls hold a thread of a cache; those that are go on."""
+        """Changes the window, for targets whose calls occupy threads of a cache. Calls in flight continue."""
 
     def heard(self) -> object:
-        """A value that stays equal for as long as calls are in flight and nothing at all is received.
-
-        The default never does, for what can't fall silent.
+        """A value that stays the same while calls are in flight and nothing is received. The default always changes,
+        for targets that can't become silent.
         """
         return object()
 
@@ -338,7 +338,7 @@ class Session(ABC):
         """Ends the session; requests not yet done end with ``ConnectionLost``. Idempotent."""
 
     async def list_directory(self, path: bytes, handle: bytes) -> AsyncIterator[Page]:
-        """All pages of a directory, one at a time."""
+        """Yields all pages of a directory."""
         cookie: object = None
         while True:
             page = await self.list_page(path, handle, cookie)
@@ -350,16 +350,16 @@ class Session(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount(Access):
-    """Everything needed to open a session: how a job's cache is reached, at one of its addresses."""
+    """Everything that is needed to open a session: how to reach the cache of a job at one of its addresses."""
 
     address: str = ""
     """Empty: this machine's own files."""
     path: str = ""
-    """The path that will be asked for first, to find the export by where ``export`` is empty; ``Session.export`` then
-    says which it was."""
+    """The first path that will be used, to find the export if ``export`` is empty; ``Session.export`` is then the
+    result."""
 
     @classmethod
     def of(cls, access: Access, address: str, path: str) -> Mount:
-        """What opens one address of a job, or of one of its items."""
+        """The mount of one address of a job, or of one of its items."""
         shared = {one.name: getattr(access, one.name) for one in fields(Access) if one.name != "addresses"}
         return cls(**shared, address=address, path=path)

@@ -1,4 +1,4 @@
-"""Whether a mount address can be used, and when to ask it again. Pure: the time is an argument.
+"""Decides whether a mount address can be used, and when to probe it again. Pure: the time is an argument.
 
                  failed: an attempt to reach the address failed
         ┌────────┐ ───────────────────────────────────────────► ┌──────┐ ──┐ probe_failed:
@@ -16,11 +16,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 FIRST_PROBE_SECONDS = 0.25
-"""From the failure to the first probe; doubles with each probe that fails,"""
+"""Time from a failure to the first probe, which doubles with each failed probe,"""
 MAX_PROBE_SECONDS = 5.0
 """up to this."""
 RELAPSE_SECONDS = 5.0
-"""An address that fails again so soon after a probe was answered relapses: its probes go on where they were."""
+"""An address that fails again so soon after a probe was answered relapses: its probes continue where they were."""
 
 
 class BreakerState(StrEnum):
@@ -45,7 +45,7 @@ class Failures(NamedTuple):
 
     times: int
     last: str
-    """In one line; empty: nothing has."""
+    """The last problem in one line; empty: none."""
 
 
 class Breaker:
@@ -72,7 +72,7 @@ class Breaker:
 
     @property
     def outage(self) -> Outage | None:
-        """The outage that is going on, if any."""
+        """The outage that is under way, if any."""
         return Outage(self.address, self._since, self._problem) if self.is_open else None
 
     def failed(self, now: float, problem: str) -> bool:

@@ -1,4 +1,4 @@
-"""Host names that this machine knows without asking anybody: what a misspelt one may have meant."""
+"""Host names that this machine knows without a query, to suggest corrections of misspelt ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long calls took, as counts in buckets: cheap to add to, and two histograms add up to one."""
+"""Histograms of latencies: cheap to update, and they can be added."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import frexp
 OCTAVE_BUCKETS = 4
 """Buckets from a time to its double: a quantile is exact to a quarter of itself."""
 LEAST_EXPONENT = -17
-"""Of the first bucket: everything below 2**-17 s, about 8 µs."""
+"""Exponent of the first bucket, which has everything below 2**-17 s, about 8 µs."""
 BUCKETS = 26 * OCTAVE_BUCKETS
 """The last bucket holds everything from 224 s on."""
 
@@ -40,7 +40,7 @@ class LatencyHistogram:
         return LatencyHistogram(counts, self.seconds + other.seconds)
 
     def copy(self) -> LatencyHistogram:
-        """As it is now."""
+        """A copy of the current counts."""
         return LatencyHistogram(self.counts, self.seconds)
 
     def quantile(self, share: float) -> float:

@@ -1,4 +1,4 @@
-"""Where a symbolic link leads, as far as that is inside the export. The calls are the session's; the rest is pure."""
+"""Resolves symbolic links within the export. The calls are made by the session; the rest is pure."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ async def follow(
         if entry.kind is not FileKind.LINK:
             return path, entry
         handle = entry.handle
-    raise FileError("it leads in a circle", subject=b"/" + path)
+    raise FileError("it is part of a loop", subject=b"/" + path)
 
 
 def _lead_within(link: bytes, leads_to: bytes, export: bytes, within: bytes) -> bytes:
     found = lead(link, leads_to, export)
     if found is None or (within and not (found + b"/").startswith(within + b"/")):
         raise FileError(
-            "it leads out of the export" if found is None else "it leads out of the target", subject=b"/" + link
+            "it points out of the export" if found is None else "it points out of the target", subject=b"/" + link
         )
     return found
 
@@ -99,4 +99,4 @@ async def _past_links(session: Session, export: bytes, path: bytes, within: byte
             done = at
         else:
             return done, entry
-    raise FileError("it leads in a circle", subject=b"/" + path)
+    raise FileError("it is part of a loop", subject=b"/" + path)

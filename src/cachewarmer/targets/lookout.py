@@ -1,4 +1,4 @@
-"""Probing addresses, and noticing those in use that have fallen silent."""
+"""Probes addresses, and notices when one that is in use becomes silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a target that is not there may have meant: asked of the server itself, with few calls."""
+"""Suggests what a target that does not exist may have meant, with a few calls to the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cachewarmer.targets.base import Session
 MOST_LOOKUPS = 32
 """Components of a path that are looked up."""
 SECONDS = 5.0
-"""For all of it: help that comes late doesn't help."""
+"""Time limit of all calls together."""
 
 
 def is_missing(error: CacheWarmerError) -> bool:

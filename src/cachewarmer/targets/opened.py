@@ -1,4 +1,4 @@
-"""The sessions that are open: one for each mount, lent out, bounded in number, and closed when nobody uses them."""
+"""The open sessions: one for each mount, lent out, limited in number, and closed when they are not used."""
 
 from __future__ import annotations
 

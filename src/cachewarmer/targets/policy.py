@@ -1,4 +1,4 @@
-"""What a service may be asked to read: the ``[targets]`` settings, applied before sessions are opened.
+"""Restricts what a service reads: applies the ``[targets]`` settings before sessions are opened.
 
 Whoever can post to the queue of a manager or worker chooses addresses, exports and paths. Nothing is opened for them
 before ``check_allowed`` has looked at it. What a user warms by a command of their own is not limited by it.

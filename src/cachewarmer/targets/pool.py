@@ -15,7 +15,7 @@ How a stage uses it::
                 page = await session.list_page(path, handle)
                 break
             except TransportError as error:
-                pool.failed(session, error)                     # an outage begins; the loop goes on elsewhere, or later
+                pool.failed(session, error)                     # an outage begins; the loop continues elsewhere, or later
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class SessionPool:
     async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
         """The first of several addresses that is up; waits while all of them are down, as a hard mount would.
 
-        ``seconds``: how long all of them may have been down together; None: the patience of the settings, 0: for ever.
+        ``seconds``: how long all of them may have been down together; None: the patience of the settings, 0: forever.
 
         Raises:
             TransportError: none has answered for so long; names an address and its problem.
@@ -129,7 +129,7 @@ class SessionPool:
         return await self._addresses.wait_until_up(places, seconds)
 
     def down_seconds(self, place: Mount | Session) -> float:
-        """For how long an address has not answered; 0: it is up."""
+        """Time since an address stopped answering; 0: it answers."""
         return self._addresses.down_seconds(self._addresses.find(place))
 
     def outages(self) -> tuple[Outage, ...]:
@@ -242,6 +242,12 @@ class SessionPool:
     def window_calls(self) -> int:
         """The largest window of an address in use: what is claimed and read ahead goes by it."""
         return self._windows.most([line for line in self._addresses.lines if line.sessions])
+
+    @property
+    def window_bytes(self) -> int:
+        """The most bytes that a session in use asks for at the same time; what is claimed goes by it as well."""
+        used = (session.window.bytes for sessions in self.in_use().values() for session in sessions)
+        return max(used, default=0)
 
     def windows(self, addresses: Collection[str]) -> dict[str, int]:
         """The window of each of these addresses that may be used now."""

@@ -1,4 +1,4 @@
-"""Which mount addresses answer: a breaker for each (see ``breaker``), the probes while it is open, and the waiting.
+"""Tracks which mount addresses answer: a breaker for each (see ``breaker``), probes while it is open, and waiting.
 
 Whoever meets a ``TransportError`` tells (``failed``), uses another address meanwhile (``usable``), or waits
 (``wait_until_up``). A failure of reaching an address is never held against the files behind it.
@@ -88,7 +88,7 @@ class Addresses:
     """The addresses of one process.
 
     ``probe`` asks an address whether it answers, and raises ``TransportError`` if it does not. ``forget`` is told of an
-    address that nobody wants any more. ``patience_seconds`` 0 is for ever.
+    address that nobody wants any more. ``patience_seconds`` 0 is forever.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Addresses:
     # -- what is up ------------------------------------------------------------------------------------------------
 
     def down_seconds(self, line: Line) -> float:
-        """For how long an address has not answered; 0: it is up."""
+        """Time since an address stopped answering; 0: it answers."""
         outage = line.breaker.outage
         return self._clock() - outage.since if outage is not None else 0.0
 
@@ -185,14 +185,12 @@ class Addresses:
         line.last_failure = self._last_failure = f"{doing}: {error}" if doing else str(error)
         if line.breaker.failed(self._clock(), problem):
             line.up.clear()
-            if not isinstance(
-                error, UnknownHost
-            ):  # a name that nobody knows is a mistake, and the job's end tells of it
-                self._tell(line, problem)
+            self._tell(line, error, problem)
             line.probing = asyncio.create_task(self._probe_until_up(line))
 
-    def _tell(self, line: Line, problem: str) -> None:
-        if self._announce:
+    def _tell(self, line: Line, error: TransportError, problem: str) -> None:
+        """Of a name that nobody ever knew the job's end tells: it is a mistake, and no outage."""
+        if self._announce and (line.sessions or not isinstance(error, UnknownHost)):
             line.log.failed(problem)
 
     async def _probe_until_up(self, line: Line) -> None:
@@ -208,7 +206,7 @@ class Addresses:
             except TransportError as error:
                 problem = without_address(error)
                 breaker.probe_failed(self._clock(), problem)
-                self._tell(line, problem)
+                self._tell(line, error, problem)
             else:
                 breaker.answered(self._clock())
         line.up.set()
@@ -230,7 +228,7 @@ class Addresses:
     async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
         """The first of several addresses that is up; waits while all of them are down.
 
-        ``seconds``: how long all of them may have been down together; None: the patience, 0: for ever.
+        ``seconds``: how long all of them may have been down together; None: the patience, 0: forever.
 
         Raises:
             TransportError: none has answered for so long; names an address and its problem.

@@ -1,4 +1,4 @@
-"""Listing that survives its addresses: what one address does not answer is asked at another, or later.
+"""Listing that survives failures of addresses: what one does not answer is requested from another, or later.
 
 A scan lists many directories at the same time, each at one of the job's addresses. When that address goes away the
 directory has no fault: another address lists it from the beginning, and where there is none the call waits.

@@ -22,7 +22,7 @@ class Knee(NamedTuple):
     """What the search for an address's window has found so far."""
 
     calls: int = 0
-    """The window beyond which more calls bring nothing, or make others wait; 0: not known."""
+    """The window beyond which more calls bring nothing, or make others wait; 0 if unknown."""
     bound: Bound = Bound.UNKNOWN
     """Why it is not larger."""
     canary_idle_seconds: float = 0.0
@@ -42,7 +42,7 @@ class Traffic:
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
 
     def plus(self, seen: SessionSnapshot) -> Traffic:
-        """With one more session's."""
+        """The sum with another session's."""
         return Traffic(
             reads=self.reads + sum(seen.calls.get(name, 0) for name in READ_CALLS),
             bytes=self.bytes + seen.bytes,

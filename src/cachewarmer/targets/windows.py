@@ -1,4 +1,4 @@
-"""How many calls this process may have in flight at each address, and each session's part of that."""
+"""The window of this process at each address, and the share of each session."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Faults:
     page_entries: int = 0
     """Most entries in one reply to READDIR and READDIRPLUS; 0: as many as the client asks for."""
     most_handles: int = 0
-    """The server keeps so many handles, those that it gave or was given last; all others but the root's are stale, until
+    """The server keeps this many handles, those that it gave or was given last; all others but the root's are stale, until
     LOOKUP gives them again. 0: it keeps all."""
     short_reads: bool = False
     """READ gives at random fewer bytes than were asked for."""
@@ -86,13 +86,13 @@ class Faults:
     jukebox_status: int = 10008
     """The status (``nfsstat3``) that comes instead of NFS3ERR_JUKEBOX there."""
     jukebox_every: int = 0
-    """NFS3ERR_JUKEBOX comes in place of every so many READs of a file; 0: never."""
+    """NFS3ERR_JUKEBOX comes in place of every this many READs of a file; 0: never."""
     stale: Mapping[str, int] = field(default_factory=_nothing)
     """By procedure: how often a handle turns out stale; LOOKUP then gives another one."""
     stale_root: bool = False
     """The root's handle goes stale as well, and only MNT gives another one."""
     bad_cookies: int = 0
-    """How often a directory's listing can't go on, whatever verifier comes with the cookie."""
+    """How often a directory's listing can't continue, whatever verifier comes with the cookie."""
     bad_verifiers: bool = False
     """A cookie is good only with a verifier of zeros."""
     too_small: int = 0

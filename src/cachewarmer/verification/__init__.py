@@ -1,1 +1,1 @@
-"""Finds out from outside whether a tree is warm: samples blocks, reads each twice, and compares."""
+"""Measures from outside how much of a tree is warm: samples blocks, reads each twice, and compares."""

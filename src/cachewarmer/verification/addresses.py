@@ -1,4 +1,4 @@
-"""Verifying a job whose addresses are caches of their own: each of them is judged by itself."""
+"""Verifies a job whose addresses are separate caches, with a result for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cachewarmer.verification.found import Found, Verified
 from cachewarmer.verification.verify import Demand, Progress, verify
 
 Lists = Callable[[], AsyncIterable[bytes] | None]
-"""Gives the list of files anew each time, or None."""
+"""Gives the list of files again each time, or None."""
 
 
 async def verify_each(

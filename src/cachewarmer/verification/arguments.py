@@ -1,4 +1,4 @@
-"""What a program wants to find out, as arguments of a function: checked as the options of ``verify`` are."""
+"""The arguments of ``verify`` for programs, with the checks of the command's options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def demand_from(
     """The demand. A ``seed`` of None is drawn: what one run has read is warm for the next.
 
     Raises:
-        UsageError: an argument does not make sense.
+        UsageError: an argument is invalid.
     """
     if not LEAST_INTERVAL <= interval <= MOST_INTERVAL:
         raise UsageError(f"interval must be between {LEAST_INTERVAL} and {MOST_INTERVAL}, not {interval}")
@@ -32,7 +32,7 @@ def demand_from(
     try:
         aspects = tuple(dict.fromkeys(Aspect(one) for one in texts(what)))
     except ValueError as error:
-        raise UsageError(f"what is some of {', '.join(Aspect)}: {error}") from None
+        raise UsageError(f"what must be some of {', '.join(Aspect)}: {error}") from None
     try:
         asks = Identity.parse(identity) if identity else None
     except InvalidValue as error:

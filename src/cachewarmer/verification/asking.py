@@ -1,4 +1,4 @@
-"""Caches that can be asked what they hold: JuiceFS by its control file, this machine's page cache by mincore(2)."""
+"""Asks caches what they hold: JuiceFS with its control file, the page cache of this machine with mincore(2)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REMOTE = ("fuse", "nfs", "nfs4", "lustre", "cifs", "smb3", "smbfs", "ceph", "9p
 
 
 class Asked(StrEnum):
-    """Who can be asked."""
+    """The caches that can be asked."""
 
     NOBODY = ""
     JUICEFS = "juicefs warmup --check"
@@ -37,7 +37,7 @@ class Asked(StrEnum):
 
 
 async def whom_to_ask(path: str) -> Asked:
-    """Who knows what is cached of a path of this machine."""
+    """Which cache can be asked about a local path."""
     return await in_daemon_thread(partial(_whom_to_ask, path))
 
 

@@ -1,4 +1,4 @@
-"""What a verification has found: one value for text and JSON; the JSON keys are a contract."""
+"""The result of a verification, for both text and JSON. The JSON keys are a contract."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Found:
     """Whether the samples are all there is."""
     warm: Interval | None = None
     reason: str = ""
-    """Why it can't be told."""
+    """Why it can't be determined."""
     evidence: str = ""
     threshold_seconds: float = 0.0
     first: tuple[float, ...] = ()
@@ -104,7 +104,7 @@ class Verified:
 
     target: str
     address: str = ""
-    """Where each address is looked at by itself; else empty."""
+    """The address, if each has its own result; else empty."""
     files: int = 0
     bytes: int = 0
     """Of the tree that the samples stand for."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 Z = 1.959964
-"""Of the normal distribution: 95 % lie within so many standard deviations."""
+"""Standard deviations of the normal distribution within which 95 % lie."""
 LEAST_SAMPLES = 30
 MOST_SAMPLES = 100_000
 

@@ -32,11 +32,11 @@ share of it.
 LEAST_CHANCE = 1e-2
 """First reads are slower than second ones if chance alone would make them so slow less often than this."""
 LEAST_MORE = 2.0
-"""So many times as many of the first as of the second reads must be slow where nothing else shows the origin: a machine that
-stalls now and then does so in both, and more in a read that comes after a pause than in one that follows at once.
+"""This many times as many of the first as of the second reads must be slow where nothing else shows the origin: a machine that
+stalls from time to time does so in both, and more in a read that comes after a pause than in one that follows at once.
 """
 MOST_SPILLED = 0.1
-"""Of the samples next to a cold one, read after it, at most so many are warm where a cache fetches just what it is asked."""
+"""Of the samples next to a cold one, read after it, at most this many are warm where a cache fetches just what it is asked."""
 UP = 0.65
 """The border lies so far up between the slowest of what is warm and the fastest of what is cold, in logarithms: what a
 slower tier of the cache answers is warm, too."""
@@ -63,17 +63,17 @@ class Judgement:
     """What the samples say together."""
 
     warm: Interval | None
-    """The warm fraction; None: it can't be told."""
+    """The warm fraction; None: it can't be determined."""
     reason: str = ""
     """Why not."""
     cold: tuple[bool, ...] = ()
-    """Of each pair; empty where it can't be told."""
+    """Of each pair; empty where it can't be determined."""
     threshold_seconds: float = 0.0
     """A first read that took longer than about this counts as cold."""
     evidence: str = ""
     """What tells the origin from the cache: ``reads`` or ``origin``."""
     looks_cold: float = 0.0
-    """The share of the warm that looks cold: of ``cold``, so many are not."""
+    """The share of the warm that looks cold: of ``cold``, this many are not."""
     apart: float = field(default=0.0)
     """The share of the warm that look warm, less that of the cold: 1 where nothing is mistaken."""
 
@@ -274,7 +274,7 @@ def _slower(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def _tail(heads: int, throws: int) -> float:
-    """How likely so many heads or more are in so many throws of a coin."""
+    """How likely it is to get at least this many heads in this many throws of a coin."""
     if heads * 2 <= throws:
         return 1.0
     logs = math.lgamma(throws + 1) - throws * math.log(2)

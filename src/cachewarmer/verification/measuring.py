@@ -1,4 +1,4 @@
-"""Reads each sample twice, back to back, a few samples at a time, and takes the times."""
+"""Reads each sample twice in succession, a few samples at a time, and measures the times."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNIT_BYTES = 4 << 20
 """What a cache may fetch at once of a file when it is asked for a part of it: JuiceFS's blocks."""
 PAUSE_SECONDS, PAUSES, MOST_PAUSE_SECONDS = 0.002, 3.0, 2.0
 """A cache behind a path of this machine keeps what was read in the background: it has this long before the second read,
-and so many times as long as the first one took."""
+and this many times as long as the first one took."""
 MOST_ERRORS = 20
 
 
@@ -50,7 +50,7 @@ class Measured(NamedTuple):
 
 @dataclass(slots=True)
 class Measurement:
-    """What came of all samples of one aspect."""
+    """The outcome of all samples of one aspect."""
 
     measured: list[Measured] = field(default_factory=list)
     origin_seconds: list[float] = field(default_factory=list)

@@ -20,7 +20,7 @@ from cachewarmer.values import dataclass
 BLOCK_BYTES = 64 * 1024
 """What is read of a file for one sample."""
 DIRECTORY_GROUPS = 16
-"""The directories right below the target are put into so many groups."""
+"""The directories right below the target are put into this many groups."""
 SPARE = 2.0
 """Kept beyond what a stratum is due at present: what it is due in the end, only the end of the scan tells."""
 LEAST_OF_STRATUM = 8
@@ -47,7 +47,7 @@ class FoundFile(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What is to be read."""
+    """What should be read."""
 
     file: FoundFile
     start: int
@@ -75,7 +75,7 @@ class Sampler:
     def __init__(self, count: int, *, seed: int = 0, by_bytes: bool = True, root: bytes = b"") -> None:
         self.count = count
         self.weight = 0
-        """Of all that was added: bytes or files."""
+        """Total weight of everything that was added: bytes or files."""
         self._seed = seed.to_bytes(16, "big", signed=True)
         self._by_bytes = by_bytes
         self._skip = len(root) + 1 if root else 0

@@ -35,20 +35,20 @@ TELL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What is to be found out, and how surely."""
+    """What to measure, and how accurately."""
 
     half_width: float = DEFAULT_HALF_WIDTH
     """How far the interval may reach to each side."""
     samples: int = 0
-    """How many instead; 0: as many as the half width needs."""
+    """Number of samples; 0: as many as the half width needs."""
     expected: float = 0.0
-    """A warm fraction that the samples should be enough to show; 0: none."""
+    """A warm fraction that the number of samples should be sufficient to confirm; 0: none."""
     seed: int = 0
     aspects: tuple[Aspect, ...] = (Aspect.DATA,)
     identity: Identity | None = None
-    """Who asks for ACCESS; None: the one who reads."""
+    """Who asks for ACCESS; None: the user who reads."""
     ask: bool = True
-    """Asks caches that can be asked."""
+    """Whether to ask caches that can be asked."""
 
     @property
     def count(self) -> int:
@@ -59,7 +59,7 @@ class Demand:
 
 
 Progress = Callable[[str], None]
-"""Called with how far it is, in words."""
+"""Called with the progress in words."""
 
 
 async def verify(
@@ -71,7 +71,7 @@ async def verify(
     stop: asyncio.Event | None = None,
     file_list: AsyncIterable[bytes] | None = None,
 ) -> Verified:
-    """Finds out how much of what a job means is warm. Reads no more than the sample.
+    """Measures how much of a job's files is warm. Reads only the sample.
 
     When ``stop`` is set: what was found so far, interrupted.
 

@@ -1,4 +1,4 @@
-"""What an item stands for that names no files, as those of a first-generation manager: found out where it is read."""
+"""Finds the files of an item that names none, such as one of a first-generation manager, when it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the files of a work item are called, to a session and to people."""
+"""The paths of the files of a work item, for a session and for people."""
 
 from __future__ import annotations
 

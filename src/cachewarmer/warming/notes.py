@@ -1,4 +1,4 @@
-"""What a ledger says of the files of one item. Only of jobs that keep one: others pay nothing."""
+"""The ledger records of the files of one item, only for jobs that keep a ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of one work item: counted while it is read, and told in its receipt."""
+"""The outcome of one work item: counted while it is read, and reported in its receipt."""
 
 from __future__ import annotations
 
@@ -70,13 +70,14 @@ class ItemOutcome:
         files = item.files or ()
         vanished = sum(isinstance(problem, FileVanished) for problem in self.problems.values())
         failed = len(self.problems) - vanished
+        # Of a file in several ranges, the first one counts it; of the others an error tells that they failed.
         first_range = item.start <= 0 and not item.further
         key, piece = self._records(item) if item.ledger else ("", b"")
         return Receipt(
             item_id=item.item_id,
             files=len(files) - failed - vanished if first_range else 0,
             bytes=self.bytes,
-            failed_files=failed,
+            failed_files=failed if first_range else 0,
             vanished_files=vanished if first_range else 0,
             changed_files=self.changed,
             excluded_files=excluded,

@@ -1,4 +1,4 @@
-"""Reads one work item through whichever of its mount addresses answers, and says what came of it."""
+"""Reads one work item through whichever of its mount addresses answers, and returns its outcome."""
 
 from __future__ import annotations
 

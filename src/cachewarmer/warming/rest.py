@@ -1,4 +1,4 @@
-"""What of an item's files is wanted, what had come of it before, and what is left. Pure."""
+"""Which parts of an item's files are wanted, which have already been read, and which are left. Pure."""
 
 from __future__ import annotations
 

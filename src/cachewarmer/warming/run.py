@@ -1,4 +1,4 @@
-"""One work item being read: what is asked for, what has come back, and what must be asked for again."""
+"""The reading of one work item: what was requested, what was received, and what must be requested again."""
 
 from __future__ import annotations
 

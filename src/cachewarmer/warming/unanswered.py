@@ -1,4 +1,4 @@
-"""What to make of READs that are not answered: are some files at fault, or does their address answer no READ at all?
+"""Decides about READs that are not answered: whether some files are at fault, or the address answers no READ at all.
 
 A cache whose origin is away, or whose threads all wait, answers NULL as ever and gives no byte. That is the address's
 fault: it costs no file a delivery. But a single file may hang, or end each connection that asks for it, among others

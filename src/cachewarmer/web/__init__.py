@@ -1,4 +1,4 @@
-"""The page, and the JSON API under it, that a manager or ``warm`` serves of its broker."""
+"""The page and the JSON API that a manager or ``warm`` serves for its broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the page is served, to whom, and under which names."""
+"""The address of the page, its token, and the names under which it is served."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Api:
         return web.json_response({"points": self._feed.history(job_id)})
 
     async def workers(self, _: web.Request) -> web.Response:
-        """Every worker that was heard of lately."""
+        """Every worker that was heard of recently."""
         rows = await (await self._broker()).workers()
         return web.json_response({"workers": [worker_document(one, "", self._feed.rates()) for one in rows]})
 
@@ -145,7 +145,7 @@ class Api:
         return web.json_response({"job": ids[0], "jobs": ids}, status=201)
 
     async def resume(self, request: web.Request) -> web.Response:
-        """Lets a job go on that was paused, or that failed."""
+        """Lets a job continue that was paused, or that failed."""
         status = await resume(await self._broker(), _job_id(request))
         self._feed.look_soon()
         return web.json_response(Report.of_job(status, time.time()).document())
@@ -241,9 +241,7 @@ def _job(text: str, said: Mapping[str, Any], *, private: bool) -> WarmJob:
     try:
         target = parse_target(text)
         if target.is_local and not (private and text.startswith("/")):
-            raise UsageError(
-                "not a target that workers can read", subject=text.encode(), advice="write nfs://ADDRESS/PATH"
-            )
+            raise UsageError("workers can't read this target", subject=text.encode(), advice="write nfs://ADDRESS/PATH")
         wanted = Wanted(
             include=tuple(said.get("include", ())),
             exclude=tuple(said.get("exclude", ())),

@@ -1,4 +1,4 @@
-"""What the page is told beside the keys of ``--json``: pure, from what a broker and its workers say."""
+"""The documents of the page, with keys in addition to those of ``--json``, from a broker and its workers. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LISTED = (
 """The keys of a job in the list that is sent again and again."""
 
 Rates = Mapping[str, tuple[float, float]]
-"""By a worker's key: files and bytes per second of late."""
+"""By a worker's key: files and bytes per second recently."""
 
 
 def listed(status: JobStatus, workers: Sequence[WorkerReport], now: float) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def fleet_document(
     dollars_an_hour: float,
     price: MachinePrice | None = None,
 ) -> dict[str, Any]:
-    """The fleet of this manager; ``dollars_an_hour`` is the most that one of its machines may cost, 0: not known;
+    """The fleet of this manager; ``dollars_an_hour`` is the most that one of its machines may cost, 0 if unknown;
     ``price`` what one does cost, None: not known.
     """
     seconds = sum(one.seconds(now) for one in machines)

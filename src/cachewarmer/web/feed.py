@@ -1,4 +1,4 @@
-"""One look at the broker for all who watch: who opens a second page costs the broker nothing."""
+"""Queries the broker once for all open pages, so that a second page costs the broker nothing."""
 
 from __future__ import annotations
 

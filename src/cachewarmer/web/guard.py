@@ -1,4 +1,4 @@
-"""Who may ask for what: checked before any handler runs."""
+"""Checks whether a request is allowed, before any handler runs."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class Guard:
 
     def _check(self, request: web.Request) -> None:
         if not self._any_host and not self._settings.serves(request.headers.get("Host", "")):
-            raise web.HTTPMisdirectedRequest(text=f"this server has another name: {self._settings.other_names}")
+            raise web.HTTPMisdirectedRequest(text=f"this server does not have that name: {self._settings.other_names}")
         origin = request.headers.get("Origin")
         if origin is not None and not _same(origin, request.headers.get("Host", "")):
-            raise web.HTTPForbidden(text="another site's page may not ask here")
+            raise web.HTTPForbidden(text="requests from pages of other sites are refused")
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise web.HTTPForbidden(text="another site's page may not ask here")
+            raise web.HTTPForbidden(text="requests from pages of other sites are refused")
         if not request.path.startswith(API) and request.path != METRICS:
             return
         if not self._settings.token and request.method in SAFE_METHODS:

@@ -1,4 +1,4 @@
-"""What the charts show: how a job went, in a bounded number of points."""
+"""The data of the charts: the history of a job in a limited number of points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told: pure, from what a broker, its workers and the fleet say.
+"""The metrics for Prometheus, from a broker, its workers and the fleet. Pure.
 
 Names follow the conventions of Prometheus (https://prometheus.io/docs/practices/naming/). The number of series is
 bounded: a job that is over has none, and neither has a worker that is lost or has ended.

@@ -235,7 +235,7 @@ def document() -> dict[str, Any]:
                 }
             ),
             "/jobs/{job}/verify": _act("begin to verify a job", 202, _ref("Verified")),
-            "/workers": _get("every worker that was heard of lately", _object({"workers": _list(_ref("Worker"))})),
+            "/workers": _get("every worker that was heard of recently", _object({"workers": _list(_ref("Worker"))})),
             "/fleet": _get("the fleet that this process drives", _object({"fleet": _nullable(_ref("Fleet"))})),
             "/events": {
                 "get": {

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 MOST_BODY_BYTES = 1024
 STOP_SECONDS = 1.0
-"""How long requests may go on when the server stops."""
+"""How long requests may continue when the server stops."""
 
 
 class MetricsServer:

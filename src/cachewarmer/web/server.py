@@ -27,7 +27,7 @@ from cachewarmer.web.verifying import Verifier
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
-"""How long requests may go on when the server stops."""
+"""How long requests may continue when the server stops."""
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",

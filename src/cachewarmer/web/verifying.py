@@ -36,7 +36,7 @@ class Verifier:
         """Begins in the background.
 
         Raises:
-            InvalidTransition: another one goes on.
+            InvalidTransition: another one continues.
         """
         if self._task is not None and not self._task.done():
             raise InvalidTransition("another job is being verified: try again when that is done")
@@ -56,7 +56,7 @@ class Verifier:
             found["said"] = text
 
         try:
-            # Of a seed that is drawn anew: what one run has read is warm for the next.
+            # Of a seed that is drawn again: what one run has read is warm for the next.
             demand = Demand(seed=secrets.randbits(31))
             result = await verify_each(
                 job,
@@ -74,7 +74,7 @@ class Verifier:
             raise
 
     async def close(self) -> None:
-        """Ends what goes on."""
+        """Ends what continues."""
         self._stop.set()
         if self._task is not None:
             await end_tasks(self._task)

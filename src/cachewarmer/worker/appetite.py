@@ -1,4 +1,4 @@
-"""How many work items to claim. Pure: numbers in, a number out."""
+"""Decides how many work items to claim. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ITEMS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a worker holds."""
+    """The items that a worker holds."""
 
     items: int = 0
     requests: int = 0
@@ -33,7 +33,7 @@ def items_to_claim(
     """How many items keep the windows of all ``addresses`` full until the next claim.
 
     ``window_calls`` and ``window_bytes`` are those of all addresses together; ``idle_addresses`` have less in hand than
-    their windows hold. Two items at least are held, one to read and one to go on with, however large they are; where an
+    their windows hold. Two items at least are held, one to read and one to continue with, however large they are; where an
     item goes to one of several addresses, up to two for each of them, until none is idle. Beyond that, no more than it
     takes to fill what is read ahead with items like those that are held, and that in steps. Where a pace limits the
     reading, more addresses make it no faster.

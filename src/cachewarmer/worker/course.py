@@ -1,4 +1,4 @@
-"""The course of a worker, in a few lines of the log: it waits for work, work begins, work has ended, why it stops."""
+"""Logs the progress of a worker in a few lines: waiting for work, reading, done, and why it stops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Course:
         self._waits = False
         if self._began is None:
             self._began = self._clock()
-            log.info("reading begins, with job %s", job_id, extra=about(job=job_id))
+            log.info("reading job %s", job_id, extra=about(job=job_id))
 
     def rests(self, done: Tally) -> None:
         """There is nothing in hand and nothing to be had; ``done`` is what was done since the start."""

@@ -1,4 +1,4 @@
-"""What a worker holds: the leases of the items in hand, how far these are, and the renewing of the leases."""
+"""The items that a worker holds, their progress, and the renewal of their leases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cachewarmer.worker.appetite import Load
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE = 3
-"""A lease is renewed when this part of it has passed: two renewals may fail before it is lost."""
+"""Share of a lease after which it is renewed, so that two renewals may fail before it is lost."""
 
 
 NOTHING = Tally(worker="")
@@ -37,7 +37,7 @@ class Held:
     run: ItemRun
     renewed_at: float
     lost: bool = False
-    """Its lease was lost: whatever comes of it does not count."""
+    """Its lease was lost, so its result does not count."""
     released: str = ""
     """Why it is handed back unfinished without any fault: ``paused``, ``ended`` or ``stopping``."""
     task: asyncio.Task[None] | None = None
@@ -64,22 +64,22 @@ class Held:
         return about(job=item.job_id, item=item.item_id, address=item.address)
 
     def release(self, why: str) -> None:
-        """Ends the reading; the item is handed back without a fault."""
+        """Stops the reading; the item is handed back without a failure."""
         self.released = why
         self.run.abort()
 
 
 class HeldItems:
-    """All items in hand. ``room`` is set whenever one of them is done with."""
+    """All held items. ``room`` is set whenever one of them is done."""
 
     def __init__(self) -> None:
         self._items: set[Held] = set()
         self._settled: dict[str, Tally] = {}
         """What receipts were written for, of each job."""
         self.done = NOTHING
-        """The same of all jobs since the start."""
+        """The same for all jobs since the start."""
         self.handed_back = 0
-        """Items that were given back unread since the start."""
+        """Number of items that were handed back unread since the start."""
         self.room = asyncio.Event()
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ class HeldItems:
         self.done = self.done.add(counts)
 
     def jobs(self) -> tuple[InHand, ...]:
-        """How far the jobs are whose items are in hand, and the last ones of which there were some."""
+        """The progress of the jobs whose items are held, and of the last ones that had some."""
         held: dict[str, list[Held]] = {}
         for one in self._items:
             held.setdefault(one.lease.item.job_id, []).append(one)
@@ -116,7 +116,7 @@ class HeldItems:
 
     @property
     def paced(self) -> bool:
-        """Whether a pace limits the reading of all that is in hand."""
+        """Whether a pace limits the reading of all held items."""
         return bool(self._items) and all(held.bytes_per_second for held in self._items)
 
     def held_back(self, now: float) -> bool:
@@ -153,7 +153,7 @@ class HeldItems:
         return found
 
     def in_hand(self, worker: str) -> Tally:
-        """What is read of items that have no receipt yet: for showing how it goes, never for the books."""
+        """What has been read of unfinished items: for display, not for accounting."""
         read = _in_hand("", self._items)
         return Tally(worker=worker, files=read.files, bytes=read.bytes)
 
@@ -172,7 +172,7 @@ def _in_hand(job_id: str, items: Collection[Held], settled: Tally = NOTHING) -> 
 
 
 class Renewer:
-    """Renews the leases of what is in hand; ends the reading of an item whose lease was lost."""
+    """Renews the leases of held items, and stops the reading of items whose lease was lost."""
 
     def __init__(
         self, broker: Broker, held: HeldItems, lease_seconds: float, clock: Callable[[], float] = time.monotonic
@@ -198,7 +198,7 @@ class Renewer:
         try:
             await self._broker.renew(held.lease, self._lease_seconds)
         except LeaseLost:
-            log.warning("lost the lease on %s: its result will not count", held.lease.item.path, extra=held.about)
+            log.warning("lost the lease on %s: its result does not count", held.lease.item.path, extra=held.about)
             held.lost = True
             held.run.abort()
         except BrokerError as error:

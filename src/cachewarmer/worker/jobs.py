@@ -1,4 +1,4 @@
-"""What a worker knows of the jobs its items belong to: their states, their paces, and when to look at items again."""
+"""The jobs of a worker's items: their states, their paces, and when to look at items again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_HIDING_SECONDS = 600.0
 
 
 class JobStates:
-    """What brokers say of jobs, each at most ``max_age_seconds`` old."""
+    """The states of jobs as the broker has them, each at most ``max_age_seconds`` old."""
 
     def __init__(self, broker: Broker, max_age_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._broker = broker

@@ -1,4 +1,4 @@
-"""What a worker says of itself every few seconds, for those who watch: written to the broker, and gone without harm."""
+"""The report that a worker writes to the broker every few seconds, for monitoring. Losing one does no harm."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from cachewarmer.worker.held import HeldItems
 from cachewarmer.worker.watching import Pool, Watch
 
 MOST_NOTE_SECONDS = 10.0
-"""A row that could not be written in this time is left for the next one."""
+"""Time limit for writing a row."""
 LEAST_NOTE_SECONDS = 1.0
-"""Between two rows, however much there is to tell."""
+"""Minimum time between two rows."""
 LAST_NOTE_SECONDS = 0.5
 """The same for the last one, at the worker's end."""
 
 
 class Addresses(Pool, Protocol):
-    """What is asked of the pool."""
+    """The part of the pool that is needed here."""
 
     def reports(self) -> tuple[AddressReport, ...]: ...
 
@@ -60,7 +60,7 @@ class Live:
         self._news = asyncio.Event()
 
     async def run(self) -> None:
-        """Writes a row now and then until it is cancelled. What can't be written is left out."""
+        """Writes a row from time to time until it is cancelled. What can't be written is left out."""
         watching = asyncio.create_task(self._watch.run())
         try:
             await self._tell()
@@ -99,7 +99,7 @@ class Live:
                 await self._broker.note_worker(report)
 
     def report(self, *, ended: bool = False) -> WorkerReport:
-        """How the worker does now."""
+        """The current report of the worker."""
         ways = self._watch.ways()
         addresses = tuple(_with_way(one, *ways.get(one.address, (0.0, 0.0))) for one in self._addresses.reports())
         return WorkerReport(

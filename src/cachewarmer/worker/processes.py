@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATUS_SECONDS = 0.25
-"""Between two looks at a job, and two words of a reader process about how it goes."""
+"""Time between two checks of a job, and between two reports of a reader process."""
 STOP_SECONDS = 0.7
-"""How long the readers may take to finish what they hold after an interrupt."""
+"""How long the readers may take to finish their items after an interrupt."""
 MAX_RESTARTS = 3
-"""How often a reader process that died is replaced before the job is left as it is."""
+"""How often a reader process that died is replaced before the job is given up."""
 
 
 class Readers(Protocol):
-    """What a job on one machine needs of its readers."""
+    """The interface to the readers of a job on one machine."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Reads until ``stop``. Raises ``CacheWarmerError`` where that can't go on."""
+        """Reads until ``stop``. Raises ``CacheWarmerError`` where that can't continue."""
 
     def on_scanning(self, going_on: bool) -> None:
         """A scan begins or has ended: it takes its share of the window."""
@@ -56,10 +56,10 @@ class Readers(Protocol):
         """The addresses that do not answer."""
 
     def failures(self) -> Sequence[Failures]:
-        """What has failed with an address so far, for each process."""
+        """The failures of addresses so far, for each process."""
 
     def reports(self) -> Sequence[WorkerReport]:
-        """How each of them does."""
+        """The report of each of them."""
 
 
 class ReaderHere:
@@ -89,7 +89,7 @@ class ReaderHere:
 
 
 class Word(NamedTuple):
-    """What a reader process says of itself, several times a second."""
+    """The report of a reader process, several times a second."""
 
     in_hand: Tally
     outages: tuple[Outage, ...]
@@ -104,13 +104,13 @@ class _Reader:
     process: SpawnProcess
     channel: Connection
     calls: int
-    """Its share of the window, as it was told last."""
+    """Its last known share of the window."""
     word: Word | None = None
 
 
 @dataclass
 class _Told:
-    """The outages that the log has been told of, by address."""
+    """The outages that have been logged, by address."""
 
     logs: dict[str, OutageLog] = field(default_factory=dict)
 
@@ -183,7 +183,7 @@ class ReaderProcesses:
             self._deaths += 1
             log.warning("a reader process ended with %s", one.process.exitcode)
             if self._deaths > MAX_RESTARTS:
-                raise CacheWarmerError(f"the reader processes keep ending (last: {one.process.exitcode})")
+                raise CacheWarmerError(f"the reader processes keep failing (last: {one.process.exitcode})")
 
     def _start(self) -> None:
         calls = self._shares().readers[len(self._readers)]
@@ -213,7 +213,7 @@ class ReaderProcesses:
         return shares(self._settings.nfs.most_calls, self._count, scanning=self._scanning)
 
     def _share_window(self) -> None:
-        """Tells each process its share of the window where that has changed."""
+        """Sends each process its share of the window if it has changed."""
         for reader, calls in zip(self._readers, self._shares().readers, strict=True):
             if calls != reader.calls:
                 with contextlib.suppress(OSError):
@@ -282,7 +282,7 @@ def _reader_process(
     channel: Connection,
     prepare: Callable[[], None] | None,
 ) -> None:
-    """The body of a reader process: works until the parent closes its end of the channel, however it ends."""
+    """The main function of a reader process, which works until the parent closes its end of the channel or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if prepare is not None:
         prepare()
@@ -315,7 +315,7 @@ async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, c
 
 
 async def _tell(worker: Worker, pool: SessionPool, channel: Connection) -> None:
-    """Tells the parent how it goes, until that is gone."""
+    """Reports to the parent until that is gone."""
     with contextlib.suppress(OSError):
         while True:
             await asyncio.sleep(STATUS_SECONDS)

@@ -1,4 +1,4 @@
-"""Settling: the receipts of what was read, many at a time, and the handing back of what was not."""
+"""Settles items: writes the receipts of those that were read, many at a time, and hands back the others."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_RETRY_SECONDS = 30.0
-"""An item that failed for a reason that may pass is delivered again after 2, 4, 8 … seconds, up to this."""
+"""Maximum delay of 2, 4, 8 … seconds before an item is delivered again that failed for a temporary reason."""
 
 
 class Settler:
-    """Settles the items of one worker. A broker that does not answer is asked again for as long as a lease lasts."""
+    """Settles the items of one worker. Calls to a broker that does not answer are retried for as long as a lease lasts."""
 
     def __init__(self, broker: Broker, worker: str, held: HeldItems, lease_seconds: float, hiding: Hiding) -> None:
         self._broker = broker
@@ -40,14 +40,14 @@ class Settler:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Writes the receipts of whatever is finished until it is cancelled."""
+        """Writes the receipts of finished items until it is cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             await self.write_receipts()
 
     async def write_receipts(self) -> None:
-        """Writes the receipts that wait, in one call."""
+        """Writes the pending receipts in one call."""
         finished, self._finished = self._finished, []
         if not finished:
             return
@@ -63,13 +63,13 @@ class Settler:
         counted = await self.persist(lambda: self._broker.complete(name, results))
         for place, (held, receipt) in enumerate(finished):
             if counted is not None and not counted[place]:
-                log.info("item %s was counted before, or its lease was lost", receipt.item_id, extra=held.about)
+                log.info("item %s was already counted, or its lease was lost", receipt.item_id, extra=held.about)
             elif counted is not None:
                 self._held.settled(held.lease.item.job_id, receipt)
             self._held.drop(held)  # not counted at all: when its lease has run out it is delivered again
 
     async def settle(self, held: Held, reading: Reading) -> None:
-        """Settles an item by what came of its reading."""
+        """Settles an item by the outcome of its reading."""
         if held.lost:
             self._held.drop(held)
         elif reading.receipt is not None:
@@ -102,7 +102,7 @@ class Settler:
         self._held.drop(held)
 
     async def give_up(self, held: Held) -> None:
-        """Hands an item back at the very end, in one try."""
+        """Hands an item back at the very end, with a single attempt."""
         held.lease.item = replace(held.lease.item, came=held.run.came(held.lease.item))
         try:
             await self._broker.abandon(held.lease, "")

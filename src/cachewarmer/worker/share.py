@@ -24,7 +24,7 @@ def reader_count(window_calls: int, processes: int) -> int:
 
 
 def shares(window_calls: int, readers: int, *, scanning: bool) -> Shares:
-    """The shares of ``readers`` processes and, while it goes on, of the scan in yet another one."""
+    """The shares of ``readers`` processes and, while it is running, of the scan in yet another one."""
     parts = readers + scanning
     share, more = divmod(window_calls, parts)
     each = [share + (number < more) for number in range(parts)]

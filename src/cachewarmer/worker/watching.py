@@ -1,4 +1,4 @@
-"""Looks at a worker some times a second, for what bounds it: its windows, its pace, its processors, its network.
+"""Samples a worker several times a second to find out what limits it: its windows, pace, processors and network.
 
 What that means is decided in ``model.bound``. Nothing here is called for a READ.
 """
@@ -23,16 +23,16 @@ from cachewarmer.worker.held import HeldItems
 
 LOOK_SECONDS = 0.2
 LOOKS = 25
-"""That a verdict is of: the last five seconds."""
+"""The period of a verdict: the last five seconds."""
 FIRST_FEEL_SECONDS, FEEL_SECONDS = 0.5, 5.0
 """Between two connections that are made to feel how long the way is, while an address's window is full: doubles from the
 one to the other."""
 FELT = 3
-"""The last so many count, by the one in the middle: a queue is not equally long at all times."""
+"""The last this many count, by the one in the middle: a queue is not equally long at all times."""
 
 
 class Pool(Protocol):
-    """What is asked of the pool of sessions."""
+    """The part of the pool of sessions that is needed here."""
 
     @property
     def reaches_nothing(self) -> bool: ...
@@ -50,7 +50,7 @@ class _Look(NamedTuple):
     cpu: float
     """Seconds of processor time that this process took so far."""
     machine: tuple[float, float]
-    """The same of all processors of the machine, busy and in all; zeros: not known."""
+    """The same for all processors of the machine, busy and in all; zeros: not known."""
     received: dict[str, int]
     """Bytes that came in at each network interface so far."""
     items: int
@@ -84,7 +84,7 @@ class _Felt:
 
 
 class Watch:
-    """What one worker was seen to do of late."""
+    """What one worker was seen to do recently."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Watch:
         self.look()
 
     async def run(self) -> None:
-        """Looks until it is cancelled."""
+        """Takes samples until it is cancelled."""
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
@@ -118,7 +118,7 @@ class Watch:
             await end_tasks(*(one.task for one in self._felt.values() if one.task is not None))
 
     def look(self) -> None:
-        """One look."""
+        """Takes one sample."""
         now = self._clock()
         addresses = {line: _seen_of(sessions) for line, sessions in self._pool.in_use().items()}
         self._looks.append(
@@ -149,12 +149,12 @@ class Watch:
 
     @property
     def cpu_share(self) -> float:
-        """Processor time of this process per second of late: 1 is one core."""
+        """Processor time of this process per second recently: 1 is one core."""
         first, last = self._looks[0], self._looks[-1]
         return (last.cpu - first.cpu) / (last.at - first.at) if last.at > first.at else 0.0
 
     def way(self, line: Line) -> tuple[float, float]:
-        """Seconds of a round trip to an address: without load, and the last time that it was felt; 0: not known."""
+        """Seconds of a round trip to an address: without load, and the last time that it was felt; 0 if unknown."""
         felt = self._felt.get(line)
         return (felt.idle, felt.way) if felt is not None else (0.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""The claim loop of a worker: takes items, has them read and settled, and leaves nothing behind when it stops.
+"""The claim loop of a worker: claims items, has them read and settled, and hands everything back when it stops.
 
 It claims ahead just enough that the read window never drains between items (``appetite``), renews what it holds
 (``held``), writes the receipts of what is read (``settle``), and hands back what it can't finish.
@@ -33,18 +33,18 @@ from cachewarmer.worker.settle import Settler
 log = logging.getLogger(__name__)
 
 HAND_BACK_SHARE = 0.25
-"""Of ``LeaseSettings.drain_seconds``: kept for handing back what was not finished in the rest."""
+"""Share of ``LeaseSettings.drain_seconds`` that is reserved for handing back unfinished items."""
 MIN_DRAIN_SECONDS = 3.0
 CLAIM_GRACE_SECONDS = 2.0
-"""How long a claim is waited for that is under way when the worker is asked to stop."""
+"""How long a worker that is asked to stop waits for a claim that is under way."""
 FIRST_POLL_SECONDS = 0.02
-"""The first wait at an empty queue; doubles up to ``LeaseSettings.poll_seconds``."""
+"""The first wait when the queue is empty; it doubles up to ``LeaseSettings.poll_seconds``."""
 HOLD_SECONDS = 20.0
-"""A worker that is one of many holds an item so long while none of its addresses answers, then leaves it to others."""
+"""How long a worker holds an item while none of its addresses answers, before it leaves it to other workers."""
 AWAY_SECONDS = 10.0
-"""A worker that reaches no address claims one item this often, to see whether it is for another one."""
+"""How often a worker that can't reach any address claims one item, to see whether it is for another address."""
 URGENT_SECONDS = 2.0
-"""A worker that has enough in hand looks this often for what is more urgent than that."""
+"""How often a worker that has enough work looks for more urgent items."""
 
 
 class Worker:
@@ -94,15 +94,15 @@ class Worker:
         return f"<Worker {self.name} items={len(self._held)} requests={waiting}>"
 
     def in_hand(self) -> Tally:
-        """What is read of items that have no receipt yet: for showing how it goes, never for the books."""
+        """What has been read of unfinished items: for display, not for accounting."""
         return self._held.in_hand(self.name)
 
     def report(self) -> WorkerReport:
-        """How the worker does now, as it writes it to its broker."""
+        """The current report of the worker, as it is written to the broker."""
         return self._live.report()
 
     def evict(self) -> None:
-        """The machine is about to go away: stop claiming and hand everything back at once."""
+        """The machine is about to be evicted: stop claiming, and hand everything back at once."""
         self._notice.set()
 
     # -- the loops -------------------------------------------------------------------------------------------------
@@ -135,12 +135,12 @@ class Worker:
             raise self._changed
 
     async def _learn(self) -> None:
-        """What others have found out about addresses, for the search of this worker's windows to begin with."""
+        """Starts the search of this worker's windows with what others have found out about the addresses."""
         if self.settings.nfs.window_auto:
             self.pool.learn(await first_windows(self.broker, readers=self._sharers))
 
     def _learn_of_job(self, look: JobLook) -> None:
-        """The same of what was kept with a job: those who found it out may be gone."""
+        """The same for what was kept with a job: those who found it out may be gone."""
         if self.settings.nfs.window_auto and look.learnt is not None:
             self.pool.learn(look.learnt.first_windows(self._sharers))
 
@@ -172,7 +172,7 @@ class Worker:
                 wait = min(self.settings.lease.poll_seconds, wait * 2)
 
     def _is_to_leave(self, idle_seconds: float) -> bool:
-        """Whether a worker ends that has had nothing to do for so long."""
+        """Whether a worker that has been idle for this long should exit."""
         if self.exit_when_idle is not None and idle_seconds >= self.exit_when_idle:
             if self._course is not None:
                 self._course.why = f"there was nothing to do for {self.exit_when_idle:.0f} s"
@@ -184,7 +184,7 @@ class Worker:
     def _items_wanted(self) -> tuple[int, Priority]:
         """How many items to claim now, and of which priority at least: none while no address can be reached.
 
-        While enough requests are waiting, only what is more urgent is wanted, looked for now and then: what is in hand
+        While enough requests are waiting, only what is more urgent is wanted, looked for from time to time: what is in hand
         may take long, where a bandwidth limits it.
         """
         if self.pool.reaches_nothing:
@@ -203,7 +203,7 @@ class Worker:
         return next((one for one in chosen if one[0]), (0, Priority.LOW))
 
     def _room(self, least: Priority) -> int:
-        """How many items of at least this priority fit beside those of it that are in hand."""
+        """How many more items of at least this priority fit beside those that are held."""
         largest = self.pool.window_calls
         requests = self._held.by_address(enough=AHEAD_WINDOWS * largest)
         windows = self.pool.windows(requests)
@@ -211,7 +211,7 @@ class Worker:
         return items_to_claim(
             self._held.load(AHEAD_WINDOWS * largest, least),
             window_calls=max(largest, sum(windows.values())),
-            window_bytes=self.settings.nfs.window_bytes * addresses,
+            window_bytes=max(self.settings.nfs.window_bytes, self.pool.window_bytes) * addresses,
             addresses=addresses,
             idle_addresses=sum(requests[address] < calls for address, calls in windows.items()),
         )
@@ -233,7 +233,9 @@ class Worker:
         await end_tasks(ready)
 
     async def _claim_until(self, stopping: asyncio.Task[None], wanted: int, least: Priority) -> int | None:
-        """Claims up to ``wanted`` items and begins to read them; how many were delivered. None: the worker stops."""
+        """Claims up to ``wanted`` items and starts to read them. Returns how many were delivered; None: the worker
+        stops.
+        """
         claiming = asyncio.create_task(self._claim_and_take(wanted, least))
         await asyncio.wait([claiming, stopping], return_when=asyncio.FIRST_COMPLETED)
         if not claiming.done():
@@ -303,7 +305,7 @@ class Worker:
         return changed
 
     async def _watch_jobs(self) -> None:
-        """Ends what is being read for a job that was cancelled or paused, and adapts the paces of the others."""
+        """Stops reading for jobs that were cancelled or paused, and adapts the paces of the others."""
         while True:
             await asyncio.sleep(self.settings.lease.poll_seconds)
             jobs = {held.lease.item.job_id: held.lease.item.bandwidth for held in self._held}
@@ -340,7 +342,7 @@ class Worker:
             self._course.ends(self._held.done, self._held.handed_back)
 
     async def _drain(self, seconds: float, loops: list[asyncio.Task[None]]) -> None:
-        """Lets what is held finish; hands back what does not in time. Takes no longer than ``seconds``, or 3 s."""
+        """Lets held items finish, and hands back those that do not in time. Takes at most ``seconds``, or 3 s."""
         end = time.monotonic() + max(MIN_DRAIN_SECONDS, seconds)
         deadline = time.monotonic() + seconds * (1 - HAND_BACK_SHARE)
         while self._held and time.monotonic() < deadline and not self._notice.is_set():

@@ -174,8 +174,8 @@ def test_defaults_that_help_names_are_those_of_the_settings():
     """The text says them without loading the settings."""
     text = " ".join(build_parser()._subparsers._group_actions[0].choices["warm"].format_help().split())
     assert load_settings({}).nfs.window_auto
-    assert "before others have to wait (default: auto)" in text
-    assert f"TCP connections for one address (default: {Settings().nfs.connections})" in text
+    assert "before other clients have to wait (default: auto)" in text
+    assert f"TCP connections to each address (default: {Settings().nfs.connections})" in text
 
 
 @pytest.mark.parametrize(

@@ -168,3 +168,11 @@ def test_a_scan_searches_for_its_window_as_warm_does(tmp_path, gentle, monkeypat
     monkeypatch.setattr(onemachine, "steered", lambda pool: seen.append(pool.settings.nfs) or nullcontext())
     assert run(["scan", str(tmp_path), "-q", "--max-window", "9", *(["--gentle"] if gentle else [])]) == 0
     assert [(one.window_auto, one.gentle, one.window_max_calls) for one in seen] == [(True, gentle, 9)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_that_takes_a_value_names_its_default(name):
+    """So that a reader of the help knows what happens without it."""
+    for action in parser_of(name)._actions:
+        if action.option_strings and action.nargs != 0:
+            assert "default: " in action.help, f"{name} {action.option_strings[-1]}"

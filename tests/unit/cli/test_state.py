@@ -43,7 +43,7 @@ def test_a_directory_that_is_named_is_used_or_is_an_error(monkeypatch, tmp_path,
     """Whoever names a place wants the job there: it does not go elsewhere."""
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/no")
     with pytest.raises(
-        CacheWarmerError, match=r"^no place for the job.s state: /proc/no/cachewarmer: .*XDG_STATE_HOME"
+        CacheWarmerError, match=r"^no place to keep the state of the job: /proc/no/cachewarmer: .*XDG_STATE_HOME"
     ):
         State(BrokerChoice())
     assert capsys.readouterr().err == ""

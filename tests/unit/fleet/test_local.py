@@ -191,4 +191,4 @@ def test_workers_end_with_the_process_that_started_them_even_if_it_is_killed(tmp
     assert len(process.stdout.readline().split()) == 2
     process.kill()
     _, said = process.communicate(timeout=30)  # its standard error is the workers' too: it ends with the last of them
-    assert said.count("standard input has ended: exiting") == 2
+    assert said.count("standard input was closed: exiting") == 2

@@ -103,7 +103,7 @@ async def test_an_acknowledgement_that_fails_is_one_line(served, caplog):
     async with eviction_notices(evicted.set, imds=Imds(served.url), poll_seconds=0.01):
         await evicted.wait()
         served.statuses = [500]
-    assert [record for record in caplog.records if "it comes anyway" in record.getMessage()]
+    assert [record for record in caplog.records if "it will happen anyway" in record.getMessage()]
 
 
 async def test_the_last_worker_of_a_vm_acknowledges(served):

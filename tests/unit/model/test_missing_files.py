@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cachewarmer.model import JobState, JobStatus, ScanTotals, Tally, WarmJob
+from cachewarmer.model import JobState, JobStatus, PathError, ScanTotals, Tally, WarmJob
 
 
 def ended(scanned, poisoned_files=0, **counts):
@@ -30,6 +30,12 @@ def test_files_of_which_nobody_knows_are_errors():
     status = ended(6, files=3, vanished_files=1)
     assert (status.state, status.missing_files) == (JobState.COMPLETED_WITH_ERRORS, 2)
     assert "2 files" in status.all_warnings[0]
+
+
+def test_a_range_that_failed_is_an_error_though_its_file_counts_as_read():
+    """The range that counts the file was read; the error of a later one says that not all of it is warm."""
+    status = ended(6, files=6, errors=(PathError("/big", "broken"),))
+    assert (status.state, status.failed_files, status.missing_files) == (JobState.COMPLETED_WITH_ERRORS, 0, 0)
 
 
 def test_files_in_poison_are_not_missing():

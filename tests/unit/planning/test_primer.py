@@ -71,7 +71,7 @@ async def test_what_is_refused_is_counted_and_said_at_the_end():
     primer = Primer(["1"], counter)
     await primer.page(session, b"", ENTRIES)
     primer.conclude()
-    assert any("3 questions" in one for one in counter.warnings)
+    assert any("3 requests" in one for one in counter.warnings)
 
 
 async def test_a_target_that_can_not_be_asked_is_said():

@@ -98,7 +98,7 @@ async def test_a_mount_that_can_not_be_asked_is_read_and_that_is_said_once(sessi
     await other.close()
     (said,) = caplog.messages
     assert "Permission denied" in said
-    assert "read through the mount" in said
+    assert "reading files through the mount" in said
 
 
 @pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), RuntimeError("unheard of")])
@@ -189,7 +189,7 @@ async def test_ranges_are_read(session, volume):
 
 
 async def test_batches_are_bounded_and_what_comes_meanwhile_goes_together(session, volume, monkeypatch):
-    """At most four messages are under way; the next has all that came until one of them ended, up to its bounds."""
+    """So many messages are under way and no more; the next has all that came until one of them ended, up to its bounds."""
     monkeypatch.setattr(filling, "BATCH_FILES", 20)
     volume.going.clear()
     made, wait = requests_of(*all_files())
@@ -201,6 +201,42 @@ async def test_batches_are_bounded_and_what_comes_meanwhile_goes_together(sessio
     assert sum(volume.filled) == FILES
     assert volume.filled[0] == 1
     assert max(volume.filled) == 20
+
+
+async def test_a_batch_of_large_files_has_one_for_each_of_its_threads(session, volume, monkeypatch):
+    """A mount fetches one block of a file at a time: one file in a message would leave its other threads without work."""
+    monkeypatch.setattr(filling, "BATCH_BYTES", 1100)
+    await read(session, *all_files())
+    assert volume.filled == [5] * (FILES // 5)
+
+
+async def test_threads_that_a_small_batch_leaves_go_to_further_ones(session, volume):
+    """Large files come a few at a time: not more of them are under way than there are threads, nor fewer."""
+    volume.going.clear()
+    made, wait = requests_of(*all_files())
+    for number, request in enumerate(made):
+        session.read(request)
+        if number % 2:
+            await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        while len(volume.asked) < 1:
+            await asyncio.sleep(0.001)
+    volume.going.set()
+    await wait()
+    assert volume.filled.count(2) >= 10  # in whatever order
+    assert sum(volume.filled) == FILES
+    assert max(volume.threads) <= 5
+
+
+async def test_a_session_that_asks_for_files_wants_many_bytes_at_the_same_time(session, volume, tmp_path):
+    """What is claimed for it goes by that; not where no mount is asked any more."""
+    few = session.window.bytes
+    await read(session, ("f00", 1000))
+    assert session.window.bytes == 20 * filling.BATCH_BYTES
+    volume.refusal = "not now"
+    await read(session, ("f01", 1001))
+    await read(session, ("f02", 1002))
+    assert session.window.bytes == few
 
 
 async def test_requests_that_nobody_wants_any_more_end_without_a_byte(session, volume):

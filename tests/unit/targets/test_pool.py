@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.config import LeaseSettings, NfsSettings, Settings
-from cachewarmer.errors import ConnectFailed, MountError, OwnResourceError, TransportError
+from cachewarmer.errors import ConnectFailed, MountError, OwnResourceError, TransportError, UnknownHost
 from cachewarmer.targets import lookout
 from cachewarmer.targets.base import Mount
 from cachewarmer.targets.pool import SessionPool
@@ -182,6 +182,22 @@ async def test_an_address_that_was_never_opened_is_probed_by_opening_it(pool, op
     assert not pool.usable(A)
     openings.errors.clear()
     assert await pool.wait_until_up([A]) == A
+
+
+async def test_an_outage_is_told_of_a_name_only_where_it_was_known_before(pool, openings, caplog):
+    """A name that nobody knows is a mistake that the job's end tells of, however often it is asked for until then."""
+    caplog.set_level("WARNING")
+    openings.errors["a"] = unknown = UnknownHost("no such host")
+    with pytest.raises(UnknownHost):
+        async with pool.lend(A):
+            pass
+    with pytest.raises(TransportError):
+        await pool.wait_until_up([A], 0.05)  # some probes
+    assert not caplog.records
+    async with pool.lend(B) as session:
+        session.down = unknown
+        pool.failed(B, unknown)
+    assert "b: no such host" in caplog.text
 
 
 async def test_any_other_answer_than_silence_is_an_answer(pool, openings):

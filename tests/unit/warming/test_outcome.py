@@ -71,6 +71,16 @@ def test_what_does_not_pass_is_told_by_file_however_many_there_are(outcome, file
     assert receipt.errors[0].path.startswith("/")
 
 
+@pytest.mark.parametrize(("start", "stop", "further"), [(0, 4, False), (4, 8, False), (8, 10, False), (-1, -1, True)])
+def test_of_a_file_in_several_ranges_the_first_one_counts_it_though_all_fail(outcome, start, stop, further):
+    """Each of them names it; counted by each, it would be several failed files."""
+    item = replace(ITEM, files=ITEM.files[:1], start=start, stop=stop, further=further)
+    outcome.problems = {0: FileError("broken")}
+    receipt = outcome.receipt(item, 0, 0, 1.0)
+    assert (receipt.files, receipt.failed_files) == (0, int(start == 0))
+    assert len(receipt.errors) == 1
+
+
 def test_the_only_file_fails_with_its_own_error(outcome):
     error = outcome.problems[0] = RemoteProtocolError("garbled")
     assert outcome.failure(replace(ITEM, files=ITEM.files[:1])) is error

@@ -84,7 +84,7 @@ async def test_the_keys_are_those_of_the_command_line(site):
         ({"targets": ["nfs://a/b"], "colour": 1}, "there is no key 'colour'"),
         ({"targets": ["nfs://a/b"], "include": ["["]}, "["),
         ({"targets": ["nfs://"]}, ""),
-        ({"targets": ["some/where"]}, "not a target that workers can read"),
+        ({"targets": ["some/where"]}, "workers can't read this target"),
         ({"targets": ["nfs://a/\ud800"]}, "no path can hold"),
     ],
 )

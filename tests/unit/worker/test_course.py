@@ -47,9 +47,9 @@ def test_waiting_and_reading_are_told_once_each(told):
     course.ends(done, 3)
     assert told() == [
         "waiting for work",
-        "reading begins, with job j0",
+        "reading job j0",
         "read 5 items, 40 files, 2.0 KiB, 4 files failed in 9.0 s; waiting for work",
-        "reading begins, with job later",
+        "reading job later",
         "stopped: it was asked to; read 5 items, 40 files, 2.0 KiB, 4 files failed in 3 min 30 s; 3 items handed back",
     ]
 
@@ -100,7 +100,7 @@ async def test_the_course_of_a_worker(tmp_path, told):
     assert first == "waiting for work"
     assert told()[1] == "claiming work: the broker can't be reached; waiting for it"
     assert told()[2].startswith("the broker answers again after ")
-    assert told()[3] == "reading begins, with job j1"
+    assert told()[3] == "reading job j1"
     assert last.startswith("stopped: it was asked to; read 1 item, 1 file, 1000 B in ")
     assert len(told()) == 5
 

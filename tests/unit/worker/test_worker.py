@@ -35,6 +35,29 @@ class Racing(Worker):
         return taken
 
 
+async def test_what_a_session_asks_for_at_once_is_claimed(tmp_path):
+    """A JuiceFS mount fetches many large files at the same time: they are in hand, however many bytes they are."""
+    session = MemorySession({b"f%d" % number: 1 << 30 for number in range(ITEMS)}, "a")
+    session.held = []
+    session.window.bytes = 1 << 40
+    item = WorkItem(access=Access(addresses=("a",), export="/"), job_id="j1")
+    stop = asyncio.Event()
+    async with SqliteBroker(str(tmp_path / "broker.db"), SETTINGS.lease) as broker, asyncio.timeout(60):
+        await broker.submit(WarmJob(access=Access(addresses=("a",)), job_id="j1"))
+        await broker.set_state("j1", JobState.SCANNING)
+        await broker.publish(
+            [
+                replace(item, path=f"/f{number}", item_id=f"i{number}", files=(FileEntry("", 1 << 30, b"h"),))
+                for number in range(ITEMS)
+            ]
+        )
+        working = asyncio.create_task(Worker(broker, SETTINGS, SessionPool(SETTINGS, opener(session))).run(stop))
+        while len(session.held) < 4 * SETTINGS.nfs.window_calls:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await working
+
+
 async def test_what_ends_while_enough_is_held_is_not_missed(tmp_path):
     """Large items that end at once, as of a file that is shorter than it says: the worker claims on until none is left."""
     large = 1 << 40

@@ -34,7 +34,7 @@ def open_url(url: str, rest: str, settings: LeaseSettings | None, account: Accou
 
 
 ITEM_BYTES = 48 * 1024
-"""Of a job's items, in one message of a queue: they are cut smaller than for other brokers."""
+"""Maximum size of an item's message in a queue. Items are smaller than at other brokers."""
 
 
 def item_operations(items: Items) -> int:

@@ -183,7 +183,9 @@ class AzureBroker(Broker):
         self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
     ) -> JobLease | None:
         if job_id:
-            raise BrokerError(f"{self.url}: a queue gives the next job, not a chosen one: start a manager for it")
+            raise BrokerError(
+                f"{self.url}: a queue only hands out the next job, not a particular one: start a manager instead"
+            )
         while taken := await self._at.jobs.receive(1, lease_seconds, least):
             lease = await self._managed(taken[0])
             if lease is not None:
@@ -250,14 +252,14 @@ class AzureBroker(Broker):
             changed = record.moved_to(state, reason, time.time())
             if await at.records.replace(changed):
                 return await at.status_of(changed)
-        raise BrokerUnavailable(f"job {job_id} is changed by others all the time")
+        raise BrokerUnavailable(f"job {job_id} keeps being changed by others")
 
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
         scans = self._at.scans
 
         def change(record: JobRecord) -> JobRecord:
             if scans.managed(job_id, record.scan_number) != record.scan_number:
-                raise LeaseLost(f"another manager has begun the scan of job {job_id} anew")
+                raise LeaseLost(f"another manager has restarted the scan of job {job_id} anew")
             items = scans.published_count(record.counted_scan) or totals.items
             return record.scanned(replace(totals, items=items), time.time())
 
@@ -288,7 +290,7 @@ class AzureBroker(Broker):
         await self._at.managers.forget(keep_seconds)
         await self._at.workers.forget()
 
-    # -- what keeps a job from waiting for ever --------------------------------------------------------------------
+    # -- what keeps a job from waiting forever --------------------------------------------------------------------
 
     async def stranded(self, job_id: str) -> bool:
         return await self._losses.stranded(job_id)
@@ -304,7 +306,7 @@ class AzureBroker(Broker):
                 at.scans.manage(job_id, changed.scan_number)
                 self._losses.forget(job_id)
                 return True
-        raise BrokerUnavailable(f"job {job_id} is changed by others all the time")
+        raise BrokerUnavailable(f"job {job_id} keeps being changed by others")
 
     async def note_manager(self, name: str) -> None:
         await self._at.managers.note(name, self._at.scans.managed_jobs)
@@ -343,7 +345,7 @@ class AzureBroker(Broker):
         """The scan that this process manages. Raises ``LeaseLost`` where another manager's counts by now."""
         record = await self._at.records.get(job_id)
         if self._at.scans.managed(job_id, record.scan_number) != record.scan_number:
-            raise LeaseLost(f"another manager has begun the scan of job {job_id} anew")
+            raise LeaseLost(f"another manager has restarted the scan of job {job_id} anew")
         return record.counted_scan
 
     # -- work ------------------------------------------------------------------------------------------------------
@@ -355,7 +357,7 @@ class AzureBroker(Broker):
         self, most: int, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
     ) -> list[WorkLease]:
         if job_id:
-            raise BrokerError(f"{self.url}: a queue gives the next item, not those of one job")
+            raise BrokerError(f"{self.url}: a queue only hands out the next item, not those of one job")
         return await self._items.claim(most, lease_seconds, least)
 
     async def renew(self, lease: WorkLease, lease_seconds: float) -> None:
@@ -381,7 +383,7 @@ class AzureBroker(Broker):
         if any(
             status.state in (JobState.SCANNING, JobState.WARMING) and not status.scan.finished for status in statuses
         ):
-            # The totals of a scan that goes on are a second old, those of one that began again are too small, and a
+            # The totals of a running scan are a second old, those of one that began again are too small, and a
             # first-generation job has none. So count the queue, less what rests there for paused jobs.
             paused = [status for status in statuses if status.state is JobState.PAUSED]
             resting = sum(max(0, status.scan.items - status.settled_items) for status in paused)

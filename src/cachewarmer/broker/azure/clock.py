@@ -1,4 +1,4 @@
-"""The table service's own time: ages of rows are by it alone, so that ours may be wrong."""
+"""The clock of the table service. Ages of rows depend only on it, so that our own clock may be wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row for each fleet: which manager drives it, and for how long after the service wrote that."""
+"""A row for each fleet: which manager drives it, and for how long after the time stamp of the service."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class FleetRows:
         return bool(there.get("Manager") == row["Manager"])
 
     def _is_over(self, fleet: str, row: Any, clock: ServiceClock) -> bool:
-        """Whether the time of the manager in a row is over, by the service's clock. One that makes no sense is nobody's."""
+        """Whether the time of the manager in a row is over, by the service's clock. One that is invalid is nobody's."""
         seconds = row.get("Seconds")
         if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_FLEET_SECONDS:
             self._damaged.name_lease(f"the fleet {fleet}", seconds, word="for")

@@ -1,4 +1,4 @@
-"""What got lost from the queues: items that nobody can settle any more, and jobs that nobody can take.
+"""Finds what was lost from the queues: items that nobody can settle, and jobs that nobody can take.
 
 A storage queue can't be searched, and its length covers all jobs. It is never less than the messages there are, taken or
 not, so an empty queue is sure. Everything here is seen twice, two lease times apart, before anything is done about it:
@@ -113,7 +113,7 @@ class Lost:
         return [one for one in free if one.job.job_id not in there]
 
     async def _managed_jobs(self) -> set[str]:
-        """The jobs of managers that were heard of lately."""
+        """The jobs of managers that were heard of recently."""
         fresh_seconds = max(self._patience_seconds, 3 * MANAGER_SECONDS)
         managers = await self._at.managers.seen()
         return {job_id for one in managers if one.seconds_ago < fresh_seconds for job_id in one.jobs}
@@ -127,7 +127,7 @@ class Lost:
                 job_id, lambda one: one if one.state.final else one.moved_to(JobState.FAILED, TAKEN_TWICE, now)
             )
             return
-        log.warning("job %s is on no queue and no manager has it: posting it again", job_id, extra=about(job=job_id))
+        log.warning("job %s is on no queue, and no manager has it: posting it again", job_id, extra=about(job=job_id))
         # Before the message: whoever takes that must not find the name of another one.
         changed = await self._at.records.change(job_id, _free_to_take)
         if not changed.state.final:

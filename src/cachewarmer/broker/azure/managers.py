@@ -1,4 +1,4 @@
-"""One row for each manager: when it was last at work, by the service's clock, and which jobs it has."""
+"""A row for each manager: when it was last running, by the clock of the service, and which jobs it has."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ManagerRows:
 
 
 def _manager(row: Any, clock: ServiceClock) -> SeenManager | None:
-    """None for a row that makes no sense: it is nobody's."""
+    """None for a row that is invalid: it is nobody's."""
     try:
         jobs = frozenset(str(one) for one in json.loads(bytes(row["Jobs"])))
         return SeenManager(str(row["Name"]), clock.seconds_since(row), jobs)

@@ -1,4 +1,4 @@
-"""What stands in the messages of the Azure queues: ids that are missing, room that runs out, and poison. Pure."""
+"""The messages of the Azure queues: fills in missing ids, keeps to the maximum size, and makes poison messages. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOM_FOR_HISTORY = 2 * 1024
 MOST_PUBLISHED_BYTES = MAX_MESSAGE_BYTES - ROOM_FOR_HISTORY
 REASON_BYTES = 4 * 1024
 MOST_JOB_BYTES = 64 * 1024
-"""Of a job as it stands in its record: what a binary property of a table row holds at most."""
+"""Maximum size of a job in its record: that of a binary property of a table row."""
 
 
 def job_of(text: str, message_id: str) -> WarmJob:
@@ -30,7 +30,7 @@ def job_of(text: str, message_id: str) -> WarmJob:
         raise InvalidMessage(f"JobId {FIRST_GENERATION_JOB} is kept for work items without a job")
     length = len(job.to_json())  # letters that are not ASCII take more room there than in the message
     if length > MOST_JOB_BYTES:
-        raise InvalidMessage(f"the job takes {length} bytes as ASCII: at most {MOST_JOB_BYTES} go")
+        raise InvalidMessage(f"the job takes {length} bytes as ASCII: the maximum is {MOST_JOB_BYTES}")
     return job
 
 
@@ -94,7 +94,7 @@ def published_text(item: WorkItem) -> str:
         text = replace(item, files=files[:keep] + bare if item.files is not None else None).to_json()
     if len(text) > MOST_PUBLISHED_BYTES:
         raise InvalidMessage(
-            f"the work item {item.path[:200]} takes {len(text)} bytes: at most {MOST_PUBLISHED_BYTES} go"
+            f"the work item {item.path[:200]} takes {len(text)} bytes: the maximum is {MOST_PUBLISHED_BYTES}"
         )
     return text
 
@@ -102,7 +102,7 @@ def published_text(item: WorkItem) -> str:
 def handed_back_text(item: WorkItem, reason: str) -> str | None:
     """The message of an item that is handed back: with its error, or with one more delivery forgiven.
 
-    What has come of the item is left out where there is no room for it. None: there is no room for anything in somebody
+    What has been read of the item is left out where there is no room for it. None: there is no room for anything in somebody
     else's message; it goes back as it is.
     """
     if reason:
@@ -118,7 +118,7 @@ def failed_deliveries(item: WorkItem, delivered: int) -> tuple[WorkItem, int]:
 
     The service counts every delivery (``delivered``); those that were forgiven are written in the message. One that
     claims more of them than it can have had, such as a copy that somebody took from the poison queue, has had none. Nothing
-    has come of an item that was never handed back so, whatever a message says that was just posted.
+    has been read of an item that was never handed back so, whatever a message says that was just posted.
     """
     if item.forgiven_deliveries >= delivered:
         item = replace(item, forgiven_deliveries=0)

@@ -1,4 +1,4 @@
-"""How the queues, the table and the rows of the Azure broker are called. Pure.
+"""The names of the queues, the table and the rows of the Azure broker. Pure.
 
 Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``, and of jobs and work one more for each other priority:
 ``<prefix>jobhi``, ``<prefix>joblo``, ``<prefix>workhi``, ``<prefix>worklo``; the table: ``<prefix>status`` without what a table name
@@ -18,7 +18,7 @@ from cachewarmer.errors import UsageError
 from cachewarmer.model import Priority
 
 LONGEST_QUEUE_NAME = 63
-"""Of a queue's name (REST reference, Naming Queues and Metadata)."""
+"""Maximum length of a queue's name (REST reference, Naming Queues and Metadata)."""
 KINDS = ("job", "work", "poison")
 BEHIND: Mapping[Priority, str] = {Priority.HIGH: "hi", Priority.NORMAL: "", Priority.LOW: "lo"}
 """What stands behind the kind: with it, none is longer than the longest kind, so that each prefix remains good."""
@@ -27,7 +27,7 @@ FIRST_GENERATION_JOB = "firstgen"
 
 
 class JobScan(NamedTuple):
-    """One scan of a job, whose items are counted together: when a manager begins anew, so does the count."""
+    """One scan of a job, whose items are counted together: when a manager begins again, so does the count."""
 
     job_id: str
     number: int = 0
@@ -60,12 +60,12 @@ def table_name(prefix: str) -> str:
 
 
 def records_partition(prefix: str) -> str:
-    """Where the records of all jobs of a prefix are."""
+    """The partition of the job records of a prefix."""
     return f"{prefix}.jobs"
 
 
 def scan_partition(prefix: str, scan: JobScan) -> str:
-    """Where a scan's tallies and receipts are, and of the first one the job's file list."""
+    """The partition of the tallies and receipts of a scan; that of the first scan also has the file list of the job."""
     return f"{prefix}.job.{scan.job_id}" + (f".{scan.number}" if scan.number else "")
 
 

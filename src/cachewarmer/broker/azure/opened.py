@@ -1,4 +1,4 @@
-"""What an open Azure broker works with: the queues, the rows, and which scan of each job it knows of."""
+"""The state of an open Azure broker: its queues, its rows, and the known scan of each job."""
 
 from __future__ import annotations
 

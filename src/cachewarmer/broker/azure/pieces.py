@@ -1,6 +1,6 @@
 """The pieces of ledgers in the status table: a row each, in the partition of the scan that they are of.
 
-A piece is spread over properties of 64 KiB, as many as its row may hold. What came of items is written with their receipts
+A piece is spread over properties of 64 KiB, as many as its row may hold. The outcome of items is written with their receipts
 (see ``receipts``); here is what scans write, and what reads all of it.
 """
 
@@ -45,7 +45,7 @@ def piece_of(entity: Any) -> bytes:
 
 
 class Pieces:
-    """Of one prefix. Errors as ``Broker`` says."""
+    """The pieces of one prefix. Raises the errors that ``Broker`` documents."""
 
     def __init__(self, client: TableClient, prefix: str) -> None:
         self._client = client

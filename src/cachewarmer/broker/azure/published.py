@@ -1,4 +1,4 @@
-"""The ids that one scan has published: a queue can't be asked whether it had an item before."""
+"""The ids that a scan has published, because a queue can't tell whether it had an item before."""
 
 from __future__ import annotations
 

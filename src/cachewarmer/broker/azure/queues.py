@@ -98,7 +98,7 @@ class Queue:
         return True
 
     async def receive(self, most: int, lease_seconds: float) -> list[Taken] | None:
-        """Up to ``most`` messages (32 at the most), each out of others' sight for ``lease_seconds``; None: there is no such
+        """Up to ``most`` messages (32 at most), each out of others' sight for ``lease_seconds``; None: there is no such
         queue, or it is not for us.
         """
         most = min(most, MOST_AT_ONCE)
@@ -185,7 +185,7 @@ class Queue:
         return properties.approximate_message_count or 0
 
     async def peek(self) -> list[tuple[str, str]]:
-        """Id and text of the first messages that are in sight (32 at the most), which stay where they are."""
+        """Id and text of the first messages that are in sight (32 at most), which stay where they are."""
         with doing(f"looking at the queue {self.name}") as call:
             try:
                 found = await call(self._client.peek_messages, max_messages=MOST_AT_ONCE)
@@ -203,5 +203,5 @@ def _whole(seconds: float) -> int:
 
 def _lost_or_refused(error: BaseException, what: str) -> BrokerError:
     if isinstance(error, HttpResponseError) and (error_code(error) in GONE or isinstance(error, ResourceNotFoundError)):
-        return LeaseLost(f"{what}: somebody else has it by now ({error_code(error)})")
+        return LeaseLost(f"{what}: another process has it by now ({error_code(error)})")
     return translated(error, what)

@@ -165,7 +165,7 @@ class Receipts:
                 continue
             pending.clear()
         if pending:
-            raise BrokerUnavailable(f"{what}: the rows change all the time")
+            raise BrokerUnavailable(f"{what}: the rows keep changing")
         return [outcomes.get(place, "") for place in range(len(settlements))]
 
     async def _write(

@@ -42,7 +42,7 @@ class JobRecord(record.Standing):
     message_id: str = ""
     """The message that a manager first took the job by; another message of the same job is a repeat."""
     scan_number: int = 0
-    """Which scan counts: a manager that has to scan anew what another left unfinished begins the next one."""
+    """Which scan counts: a manager that has to scan again what another left unfinished begins the next one."""
     tidied: bool = False
     """Whether the receipts and the file list of the job were dropped, some time after its end."""
     handed_back: int = 0
@@ -86,7 +86,7 @@ class JobRecord(record.Standing):
         return replace(changed, scan=ScanTotals(), scan_number=self.scan_number + 1)
 
     def limited(self, bandwidth: Bandwidth) -> JobRecord:
-        """With another bandwidth. Raises ``InvalidTransition``."""
+        """The record with another bandwidth. Raises ``InvalidTransition``."""
         record.check_limit(self.job.job_id, self.state)
         return replace(self, job=record.limited(self.job, bandwidth), bandwidth=bandwidth.text())
 
@@ -284,7 +284,7 @@ class Records:
             changed = change(record)
             if changed is record or await self.replace(changed):
                 return changed
-        raise BrokerUnavailable(f"job {job_id} is changed by others all the time")
+        raise BrokerUnavailable(f"job {job_id} keeps being changed by others")
 
     async def try_writing(self) -> None:
         """Deletes and changes a row that is not there: it is found missing only by who may do so."""

@@ -1,4 +1,4 @@
-"""Takes away what no longer serves in the status table: receipts of jobs that are over, and jobs that are old."""
+"""Removes what is no longer needed from the status table: receipts of jobs that are over, and old jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVERYTHING = "PartitionKey eq @partition"
 
 
 class Tidier:
-    """Of one prefix. Errors as ``Broker`` says; what is left undone is done the next time."""
+    """Tidies one prefix. Raises the errors that ``Broker`` documents; what remains is done the next time."""
 
     def __init__(self, client: TableClient, prefix: str, records: Records) -> None:
         self._client = client

@@ -85,7 +85,7 @@ class WorkSide:
             await self.poison_message(self._at.work, taken, str(error))
             return None
         if self._at.scans.is_left_behind(JobScan(item.job_id, item.scan)):
-            await self._at.work.delete(taken.token)  # its job is scanned anew, and counts only what that publishes
+            await self._at.work.delete(taken.token)  # its job is scanned again, and counts only what that publishes
             return None
         await self._make_first_generation_job(item)
         item, deliveries = failed_deliveries(item, taken.deliveries)

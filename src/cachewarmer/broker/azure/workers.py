@@ -1,4 +1,4 @@
-"""One row for each worker process: what it last said of itself, stamped by the service."""
+"""A row for each worker process: its last report, with the time stamp of the service."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Transaction:
 
         Outside of a transaction, and where libpq has the pipeline mode (from version 14); else one by one. In a pipeline
         a process can be stopped with statements sent that it has not yet asked the results of. For the server it is not
-        idle then, so its locks would be held for ever.
+        idle then, so its locks would be held forever.
         """
         if self.connection.info.transaction_status is not TransactionStatus.IDLE or not psycopg.Pipeline.is_supported():
             return [await self.all(name, **values) for name in names]
@@ -208,7 +208,7 @@ class Database:
         """Everything inside happens, or nothing. Raises ``BrokerUnavailable`` or ``BrokerError``.
 
         Not in a pipeline, though that would save round trips: a process that is stopped in one, with statements sent that
-        it has not yet asked the results of, is not idle for the server, which would let it hold its locks for ever.
+        it has not yet asked the results of, is not idle for the server, which would let it hold its locks forever.
         """
         async with self.connection() as connection:
             try:

@@ -1,4 +1,4 @@
-"""What a connection is refused for that no waiting mends, and what does.
+"""Recognizes errors of connections that waiting does not fix, and gives advice.
 
 A connection that fails before the server takes it has no SQLSTATE: libpq does not keep it. Its text has parts of libpq's
 own, and the server's, in the server's language. So what is not known by its words is asked once more, of a libpq that is

@@ -1,4 +1,4 @@
-"""What this broker's steps have in common: a job's row and status, how it moves on, and what is given up. In a transaction."""
+"""Shared by the steps of this broker: the row and status of a job, its state changes, and items that are given up. In a transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is long in this broker's tables, a job's list of files and its ledger: written and read in few round trips.
+"""Writes and reads long data, the file list and the ledger of a job, in few round trips.
 
 Neither is in one statement as long as its reader or writer likes: such a one would hold a connection, and keep the server
 from tidying up, for as long as a terminal is scrolled back or a pipe is full.
@@ -16,9 +16,9 @@ PAGE_BYTES = 8 * 1024 * 1024
 """Of pieces that are read together: a million small ones must not be a million round trips, nor 64 KiB each in memory."""
 PAGE_PIECES = 4096
 CHUNK_TYPES = ("text", "int4", "bytea")
-"""Of a row of ``copy_chunks``."""
+"""The types of the columns of ``copy_chunks``."""
 CHUNKS_AT_ONCE = 64
-"""Of a list of files: 64 KiB each."""
+"""Rows of a list of files, 64 KiB each."""
 
 
 class FileLists:

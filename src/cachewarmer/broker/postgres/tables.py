@@ -57,14 +57,14 @@ async def _check(sql: Transaction, shown: str, *, migrates: bool) -> int:
     if oldest > SCHEMA_VERSION:
         raise BrokerError(f"{theirs}: use a newer version of cachewarmer")
     if version < FIRST_VERSION:
-        raise BrokerError(f"{theirs}: nothing is known of so early a version")
+        raise BrokerError(f"{theirs}: this version is too old to be migrated")
     if version < SCHEMA_VERSION and not migrates:
         raise BrokerError(f"{theirs}: start a manager of this version, which migrates them")
     return version
 
 
 async def _versions(sql: Transaction) -> tuple[int, int]:
-    """Of the tables, and of the oldest program that may use them."""
+    """The version of the tables, and that of the oldest program that may use them."""
     row = await sql.one("version")
     if row is None:
         return 0, 0

@@ -1,4 +1,5 @@
-"""What each component does at the database, done for a job that is not there, and taken back: whether its user may.
+"""Tests the permissions of a user: runs the statements of each component for a job that does not exist, and rolls them
+back.
 
 The server checks the rights of a statement whether or not it finds a row. What is inserted goes with the transaction; nobody
 else ever sees it.

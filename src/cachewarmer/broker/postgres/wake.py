@@ -1,7 +1,8 @@
-"""Being woken when there is work, with a connection that would lie idle: LISTEN and NOTIFY (PostgreSQL manual, LISTEN).
+"""Wakes up when there is work, with LISTEN and NOTIFY on a connection that would be idle otherwise (PostgreSQL manual,
+LISTEN).
 
 A process that has nothing to do lends one connection of its pool to this until work comes, and gets it back at once. A
-session that listens once goes on to: what it is told while it does something else wakes whoever waits next. A pooler in
+session that listens once continues to: what it is told while it does something else wakes whoever waits next. A pooler in
 transaction mode gives each transaction another session, so nothing would be heard: it is known by the server process,
 which is another one than the pooler said, and there this only sleeps.
 """

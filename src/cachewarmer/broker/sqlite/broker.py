@@ -118,7 +118,7 @@ class SqliteBroker(Broker):
             return BrokerError(f"the broker file {self.path} may not be written by this user")
         if code == sqlite3.SQLITE_CANTOPEN:
             return BrokerError(
-                f"the broker file {self.path} can't be opened: is it a file in a folder we may write to?"
+                f"the broker file {self.path} can't be opened: is it a file in a directory that this user may write to?"
             )
         return BrokerError(f"the broker file {self.path}: {error}")
 

@@ -1,4 +1,6 @@
-"""The broker's file on disk: ours alone, whatever the umask says. Who can write it decides what is read as whom."""
+"""The broker's file on disk, accessible only to its user, whatever the umask is: anyone who can write to it decides
+what is read, and as whom.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +83,8 @@ def _check(path: str, folder: str) -> None:
     user = os.geteuid()
     # Root may look after what a service keeps in a folder of its own, not what somebody laid down in a shared one.
     if status.st_uid != user and not (user == 0 and status.st_uid == os.stat(folder).st_uid):
-        raise BrokerError(f"the broker file {path} belongs to another user (uid {status.st_uid}): name one of your own")
+        raise BrokerError(
+            f"the broker file {path} belongs to another user (uid {status.st_uid}): use a file of your own"
+        )
     if stat.S_IMODE(status.st_mode) & 0o077:
         os.chmod(path, FILE_MODE)

@@ -1,4 +1,4 @@
-"""What tells the items of a job apart in the file: keys that lie near each other where the items do. Pure.
+"""The keys of a job's items in the file: items that are close to each other have keys that are, too. Pure.
 
 An item's id is a hash. An index in the order of ids has each new item on a page of its own once the index is large, and
 all of those pages are written with each batch: six times the bytes, at a million items. Items are published as a
@@ -12,9 +12,9 @@ from typing import Any
 from cachewarmer.model import WorkItem
 
 ID_BYTES = 16
-"""Of an id that the program made itself."""
+"""Length of an id that the program made itself."""
 PATH_BYTES = 200
-"""Of the path, in a key: enough to have neighbours beside each other, and a limit to what the index takes."""
+"""Length of the path in a key: enough to keep neighbours together, without making the index too large."""
 MOST_DIGITS = 18
 """Of a row's number: more might not fit into a column."""
 

@@ -1,4 +1,4 @@
-"""Which process holds a lease, and whether it is still there: so that work of a killed process needs no waiting."""
+"""Tells which process holds a lease and whether it still exists, so that nobody has to wait for a killed process."""
 
 from __future__ import annotations
 

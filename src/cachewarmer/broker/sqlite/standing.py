@@ -1,4 +1,4 @@
-"""What the steps of the SQLite broker have in common: a job's row and status, how it moves on, and tallies. In a transaction."""
+"""Shared by the steps of the SQLite broker: the row and status of a job, its state changes, and tallies. In a transaction."""
 
 from __future__ import annotations
 

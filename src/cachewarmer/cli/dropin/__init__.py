@@ -1,4 +1,4 @@
-"""The first CacheWarmer's three commands, flag for flag. Each parses into the options of ours."""
+"""The three commands of the first CacheWarmer, with its flags. Each parses them into the options of our command."""
 
 from __future__ import annotations
 

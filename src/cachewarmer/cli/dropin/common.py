@@ -1,4 +1,4 @@
-"""What the three drop-in commands share."""
+"""Shared by the three drop-in commands."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ DEBUGGING = Flag(name="enableDebugging", switch=True, text="log debugging messag
 STORAGE = (
     Flag(
         name="storageAccountResourceGroup",
-        text="resource group of the storage account: its key is looked up there if the identity has no role on its data",
+        text="resource group of the storage account, where its key is looked up if the identity has no role for its data",
     ),
-    Flag(name="storageAccountName", required=True, text="storage account that holds the queues"),
-    Flag(
-        name="queueNamePrefix", required=True, text="what the names of the queues begin with; missing ones are created"
-    ),
+    Flag(name="storageAccountName", required=True, text="storage account with the queues"),
+    Flag(name="queueNamePrefix", required=True, text="prefix of the queue names; missing queues are created"),
 )
 
 

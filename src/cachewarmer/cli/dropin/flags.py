@@ -23,7 +23,7 @@ _MOST = (1 << 63) - 1
 
 
 class MissingFlag(CacheWarmerError):
-    """A flag that is required was not given. Exit code 1, as the first CacheWarmer's commands end then."""
+    """A required flag is missing. Exit code 1, as in the first CacheWarmer."""
 
 
 class HelpWanted(Exception):  # noqa: N818  # not an error: -h was given
@@ -36,7 +36,7 @@ class Flag:
 
     name: str
     text: str
-    """What it is for; the help shows it."""
+    """The description in the help."""
     default: str = ""
     switch: bool = False
     required: bool = False
@@ -108,11 +108,11 @@ class FlagSet:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What the flags say."""
+    """The values of the flags."""
 
     given: Mapping[str, str]
     rest: tuple[str, ...] = ()
-    """What stands behind the flags, and is ignored."""
+    """Arguments after the flags, which are ignored."""
 
     def text(self, name: str) -> str:
         """Empty where it was not given."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FLAGS = FlagSet(
     program="cachewarmer-jobsubmitter",
-    summary="Posts a job: a directory tree to warm.",
+    summary="Submits a job to warm a directory tree.",
     example="cachewarmer-jobsubmitter -warmTargetMountAddresses 10.0.1.7,10.0.1.8 -warmTargetExportPath /data "
     "-warmTargetPath /tools -storageAccountName ACCOUNT -queueNamePrefix PREFIX -blockUntilWarm",
     flags=(
@@ -29,17 +29,24 @@ FLAGS = FlagSet(
         Flag(name="warmTargetPath", required=True, text="directory or file below the export"),
         Flag(
             name="inclusionCsv",
-            text="patterns of the file names to read, separated by commas, as Go's filepath.Match takes them "
+            text="patterns of file names to read, separated by commas, with the syntax of Go's filepath.Match "
             "(default: all)",
         ),
-        Flag(name="exclusionCsv", text="patterns of the file names to leave out (default: none)"),
+        Flag(name="exclusionCsv", text="patterns of file names to leave out (default: none)"),
         Flag(name="maxFileSizeBytes", default="0", text="leave out larger files; 0: no limit"),
-        Flag(name="uid", text="user to read as on the wire (default: what the workers are set to, which is root)"),
-        Flag(name="gid", text="group to read as on the wire (default: as for -uid)"),
-        Flag(name="jobName", text="name of the job; one of this name that is warm, or on its way, is not posted again"),
+        Flag(name="uid", text="user id to read as (default: the setting of the workers, which is root unless changed)"),
+        Flag(name="gid", text="group id to read as (default: as for -uid)"),
+        Flag(
+            name="jobName",
+            text="name of the job; if a job of this name is warm or running, none is submitted (default: none)",
+        ),
         *STORAGE,
         Flag(name="verify", switch=True, text="verify a sample when the job is done; implies -blockUntilWarm"),
-        Flag(name="blockUntilWarm", switch=True, text="wait until the job is done, and exit with its outcome"),
+        Flag(
+            name="blockUntilWarm",
+            switch=True,
+            text="wait until the job is done, and exit with a code that gives its outcome",
+        ),
     ),
 )
 
@@ -58,7 +65,7 @@ def _submit(values: Values) -> int:
 
 
 def parse(values: Values) -> submit.SubmitOptions:
-    """How the job is posted; ``job`` makes it: a TARGET could not say an export and a path as they stand."""
+    """How to submit the job that ``job`` makes. A TARGET could not express the export and the path separately."""
     return submit.SubmitOptions(
         targets=(),
         selection=Selection(allow_empty=True),  # as the first CacheWarmer's jobs
@@ -74,7 +81,7 @@ def job(values: Values) -> WarmJob:
     """The job that the flags describe.
 
     Raises:
-        UsageError: an address, a path, a pattern or a number does not make sense.
+        UsageError: an address, a path, a pattern or a number is invalid.
     """
     from cachewarmer.filters import FileFilter
     from cachewarmer.model import FIRST_GENERATION, Access, WarmJob

@@ -14,23 +14,23 @@ WORKERS = 12
 """The first CacheWarmer's default."""
 FLAGS = FlagSet(
     program="cachewarmer-manager",
-    summary="Takes jobs, publishes their work, and runs a VM scale set of workers while there is some.",
+    summary="Scans submitted jobs, publishes their work, and runs a VM scale set of workers while there is work.",
     example="cachewarmer-manager -storageAccountName ACCOUNT -queueNamePrefix PREFIX -workerCount 0",
     flags=(
         DEBUGGING,
-        Flag(name="bootstrapMountAddress", text="NFS server that holds the bootstrap folder"),
+        Flag(name="bootstrapMountAddress", text="NFS server with the bootstrap folder"),
         Flag(name="bootstrapExportPath", text="export of the bootstrap folder"),
-        Flag(name="bootstrapScriptPath", text="script below the export that installs a worker"),
+        Flag(name="bootstrapScriptPath", text="path below the export of the script that installs a worker"),
         Flag(
             name="workerCount",
             default=str(WORKERS),
-            text="maximum number of VMs in the scale set; 0: no scale set, or what the settings file says",
+            text="maximum number of VMs in the scale set; 0: no scale set, unless the settings file describes a fleet",
         ),
         *STORAGE,
         Flag(name="vmssUserName", default="azureuser", text="user name on the VMs"),
-        Flag(name="vmssPassword", text="password on the VMs; better given in $VMSS_PASSWORD"),
+        Flag(name="vmssPassword", text="password on the VMs; $VMSS_PASSWORD is safer"),
         Flag(name="vmssSshPublicKey", text="SSH public key for the VMs"),
-        Flag(name="vmssSubnetName", text="subnet of the VMs (default: the manager's own)"),
+        Flag(name="vmssSubnetName", text="subnet of the VMs (default: that of the manager)"),
     ),
 )
 BOOTSTRAP = {
@@ -56,7 +56,7 @@ def parse(values: Values) -> manager.ManagerOptions:
 
 
 def _fleet(values: Values) -> FleetChoice:
-    """A scale set, unless there are to be no workers or the settings file describes a fleet of another kind.
+    """A scale set, unless the number of workers is 0 or the settings file describes another kind of fleet.
 
     Raises:
         MissingFlag: a scale set needs a flag that is missing.

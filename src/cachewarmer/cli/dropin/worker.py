@@ -16,7 +16,7 @@ FLAGS = FlagSet(
     flags=(
         DEBUGGING,
         *STORAGE,
-        Flag(name="storageKey", text="key of the storage account (default: sign in with the machine's identity)"),
+        Flag(name="storageKey", text="key of the storage account (default: sign in with the identity of the machine)"),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What most commands share: how much they say, where jobs are kept, and as whom they read."""
+"""Options that most commands share: output, broker, and the ids to read as."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from cachewarmer.cli import arguments
 from cachewarmer.values import dataclass
 
 TARGET_HELP = (
-    "a path of this machine, ADDRESS[,ADDRESS...]:/PATH, or nfs://ADDRESS[,ADDRESS...]/PATH[?KEY=VALUE&...] with the keys "
-    "nfsport, mountport, uid, gid, gids and export"
+    "a local path, ADDRESS[,ADDRESS...]:/PATH, or nfs://ADDRESS[,ADDRESS...]/PATH[?KEY=VALUE&...] with the keys nfsport, "
+    "mountport, uid, gid, gids and export"
 )
-JOB_HELP = "the job's id, a beginning of it that no other has, or its name"
+JOB_HELP = "the id of a job, a unique prefix of the id, or the name of the job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How much is said, and in which form."""
+    """How much to show, and in which format."""
 
     json: bool = False
     quiet: bool = False
@@ -28,45 +28,45 @@ class Output:
 
     @property
     def hides_progress(self) -> bool:
-        """Whether no progress is shown: none is wanted, or standard error is for programs to read."""
+        """Whether to show no progress, because it is not wanted or standard error is for programs."""
         return self.quiet or (self.log_format == "json" and not self.log_file)
 
 
 def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool = True) -> None:
-    """``quiet`` says what -q leaves out; empty: there is no -q. ``json``: whether there is a choice of JSON or text."""
+    """``quiet`` is the help of -q; empty: no -q. ``json``: whether to offer --json."""
     group = parser.add_argument_group("output")
     if json:
-        group.add_argument("--json", action="store_true", help="write one JSON document to stdout")
+        group.add_argument("--json", action="store_true", help="write one JSON document to standard output")
     if quiet:
         group.add_argument("-q", "--quiet", action="store_true", help=quiet)
-    group.add_argument("-v", "--verbose", action="store_true", help="show more messages, and tracebacks of errors")
+    group.add_argument("-v", "--verbose", action="store_true", help="show more messages, and the tracebacks of errors")
     logs = parser.add_argument_group("messages (docs/logs.md)")
     logs.add_argument(
         "--log-format",
         choices=("text", "json"),
         default="",
-        help="how messages are written; json: an object a line (default: text)",
+        help="format of log messages; json: one object per line (default: text)",
     )
     logs.add_argument(
         "--log-file",
         default="",
         metavar="FILE",
-        help="add messages to FILE, of a manager or worker in place of standard error (default: none)",
+        help="append log messages to FILE; a manager or worker then writes none to standard error (default: no file)",
     )
 
 
 def add_token_file(group: argparse._ArgumentGroup, option: str, who: str) -> None:
-    """The token of a server that ``option`` has made; ``who`` has to name it."""
+    """The option for the token of the server of ``option``; ``who`` has to present it."""
     group.add_argument(
         f"{option}-token-file",
         default="",
         metavar="FILE",
-        help=f"a file with the token that {who} has to name (default: that of CACHEWARMER_HTTP_TOKEN, if it is set)",
+        help=f"file with the token that {who} must present (default: $CACHEWARMER_HTTP_TOKEN, if set)",
     )
 
 
 def output(chosen: argparse.Namespace) -> Output:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     return Output(
         json=getattr(chosen, "json", False),
         quiet=getattr(chosen, "quiet", False),
@@ -83,7 +83,7 @@ class BrokerChoice:
     url: str = ""
     """Empty: the environment's, else the user's own file."""
     resource_group: str = ""
-    """Where the storage account's key is looked up."""
+    """The resource group where the key of the storage account is looked up."""
     storage_key: str = field(default="", repr=False)
 
 
@@ -94,7 +94,7 @@ def add_broker(parser: argparse.ArgumentParser, *, when: str = "") -> None:
         metavar="URL",
         default="",
         help=f"{when}where jobs are kept: sqlite:///FILE, postgresql://HOST/DATABASE or azure://ACCOUNT/PREFIX "
-        "(default: $CACHEWARMER_BROKER, else a file in the user's state directory)",
+        "(default: $CACHEWARMER_BROKER, or a file in your state directory)",
     )
 
 
@@ -105,21 +105,22 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
         dest="resource_group",
         default="",
         metavar="NAME",
-        help="the storage account's resource group: its key is looked up there if the identity has no role on its data",
+        help="resource group of the storage account, where its key is looked up if the identity has no role "
+        "for its data (default: no look-up)",
     )
 
 
 def broker(chosen: argparse.Namespace) -> BrokerChoice:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     return BrokerChoice(url=chosen.broker, resource_group=getattr(chosen, "resource_group", ""))
 
 
 def add_ids(parser: argparse._ActionsContainer) -> None:
-    """Who is named to the NFS server."""
+    """The ids to use at the NFS server."""
     for option, what in (("--uid", "user"), ("--gid", "group")):
         parser.add_argument(
             option,
             type=arguments.user_id,
             metavar="ID",
-            help=f"read as this {what} (AUTH_SYS) where the target names none (default: that of the process that reads)",
+            help=f"{what} id to read as (AUTH_SYS), unless the target names one (default: that of the reading process)",
         )

@@ -8,37 +8,37 @@ from cachewarmer.choice.values import Ledger
 
 
 def add_ledger(parser: argparse.ArgumentParser, *, where: str = "") -> None:
-    """``--ledger``, ``--since``, ``--failed-of``; ``where``: what else is to be known of the file."""
+    """``--ledger``, ``--since`` and ``--failed-of``. ``where`` is added to the help of ``--ledger``."""
     group = parser.add_argument_group("a record of each file")
     group.add_argument(
         "--ledger",
         default="",
         metavar="FILE",
-        help="write a record of each file to FILE: its size, its times, what came of it (JSON Lines, or Parquet where its name ends in .parquet; see docs/ledger.md)"
-        + where,
+        help="write a record of each file to FILE, with its size, times and outcome, as JSON Lines, or as Parquet if the name "
+        f"ends in .parquet (see docs/ledger.md){where} (default: none)",
     )
     group.add_argument(
         "--keep-ledger",
         action="store_true",
-        help="keep these records at the broker without a FILE, for cachewarmer export, --since and --failed-of",
+        help="keep these records only at the broker, for cachewarmer export, --since and --failed-of",
     )
     group.add_argument(
         "--since",
         default="",
         metavar="LEDGER|JOB",
-        help="read only what is new or changed since this ledger's file, or since the job of this id or name, which kept "
-        "a ledger; keeps a ledger itself",
+        help="read only files that are new or changed since this ledger, a file or a job that kept one; also keeps a ledger "
+        "(default: read all files)",
     )
     group.add_argument(
         "--failed-of",
         default="",
         metavar="JOB",
-        help="read what failed in the job of this id or name, which kept a ledger; needs no TARGET",
+        help="read the files that failed in this job, which must have kept a ledger; needs no TARGET (default: none)",
     )
 
 
 def ledger(chosen: argparse.Namespace) -> Ledger:
-    """What the command line says of it.
+    """The part of the command line that is about it.
 
     Raises:
         UsageError: the file can't be written, or options contradict each other.

@@ -1,4 +1,4 @@
-"""What a long run tells those who operate it."""
+"""Options for monitoring a long run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachewarmer.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observing:
-    """What is told."""
+    """The chosen statistics and metrics."""
 
     metrics: str = ""
     """ADDRESS:PORT; empty: nowhere."""
@@ -22,13 +22,13 @@ class Observing:
 
 
 def add_stats(parser: argparse.ArgumentParser, *, default: str = "never") -> None:
-    """Now and then a line of the log."""
+    """``--stats``: periodic lines in the log."""
     parser.add_argument(
         "--stats",
         type=arguments.interval,
         metavar="INTERVAL",
-        help="write a line to the log every INTERVAL, such as 30s or 1m, that says what was done since the last one, "
-        f"until there is no more work; 0: never (default: {default})",
+        help="log a line with what was done since the last one, every INTERVAL such as 30s or 1m, while there is work; "
+        f"0: never (default: {default})",
     )
 
 
@@ -39,7 +39,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         default="",
         metavar="ADDRESS:PORT",
-        help="serve metrics for Prometheus there, such as 127.0.0.1:9750 (default: nowhere)",
+        help="address to serve Prometheus metrics on, such as 127.0.0.1:9750 (default: none)",
     )
     general.add_token_file(group, "--metrics", "a scrape")
 
@@ -51,12 +51,13 @@ def add_metrics_file(parser: argparse.ArgumentParser) -> None:
         "--metrics-file",
         default="",
         metavar="FILE",
-        help="write metrics to FILE every 15 seconds and at the end, for the text collector of node_exporter",
+        help="write metrics to FILE every 15 seconds and at the end, for the textfile collector of node_exporter (default: "
+        "none)",
     )
 
 
 def observing(chosen: argparse.Namespace) -> Observing:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     return Observing(
         metrics=getattr(chosen, "metrics", ""),
         token_file=getattr(chosen, "metrics_token_file", ""),

@@ -1,4 +1,4 @@
-"""How hard the addresses of a target are read from."""
+"""Options for how to read from the addresses of a target."""
 
 from __future__ import annotations
 
@@ -9,51 +9,53 @@ from cachewarmer.cli import arguments
 
 
 def add_reading(parser: argparse.ArgumentParser, *, gentle: bool = True) -> None:
-    """How hard to read. ``gentle``: whether the command searches for a window that could be held more gently."""
+    """Registers the options for the window and connections. ``gentle``: whether the command searches for a window, so
+    that ``--gentle`` makes sense.
+    """
     group = parser.add_argument_group("how to read")
     group.add_argument(
         "--window",
         type=arguments.window,
         metavar="N|auto",
-        help="maximum calls in flight for one address; auto: as many as the cache can take before others have to wait "
-        "(default: auto)",
+        help="number of calls in flight for each address; auto: as many as the cache can take before other clients have to "
+        "wait (default: auto)",
     )
     group.add_argument(
         "--max-window",
         type=arguments.positive,
         metavar="N",
-        help="maximum that may be found (default: 1024)",
+        help="upper limit for --window auto (default: 1024)",
     )
     if gentle:
         group.add_argument(
             "--gentle",
             action="store_true",
-            help="leave half of what is found to others, and give way at half the delay",
+            help="with --window auto: use only half of the window that is found, and back off at half the delay",
         )
     group.add_argument(
-        "--connections", type=arguments.positive, metavar="N", help="TCP connections for one address (default: 2)"
+        "--connections", type=arguments.positive, metavar="N", help="TCP connections to each address (default: 2)"
     )
     group.add_argument(
         "--patience",
         type=arguments.span,
         metavar="TIME",
-        help="how long to wait for addresses that do not answer before the job fails: 90, 15m, 2h; 0: for ever "
-        "(default: 15m)",
+        help="how long to wait for addresses that do not answer before the job fails, in seconds or with a unit: 90, 15m, "
+        "2h; 0: forever (default: 15m)",
     )
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
-    """How many processes read, where a command starts them itself."""
+    """``--processes``, for commands that start the reader processes themselves."""
     parser.add_argument(
         "--processes",
         type=arguments.processes,
         metavar="N",
-        help="reader processes (default: half of the cores, at most 4)",
+        help="number of reader processes (default: half the number of cores, but at most 4)",
     )
 
 
 def reading(chosen: argparse.Namespace) -> Reading:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     made = Reading(
         window=chosen.window,
         max_window=chosen.max_window,

@@ -1,4 +1,4 @@
-"""Which files a job is about, and what the job is called."""
+"""Options for the files and the name of a job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachewarmer.cli.options import general
 
 
 def add_access(parser: argparse.ArgumentParser, *, metadata_only: bool = True) -> None:
-    """``--access-as``: what other users will ask the cache; and ``--metadata-only`` where files would be read."""
+    """``--access-as``, and ``--metadata-only`` for commands that read files."""
     group = parser.add_argument_group("what the readers will ask")
     group.add_argument(
         "--access-as",
@@ -19,11 +19,14 @@ def add_access(parser: argparse.ArgumentParser, *, metadata_only: bool = True) -
         type=arguments.identity_text,
         default=[],
         metavar="UID[:GID[,GID...]]",
-        help="ask for the access of this user to every name (ACCESS, READLINK), so that the cache knows it; may be repeated",
+        help="also warm the permissions of this user: ask for its access to every name (ACCESS, READLINK); may be repeated "
+        "(default: none)",
     )
     if metadata_only:
         group.add_argument(
-            "--metadata-only", action="store_true", help="read no file: only listings, attributes and --access-as"
+            "--metadata-only",
+            action="store_true",
+            help="warm listings, attributes and the permissions of --access-as, but read no files",
         )
 
 
@@ -33,33 +36,33 @@ def add_priority(parser: argparse.ArgumentParser) -> None:
         "--priority",
         default="normal",
         choices=["high", "normal", "low"],
-        help="how urgent the job is beside other jobs of the same broker: high ones go first, and the others keep a share "
+        help="urgency compared with other jobs of the same broker: high goes first, but the others keep a share "
         "(default: normal)",
     )
 
 
 def add_each_address(parser: argparse.ArgumentParser, *, fan_out: bool = True) -> None:
-    """``--each-address``: caches that do not share what they hold; and ``--fan-out`` where something is warmed."""
+    """``--each-address``, and ``--fan-out`` for commands that warm."""
     group = parser.add_argument_group("several caches")
     group.add_argument(
         "--each-address",
         action="store_true",
-        help="read everything through each mount address, or through each address of a name that has several: they are "
-        "caches of their own (default: they are doors to one cache, and share the work)",
+        help="read everything through every mount address, and every address of a host name, because each is a separate "
+        "cache (default: all of them lead to one cache, and share the work)",
     )
     group.add_argument(
         "--address-subset",
         type=arguments.words,
         default=(),
         metavar="ADDRESS[,ADDRESS...]",
-        help="with --each-address: only these of them, such as a node that was replaced",
+        help="with --each-address: only these addresses, such as that of a node that was replaced (default: all)",
     )
     if fan_out:
         group.add_argument(
             "--fan-out",
             action="store_true",
-            help="with --each-address: warm one cache from the origin and the others only when it is warm, for clusters "
-            "whose nodes can read from each other (default: all at the same time)",
+            help="with --each-address: warm one cache from the origin first, and then the others, for clusters whose nodes "
+            "can read from each other (default: all at the same time)",
         )
 
 
@@ -102,37 +105,43 @@ def _add_patterns(group: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="read only what matches; may be repeated",
+        help="read only files that match; may be repeated (default: all)",
     )
     group.add_argument(
         "--exclude",
         action="append",
         default=[],
         metavar="PATTERN",
-        help="leave out what matches: name, *.tmp, dir/, /top, a/**/b; may be repeated, and wins over --include",
+        help="leave out files that match: name, *.tmp, dir/, /top, a/**/b; takes precedence over --include; may be repeated "
+        "(default: none)",
     )
     group.add_argument(
         "--filter-from",
         action="append",
         default=[],
         metavar="FILE",
-        help="rules in FILE, one a line: + PATTERN or - PATTERN; the first that matches decides; may be repeated",
+        help="read filter rules from FILE, one per line: + PATTERN or - PATTERN; the first match decides; may be repeated "
+        "(default: none)",
     )
 
 
 def _add_properties(group: argparse._ActionsContainer) -> None:
     group.add_argument(
-        "--max-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out larger files: 500M, 2GiB"
+        "--max-file-size",
+        type=arguments.size,
+        default=0,
+        metavar="SIZE",
+        help="leave out larger files: 500M, 2GiB (default: no limit)",
     )
     group.add_argument(
-        "--min-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out smaller files"
+        "--min-file-size", type=arguments.size, default=0, metavar="SIZE", help="leave out smaller files (default: 0)"
     )
     group.add_argument(
         "--newer-than",
         type=arguments.moment,
         default=0.0,
         metavar="TIME",
-        help="only files modified since then: 2026-11-01, 2026-11-01T08:00, 3d, 12h",
+        help="only files modified since TIME, a date or an age: 2026-11-01, 2026-11-01T08:00, 3d, 12h (default: all)",
     )
 
 
@@ -140,35 +149,40 @@ def _add_places(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--files-from",
         metavar="FILE",
-        help="read the paths in FILE, one a line, instead of a whole tree; path<TAB>start<TAB>length is a range of a "
-        "file, PATTERN FRAMES as for --frames; - is stdin",
+        help="read the paths in FILE, one per line, instead of a whole tree; a line may be path<TAB>start<TAB>length for a "
+        "range of a file, or PATTERN FRAMES as for --frames; -: standard input (default: the whole tree)",
     )
     group.add_argument(
         "--include-snapshots",
         dest="snapshots",
         action="store_true",
-        help="also read .snapshot, .zfs and the like (default: leave them out)",
+        help="also read snapshot directories such as .snapshot and .zfs (default: leave them out)",
     )
     group.add_argument(
         "--follow-links",
         action="store_true",
-        help="read the files of the export that symbolic links lead to (default: count the links)",
+        help="read the files that symbolic links within the export point to (default: only count the links)",
     )
     group.add_argument(
-        "--one-file-system", action="store_true", help="stay on the file system of the target (paths of this machine)"
+        "--one-file-system", action="store_true", help="for a local path: do not cross into other file systems"
     )
     group.add_argument(
         "--no-hardlink-dedup",
         dest="hardlink_dedup",
         action="store_false",
-        help="read a file with several names once for each name (default: once)",
+        help="read a file with several hard links once for each name (default: once in all)",
     )
     group.add_argument(
         "--allow-empty",
         action="store_true",
-        help="exit with 0 even if no file passes the filters, or the list names none (default: 3)",
+        help="exit with 0 even if no file passes the filters, or the list is empty (default: exit with 3)",
     )
-    group.add_argument("-0", "--null", action="store_true", help="the paths in FILE are separated by NUL")
+    group.add_argument(
+        "-0",
+        "--null",
+        action="store_true",
+        help="the paths in the FILE of --files-from are separated by NUL (default: by line breaks)",
+    )
 
 
 def _add_lists(group: argparse._ActionsContainer) -> None:
@@ -177,16 +191,16 @@ def _add_lists(group: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="SEQUENCE",
-        help="read these frames instead of a whole tree: 'plates/plate.####.exr 1001-1240', '%%04d', '1-99x2,200'; may be "
-        "repeated",
+        help="read these frames instead of a whole tree, such as 'plates/plate.####.exr 1001-1240'; '%%04d' and "
+        "'1-99x2,200' work too; may be repeated (default: the whole tree)",
     )
     group.add_argument(
         "--usd",
         action="append",
         default=[],
         metavar="FILE",
-        help="read what this USD scene is made of: layers, references, payloads, clips, textures and their tiles; FILE as "
-        "this machine sees it; may be repeated",
+        help="read all files that this USD scene uses: layers, references, payloads, clips, textures and their tiles; FILE "
+        "is a path on this machine; may be repeated (default: the whole tree)",
     )
     group.add_argument(
         "--map",
@@ -194,22 +208,27 @@ def _add_lists(group: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="FROM=TO",
-        help="replace the beginning of the paths of a list: 'P:\\=/projects'; may be repeated: the longest one that fits",
+        help="replace the prefix FROM of paths in a list with TO, such as 'P:\\=/projects'; may be repeated: the longest "
+        "match applies (default: none)",
     )
     group.add_argument(
         "--in-order",
         action="store_true",
-        help="hand the files of a list out in the order of the list (default: large files first come first)",
+        help="read the files of a list in the order of the list (default: large files first)",
     )
     group.add_argument(
-        "--head", type=arguments.part_size, default=0, metavar="SIZE", help="only the first SIZE bytes of each file"
+        "--head",
+        type=arguments.part_size,
+        default=0,
+        metavar="SIZE",
+        help="read only the first SIZE bytes of each file (default: all)",
     )
     group.add_argument(
         "--tail",
         type=arguments.part_size,
         default=0,
         metavar="SIZE",
-        help="only the last SIZE bytes of each file, or those beside --head",
+        help="read only the last SIZE bytes of each file, in addition to those of --head (default: all)",
     )
 
 
@@ -218,21 +237,21 @@ def _add_job(group: argparse._ActionsContainer) -> None:
         "--transport",
         default="auto",
         choices=["auto", "nfs", "mount", "local"],
-        help="how it is read; nfs: the direct reader; mount: a kernel mount; local: a path of this machine (default: auto)",
+        help="how to read the files; nfs: the direct reader; mount: a kernel mount; local: a local path (default: auto)",
     )
     group.add_argument(
         "--max-bandwidth",
         type=arguments.bandwidth,
         metavar="RATE",
-        help="maximum rate of the whole job, shared by those who read it: 200M, 100MB/s or 800Mbit; by the hour: "
+        help="maximum rate of the whole job, however many workers read it: 200M, 100MB/s or 800Mbit; by the time of day: "
         "08:00-20:00=200Mbit,=2Gbit (default: no limit)",
     )
-    group.add_argument("--name", default="", help="a name for the job, shown by status")
+    group.add_argument("--name", default="", help="name of the job, shown by status (default: none)")
     general.add_ids(group)
 
 
 def selection(chosen: argparse.Namespace) -> Selection:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     return Selection(
         include=tuple(chosen.include),
         exclude=tuple(chosen.exclude),

@@ -1,4 +1,4 @@
-"""What managers and workers share, the page, and the fleet."""
+"""Options of managers and workers, the page and the fleet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Service:
     exit_when_idle: float | None = None
     uid: int | None = None
     gid: int | None = None
-    """For jobs that name none; None: as the settings say."""
+    """For jobs that do not name any; None: as in the settings."""
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
@@ -27,22 +27,22 @@ def add_service(parser: argparse.ArgumentParser) -> None:
         "--exit-when-idle",
         type=arguments.seconds,
         metavar="SECONDS",
-        help="exit after this long without work (default: never)",
+        help="exit after this many seconds without work (default: never)",
     )
     parser.add_argument(
-        "--name", default="", metavar="NAME", help="what this process is called (default: host name and process id)"
+        "--name", default="", metavar="NAME", help="name of this process (default: host name and process id)"
     )
     general.add_ids(parser)
 
 
 def service(chosen: argparse.Namespace) -> Service:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     return Service(name=chosen.name, exit_when_idle=chosen.exit_when_idle, uid=chosen.uid, gid=chosen.gid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Where the page is served."""
+    """Where to serve the page."""
 
     address: str = ""
     """Empty: nowhere."""
@@ -51,33 +51,33 @@ class Page:
 
 
 def add_page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """The page and its API; the group is for what a command has besides."""
+    """Options of the page. Returns the group, for further options of a command."""
     group = parser.add_argument_group("the page (docs/web.md)")
     group.add_argument(
         "--http",
         default="",
         metavar="ADDRESS:PORT",
-        help="serve the page there, such as 127.0.0.1:8750 (default: nowhere)",
+        help="address to serve the page on, such as 127.0.0.1:8750 (default: none)",
     )
     group.add_argument(
         "--http-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a further host name that browsers know it under, such as that of a proxy; may be repeated",
+        help="another host name under which browsers reach the page, such as that of a proxy; may be repeated (default: none)",
     )
     general.add_token_file(group, "--http", "every request")
     return group
 
 
 def page(chosen: argparse.Namespace) -> Page:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     return Page(address=chosen.http, names=tuple(chosen.http_host), token_file=chosen.http_token_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetChoice:
-    """What the command line says of the fleet; what it leaves empty is in the settings file."""
+    """The fleet as the command line describes it; what it leaves empty is in the settings file."""
 
     kind: str = ""
     workers: int = 0
@@ -89,7 +89,7 @@ class FleetChoice:
     ssh_public_key: str = ""
     subnet_name: str = ""
     options: tuple[str, ...] = ()
-    """For the provider, beside those of the settings."""
+    """Options for the provider, in addition to those of the settings."""
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:
@@ -99,33 +99,45 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         "--fleet",
         choices=("none", "local", "slurm", "vmss"),
         default="",
-        help="what runs the workers: local, processes on this machine; slurm, job arrays of a Slurm cluster; vmss, Spot VMs "
-        "of an Azure scale set (default: none)",
+        help="where to run workers; local: as processes on this machine; slurm: as job arrays of a Slurm cluster; vmss: on "
+        "Spot VMs of an Azure scale set (default: none)",
     )
-    group.add_argument("--workers", type=arguments.positive, default=0, metavar="N", help="maximum number of workers")
+    group.add_argument(
+        "--workers",
+        type=arguments.positive,
+        default=0,
+        metavar="N",
+        help="maximum number of workers (default: [fleet] workers)",
+    )
     group.add_argument(
         "--fleet-option",
         action="append",
         default=[],
         metavar="OPTION",
-        help="slurm: an option for sbatch, such as --fleet-option=--partition=render; may be repeated",
+        help="slurm: an option to pass to sbatch, such as --fleet-option=--partition=render; may be repeated (default: none)",
     )
     group.add_argument(
         "--bootstrap-address",
         default="",
         metavar="ADDRESS",
-        help="vmss: the NFS server that holds the bootstrap folder",
+        help="vmss: NFS server with the bootstrap folder (default: [fleet] bootstrap_address)",
     )
     group.add_argument(
-        "--bootstrap-export", default="", metavar="PATH", help="vmss: the export of the bootstrap folder"
+        "--bootstrap-export",
+        default="",
+        metavar="PATH",
+        help="vmss: export of the bootstrap folder (default: [fleet] bootstrap_export)",
     )
     group.add_argument(
-        "--bootstrap-script", default="", metavar="PATH", help="vmss: the script in it that installs a worker"
+        "--bootstrap-script",
+        default="",
+        metavar="PATH",
+        help="vmss: path in that folder of the script that installs a worker (default: [fleet] bootstrap_script)",
     )
 
 
 def fleet(chosen: argparse.Namespace) -> FleetChoice:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     return FleetChoice(
         kind=chosen.fleet,
         workers=chosen.workers,

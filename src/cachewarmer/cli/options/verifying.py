@@ -1,4 +1,4 @@
-"""How a sample is verified, and what is expected of it."""
+"""Options for verifying a sample, and for the expected result."""
 
 from __future__ import annotations
 
@@ -32,43 +32,47 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         type=arguments.half_width,
         default=0.05,
         metavar="SHARE",
-        help="how far the 95 %% confidence interval may reach to each side; it decides how many samples there are "
-        "(default: 0.05)",
+        help="maximum half width of the 95 %% confidence interval, which determines the number of samples (default: 0.05)",
     )
     group.add_argument(
-        "--samples", type=arguments.positive, default=0, metavar="N", help="read so many samples instead"
+        "--samples",
+        type=arguments.positive,
+        default=0,
+        metavar="N",
+        help="number of samples (default: as many as --interval needs)",
     )
     group.add_argument(
         "--seed",
         type=arguments.seed,
         metavar="N",
-        help="choose the same samples as an earlier run with this seed: they are warm by then (default: random)",
+        help="choose the samples of an earlier run that had this seed; they are warm now (default: random)",
     )
     group.add_argument(
         "--expect",
         type=arguments.share,
         metavar="SHARE",
-        help="exit with 3 if less than this fraction is warm, or if that can't be told: 0.99",
+        help="exit with 3 if less than this fraction is warm, or if that can't be determined, such as 0.99 (default: no "
+        "expectation)",
     )
     group.add_argument(
         "--what",
         type=arguments.aspects,
         default=("data",),
         metavar="LIST",
-        help="data, attributes and access, separated by commas (default: data)",
+        help="what to verify: data, attributes or access, or several separated by commas (default: data)",
     )
     group.add_argument(
         "--as",
         dest="identity",
         type=arguments.identity,
         metavar="UID[:GID[,GID...]]",
-        help="ask for access as this user (default: the one who reads)",
+        help="user whose access is verified (default: the user who reads)",
     )
     group.add_argument(
         "--no-ask",
         dest="ask",
         action="store_false",
-        help="read samples even where the cache can be asked: JuiceFS, the page cache of this machine",
+        help="read samples even if the cache can be asked what it holds: JuiceFS, the page cache of this machine",
     )
 
 
@@ -84,25 +88,28 @@ def add_checking(parser: argparse.ArgumentParser) -> None:
     """``--verify``: whether what was warmed is verified."""
     group = parser.add_argument_group("is it warm?")
     group.add_argument(
-        "--verify", action="store_true", help="verify a sample at the end, and report it (see cachewarmer verify)"
+        "--verify",
+        action="store_true",
+        help="verify a sample at the end and report the result (see cachewarmer verify)",
     )
     group.add_argument(
         "--expect",
         type=arguments.share,
         metavar="SHARE",
-        help="with --verify: exit with 3 if less than this fraction is warm, or if that can't be told: 0.99",
+        help="with --verify: exit with 3 if less than this fraction is warm, or if that can't be determined, such as 0.99 "
+        "(default: no expectation)",
     )
 
 
 def checking(chosen: argparse.Namespace) -> Checking:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     if chosen.expect is not None and not chosen.verify:
         raise UsageError("--expect needs --verify")
     return Checking(verify=chosen.verify, sampling=Sampling(expect=chosen.expect))
 
 
 def sampling(chosen: argparse.Namespace) -> Sampling:
-    """What the command line says of it."""
+    """The part of the command line that is about it."""
     return Sampling(
         interval=chosen.interval,
         samples=chosen.samples,

@@ -1,4 +1,4 @@
-"""Completion for shells, made from the commands' own parsers: what can be completed, and a script for each shell."""
+"""Shell completion, generated from the parsers of the commands: what can be completed, and a script for each shell."""
 
 from __future__ import annotations
 

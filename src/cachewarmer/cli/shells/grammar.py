@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 KINDS = {"FILE": Kind.FILE, "TARGET": Kind.FILE, "JOB": Kind.JOB, "COMMAND": Kind.PROGRAM}
-"""By the name that a value has in the help."""
+"""What to complete, by the name of the value in the help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

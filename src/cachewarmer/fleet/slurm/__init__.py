@@ -21,7 +21,7 @@ def open_slurm(settings: FleetSettings, launch: WorkerLaunch) -> Fleet:
     """The job arrays of the broker that ``launch`` names. Nothing is started, and nothing is asked, here.
 
     Raises:
-        UsageError: something that it needs is missing, or does not make sense.
+        UsageError: something that it needs is missing, or is invalid.
     """
     if launch.broker_url.startswith("sqlite:"):
         raise UsageError(

@@ -32,11 +32,11 @@ NO_ROOM = re.compile(
     r"|configuration not available now|submit/run|partition (?:is )?(?:down|in state)",
     re.IGNORECASE,
 )
-"""Of what sbatch says where it would take the same job at another time."""
+"""Messages of sbatch about a job that it would accept at another time."""
 
 
 class Phase(StrEnum):
-    """Where an element of an array is in its life."""
+    """The state of an array element."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -60,7 +60,7 @@ class Element:
     """``ARRAY_INDEX``."""
     state: str
     exit_status: int = 0
-    """As wait(2) has it: the signal in the low seven bits, the code above them."""
+    """The status as in wait(2): the signal in the low seven bits, the exit code above them."""
     started_at: float = 0.0
     """Unix seconds; 0: it has not started."""
     ended_at: float = 0.0

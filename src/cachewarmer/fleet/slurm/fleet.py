@@ -24,11 +24,13 @@ from cachewarmer.fleet.slurm.script import array_options, batch_script, worker_e
 log = logging.getLogger(__name__)
 
 MOST_ELEMENTS = 1000
-"""Of one array: the default of Slurm's MaxArraySize is 1001."""
+"""Maximum size of an array: the default of Slurm's MaxArraySize is 1001."""
 MOST_NAMES = 500
 """Named on one command line."""
 END_SECONDS = 60.0
-"""From SIGTERM until the workers that are still there are cancelled: more than one takes to finish or hand back."""
+"""Time from SIGTERM until workers that are still running are cancelled: more than they need to finish or hand back
+their work.
+"""
 GONE_SECONDS = 180.0
 """From then until that is given up: Slurm itself kills them after its KillWait (30 s)."""
 FIRST_LOOK_SECONDS, MOST_LOOK_SECONDS = 0.2, 3.0
@@ -106,7 +108,9 @@ class SlurmFleet(Fleet):
         while elements := [one for one in await self._look() if one.phase is not Phase.ENDED]:
             seconds = time.monotonic() - began
             if seconds > self._end_seconds + GONE_SECONDS:
-                raise FleetUnavailable(f"{len(elements)} workers have not ended after {seconds:.0f} s", doing="scancel")
+                raise FleetUnavailable(
+                    f"{len(elements)} workers have not stopped after {seconds:.0f} s", doing="scancel"
+                )
             if queued := _in(elements, Phase.QUEUED):
                 await self._cancel(queued)
             running = _in(elements, Phase.RUNNING)

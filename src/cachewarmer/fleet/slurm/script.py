@@ -47,7 +47,7 @@ def own_program() -> list[str]:
 
 
 def array_options(settings: SlurmSettings, workers: int) -> Sequence[str]:
-    """The options of sbatch for an array of so many workers; the site's own come last, and so prevail."""
+    """The options of sbatch for an array of this many workers; the site's own come last, and so prevail."""
     log = f"{settings.log_directory.rstrip('/')}/%x.%A_%a.log" if settings.log_directory else "/dev/null"
     known = {
         "--account": settings.account,

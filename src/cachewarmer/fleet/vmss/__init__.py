@@ -14,7 +14,7 @@ def open_scale_set(settings: FleetSettings, launch: WorkerLaunch) -> Fleet:
     """The scale set of the broker that ``launch`` names. Nothing is started, and no network is used, here.
 
     Raises:
-        UsageError: something that it needs is missing, or does not make sense.
+        UsageError: something that it needs is missing, or is invalid.
         ConfigError: the packages for it are not installed.
     """
     if settings.workers > MAX_VMS:

@@ -65,7 +65,7 @@ CONFLICT_CODES = frozenset(
         "RetryableErrorDueToAnotherOperation",
     }
 )
-"""Another operation goes on with the same resource, or took the place of this one."""
+"""Another operation continues with the same resource, or took the place of this one."""
 PASSING_CODES = frozenset(
     {
         "InternalExecutionError",
@@ -178,7 +178,7 @@ def translated(error: BaseException, what: str) -> FleetError:
         return CapacityError(f"{what}: {reason}")
     if isinstance(error, ClientAuthenticationError) and not getattr(error, "status_code", None):
         return FleetError(
-            f"{what}: no way to sign in to Azure worked: give the manager's VM a managed identity (AZURE_CLIENT_ID names "
+            f"{what}: could not sign in to Azure: give the manager's VM a managed identity (AZURE_CLIENT_ID names "
             f"one of several), or run `az login`"
         )
     refused = getattr(error, "status_code", None) in (401, 403)
@@ -188,7 +188,7 @@ def translated(error: BaseException, what: str) -> FleetError:
         return FleetUnavailable(f"{what}: another operation goes on there ({code})")
     if is_transient(error) or code in PASSING_CODES:
         if isinstance(error, HttpResponseError):
-            return FleetUnavailable(f"{what}: Azure is busy or out of order ({code})")
+            return FleetUnavailable(f"{what}: Azure is busy or unavailable ({code})")
         why = " ".join(str(error).split())[:200] or type(error).__name__
         return FleetUnavailable(f"{what}: Azure can't be reached ({why}); check the network and proxies")
     advice = ADVICE.get(code) or " ".join(message.split())[:300]

@@ -52,7 +52,7 @@ class VmssFleet(Fleet):
     """The scale set of the broker that ``launch`` names.
 
     Raises:
-        ConfigError: a setting makes no sense.
+        ConfigError: a setting is invalid.
     """
 
     outlives_manager = True
@@ -128,7 +128,7 @@ class VmssFleet(Fleet):
             await self._grow(workers, fresh=True)
             return
         if model.state_of(found) == "deleting":
-            raise FleetUnavailable(f"scale set {self.name} is being deleted: made anew when it is gone")
+            raise FleetUnavailable(f"scale set {self.name} is being deleted: creating it again when it is gone")
         await self._stop_following()
         machines = await self._machines(found)
         alive = sum(one.alive for one in machines)
@@ -163,7 +163,7 @@ class VmssFleet(Fleet):
                 await self._delete_set(what)
             await self._revoke(found)
             if await self._find() is not None:
-                raise FleetUnavailable(f"{what}: Azure said it is done, and it is still there")
+                raise FleetUnavailable(f"{what}: Azure reported success, but it is still there")
             log.info("scale set %s is deleted", self.name)
         self._ledger.all_gone(self._clock())
         self._wanted, self._size = 0, 0
@@ -232,7 +232,7 @@ class VmssFleet(Fleet):
 
     def _fail(self, error: Exception, accepted: asyncio.Future[None]) -> None:
         if isinstance(error, ConfigError):
-            error = FleetError(f"making scale set {self.name}: {error}")
+            error = FleetError(f"creating scale set {self.name}: {error}")
         elif not isinstance(error, FleetError):
             log.error("scale set %s", self.name, exc_info=error)
             error = FleetError(f"scale set {self.name}: {type(error).__name__}: {error}")
@@ -252,7 +252,7 @@ class VmssFleet(Fleet):
         return fresh
 
     async def _put(self, size: str, workers: int) -> Awaitable[Any]:
-        what = f"making scale set {self.name} of {size}"
+        what = f"creating scale set {self.name} of {size}"
         clients, group = await self._open()
         place = await self._find_place()
         settings, sign_in = self._settings, place.sign_in
@@ -305,7 +305,7 @@ class VmssFleet(Fleet):
             await revoke(clients, self._launch, account, found)
 
     async def _stop_following(self) -> None:
-        """Stops looking at what Azure was asked for; Azure goes on with it."""
+        """Stops looking at what Azure was asked for; Azure continues with it."""
         task, self._growing = self._growing, None
         if task is not None:
             await end_tasks(task)

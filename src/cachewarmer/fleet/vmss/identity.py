@@ -71,7 +71,7 @@ async def find_sign_in(
         return WorkerSignIn(identity_id=held[0][0], client_id=held[0][1])
     if held:
         raise FleetError(
-            f"it is not known which identity the workers sign in with: the manager's VM has {len(held)} user-assigned "
+            f"unknown which identity the workers should sign in with: the manager's VM has {len(held)} user-assigned "
             f"identities; set [fleet.vmss] identity"
         )
     account = account_id(launch, subscription_id)

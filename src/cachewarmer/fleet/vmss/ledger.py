@@ -69,7 +69,7 @@ class MachineLedger:
         return [self._end(one, now) for one in gone]
 
     def going(self, names: Collection[str]) -> None:
-        """These are being deleted by us: when they are missing, they were not evicted."""
+        """Marks machines as deleted by us, so that they do not count as evicted."""
         self._ours.update(names)
 
     def all_gone(self, now: float) -> None:

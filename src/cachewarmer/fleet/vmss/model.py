@@ -33,7 +33,7 @@ _PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the machines go, and who they are there."""
+    """Where the machines are created, and with which identity."""
 
     location: str
     subnet_id: str
@@ -50,7 +50,7 @@ def scale_set_name(account: str, prefix: str) -> str:
 
 
 def tags(broker: str) -> dict[str, str]:
-    """Who made it, for which broker, and in which version."""
+    """The tags: who made the scale set, for which broker, and with which version."""
     return {MADE_BY_TAG: MADE_BY, BROKER_TAG: broker, VERSION_TAG: __version__}
 
 
@@ -183,7 +183,7 @@ def scale_set(
     """The body of Create Or Update: Spot machines that are deleted on eviction and have nothing but our custom data.
 
     Raises:
-        ConfigError: a setting makes no sense, or the custom data is too long.
+        ConfigError: a setting is invalid, or the custom data is too long.
     """
     # A flexible set takes no identity of its own, only user-assigned ones (reference: orchestration modes).
     flexible = settings.orchestration == "Flexible" and not place.sign_in.grants_at

@@ -78,11 +78,11 @@ class _Watch:
                 wait = self._poll_seconds
             except FleetError as error:
                 wait = min(MOST_POLL_SECONDS, wait * 2)
-                log.warning("asking for eviction notices: %s; again in %.0f s", error, wait)
+                log.warning("asking for eviction notices: %s; trying again in %.0f s", error, wait)
                 events = []
             if events:
                 what = ", ".join(f"{event.event_type} not before {event.not_before or 'now'}" for event in events)
-                log.warning("this VM is about to be taken away (%s): handing back what is held", what)
+                log.warning("this VM is about to be evicted (%s): handing back all work", what)
                 self._noticed = [event.event_id for event in events]
                 evict()
                 return
@@ -93,11 +93,13 @@ class _Watch:
         try:
             alone = self._presence is None or self._presence.is_last()
             if alone and self._noticed:
-                log.info("nothing is held any more: acknowledging the eviction")  # this may be our last word
+                log.info("all work is handed back: acknowledging the eviction")  # this may be our last word
                 async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
                     await self._imds.acknowledge(self._noticed)
         except (FleetError, TimeoutError) as error:
-            log.warning("acknowledging the eviction: %s; it comes anyway when its time is up", error or "no answer")
+            log.warning(
+                "acknowledging the eviction: %s; it will happen anyway when the time is up", error or "no answer"
+            )
         finally:
             await self._imds.close()
 

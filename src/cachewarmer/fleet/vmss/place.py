@@ -1,4 +1,4 @@
-"""Where the scale set goes: what the settings say, and for the rest what the manager's own VM has."""
+"""Where to create the scale set: as in the settings, and otherwise as the manager's own VM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST_GENERATION = "cwvmss"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Where a scale set is found again, whatever its machines are."""
+    """What is needed to find a scale set again."""
 
     subscription_id: str
     resource_group: str
@@ -50,7 +50,7 @@ async def find_group(settings: VmssSettings, imds: Imds) -> Group:
             names = ("[fleet.vmss] location", "resource_group", "subnet_id", "identity")
             wanted = {"AZURE_SUBSCRIPTION_ID": named, **dict(zip(names, given, strict=True))}
             missing = ", ".join(name for name, value in wanted.items() if not value)
-            raise FleetError(f"where the workers go is not known: {error}; else set {missing}") from error
+            raise FleetError(f"unknown where to create the workers: {error}; set {missing}") from error
     return Group(
         subscription_id=named or (own.subscription_id if own else ""),
         resource_group=settings.resource_group or (own.resource_group if own else ""),
@@ -83,8 +83,8 @@ async def warn_of_first_generation(clients: Clients, group: Group) -> None:
     with contextlib.suppress(*FOREIGN):
         await clients.compute.virtual_machine_scale_sets.get(group.resource_group, FIRST_GENERATION)
         log.warning(
-            "there is a scale set %s in the resource group %s, as the first CacheWarmer makes it: stop its manager, and "
-            "delete it (az vmss delete -g %s -n %s), since nothing here does, and its workers lose what they take",
+            "there is a scale set %s in the resource group %s that the first CacheWarmer created: stop its manager and "
+            "delete the scale set (az vmss delete -g %s -n %s), because its workers lose the work that they take",
             *(FIRST_GENERATION, group.resource_group, group.resource_group, FIRST_GENERATION),
         )
 

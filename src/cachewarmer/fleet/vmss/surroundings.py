@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOK_SECONDS = 20.0
-"""For each line: what takes longer has failed."""
+"""Time limit of each check."""
 SPOT_CORES = "lowPriorityCores"
 """The name of the quota that Spot VMs of all sizes count against, in the list of a region's usages."""
 KEPT_ADDRESSES = 5
@@ -134,7 +134,7 @@ async def _look_at_place(
         name for name, it in (("AZURE_SUBSCRIPTION_ID", subscription), ("[fleet.vmss] location", location)) if not it
     ]
     if missing:
-        said = "not looked at: where the workers go is not known"
+        said = "not checked: it is unknown where the workers will be"
         for check in ("quota", "subnet"):
             yield failure(check, said, f"set {' and '.join(missing)}") if wanted else ok(check, said)
         return
@@ -180,7 +180,7 @@ async def _quota(clients: Clients, location: str, settings: VmssSettings, worker
     spot = next((one for one in quotas if (one.get("name") or {}).get("value") == SPOT_CORES), None)
     if spot is None:
         return warning(
-            "quota", f"{location} tells no quota of Spot cores", f"look with: az vm list-usage -l {location}"
+            "quota", f"{location} reports no quota of Spot cores", f"check with: az vm list-usage -l {location}"
         )
     used, limit = int(spot.get("currentValue") or 0), int(spot.get("limit") or 0)
     return judged_quota(location, offered, vm_sizes(settings), Space(limit, used), workers)
@@ -219,7 +219,7 @@ async def _subnet(clients: Clients, own: Instance | None, settings: VmssSettings
     subnet_id = settings.subnet_id
     if not subnet_id:
         if own is None:
-            return warning("subnet", "not looked at: it is not known", "set [fleet.vmss] subnet_id")
+            return warning("subnet", "not checked: it is not known", "set [fleet.vmss] subnet_id")
         subnet_id = await subnet_of(clients, await get_machine(clients, own))
     subnet_id = with_subnet(subnet_id, settings.subnet_name)
     network, name = part(subnet_id, "virtualNetworks"), last(subnet_id)

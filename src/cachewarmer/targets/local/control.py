@@ -1,4 +1,5 @@
-"""JuiceFS's control file: a mounted volume can be asked to fill its cache, and what of some files is in it.
+"""JuiceFS's control file, through which a mounted volume can be asked to fill its cache, and how much of some files is
+in it.
 
 ``juicefs warmup`` does so. A message is written to the file ``.control`` at the mount's root, and what is read from there
 afterwards is the answer: records of how far it is, then one with the result as JSON, or one byte that is an errno
@@ -55,7 +56,7 @@ class Progress(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came of it."""
+    """The result."""
 
     files: int
     """How many were found; less than were asked for where some are gone."""
@@ -72,7 +73,7 @@ class Refused(FileError):
 def message(action: Action, inodes: Sequence[int], threads: int) -> bytes:
     """What to write: inodes of files, or of directories for all that is below them; ``threads`` work at it."""
     if not inodes:
-        raise ValueError("no name at all means the whole volume")
+        raise ValueError("no name means the whole volume")
     names = b"\n".join(b"inode:%d" % inode for inode in inodes)
     body = struct.pack(">I", len(names)) + names + struct.pack(">HBB", threads, 0, action)
     return struct.pack(">II", _FILL_CACHE, len(body)) + body
@@ -96,7 +97,7 @@ class Decoder:
         while self._bytes:
             kind = self._bytes[0]
             if kind not in (_PROGRESS, _RESULT):
-                # One byte was the whole result of the versions before 1.2: they do not say what came of it.
+                # One byte was the whole result of the versions before 1.2: they do not say the result.
                 raise Refused(os.strerror(kind) if kind else "this version of JuiceFS does not say what it has cached")
             if kind == _RESULT:
                 return self._result()
@@ -111,16 +112,16 @@ class Decoder:
             return None
         (length,) = struct.unpack_from(">I", self._bytes, 1)
         if length > MOST_ANSWER_BYTES:
-            raise Refused("it gives an answer that is not known here")
+            raise Refused("it gave an answer that this program does not know")
         if len(self._bytes) < _RESULT_HEAD_BYTES + length:
             return None
         try:
             found = json.loads(self._bytes[_RESULT_HEAD_BYTES : _RESULT_HEAD_BYTES + length])
             counts = [found[name] for name in ("FileCount", "TotalBytes", "MissBytes")]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise Refused("it gives an answer that is not known here") from error
+            raise Refused("it gave an answer that this program does not know") from error
         if not all(type(one) is int and one >= 0 for one in counts):
-            raise Refused("it gives an answer that is not known here")
+            raise Refused("it gave an answer that this program does not know")
         return Answer(*counts)
 
 
@@ -141,7 +142,7 @@ class Control:
         threads: int,
         alive: Callable[[Progress | None], bool] = lambda _: True,
     ) -> Answer | None:
-        """Asks, and waits for the answer. ``alive`` is called now and then with how far it is, as far as was told; False
+        """Asks, and waits for the answer. ``alive`` is called from time to time with how far it is, as far as was told; False
         from it ends the wait, and what was asked for: None.
 
         Raises:
@@ -175,7 +176,7 @@ class Control:
         """
         end = time.monotonic() + PROBE_SECONDS
         if self.ask(Action.CHECK, [NO_INODE], 1, lambda _: time.monotonic() < end) is None:
-            raise Refused("it gives no answer")
+            raise Refused("it did not answer")
 
     def fetched(self) -> float:
         """Blocks that the mount has fetched so far, for anybody. Raises ``OSError`` or ``ValueError`` where it does not say."""

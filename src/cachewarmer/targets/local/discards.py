@@ -32,7 +32,7 @@ BLOCK_BYTES = 4 << 20
 FIRST_LIMIT, MIN_LIMIT, MAX_LIMIT = 10, 2, 64
 """Blocks that may wait for the cache's writer. JuiceFS was seen to drop what comes beyond 13."""
 CALM_LOOKS = 100
-"""The limit rises by one after so many looks without a drop."""
+"""The limit rises by one after this many looks without a drop."""
 CREDIT = 0.8
 """Between two looks the writer is taken to manage this share of the rate that was seen."""
 RATE_SECONDS = 0.25
@@ -62,7 +62,7 @@ def read_counts(stats: bytes) -> Counts:
     """The counts in a ``.stats`` file; a count that is missing is 0.
 
     Raises:
-        OSError, ValueError: the file can't be read or makes no sense.
+        OSError, ValueError: the file can't be read or is invalid.
     """
     sums = dict.fromkeys((_FETCHED, _WRITTEN, _DROPPED, _FETCHING), 0.0)
     with open(stats, "rb") as file:
@@ -115,7 +115,7 @@ class Discards:
     def begin(self, alive: Callable[[], bool]) -> float:
         """Waits until the cache's writer has room for one block more; ``end`` says that it was read.
 
-        ``alive`` is called now and then meanwhile; False from it ends the wait. Returns a mark for ``kept``.
+        ``alive`` is called from time to time meanwhile; False from it ends the wait. Returns a mark for ``kept``.
         """
         while True:
             with self._room_made:
@@ -214,10 +214,10 @@ def _unwritten(counts: Counts) -> float:
 def gave_up(path: bytes) -> FileError:
     """The error of a file that the cache did not keep."""
     return FileError(
-        f"the cache dropped blocks each of the {TRIES} times that it was read: its disk can't keep up with what is fetched",
+        f"the cache dropped blocks in each of {TRIES} attempts: its disk can't keep up",
         doing="read",
         subject=b"/" + path.lstrip(b"/"),
-        advice="fewer threads, or a larger buffer for the mount, may help",
+        advice="use fewer threads, or mount with a larger buffer",
     )
 
 

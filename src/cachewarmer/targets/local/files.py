@@ -1,4 +1,4 @@
-"""Directories and files of this machine, as the local target needs them: blocking calls, for a thread.
+"""Blocking operations on local directories and files, for the threads of the local target.
 
 Paths are resolved one component at a time from an open directory, so that no link is ever followed and nothing outside
 the root is reached, whatever changes meanwhile. Reads bypass the page cache, so that the storage answers.
@@ -247,10 +247,10 @@ class Listing:
             kind = kinds.kind_of(self._device)
             if kind in KERNEL_KINDS:
                 raise FileError(
-                    f"it is a {kind} file system, which holds nothing that could be warmed",
+                    f"it is a {kind} file system, which has nothing to warm",
                     doing="list",
                     subject=b"/" + path,
-                    advice="name another directory, or leave this one out with --exclude",
+                    advice="use another directory, or leave this one out with --exclude",
                 )
             self._entries = os.scandir(self._fd)
         except (OSError, FileError):

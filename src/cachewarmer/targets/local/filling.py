@@ -1,4 +1,4 @@
-"""Whole files that a mount is asked to have in its cache, many at a time, instead of being read through it.
+"""Asks a mount to load whole files into its cache, many at a time, instead of reading them through it.
 
 Only JuiceFS can be asked (``control``). It fetches what its cache lacks, and waits for the cache to keep it: so nothing is
 dropped, and no byte passes through FUSE. Every batch is confirmed by the mount's own check. What that does not confirm, and
@@ -27,14 +27,17 @@ from cachewarmer.targets.local.threads import Operation, ThreadPool
 
 log = logging.getLogger(__name__)
 
-MOST_BATCHES = 4
-"""Asked for at the same time: while some are being prepared or confirmed, the mount works at the others."""
+SHARES = 4
+"""A batch gets one of so many parts of the threads: while some are being prepared or confirmed, the mount works at others."""
+MOST_BATCHES = 12
+"""Asked for at the same time. A batch of fewer files than its part has threads leaves the rest of it to further ones."""
 BATCH_FILES, BATCH_BYTES = 250, 256 << 20
-"""A batch is complete when it holds so much; what is larger than that is read through the mount."""
+"""A batch is complete when it holds so many files, or so much and a file for each thread: the mount fetches one block of a
+file at a time. A file that is larger than that is read through the mount."""
 LOOK_SECONDS = 5.0
 """A mount tells of a file when it is done with it. Where that takes longer, what it has fetched shows that it is at work."""
 BARREN_FILES = 100
-"""A mount that has kept nothing of so many files in a row is not asked again."""
+"""A mount that has kept nothing of this many files in a row is not asked again."""
 
 
 class _File(NamedTuple):
@@ -55,7 +58,7 @@ class Volumes:
         self._probed: set[int] = set()
 
     def roots(self) -> list[bytes]:
-        """Where those are mounted that can be asked, as far as is known."""
+        """Where those are mounted that can be asked, as far as known."""
         with self._lock:
             return [one.root for one in self._known.values() if one is not None]
 
@@ -81,13 +84,13 @@ class Volumes:
             return
         _told.add(control.root)
         log.warning(
-            "%s: can't be asked to fill its cache (%s): files are read through the mount, which takes longer",
+            "%s: can't be asked to fill its cache (%s): reading files through the mount, which takes longer",
             os.fsdecode(control.root),
             why,
         )
 
     def kept(self, device: int, missed: int) -> None:
-        """Some files were checked: some are in the cache, or none of so many."""
+        """Some files were checked: some are in the cache, or none of this many."""
         with self._lock:
             self._barren[device] = barren = self._barren.get(device, 0) + missed if missed else 0
         if barren >= BARREN_FILES:
@@ -101,7 +104,7 @@ _told: set[bytes] = set()
 class Filling:
     """The requests of a session that mounts are asked for. On the event loop, as the session is.
 
-    ``settle`` takes a request that is done, ``read`` one that is to be read through the mount.
+    ``settle`` takes a request that is done, ``read`` one that should be read through the mount.
     """
 
     def __init__(
@@ -118,8 +121,8 @@ class Filling:
         """``root`` is what the session's paths are below, without links; ``threads`` fetch at the same time."""
         self.volumes = volumes
         self.tree = tree
-        self.threads = max(1, threads // MOST_BATCHES)
-        """Of one batch."""
+        self.threads = max(1, threads // SHARES)
+        """The most of one batch."""
         self.settle = settle
         self.read = read
         self.messages = 0
@@ -128,12 +131,19 @@ class Filling:
         self._pool = pool
         self._waiting: deque[ReadRequest] = deque()
         self._batches = 0
+        self._free = SHARES * self.threads
+        """Threads that no batch has."""
         self._starting = False
         self._prefixes: tuple[bytes, ...] = ()
         self._look()
 
     def __repr__(self) -> str:
         return f"<Filling waiting={len(self._waiting)} batches={self._batches}>"
+
+    @property
+    def bytes(self) -> int:
+        """What mounts may be asked for at the same time, a file for each thread; 0: none is asked."""
+        return SHARES * self.threads * BATCH_BYTES if self._prefixes else 0
 
     def takes(self, request: ReadRequest) -> bool:
         """Takes a request for a whole file where a mount may be asked for it; else False.
@@ -161,19 +171,24 @@ class Filling:
 
     def _start(self) -> None:
         self._starting = False
-        while self._waiting and self._batches < MOST_BATCHES:
+        while self._waiting and self._free and self._batches < MOST_BATCHES:
             batch: list[ReadRequest] = []
             size = 0
-            while self._waiting and len(batch) < BATCH_FILES and size + self._waiting[0].stop <= BATCH_BYTES:
+            while self._waiting and len(batch) < BATCH_FILES:
+                if size + self._waiting[0].stop > BATCH_BYTES and len(batch) >= self.threads:
+                    break
                 batch.append(self._waiting.popleft())
                 size += batch[-1].stop
+            threads = min(self.threads, len(batch), self._free)
             self._batches += 1
-            self._pool.submit(_Batch(self, batch))
+            self._free -= threads
+            self._pool.submit(_Batch(self, batch, threads))
 
-    def ended(self, messages: int) -> None:
-        """A batch is over, for which so many messages were written."""
+    def ended(self, threads: int, messages: int) -> None:
+        """A batch is over, which had this many threads, and for which this many messages were written."""
         self.messages += messages
         self._batches -= 1
+        self._free += threads
         self._look()
         self._start()
 
@@ -195,12 +210,13 @@ def _prefix(root: bytes, mount: bytes) -> bytes | None:
 class _Batch(Operation):
     """Some requests on their way to the mounts that their files lie on."""
 
-    __slots__ = ("_filling", "_kept", "_messages", "_requests", "_seconds")
+    __slots__ = ("_filling", "_kept", "_messages", "_requests", "_seconds", "_threads")
 
-    def __init__(self, filling: Filling, requests: Sequence[ReadRequest]) -> None:
+    def __init__(self, filling: Filling, requests: Sequence[ReadRequest], threads: int) -> None:
         super().__init__()
         self._filling = filling
         self._requests = requests
+        self._threads = threads
         self._kept: dict[ReadRequest, int] = {}
         """Whose files are in the cache, with their sizes."""
         self._messages = 0
@@ -244,7 +260,7 @@ class _Batch(Operation):
                 self.progress = pulse.feel(progress)
                 return not self.abandoned and any(one.request.stop > one.request.start for one in some)
 
-            return control.ask(action, [one.inode for one in some], self._filling.threads, alive)
+            return control.ask(action, [one.inode for one in some], self._threads, alive)
 
         try:
             self._filling.volumes.probe(device, control)
@@ -272,7 +288,7 @@ class _Batch(Operation):
                 continue
             request.error = error
             filling.settle(request)
-        filling.ended(self._messages)
+        filling.ended(self._threads, self._messages)
 
 
 class _Pulse:

@@ -238,7 +238,8 @@ class LocalSession(Session):
         self.bypasses = Bypasses()
         self._kinds = FileSystems()
         self.discards = DiscardCounts()
-        self.window = Window(calls=settings.threads, bytes=settings.threads * settings.read_bytes)
+        self._window_bytes = settings.threads * settings.read_bytes
+        self.window = Window(calls=settings.threads, bytes=self._window_bytes)
         self._pool = pool
         self._counts: Counter[str] = Counter()
         self._bytes = 0
@@ -347,8 +348,11 @@ class LocalSession(Session):
     def read(self, request: ReadRequest) -> None:
         self._queued += 1
         self._pool.most = max(1, self.window.calls)
-        if self._filling is None or not self._filling.takes(request):
-            self._read_through(request)
+        if self._filling is not None:
+            self.window.bytes = max(self._window_bytes, self._filling.bytes)
+            if self._filling.takes(request):
+                return
+        self._read_through(request)
 
     def _read_through(self, request: ReadRequest) -> None:
         self._pool.submit(_Read(self, request))

@@ -1,4 +1,4 @@
-"""Threads for calls that may block for ever: a read(2) on a hard NFS mount can't be interrupted.
+"""Threads for calls that may block forever: a read(2) on a hard NFS mount can't be interrupted.
 
 A stuck thread is abandoned: its operation ends with ``ReplyTimeout`` and another thread takes its place, up to a bound.
 All are daemon threads, so that the process can always exit. Results return to the event loop in batches, with one wake-up
@@ -14,7 +14,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, ReplyTimeout, own_resource_error
+from cachewarmer.blocking import start_thread
+from cachewarmer.errors import CacheWarmerError, ConnectionLost, OwnResourceError, ReplyTimeout
 from cachewarmer.paths import to_bytes
 
 _LOST_FACTOR = 2
@@ -134,11 +135,10 @@ class ThreadPool:
             self._wanted.notify()
         if waiting > self._idle and self._threads < self._size:
             try:
-                threading.Thread(target=self._work, name=f"cachewarmer {self._subject}", daemon=True).start()
-            except (RuntimeError, MemoryError) as error:
+                start_thread(self._work, f"cachewarmer {self._subject}")
+            except OwnResourceError as error:
                 if not self._threads:
-                    own = own_resource_error(error, doing="reading", subject=to_bytes(self._subject))
-                    return own or CacheWarmerError(str(error))
+                    return error
             else:
                 self._threads += 1
         return None

@@ -1,4 +1,4 @@
-"""The kernel mount: for what the direct reader can't speak (NFSv4 only, Kerberos), or where site policy asks for it.
+"""The kernel mount, for what the direct reader does not support (NFSv4 only, Kerberos), or if the site requires it.
 
 Reads go through the local target's machinery, by O_DIRECT, so that this client's page cache never answers. The mount
 is let go while nothing uses it, and had again when something does.
@@ -38,7 +38,7 @@ async def open_mounted(mount: Mount, settings: Settings) -> MountedSession:
 
     Raises:
         MountError: we may not mount, or the server does not let us. TransportError: the server does not answer.
-        ConfigError: an option makes no sense.
+        ConfigError: an option is invalid.
     """
     problem = table.why_not()
     if problem:

@@ -79,7 +79,7 @@ class SharedMount:
 
         Raises:
             MountError: it can't be had. ConnectFailed: the server did not answer in all that time.
-            ConfigError: an option makes no sense.
+            ConfigError: an option is invalid.
         """
         what = f"{self._mount.address}:{self._mount.export}"
         table.source_of(self._mount)

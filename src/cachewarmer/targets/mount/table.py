@@ -1,4 +1,4 @@
-"""The kernel's mount table, and the places of our mounts. Nothing in here mounts anything."""
+"""The mount table of the kernel, and the directories of our mounts. This module does not mount anything."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def source_of(mount: Mount) -> bytes:
     except InvalidValue as error:
         raise MountError.like(error) from error
     if not mount.export.startswith("/") or "\0" in mount.export or ".." in mount.export.split("/"):
-        raise MountError(f"{mount.export!r} can't be an export", address=mount.address)
+        raise MountError(f"{mount.export!r} is not a valid export", address=mount.address)
     host = f"[{mount.address}]" if ":" in mount.address else mount.address
     return os.fsencode(f"{host}:") + to_bytes(mount.export)
 
@@ -130,7 +130,7 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
     options += [one.strip() for one in settings.options.split(",") if one.strip()]
     for one in options:
         if not re.fullmatch(MOUNT_OPTION, one):
-            raise ConfigError(f"[mount]: {one!r} can't be a mount option")
+            raise ConfigError(f"[mount]: {one!r} is not a valid mount option")
     return ",".join(options)
 
 
@@ -191,7 +191,7 @@ def prepare(root: str, place: bytes) -> None:
 
 
 def find(mount: Mount, settings: MountSettings, place: bytes, table: Sequence[TableEntry]) -> bytes | None:
-    """Where the export is mounted already, by us or by somebody else."""
+    """The existing mount point of the export, made by us or by somebody else."""
     found: bytes | None = None
     for entry in table:
         if not entry.is_nfs:

@@ -1,4 +1,4 @@
-"""The calls of one mount address: sends them, over connections that it keeps up, and hands on what is answered.
+"""The calls to one mount address: sends them over connections that it maintains, and delivers the replies.
 
 Which READ goes next is decided in ``schedule``. READs have no Future and no coroutine of their own: a request waits
 there, its calls come back through the connection's events, and its ``on_done`` is called. Other calls give a Future.
@@ -32,7 +32,7 @@ REFILL_SECONDS = 0.005
 class Calls:
     """Calls in flight and waiting for one address.
 
-    ``connect`` makes a connected channel with the two callbacks. ``resolve`` gives the handle at a path anew.
+    ``connect`` makes a connected channel with the two callbacks. ``resolve`` gives the handle at a path again.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class Calls:
             self._wake()
 
     def _take_back(self, reading: Reading) -> None:
-        """A reading that waited for the server's sake goes on."""
+        """A reading that waited for the server's sake continues."""
         if self.reads.take_back(reading):
             self._wake()
 

@@ -89,7 +89,7 @@ class NullCanary:
 
 
 def handshake_seconds(sock: socket.socket) -> float:
-    """How long the handshake of a connection took that was just made, by the kernel's own clock; 0: not known.
+    """How long the handshake of a connection took that was just made, by the kernel's own clock; 0 if unknown.
 
     The server's kernel answers it by itself: it waits in the queues on the way, and for no thread.
     """
@@ -128,7 +128,7 @@ async def felt_way(
 
 
 def _arrival(ancillary: list[tuple[int, int, bytes]]) -> float:
-    """When the bytes arrived at this machine (Unix seconds); 0: not known."""
+    """When the bytes arrived at this machine (Unix seconds); 0 if unknown."""
     for level, kind, value in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS) and len(value) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(value)

@@ -1,4 +1,4 @@
-"""The connections of one mount address: made when there is work, given up when they say nothing, made again when lost."""
+"""The connections to one mount address: opened when there is work, closed when they are silent, and reopened when lost."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Channels:
         return min(self._lost, max(0, self._made - 1))
 
     def keep(self) -> None:
-        """Makes the connections that are wanted and missing, unless that is going on."""
+        """Makes the connections that are wanted and missing, unless that is under way."""
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.ensure_future(self._connect_all())
 
@@ -72,7 +72,7 @@ class Channels:
         self._failures = 0
 
     def failed(self, channel: Channel, error: CacheWarmerError, *, in_flight: int) -> None:
-        """A connection ended, with so many calls unanswered."""
+        """A connection ended, with this many calls unanswered."""
         self.open.remove(channel)
         self._lost += 1
         if isinstance(error, ReplyTimeout):

@@ -1,4 +1,5 @@
-"""From paths to file handles: looks them up from the root on, remembers directories, and starts anew when handles die.
+"""Finds file handles by paths: looks them up from the root, remembers directories, and starts over when handles become
+stale.
 
 A fail-over or a restart of the cache makes every handle stale, the root's first: then MNT is asked again, once for all
 who wait.
@@ -32,7 +33,7 @@ Look = Callable[[bytes, bytes, bytes], Awaitable[DirectoryEntry]]
 
 
 class Directories:
-    """The handles of one session. ``look`` is one LOOKUP; ``remount`` gives the root's handle anew.
+    """The handles of one session. ``look`` is one LOOKUP; ``remount`` gives the root's handle again.
 
     ``enter`` checks that an entry is a directory that may be walked through, and raises if it is not.
     """
@@ -162,7 +163,7 @@ class Directories:
                 # A server that has just come back may not export everything yet.
                 log.info("mounting again: %s", error)
             else:
-                log.info("the file handles of this mount had died: it was mounted again")
+                log.info("the file handles of this mount had become stale: mounted again")
         self._generation += 1
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a name stands for, in the words of the session contract."""
+"""Converts directory entries to those of the session contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists directories page by page, whatever the server leaves out, repeats, or gets wrong."""
+"""Lists directories page by page, and copes with what servers leave out, repeat, or get wrong."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ begins again has to get past all that it gave before."""
 
 
 class ListingChanged(NfsStatusError):
-    """NFS3ERR_BAD_COOKIE: the directory changed so that the listing can't go on; it can be made again."""
+    """NFS3ERR_BAD_COOKIE: the directory changed so that the listing can't continue; it can be made again."""
 
     transient = True
 
@@ -59,7 +59,7 @@ class _Progress:
 
 
 class ListCookie(NamedTuple):
-    """Where a listing goes on."""
+    """Where a listing continues."""
 
     cookie: int
     verifier: bytes
@@ -100,7 +100,7 @@ class Lister:
         self._whole = whole
         self._clock = clock
         self._plus = True
-        """The server has READDIRPLUS, as far as is known."""
+        """The server has READDIRPLUS, as far as known."""
 
     def __repr__(self) -> str:
         return f"<Lister {self._address} plus={self._plus}>"
@@ -203,7 +203,7 @@ class Lister:
             progress.idle += 1
             if progress.idle > progress.pages + SPARE_PAGES:
                 raise RemoteProtocolError(
-                    "the server lists the same part of the directory for ever",
+                    "the server returns the same part of the directory over and over",
                     doing="READDIRPLUS" if self._plus else "READDIR",
                     subject=self._whole(path),
                     address=self._address,
@@ -271,7 +271,7 @@ class Lister:
                 return made_entry(name, await self._getattr(handle, path), handle)
             found = await self._look(directory, name, path)
         except StaleHandle:
-            # The handles of this listing died after it was made: a fail-over. The path is looked up anew.
+            # The handles of this listing died after it was made: a fail-over. The path is looked up again.
             found = await self._directories.entry(path)
         if not self._plus and found.kind is FileKind.REGULAR:
             # Such a server may keep few handles (unfs3: 4,096): a file's is asked for shortly before it is read.

@@ -1,4 +1,4 @@
-"""From a mount address and a path to an export and its file handle: ports, the export list, MNT."""
+"""Finds the export of a path at a mount address and gets its file handle: ports, the export list, MNT."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class MountClient:
             raise self._refused(denied[0], tried[denied[0]], listed or [])
         if listed is None:
             raise MountError(
-                f"no directory on the way to {printable(path)} can be mounted ({_status(tried[path])}), and its "
+                f"none of the directories above {printable(path)} can be mounted ({_status(tried[path])}), and its "
                 "export list can't be had",
                 address=host,
                 advice=NAME_THE_EXPORT,
@@ -214,7 +214,7 @@ class MountClient:
         except ConnectFailed:
             raise
         except (RpcRefused, TransportError, RemoteProtocolError) as error:
-            log.info("%s: its export list can't be had: %s", self._mount.address, error.problem)
+            log.info("%s: its export list is not available: %s", self._mount.address, error.problem)
             return None
         return [to_text(one.path) for one in exports]
 
@@ -238,7 +238,9 @@ class MountClient:
             else "the export list must name this machine, or it wants a source port below 1024: run as root or with "
             "CAP_NET_BIND_SERVICE; another uid would not help"
         )
-        return MountError(f"export {shown} denies this machine ({_status(status)})", address=host, advice=advice)
+        return MountError(
+            f"export {shown} does not admit this machine ({_status(status)})", address=host, advice=advice
+        )
 
     async def refusal(self, export: str) -> str:
         """Why mountd does not let this machine mount an export, as it says; empty: it does. Nothing stays mounted.

@@ -1,4 +1,4 @@
-"""What waits for its turn at one mount address: READ requests with their state, and other calls."""
+"""The pending READ requests, with their state, and other calls of one mount address."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Reading:
         return reading
 
     def take(self, most: int) -> tuple[int, int] | None:
-        """The next piece to ask for, as (offset, length) in bytes; None: there is none."""
+        """The next piece to ask for, as (offset, length) in bytes; None if there is none."""
         stop = min(self.request.stop, self.end)
         while self.redo:
             offset, length = self.redo.pop(0)

@@ -1,4 +1,4 @@
-"""Which READ goes next, and what the answer to one means. Pure: no loop, no socket; ``now`` is an argument.
+"""Decides which READ is next, and interprets replies. Pure: no loop, no socket; ``now`` is an argument.
 
 The owner sends what ``take`` gives, hands in what came back (``answered``, ``lost``), and then looks at what that left
 for it to do: requests that are ``done``, readings whose handle is to be resolved (``unresolved``), and readings that
@@ -210,7 +210,7 @@ class ReadSchedule:
         return None
 
     def _take_fresh(self) -> Reading | None:
-        """The next request that nothing was asked of yet; None: there is none."""
+        """The next request that nothing was asked of yet; None if there is none."""
         fresh = self._fresh
         while fresh:
             supply = fresh[0]
@@ -295,7 +295,7 @@ class ReadSchedule:
             reading.empty = 0 if count else reading.empty + 1
             if reading.empty > EMPTY_REPLIES:
                 reading.error = reading.error or FileError(
-                    f"the server gives no byte at {offset}, and no end of file",
+                    f"the server returns no data at offset {offset}, and no end of file",
                     doing="READ",
                     subject=self._above + reading.request.path,
                     address=self._address,
@@ -388,7 +388,7 @@ class ReadSchedule:
         self._aside.add(reading)
 
     def take_back(self, reading: Reading, error: CacheWarmerError | None = None) -> bool:
-        """A reading that was set aside goes on, or ends with ``error``; whether there is something to send now."""
+        """A reading that was set aside continues, or ends with ``error``; whether there is something to send now."""
         if reading not in self._aside:
             return False
         self._aside.discard(reading)

@@ -1,4 +1,4 @@
-"""The names that a listing has given so far: to notice those that a server gives again. Pure."""
+"""The names that a listing has returned so far, to notice repetitions. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from heapq import merge
 from typing import Protocol, TypeVar
 
 PLAIN_NAMES = 1 << 15
-"""So many names are kept as a set; a set of more would take too much memory."""
+"""This many names are kept as a set; a set of more would take too much memory."""
 TABLE_BYTES = 1 << 22
 """A larger directory's first test: one bit for each value of part of the hash. Where it is 0 the name is new."""
 RUNS_OF_A_KIND = 8
-"""So many sorted runs of about the same length are merged into one."""
+"""This many sorted runs of about the same length are merged into one."""
 
 
 class Named(Protocol):
@@ -29,7 +29,7 @@ T = TypeVar("T", bound=Named)
 class SeenNames:
     """The names of one directory, by their 64-bit hashes: about 8 bytes a name, and 6 MiB for any large directory.
 
-    The hash is Python's own, keyed anew for each process (SipHash), so that no server can make two names collide.
+    The hash is Python's own, with a new key for each process (SipHash), so that no server can make two names collide.
     """
 
     def __init__(self) -> None:

@@ -116,7 +116,7 @@ class Nfs3Session(Session):
         self._credentials: dict[Identity, bytes] = {}
         self._client = client
         self._way_idle_seconds = 0.0
-        """The shortest handshake of a connection so far; 0: not known."""
+        """The shortest handshake of a connection so far; 0 if unknown."""
         self._uid = os.geteuid() if mount.uid < 0 else mount.uid
         self._calls = Calls(settings, self._connect, self._resolve_read, self.address, to_bytes(self.export))
         self.window = self._calls.window
@@ -146,12 +146,12 @@ class Nfs3Session(Session):
 
     @property
     def mounted(self) -> Mounted:
-        """Where it is mounted, and how."""
+        """The address, and how it is mounted."""
         return self._mounted
 
     @property
     def uid(self) -> int:
-        """Who is named to the server."""
+        """The ids that are sent to the server."""
         return self._uid
 
     @property
@@ -313,7 +313,7 @@ class Nfs3Session(Session):
                 doing="LOOKUP",
                 subject=self._whole(path),
                 address=self.address,
-                advice="name the path that it leads to",
+                advice="use the path that it points to",
             )
         if entry.kind is not FileKind.DIRECTORY:
             raise nfs3.status_error(nfs3.NOTDIR, nfs3.LOOKUP, self._whole(path), self.address)

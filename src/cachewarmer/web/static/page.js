@@ -108,7 +108,7 @@ function showJob(job) {
   showWorkers(job.live.workers, over(job));
   showAddresses(job.live.addresses);
   histogram(at("#sizes"), [["", job.histogram.map((one) => [one.from ? `${binary(one.from)} to ${binary(one.below)}` : "empty", one.files])]], "Nothing was found yet.");
-  histogram(at("#latency"), job.live.addresses.map((one) => [one.address, octaves(one.latencies)]), "No worker has told of a READ lately.");
+  histogram(at("#latency"), job.live.addresses.map((one) => [one.address, octaves(one.latencies)]), "No worker has reported READs recently.");
   showVerified(job.verified);
   rows(at("#failures tbody"), job.errors.map((one, place) => ({ ...one, place })), (one) => `${one.place} ${one.path}`,
     () => made("tr", {}, made("td", { class: "path" }, made("bdi")), made("td", { class: "wrap" })),
