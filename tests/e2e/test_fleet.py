@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from cachewarmer.model import Report
 from tests.azure_standin.cloud import azure
 from tests.azure_standin.fixtures import KEY, SIZES
 from tests.e2e.killing import azure_site, fleet
@@ -137,7 +136,7 @@ def test_a_fleet_comes_with_the_work_survives_evictions_and_goes(farm, tree):
     first = list(farm.cloud.vms)
     assert {vm.size for vm in first} == {SIZES[0]}
     reading = farm.until(lambda: [vm for vm in first if "watching for eviction notices" in worker_log(vm)][1:])
-    farm.until(lambda: 0 < Report.of_job(farm, job).document()["bytes"] < size / 2)
+    farm.until(lambda: 0 < farm.report(job)["bytes"] < size / 2)
 
     told, surprised = reading[-1], next(vm for vm in first if vm is not reading[-1])
     farm.cloud.notice_seconds = 10.0
@@ -145,11 +144,11 @@ def test_a_fleet_comes_with_the_work_survives_evictions_and_goes(farm, tree):
     assert "handing back all work" in worker_log(told)
     farm.cloud.notice_seconds = 0.0
     assert farm.cloud.do(farm.cloud.evict(surprised)) is False
-    assert Report.of_job(farm, job).document()["state"] == "warming"
+    assert farm.report(job)["state"] == "warming"
     farm.until(lambda: len(farm.cloud.sets.all_vms) == WORKERS + 2)
     assert farm.says("scale out to 5: [12] evicted")
 
-    report = farm.until(lambda: (it := Report.of_job(farm, job).document())["state"] == "completed" and it, 120)
+    report = farm.until(lambda: (it := farm.report(job))["state"] == "completed" and it, 120)
     assert (report["files"], report["bytes"], report["failed_files"]) == (files, size, 0)
     farm.until(lambda: not farm.cloud.sets.sets)
     farm.says(r"7 machines took \d+ VM-seconds \(.*\b2 evicted.*\)")
@@ -177,10 +176,10 @@ def test_a_manager_that_is_killed_is_followed_by_one_that_goes_on(farm, tree):
     target, files, size = tree
     farm.start_manager()
     job = farm.submit(target)
-    farm.until(lambda: Report.of_job(farm, job).document()["bytes"] > 0)
+    farm.until(lambda: farm.report(job)["bytes"] > 0)
     farm.running.kill("manager1")
     farm.start_manager()
-    report = farm.until(lambda: (it := Report.of_job(farm, job).document())["state"] == "completed" and it, 120)
+    report = farm.until(lambda: (it := farm.report(job))["state"] == "completed" and it, 120)
     assert (report["files"], report["bytes"], report["failed_files"]) == (files, size, 0)
     farm.until(lambda: not farm.cloud.sets.sets)
     farm.says(rf"{WORKERS} machines took \d+ VM-seconds \({WORKERS} deleted\)")
@@ -242,7 +241,7 @@ def test_what_goes_wrong_is_one_line(farm, tree, befall, line, comes):
     if comes:
         farm.until(lambda: len(farm.cloud.vms) == WORKERS)
     else:
-        farm.until(lambda: Report.of_job(farm, job).document()["state"] == "warming")
+        farm.until(lambda: farm.report(job)["state"] == "warming")
         assert not farm.cloud.vms
     assert "Traceback" not in farm.log
     farm.cancel(job)

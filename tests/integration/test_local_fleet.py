@@ -272,7 +272,7 @@ async def test_items_that_a_first_generation_manager_posted_are_read(azure_opera
     ("arguments", "complaint"),
     [
         (["--fleet", "vmss", "--workers", "3"], "VMs can't reach the broker sqlite:"),
-        (["--fleet", "local"], "a fleet of kind local needs a number of workers"),
+        (["--fleet", "local"], "a fleet of kind local needs the number of workers"),
         (["--workers", "3"], "--workers 3 needs a kind of fleet"),
         (["--fleet", "local", "--workers", "0"], "'0' is not a positive number"),
         (["--fleet", "moon", "--workers", "3"], "'moon' is not one of none, local, slurm, vmss"),

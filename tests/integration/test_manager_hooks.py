@@ -145,7 +145,7 @@ def test_hooks_that_fail_or_hang_do_no_harm_and_are_said_once(told):
     said = {name: [line for line in warnings if job in line] for name, job in ids.items()}
     assert {name: len(lines) for name, lines in said.items()} == {"fail": 1, "hang": 1, "500": 1, "silent": 1}
     assert said["fail"][0].endswith(": exit code 7")
-    assert said["hang"][0].endswith(": not done after 1.5 s: killed")
+    assert said["hang"][0].endswith(": not finished after 1.5 s: killed")
     assert said["500"][0].endswith(": the server answered 500")
     assert said["silent"][0].endswith(": no answer in time")
     assert {name: len(server.reports_of(name)) for name in ids} == {"fail": 1, "hang": 1, "500": 3, "silent": 3}

@@ -152,7 +152,7 @@ async def test_a_file_that_never_gives_a_byte_fails(tmp_path):
     report = Report.of_job(status, 0).document()
     assert status.state is JobState.COMPLETED_WITH_ERRORS
     assert (report["files"], report["failed_files"], report["bytes"]) == (1, 1, 0)
-    assert "gives no byte" in report["errors"][0]["error"]
+    assert "returns no data" in report["errors"][0]["error"]
 
 
 async def test_jukebox_that_does_not_end_fails_the_file_alone(tmp_path):
@@ -204,7 +204,7 @@ async def test_a_listing_in_circles_is_noticed(tmp_path):
     async with ScriptedServer(TREE, Faults(page_entries=2, circling=True)) as server:
         status = await warmed(server.url(), tmp_path)
     assert status.state is JobState.FAILED
-    assert "for ever" in status.reason
+    assert "over and over" in status.reason
 
 
 @pytest.mark.parametrize(("setting", "value"), [("directory_entries", 20), ("directory_seconds", 1e-9)])
