@@ -166,13 +166,14 @@ def _busy_seconds(settings: Settings) -> float:
 
 async def _settle(broker: Broker, lease: JobLease, status: JobStatus, settings: Settings) -> None:
     """Settles a job that ended before its manager noticed."""
+    seconds = settings.lease.lease_seconds
 
     async def close() -> None:
         await broker.set_state(lease.job.job_id, status.state)
         await broker.settle_job(lease)
+        await broker.claim_job(seconds, lease.job.job_id)  # handed back by its manager: the broker settles what is over
 
     if status.state.final:
-        seconds = settings.lease.lease_seconds
         await persist(close, seconds, outage_log(broker), busy_seconds=_busy_seconds(settings))
 
 

@@ -10,6 +10,7 @@ import pytest
 from cachewarmer.broker import open_broker
 from cachewarmer.config import LeaseSettings, PlanSettings, Settings, TargetSettings
 from cachewarmer.errors import UsageError
+from cachewarmer.manager.job import JobKeeper
 from cachewarmer.model import Bandwidth, JobState, Report
 from cachewarmer.onemachine import scan, warm
 from cachewarmer.planning.filelist import list_chunks
@@ -184,3 +185,20 @@ async def test_a_target_that_is_not_there_fails_with_its_reason(tmp_path, broker
     status = await run(tmp_path / "nowhere", broker_url)
     assert status.state is JobState.FAILED
     assert "nowhere" in status.reason
+
+
+async def test_a_job_that_its_manager_hands_back_at_its_very_end_is_settled_all_the_same(tree, tmp_path):
+    """The end was noticed before its manager did: what the broker keeps for unfinished jobs goes, the list as well."""
+    broker_url = f"sqlite:///{tmp_path}/jobs.db"
+    names = list_chunks(io.BytesIO(b"d1/f1\n"), nul_separated=False)
+
+    async def hand_back(self, work):
+        await self._broker.release_job(self._lease)
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JobKeeper, "_end", hand_back)
+        status = await run(tree, broker_url, file_list=names)
+    assert status.state is JobState.COMPLETED
+    async with open_broker(broker_url, SETTINGS.lease) as broker:
+        assert [chunk async for chunk in broker.file_list(status.job.job_id)] == []
