@@ -15,6 +15,7 @@ window is tried: if fewer canaries are slow then, it is this reader that makes o
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,16 @@ from cachewarmer.values import dataclass
 from cachewarmer.warming.canaries import CANARY_SECONDS, Canaries
 from cachewarmer.warming.lateness import LEAST_USUAL
 from cachewarmer.warming.rounds import Observation, Round
+from cachewarmer.warming.sharing import (
+    APART_SECONDS,
+    BEGUN_FACTOR,
+    LISTEN_SECONDS,
+    MOST_USUAL,
+    WAITING_CUT,
+    Company,
+    Sharing,
+    period,
+)
 
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
@@ -63,6 +74,10 @@ CLOSE_ENOUGH = 12
 LEAST_HOLD_SECONDS = 1.0
 MOST_HOLD_SECONDS = 16.0
 """Between two trials upwards: doubles from the one to the other while they fail."""
+MOST_SHARED_HOLD_SECONDS = 8.0
+"""The most where clocks agree: such a trial shows other readers that they are not alone."""
+KNOWN_LATENCIES = 5
+"""Rounds since calls became others: before, larger windows are tried without waiting for common moments."""
 HALF_CANARIES = 20
 """A trial of half the window takes so many canaries …"""
 HALF_SECONDS = 4.0
@@ -118,7 +133,14 @@ NEXT: Mapping[Phase, frozenset[Phase]] = {
 class KneeFinder:
     """The search at one address. Feed it observations some tens of milliseconds apart."""
 
-    def __init__(self, limits: WindowLimits | None = None, *, first: int = FIRST_WINDOW, hint: int = 0) -> None:
+    def __init__(
+        self,
+        limits: WindowLimits | None = None,
+        *,
+        first: int = FIRST_WINDOW,
+        hint: int = 0,
+        chance: random.Random | None = None,
+    ) -> None:
         self.limits = limits or WindowLimits()
         self._least = self.limits.least
         self.limits = replace(self.limits, least=min(self._least, self.limits.most))
@@ -143,6 +165,13 @@ class KneeFinder:
         self._latencies: deque[float] = deque(maxlen=LATENCY_ROUNDS)
         self._latency_window = 0
         """The window of the round whose latency is the last of them."""
+        self._chance = chance or random.Random(0)
+        self._wall: float | None = None
+        self._period = 0
+        self._tried_from = 0
+        """The window before a trial upwards."""
+        self._company = Company()
+        self._sharing: Sharing | None = None
 
     def __repr__(self) -> str:
         return f"<KneeFinder {self.phase} window={self.window} {self.lateness}>"
@@ -180,16 +209,26 @@ class KneeFinder:
 
     def observe(self, seen: Observation) -> int:
         """Takes an observation; returns how many calls may be in flight from now on."""
+        self._wall = seen.wall if self.limits.share == 1 else None
         self.canaries.learn(seen)
+        if self._sharing is not None:
+            return self._share(self._sharing, seen)
+        if self._wall is not None and self._round is not None:
+            self._look_for_company(seen, self._wall)
+        if self._sharing is None:
+            self._search(seen)
+        return self.window
+
+    def _search(self, seen: Observation) -> None:
         if self._round is None:
             self._round = Round(seen.now, draining=False)
-            return self.window
+            return
         this = self._round
         this.add(seen)
         self._follow_latency(seen)
         age = seen.now - this.began
         if this.draining and not this.settled and age < max(0.1, 1.1 * self._latency):
-            return self.window
+            return
         self._judge_canaries(this, seen)
         if self.phase is Phase.HALF:
             self._judge_half(this, seen.now)
@@ -199,7 +238,56 @@ class KneeFinder:
                 self._shrink(seen.now)
         elif age > 0 and self._complete(this, age):
             self._end_round(this, seen.now, this.rate(seen.now))
+
+    # -- sharing -----------------------------------------------------------------------------------------------------
+
+    def _look_for_company(self, seen: Observation, wall: float) -> None:
+        """Begins to share where others read too; before a common moment's regrowth is over, nothing is tried."""
+        number, since = period(wall)
+        if len(self._latencies) < KNOWN_LATENCIES:
+            self._company.forget()
+        elif since < LISTEN_SECONDS:
+            if self.phase is Phase.UP and number != self._period and self.window < BEGUN_FACTOR * self._tried_from:
+                self._good, self._good_rate = self._base, self._base_rate
+                self._hold(self._base, seen.now, LEAST_HOLD_SECONDS)
+            self._period = number
+            heard = seen.now - since + LISTEN_SECONDS
+            if self.phase is Phase.HOLD and self._hold_until <= heard:
+                self._hold_until = heard + self._chance.uniform(0, APART_SECONDS)
+        if self.phase in (Phase.HOLD, Phase.UP) and self._company.left(self._good, seen.now):
+            self._begin_to_share(seen.now, self.window)
+        elif self.phase is Phase.HOLD:
+            self._company.held(self.window, seen.now, self._held_since, suspected=self.lateness.suspected)
+            settled = seen.now - self._held_since > 0.1 + 1.1 * self._latency
+            least = min(self._latencies, default=0.0)
+            if settled and self._company.queues(seen, self.window, self._held_since, least):
+                self._begin_to_share(seen.now, self.window * WAITING_CUT)
+
+    def _begin_to_share(self, now: float, window: float) -> bool:
+        """Whether it does: clocks have to agree, and canaries to be slow for no other reasons."""
+        if self._wall is None or self.lateness.usual > MOST_USUAL:
+            return False
+        self.window = self._good = self._bounded(window)
+        self.phase = Phase.HOLD
+        self._sharing = Sharing(self.window, now, self._wall, self._latency, self._chance)
+        self.lateness.begin()
+        return True
+
+    def _share(self, sharing: Sharing, seen: Observation) -> int:
+        self._follow_latency(seen)
+        self.canaries.judge(seen)
+        window = sharing.observe(seen, self.lateness, self._latency, self.limits.least, self.limits.most)
+        self._bound = Bound.LINK if sharing.queued else Bound.THREADS
+        if window is None:
+            self._sharing = None
+            self._latencies.clear()
+            self._hold(self.window, seen.now, LEAST_HOLD_SECONDS)
+        else:
+            self.window = window
+        self._good, self._good_rate = self.window, 0.0
         return self.window
+
+    # -- what was seen -----------------------------------------------------------------------------------------------
 
     def _follow_latency(self, seen: Observation) -> None:
         if seen.calls:
@@ -256,6 +344,8 @@ class KneeFinder:
     def _move(self, window: float, phase: Phase, now: float) -> None:
         assert phase in NEXT[self.phase], (self.phase, phase)
         window = self._bounded(window)
+        if self.phase is not Phase.UP:
+            self._tried_from = self.window
         self._round = Round(now, draining=window < self.window)
         if window < self.window:
             self.lateness.begin()
@@ -264,6 +354,9 @@ class KneeFinder:
     def _hold(self, window: float, now: float, seconds: float) -> None:
         self._hold_seconds = min(MOST_HOLD_SECONDS, seconds)
         self._hold_until, self._held_since = now + self._hold_seconds, now
+        if self._wall is not None:  # two that try at once do not hear each other
+            self._hold_seconds = min(MOST_SHARED_HOLD_SECONDS, self._hold_seconds)
+            self._hold_until = now + self._hold_seconds * self._chance.uniform(0.5, 1.5)
         self._half_after = self._half_after or now + self._half_seconds
         self._move(window * self.limits.share, Phase.HOLD, now)
 
@@ -271,8 +364,11 @@ class KneeFinder:
         """Others wait: back to the last good window if this one was a trial, else to three quarters of it."""
         self._bad, self._bound = self.window, Bound.THREADS
         self.lateness.begin()
-        held_well = self.phase is Phase.HOLD and now - self._held_since >= PROVED_SECONDS
+        proved = self._company.others_wait(self.window, now) and self._wall is not None
+        held_well = self.phase is Phase.HOLD and (proved or now - self._held_since >= PROVED_SECONDS)
         if held_well or self.window <= FIRST_WINDOW:  # so few calls fill no cache: others were there before
+            if self._begin_to_share(now, self.window * WAITING_CUT):
+                return
             self._pushed_at = now
         shared = self._is_shared(now)
         if self.phase is Phase.UP and self.window > self._base and not shared:
