@@ -68,9 +68,6 @@ FIXED_SECONDS = 4.0
 DEAREST_CALLS = 400_000
 """A simulation of more calls than this has a third of the seeds."""
 
-CLOCK_SECONDS = 0.01
-"""What the readers' clocks are off by, at most."""
-
 Law = Callable[[WindowLimits, int, random.Random], KneeFinder]
 """Makes a search, from its limits, the window that is tried second, and its source of chance."""
 
@@ -101,7 +98,6 @@ class Steered:
     def __init__(self, cache: SimulatedCache, row: Row, law: Law, begins: float, seed: int) -> None:
         self.cache = cache
         self._chance = random.Random(seed)
-        self._clock = self._chance.uniform(-CLOCK_SECONDS, CLOCK_SECONDS)
         self.finder = law(WindowLimits(least=LEAST_WINDOW), SECOND_WINDOW, self._chance)
         self.reader = SimulatedReader(cache, row.size, seed=seed)
         self.held = self.looks = 0
@@ -126,7 +122,6 @@ class Steered:
         waiting = now - canary.waiting_since if canary.waiting_since is not None else 0.0
         seen = Observation(
             now=now,
-            wall=now + self._clock,
             calls=reader.calls - self._calls,
             seconds=reader.seconds - self._seconds,
             in_flight=reader.in_flight,

@@ -35,8 +35,6 @@ class Observation:
 
     now: float
     """Seconds of a monotonic clock."""
-    wall: float | None = None
-    """The wall clock, if it agrees with that of other machines; ``None``: it does not, as far as is known."""
     calls: int
     """READ calls answered."""
     seconds: float

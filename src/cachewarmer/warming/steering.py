@@ -21,7 +21,6 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.reach import Line
 from cachewarmer.targets.traffic import Knee
 from cachewarmer.values import dataclass
-from cachewarmer.warming.clock import is_synchronised
 from cachewarmer.warming.rounds import Observation
 from cachewarmer.warming.window import FIRST_CANARIES, FIRST_WINDOW, KneeFinder, WindowLimits
 
@@ -139,7 +138,6 @@ class _Steered:
         unanswered = now - asking.asked_at - late if asking.asked_at else 0.0
         return Observation(
             now=now,
-            wall=time.time() if is_synchronised() else None,
             calls=calls,
             seconds=call_seconds,
             in_flight=reads_in_flight if reads or waiting else in_flight,

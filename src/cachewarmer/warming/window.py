@@ -6,8 +6,9 @@ threads are used up: its time is what another client waits for one.
 
 The search doubles the window while the rate grows with it, halves the interval once it has found a window that is too
 large, and then holds. From time to time it tries larger windows. When others wait, the window shrinks by a quarter at
-once. Several controllers at one cache converge to similar shares: they gain in equal steps and lose in proportion to
-what they hold (additive increase, multiplicative decrease, as in TCP congestion control, RFC 5681).
+once. A reader that finds out that others read from the same cache (``company``) shares it with them (``sharing``). Where
+canaries are too often slow for that, and for gentle readers, shares become similar more slowly: windows gain in equal steps
+and lose in proportion to what they hold (additive increase, multiplicative decrease, as in TCP congestion control, RFC 5681).
 
 Canaries are also late because a machine is busy. ``lateness`` tells the two apart, and from time to time half of the
 window is tried: if fewer canaries are slow then, it is this reader that makes others wait.
@@ -24,18 +25,10 @@ from enum import StrEnum
 from cachewarmer.model import Bound
 from cachewarmer.values import dataclass
 from cachewarmer.warming.canaries import CANARY_SECONDS, Canaries
+from cachewarmer.warming.company import PROVED_SECONDS, Company
 from cachewarmer.warming.lateness import LEAST_USUAL
 from cachewarmer.warming.rounds import Observation, Round
-from cachewarmer.warming.sharing import (
-    APART_SECONDS,
-    BEGUN_FACTOR,
-    LISTEN_SECONDS,
-    MOST_USUAL,
-    WAITING_CUT,
-    Company,
-    Sharing,
-    period,
-)
+from cachewarmer.warming.sharing import MOST_USUAL, Sharing
 
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
@@ -57,8 +50,6 @@ SHARED_BACK_OFF = 0.75
 shrink and grow again, the cache is used well."""
 SHARED_SECONDS = 60.0
 """A window that was held well became too large in so long a time: others take the threads."""
-PROVED_SECONDS = 1.0
-"""A window that makes others wait sooner than this was never held well: that says nothing about other readers."""
 SHARED_HOLD_SECONDS = 1.6
 """Between two trials upwards while that goes on."""
 QUEUE_FACTOR = 2.5
@@ -72,12 +63,11 @@ LATENCY_ROUNDS = 60
 CLOSE_ENOUGH = 12
 """The search ends when good and bad window differ by no more than the good one divided by this."""
 LEAST_HOLD_SECONDS = 1.0
-MOST_HOLD_SECONDS = 16.0
-"""Between two trials upwards: doubles from the one to the other while they fail."""
-MOST_SHARED_HOLD_SECONDS = 8.0
-"""The most where clocks agree: such a trial shows other readers that they are not alone."""
+MOST_HOLD_SECONDS = 8.0
+"""Between two trials upwards: doubles from the one to the other while they fail; up to half of it more or less, by chance,
+since of two readers that try at once neither learns anything."""
 KNOWN_LATENCIES = 5
-"""Rounds since calls became others: before, larger windows are tried without waiting for common moments."""
+"""Before so many rounds have passed since the calls became different ones, windows say nothing about other readers."""
 HALF_CANARIES = 20
 """A trial of half the window takes so many canaries …"""
 HALF_SECONDS = 4.0
@@ -166,10 +156,6 @@ class KneeFinder:
         self._latency_window = 0
         """The window of the round whose latency is the last of them."""
         self._chance = chance or random.Random(0)
-        self._wall: float | None = None
-        self._period = 0
-        self._tried_from = 0
-        """The window before a trial upwards."""
         self._company = Company()
         self._sharing: Sharing | None = None
 
@@ -209,12 +195,11 @@ class KneeFinder:
 
     def observe(self, seen: Observation) -> int:
         """Takes an observation; returns how many calls may be in flight from now on."""
-        self._wall = seen.wall if self.limits.share == 1 else None
         self.canaries.learn(seen)
         if self._sharing is not None:
             return self._share(self._sharing, seen)
-        if self._wall is not None and self._round is not None:
-            self._look_for_company(seen, self._wall)
+        if self._round is not None:
+            self._look_for_company(seen)
         if self._sharing is None:
             self._search(seen)
         return self.window
@@ -241,42 +226,37 @@ class KneeFinder:
 
     # -- sharing -----------------------------------------------------------------------------------------------------
 
-    def _look_for_company(self, seen: Observation, wall: float) -> None:
-        """Begins to share where others read too; before a common moment's regrowth is over, nothing is tried."""
-        number, since = period(wall)
+    def _look_for_company(self, seen: Observation) -> None:
+        """Begins to share once other readers show; a gentle reader does not look for them."""
+        if self.limits.share != 1:
+            return
         if len(self._latencies) < KNOWN_LATENCIES:
             self._company.forget()
-        elif since < LISTEN_SECONDS:
-            if self.phase is Phase.UP and number != self._period and self.window < BEGUN_FACTOR * self._tried_from:
-                self._good, self._good_rate = self._base, self._base_rate
-                self._hold(self._base, seen.now, LEAST_HOLD_SECONDS)
-            self._period = number
-            heard = seen.now - since + LISTEN_SECONDS
-            if self.phase is Phase.HOLD and self._hold_until <= heard:
-                self._hold_until = heard + self._chance.uniform(0, APART_SECONDS)
         if self.phase in (Phase.HOLD, Phase.UP) and self._company.left(self._good, seen.now):
-            self._begin_to_share(seen.now, self.window)
+            self._begin_to_share(seen.now, self.window, heard=False)
         elif self.phase is Phase.HOLD:
             self._company.held(self.window, seen.now, self._held_since, suspected=self.lateness.suspected)
             settled = seen.now - self._held_since > 0.1 + 1.1 * self._latency
             least = min(self._latencies, default=0.0)
             if settled and self._company.queues(seen, self.window, self._held_since, least):
-                self._begin_to_share(seen.now, self.window * WAITING_CUT)
+                self._begin_to_share(seen.now, self.window, heard=True)
 
-    def _begin_to_share(self, now: float, window: float) -> bool:
-        """Whether it does: clocks have to agree, and canaries to be slow for no other reasons."""
-        if self._wall is None or self.lateness.usual > MOST_USUAL:
+    def _begin_to_share(self, now: float, window: float, *, heard: bool) -> bool:
+        """Returns whether it does: not if canaries are often slow for other reasons. ``heard``: see ``Sharing``."""
+        if self.limits.share != 1 or self.lateness.usual > MOST_USUAL:
             return False
         self.window = self._good = self._bounded(window)
         self.phase = Phase.HOLD
-        self._sharing = Sharing(self.window, now, self._wall, self._latency, self._chance)
+        least = min(self._latencies, default=self._latency)
+        self._sharing = Sharing(self.window, now, self._latency, least, self._chance, heard=heard)
         self.lateness.begin()
         return True
 
     def _share(self, sharing: Sharing, seen: Observation) -> int:
+        """As ``observe``, while the cache is shared; afterwards the search holds the window that is left."""
         self._follow_latency(seen)
         self.canaries.judge(seen)
-        window = sharing.observe(seen, self.lateness, self._latency, self.limits.least, self.limits.most)
+        window = sharing.observe(seen, self.lateness, self.limits.least, self.limits.most)
         self._bound = Bound.LINK if sharing.queued else Bound.THREADS
         if window is None:
             self._sharing = None
@@ -344,8 +324,6 @@ class KneeFinder:
     def _move(self, window: float, phase: Phase, now: float) -> None:
         assert phase in NEXT[self.phase], (self.phase, phase)
         window = self._bounded(window)
-        if self.phase is not Phase.UP:
-            self._tried_from = self.window
         self._round = Round(now, draining=window < self.window)
         if window < self.window:
             self.lateness.begin()
@@ -353,10 +331,8 @@ class KneeFinder:
 
     def _hold(self, window: float, now: float, seconds: float) -> None:
         self._hold_seconds = min(MOST_HOLD_SECONDS, seconds)
-        self._hold_until, self._held_since = now + self._hold_seconds, now
-        if self._wall is not None:  # two that try at once do not hear each other
-            self._hold_seconds = min(MOST_SHARED_HOLD_SECONDS, self._hold_seconds)
-            self._hold_until = now + self._hold_seconds * self._chance.uniform(0.5, 1.5)
+        self._hold_until = now + self._hold_seconds * self._chance.uniform(0.5, 1.5)
+        self._held_since = now
         self._half_after = self._half_after or now + self._half_seconds
         self._move(window * self.limits.share, Phase.HOLD, now)
 
@@ -364,10 +340,10 @@ class KneeFinder:
         """Others wait: back to the last good window if this one was a trial, else to three quarters of it."""
         self._bad, self._bound = self.window, Bound.THREADS
         self.lateness.begin()
-        proved = self._company.others_wait(self.window, now) and self._wall is not None
+        proved = self._company.others_wait(self.window, now)
         held_well = self.phase is Phase.HOLD and (proved or now - self._held_since >= PROVED_SECONDS)
         if held_well or self.window <= FIRST_WINDOW:  # so few calls fill no cache: others were there before
-            if self._begin_to_share(now, self.window * WAITING_CUT):
+            if self._begin_to_share(now, self.window, heard=True):
                 return
             self._pushed_at = now
         shared = self._is_shared(now)
