@@ -6,8 +6,9 @@ however the object was made (``check_fields``), and the values that people write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, field, fields
+from functools import cache
 from typing import Any
 
 from cachewarmer.errors import InvalidValue
@@ -42,11 +43,10 @@ def keyed(name: str, kind: str, default: Any, *, absent: Any = _SAME, always: bo
     return field(default=default, metadata={_KEY: key})
 
 
-def keys(kind: type) -> Iterator[tuple[Field[Any], Key]]:
+@cache
+def keys(kind: type) -> Sequence[tuple[Field[Any], Key]]:
     """The fields of a dataclass that have a key."""
-    for one in fields(kind):
-        if _KEY in one.metadata:
-            yield one, one.metadata[_KEY]
+    return tuple((one, one.metadata[_KEY]) for one in fields(kind) if _KEY in one.metadata)
 
 
 def read_fields(kind: type, read: FieldReader) -> dict[str, Any]:

@@ -263,15 +263,17 @@ class Sieve:
 
     # -- directories -----------------------------------------------------------------------------------------------
 
-    def directories(self, parent: Directory, entries: Sequence[DirectoryEntry], below: list[Directory]) -> None:
-        """Adds the subdirectories that are to be listed to ``below``."""
-        path = parent.path
+    def directories(
+        self, parent: Directory, path: bytes, entries: Sequence[DirectoryEntry], below: list[Directory]
+    ) -> None:
+        """Adds the subdirectories of ``parent``, which is at ``path``, that are to be listed to ``below``."""
+        found = [entry for entry in entries if entry[1] is FileKind.DIRECTORY]
+        if not found:  # as at the end of each branch of the tree
+            return
         names = self._names(path)
         loops = parent.above.handles
         above = Above(path, (*loops, hash(parent.handle)) if parent.handle else loops, parent.above.depth + 1)
-        for entry in entries:
-            if entry.kind is not FileKind.DIRECTORY:
-                continue
+        for entry in found:
             name, handle = entry.name, entry.handle
             if self._left_out(path, name, names):
                 continue

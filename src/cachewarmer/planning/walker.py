@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,6 @@ FOLLOWED_TOGETHER = 64
 """Links that are followed at the same time."""
 
 Emit = Callable[[Sequence[WorkItem]], Awaitable[None]]
-FirstPage = asyncio.Task[Page]
 
 
 class Walker:
@@ -277,19 +276,17 @@ class Walker:
         number = self._choose_session()
         chunker = self._chunker(number)
         below: list[Directory] = []
-        handles = [one.handle if batch.session == number else b"" for one in batch.directories]
-        firsts = [
-            asyncio.create_task(self._lister.first_page(number, one.path, handle))
-            for one, handle in zip(batch.directories, handles, strict=True)
-        ]
+        known = batch.session == number
+        places = [(one.path, one.handle if known else b"") for one in batch.directories]
+        firsts = self._lister.first_pages(number, places)
         try:
-            for directory, handle, first in zip(batch.directories, handles, firsts, strict=True):
-                await self._scan_directory(chunker, number, directory, handle, first, below)
+            for directory, place, first in zip(batch.directories, places, firsts.pages, strict=True):
+                await self._scan_directory(chunker, number, directory, place, first, below)
         except TransportError as error:
             self._lose(chunker.flush(), error)
             raise
         finally:
-            await end_tasks(*firsts)
+            await firsts.close()
         await self._emit(list(chunker.flush()))
         self._push(below, number, keep=0)
 
@@ -303,20 +300,21 @@ class Walker:
         chunker: Chunker,
         number: int,
         directory: Directory,
-        handle: bytes,
-        first: FirstPage,
+        place: tuple[bytes, bytes],
+        first: Awaitable[Page],
         below: list[Directory],
     ) -> None:
-        """Lists one directory; ``handle`` is the one that is good at this address, empty where that has none."""
-        path = directory.path
+        """Lists one directory; ``place`` is its path and the handle at this address, empty where that has none."""
+        path, handle = place
         try:
-            begun = False
-            async for page in self._lister.pages(number, path, handle, first):
-                if not begun and self._other_file_system(path, page):
-                    return
-                self.counter.directories += not begun
-                begun = True
-                await self._take(chunker, number, directory, page, below)
+            page = await first
+            if self._other_file_system(path, page):
+                return
+            self.counter.directories += 1
+            await self._take(chunker, number, directory, path, page, below)
+            if page.cookie is not None:
+                async for further in self._lister.further_pages(number, path, handle, page):
+                    await self._take(chunker, number, directory, path, further, below)
         except (BrokerError, TransportError):
             raise  # ``emit`` failed, or no address answers: the directory has no fault
         except CacheWarmerError as error:
@@ -327,14 +325,13 @@ class Walker:
             self.counter.add_error(path, error, directory=True)
 
     async def _take(
-        self, chunker: Chunker, number: int, directory: Directory, page: Page, below: list[Directory]
+        self, chunker: Chunker, number: int, directory: Directory, path: bytes, page: Page, below: list[Directory]
     ) -> None:
-        """What happens to one part of a directory."""
-        path = directory.path
+        """What happens to one part of a directory, which is at ``path``."""
         links: list[Link] = []
         for entries in self._turns(page.entries):
             items = self._sieve.files(chunker, number, path, entries, links)
-            self._sieve.directories(directory, entries, below)
+            self._sieve.directories(directory, path, entries, below)
             if items:
                 await self._emit(items)
             elif self.filter.uses_names:
@@ -348,13 +345,11 @@ class Walker:
             await self._primer.page(self.sessions[number], path, page.entries)
         self._push(below, number, keep=BATCH_DIRECTORIES)
 
-    def _turns(self, entries: Sequence[DirectoryEntry]) -> Iterator[Sequence[DirectoryEntry]]:
+    def _turns(self, entries: Sequence[DirectoryEntry]) -> Iterable[Sequence[DirectoryEntry]]:
         """The entries, in pieces where each of them takes some time."""
         if not self.filter.uses_names:
-            yield entries
-            return
-        for start in range(0, len(entries), FILTERED_TOGETHER):
-            yield entries[start : start + FILTERED_TOGETHER]
+            return (entries,)
+        return (entries[start : start + FILTERED_TOGETHER] for start in range(0, len(entries), FILTERED_TOGETHER))
 
     def _push(self, below: list[Directory], number: int, *, keep: int) -> None:
         """Cuts whole batches off ``below``; with ``keep`` 0 the rest as well."""

@@ -2,7 +2,8 @@
 
 A ``Session`` is one mount address, opened. It lists directories and reads byte ranges; it knows how many calls may be
 in flight (the window) and keeps that many going as long as it has requests, across files and across work items.
-Listing awaits; reading does not: a request is queued, and its ``on_done`` is called on the event loop, once.
+Listing awaits; reading does not: a request is queued, and its ``on_done`` is called on the event loop, once. Nor does
+the first part of a directory where one call gives it, since a tree may have as many directories as files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import field, fields
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue
+from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue, TransportError
 from cachewarmer.model import Access
 from cachewarmer.model.parts import Range
 from cachewarmer.targets.latency import LatencyHistogram
@@ -102,6 +103,19 @@ class ReadRequest:
     once: bool = False
     """Whether only the time matters: do not wait for the cache to keep the data, and do not read again if it has not.
     """
+
+
+@dataclass(slots=True, eq=False)
+class PageRequest:
+    """The first part of one directory, asked for with one call."""
+
+    path: bytes
+    """The path of the directory below the session's export."""
+    handle: bytes
+    on_done: Callable[[Page | TransportError | None], None]
+    """Gets the part; or the error of an address that did not answer; or None, where one call did not give it."""
+    unwanted: bool = False
+    """Set by the caller if it has no use for the answer any more: then ``on_done`` is not called."""
 
 
 class Supply(ABC):
@@ -263,6 +277,14 @@ class Session(ABC):
         Every entry that comes back has its kind, size and (where there are handles) handle: what the server left
         out was asked for. A listing whose cookie went bad starts again by itself, or raises a transient error.
         """
+
+    def ask_page(self, request: PageRequest) -> bool:  # noqa: ARG002  # for targets that can
+        """Asks for the first part of a directory without a task; whether it does, so that ``on_done`` is called, later.
+
+        It copes with nothing: where the answer is None, or this returns False, ``list_page`` lists the directory or says
+        why it can't be listed.
+        """
+        return False
 
     async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002  # for targets that have links
         """The target of the symbolic link at ``path``.

@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import field, replace
-from typing import Any, TypeVar
+from dataclasses import field, fields, replace
+from operator import attrgetter
+from typing import Any, TypeAlias, TypeVar
 
 from cachewarmer.errors import CacheWarmerError, OwnResourceError, own_resource_error
 from cachewarmer.targets.base import Mount, Session
 from cachewarmer.values import dataclass
 
 T = TypeVar("T")
+
+_Key: TypeAlias = tuple[object, ...]
+_way = attrgetter(*(one.name for one in fields(Mount) if one.name != "path"))
+"""How a mount is reached, as a tuple: quicker to compare than a mount, which is looked up for each item."""
 
 
 @dataclass(eq=False, slots=True)
@@ -61,7 +66,7 @@ class OpenSessions:
         self._most = max(1, most)
         self._on_close = on_close
         self._clock = clock
-        self._opened: dict[Mount, Opened] = {}
+        self._opened: dict[_Key, Opened] = {}
         self._returned = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -122,7 +127,7 @@ class OpenSessions:
         """Whoever asks for the export that was found from the server's list gets the same session."""
         opened = self._opened.get(_key(mount))
         if opened is not None and (session := opened.session) is not None:
-            self._opened.setdefault(replace(mount, path="", export=session.export), opened)
+            self._opened.setdefault(_key(replace(mount, export=session.export)), opened)
 
     async def with_room(self, call: Callable[[], Awaitable[T]]) -> T:
         """The result of a call that needs a descriptor; where there is none, unused sessions are closed for it.
@@ -198,6 +203,6 @@ async def _naming_own(call: Callable[[], Awaitable[T]]) -> T:
         raise own from error
 
 
-def _key(mount: Mount) -> Mount:
+def _key(mount: Mount) -> _Key:
     """The session that a mount is read through: its path matters only where the export must be found by it."""
-    return replace(mount, path="") if mount.export else mount
+    return (*_way(mount), "" if mount.export else mount.path)

@@ -15,6 +15,7 @@ from cachewarmer.targets.base import (
     Identity,
     Mount,
     Page,
+    PageRequest,
     Question,
     ReadRequest,
     Session,
@@ -82,6 +83,22 @@ class SteadySession(Session):
         if session is not self._session:
             page = page._replace(entries=[entry._replace(handle=b"") for entry in page.entries])
         return page if page.cookie is None else page._replace(cookie=_Cookie(session, page.cookie))
+
+    def ask_page(self, request: PageRequest) -> bool:
+        session = self._session
+        if self._left_out or not self._pool.usable(session):
+            return False
+        on_done = request.on_done
+
+        def answered(page: Page | TransportError | None) -> None:
+            if isinstance(page, TransportError):
+                self._pool.failed(session, page)
+            elif isinstance(page, Page) and page.cookie is not None:
+                page = page._replace(cookie=_Cookie(session, page.cookie))
+            on_done(page)
+
+        request.on_done = answered
+        return session.ask_page(request)
 
     async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:
         return (await self._somewhere(lambda one: one.read_link(path, self._handle(one, handle)), path))[1]

@@ -20,7 +20,7 @@ from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest, SessionSnapshot, Supply, Window
 from cachewarmer.targets.nfs3.channels import Channels, address_failed
 from cachewarmer.targets.nfs3.connection import Channel
-from cachewarmer.targets.nfs3.requests import PendingCall, Reading
+from cachewarmer.targets.nfs3.requests import Asker, PendingCall, Reading
 from cachewarmer.targets.nfs3.schedule import ReadSchedule, Sent, Unresolved
 
 REPLY_SLACK_BYTES = 64 * 1024
@@ -107,12 +107,16 @@ class Calls:
         ``credential``: who makes it; empty: who makes all others.
         """
         future: asyncio.Future[Unpacker] = self._loop.create_future()
-        if self._closed:
-            future.set_exception(self._closing())
-            return future
-        self._meta.append(PendingCall(procedure, arguments, reply_bytes, future, credential))
-        self._wake()
+        self.ask(procedure, arguments, reply_bytes, future, credential)
         return future
+
+    def ask(self, procedure: int, arguments: bytes, reply_bytes: int, asker: Asker, credential: bytes = b"") -> None:
+        """The same for another that waits."""
+        if self._closed:
+            asker.set_exception(self._closing())
+            return
+        self._meta.append(PendingCall(procedure, arguments, reply_bytes, asker, credential))
+        self._wake()
 
     def _closing(self) -> ConnectionLost:
         return ConnectionLost("the session is closed", address=self._address)
@@ -152,7 +156,7 @@ class Calls:
         most = max(1, window.calls // 2) if self.reads.has_work else window.calls
         while self._meta and window.in_flight < window.calls and self._meta_in_flight < most:
             call = self._meta.popleft()
-            if call.future.done():
+            if call.asker.done():
                 continue
             channel = self._channel(now)
             channel.out.append(
@@ -231,12 +235,12 @@ class Calls:
         call = event.context
         assert isinstance(call, PendingCall)
         self._forget(call)
-        if call.future.done():
+        if call.asker.done():
             return
         if isinstance(event, Reply):
-            call.future.set_result(event.results)
+            call.asker.set_result(event.results)
         elif isinstance(event, Refusal):
-            call.future.set_exception(event.error)
+            call.asker.set_exception(event.error)
 
     def _forget(self, call: PendingCall) -> None:
         """It is not in flight any more."""
@@ -290,8 +294,8 @@ class Calls:
             if call.lost < most:
                 self._retries += 1
                 self._meta.appendleft(call)
-            elif not call.future.done():
-                call.future.set_exception(failure)
+            elif not call.asker.done():
+                call.asker.set_exception(failure)
         sent = [cast("Sent", one) for one in contexts if isinstance(one, tuple)]
         self.reads.lost(sent, failure, most * max(1, len(contexts)))
         self._channels.failed(channel, failure, in_flight=len(contexts))
@@ -303,8 +307,8 @@ class Calls:
         """Ends all that waits; nothing is in flight."""
         meta, self._meta = self._meta, deque()
         for call in meta:
-            if not call.future.done():
-                call.future.set_exception(error)
+            if not call.asker.done():
+                call.asker.set_exception(error)
         self.reads.end_all(error, self._clock())
         self._follow_up()
 

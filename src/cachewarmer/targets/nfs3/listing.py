@@ -22,9 +22,10 @@ from cachewarmer.errors import (
 from cachewarmer.rpc import nfs3, nfs3_listing
 from cachewarmer.rpc.nfs3_listing import NO_VERIFIER, ListedEntry, Listing
 from cachewarmer.rpc.xdr import Unpacker
-from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page
+from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page, PageRequest
 from cachewarmer.targets.nfs3.directories import Directories
 from cachewarmer.targets.nfs3.entries import KINDS, made_entry
+from cachewarmer.targets.nfs3.requests import Asker
 from cachewarmer.targets.nfs3.seen import SeenNames
 from cachewarmer.values import dataclass
 
@@ -66,12 +67,47 @@ class ListCookie(NamedTuple):
     progress: _Progress
 
 
+class _Found(NamedTuple):
+    """What one reply held."""
+
+    entries: list[DirectoryEntry]
+    errors: list[EntryError]
+    missing: list[tuple[int, ListedEntry]]
+    """What the server left something out of, each with the number of entries before it."""
+
+
 class Ask(Protocol):
     """One call: procedure, arguments, decoder, path for errors, bytes of the reply."""
 
     def __call__(
         self, procedure: int, arguments: bytes, decode: Callable[[Unpacker], T], path: bytes, reply_bytes: int = ..., /
     ) -> Awaitable[T]: ...
+
+
+class _AskedPage(Asker):
+    """Takes the answer to the call of a ``PageRequest``."""
+
+    __slots__ = ("_directory", "_lister", "_request")
+
+    def __init__(self, lister: Lister, request: PageRequest, directory: bytes) -> None:
+        self._lister = lister
+        self._request = request
+        self._directory = directory
+
+    def done(self) -> bool:
+        return self._request.unwanted
+
+    def set_result(self, result: Unpacker, /) -> None:
+        self._request.on_done(self._lister.first_page(self._request.path, self._directory, result))
+
+    def set_exception(self, exception: CacheWarmerError, /) -> None:
+        self._request.on_done(exception if isinstance(exception, TransportError) else None)
+
+
+class AskOnce(Protocol):
+    """One call whose answer somebody takes as it is: procedure, arguments, bytes of the reply, who takes it."""
+
+    def __call__(self, procedure: int, arguments: bytes, reply_bytes: int, asker: Asker, /) -> None: ...
 
 
 class Lister:
@@ -84,6 +120,7 @@ class Lister:
         address: str,
         *,
         ask: Ask,
+        ask_once: AskOnce,
         look: Callable[[bytes, bytes, bytes], Awaitable[DirectoryEntry]],
         getattr_: Callable[[bytes, bytes], Awaitable[nfs3.Attributes]],
         whole: Callable[[bytes], bytes],
@@ -95,12 +132,15 @@ class Lister:
         self._directories = directories
         self._address = address
         self._ask = ask
+        self._ask_once = ask_once
         self._look = look
         self._getattr = getattr_
         self._whole = whole
         self._clock = clock
         self._plus = True
         """The server has READDIRPLUS, as far as known."""
+        self._whole_answers = True
+        """Its answers leave nothing out, as far as known."""
 
     def __repr__(self) -> str:
         return f"<Lister {self._address} plus={self._plus}>"
@@ -128,13 +168,42 @@ class Lister:
                 raise FileVanished.like(error) from error
             raise
         self._directories.remember(path, directory)
-        complete, errors = await self._complete(directory, path, listing.entries)
-        # Last, when nothing can fail any more: whoever asks for this part again gets it.
-        entries = at.progress.seen.fresh(complete)
-        duplicates = len(complete) - len(entries)
-        return Page(
-            entries, errors, None if listing.eof else self._next(at, listing, path, new=len(entries)), duplicates
-        )
+        found = _found(listing.entries)
+        if found.missing:
+            await self._ask_missing(directory, path, found)
+        return self._page(path, at, listing, found)
+
+    def ask_page(self, request: PageRequest) -> bool:
+        """See ``Session.ask_page``."""
+        directory = request.handle or self._directories.known(request.path)
+        if not (directory and self._plus and self._whole_answers):
+            return False
+        size = min(FIRST_LISTING, self.bytes)
+        arguments = nfs3_listing.encode_readdirplus(directory, 0, NO_VERIFIER, size, size)
+        self._ask_once(nfs3.READDIRPLUS, arguments, size, _AskedPage(self, request, directory))
+        return True
+
+    def first_page(self, path: bytes, directory: bytes, results: Unpacker) -> Page | None:
+        """The first part of a directory, from the results of READDIRPLUS; None if there is more to do about them."""
+        if nfs3.decode_status(results) != nfs3.OK:
+            return None
+        try:
+            listing = nfs3_listing.decode_readdirplus(results)
+        except RemoteProtocolError:
+            return None  # and who lists it again says what is wrong
+        found = _found(listing.entries)
+        if found.missing:
+            self._whole_answers = False
+            return None
+        self._directories.remember(path, directory)
+        return self._page(path, ListCookie(0, NO_VERIFIER, _Progress(began=self._clock())), listing, found)
+
+    def _page(self, path: bytes, at: ListCookie, listing: Listing, found: _Found) -> Page:
+        """Last, when nothing can fail any more: whoever asks for this part again gets it."""
+        entries = at.progress.seen.fresh(found.entries)
+        duplicates = len(found.entries) - len(entries)
+        cookie = None if listing.eof else self._next(at, listing, path, new=len(entries))
+        return Page(entries, found.errors, cookie, duplicates)
 
     def _check_budget(self, path: bytes, progress: _Progress, now: float) -> None:
         most, seconds = self._settings.directory_entries, self._settings.directory_seconds
@@ -210,59 +279,27 @@ class Lister:
                 )
         return ListCookie(listing.cookie, listing.verifier, progress)
 
-    async def _complete(
-        self, directory: bytes, path: bytes, listed: Sequence[ListedEntry]
-    ) -> tuple[list[DirectoryEntry], list[EntryError]]:
-        """Entries with all they need: what the server left out is asked for, all at once."""
-        entries: list[DirectoryEntry | None] = []
-        errors: list[EntryError] = []
-        missing: list[tuple[int, ListedEntry]] = []
-        new = tuple.__new__  # a named tuple's own __new__ is a function of Python
-        for one in listed:
-            name, attributes, handle = one
-            if name in (b".", b".."):
-                continue
-            if not name or b"/" in name or b"\0" in name:
-                errors.append(EntryError(name, FileError(f"the server lists {name!r}, which is not a file name")))
-                continue
-            if attributes is not None:
-                number, size, mtime, file_id, links, _, ctime = attributes
-                kind = KINDS[number]
-                if handle or kind not in (FileKind.REGULAR, FileKind.DIRECTORY):
-                    if links > 1:
-                        entries.append(made_entry(name, attributes, handle))
-                    else:
-                        entries.append(new(DirectoryEntry, (name, kind, size, mtime, handle, file_id, links, ctime)))
-                    continue
-            missing.append((len(entries), one))
-            entries.append(None)
-        if missing:
-            await self._ask_missing(directory, path, missing, entries, errors)
-        return [entry for entry in entries if entry is not None], errors
-
-    async def _ask_missing(
-        self,
-        directory: bytes,
-        path: bytes,
-        missing: Sequence[tuple[int, ListedEntry]],
-        entries: list[DirectoryEntry | None],
-        errors: list[EntryError],
-    ) -> None:
-        """Puts what the server left out into its place among the entries, or among the errors."""
+    async def _ask_missing(self, directory: bytes, path: bytes, found: _Found) -> None:
+        """Asks for what the server left out, all at once, and puts it into its place among the entries or the errors."""
         prefix = path + b"/" if path else b""
-        for start in range(0, len(missing), LOOKED_UP_TOGETHER):
-            some = missing[start : start + LOOKED_UP_TOGETHER]
+        complete: list[DirectoryEntry] = []
+        before = 0
+        for start in range(0, len(found.missing), LOOKED_UP_TOGETHER):
+            some = found.missing[start : start + LOOKED_UP_TOGETHER]
             looks = (self._look_at(directory, one, prefix + one.name) for _, one in some)
             answers = await asyncio.gather(*looks, return_exceptions=True)
-            for (place, (name, _, _)), found in zip(some, answers, strict=True):
-                if isinstance(found, DirectoryEntry):
-                    entries[place] = found
-                elif isinstance(found, (TransportError, RemoteProtocolError)) or not isinstance(
-                    found, CacheWarmerError
+            for (place, (name, _, _)), answer in zip(some, answers, strict=True):
+                complete += found.entries[before:place]
+                before = place
+                if isinstance(answer, DirectoryEntry):
+                    complete.append(answer)
+                elif isinstance(answer, (TransportError, RemoteProtocolError)) or not isinstance(
+                    answer, CacheWarmerError
                 ):
-                    raise found
-                elif not _is_gone(found):
-                    errors.append(EntryError(name, found))
+                    raise answer
+                elif not _is_gone(answer):
+                    found.errors.append(EntryError(name, answer))
+        found.entries[:] = [*complete, *found.entries[before:]]
 
     async def _look_at(self, directory: bytes, listed: ListedEntry, path: bytes) -> DirectoryEntry:
         name, _, handle = listed
@@ -277,6 +314,32 @@ class Lister:
             # Such a server may keep few handles (unfs3: 4,096): a file's is asked for shortly before it is read.
             return found._replace(handle=b"")
         return found
+
+
+def _found(listed: Sequence[ListedEntry]) -> _Found:
+    """The entries of a reply, but for ``.`` and ``..``, and what is to be asked about them."""
+    entries: list[DirectoryEntry] = []
+    errors: list[EntryError] = []
+    missing: list[tuple[int, ListedEntry]] = []
+    new = tuple.__new__  # a named tuple's own __new__ is a function of Python
+    for one in listed:
+        name, attributes, handle = one
+        if name in (b".", b".."):
+            continue
+        if not name or b"/" in name or b"\0" in name:
+            errors.append(EntryError(name, FileError(f"the server lists {name!r}, which is not a file name")))
+            continue
+        if attributes is not None:
+            number, size, mtime, file_id, links, _, ctime = attributes
+            kind = KINDS[number]
+            if handle or kind not in (FileKind.REGULAR, FileKind.DIRECTORY):
+                if links > 1:
+                    entries.append(made_entry(name, attributes, handle))
+                else:
+                    entries.append(new(DirectoryEntry, (name, kind, size, mtime, handle, file_id, links, ctime)))
+                continue
+        missing.append((len(entries), one))
+    return _Found(entries, errors, missing)
 
 
 def _is_gone(error: CacheWarmerError) -> bool:

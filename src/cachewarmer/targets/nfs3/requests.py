@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Self
+from typing import Protocol, Self
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model.parts import Range
@@ -105,23 +104,36 @@ class Single(Supply):
         return self._request
 
 
+class Asker(Protocol):
+    """Whoever waits for the answer to a call; a ``Future[Unpacker]`` is one."""
+
+    def done(self) -> bool:
+        """Whether it has no use for an answer any more."""
+
+    def set_result(self, result: Unpacker, /) -> None:
+        """The call was answered; ``result`` stands at the results of the procedure."""
+
+    def set_exception(self, exception: CacheWarmerError, /) -> None:
+        """It was refused, or the address failed: ``RpcRefused`` or ``TransportError``."""
+
+
 class PendingCall:
     """A call other than READ."""
 
-    __slots__ = ("arguments", "credential", "future", "lost", "procedure", "reply_bytes")
+    __slots__ = ("arguments", "asker", "credential", "lost", "procedure", "reply_bytes")
 
     def __init__(
         self,
         procedure: int,
         arguments: bytes,
         reply_bytes: int,
-        future: asyncio.Future[Unpacker],
+        asker: Asker,
         credential: bytes = b"",
     ) -> None:
         self.procedure = procedure
         self.arguments = arguments
         self.reply_bytes = reply_bytes
-        self.future = future
+        self.asker = asker
         self.credential = credential
         """Empty: the session's own."""
         self.lost = 0

@@ -33,6 +33,7 @@ from cachewarmer.targets.base import (
     Identity,
     Mount,
     Page,
+    PageRequest,
     Question,
     ReadRequest,
     Session,
@@ -133,6 +134,7 @@ class Nfs3Session(Session):
             self._directories,
             mount.address,
             ask=self._ask,
+            ask_once=self._calls.ask,
             look=self._lookup_in,
             getattr_=self._getattr,
             whole=self._whole,
@@ -371,6 +373,9 @@ class Nfs3Session(Session):
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
         return await self._lister.page(path.strip(b"/"), handle, cookie)
+
+    def ask_page(self, request: PageRequest) -> bool:
+        return self._lister.ask_page(request)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
