@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, field, fields
-from functools import cache
 from typing import Any
 
 from cachewarmer.errors import InvalidValue
@@ -35,6 +34,8 @@ class Key:
 
 
 _SAME: Any = object()
+_keys: dict[type, Sequence[tuple[Field[Any], Key]]] = {}
+"""What ``keys`` has found: every access of every item is checked."""
 
 
 def keyed(name: str, kind: str, default: Any, *, absent: Any = _SAME, always: bool = False, **limits: Any) -> Any:
@@ -43,10 +44,12 @@ def keyed(name: str, kind: str, default: Any, *, absent: Any = _SAME, always: bo
     return field(default=default, metadata={_KEY: key})
 
 
-@cache
 def keys(kind: type) -> Sequence[tuple[Field[Any], Key]]:
     """The fields of a dataclass that have a key."""
-    return tuple((one, one.metadata[_KEY]) for one in fields(kind) if _KEY in one.metadata)
+    found = _keys.get(kind)
+    if found is None:
+        found = _keys[kind] = [(one, one.metadata[_KEY]) for one in fields(kind) if _KEY in one.metadata]
+    return found
 
 
 def read_fields(kind: type, read: FieldReader) -> dict[str, Any]:
