@@ -1,4 +1,4 @@
-"""Lists whole directories, in spite of stale handles and bad cookies."""
+"""Lists whole directories, and recovers from stale handles and cookies that the server no longer accepts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from cachewarmer.errors import CacheWarmerError, StaleHandle, TransportError
 from cachewarmer.targets.base import Page, Session
 
 ATTEMPTS = 3
-"""Tries of one call while its failure is transient."""
+"""Maximum number of tries of one call, and of the tries to list one directory; only transient failures are retried."""
 RETRY_SECONDS = 1.0
-"""Wait before it is tried again; grows with each try."""
+"""Wait before the second try; before the third it is twice as long, and so on."""
 
 T = TypeVar("T")
 
 
 class Lister:
-    """The calls of a scan at all its addresses; ``most`` of them are in flight at the same time.
+    """Makes the calls of a scan at all its addresses, at most ``most`` at the same time.
 
-    An address that fails is the sessions' affair (see ``targets.steady``): where they raise ``TransportError``, the scan
+    The sessions deal with an address that fails (see ``targets.steady``): if they raise ``TransportError``, the scan
     can't continue.
     """
 
@@ -30,10 +30,10 @@ class Lister:
         self._room = asyncio.Semaphore(most)
 
     async def call(self, number: int, act: Callable[[Session], Awaitable[T]]) -> T:
-        """Makes a call at an address, a few times where its failure is transient.
+        """Returns the result of ``act`` with session ``number``, retrying it while its failure is transient.
 
         Raises:
-            CacheWarmerError: what the call raises.
+            CacheWarmerError: what the last try raised.
         """
         failures = 0
         while True:
@@ -45,7 +45,7 @@ class Lister:
                 await _before_another_try(error, failures)
 
     async def first_page(self, number: int, path: bytes, handle: bytes) -> Page:
-        """The first part of a directory. ``handle`` is the one at address ``number``."""
+        """The first page of a directory. ``handle`` is valid at session ``number``; empty: the path is resolved."""
 
         def list_it(session: Session) -> Awaitable[Page]:
             nonlocal handle
@@ -55,10 +55,12 @@ class Lister:
         return await self.call(number, list_it)
 
     async def pages(self, number: int, path: bytes, handle: bytes, first: Awaitable[Page]) -> AsyncIterator[Page]:
-        """All parts of a directory. A listing that breaks off begins again without the names that were listed.
+        """Yields all pages of a directory; ``first`` is its first one, as ``first_page`` returns it.
+
+        A listing that breaks off is begun again, and the names that were listed before are left out.
 
         Raises:
-            CacheWarmerError: it can't be listed to its end.
+            CacheWarmerError: the directory can't be listed completely.
         """
         listed = array("q")
         known: set[int] = set()
@@ -81,7 +83,7 @@ class Lister:
 
 
 async def _before_another_try(error: CacheWarmerError, failures: int) -> None:
-    """Waits before a call is made again. Raises the error where that would be in vain."""
+    """Waits before a call is made again, or raises its error if it is not transient or there were enough tries."""
     transient = error.transient or isinstance(error, StaleHandle)
     if isinstance(error, TransportError) or not transient or failures >= ATTEMPTS:
         raise error
@@ -89,7 +91,7 @@ async def _before_another_try(error: CacheWarmerError, failures: int) -> None:
 
 
 def _without(page: Page, known: set[int]) -> Page:
-    """A part of a directory without the names that were listed before."""
+    """The page without the names whose hashes are in ``known``."""
     if not known:
         return page
     return page._replace(
