@@ -102,8 +102,8 @@ class Call:
         A call is also retried if its failure leaves open whether the service has carried it out.
 
         Raises:
-            AzureError, OSError, …: the failure of the last try. A transient failure is raised after ``ATTEMPTS`` tries,
-                which is 2 to 4 s later if the service answers at once; any other after the first try.
+            AzureError, OSError, …: the failure of the last try. For transient failures that is try ``ATTEMPTS``, 2 to
+                4 s after the first one if the service answers at once; for any other it is the first one.
         """
         wait = FIRST_WAIT_SECONDS
         for number in range(1, ATTEMPTS + 1):

@@ -29,7 +29,7 @@ class AzureEnvironment:
     subscription_id: str = ""
     """``AZURE_SUBSCRIPTION_ID``: where the key of an account is looked up and machines are started."""
     resource_manager: str = ""
-    """``AZURE_RESOURCE_MANAGER_ENDPOINT``, for a cloud that ``MANAGEMENT`` lacks; empty: found by the storage suffix."""
+    """``AZURE_RESOURCE_MANAGER_ENDPOINT``, for a cloud that ``MANAGEMENT`` lacks; empty: by the storage suffix."""
     client_id: str = ""
     """``AZURE_CLIENT_ID``: which of several managed identities this process signs in with."""
     imds_url: str = METADATA_SERVICE
@@ -37,7 +37,7 @@ class AzureEnvironment:
 
 
 def azure_environment(environment: dict[str, str] | None = None) -> AzureEnvironment:
-    """Reads the settings from ``environment``; None: the environment of this process. Unset ones take their defaults."""
+    """Reads the settings from ``environment`` (None: that of this process); unset ones take their defaults."""
     values = os.environ if environment is None else environment
     return AzureEnvironment(
         connection_string=values.get("AZURE_STORAGE_CONNECTION_STRING", ""),
