@@ -43,7 +43,7 @@ class Space(NamedTuple):
 
 
 async def look_around(fleet: FleetSettings, *, workers: int = 0) -> AsyncIterator[Finding]:
-    """Checks this machine, and the place for ``workers`` Spot VMs (0: as many as ``fleet`` says); yields the findings."""
+    """Checks this machine, and the place for ``workers`` Spot VMs (0: as many as ``fleet`` says); yields findings."""
     own: Instance | None = None
     async with Imds() as imds:
         try:
