@@ -1,4 +1,4 @@
-"""Lists directories page by page, and copes with what servers leave out, repeat, or get wrong."""
+"""Lists directories page by page, and handles what servers leave out, repeat or get wrong."""
 
 from __future__ import annotations
 
@@ -31,35 +31,36 @@ from cachewarmer.values import dataclass
 T = TypeVar("T")
 
 LEAST_LISTING, FIRST_LISTING, MOST_LISTING = 64 * 1024, 128 * 1024, 1024 * 1024
-"""Bytes asked for in one listing call. A scan holds the first parts of many directories at the same time, and most
-directories end with it: the first part is small, those that follow are as large as the server likes (``dtpref``)."""
+"""Bytes requested by one listing call. A scan holds the first pages of many directories at the same time, and most
+directories have no other: the first page is small, and those that follow are as large as the server prefers
+(``dtpref``)."""
 LOOKED_UP_TOGETHER = 256
-"""Entries of one part of a directory that are asked about at the same time: each is a coroutine, and costs memory."""
+"""Maximum number of entries of a page that are looked up at the same time: each is a coroutine, and takes memory."""
 SPARE_PAGES = 3
-"""Parts in a row without a new name that are put up with, beside as many as there were with new ones: a server that
-begins again has to get past all that it gave before."""
+"""Pages in a row without a new name that are accepted, in addition to the number of pages with new names: a server that
+begins again first repeats all that it returned before."""
 
 
 class ListingChanged(NfsStatusError):
-    """NFS3ERR_BAD_COOKIE: the directory changed so that the listing can't continue; it can be made again."""
+    """NFS3ERR_BAD_COOKIE: the directory has changed, so that the listing can't continue; it can be begun again."""
 
     transient = True
 
 
 @dataclass(eq=False, slots=True)
 class _Progress:
-    """One listing, from its first part to its last."""
+    """The state of one listing."""
 
     seen: SeenNames = field(default_factory=SeenNames)
     pages: int = 0
-    """Parts that held a new name."""
+    """The number of pages with a new name."""
     idle: int = 0
-    """Parts in a row, up to now, that held none."""
+    """The number of pages in a row, up to now, without one."""
     began: float = 0.0
 
 
 class ListCookie(NamedTuple):
-    """Where a listing continues."""
+    """The cookie of a page: where its listing continues."""
 
     cookie: int
     verifier: bytes
@@ -67,7 +68,7 @@ class ListCookie(NamedTuple):
 
 
 class Ask(Protocol):
-    """One call: procedure, arguments, decoder, path for errors, bytes of the reply."""
+    """Makes a call: procedure, arguments, decoder of the results, path for errors, bytes of the reply."""
 
     def __call__(
         self, procedure: int, arguments: bytes, decode: Callable[[Unpacker], T], path: bytes, reply_bytes: int = ..., /
@@ -75,7 +76,18 @@ class Ask(Protocol):
 
 
 class Lister:
-    """The listings of one session. ``whole`` makes a path of the session one that other clients know."""
+    """Makes the listings of one session.
+
+    Args:
+        settings: the limits of a listing.
+        directories: the handles of the session.
+        address: the mount address, for errors.
+        ask: makes a call.
+        look: makes a LOOKUP.
+        getattr_: makes a GETATTR.
+        whole: turns a path of the session into one from the root of the server, for errors.
+        clock: returns seconds.
+    """
 
     def __init__(
         self,
@@ -90,7 +102,7 @@ class Lister:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bytes = LEAST_LISTING
-        """Bytes asked for in one call; raised to what FSINFO prefers."""
+        """Bytes requested by one call; raised to what the server prefers (FSINFO)."""
         self._settings = settings
         self._directories = directories
         self._address = address
@@ -100,13 +112,13 @@ class Lister:
         self._whole = whole
         self._clock = clock
         self._plus = True
-        """The server has READDIRPLUS, as far as known."""
+        """Whether the server has READDIRPLUS, as far as known."""
 
     def __repr__(self) -> str:
         return f"<Lister {self._address} plus={self._plus}>"
 
     def prefer(self, dtpref: int) -> None:
-        """Takes note of what FSINFO says (RFC 1813 section 3.3.19)."""
+        """Takes ``dtpref``, the bytes that the server prefers for a listing (FSINFO, RFC 1813 section 3.3.19)."""
         self.bytes = max(LEAST_LISTING, min(MOST_LISTING, dtpref))
 
     async def page(self, path: bytes, handle: bytes, cookie: object) -> Page:
@@ -129,7 +141,7 @@ class Lister:
             raise
         self._directories.remember(path, directory)
         complete, errors = await self._complete(directory, path, listing.entries)
-        # Last, when nothing can fail any more: whoever asks for this part again gets it.
+        # Last, when nothing can fail any more, so that this page can be requested again after a failure.
         entries = at.progress.seen.fresh(complete)
         duplicates = len(complete) - len(entries)
         return Page(
@@ -153,7 +165,7 @@ class Lister:
             )
 
     async def _list(self, directory: bytes, path: bytes, at: ListCookie) -> Listing:
-        """One READDIRPLUS, or READDIR where the server has no other."""
+        """Makes a READDIRPLUS, or a READDIR if the server has no READDIRPLUS."""
         size, verifier = (self.bytes if at.cookie else min(FIRST_LISTING, self.bytes)), at.verifier
         while True:
             try:
@@ -168,7 +180,7 @@ class Lister:
                 elif error.status == nfs3.TOOSMALL and size < MOST_LISTING:
                     size *= 2
                 elif error.status == nfs3.BAD_COOKIE and verifier != NO_VERIFIER:
-                    # Most servers change the verifier with the directory and still know their cookies.
+                    # Most servers change the verifier when the directory changes, but still know their cookies.
                     verifier = NO_VERIFIER
                 elif error.status == nfs3.BAD_COOKIE:
                     raise ListingChanged(
@@ -213,7 +225,7 @@ class Lister:
     async def _complete(
         self, directory: bytes, path: bytes, listed: Sequence[ListedEntry]
     ) -> tuple[list[DirectoryEntry], list[EntryError]]:
-        """Entries with all they need: what the server left out is asked for, all at once."""
+        """The entries with everything they need; what the server has left out is requested, concurrently."""
         entries: list[DirectoryEntry | None] = []
         errors: list[EntryError] = []
         missing: list[tuple[int, ListedEntry]] = []
@@ -248,7 +260,7 @@ class Lister:
         entries: list[DirectoryEntry | None],
         errors: list[EntryError],
     ) -> None:
-        """Puts what the server left out into its place among the entries, or among the errors."""
+        """Requests what the server has left out, and adds it to the entries, or to the errors."""
         prefix = path + b"/" if path else b""
         for start in range(0, len(missing), LOOKED_UP_TOGETHER):
             some = missing[start : start + LOOKED_UP_TOGETHER]
@@ -271,10 +283,10 @@ class Lister:
                 return made_entry(name, await self._getattr(handle, path), handle)
             found = await self._look(directory, name, path)
         except StaleHandle:
-            # The handles of this listing died after it was made: a fail-over. The path is looked up again.
+            # The handles have become stale since the listing, in a failover. The path is looked up again.
             found = await self._directories.entry(path)
         if not self._plus and found.kind is FileKind.REGULAR:
-            # Such a server may keep few handles (unfs3: 4,096): a file's is asked for shortly before it is read.
+            # Such a server may keep few handles (unfs3: 4,096), so the file is looked up shortly before it is read.
             return found._replace(handle=b"")
         return found
 
