@@ -204,7 +204,7 @@ class FleetDriver:
         return True
 
     async def _limited(self, call: Awaitable[T], stop: asyncio.Event) -> T:
-        """Returns the result of a fleet call, which must come within ``CALL_SECONDS``, or before the manager must end.
+        """Returns the result of a fleet call, which must come within ``CALL_SECONDS`` and before the manager must end.
 
         Raises:
             FleetUnavailable: the call took too long. What the provider has accepted continues nevertheless.

@@ -45,7 +45,7 @@ class Policy:
         self._wake_at = math.inf
 
     def decide(self, now: float, backlog: Backlog | None, size: FleetSize | None) -> Decision:
-        """Decides what to do now; None: the queues can't be read, or the fleet can't be observed."""
+        """Decides what to do now. ``backlog`` or ``size`` is None if it could not be observed."""
         decision = self._decide(now, backlog, size)
         self._beside = decision.beside
         return decision

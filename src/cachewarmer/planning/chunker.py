@@ -167,7 +167,7 @@ class Chunker:
         return items
 
     def _before(self) -> list[WorkItem]:
-        """The items to hand out before one that is packed by itself: all that are held if order counts, else none."""
+        """The items to hand out before one that is packed separately: all that are held if order counts, else none."""
         return list(self.flush()) if self._job.in_order else []
 
     def flush(self) -> Iterator[WorkItem]:

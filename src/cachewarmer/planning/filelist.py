@@ -34,7 +34,7 @@ async def list_chunks(
     Args:
         source: the list, read in a thread of its own.
         nul_separated: the list holds paths separated by NUL; else lines (see ``listline``).
-        path_map: what is applied to each path.
+        path_map: translates each path; None: paths are stored unchanged.
 
     Raises:
         UsageError: a path is longer than any file server accepts, so this is not a list of paths; the list is in

@@ -11,7 +11,7 @@ from cachewarmer.errors import CacheWarmerError, StaleHandle, TransportError
 from cachewarmer.targets.base import Page, Session
 
 ATTEMPTS = 3
-"""Maximum number of tries of one call, and of the tries to list one directory; only transient failures are retried."""
+"""Maximum number of tries of one call, and of attempts to list one directory. Only transient failures are retried."""
 RETRY_SECONDS = 1.0
 """Wait before the second try; before the third it is twice as long, and so on."""
 

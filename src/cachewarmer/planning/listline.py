@@ -21,7 +21,7 @@ from cachewarmer.values import dataclass
 
 MOST_PATH_BYTES = 8 * 1024
 MOST_BYTES = (1 << 63) - 1
-"""Where a range may end at most: no file is larger."""
+"""The largest offset at which a range may end; no file is larger."""
 _MARK = b"//\t"
 _MOST_DIGITS = 19
 
