@@ -1,4 +1,4 @@
-"""Publishes the items of a scan, many with one call where they are small."""
+"""Publishes the items of a scan, many of them with one call to the broker if they come quickly."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cachewarmer.eventloop import end_tasks
 from cachewarmer.model import WorkItem
 
 MOST_ITEMS = 32
-"""Items that are published with one call."""
+"""Maximum number of items in one call."""
 MOST_WAITING = 4096
-"""The scan waits while items, with their files, that are more than this wait to be published."""
+"""The scan waits while more items and files than this, together, are still to be published."""
 
 
 class Publisher:
-    """Calls ``publish`` with the items that it is given, in their order; those that come during a call go with the next.
+    """Calls ``publish`` with the items of a scan, in order. Items that are added during a call go with the next one.
 
-    As an async context manager, it ends when all are published. A scan that fails otherwise than by its address, or is
-    ended, leaves the rest unpublished.
+    Use it as an async context manager, which at its end waits until all items are published, also after a
+    ``TransportError``. After any other exception, the remaining items are not published.
     """
 
     def __init__(self, publish: Callable[[Sequence[WorkItem]], Awaitable[None]]) -> None:
@@ -33,9 +33,9 @@ class Publisher:
         self._task: asyncio.Task[None] | None = None
 
     async def add(self, items: Sequence[WorkItem]) -> None:
-        """Takes items; waits while too many wait already.
+        """Adds items; waits while too many are still to be published.
 
-        Raises what ``publish`` raised, for these items or for earlier ones.
+        Raises whatever ``publish`` raised for earlier items.
         """
         if self._task is not None and self._task.done():
             self._task.result()

@@ -35,7 +35,7 @@ class Key:
 
 _SAME: Any = object()
 _keys: dict[type, Sequence[tuple[Field[Any], Key]]] = {}
-"""What ``keys`` has found: every access of every item is checked."""
+"""The results of ``keys``, which is called for every ``Access`` that is made."""
 
 
 def keyed(name: str, kind: str, default: Any, *, absent: Any = _SAME, always: bool = False, **limits: Any) -> Any:

@@ -1,7 +1,7 @@
 """Cuts a stream of files into work items. Pure: entries in, items out.
 
-The same stream always gives the same items with the same ids, whatever handles and addresses came along, so that a scan
-that is done twice publishes nothing new. Only the paths decide where an item ends, with the sizes seen.
+The same stream always gives the same items with the same ids, whatever its handles and addresses are, so that a scan
+that is done twice publishes nothing new. Where an item ends is decided by the paths and the sizes of the files.
 """
 
 from __future__ import annotations
@@ -16,22 +16,26 @@ from cachewarmer.model.parts import Part, Range
 from cachewarmer.paths import ENCODING, ERRORS, to_text
 
 ROW_BYTES = 16
-"""What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
+"""Bytes that a file takes in a message in addition to its path: brackets, quotes, commas, the digits of its size."""
 TIMES_ROW_BYTES = 24
-"""What the times of a file cost in a message: 16 bytes that may not shrink, in base64."""
+"""Bytes that the times of a file take in a message: 16 bytes in base64, which compression may not make smaller."""
 PART_BYTES = 12
-"""What a range of a file costs in a message beside its two ends."""
+"""Bytes that a range of a file takes in a message in addition to the digits of its two ends."""
 MESSAGE_HEAD_BYTES = 4 * 1024
-"""Kept free in a message for ids and whatever else comes to what an item of no files holds."""
+"""Kept free in a message for ids and whatever else is added to an item that holds no files."""
 MOST_RANGES = 4096
-"""Ranges that one file is cut into: a sparse file may claim exabytes, and the plan must not."""
+"""Maximum number of ranges that one file is cut into: a sparse file may claim exabytes, but the plan must be small."""
 
 
 class Chunker:
-    """Packs the files of one unit of the scan; ``add_files`` in order, then ``flush``.
+    """Packs the files of one unit of the scan: call ``add_files`` in order, then ``flush``.
 
-    ``export`` is what the sessions mounted, ``address`` where the handles are good; both only travel along. ``further``: other items count
-    its files.
+    Args:
+        job: what its items inherit, such as access, priority and bandwidth.
+        settings: the limits of an item: files, bytes, the length of a range, and the size of a message (0: none).
+        export: the export that the sessions have mounted; passed on in the items.
+        address: the mount address where the handles are valid; passed on in the items.
+        further: whether other items count the files of these.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class Chunker:
         self.settings = settings
         self._job, self._export, self._address = job, export, address
         self._further: Chunker | None = None
-        """Packs files that other items count."""
+        """Packs the parts of files that other items count."""
         self._template = WorkItem(
             access=replace(job.access, export=export),
             job_id=job.job_id,
@@ -63,31 +67,37 @@ class Chunker:
         self._name_bytes = 0
 
     def anew(self) -> Chunker:
-        """Another for the same job and address, which holds nothing: what is the same for all its items is there."""
+        """Returns an empty chunker for the same job and address, without building again what all its items share."""
         other = copy(self)
         other.clear()
         return other
 
     def clear(self) -> None:
-        """Forgets the files that it holds."""
+        """Drops the files that are held and not packed yet."""
         self._further, self._files, self._times, self._parts = None, [], [], []
         self._bytes = self._name_bytes = 0
 
     @property
     def only_address(self) -> str:
-        """The one address that the items are for, where each is a cache of its own; else empty."""
+        """The only address where the items may be read, for a job whose addresses are separate caches; else empty."""
         return self._template.only_address
 
     def add(self, directory: bytes, name: bytes, size: int, handle: bytes) -> list[WorkItem]:
-        """One file of ``directory`` (below the export, no leading slash); returns the items that are now complete."""
+        """Adds one file of ``directory`` (below the export, without a leading slash).
+
+        Returns the items that are now complete.
+        """
         return self.add_files(directory, [(name, size, handle)])
 
     def add_files(
         self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]], times: Sequence[bytes] = ()
     ) -> list[WorkItem]:
-        """Files of one directory, in order: the name, size and handle of each; returns the items that are now complete.
+        """Adds files of one directory, in order; returns the items that are now complete.
 
-        ``times``: where a ledger is kept, mtime and ctime of each, packed.
+        Args:
+            directory: their directory, below the export, without a leading slash.
+            files: the name, the size in bytes and the handle of each; an empty handle: unknown.
+            times: the mtime and ctime of each, packed, for a job that keeps a ledger; else none.
         """
         items: list[WorkItem] = []
         settings = self.settings
@@ -121,9 +131,14 @@ class Chunker:
         further: bool,
         times: bytes = b"",
     ) -> list[WorkItem]:
-        """Some bytes of a file: ranges that are not empty, in order and disjoint.
+        """Adds some bytes of one file; returns the items that are now complete.
 
-        ``further``: another item counts the file. ``times``: as of ``add_files``.
+        Args:
+            directory: as for ``add_files``.
+            file: its name, its size in bytes and its handle.
+            ranges: (start, stop) in bytes; not empty, in order and disjoint.
+            further: whether another item counts the file.
+            times: its mtime and ctime, packed, for a job that keeps a ledger; else empty.
         """
         if further and not self._template.further:
             if self._further is None:
@@ -152,11 +167,11 @@ class Chunker:
         return items
 
     def _before(self) -> list[WorkItem]:
-        """What must be handed out before something that is not packed with it: where the order counts, all there is."""
+        """The items to hand out before one that is packed separately: all that are held if order counts, else none."""
         return list(self.flush()) if self._job.in_order else []
 
     def flush(self) -> Iterator[WorkItem]:
-        """The last items, if any files are left."""
+        """Yields the last items, if any files are left."""
         if self._files:
             yield self._pack()
         if self._further is not None:
@@ -185,7 +200,7 @@ class Chunker:
     def _large(
         self, file_path: bytes, size: int, handle: bytes, ranges: Sequence[Range], wanted: int, times: bytes
     ) -> Iterator[WorkItem]:
-        """Much of one file, in items of which each holds about as much as a range of a whole file."""
+        """Cuts ranges of one file into items; each holds as many bytes as a range of a file that is read whole."""
         most = self.settings.range_bytes
         most *= -(-wanted // (most * MOST_RANGES))
         held: list[Range] = []

@@ -1,4 +1,4 @@
-"""Lists whole directories, in spite of stale handles and bad cookies."""
+"""Lists whole directories, and recovers from stale handles and cookies that the server no longer accepts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cachewarmer.planning.room import Room
 from cachewarmer.targets.base import Page, PageRequest, Session
 
 ATTEMPTS = 3
-"""Tries of one call while its failure is transient."""
+"""Maximum number of tries of one call, and of attempts to list one directory. Only transient failures are retried."""
 RETRY_SECONDS = 1.0
-"""Wait before it is tried again; grows with each try."""
+"""Wait before the second try; before the third it is twice as long, and so on."""
 
 T = TypeVar("T")
 
 
 class Lister:
-    """The calls of a scan at all its addresses; ``most`` of them are in flight at the same time.
+    """Makes the calls of a scan at all its addresses, at most ``most`` at the same time.
 
-    An address that fails is the sessions' affair (see ``targets.steady``): where they raise ``TransportError``, the scan
+    The sessions deal with an address that fails (see ``targets.steady``): if they raise ``TransportError``, the scan
     can't continue.
     """
 
@@ -33,10 +33,10 @@ class Lister:
         self.room = Room(most)
 
     async def call(self, number: int, act: Callable[[Session], Awaitable[T]]) -> T:
-        """Makes a call at an address, a few times where its failure is transient.
+        """Returns the result of ``act`` with session ``number``, retrying it while its failure is transient.
 
         Raises:
-            CacheWarmerError: what the call raises.
+            CacheWarmerError: what the last try raised.
         """
         failures = 0
         while True:
@@ -48,11 +48,11 @@ class Lister:
                 await _before_another_try(error, failures)
 
     def first_pages(self, number: int, directories: Sequence[tuple[bytes, bytes]]) -> FirstPages:
-        """The first parts of several directories: path, and handle at address ``number``, of each."""
+        """Requests the first page of each of several directories, given by path and handle as in ``first_page``."""
         return FirstPages(self, number, self._sessions[number], directories)
 
     async def first_page(self, number: int, path: bytes, handle: bytes) -> Page:
-        """The first part of a directory. ``handle`` is the one at address ``number``."""
+        """The first page of a directory. ``handle`` is valid at session ``number``; empty: the path is resolved."""
 
         def list_it(session: Session) -> Awaitable[Page]:
             nonlocal handle
@@ -62,11 +62,12 @@ class Lister:
         return await self.call(number, list_it)
 
     async def further_pages(self, number: int, path: bytes, handle: bytes, page: Page) -> AsyncIterator[Page]:
-        """What follows the first part of a directory. A listing that breaks off begins again without the names that were
-        listed.
+        """Yields the pages of a directory that follow ``page``, its first one.
+
+        A listing that breaks off is begun again, and the names that were listed before are left out.
 
         Raises:
-            CacheWarmerError: it can't be listed to its end.
+            CacheWarmerError: the directory can't be listed completely.
         """
         listed = array("q")
         known: set[int] = set()
@@ -86,9 +87,9 @@ class Lister:
 
 
 class FirstPages:
-    """The first parts of the directories of a batch: all are asked for, in their order, as far as there is room.
+    """The first pages of the directories of a batch, requested in order, as far as there is room.
 
-    Most come with one call, and need no task (see ``Session.ask_page``).
+    Most come with one call, without a task (see ``Session.ask_page``); ``Lister.first_page`` lists the others.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class FirstPages:
         self._asked: dict[int, PageRequest] = {}
         self._tasks: set[asyncio.Task[Page]] = set()
         self.pages: list[asyncio.Future[Page]] = [loop.create_future() for _ in directories]
-        """Those of the directories, in the same order; or the ``CacheWarmerError`` for which one can't be listed."""
+        """One for each directory, in order; its exception is the ``CacheWarmerError`` of ``Lister.first_page``."""
         for place in range(len(directories)):
             lister.room.enter(partial(self._ask, place))
 
@@ -139,10 +140,10 @@ class FirstPages:
             self.pages[place].set_result(task.result())
 
     async def close(self) -> None:
-        """Ends what is still being asked."""
+        """Ends the requests that are still running. Call it exactly once."""
         for page in self.pages:
             if not page.cancel() and not page.cancelled():
-                page.exception()  # or asyncio would tell of those that nobody has waited for
+                page.exception()  # otherwise asyncio would log those that nobody has waited for
         asked, self._asked = self._asked, {}
         for request in asked.values():
             request.unwanted = True
@@ -151,7 +152,7 @@ class FirstPages:
 
 
 async def _before_another_try(error: CacheWarmerError, failures: int) -> None:
-    """Waits before a call is made again. Raises the error where that would be in vain."""
+    """Waits before a call is made again, or raises its error if it is not transient or there were enough tries."""
     transient = error.transient or isinstance(error, StaleHandle)
     if isinstance(error, TransportError) or not transient or failures >= ATTEMPTS:
         raise error
@@ -159,7 +160,7 @@ async def _before_another_try(error: CacheWarmerError, failures: int) -> None:
 
 
 def _without(page: Page, known: set[int]) -> Page:
-    """A part of a directory without the names that were listed before."""
+    """The page without the names whose hashes are in ``known``."""
     if not known:
         return page
     return page._replace(

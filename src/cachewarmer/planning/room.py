@@ -10,7 +10,7 @@ from types import TracebackType
 
 
 class Room:
-    """Like a semaphore, but one who waits needs no task: ``enter`` takes a function. Also an async context manager."""
+    """A semaphore that also admits functions, so that waiting needs no task. Tasks use it as an async context manager."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -21,7 +21,7 @@ class Room:
         return f"<Room free={self._free} waiting={len(self._waiting)}>"
 
     def enter(self, begin: Callable[[], None]) -> None:
-        """Calls ``begin`` when there is a place for it, which may be now; its place is free again after ``leave``."""
+        """Calls ``begin`` as soon as a place is free, possibly at once. ``leave`` gives the place back."""
         self._waiting.append(begin)
         self._admit()
 
@@ -31,7 +31,7 @@ class Room:
         self._admit()
 
     def _admit(self) -> None:
-        if self._admitting:  # whoever was admitted has left again at once: the loop below continues with the next
+        if self._admitting:  # called by ``begin``; the loop below continues
             return
         self._admitting = True
         while self._free and self._waiting:
@@ -48,7 +48,7 @@ class Room:
         try:
             await admitted
         except asyncio.CancelledError:
-            if not admitted.cancelled():  # it was admitted at the same moment
+            if not admitted.cancelled():  # it was admitted just before
                 self.leave()
             raise
 

@@ -1,7 +1,8 @@
 """The calls to one mount address: sends them over connections that it maintains, and delivers the replies.
 
-Which READ goes next is decided in ``schedule``. READs have no Future and no coroutine of their own: a request waits
-there, its calls come back through the connection's events, and its ``on_done`` is called. Other calls give a Future.
+``schedule`` decides which READ goes next. READs have neither a Future nor a coroutine of their own: a request waits
+there, the replies to its calls come as events of the connection, and its ``on_done`` is called. Other calls return a
+Future.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ from cachewarmer.targets.nfs3.requests import Asker, PendingCall, Reading
 from cachewarmer.targets.nfs3.schedule import ReadSchedule, Sent, Unresolved
 
 REPLY_SLACK_BYTES = 64 * 1024
-"""How much longer than what was asked for a reply other than READ's may be, before the server counts as broken."""
+"""How much longer than requested a reply to a call other than READ may be, before the server counts as broken."""
 REFILL_SECONDS = 0.005
-"""The window is filled again when half empty, or when this long has passed: a slow server is not to wait for us."""
+"""The window is refilled when it is half empty, or after this time, so that a slow server never waits for us."""
 
 
 class Calls:
-    """Calls in flight and waiting for one address.
+    """The calls in flight and waiting for one address.
 
-    ``connect`` makes a connected channel with the two callbacks. ``resolve`` gives the handle at a path again.
+    ``connect`` returns a connected channel that calls ``on_events`` and ``on_lost``. ``resolve`` returns the handle at
+    a path, given whether the last one was bad.
     """
 
     def __init__(
@@ -102,16 +104,17 @@ class Calls:
     def call(
         self, procedure: int, arguments: bytes, reply_bytes: int, credential: bytes = b""
     ) -> asyncio.Future[Unpacker]:
-        """Queues a call; its Future gives the results, or the ``RpcRefused`` or ``TransportError`` it ended with.
+        """Queues a call; its Future has the results, or the ``RpcRefused`` or ``TransportError`` with which it ended.
 
-        ``credential``: who makes it; empty: who makes all others.
+        ``reply_bytes`` is the expected size of the reply, which counts in the window. ``credential`` is that of the
+        call; empty: the one of the session.
         """
         future: asyncio.Future[Unpacker] = self._loop.create_future()
         self.ask(procedure, arguments, reply_bytes, future, credential)
         return future
 
     def ask(self, procedure: int, arguments: bytes, reply_bytes: int, asker: Asker, credential: bytes = b"") -> None:
-        """The same for another that waits."""
+        """Queues a call as ``call`` does, for an ``asker`` that is not a Future."""
         if self._closed:
             asker.set_exception(self._closing())
             return
@@ -197,7 +200,7 @@ class Calls:
             channel.in_flight += 1
 
     def _follow_up(self) -> None:
-        """Does what the schedule leaves to do: tells of what is done, resolves handles, arms waits."""
+        """Does what the schedule leaves to do: calls ``on_done``, resolves handles, and starts waits."""
         reads = self.reads
         while reads.unresolved:
             self._start_resolving(reads.unresolved.pop())
@@ -213,7 +216,7 @@ class Calls:
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def on_events(self, channel: Channel, events: Sequence[Event]) -> None:
-        """What a connection received; called by the connection."""
+        """Takes what a connection has received. Called by the connection."""
         now = channel.heard
         self._channels.answered()
         self._replies += len(events)
@@ -231,7 +234,7 @@ class Calls:
                 self._pump()
 
     def _on_answer(self, event: Event) -> None:
-        """A call other than READ was answered."""
+        """Takes the answer to a call other than READ."""
         call = event.context
         assert isinstance(call, PendingCall)
         self._forget(call)
@@ -243,7 +246,7 @@ class Calls:
             call.asker.set_exception(event.error)
 
     def _forget(self, call: PendingCall) -> None:
-        """It is not in flight any more."""
+        """Records that a call is no longer in flight."""
         self._meta_in_flight -= 1
         self.window.in_flight -= 1
         self.window.bytes_in_flight -= call.reply_bytes
@@ -269,7 +272,7 @@ class Calls:
             self._wake()
 
     def _take_back(self, reading: Reading) -> None:
-        """A reading that waited for the server's sake continues."""
+        """Continues a reading that the server had asked to wait."""
         if self.reads.take_back(reading):
             self._wake()
 
@@ -282,7 +285,7 @@ class Calls:
         return self._settings.connections if self.reads.is_busy else 1
 
     def on_lost(self, channel: Channel, error: CacheWarmerError) -> None:
-        """A connection ended; what was in flight on it goes back to the queues, to be asked again elsewhere."""
+        """Takes the end of a connection: its calls in flight go back to the queues, to be made on another one."""
         if channel not in self._channels.open:
             return
         contexts = channel.rpc.abandon()
@@ -304,7 +307,7 @@ class Calls:
             self._wake()
 
     def _fail_everything(self, error: CacheWarmerError) -> None:
-        """Ends all that waits; nothing is in flight."""
+        """Ends everything that waits, while nothing is in flight."""
         meta, self._meta = self._meta, deque()
         for call in meta:
             if not call.asker.done():
@@ -325,7 +328,7 @@ class Calls:
         self._fail_everything(error)
 
     async def close(self) -> None:
-        """Ends everything; idempotent."""
+        """Ends everything. Idempotent."""
         if self._closed:
             return
         self._closed = True

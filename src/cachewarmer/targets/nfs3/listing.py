@@ -1,4 +1,4 @@
-"""Lists directories page by page, and copes with what servers leave out, repeat, or get wrong."""
+"""Lists directories page by page, and handles what servers leave out, repeat or get wrong."""
 
 from __future__ import annotations
 
@@ -32,35 +32,36 @@ from cachewarmer.values import dataclass
 T = TypeVar("T")
 
 LEAST_LISTING, FIRST_LISTING, MOST_LISTING = 64 * 1024, 128 * 1024, 1024 * 1024
-"""Bytes asked for in one listing call. A scan holds the first parts of many directories at the same time, and most
-directories end with it: the first part is small, those that follow are as large as the server likes (``dtpref``)."""
+"""Bytes requested by one listing call. A scan holds the first pages of many directories at the same time, and most
+directories have no other: the first page is small, and those that follow are as large as the server prefers
+(``dtpref``)."""
 LOOKED_UP_TOGETHER = 256
-"""Entries of one part of a directory that are asked about at the same time: each is a coroutine, and costs memory."""
+"""Maximum number of entries of a page that are looked up at the same time: each is a coroutine, and takes memory."""
 SPARE_PAGES = 3
-"""Parts in a row without a new name that are put up with, beside as many as there were with new ones: a server that
-begins again has to get past all that it gave before."""
+"""Pages in a row without a new name that are accepted, in addition to the number of pages with new names: a server that
+begins again first repeats all that it returned before."""
 
 
 class ListingChanged(NfsStatusError):
-    """NFS3ERR_BAD_COOKIE: the directory changed so that the listing can't continue; it can be made again."""
+    """NFS3ERR_BAD_COOKIE: the directory has changed, so that the listing can't continue; it can be begun again."""
 
     transient = True
 
 
 @dataclass(eq=False, slots=True)
 class _Progress:
-    """One listing, from its first part to its last."""
+    """The state of one listing."""
 
     seen: SeenNames = field(default_factory=SeenNames)
     pages: int = 0
-    """Parts that held a new name."""
+    """The number of pages with a new name."""
     idle: int = 0
-    """Parts in a row, up to now, that held none."""
+    """The number of pages in a row, up to now, without one."""
     began: float = 0.0
 
 
 class ListCookie(NamedTuple):
-    """Where a listing continues."""
+    """The cookie of a page: where its listing continues."""
 
     cookie: int
     verifier: bytes
@@ -68,16 +69,16 @@ class ListCookie(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What one reply held."""
+    """What one reply contains."""
 
     entries: list[DirectoryEntry]
     errors: list[EntryError]
     missing: list[tuple[int, ListedEntry]]
-    """What the server left something out of, each with the number of entries before it."""
+    """Entries of which the server has left something out, each with the number of ``entries`` before it."""
 
 
 class Ask(Protocol):
-    """One call: procedure, arguments, decoder, path for errors, bytes of the reply."""
+    """Makes a call: procedure, arguments, decoder of the results, path for errors, bytes of the reply."""
 
     def __call__(
         self, procedure: int, arguments: bytes, decode: Callable[[Unpacker], T], path: bytes, reply_bytes: int = ..., /
@@ -85,7 +86,7 @@ class Ask(Protocol):
 
 
 class _AskedPage(Asker):
-    """Takes the answer to the call of a ``PageRequest``."""
+    """Receives the answer to the call that was made for a ``PageRequest``."""
 
     __slots__ = ("_directory", "_lister", "_request")
 
@@ -105,13 +106,25 @@ class _AskedPage(Asker):
 
 
 class AskOnce(Protocol):
-    """One call whose answer somebody takes as it is: procedure, arguments, bytes of the reply, who takes it."""
+    """Makes a call without retries: procedure, arguments, bytes of the reply, and who receives the answer."""
 
     def __call__(self, procedure: int, arguments: bytes, reply_bytes: int, asker: Asker, /) -> None: ...
 
 
 class Lister:
-    """The listings of one session. ``whole`` makes a path of the session one that other clients know."""
+    """Makes the listings of one session.
+
+    Args:
+        settings: the limits of a listing.
+        directories: the handles of the session.
+        address: the mount address, for errors.
+        ask: makes a call.
+        ask_once: makes a call without retries and without a task.
+        look: makes a LOOKUP.
+        getattr_: makes a GETATTR.
+        whole: turns a path of the session into one from the root of the server, for errors.
+        clock: returns seconds.
+    """
 
     def __init__(
         self,
@@ -127,7 +140,7 @@ class Lister:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bytes = LEAST_LISTING
-        """Bytes asked for in one call; raised to what FSINFO prefers."""
+        """Bytes requested by one call; raised to what the server prefers (FSINFO)."""
         self._settings = settings
         self._directories = directories
         self._address = address
@@ -138,15 +151,15 @@ class Lister:
         self._whole = whole
         self._clock = clock
         self._plus = True
-        """The server has READDIRPLUS, as far as known."""
-        self._whole_answers = True
-        """Its answers leave nothing out, as far as known."""
+        """Whether the server has READDIRPLUS, as far as known."""
+        self._complete = True
+        """Whether its listings have left nothing out so far."""
 
     def __repr__(self) -> str:
         return f"<Lister {self._address} plus={self._plus}>"
 
     def prefer(self, dtpref: int) -> None:
-        """Takes note of what FSINFO says (RFC 1813 section 3.3.19)."""
+        """Takes ``dtpref``, the bytes that the server prefers for a listing (FSINFO, RFC 1813 section 3.3.19)."""
         self.bytes = max(LEAST_LISTING, min(MOST_LISTING, dtpref))
 
     async def page(self, path: bytes, handle: bytes, cookie: object) -> Page:
@@ -176,7 +189,7 @@ class Lister:
     def ask_page(self, request: PageRequest) -> bool:
         """See ``Session.ask_page``."""
         directory = request.handle or self._directories.known(request.path)
-        if not (directory and self._plus and self._whole_answers):
+        if not (directory and self._plus and self._complete):
             return False
         size = min(FIRST_LISTING, self.bytes)
         arguments = nfs3_listing.encode_readdirplus(directory, 0, NO_VERIFIER, size, size)
@@ -184,22 +197,22 @@ class Lister:
         return True
 
     def first_page(self, path: bytes, directory: bytes, results: Unpacker) -> Page | None:
-        """The first part of a directory, from the results of READDIRPLUS; None if there is more to do about them."""
+        """Returns the first page of a directory from the results of READDIRPLUS; None if one call is not enough."""
         if nfs3.decode_status(results) != nfs3.OK:
             return None
         try:
             listing = nfs3_listing.decode_readdirplus(results)
         except RemoteProtocolError:
-            return None  # and who lists it again says what is wrong
+            return None  # the listing by ``page``, which follows, raises the error
         found = _found(listing.entries)
         if found.missing:
-            self._whole_answers = False
+            self._complete = False
             return None
         self._directories.remember(path, directory)
         return self._page(path, ListCookie(0, NO_VERIFIER, _Progress(began=self._clock())), listing, found)
 
     def _page(self, path: bytes, at: ListCookie, listing: Listing, found: _Found) -> Page:
-        """Last, when nothing can fail any more: whoever asks for this part again gets it."""
+        # Last, when nothing can fail any more, so that this page can be requested again after a failure.
         entries = at.progress.seen.fresh(found.entries)
         duplicates = len(found.entries) - len(entries)
         cookie = None if listing.eof else self._next(at, listing, path, new=len(entries))
@@ -222,7 +235,7 @@ class Lister:
             )
 
     async def _list(self, directory: bytes, path: bytes, at: ListCookie) -> Listing:
-        """One READDIRPLUS, or READDIR where the server has no other."""
+        """Makes a READDIRPLUS, or a READDIR if the server has no READDIRPLUS."""
         size, verifier = (self.bytes if at.cookie else min(FIRST_LISTING, self.bytes)), at.verifier
         while True:
             try:
@@ -237,7 +250,7 @@ class Lister:
                 elif error.status == nfs3.TOOSMALL and size < MOST_LISTING:
                     size *= 2
                 elif error.status == nfs3.BAD_COOKIE and verifier != NO_VERIFIER:
-                    # Most servers change the verifier with the directory and still know their cookies.
+                    # Most servers change the verifier when the directory changes, but still know their cookies.
                     verifier = NO_VERIFIER
                 elif error.status == nfs3.BAD_COOKIE:
                     raise ListingChanged(
@@ -280,7 +293,7 @@ class Lister:
         return ListCookie(listing.cookie, listing.verifier, progress)
 
     async def _ask_missing(self, directory: bytes, path: bytes, found: _Found) -> None:
-        """Asks for what the server left out, all at once, and puts it into its place among the entries or the errors."""
+        """Requests what the server has left out, concurrently, and adds it to the entries, or to the errors."""
         prefix = path + b"/" if path else b""
         complete: list[DirectoryEntry] = []
         before = 0
@@ -308,16 +321,16 @@ class Lister:
                 return made_entry(name, await self._getattr(handle, path), handle)
             found = await self._look(directory, name, path)
         except StaleHandle:
-            # The handles of this listing died after it was made: a fail-over. The path is looked up again.
+            # The handles have become stale since the listing, in a failover. The path is looked up again.
             found = await self._directories.entry(path)
         if not self._plus and found.kind is FileKind.REGULAR:
-            # Such a server may keep few handles (unfs3: 4,096): a file's is asked for shortly before it is read.
+            # Such a server may keep few handles (unfs3: 4,096), so the file is looked up shortly before it is read.
             return found._replace(handle=b"")
         return found
 
 
 def _found(listed: Sequence[ListedEntry]) -> _Found:
-    """The entries of a reply, but for ``.`` and ``..``, and what is to be asked about them."""
+    """Sorts the entries of a reply; ``.`` and ``..`` are left out."""
     entries: list[DirectoryEntry] = []
     errors: list[EntryError] = []
     missing: list[tuple[int, ListedEntry]] = []
