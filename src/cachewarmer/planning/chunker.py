@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
+from typing import TypeAlias
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.model import FileEntry, WarmJob, WorkItem
@@ -25,6 +26,10 @@ MESSAGE_HEAD_BYTES = 4 * 1024
 """Kept free in a message for ids and whatever else is added to an item that holds no files."""
 MOST_RANGES = 4096
 """Maximum number of ranges that one file is cut into: a sparse file may claim exabytes, but the plan must be small."""
+
+
+File: TypeAlias = tuple[bytes, int, bytes]
+"""The name of a file, its size in bytes, and its handle."""
 
 
 class Chunker:
@@ -60,7 +65,9 @@ class Chunker:
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())
         self._most_name_bytes = room if settings.message_bytes else 1 << 62
         self._row_bytes = ROW_BYTES + (TIMES_ROW_BYTES if job.ledger else 0)
-        self._files: list[tuple[bytes, bytes, int, bytes]] = []
+        self._runs: list[tuple[bytes, list[File]]] = []
+        """Files in a row that are in the same directory, which comes first."""
+        self._count = 0
         self._times: list[bytes] = []
         self._parts: list[Part] = []
         self._bytes = 0
@@ -74,8 +81,8 @@ class Chunker:
 
     def clear(self) -> None:
         """Drops the files that are held and not packed yet."""
-        self._further, self._files, self._times, self._parts = None, [], [], []
-        self._bytes = self._name_bytes = 0
+        self._further, self._runs, self._times, self._parts = None, [], [], []
+        self._count = self._bytes = self._name_bytes = 0
 
     @property
     def only_address(self) -> str:
@@ -89,9 +96,7 @@ class Chunker:
         """
         return self.add_files(directory, [(name, size, handle)])
 
-    def add_files(
-        self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]], times: Sequence[bytes] = ()
-    ) -> list[WorkItem]:
+    def add_files(self, directory: bytes, files: Sequence[File], times: Sequence[bytes] = ()) -> list[WorkItem]:
         """Adds files of one directory, in order; returns the items that are now complete.
 
         Args:
@@ -99,6 +104,8 @@ class Chunker:
             files: the name, the size in bytes and the handle of each; an empty handle: unknown.
             times: the mtime and ctime of each, packed, for a job that keeps a ledger; else none.
         """
+        if self._add_all(directory, files, times):
+            return []
         items: list[WorkItem] = []
         settings = self.settings
         range_bytes, item_files, item_bytes = settings.range_bytes, settings.item_files, settings.item_bytes
@@ -111,21 +118,44 @@ class Chunker:
                 continue
             # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
             cost = row_bytes + (len(name) + length if name.isascii() else 6 * (len(name) + length))
-            if self._files and self._name_bytes + cost > most_name_bytes:
+            if self._count and self._name_bytes + cost > most_name_bytes:
                 items.append(self._pack())
-            self._files.append((directory, name, size, handle))
-            if times:
-                self._times.append(times[place])
-            self._bytes += size
-            self._name_bytes += cost
-            if len(self._files) >= item_files or self._bytes >= item_bytes:
+            self._keep(directory, [(name, size, handle)], size, cost, times[place : place + 1])
+            if self._count >= item_files or self._bytes >= item_bytes:
                 items.append(self._pack())
         return items
+
+    def _add_all(self, directory: bytes, files: Sequence[File], times: Sequence[bytes]) -> bool:
+        """Adds all the files at once if no item ends among them; returns whether it does."""
+        settings, count = self.settings, len(files)
+        sizes = [size for _, size, _ in files]
+        names = b"".join([name for name, _, _ in files])
+        size = sum(sizes)
+        cost = len(names) + count * (self._row_bytes + len(directory))
+        if not (
+            names.isascii()
+            and self._count + count < settings.item_files
+            and self._bytes + size < settings.item_bytes
+            and self._name_bytes + cost <= self._most_name_bytes
+            and max(sizes, default=0) <= settings.range_bytes
+        ):
+            return False
+        self._keep(directory, files, size, cost, times)
+        return True
+
+    def _keep(self, directory: bytes, files: Sequence[File], size: int, cost: int, times: Sequence[bytes]) -> None:
+        if not self._runs or self._runs[-1][0] != directory:
+            self._runs.append((directory, []))
+        self._runs[-1][1].extend(files)
+        self._times.extend(times)
+        self._count += len(files)
+        self._bytes += size
+        self._name_bytes += cost
 
     def add_parts(
         self,
         directory: bytes,
-        file: tuple[bytes, int, bytes],
+        file: File,
         ranges: Sequence[Range],
         *,
         further: bool,
@@ -154,15 +184,11 @@ class Chunker:
         items: list[WorkItem] = []
         cost = self._row_bytes + 6 * (len(name) + len(directory))
         cost += sum(PART_BYTES + len(str(start)) + len(str(stop)) for start, stop in ranges)
-        if self._files and self._name_bytes + cost > self._most_name_bytes:
+        if self._count and self._name_bytes + cost > self._most_name_bytes:
             items.append(self._pack())
-        self._parts += [Part(len(self._files), start, stop) for start, stop in ranges]
-        self._files.append((directory, name, size, handle))
-        if times:
-            self._times.append(times)
-        self._bytes += wanted
-        self._name_bytes += cost
-        if len(self._files) >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
+        self._parts += [Part(self._count, start, stop) for start, stop in ranges]
+        self._keep(directory, [file], wanted, cost, [times] if times else [])
+        if self._count >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
             items.append(self._pack())
         return items
 
@@ -172,26 +198,23 @@ class Chunker:
 
     def flush(self) -> Iterator[WorkItem]:
         """Yields the last items, if any files are left."""
-        if self._files:
+        if self._runs:
             yield self._pack()
         if self._further is not None:
             yield from self._further.flush()
 
     def _pack(self) -> WorkItem:
-        files, self._files, self._bytes, self._name_bytes = self._files, [], 0, 0
+        runs, self._runs, self._count, self._bytes, self._name_bytes = self._runs, [], 0, 0, 0
         parts, self._parts = tuple(self._parts), []
-        base = common_directory(files[0][0], {directory for directory, *_ in files})
+        base = common_directory(runs[0][0], {directory for directory, _ in runs})
         skip = len(base) + 1 if base else 0
-        entries = []
+        entries: list[FileEntry] = []
         new = tuple.__new__  # a named tuple's own __new__ is a function of Python
-        prefix = b""
-        seen: bytes | None = None
-        for directory, name, size, handle in files:
-            if directory != seen:
-                seen = directory
-                prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
-            below = prefix + name
-            entries.append(new(FileEntry, (below.decode(ENCODING, ERRORS), size, handle)))
+        for directory, files in runs:
+            prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
+            entries += [
+                new(FileEntry, ((prefix + name).decode(ENCODING, ERRORS), size, handle)) for name, size, handle in files
+            ]
         times, self._times = b"".join(self._times), []
         return replace(
             self._template, path="/" + to_text(base), files=tuple(entries), times=times, parts=parts
