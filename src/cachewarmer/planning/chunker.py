@@ -24,6 +24,8 @@ PART_BYTES = 12
 """Bytes that a range of a file takes in a message in addition to the digits of its two ends."""
 MESSAGE_HEAD_BYTES = 4 * 1024
 """Kept free in a message for ids and whatever else is added to an item that holds no files."""
+FEW_FILES = 4
+"""Up to this many files are added faster one by one than together."""
 MOST_RANGES = 4096
 """Maximum number of ranges that one file is cut into: a sparse file may claim exabytes, but the plan must be small."""
 
@@ -104,7 +106,7 @@ class Chunker:
             files: the name, the size in bytes and the handle of each; an empty handle: unknown.
             times: the mtime and ctime of each, packed, for a job that keeps a ledger; else none.
         """
-        if self._add_all(directory, files, times):
+        if len(files) > FEW_FILES and self._add_all(directory, files, times):
             return []
         items: list[WorkItem] = []
         settings = self.settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import field
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from cachewarmer.errors import (
     TransportError,
 )
 from cachewarmer.rpc import nfs3, nfs3_listing
-from cachewarmer.rpc.nfs3_listing import NO_VERIFIER, ListedEntry, Listing
+from cachewarmer.rpc.nfs3_listing import NO_VERIFIER, BareEntry, Listing
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import DirectoryEntry, EntryError, FileKind, Page, PageRequest
 from cachewarmer.targets.nfs3.directories import Directories
@@ -73,7 +73,7 @@ class _Found(NamedTuple):
 
     entries: list[DirectoryEntry]
     errors: list[EntryError]
-    missing: list[tuple[int, ListedEntry]]
+    missing: list[tuple[int, BareEntry]]
     """Entries of which the server has left something out, each with the number of ``entries`` before it."""
 
 
@@ -169,7 +169,7 @@ class Lister:
         self._check_budget(path, at.progress, now)
         given = [handle]
 
-        async def attempt() -> tuple[bytes, Listing]:
+        async def attempt() -> tuple[bytes, Listing[DirectoryEntry]]:
             directory = given.pop() if given else b""
             directory = directory or self._directories.known(path) or await self._directories.handle(path)
             return directory, await self._list(directory, path, at)
@@ -181,7 +181,7 @@ class Lister:
                 raise FileVanished.like(error) from error
             raise
         self._directories.remember(path, directory)
-        found = _found(listing.entries)
+        found = _found(listing)
         if found.missing:
             await self._ask_missing(directory, path, found)
         return self._page(path, at, listing, found)
@@ -201,17 +201,17 @@ class Lister:
         if nfs3.decode_status(results) != nfs3.OK:
             return None
         try:
-            listing = nfs3_listing.decode_readdirplus(results)
+            listing = nfs3_listing.decode_readdirplus(results, 0, DirectoryEntry, KINDS)
         except RemoteProtocolError:
             return None  # the listing by ``page``, which follows, raises the error
-        found = _found(listing.entries)
+        found = _found(listing)
         if found.missing:
             self._complete = False
             return None
         self._directories.remember(path, directory)
         return self._page(path, ListCookie(0, NO_VERIFIER, _Progress(began=self._clock())), listing, found)
 
-    def _page(self, path: bytes, at: ListCookie, listing: Listing, found: _Found) -> Page:
+    def _page(self, path: bytes, at: ListCookie, listing: Listing[DirectoryEntry], found: _Found) -> Page:
         # Last, when nothing can fail any more, so that this page can be requested again after a failure.
         entries = at.progress.seen.fresh(found.entries)
         duplicates = len(found.entries) - len(entries)
@@ -234,7 +234,7 @@ class Lister:
                 advice=f"raise [nfs] {setting}",
             )
 
-    async def _list(self, directory: bytes, path: bytes, at: ListCookie) -> Listing:
+    async def _list(self, directory: bytes, path: bytes, at: ListCookie) -> Listing[DirectoryEntry]:
         """Makes a READDIRPLUS, or a READDIR if the server has no READDIRPLUS."""
         size, verifier = (self.bytes if at.cookie else min(FIRST_LISTING, self.bytes)), at.verifier
         while True:
@@ -259,12 +259,14 @@ class Lister:
                 else:
                     raise
 
-    def _list_once(self, directory: bytes, path: bytes, cookie: int, verifier: bytes, size: int) -> Awaitable[Listing]:
+    def _list_once(
+        self, directory: bytes, path: bytes, cookie: int, verifier: bytes, size: int
+    ) -> Awaitable[Listing[DirectoryEntry]]:
         if self._plus:
             return self._ask(
                 nfs3.READDIRPLUS,
                 nfs3_listing.encode_readdirplus(directory, cookie, verifier, size, size),
-                lambda reply: nfs3_listing.decode_readdirplus(reply, cookie),
+                lambda reply: nfs3_listing.decode_readdirplus(reply, cookie, DirectoryEntry, KINDS),
                 path,
                 size,
             )
@@ -276,7 +278,7 @@ class Lister:
             size,
         )
 
-    def _next(self, at: ListCookie, listing: Listing, path: bytes, *, new: int) -> ListCookie:
+    def _next(self, at: ListCookie, listing: Listing[DirectoryEntry], path: bytes, *, new: int) -> ListCookie:
         progress = at.progress
         if new:
             progress.pages += 1
@@ -301,7 +303,7 @@ class Lister:
             some = found.missing[start : start + LOOKED_UP_TOGETHER]
             looks = (self._look_at(directory, one, prefix + one.name) for _, one in some)
             answers = await asyncio.gather(*looks, return_exceptions=True)
-            for (place, (name, _, _)), answer in zip(some, answers, strict=True):
+            for (place, one), answer in zip(some, answers, strict=True):
                 complete += found.entries[before:place]
                 before = place
                 if isinstance(answer, DirectoryEntry):
@@ -311,11 +313,11 @@ class Lister:
                 ):
                     raise answer
                 elif not _is_gone(answer):
-                    found.errors.append(EntryError(name, answer))
+                    found.errors.append(EntryError(one.name, answer))
         found.entries[:] = [*complete, *found.entries[before:]]
 
-    async def _look_at(self, directory: bytes, listed: ListedEntry, path: bytes) -> DirectoryEntry:
-        name, _, handle = listed
+    async def _look_at(self, directory: bytes, listed: BareEntry, path: bytes) -> DirectoryEntry:
+        _, name, _, handle = listed
         try:
             if handle:
                 return made_entry(name, await self._getattr(handle, path), handle)
@@ -329,30 +331,39 @@ class Lister:
         return found
 
 
-def _found(listed: Sequence[ListedEntry]) -> _Found:
-    """Sorts the entries of a reply; ``.`` and ``..`` are left out."""
+def _found(listing: Listing[DirectoryEntry]) -> _Found:
+    """Sorts the entries of a reply."""
+    if not listing.bare and _are_names([entry[0] for entry in listing.entries]):  # as nearly always
+        return _Found(listing.entries, [], [])
     entries: list[DirectoryEntry] = []
     errors: list[EntryError] = []
-    missing: list[tuple[int, ListedEntry]] = []
-    new = tuple.__new__  # a named tuple's own __new__ is a function of Python
-    for one in listed:
-        name, attributes, handle = one
-        if name in (b".", b".."):
-            continue
-        if not name or b"/" in name or b"\0" in name:
-            errors.append(EntryError(name, FileError(f"the server lists {name!r}, which is not a file name")))
-            continue
-        if attributes is not None:
-            number, size, mtime, file_id, links, _, ctime = attributes
-            kind = KINDS[number]
-            if handle or kind not in (FileKind.REGULAR, FileKind.DIRECTORY):
-                if links > 1:
-                    entries.append(made_entry(name, attributes, handle))
-                else:
-                    entries.append(new(DirectoryEntry, (name, kind, size, mtime, handle, file_id, links, ctime)))
-                continue
-        missing.append((len(entries), one))
+    missing: list[tuple[int, BareEntry]] = []
+    for one in _in_order(listing):
+        if not _are_names([one.name]):
+            problem = f"the server lists {one.name!r}, which is not a file name"
+            errors.append(EntryError(one.name, FileError(problem)))
+        elif isinstance(one, DirectoryEntry):
+            entries.append(one)
+        elif one.attributes is not None and KINDS[one.attributes.kind] not in (FileKind.REGULAR, FileKind.DIRECTORY):
+            entries.append(made_entry(one.name, one.attributes, one.handle))
+        else:
+            missing.append((len(entries), one))
     return _Found(entries, errors, missing)
+
+
+def _are_names(names: Sequence[bytes]) -> bool:
+    """Whether all of them are names of files: not empty, and without a slash or a null byte."""
+    joined = b"/".join(names)
+    return b"" not in names and b"\0" not in joined and joined.count(b"/") < max(1, len(names))
+
+
+def _in_order(listing: Listing[DirectoryEntry]) -> Iterator[DirectoryEntry | BareEntry]:
+    before = 0
+    for one in listing.bare:
+        yield from listing.entries[before : one.place]
+        yield one
+        before = one.place
+    yield from listing.entries[before:]
 
 
 def _is_gone(error: CacheWarmerError) -> bool:
