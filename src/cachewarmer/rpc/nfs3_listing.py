@@ -97,9 +97,7 @@ def decode_readdirplus(reply: Unpacker, cookie: int, entry: type[E], kinds: Sequ
     Raises:
         RemoteProtocolError: it is something else.
     """
-    if reply.flag():
-        reply.skip(FATTR_BYTES)  # the directory's own, which nobody asks for
-    verifier = reply.fixed(8)
+    verifier = _verifier(reply)
     data, position = reply.data, reply.position
     size, first = len(data), position
     entries: list[E] = []
@@ -158,12 +156,8 @@ def decode_readdirplus(reply: Unpacker, cookie: int, entry: type[E], kinds: Sequ
                     )
                     continue
             reply.position = position
-            cookie = reply.u64()
-            attributes = decode_optional_attributes(reply)
-            handle = reply.opaque(MAX_HANDLE_BYTES) if reply.flag() else b""
+            cookie = _decode_bare(reply, name, len(entries), bare)
             position = reply.position
-            if name not in _DOTS:
-                bare.append(BareEntry(len(entries), name, attributes, handle))
     except struct.error:
         # The list ends with "no value follows" and eof: 8 bytes, fewer than the head of an entry.
         if not position == size > first and data[position : position + 4] != bytes(4):
@@ -172,14 +166,30 @@ def decode_readdirplus(reply: Unpacker, cookie: int, entry: type[E], kinds: Sequ
     return Listing(entries, bare, cookie, verifier, _end(reply, came=position > first))
 
 
+def _verifier(reply: Unpacker) -> bytes:
+    """Reads what precedes the entries: the attributes of the directory, which are not needed, and the verifier."""
+    if reply.flag():
+        reply.skip(FATTR_BYTES)
+    return reply.fixed(8)
+
+
+def _decode_bare(reply: Unpacker, name: bytes, place: int, bare: list[BareEntry]) -> int:
+    """Adds an entry of which something is left out, from its cookie on; returns the cookie."""
+    cookie = reply.u64()
+    attributes = decode_optional_attributes(reply)
+    handle = reply.opaque(MAX_HANDLE_BYTES) if reply.flag() else b""
+    if name not in _DOTS:
+        bare.append(BareEntry(place, name, attributes, handle))
+    return cookie
+
+
 def decode_readdir(reply: Unpacker, cookie: int) -> Listing[Any]:
     """``READDIR3resok``, after the status: names alone. ``cookie`` is that of the call.
 
     Raises:
         RemoteProtocolError: it is something else.
     """
-    decode_optional_attributes(reply)
-    verifier = reply.fixed(8)
+    verifier = _verifier(reply)
     bare: list[BareEntry] = []
     first = reply.position
     while reply.left or reply.position == first:
