@@ -133,7 +133,7 @@ class Addresses:
 
     def find(self, place: Mount | Session) -> Line:
         """The address of a mount or a session."""
-        return self._line_of[place] if isinstance(place, Session) else self.line(place)
+        return self.line(place) if isinstance(place, Mount) else self._line_of[place]
 
     def add(self, line: Line, session: Session) -> None:
         """Records that a session of an address was opened."""
