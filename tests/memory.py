@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cachewarmer.config import Settings
-from cachewarmer.errors import CacheWarmerError, FileError, FileVanished
+from cachewarmer.errors import CacheWarmerError, FileError, FileVanished, TransportError
 from cachewarmer.targets.base import (
     DirectoryEntry,
     EntryError,
     FileKind,
     Mount,
     Page,
+    PageRequest,
     ReadRequest,
     Session,
     SessionSnapshot,
@@ -58,6 +59,9 @@ class MemorySession(Session):
         self.silent = False
         """Whether reads are kept without an answer, and nothing is heard."""
         self.probes = 0
+        self.asks_pages = False
+        """Whether the first part of a directory is to be had without a task."""
+        self.asked: list[PageRequest] = []
 
     async def probe(self) -> float:
         self.probes += 1
@@ -75,6 +79,20 @@ class MemorySession(Session):
             request.error = error
             self.queued -= 1
             request.on_done(request)
+
+    def ask_page(self, request: PageRequest) -> bool:
+        """Where ``asks_pages`` is set, answers what ``list_page`` does, and that it can't where that raises."""
+        if self.asks_pages:
+            self.asked.append(request)
+            asyncio.ensure_future(self.list_page(request.path, request.handle)).add_done_callback(
+                lambda listing: self._answer(request, listing)
+            )
+        return self.asks_pages
+
+    def _answer(self, request: PageRequest, listing: asyncio.Future[Page]) -> None:
+        error = listing.exception()
+        if not request.unwanted:
+            request.on_done(listing.result() if error is None else error if isinstance(error, TransportError) else None)
 
     def _find(self, path: bytes):
         node: object = self.tree

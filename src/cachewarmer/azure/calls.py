@@ -1,7 +1,7 @@
 """The boundary to the Azure SDK: retries with jitter, and foreign exceptions turned into ours.
 
-The SDK's own retries are off, so that queues and tables behave alike and one place decides. An error's text is the
-service's error code, never its message: those quote what was signed.
+The SDK's own retries are off, so that queues and tables behave alike and one place decides. The text of an error is the
+service's error code, never its message, because messages quote what was signed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 CALLS_IN_FLIGHT = 32
-"""Of one publish, or of the deletes after one complete."""
+"""Maximum number of calls in flight for one publish, or for the deletions after one complete."""
 FIRST_WAIT_SECONDS = 0.25
 MOST_WAIT_SECONDS = 6.0
 CONNECT_SECONDS = 8.0
@@ -39,20 +39,20 @@ READ_SECONDS = 20.0
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 TRANSIENT_CODES = frozenset({"QueueBeingDeleted", "TableBeingDeleted", "OperationTimedOut", "ServerBusy"})
 UNAUTHENTICATED = frozenset({"AuthenticationFailed", "InvalidAuthenticationInfo"})
-"""The codes of a signature or a token that the service can't make out."""
+"""The service's codes for a signature or a token that is not valid."""
 FORBIDDEN = 403
 NOT_FOUND = 404
 ROLES = "Storage Queue Data Contributor and Storage Table Data Contributor"
 
 FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)
-"""What may come out of an SDK call."""
+"""The exceptions that a call of the SDK may raise."""
 
 NO_RETRIES = {"retry_total": 0, "connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
-"""Options of every client: one attempt a call, with a limit of time."""
+"""Options of every client: one attempt for each call, with a timeout."""
 
 
 def error_code(error: BaseException) -> str:
-    """The service's code (``PopReceiptMismatch``, …), or what else names the error in a word."""
+    """The service's error code (``PopReceiptMismatch``, …), else the HTTP status or the type of the exception."""
     code = getattr(error, "error_code", None)
     if code:
         return str(getattr(code, "value", code))
@@ -71,7 +71,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, what: str) -> BrokerError:
-    """Our exception for a foreign one; ``what`` says what was being done, to what."""
+    """Our exception for a foreign one; ``what`` names the operation and its object, for the message."""
     if is_transient(error):
         if isinstance(error, HttpResponseError):
             return BrokerUnavailable(f"{what}: the service is busy or unavailable ({error_code(error)})")
@@ -91,18 +91,19 @@ def translated(error: BaseException, what: str) -> BrokerError:
 
 
 class Call:
-    """Makes SDK calls, again and again while they fail in a way that may pass; see ``doing``."""
+    """Makes calls of the SDK and retries them while their failure is transient; see ``doing``."""
 
     def __init__(self, what: str) -> None:
         self.what = what
 
     async def __call__(self, function: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
-        """The result of ``function``. A failure that leaves open whether the service did it is repeated too, so it must
-        bear being done twice.
+        """Returns the result of ``function``, which must be idempotent.
+
+        A call is also retried if its failure leaves open whether the service has carried it out.
 
         Raises:
-            AzureError, OSError, …: what the last try failed with: after ``ATTEMPTS`` of them (about 10 s in all when
-                the service answers at once) if it may pass, else after the first.
+            AzureError, OSError, …: the failure of the last try. For transient failures that is try ``ATTEMPTS``, 2 to
+                4 s after the first one if the service answers at once; for any other it is the first one.
         """
         wait = FIRST_WAIT_SECONDS
         for number in range(1, ATTEMPTS + 1):
@@ -120,16 +121,16 @@ class Call:
 
 @contextmanager
 def doing(what: str, translate: Callable[[BaseException, str], CacheWarmerError] | None = None) -> Iterator[Call]:
-    """Gives the caller a ``Call``, and turns what its calls finally fail with into our exceptions.
+    """Yields a ``Call``, and turns the exceptions of the SDK that leave the block into ours.
 
-    As in: ``with doing("reading job 7") as call: row = await call(client.get_entity, partition, key)``.
+    For example: ``with doing("reading job 7") as call: row = await call(client.get_entity, partition, key)``.
 
-    ``call`` retries, and what it finally fails with leaves the block as our exception, with ``what`` in it and the
-    foreign one as its cause. What has a meaning of its own (a row that is not there) is caught inside the block.
-    ``translate`` is used in place of ``translated`` where other errors are meant, as for machines.
+    ``call`` retries. The error that it finally raises leaves the block as our exception, with ``what`` in its text and
+    the foreign exception as its cause. An error with a meaning of its own, such as a missing row, is to be caught
+    inside the block. ``translate`` makes our exception instead of ``translated`` where other types are needed.
 
     Raises:
-        BrokerUnavailable: it may pass. BrokerError: it will not. With ``translate``: what that returns.
+        BrokerUnavailable: the failure is transient. BrokerError: it is permanent. With ``translate``: what it returns.
     """
     try:
         yield Call(what)
@@ -138,7 +139,7 @@ def doing(what: str, translate: Callable[[BaseException, str], CacheWarmerError]
 
 
 def _retry_after(error: BaseException) -> float:
-    """Seconds that the service asks us to wait, within reason."""
+    """Seconds that the service asks us to wait (``Retry-After``), at most 30."""
     response = getattr(error, "response", None)
     headers = getattr(response, "headers", None) or {}
     try:
@@ -148,10 +149,10 @@ def _retry_after(error: BaseException) -> float:
 
 
 async def create(what: str, make: Callable[[], Awaitable[object]], is_there: Callable[[], Awaitable[bool]]) -> None:
-    """Makes something unless it is there; an identity that may not make it may find it there.
+    """Creates a resource with ``make`` unless it exists; for an identity that may not create it, it must exist.
 
     Raises:
-        BrokerError: it is not there and we may not make it. BrokerUnavailable: see ``doing``.
+        BrokerError: the resource does not exist and may not be created. BrokerUnavailable: see ``doing``.
     """
     with doing(what) as call:
         try:
@@ -164,7 +165,10 @@ async def create(what: str, make: Callable[[], Awaitable[object]], is_there: Cal
 
 
 async def all_of(calls: Iterable[Awaitable[T]], at_once: int = CALLS_IN_FLIGHT) -> list[T]:
-    """The results of calls, ``at_once`` of them at a time; when one fails the others still end, and then its error is raised."""
+    """Awaits calls, at most ``at_once`` of them at a time, and returns their results in order.
+
+    If a call fails, the others are awaited all the same; then the first error is raised.
+    """
     numbered = enumerate(calls)
     results: dict[int, T] = {}
     errors: list[Exception] = []

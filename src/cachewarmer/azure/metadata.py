@@ -1,4 +1,4 @@
-"""Azure's Instance Metadata Service: what a VM can find out about itself, and about events that are scheduled for it.
+"""Azure's Instance Metadata Service: what a VM can find out about itself, and about the events scheduled for it.
 
 Plain HTTP to a link-local address that only this VM reaches, never through a proxy, with the header ``Metadata: true``.
 REST reference: "Azure Instance Metadata Service" (instance) and "Scheduled Events for Linux VMs" (scheduledevents).
@@ -21,64 +21,66 @@ if TYPE_CHECKING:
 INSTANCE_VERSION = "2021-02-01"
 EVENTS_VERSION = "2020-07-01"
 CONNECT_SECONDS = 2.0
-"""On a VM it answers at once; elsewhere nothing is at its address, and packets there may simply vanish."""
+"""Timeout of connecting: on a VM the service answers at once; elsewhere packets to its address may be lost."""
 INSTANCE_SECONDS = 10.0
 EVENTS_SECONDS = 150.0
-"""The first request for events switches them on for the VM, which takes up to two minutes."""
+"""Timeout of a request for events: the first one enables them for the VM, which takes up to two minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """The VM that asks, as ``/metadata/instance`` describes it. What the service leaves out is empty."""
+    """The VM that asks, as ``/metadata/instance`` describes it; what the service leaves out is empty."""
 
     name: str
-    """The name in the resource manager, and in the ``Resources`` of a scheduled event."""
+    """Its name in the resource manager, and in the ``Resources`` of a scheduled event."""
     resource_id: str
     vm_id: str = ""
     location: str = ""
     subscription_id: str = ""
     resource_group: str = ""
     scale_set: str = ""
-    """The scale set it belongs to, if any."""
+    """The name of the scale set that it belongs to; empty: none."""
     zone: str = ""
     environment: str = ""
     """The cloud: ``AzurePublicCloud``, ``AzureUSGovernmentCloud``, ``AzureChinaCloud``, …"""
     tags: Mapping[str, str] = field(default_factory=dict)
     private_addresses: tuple[str, ...] = ()
-    """IPv4 addresses of its interfaces, the primary one first. (The id of an interface only the resource manager knows.)"""
+    """IPv4 addresses of its interfaces, the primary one first; only the resource manager knows the interfaces' ids."""
     subnet_prefixes: tuple[str, ...] = ()
     """The subnets of these addresses, such as ``10.0.1.0/24``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledEvent:
-    """Something that is about to happen to a VM of the same group."""
+    """An event that is scheduled for this VM or others of its group."""
 
     event_id: str
     event_type: str
     """``Freeze``, ``Reboot``, ``Redeploy``, ``Preempt`` or ``Terminate``."""
     resources: tuple[str, ...] = ()
-    """Names of the VMs it happens to."""
+    """Names of the VMs that it affects."""
     status: str = ""
     """``Scheduled`` or ``Started``."""
     not_before: str = ""
-    """It may begin after this (RFC 1123, UTC); empty once it has started."""
+    """The earliest time at which it may start (RFC 1123, UTC); empty once it has started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """One answer of ``/metadata/scheduledevents``."""
+    """An answer of ``/metadata/scheduledevents``."""
 
     incarnation: int
-    """Changes whenever the events do."""
+    """A number that changes whenever the events change (``DocumentIncarnation``)."""
     events: tuple[ScheduledEvent, ...] = ()
 
 
 class Imds:
-    """The metadata service at ``base_url`` (else where ``config`` says). Use as an async context manager, or ``close`` it.
+    """A client of the metadata service. Use it as an async context manager, or ``close`` it.
 
-    Raises (every method): MetadataAbsent: nothing answers there. FleetUnavailable: it is overloaded, or gave no answer in
-    time. FleetError: it refused, or its answer is invalid.
+    ``base_url`` is the URL of the service; empty: the one that the environment names, else Azure's own.
+
+    Raises (every method): MetadataAbsent: nothing answers there. FleetUnavailable: the service is overloaded, or did
+    not answer in time. FleetError: it refused, or its answer is invalid.
     """
 
     def __init__(self, base_url: str = "", *, connect_seconds: float = CONNECT_SECONDS) -> None:
@@ -98,13 +100,13 @@ class Imds:
         await self.close()
 
     async def close(self) -> None:
-        """Lets go of the connection. Idempotent."""
+        """Closes the connection. Idempotent."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     async def instance(self) -> Instance:
-        """The VM that this runs on."""
+        """The VM that this process runs on (``GET /metadata/instance``)."""
         answer = await self._call("GET", "instance", INSTANCE_VERSION, INSTANCE_SECONDS)
         compute, network = _table(answer, "compute"), answer.get("network")
         addresses, prefixes = _addresses(network if isinstance(network, dict) else {})
@@ -129,7 +131,7 @@ class Imds:
         )
 
     async def scheduled_events(self) -> Schedule:
-        """What is about to happen to this VM and those of its group."""
+        """The events scheduled for this VM and others of its group (``GET /metadata/scheduledevents``)."""
         answer = await self._call("GET", "scheduledevents", EVENTS_VERSION, EVENTS_SECONDS)
         incarnation, events = answer.get("DocumentIncarnation"), answer.get("Events")
         if not isinstance(incarnation, int) or not isinstance(events, list):
@@ -137,7 +139,7 @@ class Imds:
         return Schedule(incarnation=incarnation, events=tuple(_event(one) for one in events if isinstance(one, dict)))
 
     async def acknowledge(self, event_ids: Sequence[str]) -> None:
-        """Says that we are done: what these events announce may begin now, for every VM that they name."""
+        """Approves events (``POST /metadata/scheduledevents``): they may start now, for every VM that they name."""
         body = {"StartRequests": [{"EventId": one} for one in event_ids]}
         await self._call("POST", "scheduledevents", EVENTS_VERSION, INSTANCE_SECONDS, body)
 

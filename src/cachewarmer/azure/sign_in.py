@@ -1,9 +1,9 @@
-"""Signs in to a storage account and creates its two service clients.
+"""Signs in to a storage account and creates the clients of its queue and table services.
 
-In this order: a connection string that was given, a key that was given, ``AZURE_STORAGE_CONNECTION_STRING``, and
-``DefaultAzureCredential`` (environment, workload identity, managed identity, ``az login``). With a resource group, an
-identity that has no data role falls back to the account's key, as the first CacheWarmer did. Secrets stay in here: no
-``repr``, log line or error has them.
+The first of these is used: a connection string that was given, a key that was given,
+``AZURE_STORAGE_CONNECTION_STRING``, and ``DefaultAzureCredential`` (environment, workload identity, managed identity,
+``az login``). With a resource group, an identity that has no data role falls back to the account's key, as in the first
+CacheWarmer. No ``repr``, log line or error contains a secret.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, repr=False)
 class SignIn:
-    """How to sign in to one account; see the module for the order."""
+    """How to sign in to one account; see the module for the order.
+
+    Raises:
+        ConfigError: the connection string is for another account, or a key is not base64.
+    """
 
     account: str
     key: str = ""
@@ -67,20 +71,20 @@ class SignIn:
 
     @property
     def account_key(self) -> str:
-        """The account's key, where one was given or looked up; else empty."""
+        """The account's key, if one was given or looked up; else empty."""
         parts = dict(part.split("=", 1) for part in self.connection_string.split(";") if "=" in part)
         return self.key or parts.get("AccountKey", "")
 
     @property
     def uses_identity(self) -> bool:
-        """Whether it is an identity with roles that signs in, not a secret of the account."""
+        """Whether an identity with roles signs in, not a secret of the account."""
         return not self.key and not self.connection_string
 
     def clients(self) -> Clients:
-        """New clients; nothing is sent yet.
+        """Creates the clients, without sending anything.
 
         Raises:
-            ConfigError: the connection string or the key can't be understood.
+            ConfigError: the connection string or the key is not valid.
         """
         options: dict[str, Any] = dict(NO_RETRIES)
         try:
@@ -110,7 +114,7 @@ class SignIn:
         )
 
     async def _own_subscription(self) -> str:
-        """The subscription of the VM that we run on."""
+        """The id of the subscription of the VM that this process runs on."""
         advice = f"to look up the key of {self.account}, set AZURE_SUBSCRIPTION_ID"
         try:
             async with Imds() as imds:
@@ -129,11 +133,13 @@ class SignIn:
         return translated(error, what)
 
     async def look_up_key(self) -> None:
-        """Fetches the account's key from the resource manager and signs in with it from now on.
+        """Fetches the account's key from the resource manager, and signs in with it from now on.
+
+        REST reference: Microsoft.Storage, Storage Accounts - List Keys.
 
         Raises:
-            BrokerError: not allowed, or no such account in that resource group.
-            ConfigError: no subscription is named, and this isn't an Azure VM, whose own it could be.
+            BrokerError: the identity may not do so, or there is no such account in the resource group.
+            ConfigError: no subscription is named, and the metadata service does not name one either.
         """
         subscription = azure_environment().subscription_id or await self._own_subscription()
         what = f"looking up the key of {self.account} in resource group {self.resource_group}"
@@ -158,7 +164,7 @@ class SignIn:
 
 @dataclass(slots=True, repr=False)
 class Clients:
-    """The clients of both services, and what they sign in with."""
+    """The clients of the queue and the table service, and the identity that they sign in with, if any."""
 
     queues: QueueServiceClient
     tables: TableServiceClient
@@ -180,7 +186,7 @@ def _is_base64(key: str) -> bool:
 
 
 def default_credential() -> DefaultAzureCredential:
-    """Whatever identity this machine or user has."""
+    """The identity of this machine or user, as the SDK finds it."""
     from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415  # slow to import; a key needs none of it
 
     return DefaultAzureCredential()

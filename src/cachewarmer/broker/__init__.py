@@ -1,4 +1,4 @@
-"""Brokers: where jobs, work items, leases and receipts are kept. ``open_broker`` chooses one by its URL."""
+"""Brokers, which keep jobs, work items, leases and receipts. ``open_broker`` chooses one by its URL."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ SCHEMES = {
     "azure": "cachewarmer.broker.azure",
     "postgresql": "cachewarmer.broker.postgres",
 }
-"""The package of each scheme. It has ``FORM``, how its URLs are written, ``open_url``, and ``item_operations``; it is
-imported when it is needed, and imports what is slow or optional in ``open_url``."""
+"""The package for each URL scheme. It defines ``FORM`` (the form of its URLs), ``open_url`` and ``item_operations``. It
+is imported when it is needed, and imports slow or optional modules only in ``open_url``.
+"""
 
 OpenUrl = Callable[[str, str, LeaseSettings | None, Account, bool], Broker]
 
@@ -34,13 +35,13 @@ def open_broker(
     connection_string: str = "",
     endpoint_suffix: str = "",
 ) -> Broker:
-    """The broker at ``url``, not yet opened: enter it as an async context manager.
+    """Makes the broker for ``url``, to be opened as an async context manager.
 
-    ``create=False`` is for those who only look or steer: what is missing is not made, and entering raises
-    ``NothingThere``. The credential options are for a broker in a cloud: see ``Account``.
+    With ``create=False``, nothing that is missing is created, and opening raises ``NothingThere``; this is for callers
+    that only read or change existing jobs. The other arguments are for a broker in a cloud: see ``Account``.
 
     Raises:
-        UsageError: the URL is not of a known form, or what it names is not allowed there.
+        UsageError: the URL does not have a known form, or names something that is not allowed.
         ConfigError: the packages that this kind of broker needs are not installed.
     """
     scheme, _, rest = url.partition("://")
@@ -53,5 +54,5 @@ def open_broker(
 
 
 def item_operations(items: Items) -> dict[str, int]:
-    """About how many operations it takes to publish, claim and settle the items of a job, by URL scheme."""
+    """Estimates how many operations it takes to publish, claim and settle the items of a job, by URL scheme."""
     return {scheme: import_module(package).item_operations(items) for scheme, package in SCHEMES.items()}

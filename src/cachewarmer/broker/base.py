@@ -82,25 +82,26 @@ class Backlog:
     """The amount of work, for the policy of the fleet. The numbers may be a few seconds old."""
 
     unsettled_items: int = 0
-    """Published and not settled, of jobs that are neither over nor paused: a leased item counts until its receipt is
-    written. While a scan continues, this may be too many, but is 0 only if nothing is left that was published."""
+    """Items that are published and not settled, of jobs that are neither over nor paused. A leased item counts until
+    its receipt is written. While a scan continues, this may be too high, but is 0 only if no published item is left."""
     unsettled_files: int = 0
+    """The number of files of those items, as far as the scans have recorded it."""
     unsettled_bytes: int = 0
     """The total size of those items, as far as the scans have recorded it."""
     scanning_jobs: int = 0
-    """Jobs whose scan is not finished, and not paused: they may produce more work."""
+    """Jobs whose scan is not finished and not paused, and may produce more work."""
     active_jobs: int = 0
-    """Jobs that are not in a final state, paused ones too."""
+    """Jobs that are not in a final state, including paused ones."""
     waiting_items: int = 0
+    """Items of any job on the queue. A service that only counts the sum includes leased ones here."""
     leased_items: int = 0
-    """Items of any job on the queue, and those that workers hold. If the service only counts the sum, it is in
-    ``waiting_items``."""
+    """Items of any job that workers hold; 0 if the service does not count them."""
     stray_items: int = 0
-    """Items on the queue while no job is active: of jobs that ended, or of a job that is not known yet."""
+    """Items on the queue while no job is active: of jobs that have ended, or of a job that is not known yet."""
 
     @classmethod
     def of(cls, statuses: Iterable[JobStatus], *, waiting_items: int, leased_items: int = 0) -> Backlog:
-        """The remaining work of jobs, from their status: published less settled, in O(workers)."""
+        """The remaining work of jobs, from their statuses: what is published less what is settled, in O(workers)."""
         active = [status for status in statuses if not status.state.final]
         at_work = [status for status in active if status.state is not JobState.PAUSED]
         left = [(status, max(0, status.scan.items - status.settled_items)) for status in at_work]
@@ -130,29 +131,32 @@ class JobLook:
 
     state: JobState
     bandwidth: Bandwidth | None = None
-    """As ``limit`` set it; None: as in the items."""
+    """The bandwidth that ``limit`` set; None: the one in the items holds."""
     learnt: Learnt | None = None
-    """As ``keep_learnt`` has kept it; None: nothing is, or nothing that makes sense."""
+    """What ``keep_learnt`` stored; None: nothing was stored, or it is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A permission of this process. ``call`` raises ``BrokerError`` if it is missing."""
+    """A test of a permission of this process. ``call`` raises ``BrokerError`` if the permission is missing."""
 
     what: str
-    """Such as ``work queue``."""
+    """What it is about, such as ``work queue``."""
     allowed: str
-    """What is allowed if ``call`` returns."""
+    """What is permitted if ``call`` returns."""
     mend: str
     """Which component needs it, and what grants it."""
     call: Callable[[], Awaitable[object]]
 
 
 class Broker(ABC):
-    """See the module. Use it as an async context manager. Opening creates what is missing, unless ``create=False``."""
+    """The contract of a broker; see the module. Use it as an async context manager.
+
+    Opening it creates what is missing, unless it was made with ``create=False``.
+    """
 
     url: str
-    """It may hold a password: show ``shown``."""
+    """Its URL, which may contain a password: for messages, use ``shown``."""
     workers_are_rented: bool = False
     """Whether its workers may run on machines that can be evicted at short notice."""
     is_private: bool = False
@@ -206,17 +210,15 @@ class Broker(ABC):
     async def claim_job(
         self, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
     ) -> JobLease | None:
-        """Takes a job that nobody manages: a new one, or one whose manager's lease ran out. None if there is none.
+        """Takes a job that nobody manages: a new one, or one whose manager's lease has expired. None: there is none.
 
-        Where several wait, ``model.Turns`` says which goes first, the oldest of its priority. ``least`` takes only those
-        of at least that priority.
+        If several wait, ``model.Turns`` chooses a priority, and its oldest job is taken. ``least`` restricts the choice
+        to jobs of at least that priority, and ``job_id`` to that job; a broker without ``chooses_jobs`` raises
+        ``BrokerError`` if it is given.
 
-        ``job_id`` takes that job or none; a broker that is not ``chooses_jobs`` raises ``BrokerError`` when it is given.
-
-        A message that can't be understood goes to poison with its reason, at once, and the next one is tried. A job
-        already in a final state is settled and passed over. A job whose scan outlived more than ``max_deliveries``
-        managers, none of which handed it back, fails instead of being returned, unless it is asked for by its id: whoever
-        does that knows what to expect.
+        A message that can't be parsed goes to poison with its reason at once, and the next one is tried. A job already
+        in a final state is settled and skipped. If ``max_deliveries`` managers have lost a job before its scan was
+        finished, without handing it back, it fails instead of being returned, unless ``job_id`` names it.
         """
 
     @abstractmethod
@@ -225,37 +227,40 @@ class Broker(ABC):
 
     @abstractmethod
     async def release_job(self, lease: JobLease) -> None:
-        """Hands a job back, to be claimed again at once (manager shutdown). A lost lease is not an error."""
+        """Hands a job back when a manager stops, to be claimed again at once. A lost lease is not an error."""
 
     @abstractmethod
     async def settle_job(self, lease: JobLease) -> None:
-        """Takes the job off the queue for good: it is in a final state. A lost lease is not an error."""
+        """Removes a job in a final state from the queue. A lost lease is not an error."""
 
     @abstractmethod
     async def set_state(self, job_id: str, state: JobState, reason: str = "") -> JobStatus:
-        """Moves a job along ``model.TRANSITIONS``; the broker stamps started_at (to scanning) and finished_at.
+        """Moves a job to another state (``model.TRANSITIONS``), and returns its status.
 
-        ``cancel``, ``pause`` and ``resume`` are calls of this (resume: to warming if the scan is finished, else to
-        scanning). Same state: a no-op. A job in a final state never changes.
+        The move to scanning sets ``started_at``, and a final state ``finished_at``. Nothing happens if the job is in
+        that state already. ``cancel``, ``pause`` and ``resume`` are calls of this method; ``resume`` moves a job to
+        warming if its scan is finished, else to scanning.
 
         Raises:
-            UnknownJob, InvalidTransition.
+            UnknownJob. InvalidTransition: the state can't be reached from the job's; none can from a final state.
         """
 
     @abstractmethod
     async def record_scan(self, job_id: str, totals: ScanTotals) -> None:
-        """Stores the scan's totals. ``totals.finished`` and state scanning: the job becomes warming. Totals that are
-        finished are never overwritten by unfinished ones.
+        """Stores the totals of a job's scan. Finished totals move a job from scanning to warming.
+
+        Unfinished totals never overwrite finished ones.
 
         Raises:
-            UnknownJob. LeaseLost: this process had the job, and another manager has taken it or scans it again. Who still holds
-            the job's lease releases it then: the manager that takes it next scans it again.
+            UnknownJob. LeaseLost: this process had the job, and another manager has taken it or scans it again. A
+                caller that still holds the lease then releases it, and the next manager scans the job again.
         """
 
     @abstractmethod
     async def look(self, job_id: str) -> JobLook:
-        """What workers repeatedly ask about a job, as cheaply as possible. It need not include final states that only
-        ``status`` derives. Raises ``UnknownJob``.
+        """What workers repeatedly ask about a job, as cheaply as possible.
+
+        It need not show final states that only ``status`` derives. Raises ``UnknownJob``.
         """
 
     async def state(self, job_id: str) -> JobState:
@@ -272,44 +277,47 @@ class Broker(ABC):
 
     @abstractmethod
     async def keep_learnt(self, job_id: str, learnt: Learnt) -> None:
-        """Stores with a job what is known about its addresses and about what limits it, replacing what was stored
-        before. ``look`` returns it with its age by the broker's clock, and ``status`` what limits the job; also when
-        the job is over.
-        Raises ``UnknownJob``.
+        """Stores with a job what is known about its addresses and about what limits it, replacing what was stored.
+
+        ``look`` returns it with its age by the broker's clock, and ``status`` what limits the job, even when the job is
+        over. Raises ``UnknownJob``.
         """
 
     @abstractmethod
     async def status(self, job_id: str) -> JobStatus:
-        """The job's status, in O(workers); ``JobStatus.settled`` applied. Raises ``UnknownJob``."""
+        """The status of a job, with ``JobStatus.settled`` applied, in O(workers). Raises ``UnknownJob``."""
 
     @abstractmethod
     async def jobs(self) -> list[JobStatus]:
-        """The status of every job the broker remembers, newest first."""
+        """The status of every job that the broker remembers, newest first."""
 
     @abstractmethod
     async def tidy(self, keep_seconds: float) -> None:
-        """Forgets jobs that ended ``keep_seconds`` ago or earlier, and drops what served only while others ran.
+        """Forgets jobs that ended ``keep_seconds`` ago or earlier, and what ended jobs no longer need.
 
-        For managers to call from time to time; any number of them may do so at once.
+        Managers call this from time to time; any number of them may do so at once.
         """
 
     # -- what keeps a job from waiting forever --------------------------------------------------------------------
 
     @abstractmethod
     async def stranded(self, job_id: str) -> bool:
-        """Whether nobody can ever settle what is left of a job: its scan is finished and items of it are not settled,
-        but none of them waits and nobody holds one. Their messages were deleted by hand, or another program took them.
+        """Whether what is left of a job can never be settled.
 
-        A broker that can look knows at once. One whose queue can't be searched has to see two lease times go by
-        without a message on it and without a receipt, between two calls of this by the same process: the job's manager
-        calls it every few seconds while it waits for the job, and acts on the first True. Raises ``UnknownJob``.
+        That is so if its scan is finished and some items are not settled, but none of them waits and nobody holds one:
+        their messages were deleted by hand, or another program took them. The manager of a job calls this every few
+        seconds while it waits for the job, and acts on the first True.
+
+        A broker that can search its queue knows at once. Otherwise, two lease times must pass without a message on the
+        queue and without a receipt, between two calls by the same process. Raises ``UnknownJob``.
         """
 
     @abstractmethod
     async def begin_scan_again(self, job_id: str) -> bool:
-        """Leaves behind all that was published and counted of a stranded job, and moves it back to scanning: the caller
-        scans it once more, under the lease it has. For True the job has been moved. False: that was done before, or the
-        job is not in the state for it; nothing was changed, and the caller fails the job with the reason.
+        """Discards all that was published and counted of a stranded job, and moves it back to scanning.
+
+        True: the job was moved, and the caller scans it once more under its lease. False: the job was moved back
+        before, or its state does not permit it; nothing was changed, and the caller fails the job with the reason.
 
         A repeated call whose first answer was lost returns True, as long as that scan has not finished.
 
@@ -318,9 +326,9 @@ class Broker(ABC):
         """
 
     async def revive(self, job_id: str) -> bool:
-        """Moves a failed job back to its previous state, keeping its counts, to be claimed and gone on with.
+        """Moves a failed job back to its previous state, with its counts, so that it can be claimed and continued.
 
-        False: the job has not failed, or the broker does not keep what it would take; nothing was changed. Raises
+        False: the job has not failed, or the broker has not kept what that requires; nothing was changed. Raises
         ``UnknownJob``.
         """
         await self.state(job_id)
@@ -328,50 +336,56 @@ class Broker(ABC):
 
     @abstractmethod
     async def note_manager(self, name: str) -> None:
-        """Records that the manager of that name is running. Managers call this about every ``MANAGER_SECONDS``.
+        """Records that the manager ``name`` is running. Managers call this about every ``MANAGER_SECONDS``.
 
-        A broker whose jobs can get lost from its queue looks for those here and puts them back, once; a job that is
-        lost again fails with the reason.
+        A broker whose queue can lose jobs looks for lost ones in this call and puts them back once; a job that is lost
+        again fails with the reason.
         """
 
     @abstractmethod
     async def manager_seen(self) -> float | None:
-        """Seconds since a manager was last running; None: there has never been one."""
+        """Seconds since a manager was last known to run; None: there has never been one."""
 
     @abstractmethod
     async def take_fleet(self, fleet: str, manager: str, seconds: float) -> bool:
-        """Whether ``manager`` is the one that drives the fleet of that name, until ``seconds`` from now. False: another
-        manager is. Whoever has it renews it by the same call, and gives it back with 0 seconds.
+        """Takes the right to drive a fleet for ``seconds`` from now; returns False if another manager has it.
 
-        ``manager`` is a name that no other process has.
+        The manager that has it renews it with the same call, and gives it back with 0 seconds. ``manager`` is a name
+        that no other process has.
         """
 
     @abstractmethod
     async def note_worker(self, report: WorkerReport) -> None:
-        """Stores the report of a worker process, replacing its previous one (``report.key``). Workers call this every
-        ``model.live.NOTE_SECONDS``. It only matters for monitoring, and for sharing the bandwidth of a job.
+        """Stores the report of a worker process in place of its previous one (by ``report.key``).
+
+        Workers call this every ``model.live.NOTE_SECONDS``. Reports serve monitoring, and sharing the bandwidth of a
+        job, only.
         """
 
     @abstractmethod
     async def workers(self, job_id: str = "") -> list[WorkerReport]:
-        """The last report of each worker, or of those of ``job_id`` if given, by name. ``seen_seconds`` is its age by
-        the broker's clock. Those not heard of for ``model.live.KEEP_SECONDS`` are left out, and
-        ``tidy`` forgets them. A row that is invalid is named once and passed over.
+        """The last report of each worker (if ``job_id`` is given, of those that had items of it), by name.
+
+        Its ``seen_seconds`` is its age by the broker's clock. Reports older than ``model.live.KEEP_SECONDS`` are left
+        out, and ``tidy`` forgets them. An invalid row is logged once and skipped.
         """
 
     # -- the ledger of a job ---------------------------------------------------------------------------------------
 
     @abstractmethod
     def ledger(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
-        """The pieces of a job's ledger with their keys, in order of the keys (see ``model.outcomes``); none where no
-        ledger is kept. The piece of an item is written in the very step that counts the item, so once; that of an item
-        that is given up, in the step that counts it as such.
+        """Yields the pieces of a job's ledger with their keys, sorted by key (see ``model.outcomes``).
+
+        There are none if no ledger is kept. The piece of an item is written in the same step that counts the item, and
+        so exactly once; that of an item that is given up, in the step that counts it as given up.
         """
 
     @abstractmethod
     async def add_to_ledger(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
-        """Keeps pieces that no receipt brings, in the place of those with the same keys: of the scan, by the job's
-        manager, or those of ``BASE``, before the job is submitted.
+        """Stores pieces that are not part of a receipt, in place of those with the same keys.
+
+        These are the pieces of the scan, from the manager of the job, or those of ``BASE``, from before the job is
+        submitted.
 
         Raises:
             LeaseLost: this process had the job, and another manager has taken it.
@@ -379,8 +393,9 @@ class Broker(ABC):
 
     @abstractmethod
     async def forget_scanned(self, job_id: str, part: str) -> None:
-        """Drops the pieces that a scan of the job, or of a part of it, wrote: it begins again. Their keys begin with
-        ``SCAN`` or ``KEPT``, and ``part``.
+        """Drops the pieces that a scan of the job, or of a part of it, has written, because it begins again.
+
+        Their keys begin with ``SCAN`` or ``KEPT``, followed by ``part``.
 
         Raises:
             LeaseLost: as ``add_to_ledger``.
@@ -388,32 +403,33 @@ class Broker(ABC):
 
     @abstractmethod
     async def forget_ledger(self, job_id: str) -> None:
-        """Drops all pieces of a job that is over, but keeps its report. No error if there are none."""
+        """Drops all pieces of a job that is over, but keeps its report. It is not an error if there are none."""
 
     # -- work ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     async def publish(self, items: Sequence[WorkItem]) -> None:
-        """Makes items available. Each id is published once in a scan: an item whose id was published before (a list
-        names it twice, a manager scanned twice) may be delivered again, but never counts again: neither among the
-        ``scan.items`` of a status nor in a tally. What ``record_scan`` is told of ``items`` gives way to that count.
+        """Makes items available to workers.
+
+        An item whose id was published before, because a list names it twice or a manager scanned twice, may be
+        delivered again but never counts again, neither in ``scan.items`` of a status nor in a tally. A status shows
+        this count of items in place of the one that ``record_scan`` was given.
         """
 
     @abstractmethod
     async def claim(
         self, most: int, lease_seconds: float, job_id: str = "", *, least: Priority = Priority.LOW
     ) -> list[WorkLease]:
-        """Up to ``most`` items, oldest first; an empty list: nothing to do now. Does not wait.
+        """Leases up to ``most`` items, oldest first; an empty list: there is nothing to do now. Does not wait.
 
-        Where jobs of several priorities have items, ``model.Turns`` says how many of each: the more urgent have most of
-        them, and the others a share that never ends. ``least`` takes only items of at least that priority.
-
-        ``job_id`` takes items of that job only; a broker whose queue can't choose raises ``BrokerError`` when it is
+        If jobs of several priorities have items, ``model.Turns`` decides how many are taken of each: most of the more
+        urgent ones, and always a share of the others. ``least`` restricts the choice to items of at least that
+        priority, and ``job_id`` to those of that job; a broker whose queue can't choose raises ``BrokerError`` if it is
         given.
 
-        Items of jobs that are cancelled or failed are dropped; those of paused jobs are left or handed back. Where
-        the queue can't tell, the worker checks ``state``. An item with more than ``max_deliveries`` failed
-        deliveries goes to poison instead of being returned; one that can't be understood goes there at once.
+        Items of cancelled or failed jobs are dropped, and those of paused jobs are left or handed back; if the queue
+        can't tell, the worker checks ``state``. An item with ``max_deliveries`` failed deliveries goes to poison
+        instead of being returned; one that can't be parsed goes there at once.
         """
 
     def trials(self) -> Sequence[Trial]:
@@ -430,9 +446,10 @@ class Broker(ABC):
         return None
 
     async def wait_for_work(self, seconds: float) -> None:
-        """Returns when there may be a job or an item to claim: after ``seconds``, or sooner where the broker can tell.
+        """Returns when there may be a job or an item to claim: after ``seconds``, or sooner if the broker can tell.
 
-        For those who have nothing else to do: it may keep a connection busy. It never fails, and may be cancelled.
+        Only for callers with nothing else to do, because it may occupy a connection. It never fails, and may be
+        cancelled.
         """
         await asyncio.sleep(seconds)
 
@@ -442,22 +459,21 @@ class Broker(ABC):
 
     @abstractmethod
     async def complete(self, worker: str, results: Sequence[tuple[WorkLease, Receipt]]) -> list[bool]:
-        """Writes receipts and the worker's tally of each job in one atomic step per job, then lets go of the items.
+        """Writes the receipts and the worker's tally of each job in one atomic step per job, then releases the items.
 
-        For each result: True if it was counted; False if it was counted before by another, or its lease was lost. Where
-        this worker counted it itself in a call whose answer was lost, either may come back.
-        After an exception a caller may call again with the
-        same arguments: nothing is counted twice.
+        Returns for each result whether it was counted; False: another worker has counted the item, or the lease was
+        lost. Either may be returned if this worker counted it in an earlier call whose answer was lost. After an
+        exception, a caller may call again with the same arguments: nothing is counted twice.
         """
 
     @abstractmethod
     async def abandon(self, lease: WorkLease, reason: str, delay_seconds: float = 0.0) -> bool:
-        """Hands an item back. A ``reason`` counts against it: after ``max_deliveries`` such failures it goes to poison
-        (its files count as failed), and True is returned. An empty reason (pause, shutdown, eviction) costs nothing.
-        A lost lease is not an error.
+        """Hands an item back. It can be claimed again after ``delay_seconds``. A lost lease is not an error.
 
-        What the lease's item says has been read of it (``WorkItem.came``) is kept for its next delivery, where there is room
-        for that.
+        With a ``reason``, this counts as a failed delivery; after ``max_deliveries`` of them the item goes to poison,
+        where its files count as failed, and True is returned. An empty reason (pause, shutdown, eviction) does not
+        count. What has been read of the item (``WorkItem.came`` in the lease) is kept for its next delivery, if there
+        is room for it.
         """
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Counts and times the calls of a process to its broker, of any kind, for metrics.
 
-What ``counted`` makes stands before a broker and passes everything on. Its methods are made from the contract, so a method
-that is added there is counted without a line here.
+``counted`` wraps a broker in an object that passes every call on. Its methods are generated from the contract, so that
+a method added there is counted without a change here.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from cachewarmer.errors import InvalidTransition, LeaseLost, NothingThere, Unkno
 CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the buckets of the histogram of call times in seconds; one more bucket has no bound."""
 ANSWERS = (LeaseLost, UnknownJob, InvalidTransition, NothingThere)
-"""Errors that are an answer of a broker that works."""
+"""Errors that a working broker gives as an answer, and that do not count as failures."""
 UNTIMED = frozenset({"close", "wait_for_work"})
-"""Calls that wait until they are stopped."""
+"""Calls that are not counted, because their duration says nothing about the broker."""
 
 
 class Operation:
-    """The calls of one method."""
+    """The counts of the calls of one method."""
 
     __slots__ = ("buckets", "calls", "errors", "seconds")
 
     def __init__(self) -> None:
         self.calls = 0
         self.errors = 0
-        """Calls that failed, beside ``ANSWERS``."""
+        """Calls that failed with other errors than ``ANSWERS``."""
         self.seconds = 0.0
         self.buckets = [0] * (len(CALL_SECONDS) + 1)
 
     def add(self, seconds: float, *, failed: bool) -> None:
-        """One call has ended."""
+        """Counts a call that has ended."""
         self.calls += 1
         self.errors += failed
         self.seconds += seconds
@@ -44,7 +44,7 @@ class Operation:
 
 
 class CallCounts:
-    """The calls of a process, by the name of the method; a method that was never called is not there."""
+    """The counts of a process by the name of the method; a method that was never called has none."""
 
     def __init__(self) -> None:
         self.operations: dict[str, Operation] = {}
@@ -53,7 +53,7 @@ class CallCounts:
         return f"<CallCounts calls={sum(one.calls for one in self.operations.values())}>"
 
     def add(self, name: str, seconds: float, *, failed: bool) -> None:
-        """One call has ended."""
+        """Counts a call of the method ``name`` that has ended."""
         found = self.operations.get(name)
         if found is None:
             found = self.operations[name] = Operation()
@@ -61,7 +61,7 @@ class CallCounts:
 
 
 class _Passing(Broker):
-    """Stands before ``inner``; the methods of the contract are added below."""
+    """Passes everything on to ``inner``; the methods of the contract are added below."""
 
     def __init__(self, inner: Broker, calls: CallCounts, clock: Callable[[], float]) -> None:
         self.inner = inner
@@ -76,7 +76,7 @@ class _Passing(Broker):
         return f"<CountedBroker {self.inner!r}>"
 
     def __getattr__(self, name: str) -> Any:
-        """What a kind of broker has beside the contract."""
+        """The attributes that a kind of broker has in addition to the contract."""
         return getattr(self.inner, name)
 
     @property
@@ -111,9 +111,9 @@ def _passing(name: str) -> Callable[..., Any]:
 
 
 def _methods() -> dict[str, Any]:
-    """All of the contract's methods, those with a body there as well: a broker may have a better one.
+    """All methods of the contract, including those that have a body there, because a broker may override it.
 
-    What gives an iterator is not counted: its seconds would be those of whoever takes what it gives.
+    A method that returns an iterator is not counted: its duration would be that of the caller that consumes it.
     """
     names = [name for name, made in vars(Broker).items() if callable(made) and not name.startswith("_")]
     return {
@@ -129,5 +129,5 @@ _CountedBroker: Callable[[Broker, CallCounts, Callable[[], float]], Broker] = ty
 
 
 def counted(broker: Broker, calls: CallCounts, clock: Callable[[], float] = time.perf_counter) -> Broker:
-    """A broker that is ``broker`` to all who use it, and adds what it is asked to ``calls``. ``clock`` gives seconds."""
+    """Wraps ``broker`` so that its calls are counted in ``calls``. ``clock`` returns seconds."""
     return _CountedBroker(broker, calls, clock)

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 CLAIMED = 8
-"""Items in one claim, on average: workers claim ahead what keeps their window full."""
+"""Items in one claim, on average: workers claim enough in advance to keep their window full."""
 SETTLED = 8
 """Items settled together, on average."""
 PUBLISHED = 100
@@ -14,7 +14,7 @@ PUBLISHED = 100
 
 
 class Items(NamedTuple):
-    """The work items of a job, as a broker without a limit to its messages has them."""
+    """The work items of a job, for a broker that does not limit the size of messages."""
 
     number: int
     message_bytes: int

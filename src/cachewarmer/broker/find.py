@@ -8,16 +8,17 @@ from cachewarmer.likeness import did_you_mean
 from cachewarmer.paths import printable
 
 MOST_NAMED = 5
-"""How many jobs an error names."""
+"""Maximum number of jobs that an error names."""
 
 
 async def find_job(broker: Broker, text: str) -> str:
-    """The id of the job that ``text`` stands for. An id comes first, then a beginning that only one id has, then a name;
-    of several jobs of that name the newest.
+    """The id of the job that ``text`` names, by its id, else by a prefix that only one id has, else by its name.
+
+    If several jobs have the name, it is the newest of them.
 
     Raises:
-        UnknownJob: it stands for none.
-        UsageError: several ids begin with it.
+        UnknownJob: there is no such job.
+        UsageError: several ids begin with ``text``, and no job has that name.
     """
     try:
         return (await broker.status(text)).job.job_id

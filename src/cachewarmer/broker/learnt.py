@@ -1,4 +1,4 @@
-"""What is already known about addresses, as a start for the search of a window. Nothing depends on it."""
+"""What is already known about addresses, as a starting point of the search for a window. Nothing depends on it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ LEARN_SECONDS = 2.0
 async def first_windows(
     broker: Broker, *, readers: int = 1, job_id: str = "", ask_workers: bool = True
 ) -> dict[str, int]:
-    """What each of ``readers`` that come later may begin with, by address.
+    """The window with which each of ``readers`` new readers may begin, by address.
 
-    That is what workers hold at an address now (unless ``ask_workers`` is false), else what was kept with the job of
-    ``job_id``. Empty if the broker knows nothing, or does not answer in time: the window is then found again.
+    It follows from the windows of the workers at an address now (unless ``ask_workers`` is false), else from what was
+    stored with the job ``job_id``. Empty if the broker knows nothing, or does not answer in time: then the search
+    starts from the beginning.
     """
     known: dict[str, int] = {}
     try:

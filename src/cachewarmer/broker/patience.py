@@ -1,4 +1,4 @@
-"""Retries calls while a broker can't be reached, because the work that a manager or worker holds is worth waiting for."""
+"""Retries calls while a broker can't be reached, so that the work that a manager or worker holds is not lost."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 FIRST_WAIT_SECONDS = 0.2
 MOST_WAIT_SECONDS = 5.0
 QUIET_SECONDS = 5.0
-"""An outage of a broker is over when nothing has failed for this long: often only a part of it is away."""
+"""An outage is over when nothing has failed for this long, because often only a part of a broker fails."""
 
 _logs: WeakKeyDictionary[Broker, OutageLog] = WeakKeyDictionary()
 
 
 def outage_log(broker: Broker) -> OutageLog:
-    """Where all users of a broker in this process report that it does not answer, so that an outage is logged once."""
+    """The log where all users of a broker in this process report its outages, so that each is logged once."""
     found = _logs.get(broker)
     if found is None:
         found = _logs[broker] = OutageLog(log, "the broker", quiet_seconds=QUIET_SECONDS)
@@ -36,14 +36,14 @@ def outage_log(broker: Broker) -> OutageLog:
 async def persist(
     call: Callable[[], Awaitable[T]], seconds: float, outage: OutageLog, *, busy_seconds: float | None = None
 ) -> T:
-    """The result of a broker call, made again while its failure is transient, for up to ``seconds``.
+    """Returns the result of a broker call, retrying it while its failure is transient, for up to ``seconds``.
 
-    ``busy_seconds``: for so long instead while others hold the broker (``BrokerBusy``).
-
-    The call must bear being done twice: of a failed one nobody knows whether the broker did it.
+    While others hold the broker (``BrokerBusy``), it is retried for ``busy_seconds`` instead, if that is given. The
+    call must be idempotent, because the broker may have carried out a failed one. ``outage`` is told of failures and
+    answers.
 
     Raises:
-        BrokerError: what the last try failed with.
+        BrokerError: the failure of the last try.
     """
     began = time.monotonic()
     wait = FIRST_WAIT_SECONDS

@@ -1,6 +1,6 @@
-"""Shared by all brokers and independent of the store: state changes of jobs, and the format of totals and samples.
+"""What all brokers share, independent of the store: state changes of jobs, and the format of totals and samples.
 
-JSON in ASCII, so that paths of any bytes survive.
+The format is JSON in ASCII, so that paths of any bytes are preserved.
 """
 
 from __future__ import annotations
@@ -42,23 +42,25 @@ from cachewarmer.wire import MAX_INFLATED_BYTES, MOST_FILES, dump_object, load_o
 log = logging.getLogger(__name__)
 
 DAMAGED_NAMED = 100
-"""Damaged rows that are named in one process at most."""
+"""Maximum number of damaged rows that a process logs."""
 ROW_BORDER = rb'[A-Za-z0-9+/="]"\],\["'
-"""Between two rows of a packed list of files: the end of a handle, and the beginning of the next path. Within a path, a
-quote has a backslash before it, and the quote that begins one has a bracket."""
+"""What is between two rows of a packed list of files: the end of a handle, and the beginning of the next path. It can't
+occur in a path, where a quote has a backslash before it."""
 LONGEST_BORDER = 6
+"""The length of ``ROW_BORDER`` in bytes."""
 COUNTED_BYTES = 64 * 1024
-"""Inflated at a time while the rows of a list are counted."""
+"""Bytes that are inflated at a time while the rows of a list are counted."""
 KEYS_OF_FILES = ("FileTimes", "Ranges", "CameFiles", "CameRanges")
-"""What is invalid without the list of files."""
+"""The keys of a work message that are not valid without its list of files."""
 POISON_FILES_NAMED = 5
-"""How many of a poisoned item's files the error sample names."""
+"""Maximum number of files of a poisoned item that the error sample names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What changes of a job as it goes. Each method returns what the job is afterwards: the same object if nothing
-    changes, so that a broker knows whether there is something to write.
+    """The part of a job that changes while it runs. Each method returns the new standing.
+
+    It is the same object if nothing changes, so that a broker knows whether there is something to write.
     """
 
     state: JobState
@@ -103,9 +105,10 @@ class Standing:
         return replace(self, state=state, reason="", finished_at=0.0)
 
     def scanned_again(self) -> Self | None:
-        """Back at the beginning of its scan, because it was stranded; None if that was done before, or may not be.
+        """The standing at the beginning of another scan, because the job is stranded; None: that is not permitted.
 
-        A job that is being scanned again stays as it is: the answer of the first call may have been lost.
+        A job is scanned again only once. One that is being scanned again stays as it is, because the answer to the
+        first call may have been lost.
         """
         if self.begun_again:
             return self if self.state is JobState.SCANNING and not self.scan.finished else None
@@ -116,7 +119,7 @@ class Standing:
 
 @contextmanager
 def reading_row(what: str) -> Iterator[None]:
-    """What goes wrong in reading a stored row leaves the block as ``DamagedRecord``, with ``what`` was read."""
+    """Turns errors of reading a stored row into ``DamagedRecord``, whose message names ``what`` was read."""
     try:
         yield
     except (InvalidMessage, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -125,17 +128,17 @@ def reading_row(what: str) -> Iterator[None]:
 
 
 class DamagedRows:
-    """Names each damaged row once, for whoever passes over it to serve the others."""
+    """Logs each damaged row once, for callers that skip it to serve the others."""
 
     def __init__(self) -> None:
         self._named: set[str] = set()
 
     def name(self, error: DamagedRecord) -> None:
-        """Writes one line, the first time."""
+        """Logs the error of a damaged row, the first time."""
         self._once(str(error), "passing over it")
 
     def name_lease(self, what: str, until: object, *, word: str = "until") -> None:
-        """The same for a row whose lease ends at a time that nobody set."""
+        """Logs a row whose lease ends at a time that this program never sets, the first time."""
         self._once(f"the broker's record of {what} is damaged (leased {word} {until!r:.50})", "taking it as free")
 
     def _once(self, text: str, done: str) -> None:
@@ -147,7 +150,11 @@ class DamagedRows:
 def worker_reports(
     rows: Iterable[tuple[str, str | bytes, float]], job_id: str, damaged: DamagedRows
 ) -> list[WorkerReport]:
-    """The reports in rows of (key, text, seconds since it was written), of one job where ``job_id`` says so, by name."""
+    """The reports in rows of (key, text, seconds since it was written), sorted by name.
+
+    If ``job_id`` is given, only those of workers that had items of that job. Old reports are left out, and damaged ones
+    are logged and skipped.
+    """
     found = []
     for key, text, seconds in rows:
         if seconds >= KEEP_SECONDS:
@@ -168,23 +175,24 @@ def _named(key: str) -> str:
 
 
 class ManagedJobs:
-    """The jobs that this process manages, each with its lease: what a manager writes after another one took the job
-    over must not count, even while it does not know of that yet.
+    """The jobs that this process manages, each with its lease.
+
+    What a manager writes after another one has taken over the job must not count, even if it does not know that yet.
     """
 
     def __init__(self) -> None:
         self._tokens: dict[str, str] = {}
 
     def take(self, job_id: str, token: str) -> None:
-        """The job was leased."""
+        """Records that the job was leased with this token."""
         self._tokens[job_id] = token
 
     def leave(self, job_id: str) -> None:
-        """The job was handed back, or is over."""
+        """Records that the job was handed back, or is over."""
         self._tokens.pop(job_id, None)
 
     def check(self, job_id: str, token: str | None) -> None:
-        """Raises ``LeaseLost`` where ``token``, the one in the job's row, is another manager's."""
+        """Raises ``LeaseLost`` if ``token``, the one in the row of the job, is another manager's."""
         if self._tokens.get(job_id, token) != token:
             raise LeaseLost(f"another manager has job {job_id}")
 
@@ -195,17 +203,17 @@ def dump(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that any store takes: bytes that aren't UTF-8 become escapes."""
+    """The text in a form that any store accepts: bytes that are not UTF-8 become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def dump_scan(totals: ScanTotals) -> str:
-    """What ``load_scan`` reads."""
+    """The totals as JSON, for ``load_scan``."""
     return dump(asdict(totals))
 
 
 def load_scan(text: str) -> ScanTotals:
-    """The totals of a stored record; the empty text is a scan that has not begun."""
+    """Parses stored totals; the empty text stands for a scan that has not begun."""
     if not text:
         return ScanTotals()
     known = {one.name for one in fields(ScanTotals)}
@@ -218,17 +226,17 @@ def load_scan(text: str) -> ScanTotals:
 
 
 def load_errors(rows: Sequence[Sequence[str]]) -> tuple[PathError, ...]:
-    """Rows of JSON as path errors; earlier versions kept the path and one line."""
+    """Parses path errors from rows of JSON; earlier versions stored only the path and one line."""
     return tuple(PathError(*row) for row in rows)
 
 
 def load_slowest(rows: Sequence[Sequence[Any]]) -> tuple[SlowPath, ...]:
-    """Rows of JSON as slow paths."""
+    """Parses slow paths from rows of JSON."""
     return tuple(SlowPath(path, seconds) for path, seconds in rows)
 
 
 def sample_within(errors: Sequence[PathError], most_bytes: int) -> tuple[PathError, ...]:
-    """The first of ``errors`` whose JSON together stays within ``most_bytes``; an over-long one is cut short."""
+    """The first of ``errors`` whose JSON together is at most ``most_bytes`` long; very long ones are truncated."""
     kept: list[PathError] = []
     used = 2
     for error in errors[:ERROR_SAMPLE]:
@@ -245,41 +253,41 @@ def sample_within(errors: Sequence[PathError], most_bytes: int) -> tuple[PathErr
 
 
 def load_bandwidth(text: str) -> Bandwidth | None:
-    """A stored bandwidth; None: it is as the job's items say. Raises ``InvalidValue``."""
+    """Parses a stored bandwidth; None: the one in the items holds. Raises ``InvalidValue``."""
     return Bandwidth.parse(text, bytes_per_second) if text else None
 
 
 def kept_verdict(text: object) -> Verdict:
-    """What mostly bounded a job, by what is kept of what it has taught."""
+    """What mostly limits a job, according to what ``keep_learnt`` stored."""
     found = Learnt.kept(text, 0.0)
     return found.verdict if found is not None else Verdict()
 
 
 def limited(job: WarmJob, bandwidth: Bandwidth) -> WarmJob:
-    """The job with another bandwidth: for those who ask for its status, and for the items that are still to come."""
+    """The job with another bandwidth, for its status and for items that are published from now on."""
     return replace(job, **bandwidth.fields)
 
 
 def check_limit(job_id: str, state: JobState) -> None:
-    """Raises ``InvalidTransition`` for a job whose bandwidth matters to nobody any more."""
+    """Raises ``InvalidTransition`` for a job in a final state, whose bandwidth no longer matters."""
     if state.final:
         raise InvalidTransition(f"job {job_id} is {state}: there is nothing left to limit")
 
 
 def add_all(tally: Tally, receipts: Sequence[Receipt]) -> Tally:
-    """The tally with all of ``receipts`` in it."""
+    """The tally with all of ``receipts`` added."""
     for receipt in receipts:
         tally = tally.add(receipt)
     return tally
 
 
 def with_id(item: WorkItem) -> WorkItem:
-    """The item with an id: its own, or one made from all that says what it is, so that a repeat has the same."""
+    """The item with an id: its own, or one derived from its contents, so that the same item always has the same id."""
     return item if item.item_id else item.with_content_id()
 
 
 def poison_sample(item: WorkItem, reason: str) -> tuple[PathError, ...]:
-    """What the error sample of a job says of an item that was given up."""
+    """The entries in the error sample of a job for an item that was given up."""
     base = f"{item.access.export.rstrip('/')}/{item.path.strip('/')}"
     if not item.files or len(item.files) == 1:
         name = item.files[0].path if item.files else ""
@@ -289,24 +297,25 @@ def poison_sample(item: WorkItem, reason: str) -> tuple[PathError, ...]:
 
 
 def given_up(deliveries: int, last_error: str) -> str:
-    """The reason of an item that goes to poison because of too many failed deliveries."""
+    """The reason for which an item goes to poison after too many failed deliveries."""
     return f"given up after {deliveries} deliveries: {last_error or 'each worker that held it ended without a word'}"
 
 
 class Envelope(NamedTuple):
-    """What a work message says, its list of files left out."""
+    """A work message without its list of files."""
 
     text: str
     file_count: int
-    """How many files the list has; 1 where there is none."""
+    """The number of files in the list; 1: there is none, or it can't be read."""
 
 
 def envelope(text: str) -> Envelope:
-    """A work message without its list of files, which is counted, never unpacked: in little memory, whatever it holds. What
-    belongs to that list is left out with it.
+    """Splits off the list of files of a work message, which is counted but not unpacked, to use little memory.
+
+    The keys that belong to that list are left out too. A list that can't be read counts as one file.
 
     Raises:
-        InvalidMessage: it is not a JSON object. A list that can't be read counts as one file.
+        InvalidMessage: the message is not a JSON object.
     """
     read = load_object(text)
     lists = [read.remove(key) for key in ("Files", "FilesDeflated")]
@@ -322,7 +331,7 @@ def envelope(text: str) -> Envelope:
 
 
 def _count_deflated(text: str) -> int:
-    """The rows of a deflated list, by what stands between two rows."""
+    """The number of rows of a deflated list, found by what is between two rows."""
     inflater = zlib.decompressobj()
     count, end = 1, b""
     try:
@@ -341,5 +350,5 @@ def _count_deflated(text: str) -> int:
 
 
 def managers_lost(deliveries: int) -> str:
-    """The reason of a job that is not handed to yet another manager."""
+    """The reason for which a job is not given to another manager."""
     return f"given up after {deliveries} managers: each of them ended, without a word, before the scan was finished"

@@ -1,7 +1,7 @@
-"""Converts rows of the brokers in a relational database. Pure.
+"""Converts rows of the brokers that use a relational database. Pure.
 
-``Row`` is anything that gives a column by its name. The columns of ``jobs`` and ``items`` have the same names and
-meanings in all of them.
+A ``Row`` is any object that returns a column by its name. The columns of ``jobs`` and ``items`` have the same names and
+meanings in all databases.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from cachewarmer.errors import DamagedRecord, InvalidMessage
 from cachewarmer.model import ERROR_SAMPLE, Bandwidth, JobState, JobStatus, Learnt, Tally, WarmJob, WorkItem
 
 AHEAD_SECONDS = 60.0
-"""No clock is that far behind the one that stamped a row."""
+"""Times in a row that are further in the future than this are not valid: clocks do not differ by so much."""
 
 KEEP_NOTHING = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.CANCELLED})
-"""When a job ends so, what told its items apart is dropped; one that failed may be gone on with."""
+"""Final states in which the items of a job are dropped. A failed job may be continued, and keeps them."""
 
 ALL_OF_A_JOB = ("drop_items", "drop_tallies", "drop_poison", "drop_chunks", "drop_ledger", "drop_job")
 """The statements that forget a job."""
 
 NUMBERS = {"LONGEST_FLEET": MOST_FLEET_SECONDS, "LONGEST": MOST_LEASE_SECONDS, "AHEAD": AHEAD_SECONDS}
-"""What stands for a number in the statements: times that lie further in the future, in seconds, are nobody's."""
+"""Names for numbers in the statements: seconds in the future beyond which a time is not valid."""
 
 
 class Row(Protocol):
-    """A row of a result."""
+    """A row of a result, with columns by name."""
 
     def __getitem__(self, column: str, /) -> Any: ...
 
 
 def state_of(job: Row) -> JobState:
-    """A job's state. Raises ``DamagedRecord``."""
+    """The state of a job. Raises ``DamagedRecord``."""
     with record.reading_row(f"job {job['job_id']}"):
         return JobState(job["state"])
 
@@ -60,13 +60,13 @@ def standing(job: Row) -> record.Standing:
 
 
 def look(job: Row, now: float) -> JobLook:
-    """What workers ask of a job. Raises ``DamagedRecord``."""
+    """What workers need to know about a job (``Broker.look``). Raises ``DamagedRecord``."""
     with record.reading_row(f"job {job['job_id']}"):
         return JobLook(JobState(job["state"]), record.load_bandwidth(job["bandwidth"]), learnt(job, now))
 
 
 def learnt(job: Row, now: float) -> Learnt | None:
-    """What is kept of what a job has taught; nothing where that was damaged: a job does not depend on it."""
+    """What ``keep_learnt`` stored; None: nothing, or it is damaged, since a job does not depend on it."""
     kept_at = job["learnt_at"]
     return Learnt.kept(job["learnt"], now - kept_at if isinstance(kept_at, (int, float)) else None)
 
@@ -81,13 +81,13 @@ def limited(job: Row, bandwidth: Bandwidth) -> dict[str, str]:
 
 
 def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
-    """A job's status. Raises ``DamagedRecord``."""
+    """The status of a job. Raises ``DamagedRecord``."""
     stands = standing(job)
     with record.reading_row(f"job {job['job_id']}"):
         found = JobStatus(
             job=WarmJob.from_json(job["message"]),
             state=stands.state,
-            # Each id once, however often a list or a second scan named it.
+            # Each id counts once, however often a list or a second scan named it.
             scan=replace(stands.scan, items=job["published_items"]),
             tallies=tuple(tallies),
             poisoned_items=job["poisoned_items"],
@@ -103,7 +103,7 @@ def status(job: Row, tallies: Sequence[Tally]) -> JobStatus:
 
 
 def stands(job_id: str, standing: record.Standing) -> dict[str, Any]:
-    """The columns that say where a job stands: the values of the statement ``set_state``."""
+    """The columns of a job's standing: the values of the statement ``set_state``."""
     return {
         "job_id": job_id,
         "state": standing.state,
@@ -114,12 +114,12 @@ def stands(job_id: str, standing: record.Standing) -> dict[str, Any]:
 
 
 def with_numbers(statements: str) -> str:
-    """The text of statements with the numbers in the place of their names."""
+    """The text of statements with the names in ``NUMBERS`` replaced by their numbers."""
     return re.sub(rf"\b({'|'.join(NUMBERS)})\b", lambda found: f"{NUMBERS[found[1]]:.1f}", statements)
 
 
 def never_leased(until: object, now: float, most_seconds: float = MOST_LEASE_SECONDS) -> bool:
-    """Whether a row names an end of its lease, or of its delay, that this program never sets."""
+    """Whether the end of a lease, or of a delay, in a row is one that this program never sets."""
     return not isinstance(until, int | float) or not until <= now + most_seconds  # nor NaN
 
 
@@ -127,25 +127,25 @@ class Poisoned(NamedTuple):
     """An item that is given up."""
 
     item: WorkItem
-    """Without its list of files where that was not unpacked."""
+    """The item, without its list of files if that was not unpacked."""
     reason: str
     files: int
-    """Files that count as failed."""
+    """The number of files that count as failed."""
 
 
 def lease_or_poison(
     row: Row, token: str, until: float, failed: int, max_deliveries: int, fresh: WorkItem | None = None
 ) -> WorkLease | Poisoned:
-    """What happens to an item that is about to be delivered, after ``failed`` deliveries that failed.
+    """Decides whether an item is delivered or given up, after ``failed`` deliveries that failed.
 
-    ``fresh``: what its message says, where that is known.
+    ``fresh`` is the item in its message, if it is known already; then the message is not parsed.
     """
     try:
         with record.reading_row("this item"):
             check_count("deliveries", failed)
             last_error = str(row["last_error"])
         if failed >= max_deliveries:
-            # Each process that held it may have ended over it: its list of files is not even unpacked.
+            # The item may have killed each process that held it, so its list of files is not even unpacked.
             envelope = record.envelope(row["message"])
             item = WorkItem.from_json(envelope.text)
             return Poisoned(item, record.given_up(failed, last_error), envelope.file_count)
@@ -159,7 +159,7 @@ def lease_or_poison(
 
 
 def poison_counts(job: Row, poisoned: Poisoned) -> dict[str, Any]:
-    """What a poisoned item adds to its job: the values of the statement ``count_poison``."""
+    """The counts that a poisoned item adds to its job: the values of the statement ``count_poison``."""
     errors = (
         *record.load_errors(json.loads(job["poison_errors"])),
         *record.poison_sample(poisoned.item, poisoned.reason),
@@ -170,10 +170,10 @@ def poison_counts(job: Row, poisoned: Poisoned) -> dict[str, Any]:
 
 
 def handed_back(item: WorkItem) -> str:
-    """The message of an item that is handed back; empty: it stays as it is, since nothing has been read of the item."""
+    """The new message of an item that is handed back; empty: it stays the same, since nothing has been read."""
     return replace(item, failed_deliveries=0, last_error="").to_json() if item.came else ""
 
 
 def held(lease: WorkLease) -> dict[str, str]:
-    """The values that find an item under its lease."""
+    """The values by which a statement finds the item of a lease."""
     return {"job_id": lease.item.job_id, "item_id": lease.item.item_id, "token": lease.token}

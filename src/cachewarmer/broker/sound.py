@@ -1,6 +1,4 @@
-"""Validates what was read from the rows of a broker, because anyone who may write to the store may have written them.
-Pure.
-"""
+"""Validates what was read from the rows of a broker, which anyone with access to the store may have written. Pure."""
 
 from __future__ import annotations
 
@@ -15,16 +13,16 @@ from cachewarmer.model.results import ScannedAddress
 T = TypeVar("T")
 
 MOST_COUNT = (1 << 63) - 1
-"""What the stores take."""
+"""The largest integer that the stores accept."""
 MOST_SECONDS = 253_402_300_799.0
 """The end of the year 9999, in seconds since 1970: later times can't be shown."""
 
 
 def sound(record: T) -> T:
-    """The record, a dataclass, as it is: its counts, times and texts, and those of the samples in it, can be.
+    """Returns the record, a dataclass, if its counts, times and texts, and those of its samples, have valid values.
 
     Raises:
-        InvalidMessage: says which field is wrong.
+        InvalidMessage: a field has an invalid value; the error names it.
     """
     for one in fields(record):  # type: ignore[arg-type]
         can_be = _KINDS.get(str(one.type))
@@ -34,7 +32,7 @@ def sound(record: T) -> T:
 
 
 def check_count(name: str, value: object) -> None:
-    """Raises ``InvalidMessage`` where a value can't be a count."""
+    """Raises ``InvalidMessage`` if a value is not a valid count."""
     if not _is_count(value):
         raise InvalidMessage(f"{name} can't be {value!r:.50}")
 
@@ -78,4 +76,4 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "tuple[SlowPath, ...]": _are(_is_slow),
     "tuple[ScannedAddress, ...]": _are(_is_address),
 }
-"""What the values of fields can be, by their types; fields of other types are not looked at."""
+"""The check for the values of fields of each type; fields of other types are not checked."""

@@ -1,4 +1,4 @@
-"""Machines that come with the work and go with it. ``open_fleet`` makes one of the kind that is asked for."""
+"""Fleets: machines that are started when there is work and deleted when there is none. ``open_fleet`` opens one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cachewarmer.errors import UsageError
 from cachewarmer.fleet.base import Fleet, WorkerLaunch
 
 NONE = "none"
-"""The kind of a manager that starts no machines."""
+"""The kind of fleet of a manager that starts no machines."""
 
 
 def open_fleet(kind: str, settings: FleetSettings, launch: WorkerLaunch) -> Fleet | None:
-    """The fleet of that kind, or None where there is to be none. Nothing is started, and no network is used, here.
+    """Opens the fleet of this kind, without starting anything or using the network; None: there is to be no fleet.
 
     Raises:
-        UsageError: something that this kind needs is missing, or is invalid.
+        UsageError: there is no such kind, or something that it needs is missing or invalid.
         ConfigError: the packages for it are not installed.
     """
     if kind != NONE and kind not in FLEETS:
@@ -49,4 +49,4 @@ FLEETS: Mapping[str, Callable[[FleetSettings, WorkerLaunch], Fleet]] = {
     "slurm": _slurm,
     "vmss": _vmss,
 }
-"""How a fleet of each kind is made. A new kind is one more entry; it must pass ``tests/conformance/test_fleets.py``."""
+"""The function that opens a fleet of each kind. A new kind must pass ``tests/conformance/test_fleets.py``."""

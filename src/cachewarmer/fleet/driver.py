@@ -1,8 +1,9 @@
-"""Looks at the backlog and the fleet, lets the policy decide, and carries it out: one call of the fleet at a time.
+"""Observes the backlog and the fleet, lets the policy decide, and carries out the decision, one fleet call at a time.
 
-It runs beside the manager's other work and never holds it up; what goes wrong here is one line of the log and is tried
-again. Two managers of one broker do no harm: both see the same, and every call of a fleet may be repeated. Where that is
-not so (``Fleet.one_manager``), one of them drives, and another takes its place when it is gone.
+The driver runs concurrently with the other work of the manager and never delays it; a failure is one line of the log,
+and the call is tried again. Two managers of one broker do no harm: both see the same, and every call of a fleet may be
+repeated. Where that is not so (``Fleet.one_manager``), one manager drives the fleet, and another takes its place when
+the first one is gone.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CALL_SECONDS = 1800.0
-"""No call of a fleet takes longer; a provider that says nothing for so long is asked again."""
+"""Timeout of a call of a fleet; after it, the policy decides again."""
 CHECK_SECONDS = 60.0
-"""What a look before the start may take: systemd waits 90 s for a service."""
+"""Timeout of a check before the start: systemd waits 90 s for a service."""
 LEAVE_SECONDS = 60.0
-"""How long a stopping manager waits for the provider: systemd kills a service after 90 s."""
+"""Maximum time that a stopping manager waits for the provider: systemd kills a service after 90 s."""
 
 
 class FleetDriver:
-    """Drives ``fleet``, which it closes at its end.
+    """Drives ``fleet``, and closes it at the end of ``run``.
 
-    ``beside`` is one worker of this process, run until its event is set: it does what no machine is worth starting for.
+    ``beside`` runs a worker in this process until its event is set; it reads what no machine is worth starting for.
     """
 
     def __init__(
@@ -65,28 +66,28 @@ class FleetDriver:
         self._reported = 0
         self._was_there = False
         self.size: FleetSize | None = None
-        """The fleet as last seen; None: not yet, or not visible now."""
+        """The fleet as last observed; None: it has not been observed yet, or can't be observed now."""
         self.may_have_machines = True
-        """Whether machines may exist; true until the fleet was seen, and while it is not visible."""
+        """Whether machines may exist; true until the fleet has been observed, and while it can't be."""
 
     def __repr__(self) -> str:
         return f"<FleetDriver {self._fleet!r}>"
 
     @property
     def name(self) -> str:
-        """What the fleet is called at its provider."""
+        """The name of the fleet at its provider."""
         return self._fleet.name
 
     def machines(self) -> list[MachineTime]:
-        """What each machine took so far, as this process saw it."""
+        """The machines that this process has seen, with their times."""
         return self._fleet.ledger()
 
     async def check(self) -> None:
-        """Looks, before the manager says that it is ready, whether the fleet can have machines at all.
+        """Checks, before the manager reports that it is ready, whether machines can be started at all.
 
         Raises:
-            FleetError: it can't, until somebody mends that, and none is there that would have to be looked after. The
-                fleet is closed then.
+            FleetError: they can't until somebody acts, and there is no fleet that would have to be looked after. The
+                fleet has been closed.
         """
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -101,14 +102,14 @@ class FleetDriver:
             raise
 
     async def _is_there(self) -> bool:
-        """Whether there are machines; False also where nobody knows."""
+        """Whether the fleet exists; False also if that can't be found out."""
         with suppress(FleetError, TimeoutError):
             async with asyncio.timeout(CHECK_SECONDS):
                 return (await self._fleet.observe()).is_there
         return False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keeps the fleet as large as the work needs until ``stop``; then leaves it or deletes it, as the policy says."""
+        """Keeps the fleet as large as the work needs until ``stop`` is set, then leaves or deletes it."""
         watcher = asyncio.create_task(self._note_stop(stop))
         keeping = asyncio.create_task(self._lease.keep())
         try:
@@ -129,7 +130,7 @@ class FleetDriver:
     async def _turn(self, stop: asyncio.Event) -> None:
         if not await self._take():
             return
-        # The backlog last, so that a decision to delete is as fresh as can be.
+        # The backlog is read last, so that a decision to delete rests on the latest one.
         size = await self._size(stop)
         backlog = await self._backlog()
         if stop.is_set():
@@ -140,10 +141,10 @@ class FleetDriver:
             await self._carry_out(decision, stop)
 
     async def _take(self) -> bool:
-        """Whether the fleet is this manager's to drive."""
+        """Whether this manager drives the fleet."""
         leads = await self._lease.take()
         if leads and not self._leads:
-            self._policy = Policy(self._settings, self._clock())  # what it saw is long ago
+            self._policy = Policy(self._settings, self._clock())  # its observations are out of date
             self.may_have_machines = True
         if not leads:
             self._beside.keep(wanted=False)
@@ -158,7 +159,7 @@ class FleetDriver:
         except BrokerError as error:
             self._complain("backlog", f"the backlog can't be seen: {error}")
             return None
-        except Exception as error:  # whatever it is, machines are running that somebody has to delete in time
+        except Exception as error:  # even so, running machines must be deleted in time
             self._complain("backlog", f"the backlog can't be seen: {type(error).__name__}: {error}")
             log.debug("the backlog can't be seen", exc_info=error)
             return None
@@ -182,7 +183,7 @@ class FleetDriver:
         return size
 
     async def _carry_out(self, decision: Decision, stop: asyncio.Event) -> bool:
-        """Whether it was done; a failure is one line, and the policy decides again."""
+        """Carries out a decision; returns False after a failure, which is logged, and then the policy decides again."""
         fleet, action = self._fleet, decision.action
         what = str(action) if action is Action.DELETE else f"{action} to {decision.workers}"
         log.info("fleet %s: %s: %s", fleet.name, what, decision.reason)
@@ -203,10 +204,10 @@ class FleetDriver:
         return True
 
     async def _limited(self, call: Awaitable[T], stop: asyncio.Event) -> T:
-        """The result of a fleet's call; once the manager stops, only what comes until it has to be gone.
+        """Returns the result of a fleet call, which must come within ``CALL_SECONDS`` and before the manager must end.
 
         Raises:
-            FleetUnavailable: it took too long. What the provider has accepted continues without us.
+            FleetUnavailable: the call took too long. What the provider has accepted continues nevertheless.
         """
         task = asyncio.ensure_future(call)
         stopped = asyncio.create_task(stop.wait())
@@ -251,7 +252,7 @@ class FleetDriver:
             log.warning("fleet %s may still be there: start a manager again, or delete it by hand", name)
 
     def _report(self) -> None:
-        """The ledger of a fleet that has ended: what each machine took, and all of them."""
+        """Logs how long each machine of a fleet that has ended existed, and the sum."""
         machines = self._fleet.ledger()[self._reported :]
         if not machines:
             return
@@ -260,7 +261,7 @@ class FleetDriver:
             log.info("fleet %s: %s", self._fleet.name, line)
 
     def _complain(self, about: str, complaint: str) -> None:
-        """Logs what can't be seen once, not at every look, and when it can be seen again."""
+        """Logs once, not at every look, that something can't be observed, and when it can be again."""
         before, self._complaints[about] = self._complaints.get(about, ""), complaint
         if complaint and complaint != before:
             log.warning("%s", complaint)
@@ -269,7 +270,7 @@ class FleetDriver:
 
 
 def _result(task: asyncio.Future[T]) -> T:
-    """The result of a fleet's call. What it did not mean to raise must not end the driver either."""
+    """The result of a fleet call. Any other exception becomes a ``FleetError``, so that the driver continues."""
     error = task.exception()
     if error is None or isinstance(error, FleetError):
         return task.result()
@@ -278,7 +279,7 @@ def _result(task: asyncio.Future[T]) -> T:
 
 
 class _Beside:
-    """The worker beside the manager: started and stopped as the decisions say."""
+    """The worker in the process of the manager, started and stopped as the decisions require."""
 
     def __init__(self, work: Callable[[asyncio.Event], Awaitable[None]] | None) -> None:
         self._work = work
@@ -286,7 +287,7 @@ class _Beside:
         self._stop = asyncio.Event()
 
     def keep(self, wanted: bool) -> None:
-        """Starts it, or lets it finish what it holds; one that failed is started again."""
+        """Starts the worker, also after it has failed, if it is ``wanted``; otherwise lets it finish its items."""
         if self._task is not None and self._task.done():
             if self._task.exception() is not None:
                 log.warning("the worker beside the manager ended: %s", self._task.exception())
@@ -305,7 +306,7 @@ class _Beside:
 
 
 def ledger_lines(machines: list[MachineTime], now: float) -> list[str]:
-    """A line for each machine and one for all; ``now`` in Unix seconds."""
+    """A line for each machine and one for their sum; ``now`` is in Unix seconds."""
     lines = [f"{one.name}: {one.seconds(now):.0f} s, {one.end or 'still there'}" for one in machines]
     total = sum(one.seconds(now) for one in machines)
     ends = [one.end or "still there" for one in machines]

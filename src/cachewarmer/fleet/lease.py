@@ -1,4 +1,4 @@
-"""Which of several managers drives a fleet, where two that ask at the same time would get twice as many machines."""
+"""Decides which of several managers drives a fleet, if two would get twice as many machines (``Fleet.one_manager``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RENEW_SECONDS = 20.0
 
 
 class FleetLease:
-    """The broker's lease on the fleet of this name, for this process. With ``shared``, everybody has it."""
+    """This process's lease, kept by the broker, on the fleet of this name. With ``shared``, every process holds it."""
 
     def __init__(self, broker: Broker, fleet: str, *, shared: bool, renew_seconds: float = RENEW_SECONDS) -> None:
         self._broker = broker
@@ -29,14 +29,14 @@ class FleetLease:
 
     @property
     def is_anothers(self) -> bool:
-        """Whether another manager drives the fleet, as far as the broker ever said."""
+        """Whether another manager drives the fleet, as far as the broker has said."""
         return self._has is False
 
     async def take(self) -> bool:
-        """Whether this process drives the fleet now.
+        """Takes or renews the lease; returns whether this process drives the fleet now.
 
-        While the broker does not answer, it is as it was: nobody else can have taken it, and who drove the fleet may still
-        have to delete it.
+        While the broker does not answer, nothing changes: no other process can take the lease either, and the one that
+        drove the fleet may still have to delete it.
         """
         if self._shared:
             return True
@@ -51,14 +51,14 @@ class FleetLease:
         return has
 
     async def keep(self) -> None:
-        """Renews it until cancelled: a call of the fleet may take longer than the lease."""
+        """Renews the lease until cancelled, because a call of the fleet may take longer than the lease lasts."""
         while not self._shared:
             await asyncio.sleep(self._renew_seconds)
             if self._has:
                 await self.take()
 
     async def give_back(self) -> None:
-        """Another manager may have it at once."""
+        """Gives up the lease, so that another manager can take it at once."""
         if self._has and not self._shared:
             self._has = False
             with suppress(BrokerError):

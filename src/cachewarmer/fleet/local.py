@@ -1,7 +1,7 @@
-"""A fleet of worker processes on this machine: the same contract and the same policy as for VMs elsewhere.
+"""A fleet of worker processes on this machine, with the same contract and policy as fleets of VMs.
 
-Each worker's standard input is a pipe that nothing is written to. When this process ends, however it ends, the kernel
-closes the pipe, and the workers (``--exit-on-eof``) hand back what they hold and leave.
+The standard input of each worker is a pipe to which nothing is written. When this process ends, in whatever way, the
+kernel closes the pipe, and the workers (``--exit-on-eof``) hand back their items and exit.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ from cachewarmer.fleet.base import Fleet, FleetSize, MachineTime, WorkerLaunch
 from cachewarmer.fleet.seen import WorkersSeen
 
 STOP_SECONDS = 30.0
-"""Time from SIGTERM to SIGKILL: more than a worker needs to finish or hand back its work
+"""Time from SIGTERM to SIGKILL; longer than a worker takes to finish or hand back its work
 (``LeaseSettings.drain_seconds``).
 """
 HEAR_SECONDS = 1.0
-"""A process may miss a signal, such as one that comes between its last look for signals and a call that blocks. What has
-not ended so long after SIGTERM finds its standard input closed as well."""
+"""Time from SIGTERM until the standard input of a worker that still runs is closed too.
+
+A process may miss a signal, such as one that comes between its last check for signals and a call that blocks.
+"""
 
 
 class LocalFleet(Fleet):
-    """``command`` gives the command line of a worker by its name; the default is this very program's."""
+    """A fleet of worker processes.
+
+    ``command`` returns the command line of a worker, given its name; None: this program as ``cachewarmer worker``.
+    """
 
     outlives_manager = False
 
@@ -49,9 +54,9 @@ class LocalFleet(Fleet):
         self._command = command or self._own_command
         self._clock = clock
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        """The running processes, by the name of the worker."""
+        """The running processes, by the names of their workers."""
         self._told: set[str] = set()
-        """The processes that were asked to stop."""
+        """Names of the workers that were sent SIGTERM."""
         self._workers = WorkersSeen()
         self._exists = False
         self._wanted = 0
@@ -136,7 +141,7 @@ class LocalFleet(Fleet):
         self._workers.started(name, self._clock())
 
     def _reap(self) -> None:
-        """Notes which processes have ended."""
+        """Records which processes have ended."""
         for name, process in list(self._processes.items()):
             code = process.poll()
             if code is None:

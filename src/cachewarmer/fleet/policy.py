@@ -1,8 +1,8 @@
-"""When machines come and go: from what is left to read, and what there is to read it with, to what to do now.
+"""Decides when machines are started and deleted, from the work that is left and the machines that exist.
 
-Pure: no clock, no loop, no network. ``now`` is any clock that only goes forward, in seconds; the driver feeds what it
-sees, carries out what comes back, and says when that failed. Nothing has to be remembered from one manager to the next:
-a new one, or a second one beside it, comes to the same decisions from the same sight.
+Pure: no clock, no loop, no network. ``now`` is the time in seconds of any clock that never goes back. The driver passes
+in what it observes, carries out the decision, and reports a failure. Nothing has to be remembered from one manager to
+the next: a new manager, or a second one, makes the same decisions from the same observations.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from cachewarmer.errors import CapacityError, FleetError
 from cachewarmer.fleet.base import Action, Decision, FleetSize
 
 REPLACE_SECONDS = 60.0
-"""Machines that were asked for and are not there, though none was evicted: so long until they are asked for again."""
+"""Wait before machines that were requested but have not come are requested again, if none was evicted."""
 SURPLUS_SECONDS = 60.0
-"""Capacity that has not come and is not needed for so long is given up. Less, and a scan's ups and downs would show."""
+"""Time after which capacity that has not come and is not needed is given up: needs vary during a scan."""
 FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS = 5.0, 60.0
-"""Wait after the provider could not be reached or was busy; doubles."""
+"""Wait after the provider could not be reached or was busy; doubles with each failure up to the second value."""
 FIRST_CAPACITY_SECONDS, MOST_CAPACITY_SECONDS = 60.0, 600.0
-"""Wait after there was no room anywhere; doubles."""
+"""Wait after the provider had no room for the machines; doubles likewise."""
 REFUSED_SECONDS = 300.0
-"""Wait after a refusal that somebody has to do something about, such as a role that is missing."""
+"""Wait after a refusal that somebody must act on, such as a missing role."""
 SOONEST_SECONDS = 0.05
 
 
 class Policy:
-    """The decisions of one driver. ``now`` is when it began."""
+    """Makes the decisions of one driver, which started at ``now``."""
 
     def __init__(self, settings: FleetSettings, now: float) -> None:
         self._settings = settings
@@ -45,7 +45,7 @@ class Policy:
         self._wake_at = math.inf
 
     def decide(self, now: float, backlog: Backlog | None, size: FleetSize | None) -> Decision:
-        """What to do now. ``None``: the queues, or the fleet, could not be seen."""
+        """Decides what to do now. ``backlog`` or ``size`` is None if it could not be observed."""
         decision = self._decide(now, backlog, size)
         self._beside = decision.beside
         return decision
@@ -69,13 +69,13 @@ class Policy:
         return self._rest(now, backlog, size)
 
     def succeeded(self, decision: Decision) -> None:
-        """The provider accepted what was decided."""
+        """Records that the provider accepted a decision."""
         self._failures = 0
         if decision.action is Action.DELETE:
             self._deleted_blindly = True
 
     def failed(self, now: float, decision: Decision, error: FleetError) -> float:
-        """What was decided could not be done; returns after how many seconds it will be decided again."""
+        """Records that a decision could not be carried out; returns the seconds until it will be made again."""
         if isinstance(error, CapacityError):
             first, most = FIRST_CAPACITY_SECONDS, MOST_CAPACITY_SECONDS
         else:
@@ -90,7 +90,7 @@ class Policy:
         return wait
 
     def leave(self, backlog: Backlog | None) -> Decision:
-        """What to do with a fleet that would outlive this manager, which stops."""
+        """Decides whether a fleet that would outlive this manager is deleted when the manager stops."""
         if backlog is None:
             return Decision(reason="it stays: the queues can't be read, so it is unknown whether work is left")
         if backlog.unsettled_items or backlog.scanning_jobs:
@@ -98,7 +98,7 @@ class Policy:
         return Decision(action=Action.DELETE, reason="the manager stops, and no work is left")
 
     def seconds_to_next_look(self, now: float) -> float:
-        """How long the driver may rest: until its next look, or sooner where something falls due before."""
+        """Seconds until the driver should look again: ``look_seconds``, or less if a decision falls due before."""
         return max(SOONEST_SECONDS, min(self._settings.look_seconds, self._wake_at - now))
 
     # -- the three situations --------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class Policy:
         return Decision(reason="the queues can't be read, and no machine is left")
 
     def _staff(self, now: float, backlog: Backlog, size: FleetSize) -> Decision:
-        """There is work."""
+        """The decision while there is work."""
         needed = math.ceil(backlog.unsettled_items / max(1, self._settings.items_per_worker))
         workers = min(self._settings.workers, needed)
         beside = self._settings.local_seconds > 0 and not size.running
@@ -140,7 +140,7 @@ class Policy:
         elif self._surplus_since is None:
             self._surplus_since = now
         elif now >= self._surplus_since + SURPLUS_SECONDS and now >= self._not_before[Action.CREATE]:
-            # Which machine holds work can't be known, so none that runs is taken: only what has not come is given up.
+            # It is unknown which machines hold work, so only machines that have not come are given up.
             self._surplus_since = None
             return Decision(
                 action=Action.SCALE_IN,
@@ -151,13 +151,13 @@ class Policy:
         return Decision(beside=beside)
 
     def _rest(self, now: float, backlog: Backlog, size: FleetSize) -> Decision:
-        """There is no work."""
+        """The decision while there is no work."""
         assert self._idle_since is not None
         beside = backlog.stray_items > 0 and not size.running
         if not size.is_there:
             return Decision(beside=beside)
         patience = self._settings.idle_seconds
-        if backlog.scanning_jobs:  # more may come any moment, and machines take minutes to come back
+        if backlog.scanning_jobs:  # more work may come at any moment, and machines take minutes to start
             patience = max(patience, self._settings.scan_seconds)
         if now < self._idle_since + patience:
             self._wake_at = self._idle_since + patience
@@ -180,7 +180,7 @@ class Policy:
         return Decision(action=Action.DELETE, reason=reason)
 
     def _is_small(self, now: float, backlog: Backlog) -> bool:
-        """Whether the worker beside the manager will have done it all soon; not if it has been at it for that long."""
+        """Whether the worker beside the manager will finish all that is left within ``local_seconds`` of its start."""
         settings = self._settings
         if settings.local_seconds <= 0 or self._beside_since is None:
             return False
@@ -190,7 +190,7 @@ class Policy:
 
 
 def _work(backlog: Backlog) -> str:
-    """What is left, for a line of the log."""
+    """What is left, for the log."""
     if not backlog.unsettled_items:
         return "a scan is"
     return "1 item is" if backlog.unsettled_items == 1 else f"{backlog.unsettled_items} items are"

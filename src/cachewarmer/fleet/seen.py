@@ -1,4 +1,4 @@
-"""The workers that a fleet has seen, and how each ended: for fleets that are told of every end."""
+"""The workers that a fleet has seen and how each ended, for fleets whose provider reports every end."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from cachewarmer.fleet.base import MachineTime
 
 
 class WorkersSeen:
-    """Every worker by its name, in the order they were seen; one that ended at once is complained of."""
+    """Every worker by its name, in the order in which they were seen; keeps a complaint if one ended at once."""
 
     def __init__(self) -> None:
         self._times: dict[str, MachineTime] = {}
         self._given_up: set[str] = set()
-        """The machines that this process has stopped."""
+        """Names of the workers that this process has stopped."""
         self._complaint = ""
         self.evicted = 0
-        """Workers that went away before their time, and not by us."""
+        """Workers that were evicted or failed and had not been given up."""
 
     def started(self, name: str, at: float) -> MachineTime:
-        """Notes a worker, at Unix seconds ``at``, unless it is known; returns what is known of it."""
+        """Records that a worker started at ``at`` (Unix seconds), unless it is known; returns its record."""
         return self._times.setdefault(name, MachineTime(name=name, started_at=at))
 
     def give_up(self, names: Iterable[str]) -> None:
-        """Marks machines as stopped by us, which is not an eviction."""
+        """Marks workers as stopped by us, so that their end is not an eviction."""
         self._given_up.update(names)
 
     def ended(self, name: str, at: float, end: str, why: str = "") -> None:
-        """Notes that a worker ended at Unix seconds ``at``, and how (as in ``MachineTime.end``) if it was not given up.
+        """Records that a worker ended.
 
-        ``why``: how it failed and where its log is, should it have ended as soon as it had come.
+        Args:
+            name: the worker.
+            at: when it ended, in Unix seconds.
+            end: how it ended, as in ``MachineTime.end``; a worker that was given up counts as ``deleted``.
+            why: how it failed and where its log is, for the complaint about a worker that ended at once.
         """
         worker = self._times[name]
         end = "deleted" if name in self._given_up else end
@@ -41,23 +45,23 @@ class WorkersSeen:
             self._complaint = f"worker {name} ended at once {why}"
 
     def complain(self) -> None:
-        """Tells once of a worker that ended at once.
+        """Raises the complaint about a worker that ended at once, if there is one, and forgets it.
 
         Raises:
-            FleetError: there was one since the last call.
+            FleetError: a worker has failed at once since the last call.
         """
         complaint, self._complaint = self._complaint, ""
         if complaint:
             raise FleetError(complaint)
 
     def forget_complaint(self) -> None:
-        """The fleet is given up: what its workers failed with is no longer of interest."""
+        """Forgets the complaint, because the fleet is deleted and the failures of its workers no longer matter."""
         self._complaint = ""
 
     def running(self) -> list[MachineTime]:
-        """The machines that have not ended."""
+        """The workers that have not ended."""
         return [one for one in self._times.values() if not one.ended_at]
 
     def times(self) -> list[MachineTime]:
-        """All of them."""
+        """All workers that were seen."""
         return list(self._times.values())

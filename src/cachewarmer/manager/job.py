@@ -28,6 +28,7 @@ from cachewarmer.errors import (
 )
 from cachewarmer.eventloop import end_tasks
 from cachewarmer.manager.learning import Learning
+from cachewarmer.manager.publishing import Publisher
 from cachewarmer.manager.waiting import Waiting, mounts_of
 from cachewarmer.model import JobState, ScanTotals, WarmJob, WorkItem
 from cachewarmer.planning.counter import ScanCounter, joined
@@ -356,17 +357,18 @@ class JobKeeper:
             await self._flush_ledgers(whole=True)
             await self._persist(lambda: self._broker.publish(items))
 
-        await scan_tree(
-            job,
-            sessions,
-            self._settings.plan,
-            counter,
-            publish,
-            message_bytes=self._broker.max_message_bytes,
-            file_list=file_list,
-            pool=self._pool,
-            known=known,
-        )
+        async with Publisher(publish) as publisher:
+            await scan_tree(
+                job,
+                sessions,
+                self._settings.plan,
+                counter,
+                publisher.add,
+                message_bytes=self._broker.max_message_bytes,
+                file_list=file_list,
+                pool=self._pool,
+                known=known,
+            )
         await gate.pass_through()
 
     async def _begin_ledger(self, job: WarmJob, counter: ScanCounter) -> None:

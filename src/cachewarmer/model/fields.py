@@ -6,7 +6,7 @@ however the object was made (``check_fields``), and the values that people write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, field, fields
 from typing import Any
 
@@ -34,6 +34,8 @@ class Key:
 
 
 _SAME: Any = object()
+_keys: dict[type, Sequence[tuple[Field[Any], Key]]] = {}
+"""The results of ``keys``, which is called for every ``Access`` that is made."""
 
 
 def keyed(name: str, kind: str, default: Any, *, absent: Any = _SAME, always: bool = False, **limits: Any) -> Any:
@@ -42,11 +44,12 @@ def keyed(name: str, kind: str, default: Any, *, absent: Any = _SAME, always: bo
     return field(default=default, metadata={_KEY: key})
 
 
-def keys(kind: type) -> Iterator[tuple[Field[Any], Key]]:
+def keys(kind: type) -> Sequence[tuple[Field[Any], Key]]:
     """The fields of a dataclass that have a key."""
-    for one in fields(kind):
-        if _KEY in one.metadata:
-            yield one, one.metadata[_KEY]
+    found = _keys.get(kind)
+    if found is None:
+        found = _keys[kind] = [(one, one.metadata[_KEY]) for one in fields(kind) if _KEY in one.metadata]
+    return found
 
 
 def read_fields(kind: type, read: FieldReader) -> dict[str, Any]:

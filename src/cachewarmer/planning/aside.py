@@ -1,8 +1,9 @@
-"""Files that a scan plans only at its end: those that may be there under another name as well.
+"""Files that a scan plans only at its end, because the tree may hold them under other names too.
 
-Which name of a file comes first depends on the order of the server's answers, and a scan that is done twice must publish
-the same items. So files with several hard links, and files that a symbolic link leads to, are set aside, in parts by
-their file id; at the end the smallest path of each is planned, part by part in order, and the others are counted.
+Which name of a file comes first depends on the order of the server's answers, and a scan that is done twice must
+publish the same items. So files with several hard links, and files that a symbolic link leads to, are set aside and
+divided into parts by file id. At the end, part by part, each file is planned under the smallest of its paths, and its
+other names are counted as left out.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import NamedTuple
 from cachewarmer.planning.spill import Spill
 
 PARTS = 64
-"""Never a setting: it decides which files come together in an item."""
+"""Number of parts. Not a setting, because it decides which files share an item."""
 RECORD_BYTES = 250
-"""About what a file costs in memory beside its path and its handle."""
+"""Approximate size of a file's record in memory, without its path and its handle."""
 MIB = 1024 * 1024
 
 
@@ -24,21 +25,24 @@ class LinkedFile(NamedTuple):
     """A file that was set aside."""
 
     file_id: int
-    """With ``size``, what tells it from others; 0: only its path does."""
+    """Identifies the file together with ``size``; 0: unknown, and only its path identifies it."""
     size: int
     path: bytes
     """Below the export."""
     links: int
-    """Names that it has."""
+    """Number of its hard links."""
     session: int
-    """Index of the session that the handle is good for."""
+    """Index of the session at which the handle is valid."""
     handle: bytes
     times: bytes = b""
-    """mtime and ctime, packed."""
+    """mtime and ctime, packed as in work items."""
 
 
 class Aside:
-    """Files in parts. Above ``memory_bytes``, all that is in memory moves to a file of at most ``disk_bytes``."""
+    """The files set aside, in parts.
+
+    When they take more than ``memory_bytes``, they move to a temporary file of at most ``disk_bytes``.
+    """
 
     def __init__(self, memory_bytes: int = 16 * MIB, disk_bytes: int = 1024 * MIB) -> None:
         self._most = memory_bytes
@@ -51,7 +55,7 @@ class Aside:
         """Sets a file aside.
 
         Raises:
-            CacheWarmerError: the file on disk would exceed its budget, or can't be written.
+            CacheWarmerError: the temporary file would exceed ``disk_bytes``, or can't be written.
         """
         self._parts[(file.file_id or len(file.path)) % PARTS].append(file)
         self._bytes += RECORD_BYTES + len(file.path) + len(file.handle)
@@ -63,7 +67,11 @@ class Aside:
             self._bytes = 0
 
     def take(self) -> Iterator[tuple[list[LinkedFile], int]]:
-        """Part by part: the files to read, ordered by their paths, and how many names of them are left out."""
+        """Yields the files to read and the number of names left out, part by part; the files are sorted by path.
+
+        Raises:
+            CacheWarmerError: the temporary file can't be read.
+        """
         for part, places in zip(self._parts, self._places, strict=True):
             files = [LinkedFile(*one) for place in places for one in self._spill.read(place)] + part
             part.clear()
@@ -71,13 +79,15 @@ class Aside:
         self.close()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Deletes the temporary file."""
         self._spill.close()
 
 
 def _once(files: list[LinkedFile]) -> tuple[list[LinkedFile], int]:
-    """Each file once. A server that shows more names with one id than the file has links uses ids for several files:
-    then each name counts as a file of its own.
+    """Returns each file once, sorted by path, and the number of names left out.
+
+    A server that shows more names with one id than the file has links uses that id for several files: then each name
+    counts as a file of its own.
     """
     kept: list[LinkedFile] = []
     for _, group in groupby(sorted(files), key=lambda one: one[:2] if one.file_id else one[:3]):

@@ -1,9 +1,9 @@
-"""Shares a scan's work items out among the mount addresses.
+"""Divides the work items of a scan among the mount addresses.
 
-A directory is listed at one address, whose handles its files then carry; the items of a huge directory, or the ranges of
-one large file, would all be read there. An item that would make the shares too uneven goes to the address with the least
-to read, without its handles: they are good at their own address alone, and the reader looks the paths up. Neither is part
-of an item's id.
+A directory is listed at one address, and its files carry the handles of that address, so all items of a huge directory,
+and all ranges of one large file, would be read there. An item that would make the shares too uneven goes to the address
+with the least to read instead. It loses its handles, which are valid only at their own address, and the reader looks up
+its paths. Neither the address nor the handles are part of an item's id.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import replace
 from cachewarmer.model import WorkItem
 
 FILE_BYTES = 64 * 1024
-"""What a file counts beside its size: small files take time by their number."""
+"""Added to the size of each file, because the time that small files take depends on their number."""
 SLACK = 0.1
-"""How uneven the shares may be, as a part of all."""
+"""How far the share of an address may exceed the smallest, as a fraction of all that is planned."""
 
 
 class Balance:
-    """How much should be read through each address."""
+    """How much is planned to be read through each address."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._load = dict.fromkeys(addresses, 0)
 
     def placed(self, item: WorkItem) -> WorkItem:
-        """The item, for the address where it should be read."""
+        """Returns the item with the address where it should be read, and adds it to the share of that address."""
         load = self._load
         cost = item.byte_count + (FILE_BYTES * item.file_count if item.start < 0 else 0)
         least = min(load, key=load.__getitem__)

@@ -1,7 +1,7 @@
 """Cuts a stream of files into work items. Pure: entries in, items out.
 
-The same stream always gives the same items with the same ids, whatever handles and addresses came along, so that a scan
-that is done twice publishes nothing new. Only the paths decide where an item ends, with the sizes seen.
+The same stream always gives the same items with the same ids, whatever its handles and addresses are, so that a scan
+that is done twice publishes nothing new. Where an item ends is decided by the paths and the sizes of the files.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
+from typing import TypeAlias
 
 from cachewarmer.config import PlanSettings
 from cachewarmer.model import FileEntry, WarmJob, WorkItem
@@ -16,22 +17,32 @@ from cachewarmer.model.parts import Part, Range
 from cachewarmer.paths import ENCODING, ERRORS, to_text
 
 ROW_BYTES = 16
-"""What a file costs in a message beside its name: brackets, quotes, commas and the digits of its size."""
+"""Bytes that a file takes in a message in addition to its path: brackets, quotes, commas, the digits of its size."""
 TIMES_ROW_BYTES = 24
-"""What the times of a file cost in a message: 16 bytes that may not shrink, in base64."""
+"""Bytes that the times of a file take in a message: 16 bytes in base64, which compression may not make smaller."""
 PART_BYTES = 12
-"""What a range of a file costs in a message beside its two ends."""
+"""Bytes that a range of a file takes in a message in addition to the digits of its two ends."""
 MESSAGE_HEAD_BYTES = 4 * 1024
-"""Kept free in a message for ids and whatever else comes to what an item of no files holds."""
+"""Kept free in a message for ids and whatever else is added to an item that holds no files."""
+FEW_FILES = 4
+"""Up to this many files are added faster one by one than together."""
 MOST_RANGES = 4096
-"""Ranges that one file is cut into: a sparse file may claim exabytes, and the plan must not."""
+"""Maximum number of ranges that one file is cut into: a sparse file may claim exabytes, but the plan must be small."""
+
+
+File: TypeAlias = tuple[bytes, int, bytes]
+"""The name of a file, its size in bytes, and its handle."""
 
 
 class Chunker:
-    """Packs the files of one unit of the scan; ``add_files`` in order, then ``flush``.
+    """Packs the files of one unit of the scan: call ``add_files`` in order, then ``flush``.
 
-    ``export`` is what the sessions mounted, ``address`` where the handles are good; both only travel along. ``further``: other items count
-    its files.
+    Args:
+        job: what its items inherit, such as access, priority and bandwidth.
+        settings: the limits of an item: files, bytes, the length of a range, and the size of a message (0: none).
+        export: the export that the sessions have mounted; passed on in the items.
+        address: the mount address where the handles are valid; passed on in the items.
+        further: whether other items count the files of these.
     """
 
     def __init__(
@@ -40,7 +51,7 @@ class Chunker:
         self.settings = settings
         self._job, self._export, self._address = job, export, address
         self._further: Chunker | None = None
-        """Packs files that other items count."""
+        """Packs the parts of files that other items count."""
         self._template = WorkItem(
             access=replace(job.access, export=export),
             job_id=job.job_id,
@@ -56,39 +67,47 @@ class Chunker:
         room = settings.message_bytes - MESSAGE_HEAD_BYTES - len(self._template.to_json())
         self._most_name_bytes = room if settings.message_bytes else 1 << 62
         self._row_bytes = ROW_BYTES + (TIMES_ROW_BYTES if job.ledger else 0)
-        self._files: list[tuple[bytes, bytes, int, bytes]] = []
+        self._runs: list[tuple[bytes, list[File]]] = []
+        """Files in a row that are in the same directory, which comes first."""
+        self._count = 0
         self._times: list[bytes] = []
         self._parts: list[Part] = []
         self._bytes = 0
         self._name_bytes = 0
 
     def anew(self) -> Chunker:
-        """Another for the same job and address, which holds nothing: what is the same for all its items is there."""
+        """Returns an empty chunker for the same job and address, without building again what all its items share."""
         other = copy(self)
         other.clear()
         return other
 
     def clear(self) -> None:
-        """Forgets the files that it holds."""
-        self._further, self._files, self._times, self._parts = None, [], [], []
-        self._bytes = self._name_bytes = 0
+        """Drops the files that are held and not packed yet."""
+        self._further, self._runs, self._times, self._parts = None, [], [], []
+        self._count = self._bytes = self._name_bytes = 0
 
     @property
     def only_address(self) -> str:
-        """The one address that the items are for, where each is a cache of its own; else empty."""
+        """The only address where the items may be read, for a job whose addresses are separate caches; else empty."""
         return self._template.only_address
 
     def add(self, directory: bytes, name: bytes, size: int, handle: bytes) -> list[WorkItem]:
-        """One file of ``directory`` (below the export, no leading slash); returns the items that are now complete."""
+        """Adds one file of ``directory`` (below the export, without a leading slash).
+
+        Returns the items that are now complete.
+        """
         return self.add_files(directory, [(name, size, handle)])
 
-    def add_files(
-        self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]], times: Sequence[bytes] = ()
-    ) -> list[WorkItem]:
-        """Files of one directory, in order: the name, size and handle of each; returns the items that are now complete.
+    def add_files(self, directory: bytes, files: Sequence[File], times: Sequence[bytes] = ()) -> list[WorkItem]:
+        """Adds files of one directory, in order; returns the items that are now complete.
 
-        ``times``: where a ledger is kept, mtime and ctime of each, packed.
+        Args:
+            directory: their directory, below the export, without a leading slash.
+            files: the name, the size in bytes and the handle of each; an empty handle: unknown.
+            times: the mtime and ctime of each, packed, for a job that keeps a ledger; else none.
         """
+        if len(files) > FEW_FILES and self._add_all(directory, files, times):
+            return []
         items: list[WorkItem] = []
         settings = self.settings
         range_bytes, item_files, item_bytes = settings.range_bytes, settings.item_files, settings.item_bytes
@@ -101,29 +120,57 @@ class Chunker:
                 continue
             # Base64 of the deflated list is never longer than the list as JSON; a byte may take six characters there.
             cost = row_bytes + (len(name) + length if name.isascii() else 6 * (len(name) + length))
-            if self._files and self._name_bytes + cost > most_name_bytes:
+            if self._count and self._name_bytes + cost > most_name_bytes:
                 items.append(self._pack())
-            self._files.append((directory, name, size, handle))
-            if times:
-                self._times.append(times[place])
-            self._bytes += size
-            self._name_bytes += cost
-            if len(self._files) >= item_files or self._bytes >= item_bytes:
+            self._keep(directory, [(name, size, handle)], size, cost, times[place : place + 1])
+            if self._count >= item_files or self._bytes >= item_bytes:
                 items.append(self._pack())
         return items
+
+    def _add_all(self, directory: bytes, files: Sequence[File], times: Sequence[bytes]) -> bool:
+        """Adds all the files at once if no item ends among them; returns whether it does."""
+        settings, count = self.settings, len(files)
+        sizes = [size for _, size, _ in files]
+        names = b"".join([name for name, _, _ in files])
+        size = sum(sizes)
+        cost = len(names) + count * (self._row_bytes + len(directory))
+        if not (
+            names.isascii()
+            and self._count + count < settings.item_files
+            and self._bytes + size < settings.item_bytes
+            and self._name_bytes + cost <= self._most_name_bytes
+            and max(sizes, default=0) <= settings.range_bytes
+        ):
+            return False
+        self._keep(directory, files, size, cost, times)
+        return True
+
+    def _keep(self, directory: bytes, files: Sequence[File], size: int, cost: int, times: Sequence[bytes]) -> None:
+        if not self._runs or self._runs[-1][0] != directory:
+            self._runs.append((directory, []))
+        self._runs[-1][1].extend(files)
+        self._times.extend(times)
+        self._count += len(files)
+        self._bytes += size
+        self._name_bytes += cost
 
     def add_parts(
         self,
         directory: bytes,
-        file: tuple[bytes, int, bytes],
+        file: File,
         ranges: Sequence[Range],
         *,
         further: bool,
         times: bytes = b"",
     ) -> list[WorkItem]:
-        """Some bytes of a file: ranges that are not empty, in order and disjoint.
+        """Adds some bytes of one file; returns the items that are now complete.
 
-        ``further``: another item counts the file. ``times``: as of ``add_files``.
+        Args:
+            directory: as for ``add_files``.
+            file: its name, its size in bytes and its handle.
+            ranges: (start, stop) in bytes; not empty, in order and disjoint.
+            further: whether another item counts the file.
+            times: its mtime and ctime, packed, for a job that keeps a ledger; else empty.
         """
         if further and not self._template.further:
             if self._further is None:
@@ -139,44 +186,37 @@ class Chunker:
         items: list[WorkItem] = []
         cost = self._row_bytes + 6 * (len(name) + len(directory))
         cost += sum(PART_BYTES + len(str(start)) + len(str(stop)) for start, stop in ranges)
-        if self._files and self._name_bytes + cost > self._most_name_bytes:
+        if self._count and self._name_bytes + cost > self._most_name_bytes:
             items.append(self._pack())
-        self._parts += [Part(len(self._files), start, stop) for start, stop in ranges]
-        self._files.append((directory, name, size, handle))
-        if times:
-            self._times.append(times)
-        self._bytes += wanted
-        self._name_bytes += cost
-        if len(self._files) >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
+        self._parts += [Part(self._count, start, stop) for start, stop in ranges]
+        self._keep(directory, [file], wanted, cost, [times] if times else [])
+        if self._count >= self.settings.item_files or self._bytes >= self.settings.item_bytes:
             items.append(self._pack())
         return items
 
     def _before(self) -> list[WorkItem]:
-        """What must be handed out before something that is not packed with it: where the order counts, all there is."""
+        """The items to hand out before one that is packed separately: all that are held if order counts, else none."""
         return list(self.flush()) if self._job.in_order else []
 
     def flush(self) -> Iterator[WorkItem]:
-        """The last items, if any files are left."""
-        if self._files:
+        """Yields the last items, if any files are left."""
+        if self._runs:
             yield self._pack()
         if self._further is not None:
             yield from self._further.flush()
 
     def _pack(self) -> WorkItem:
-        files, self._files, self._bytes, self._name_bytes = self._files, [], 0, 0
+        runs, self._runs, self._count, self._bytes, self._name_bytes = self._runs, [], 0, 0, 0
         parts, self._parts = tuple(self._parts), []
-        base = common_directory(files[0][0], {directory for directory, *_ in files})
+        base = common_directory(runs[0][0], {directory for directory, _ in runs})
         skip = len(base) + 1 if base else 0
-        entries = []
+        entries: list[FileEntry] = []
         new = tuple.__new__  # a named tuple's own __new__ is a function of Python
-        prefix = b""
-        seen: bytes | None = None
-        for directory, name, size, handle in files:
-            if directory != seen:
-                seen = directory
-                prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
-            below = prefix + name
-            entries.append(new(FileEntry, (below.decode(ENCODING, ERRORS), size, handle)))
+        for directory, files in runs:
+            prefix = directory[skip:] + b"/" if len(directory) > len(base) else b""
+            entries += [
+                new(FileEntry, ((prefix + name).decode(ENCODING, ERRORS), size, handle)) for name, size, handle in files
+            ]
         times, self._times = b"".join(self._times), []
         return replace(
             self._template, path="/" + to_text(base), files=tuple(entries), times=times, parts=parts
@@ -185,7 +225,7 @@ class Chunker:
     def _large(
         self, file_path: bytes, size: int, handle: bytes, ranges: Sequence[Range], wanted: int, times: bytes
     ) -> Iterator[WorkItem]:
-        """Much of one file, in items of which each holds about as much as a range of a whole file."""
+        """Cuts ranges of one file into items; each holds as many bytes as a range of a file that is read whole."""
         most = self.settings.range_bytes
         most *= -(-wanted // (most * MOST_RANGES))
         held: list[Range] = []

@@ -1,4 +1,4 @@
-"""What a scan has seen so far: the mutable side of ``model.ScanTotals``."""
+"""Counts what a scan has found so far: the mutable counterpart of ``model.ScanTotals``."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LARGEST = 10
 
 
 class ScanCounter:
-    """Counts for one scan; changed on the event loop only."""
+    """The counts of one scan. To be changed on the event loop only."""
 
     def __init__(self) -> None:
         self.base = ""
-        """What stands before every path that is reported: the export, without a slash at its end."""
+        """The export, without a trailing slash: the beginning of every path that is reported."""
         self.directories = 0
         self.files = 0
         self.bytes = 0
@@ -40,9 +40,9 @@ class ScanCounter:
         self.duplicates = 0
         self.unchanged_files = 0
         self.told: list[FileOutcome] | None = None
-        """Names that failed, for a ledger; None if there is none. Whoever keeps the ledger takes them from here."""
+        """Outcomes of the names that failed, for the ledger, whose keeper takes them out; None: no ledger is kept."""
         self.address = ""
-        """The one that is scanned, where each is a cache of its own."""
+        """The address that is scanned, for a job whose addresses are separate caches; else empty."""
         self.lines = 0
         """Lines of a list that were looked up."""
         self.lost_files = 0
@@ -51,13 +51,13 @@ class ScanCounter:
         self.partial_files = 0
         self.left_out_bytes = 0
         self.cut_ranges = 0
-        """Ranges of a list that go past the end of their file."""
+        """Ranges of a list that extend past the end of their file."""
         self._cut_range = ""
         self.snapshots = 0
-        """Directories of snapshots that were left out."""
+        """Snapshot directories that were left out."""
         self._snapshot = ""
         self.lost_links = 0
-        """Links that were to be followed and lead to no file that may be read."""
+        """Symbolic links that were to be followed but lead to no file that may be read."""
         self._lost_link = ""
         self.warnings: list[str] = []
         self.items = 0
@@ -66,7 +66,7 @@ class ScanCounter:
         self._largest: list[tuple[int, str]] = []
 
     def add_files(self, directory: bytes, files: Sequence[tuple[bytes, int, bytes]]) -> None:
-        """Files of one directory that will be warmed: the name and the size of each, and what the counter ignores."""
+        """Counts files of one directory that will be warmed: the name, the size and the handle (ignored) of each."""
         histogram, largest = self._histogram, self._largest
         smallest = largest[0][0] if len(largest) >= LARGEST else -1
         for name, size, _ in files:
@@ -79,7 +79,7 @@ class ScanCounter:
         self.files += len(files)
 
     def add_portion(self, directory: bytes, file: tuple[bytes, int, bytes], portion: Portion) -> None:
-        """A part of a file that will be warmed."""
+        """Counts a part of a file that will be warmed; ``file`` is its name, its size and its handle."""
         name, size, handle = file
         wanted = sum(stop - start for start, stop in portion.ranges)
         if portion.further:
@@ -91,12 +91,12 @@ class ScanCounter:
             self.left_out_bytes += size - wanted
 
     def add_cut_range(self, path: bytes) -> None:
-        """A range of a list that goes past the end of its file."""
+        """Counts a range of a list that extends past the end of its file."""
         self.cut_ranges += 1
         self._cut_range = self._cut_range or self._whole(path)
 
     def add_error(self, path: bytes, error: CacheWarmerError | str, *, directory: bool = False) -> None:
-        """A name that could not be looked at, or a directory that could not be listed to its end."""
+        """Counts a name that could not be looked up, or a directory that could not be listed completely."""
         if directory:
             self.failed_directories += 1
         else:
@@ -107,7 +107,7 @@ class ScanCounter:
             self.errors.append(PathError.of(whole, error))
 
     def add_lost(self, items: Iterable[WorkItem], error: CacheWarmerError) -> None:
-        """Files that are counted, and are not handed out as work: the one address that they are for does not answer."""
+        """Counts as lost the files of items that can't be handed out, because their only address does not answer."""
         from cachewarmer.model.outcomes import given_up
 
         error = error.of_no_file()
@@ -123,7 +123,7 @@ class ScanCounter:
             self.errors += [PathError.of(one.path, error) for one in lost[:room]]
 
     def add_unknown(self, name: bytes, problem: str) -> None:
-        """A name in a list of which the list itself says that it stands for no file that can be read."""
+        """Counts a name that the list itself marks as unreadable, for the reason ``problem``."""
         self.failed_files += 1
         whole = paths.to_text(name)
         self._tell(whole, problem)
@@ -138,23 +138,23 @@ class ScanCounter:
             self.told.append(FileOutcome(path, 0, 0.0, 0.0, FileStatus.FAILED, 0, said, self.address, 0.0))
 
     def add_snapshot(self, path: bytes) -> None:
-        """A directory of snapshots that is left out."""
+        """Counts a snapshot directory that is left out."""
         self.snapshots += 1
         self._snapshot = self._snapshot or self._whole(path)
 
     def add_lost_link(self, path: bytes) -> None:
-        """A link that was to be followed and is not: it leads elsewhere, to a directory, in a circle or to nothing."""
+        """Counts a link that can't be followed: it leads out of the export, to a directory, in a circle or nowhere."""
         self.skipped_files += 1
         self.lost_links += 1
         self._lost_link = self._lost_link or self._whole(path)
 
     def warn(self, text: str) -> None:
-        """A line for the report, once; only this many are kept."""
+        """Adds a warning to the report, unless it is there already or ``MAX_WARNINGS`` are."""
         if text not in self.warnings and len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(text if len(text) <= MAX_WARNING_CHARS else f"{text[:MAX_WARNING_CHARS]}…")
 
     def conclude(self, *, follow_links: bool, patterns: Sequence[str] = ()) -> None:
-        """Adds to the warnings what is known only at the end of a scan; ``patterns`` are those of the job."""
+        """Adds the warnings that are known only at the end of a scan; ``patterns`` are those of the job."""
         if self.snapshots:
             what = _count(self.snapshots, "snapshot directory", "snapshot directories")
             beside = f" beside what {', '.join(patterns[:SHOWN_PATTERNS])} says" if patterns else ""
@@ -174,11 +174,11 @@ class ScanCounter:
         return f"{self.base}/{paths.to_text(path)}"
 
     def largest(self) -> list[tuple[int, str]]:
-        """The largest files, (bytes, path), largest first."""
+        """The largest files as (bytes, path), largest first."""
         return sorted(self._largest, reverse=True)
 
     def totals(self, *, finished: bool = False) -> ScanTotals:
-        """The counts as they stand."""
+        """The counts as they are now; ``finished``: whether the scan has ended."""
         used = max((bits for bits, count in enumerate(self._histogram) if count), default=-1) + 1
         return ScanTotals(
             directories=self.directories,
@@ -210,7 +210,7 @@ class ScanCounter:
 
 
 def joined(parts: Sequence[ScanTotals], *, finished: bool = False) -> ScanTotals:
-    """The totals of several scans of one job, such as one for each address."""
+    """Adds up the totals of several scans of one job, such as one for each address."""
     histogram = [sum(counts) for counts in zip_longest(*(one.histogram for one in parts), fillvalue=0)]
     sums = {one.name: sum(getattr(part, one.name) for part in parts) for one in fields(ScanTotals) if one.type == "int"}
     return ScanTotals(

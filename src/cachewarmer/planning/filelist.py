@@ -1,6 +1,7 @@
-"""The list of a ``--files-from`` job: read once, stored with the job in chunks, and taken apart again by the scan.
+"""The list of a ``--files-from`` job: it is read once, stored with the job in chunks, and taken apart by the scan.
 
-The stored form separates paths by NUL, whatever the list was written with, and a chunk never cuts a path.
+In the stored form each line ends with NUL, whatever the list itself uses, and no line is split between two chunks. For
+the form of a line see ``listline``.
 """
 
 from __future__ import annotations
@@ -17,23 +18,27 @@ from cachewarmer.planning.pathmap import UNMAPPED, PathMap
 from cachewarmer.planning.usd import stored_record, usd_lines
 
 CHUNK_BYTES = 48 * 1024
-"""About how long a chunk is; with its last path it stays below the 64 KiB that an Azure Table property holds."""
+"""A chunk ends with the line that reaches this length, which keeps it below the 64 KiB of an Azure Table property."""
 MOST_LINE_BYTES = MOST_PATH_BYTES + 64
 Entry = str | bytes | tuple[str | bytes, int, int]
-"""What a program names: a path, or a range of a file's bytes as path, start and length."""
+"""What a program may put into a list: a path, or a range of a file as path, start and length in bytes."""
 
 
 async def list_chunks(
     source: BinaryIO, *, nul_separated: bool, path_map: PathMap | None = None
 ) -> AsyncIterator[bytes]:
-    """The stored form of a list: a line each (see ``listline``; a carriage return at its end is dropped), or
-    NUL-separated paths.
+    """Reads a list and yields the chunks of its stored form.
 
-    A byte order mark of UTF-8 at its beginning is dropped.
+    A UTF-8 byte order mark at its beginning is dropped, and so is a carriage return at the end of a line.
+
+    Args:
+        source: the list, read in a thread of its own.
+        nul_separated: the list holds paths separated by NUL; else lines (see ``listline``).
+        path_map: translates each path; None: paths are stored unchanged.
 
     Raises:
-        UsageError: a path is longer than any file server takes: this is not a list of paths. Or it is in UTF-16, or
-            NUL is in a list of lines, or a line is invalid.
+        UsageError: a path is longer than any file server accepts, so this is not a list of paths; the list is in
+            UTF-16; a list of lines holds NUL; or a line is invalid.
     """
     form = ListForm(plain=nul_separated, path_map=path_map or UNMAPPED)
     separator = b"\0" if nul_separated else b"\n"
@@ -53,7 +58,7 @@ async def list_chunks(
 
 
 def stored_lines(lines: Iterable[bytes], path_map: PathMap | None = None) -> Iterator[bytes]:
-    """The chunks of the stored form of a few lines that are at hand.
+    """Yields the chunks of the stored form of lines that are already in memory.
 
     Raises:
         UsageError: a line is invalid.
@@ -63,10 +68,12 @@ def stored_lines(lines: Iterable[bytes], path_map: PathMap | None = None) -> Ite
 
 
 async def scene_chunks(scene: str, maps: Sequence[str]) -> AsyncIterator[bytes]:
-    """The stored form of the files of a USD scene; ``maps`` as ``PathMap.of`` takes them.
+    """Yields the chunks of the stored form of the files of a USD scene.
+
+    ``scene`` is its path on this machine; ``maps`` are rules as ``PathMap.of`` takes them.
 
     Raises:
-        CacheWarmerError: they can't be found out.
+        CacheWarmerError: OpenUSD failed on the scene.
     """
     form = ListForm(plain=True, path_map=PathMap.of(maps))
     async for records in usd_lines(scene, maps):
@@ -91,10 +98,10 @@ def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
 async def path_chunks(
     paths: Iterable[Entry] | AsyncIterable[Entry], path_map: PathMap | None = None
 ) -> AsyncIterator[bytes]:
-    """The stored form of what a program names, taken from it as it is needed.
+    """Yields the chunks of the stored form of what a program names; ``paths`` is consumed as chunks are needed.
 
     Raises:
-        UsageError: a path is longer than any file server takes, or holds NUL; or a range is invalid.
+        UsageError: a path is longer than any file server accepts, or holds NUL; or a range is invalid.
     """
     form = ListForm(plain=True, path_map=path_map or UNMAPPED)
     chunk = bytearray()
@@ -124,7 +131,7 @@ async def _each(paths: Iterable[Entry] | AsyncIterable[Entry]) -> AsyncIterator[
 
 
 async def _blocks(source: BinaryIO) -> AsyncIterator[bytes]:
-    """What the source gives, without a byte order mark at its beginning; the last block is empty."""
+    """The blocks of the source, without a byte order mark at its beginning; the last block is empty."""
     block = await in_daemon_thread(lambda: source.read(CHUNK_BYTES))
     if block.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         raise UsageError("the list of files is in UTF-16: save it as UTF-8")
@@ -135,7 +142,7 @@ async def _blocks(source: BinaryIO) -> AsyncIterator[bytes]:
 
 
 async def grouped_lines(chunks: AsyncIterable[bytes], most: int) -> AsyncIterator[list[bytes]]:
-    """The paths of a stored list in groups of ``most``, the last one shorter."""
+    """Yields the lines of a stored list in groups of ``most``; the last group may be shorter."""
     group: list[bytes] = []
     async for chunk in chunks:
         for line in chunk.split(b"\0"):

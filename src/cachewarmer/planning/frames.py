@@ -16,13 +16,13 @@ _SPAN = rb"(-?\d+)(?:-(-?\d+)(?:x(\d+))?)?\Z"
 
 
 def frame_paths(line: bytes) -> Iterator[bytes] | None:
-    """The paths of a sequence, in the order of its frames; None: the line isn't one.
+    """The paths of a sequence of frames, in the order of its frames; None: the line is not a sequence.
 
-    Each ``#`` is a digit at least; ``%04d`` is as ``printf`` has it. The last of several places counts, and what stands
-    before it is left as it is.
+    A run of ``#`` stands for the frame number with at least as many digits; ``%d`` and ``%04d`` mean what they mean to
+    ``printf``. If there are several such places, the frame number replaces the last one only.
 
     Raises:
-        UsageError: its frames are invalid, or are too many.
+        UsageError: the frames are invalid, or there are too many of them.
     """
     if b"#" not in line and b"%" not in line:
         return None

@@ -1,8 +1,8 @@
-"""The directories a scan has found and not yet listed: a stack whose lower part lies in a temporary file.
+"""The directories that a scan has found but not listed yet: a stack whose lower part may be in a temporary file.
 
-Last in, first out keeps it small in any ordinary tree; a directory with a million subdirectories is what the file is
-for, so that memory does not grow with the tree. Directories share what they have in common, which is the path of their
-parent, so that deep trees cost no more than wide ones.
+Last in, first out keeps the stack small in any ordinary tree. The file is for the others, such as a directory with a
+million subdirectories, so that memory does not grow with the tree. The directories of one parent share its path, so
+that deep trees take no more memory than wide ones.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from cachewarmer.planning.spill import Spill
 from cachewarmer.values import dataclass
 
 ENTRY_BYTES = 200
-"""About what a directory costs in memory beside its name and its handle."""
+"""Approximate size of a directory's record in memory, without its name and its handle."""
 MIB = 1024 * 1024
 
 
 class Above(NamedTuple):
-    """What the directories in one directory have in common."""
+    """What all subdirectories of one directory have in common."""
 
     path: bytes
     """The path of their parent, below the export."""
     handles: tuple[int, ...] = ()
-    """Fingerprints of the handles of all the directories above, by which a loop is noticed."""
+    """Hashes of the handles of all directories above, by which a loop is detected."""
     depth: int = 0
-    """How many directories there are between them and the target."""
+    """How many levels they are below the target; 0: the target itself."""
 
 
 class Directory(NamedTuple):
@@ -34,36 +34,40 @@ class Directory(NamedTuple):
 
     above: Above
     name: bytes
-    """In its parent; of the target itself, its path."""
+    """Its name in its parent; for the target itself, its path below the export."""
     handle: bytes = b""
-    """Empty: resolve the path."""
+    """Its file handle; empty: the path is resolved."""
 
     @property
     def path(self) -> bytes:
-        """Below the export."""
+        """Its path below the export."""
         return join_bytes(self.above.path, self.name)
 
 
 @dataclass(slots=True)
 class Batch:
-    """Directories that are listed together and whose files are packed together: the unit that makes a scan
-    repeatable, since the result of a batch depends on nothing but what is in its directories.
+    """The unit of a scan: directories that are listed together and whose files are packed together.
+
+    The result of a batch depends on nothing but what is in its directories, which makes a scan repeatable.
     """
 
     directories: list[Directory]
     session: int
-    """Index of the session that the handles are good for; −1: none."""
+    """Index of the session at which the handles are valid; −1: none."""
 
     @property
     def memory_bytes(self) -> int:
-        """About what it takes in memory."""
+        """Its approximate size in memory."""
         parents = {id(one.above): len(one.above.path) + 8 * len(one.above.handles) for one in self.directories}
         own = sum(ENTRY_BYTES + len(one.name) + len(one.handle) for one in self.directories)
         return own + sum(parents.values())
 
 
 class Frontier:
-    """A stack of batches. Above ``memory_bytes``, its lower half moves to a file of at most ``disk_bytes``."""
+    """A stack of batches.
+
+    When it takes more than ``memory_bytes``, its lower half moves to a temporary file of at most ``disk_bytes``.
+    """
 
     def __init__(self, memory_bytes: int = 16 * MIB, disk_bytes: int = 1024 * MIB) -> None:
         self._most = memory_bytes
@@ -78,14 +82,14 @@ class Frontier:
 
     @property
     def disk_bytes(self) -> int:
-        """What lies in the file."""
+        """The size of the temporary file."""
         return self._spill.bytes
 
     def push(self, batch: Batch) -> None:
         """Puts a batch on top.
 
         Raises:
-            CacheWarmerError: the file would exceed its budget, or can't be written.
+            CacheWarmerError: the temporary file would exceed ``disk_bytes``, or can't be written.
         """
         self._top.append(batch)
         self._bytes += batch.memory_bytes
@@ -98,7 +102,12 @@ class Frontier:
             self._bytes = sum(one.memory_bytes for one in self._top)
 
     def pop(self) -> Batch:
-        """Takes the batch that is on top. Raises ``IndexError`` when there is none left."""
+        """Removes the batch on top and returns it.
+
+        Raises:
+            IndexError: the stack is empty.
+            CacheWarmerError: the temporary file can't be read.
+        """
         if not self._top and self._spilled:
             place, count = self._spilled.pop()
             self._top = [Batch(*one) for one in self._spill.read(place)]
@@ -110,6 +119,6 @@ class Frontier:
         return batch
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Drops all batches and deletes the temporary file."""
         self._spill.close()
         self._top, self._spilled, self._below, self._bytes = [], [], 0, 0

@@ -1,4 +1,4 @@
-"""The paths of a list (``--files-from``): what each refers to, and which are duplicates."""
+"""Resolves the lines of a list (``--files-from``): which path each names, and which are duplicates."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cachewarmer.targets.base import DirectoryEntry
 
 
 class ListPaths:
-    """Makes paths below the export of the lines of a list.
+    """Turns the lines of a list into paths below the export.
 
-    A line is relative to the target (``root``, below the export), or absolute: as the export's clients write it, or
-    from the export on.
+    A line is relative to the target (``root``, a path below the export), or absolute: with or without the path of the
+    export at its beginning.
     """
 
     def __init__(self, export: str, root: bytes) -> None:
@@ -31,7 +31,7 @@ class ListPaths:
         """The path below the export, with single slashes and no ``.``.
 
         Raises:
-            CacheWarmerError: it is not below the target, or holds ``..``.
+            CacheWarmerError: the line is not below the target, or holds ``..``.
         """
         rest = line
         if line.startswith(b"/"):
@@ -48,26 +48,26 @@ class ListPaths:
 
 
 class Named:
-    """What a list has named so far, by digests.
+    """The paths that a list has named so far, kept as digests.
 
-    Whether a path counts as named again depends on the lines before it alone, so a scan that is done twice leaves out
-    the same.
+    Whether a path is a duplicate depends on nothing but the lines before it, so a scan that is done twice leaves out
+    the same paths.
     """
 
     def __init__(self, passed_over: frozenset[bytes]) -> None:
         self._files = Seen()
         self._directories = Seen()
         self._passed_over = passed_over
-        """Names of directories that the walk does not go into: what lies there is read only where it is named."""
+        """Names of directories that the walk does not enter: what they hold is read only if a line names it."""
 
     def add(self, path: bytes, *, directory: bool) -> bool:
-        """A line names a path; whether it is the first one to do so, and no directory above it was named before."""
+        """Adds a path that a line names. Returns False if the path, or a directory above it, was named before."""
         if path in self._files or path in self._directories or self._below_named(path):
             return False
         return (self._directories if directory else self._files).add(path)
 
     def __call__(self, path: bytes) -> bool:
-        """Whether a line has named exactly this path: the walk leaves it out where it meets it."""
+        """Whether a line has named exactly this path, which the walk then leaves out."""
         return path in self._files or path in self._directories
 
     def covers(self, path: bytes) -> bool:
@@ -93,15 +93,15 @@ class LookedUp(NamedTuple):
     path: bytes
     """Below the export."""
     entry: DirectoryEntry | None
-    """None: it could not be looked up, which is counted."""
+    """None: the path could not be looked up; the failure has been counted."""
     ranges: list[Range]
-    """The bytes that are meant; none: all."""
+    """The (start, stop) that the lines name, in bytes; empty: the whole file, or a directory."""
 
 
 async def look_up(
     line: bytes, paths: ListPaths, lookup: Callable[[bytes], Awaitable[DirectoryEntry]], counter: ScanCounter
 ) -> LookedUp:
-    """Looks up what a line stands for; what is wrong with it is counted.
+    """Looks up what a stored line names; an invalid line or a failed look-up is counted in ``counter``.
 
     Raises:
         TransportError: the address failed.
@@ -125,7 +125,7 @@ async def look_up(
 
 
 def joined_ranges(found: Iterable[LookedUp]) -> Iterator[LookedUp]:
-    """Lines one after the other that name ranges of one file become one."""
+    """Merges the outcomes of consecutive lines that name ranges of the same file."""
     held: LookedUp | None = None
     for one in found:
         if held is not None and held.path == one.path and held.ranges and one.ranges:

@@ -1,8 +1,11 @@
-"""A line of a list: a path, a range of a file's bytes, or a sequence of frames; as it is written, and as it is stored.
+"""The lines of a list, as they are written and as they are stored.
 
-A stored line is the path itself. A range is ``//``, a tab, its start, a tab, its length, a tab, and the path: no path
-that is stored begins so. A name that stands for no file that could be read is ``//``, a tab, ``!``, a tab, the reason, a
-tab, and the name.
+A written line is a path, a range of a file (path, start and length in bytes, separated by tabs), or a sequence of
+frames (see ``frames``).
+
+A stored line is the path itself; for a range it is ``//``, a tab, the start, a tab, the length, a tab, and the path.
+For a name that no readable file belongs to it is ``//``, a tab, ``!``, a tab, the reason, a tab, and the name. No
+stored path begins with ``//`` and a tab.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from cachewarmer.values import dataclass
 
 MOST_PATH_BYTES = 8 * 1024
 MOST_BYTES = (1 << 63) - 1
-"""The last byte that a file can have."""
+"""The largest offset at which a range may end; no file is larger."""
 _MARK = b"//\t"
 _MOST_DIGITS = 19
 
@@ -29,23 +32,23 @@ class Named(NamedTuple):
     path: bytes
     start: int = -1
     stop: int = -1
-    """The bytes that are meant; −1: the whole file, or a directory."""
+    """``start`` and ``stop`` are the range in bytes; −1: the whole file, or a directory."""
     problem: str = ""
-    """Why it can't be read: who made the list knows."""
+    """Why the path can't be read, as far as the maker of the list found out; empty: it may be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListForm:
-    """How a list is written. ``plain``: each entry is a path and nothing else, as between NULs."""
+    """How a list is written. ``plain``: each entry is a path, never a range or a sequence, as in a list with NULs."""
 
     plain: bool = False
     path_map: PathMap = UNMAPPED
 
     def stored(self, line: bytes) -> Iterable[bytes]:
-        """The stored lines that a written one stands for.
+        """The stored lines for one written line: one, none for an empty line, or one for each frame of a sequence.
 
         Raises:
-            UsageError: it is invalid.
+            UsageError: the line is invalid.
         """
         if not self.plain:
             line = line.removesuffix(b"\r")
@@ -67,10 +70,10 @@ class ListForm:
         return (self._path(line),)
 
     def ranged(self, path: bytes, start: int, length: int) -> bytes:
-        """The stored line of a range that a program names.
+        """The stored line for a range that a program names; ``start`` and ``length`` in bytes.
 
         Raises:
-            UsageError: it is invalid.
+            UsageError: the range is invalid.
         """
         return self._range(b"%b\t%d\t%d" % (path, start, length))
 
@@ -109,7 +112,7 @@ def _number(text: bytes) -> int:
 
 
 def unknown(path: bytes, reason: bytes) -> bytes:
-    """The stored line of a name that stands for no file that could be read."""
+    """The stored line for a name that no readable file belongs to, with the reason."""
     return b"%b!\t%b\t%b" % (_MARK, reason.replace(b"\t", b" ")[:200], path[:MOST_PATH_BYTES])
 
 
@@ -117,7 +120,7 @@ def named(line: bytes) -> Named:
     """What a stored line names.
 
     Raises:
-        CacheWarmerError: it is a range that is invalid: no program of ours stored it.
+        CacheWarmerError: the line holds an invalid range, which this program never stores.
     """
     if not line.startswith(_MARK):
         return Named(line)

@@ -1,4 +1,4 @@
-"""Exports below the target, whose directories look empty to a client that mounts the export above."""
+"""Exports nested in the target, whose directories look empty to a client that has mounted only the export above."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from cachewarmer.targets.pool import SessionSource
 log = logging.getLogger(__name__)
 
 EXPORTS_SECONDS = 10.0
-"""How long a scan waits for the export list, which some servers never send."""
+"""Maximum wait for the export list, which some servers never send."""
 MAX_NESTED = 1000
-"""Exports below one target; a server that shows more of them is not taken at its word."""
+"""Maximum number of exports below one target; what a server shows beyond that is ignored."""
 
 
 async def nested_exports(session: Session, target: str) -> list[str]:
-    """The exports below the target, in order, as far as the server shows them; ``target`` is the whole path."""
+    """The exports below the target that the server shows, sorted; empty if it shows none, or sends no list.
+
+    ``target`` is the whole path of the target, from the root of the server.
+    """
     try:
         async with asyncio.timeout(EXPORTS_SECONDS):
             shown = await session.exports()
@@ -36,10 +39,13 @@ async def nested_exports(session: Session, target: str) -> list[str]:
 
 
 async def is_seen_from_above(above: Session, nested: Session) -> bool:
-    """Whether the export above shows what is in the nested one: then the scan has been there.
+    """Whether the export above shows the contents of the nested one, so that the scan has listed them already.
 
-    It does if the directory there is the same one, as with ``crossmnt`` of a Linux server; else it shows the empty
-    directory that the nested one is mounted on.
+    It does if both show the same directory, as a Linux server does with ``crossmnt``. Otherwise it shows the empty
+    directory that the nested export is mounted on.
+
+    Raises:
+        CacheWarmerError: the root of the nested export can't be looked up. TransportError: an address failed.
     """
     try:
         place = await above.lookup(to_bytes(below(above.export, nested.export).strip("/")))
@@ -52,7 +58,7 @@ async def is_seen_from_above(above: Session, nested: Session) -> bool:
 
 
 async def open_nested(job: WarmJob, export: str, above: Sequence[Session], source: SessionSource) -> list[Session]:
-    """Sessions of a nested export, at the addresses that the scan goes through.
+    """Opens a nested export at the addresses of the sessions ``above``, leaving out those where that fails.
 
     Raises:
         CacheWarmerError: it can't be opened at any of them.

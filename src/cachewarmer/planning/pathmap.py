@@ -1,4 +1,4 @@
-r"""Translates paths of another machine into those of the target: ``P:\=/projects`` (pure)."""
+r"""Translates the paths of another machine into those of the target, by rules such as ``P:\=/projects`` (pure)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _DRIVE = rb"[A-Za-z]:"
 
 @dataclass(frozen=True, slots=True)
 class PathMap:
-    """Prefixes of paths and what replaces each; the longest one that fits is used."""
+    """Prefixes of paths and the replacement of each; the longest prefix that matches is used."""
 
     rules: tuple[tuple[bytes, bytes, bool], ...] = ()
-    """Prefix as ``_compared`` has it, its replacement without a slash at the end, and whether it is of Windows."""
+    """The prefix as ``_compared`` returns it, its replacement, and whether it is a Windows path; longest first."""
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> PathMap:
-        """From ``FROM=TO`` as an option has it.
+        """Parses rules of the form ``FROM=TO``, the values of ``--map``.
 
         Raises:
-            UsageError: one has another form, or two give one prefix different replacements.
+            UsageError: a rule has another form, or two rules give one prefix different replacements.
         """
         rules: dict[bytes, tuple[bytes, bytes, bool]] = {}
         for text in texts:
@@ -39,7 +39,7 @@ class PathMap:
         return cls(tuple(sorted(rules.values(), key=lambda one: -len(one[0]))))
 
     def __call__(self, path: bytes) -> bytes:
-        """The path on the target; one that no prefix fits is left as it is."""
+        """The path on the target; a path that no prefix matches is returned unchanged."""
         for prefix, new, windows in self.rules:
             turned = path.replace(b"\\", b"/") if windows and _is_windows(path) else path
             rest = turned[len(prefix) :]
@@ -56,5 +56,5 @@ def _is_windows(path: bytes) -> bool:
 
 
 def _compared(path: bytes) -> bytes:
-    """Letters of drives are the same in upper and lower case."""
+    """The path with its drive letter in upper case, because the case of a drive letter does not matter."""
     return path[:1].upper() + path[1:] if re.match(_DRIVE, path) else path

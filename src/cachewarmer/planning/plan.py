@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 async def open_sessions(job: WarmJob, pool: SessionSource) -> list[Session]:
-    """The sessions of a job's mount addresses; an address that can't be opened is left out while another can.
+    """Opens a session at each mount address of a job; an address where that fails is left out, unless all fail.
 
     Raises:
-        CacheWarmerError: none can be opened, or they don't agree on the export.
+        CacheWarmerError: no address can be opened. MountError: the addresses do not have the same export.
     """
     addresses = job.access.addresses or ("",)
     results = await asyncio.gather(
@@ -72,12 +72,22 @@ async def scan_tree(
     pool: SessionPool | None = None,
     known: Known | None = None,
 ) -> None:
-    """Scans a job's tree, or the files of its list, and emits the work items.
+    """Scans the tree of a job, or the files of its list, and emits the work items.
 
-    With a ``pool``, exports nested in the target are scanned too. What ``known`` holds is left out.
+    Args:
+        job: what is scanned.
+        sessions: the open sessions of its mount addresses; all have the same export.
+        settings: the limits of the scan and of an item.
+        counter: receives the counts, the errors and the warnings.
+        emit: receives the work items in batches; see ``Walker``.
+        message_bytes: the maximum size of an item in a message of the broker; 0: as ``settings`` say.
+        file_list: the chunks of a stored list (see ``filelist``); None: the whole tree is scanned.
+        pool: where the exports nested in the target are opened; None: they are not scanned.
+        known: the files that an earlier ledger holds as read, which are left out; None: there are none.
 
     Raises:
-        CacheWarmerError: see ``Walker.walk``. TransportError: no address answers, and the scan can't continue.
+        CacheWarmerError: the scan can't continue; see ``Walker.walk``.
+        TransportError: no address answers.
     """
     scan = _Scan(
         job,
@@ -110,7 +120,7 @@ async def scan_tree(
 async def _exports_meanwhile(
     job: WarmJob, session: Session, pool: SessionPool | None
 ) -> AsyncIterator[Awaitable[list[str]]]:
-    """Asks for the nested exports while the scan is running: the answer is not needed before its end."""
+    """Asks for the nested exports while the scan is running, because the answer is not needed before its end."""
     asking = asyncio.create_task(nested_exports(session, job.full_path if pool is not None else ""))
     try:
         yield asking
@@ -120,7 +130,7 @@ async def _exports_meanwhile(
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """What the walks of one scan share: that of the target, and one for each export nested in it."""
+    """What the walks of one scan share; there is one walk of the target, and one of each export nested in it."""
 
     job: WarmJob
     sessions: Sequence[Session]
@@ -132,13 +142,13 @@ class _Scan:
     known: Known | None
 
     def root(self) -> bytes:
-        """The target below the export."""
+        """The path of the target below the export."""
         export = self.sessions[0].export
         path = self.job.warm_path if self.job.access.export else below(export, self.job.full_path)
         return to_bytes(path.strip("/"))
 
     def walker(self, sessions: Sequence[Session], root: bytes, prefix: str = "") -> Walker:
-        """The walk of one export."""
+        """Makes the walker of one export; for arguments see ``Walker``."""
         return Walker(
             self.job,
             sessions,
@@ -154,13 +164,13 @@ class _Scan:
         )
 
     def _check(self, session: Session, path: bytes) -> None:
-        """Raises ``NotAllowed`` where a path that a link leads to may not be read: it was not looked at before."""
+        """Raises ``NotAllowed`` if a path to which a link leads may not be read: only the target was checked before."""
         if self.pool is not None:
             access = replace(self.job.access, export=session.export)
             self.pool.check(Mount.of(access, session.address, "/" + to_text(path)))
 
     async def nested(self, export: str, pool: SessionPool) -> None:
-        """Scans an export that is nested in the target, unless the scan has seen it from above, or it is not wanted."""
+        """Scans an export nested in the target, unless a pattern leaves it out or the scan has seen it from above."""
         prefix = below(self.job.full_path, export).strip("/")
         if self.filter.uses_names and _is_left_out(self.filter, prefix):
             return
@@ -184,6 +194,6 @@ class _Scan:
 
 
 def _is_left_out(filter_: FileFilter, path: str) -> bool:
-    """Whether a pattern leaves out a directory, or one above it."""
+    """Whether a pattern leaves out a directory, or a directory above it."""
     parts = path.split("/")
     return any(filter_.prunes("/".join(parts[: end + 1])) for end in range(len(parts)))

@@ -1,4 +1,4 @@
-"""Selects the bytes of each file to read: its ends (``--head``, ``--tail``) and the ranges of a list, no byte twice."""
+"""Selects which bytes of a file to read: its ends (``--head``, ``--tail``) and the ranges of a list, no byte twice."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from cachewarmer.model.parts import Range, ends_of
 
 
 class Portion(NamedTuple):
-    """What is planned of a file."""
+    """The bytes of a file that are to be read."""
 
     ranges: list[Range]
-    """In order and disjoint; empty: all that was asked for is planned already, or there is nothing."""
+    """(start, stop) in bytes, in order and disjoint; empty: everything that was asked for is planned already."""
     further: bool
-    """Whether something of the file was planned before: it is counted already."""
+    """Whether some bytes of the file were planned before, so that the file is counted already."""
 
 
 class Portions:
-    """What is wanted of each file; with ``remember``, what was planned of it before is left out."""
+    """Decides which bytes of each file to read.
+
+    ``head`` and ``tail`` are how many bytes of its ends are wanted; 0 and 0: whole files. With ``remember``, bytes that
+    were planned before are left out.
+    """
 
     def __init__(self, head: int, tail: int, *, remember: bool) -> None:
         self._head = head
@@ -31,16 +35,16 @@ class Portions:
 
     @property
     def remembers(self) -> bool:
-        """Whether what is planned of every file is known, so that a name that comes again may mean other bytes."""
+        """Whether it is known which bytes of every file are planned, so that a file named again may add others."""
         return self._remember
 
     @property
     def active(self) -> bool:
-        """Whether ``of`` can give anything but whole files."""
+        """Whether ``of`` may return anything but None."""
         return bool(self._head or self._tail) or self._covered is not None
 
     def of(self, path: bytes, size: int) -> Portion | None:
-        """What to read of a file that is named as such; None: all of it."""
+        """What to read of a file of ``size`` bytes that is named without a range; None: all of it."""
         wanted = ends_of(size, self._head, self._tail) or [(0, size)]
         if self._covered is None:
             return None if wanted == [(0, size)] else Portion(wanted, further=False)
@@ -50,7 +54,7 @@ class Portions:
         return Portion(wanted, known) if known or wanted != [(0, size)] else None
 
     def of_ranges(self, path: bytes, ranges: Iterable[Range]) -> Portion:
-        """What to read of bytes that a list names."""
+        """What to read of the ranges of a file that a list names."""
         if self._covered is None:
             self._covered = _Covered()
         known = path in self._covered
@@ -58,13 +62,13 @@ class Portions:
         return Portion(list(_joined(new)), known)
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Deletes the temporary database, if there is one."""
         if self._covered is not None:
             self._covered.close()
 
 
 class _Covered:
-    """Ranges of files, by digests of their paths, in a temporary database: only its cache is in memory."""
+    """Ranges of files by digests of their paths, in a temporary database of which only the cache is in memory."""
 
     def __init__(self) -> None:
         self._rows = sqlite3.connect("", isolation_level=None)
@@ -78,7 +82,7 @@ class _Covered:
             return found.fetchone() is not None
 
     def add(self, path: bytes, start: int, stop: int) -> list[Range]:
-        """Adds a range; what of it is new."""
+        """Adds a range; returns the parts of it that are new."""
         key = _digest(path)
         query = "SELECT start, stop FROM covered WHERE path = ? AND start <= ? AND stop >= ? ORDER BY start"
         met: Sequence[Range] = self._rows.execute(query, (key, stop, start)).fetchall()
@@ -102,7 +106,7 @@ class _Covered:
 
 
 def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
-    """Sorted, disjoint ranges; neighbours become one."""
+    """Merges adjacent ranges; ``ranges`` are sorted and disjoint."""
     held: Range | None = None
     for start, stop in ranges:
         if held is not None and held[1] == start:

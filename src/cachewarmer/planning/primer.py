@@ -1,6 +1,7 @@
 """Asks for the access of other users to each name, as their clients will, so that the cache has the answers.
 
-A cache keeps the answer to ACCESS for each user by itself. Who warms as root leaves it cold for all others.
+A cache keeps the answers to ACCESS (RFC 1813, section 3.3.4) for each user separately, so warming as root leaves them
+cold for everybody else.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from cachewarmer.planning.counter import ScanCounter
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Identity, Question, Session
 
 TOGETHER = 256
-"""Names that are asked about at the same time; the window of the address decides how many calls are in flight."""
+"""How many names are asked about at the same time; the window of the address limits the calls in flight."""
 
 REMEMBERED = 10_000
-"""Paths that are not asked about again because a list names much that lies below them."""
+"""Maximum number of directories remembered as asked about, because a list names many paths below the same ones."""
 
 
 class Primer:
-    """``users`` are as ``Identity.parse`` takes them.
+    """Asks for the access of ``users``, in the form that ``Identity.parse`` takes. It is false if there are none.
 
     Raises:
-        UsageError: one of them is not.
+        UsageError: a user is in another form.
     """
 
     def __init__(self, users: Sequence[str], counter: ScanCounter) -> None:
@@ -35,13 +36,17 @@ class Primer:
         self._counter = counter
         self._failed = 0
         self._asked: set[bytes] = set()
-        """Paths that were asked about on the way to others."""
+        """Directories that ``above`` has asked about."""
 
     def __bool__(self) -> bool:
         return bool(self._identities)
 
     async def above(self, session: Session, path: bytes) -> None:
-        """Asks about the directories from the export's root down to ``path``, that included."""
+        """Asks about each directory from the root of the export down to ``path``, and about ``path`` itself.
+
+        Raises:
+            TransportError: the address failed; other failures are counted.
+        """
         parts = path.split(b"/") if path else []
         for depth in range(len(parts) + 1):
             above = b"/".join(parts[:depth])
@@ -53,7 +58,11 @@ class Primer:
             await self._ask(session, above, b"")
 
     async def page(self, session: Session, directory: bytes, entries: Sequence[DirectoryEntry]) -> None:
-        """Asks about names of one directory, and reads the symbolic links among them."""
+        """Asks about the names of one directory, and reads the symbolic links among them.
+
+        Raises:
+            TransportError: the address failed; other failures are counted.
+        """
         if not self._identities:
             return
         for start in range(0, len(entries), TOGETHER):
@@ -82,6 +91,6 @@ class Primer:
                 self._failed += 1
 
     def conclude(self) -> None:
-        """Says at the end of a scan what could not be asked."""
+        """Warns, at the end of a scan, how many requests failed."""
         if self._failed:
             self._counter.warn(f"{self._failed:,} requests for the access of other users were not answered")

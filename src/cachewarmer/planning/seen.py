@@ -1,4 +1,4 @@
-"""The paths that a list has already named, as digests: ten million paths take about 150 MB."""
+"""The paths that a list has named, kept as digests: ten million paths take about 150 MB."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from bisect import bisect_left
 from hashlib import blake2b
 
 SHARDS = 256
-"""Small parts, so that none of them takes long to sort."""
+"""Number of parts of a set, so that none takes long to sort."""
 
 
 class Seen:
-    """A set of paths that only grows; holds eight bytes for each. Two paths are taken for one about once in 10¹² lists
-    of ten thousand paths, and once in 400,000 lists of ten million.
+    """A set of paths that only grows, kept as a digest of eight bytes for each.
+
+    Two paths are mistaken for one in about one of 4·10¹¹ lists of ten thousand paths, and in one of 400,000 lists of
+    ten million.
     """
 
     def __init__(self) -> None:
@@ -27,7 +29,7 @@ class Seen:
         return self._count > 0 and self._has(_digest(path))
 
     def add(self, path: bytes) -> bool:
-        """Whether it is new."""
+        """Adds a path; returns whether it is new."""
         digest = _digest(path)
         if self._has(digest):
             return False

@@ -1,4 +1,4 @@
-"""Decides what happens to each entry that a scan finds: read, set aside, listed, left out, or counted as failed."""
+"""Decides what becomes of each entry that a scan finds: read, set aside, listed, left out, or counted as failed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from cachewarmer.planning.portions import Portion, Portions
 from cachewarmer.targets.base import DirectoryEntry, FileKind
 
 MAX_FILE_BYTES = (1 << 63) - 1
-"""No file system has larger files; a server that says so is wrong."""
+"""No file system has larger files: a server that reports one is wrong."""
 MAX_PATH_BYTES = 8 * 1024
-"""Longer than any client can open; what is deeper is a tree that loops, or was made up."""
+"""Longer than any path that a client can open: a tree with longer ones has a loop, or was made up."""
 SNAPSHOTS = frozenset(name.encode() for name in SNAPSHOT_NAMES)
 
 
@@ -33,16 +33,21 @@ class Link(NamedTuple):
 
 
 class Known(Protocol):
-    """Which files an earlier ledger holds as read."""
+    """The files that an earlier ledger holds as read."""
 
     def holds(self, address: str, path: bytes, size: int, times: bytes) -> bool:
-        """Whether the file was read as it is now; then it is recorded as unchanged. ``address`` is empty but where each
-        address is a cache of its own. ``path`` begins with the export; ``times`` are packed as items carry them.
+        """Whether the file has been read in its present state; if so, it is recorded as unchanged.
+
+        Args:
+            address: the mount address, for a job whose addresses are separate caches; else empty.
+            path: its path, beginning with the export.
+            size: its size in bytes.
+            times: its mtime and ctime, packed as in work items.
         """
 
 
 def time_of(entry: DirectoryEntry) -> bytes:
-    """The times of an entry, as items carry them."""
+    """The mtime and ctime of an entry, packed as in work items."""
     return TIMES.pack(entry.mtime, entry.ctime)
 
 
@@ -51,8 +56,18 @@ def _times(entries: Sequence[DirectoryEntry]) -> list[bytes]:
 
 
 class Sieve:
-    """The sieve of one export. ``root`` is the target below it; ``prefix`` is what stands before paths in the patterns'
-    eyes, where the export is nested in the target.
+    """Sorts the entries of one export.
+
+    Args:
+        wanted: what the job selects.
+        filter_: its patterns, sizes and ages.
+        counter: receives the counts and the errors.
+        settings: the limits of the scan.
+        root: the path of the target below the export, to which patterns are relative.
+        prefix: for an export nested in the target, its path below the target, which patterns see before each path.
+        in_order: whether the order of a list counts, so that files with several hard links are not set aside.
+        timed: whether the job keeps a ledger, so that items carry the times of their files.
+        known: the files that an earlier ledger holds as read.
     """
 
     def __init__(
@@ -73,15 +88,15 @@ class Sieve:
         self.portions = Portions(wanted.head_bytes, wanted.tail_bytes, remember=False)
         self.aside = Aside(settings.pending_memory_bytes, settings.pending_disk_bytes)
         self.named: Callable[[bytes], bool] | None = None
-        """Whether a list has named a path already; None if there is no list."""
+        """Whether a list has named exactly this path; None: there is no list."""
         self.covers: Callable[[bytes], bool] | None = None
-        """Whether it has named it, or a directory above it."""
+        """Whether a list has named this path, or a directory above it; None: there is no list."""
         self.known = known
-        """What need not be read, because an earlier ledger says so; None: nothing."""
+        """The files that need not be read, because an earlier ledger holds them; None: there are none."""
         self._timed = timed
         self._wanted = wanted
         self._dedup = wanted.hardlink_dedup and not in_order
-        """Whether files with several names are set aside to the end."""
+        """Whether files with several hard links are set aside until the end."""
         self._settings = settings
         self._skip = len(root) + 1 if root else 0
         self._root = root
@@ -89,7 +104,7 @@ class Sieve:
         self._snapshots = wanted.snapshots or wanted.go_rules or filter_.keeps_snapshots
 
     def _names(self, directory: bytes) -> DirectoryFilter | None:
-        """What the patterns say of the names in a directory; None if there are none."""
+        """The patterns as they apply to the names in a directory; None: there are no patterns."""
         if not self.filter.uses_names:
             return None
         path = to_text(directory[self._skip :])
@@ -100,9 +115,17 @@ class Sieve:
     def files(
         self, chunker: Chunker, number: int, directory: bytes, entries: Sequence[DirectoryEntry], links: list[Link]
     ) -> list[WorkItem]:
-        """Packs the files that are wanted; adds links that are to be followed to ``links``, and counts the others.
+        """Packs the files of a directory that are wanted, and counts what is left out.
 
-        ``number`` is the address that the handles are good at.
+        Args:
+            chunker: packs the files.
+            number: index of the session at which the handles are valid.
+            directory: their directory, below the export.
+            entries: its entries; directories among them are ignored.
+            links: receives the symbolic links that are to be followed.
+
+        Returns:
+            The items that are now complete.
         """
         counter, wants_size, dedup = self.counter, self.filter.wants_size, self._dedup
         names, named = self._names(directory), self.named
@@ -133,9 +156,9 @@ class Sieve:
     def _plan(
         self, chunker: Chunker, directory: bytes, files: list[tuple[bytes, int, bytes]], times: list[bytes]
     ) -> list[WorkItem]:
-        """Packs files that are read, or what is wanted of them, but for those that an earlier ledger holds.
+        """Packs files, or the bytes that are wanted of them, except those that an earlier ledger holds.
 
-        ``times`` are those of ``files`` where a ledger is kept, else none.
+        ``times`` are those of ``files`` if a ledger is kept; else it is empty.
         """
         if self.known is not None:
             new = self._new(self.known, chunker.only_address, directory, files, times)
@@ -162,7 +185,7 @@ class Sieve:
         files: Sequence[tuple[bytes, int, bytes]],
         times: Sequence[bytes],
     ) -> list[int]:
-        """The places of the files that an earlier ledger does not hold."""
+        """The indexes of the files that an earlier ledger does not hold; the others are counted as unchanged."""
         above = to_bytes(self.counter.base) + b"/" + (directory + b"/" if directory else b"")
         new = [
             place
@@ -175,7 +198,7 @@ class Sieve:
     def plan_portion(
         self, chunker: Chunker, directory: bytes, file: tuple[bytes, int, bytes], portion: Portion, times: bytes
     ) -> list[WorkItem]:
-        """Packs a part of a file."""
+        """Packs a portion of a file, or counts a duplicate if it is empty; returns the items that are now complete."""
         if not portion.ranges:
             self.counter.duplicates += 1
             return []
@@ -185,7 +208,10 @@ class Sieve:
     def ranges_of(
         self, chunker: Chunker, path: bytes, entry: DirectoryEntry, ranges: Sequence[Range]
     ) -> list[WorkItem]:
-        """Packs bytes of a file that a list names; the filters hold for it as for any other."""
+        """Packs ranges of a file that a list names, if the filters select the file; returns the items now complete.
+
+        A range is cut at the end of the file, which is counted.
+        """
         directory, _, name = path.rpartition(b"/")
         names, size = self._names(directory), entry.size
         if entry.kind is not FileKind.REGULAR:
@@ -210,7 +236,7 @@ class Sieve:
         self.counter.add_error(path, f"the server lists {what}, which can't be")
 
     def _other(self, path: bytes, entry: DirectoryEntry, names: DirectoryFilter | None, links: list[Link]) -> None:
-        """What isn't a file: a link, or a special file. Directories are the walker's."""
+        """Takes an entry that is not a regular file: a link or a special file. The walker takes care of directories."""
         if entry.kind is FileKind.DIRECTORY:
             return
         if entry.kind is FileKind.LINK:
@@ -224,7 +250,10 @@ class Sieve:
         self.counter.skipped_files += 1
 
     def followed(self, number: int, path: bytes, entry: DirectoryEntry) -> bool:
-        """What a link led to; whether that is a file, and so is read."""
+        """Takes what a link led to; returns False if that is not a regular file of a valid size.
+
+        The file is set aside, unless a filter excludes it or it is read under its own name anyway.
+        """
         if entry.kind is not FileKind.REGULAR or entry.size > MAX_FILE_BYTES:
             return False
         if not self.filter.wants_size(entry.size, entry.mtime):
@@ -236,7 +265,7 @@ class Sieve:
         return True
 
     def _read_anyway(self, path: bytes) -> bool:
-        """Whether a file is read under its own name, because it lies in the tree and no pattern leaves it out."""
+        """Whether a file is read under its own name, because it is in the tree and no pattern leaves it out."""
         if self.covers is not None:
             return self.covers(path)
         if self._root and not path.startswith(self._root + b"/"):
@@ -248,7 +277,7 @@ class Sieve:
         return names is None or names.wants(to_text(name))
 
     def linked_files(self, make_chunker: Callable[[], Chunker]) -> Iterator[list[WorkItem]]:
-        """Plans the files that were set aside."""
+        """Plans the files that were set aside; yields their items, part by part."""
         chunker = make_chunker()
         for files, left_out in self.aside.take():
             self.counter.hardlinks += left_out
@@ -263,15 +292,17 @@ class Sieve:
 
     # -- directories -----------------------------------------------------------------------------------------------
 
-    def directories(self, parent: Directory, entries: Sequence[DirectoryEntry], below: list[Directory]) -> None:
-        """Adds the subdirectories that are to be listed to ``below``."""
-        path = parent.path
+    def directories(
+        self, parent: Directory, path: bytes, entries: Sequence[DirectoryEntry], below: list[Directory]
+    ) -> None:
+        """Adds the subdirectories of ``parent``, which is at ``path``, that are to be listed to ``below``."""
+        found = [entry for entry in entries if entry[1] is FileKind.DIRECTORY]
+        if not found:  # as at the end of each branch of the tree
+            return
         names = self._names(path)
         loops = parent.above.handles
         above = Above(path, (*loops, hash(parent.handle)) if parent.handle else loops, parent.above.depth + 1)
-        for entry in entries:
-            if entry.kind is not FileKind.DIRECTORY:
-                continue
+        for entry in found:
             name, handle = entry.name, entry.handle
             if self._left_out(path, name, names):
                 continue

@@ -1,4 +1,4 @@
-"""Data of a scan that does not fit into memory: compressed lists of records in a temporary file of limited size."""
+"""Keeps data of a scan that should not stay in memory: compressed lists of records in a temporary file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ MIB = 1024 * 1024
 
 
 class Spill:
-    """A temporary file without a name. ``what`` says in an error what it holds, ``setting`` what limits it."""
+    """A temporary file without a name, of at most ``max_bytes``.
+
+    An error names ``what`` the file holds, and the ``setting`` in the table ``[plan]`` that limits it.
+    """
 
     def __init__(self, max_bytes: int, what: str, setting: str) -> None:
         self._max = max_bytes
@@ -22,14 +25,14 @@ class Spill:
 
     @property
     def bytes(self) -> int:
-        """The length of the file."""
+        """The size of the file."""
         return self._end
 
     def write(self, records: list[Any]) -> tuple[int, int]:
-        """Puts a list at the end of the file; returns where it stands: its offset and its length.
+        """Appends a list of records; returns its place in the file, as offset and length in bytes.
 
         Raises:
-            CacheWarmerError: the file would exceed its budget, or can't be written.
+            CacheWarmerError: the file would exceed ``max_bytes``, or can't be written.
         """
         import pickle
         import zlib
@@ -57,7 +60,11 @@ class Spill:
         return place
 
     def read(self, place: tuple[int, int]) -> list[Any]:
-        """The list that ``write`` put there."""
+        """The list of records at a place that ``write`` returned.
+
+        Raises:
+            CacheWarmerError: the file can't be read.
+        """
         import pickle
         import zlib
 
@@ -72,13 +79,13 @@ class Spill:
         return list(pickle.loads(zlib.decompress(packed)))  # noqa: S301  # our own file, which has no name
 
     def cut(self, place: tuple[int, int]) -> None:
-        """Gives up the end of the file, from a list on."""
+        """Cuts off the list at ``place`` and everything after it."""
         self._end = place[0]
         if self._file is not None:
             self._file.truncate(self._end)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Deletes the file. Idempotent."""
         if self._file is not None:
             self._file.close()
             self._file = None

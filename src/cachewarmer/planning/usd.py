@@ -16,7 +16,7 @@ READ_BYTES = 48 * 1024
 
 
 def check_usd(scene: str) -> None:
-    """Raises ``UsageError`` where a scene can't be looked at here."""
+    """Raises ``UsageError`` if the package usd-core is missing, or the scene can't be read on this machine."""
     if getattr(sys, "frozen", False) or importlib.util.find_spec("pxr") is None:
         raise UsageError("--usd needs the package usd-core", advice="pip install 'cachewarmer[usd]'")
     if not scene.lower().endswith((*LAYERS, PACKAGE)):
@@ -34,10 +34,12 @@ def check_usd(scene: str) -> None:
 
 
 async def usd_lines(scene: str, maps: Sequence[str]) -> AsyncIterator[list[bytes]]:
-    """The paths of a scene's files as this machine has them, some at a time; stored lines for those that are missing.
+    """Yields the files of a scene, some at a time, as records of ``usd_layers``.
+
+    ``scene`` is its path on this machine, and so are the paths in the records; ``maps`` are rules of ``--map``.
 
     Raises:
-        CacheWarmerError: OpenUSD gave up.
+        CacheWarmerError: OpenUSD failed on the scene.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cachewarmer.planning.usd_layers", scene, *maps),
@@ -60,7 +62,10 @@ async def usd_lines(scene: str, maps: Sequence[str]) -> AsyncIterator[list[bytes
 
 
 def stored_record(record: bytes) -> tuple[bytes, bytes]:
-    """A path to be mapped and stored, or a line that is to be stored as it is; the other one is empty."""
+    """Splits a record of ``usd_layers`` into a path to be mapped and stored, or a line to be stored as it is.
+
+    The other one of the two is empty.
+    """
     if record.startswith(b"+"):
         return record[1:], b""
     reason, _, path = record[1:].partition(b"\t")

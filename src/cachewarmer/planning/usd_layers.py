@@ -1,8 +1,8 @@
-"""Finds all files that a USD scene is made of. A process of its own: ``python -m cachewarmer.planning.usd_layers``.
+"""Finds all files of a USD scene. Runs as a process of its own: ``python -m cachewarmer.planning.usd_layers``.
 
-OpenUSD writes its complaints to standard error by itself, and may fall over a layer that is broken: neither must reach
-the command that wants to know. The arguments are the scene and the rules of ``--map``; standard output gets records that
-each end with NUL: ``+`` and the path of a file, or ``!``, a reason, a tab and a path.
+OpenUSD writes its own messages to standard error, and may crash on a broken layer; neither must affect the command that
+needs the files. The arguments are the scene and the rules of ``--map``. Standard output gets records that end with NUL:
+``+`` and the path of a file, or, for a file that can't be read, ``!``, the reason, a tab and its path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOT_THERE = "the scene names it, and it is not there"
 
 
 class Scene:
-    """The files of a scene, each once: those that it names, and those that these name in turn."""
+    """The files of a scene: those that it names, and those that they name in turn, each once."""
 
     def __init__(self, path_map: PathMap) -> None:
         from pxr import Ar, Sdf, UsdUtils
@@ -38,7 +38,7 @@ class Scene:
         self._pending: deque[str] = deque()
 
     def records(self, root: str) -> Iterator[str]:
-        """What is found, in the order in which the scene names it, layer by layer."""
+        """Yields the records of the scene ``root``, layer by layer, in the order in which a layer names its files."""
         yield from self._found(os.path.abspath(root))
         while self._pending:
             path = self._pending.popleft()

@@ -1,15 +1,15 @@
-"""The concurrent scan: lists directories, filters, and packs files into work items.
+"""The concurrent scan: lists directories, filters their entries, and packs files into work items.
 
-The unit of the scan is a batch of directories (see ``frontier.Batch``). Batches run at the same time and in any order;
-the result of each is decided by its own directories alone, in order, so two scans of the same tree publish the same
-items.
+The unit of the scan is a batch of directories (see ``frontier.Batch``). Batches run at the same time and in any order,
+but the result of each depends only on its own directories and their order, so two scans of the same tree publish the
+same items.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,26 +37,34 @@ if TYPE_CHECKING:  # loaded where there is a list
 __all__ = ["MAX_PATH_BYTES", "Emit", "Walker"]
 
 BATCH_DIRECTORIES = 32
-"""Directories in one batch; part of what makes item ids repeatable, so never a setting."""
+"""Directories in one batch. Not a setting, because item ids depend on it."""
 LIST_LINES = 512
-"""Lines of a file list that are looked up together; part of what makes item ids repeatable as well."""
+"""Lines of a list that are looked up together. Not a setting, because item ids depend on it."""
 EMIT_ITEMS = 32
-"""Items handed on at once."""
+"""Maximum number of items in one call of ``emit``."""
 FILTERED_TOGETHER = 64
-"""Names held against patterns before others have their turn: patterns and names may be long."""
+"""Names that are matched before the event loop gets a turn, because patterns and names may be long."""
 FOLLOWED_TOGETHER = 64
-"""Links that are followed at the same time."""
+"""Maximum number of links that are followed at the same time."""
 
 Emit = Callable[[Sequence[WorkItem]], Awaitable[None]]
-FirstPage = asyncio.Task[Page]
 
 
 class Walker:
-    """One scan of one export. ``sessions`` are the job's mount addresses, opened, all with this export.
+    """One scan of one export.
 
-    ``root`` is the target below it. ``emit`` receives the items in batches; while it waits, the scan waits, and a
-    ``BrokerError`` of it ends the scan. ``prefix`` is the path of a nested export below the target. ``check`` raises where a
-    path that a link leads to may not be read. ``known``: what an earlier ledger says need not be read.
+    Args:
+        job: what is scanned.
+        sessions: the open sessions of its mount addresses, all with this export.
+        export: the path of the export.
+        root: the path of the target below the export.
+        settings: the limits of the scan and of an item.
+        counter: receives the counts, the errors and the warnings.
+        emit: receives the items in batches. The scan waits for it, and a ``BrokerError`` that it raises ends the scan.
+        filter_: the filter of the job, if it has been made already.
+        prefix: for an export nested in the target, its path below the target.
+        check: raises ``CacheWarmerError`` if a path to which a link leads may not be read.
+        known: the files that an earlier ledger holds as read, which are left out.
     """
 
     def __init__(
@@ -92,7 +100,7 @@ class Walker:
         self._frontier = Frontier(settings.pending_memory_bytes, settings.pending_disk_bytes)
         self._lister = Lister(sessions, settings.directories_in_flight)
         self._chunkers: dict[int, Chunker] = {}
-        """An empty one for each session."""
+        """An empty chunker for each session, by its index."""
         self._active: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
         self._emitting = 0
@@ -115,10 +123,13 @@ class Walker:
     # -- what is scanned -------------------------------------------------------------------------------------------
 
     async def walk(self) -> None:
-        """Scans the tree at the root, or the one file that the root is. A root that is a link is followed.
+        """Scans the tree at the root, or the single file there. If the root is a link, it is followed.
 
         Raises:
-            CacheWarmerError: the root itself can't be looked at or listed; what goes wrong below it is counted.
+            CacheWarmerError: the root can't be looked up or listed, or the scan took too long; failures below the root
+                are counted.
+            BrokerError: ``emit`` failed.
+            TransportError: no address answers.
         """
         try:
             path, entry = await self._lister.call(0, partial(resolve, export=self._raw_export, path=self.root))
@@ -155,7 +166,13 @@ class Walker:
         self._primer.conclude()
 
     async def walk_list(self, chunks: AsyncIterable[bytes]) -> None:
-        """Scans the paths of a list (see ``listed``); a directory stands for its tree, and what is named again is left out."""
+        """Scans the paths of a stored list (see ``listed``); a directory stands for its tree, duplicates are left out.
+
+        Raises:
+            CacheWarmerError: the scan took too long; lines that can't be looked up are counted.
+            BrokerError: ``emit`` failed.
+            TransportError: no address answers.
+        """
         from cachewarmer.planning.filelist import grouped_lines
         from cachewarmer.planning.listed import ListPaths, Named, joined_ranges, look_up
 
@@ -187,7 +204,7 @@ class Walker:
     async def _take_lines(
         self, chunker: Chunker, named: Named, found: Iterable[LookedUp], links: list[Link]
     ) -> list[WorkItem]:
-        """What happens to some lines of a list; the items that are now complete, unless they had to be handed on before."""
+        """Takes some lines of a list; returns the items that are now complete and have not been emitted yet."""
         items: list[WorkItem] = []
         for path, entry, ranges in found:
             if entry is None:
@@ -248,19 +265,19 @@ class Walker:
             self._frontier.close()
 
     async def _end_batches(self) -> None:
-        """Lets the batches that are under way end by themselves, so that each hands on or gives up what it has counted."""
+        """Waits for the running batches to end, so that each emits or counts as lost the files that it has counted."""
         ended = await asyncio.gather(*self._active, return_exceptions=True)
         for one in ended:
             if isinstance(one, BaseException) and not isinstance(one, TransportError):
                 raise one
 
     def _lose(self, items: Iterable[WorkItem], error: TransportError) -> None:
-        """What is counted and not handed on, where nobody else can read it: its one address does not answer."""
+        """Counts as lost the files of items that are not emitted, if no other address may read them."""
         if self.job.each_address:
             self.counter.add_lost(items, error)
 
     def _lose_aside(self, error: TransportError) -> None:
-        """The same for the files that were set aside."""
+        """Counts as lost the files that were set aside, if no other address may read them."""
         if self.job.each_address:
             for items in self._sieve.linked_files(lambda: self._chunker(0)):
                 self.counter.add_lost(items, error)
@@ -277,24 +294,22 @@ class Walker:
         number = self._choose_session()
         chunker = self._chunker(number)
         below: list[Directory] = []
-        handles = [one.handle if batch.session == number else b"" for one in batch.directories]
-        firsts = [
-            asyncio.create_task(self._lister.first_page(number, one.path, handle))
-            for one, handle in zip(batch.directories, handles, strict=True)
-        ]
+        known = batch.session == number
+        places = [(one.path, one.handle if known else b"") for one in batch.directories]
+        firsts = self._lister.first_pages(number, places)
         try:
-            for directory, handle, first in zip(batch.directories, handles, firsts, strict=True):
-                await self._scan_directory(chunker, number, directory, handle, first, below)
+            for directory, place, first in zip(batch.directories, places, firsts.pages, strict=True):
+                await self._scan_directory(chunker, number, directory, place, first, below)
         except TransportError as error:
             self._lose(chunker.flush(), error)
             raise
         finally:
-            await end_tasks(*firsts)
+            await firsts.close()
         await self._emit(list(chunker.flush()))
         self._push(below, number, keep=0)
 
     def _choose_session(self) -> int:
-        """Spreads batches over the addresses in turn; with one address there is nothing to choose."""
+        """Returns the index of the next session: batches go to the addresses in turn."""
         self._last_session = (self._last_session + 1) % len(self.sessions)
         return self._last_session
 
@@ -303,22 +318,23 @@ class Walker:
         chunker: Chunker,
         number: int,
         directory: Directory,
-        handle: bytes,
-        first: FirstPage,
+        place: tuple[bytes, bytes],
+        first: Awaitable[Page],
         below: list[Directory],
     ) -> None:
-        """Lists one directory; ``handle`` is the one that is good at this address, empty where that has none."""
-        path = directory.path
+        """Lists one directory. ``place`` is its path, and its handle at session ``number``: empty if that has none."""
+        path, handle = place
         try:
-            begun = False
-            async for page in self._lister.pages(number, path, handle, first):
-                if not begun and self._other_file_system(path, page):
-                    return
-                self.counter.directories += not begun
-                begun = True
-                await self._take(chunker, number, directory, page, below)
+            page = await first
+            if self._other_file_system(path, page):
+                return
+            self.counter.directories += 1
+            await self._take(chunker, number, directory, path, page, below)
+            if page.cookie is not None:
+                async for further in self._lister.further_pages(number, path, handle, page):
+                    await self._take(chunker, number, directory, path, further, below)
         except (BrokerError, TransportError):
-            raise  # ``emit`` failed, or no address answers: the directory has no fault
+            raise  # ``emit`` failed, or no address answers: it is not the fault of the directory
         except CacheWarmerError as error:
             if path == self.root:
                 raise
@@ -327,14 +343,13 @@ class Walker:
             self.counter.add_error(path, error, directory=True)
 
     async def _take(
-        self, chunker: Chunker, number: int, directory: Directory, page: Page, below: list[Directory]
+        self, chunker: Chunker, number: int, directory: Directory, path: bytes, page: Page, below: list[Directory]
     ) -> None:
-        """What happens to one part of a directory."""
-        path = directory.path
+        """Takes one page of a directory, which is at ``path``: its files, subdirectories, links and errors."""
         links: list[Link] = []
         for entries in self._turns(page.entries):
             items = self._sieve.files(chunker, number, path, entries, links)
-            self._sieve.directories(directory, entries, below)
+            self._sieve.directories(directory, path, entries, below)
             if items:
                 await self._emit(items)
             elif self.filter.uses_names:
@@ -348,22 +363,20 @@ class Walker:
             await self._primer.page(self.sessions[number], path, page.entries)
         self._push(below, number, keep=BATCH_DIRECTORIES)
 
-    def _turns(self, entries: Sequence[DirectoryEntry]) -> Iterator[Sequence[DirectoryEntry]]:
-        """The entries, in pieces where each of them takes some time."""
+    def _turns(self, entries: Sequence[DirectoryEntry]) -> Iterable[Sequence[DirectoryEntry]]:
+        """The entries in pieces, if each has to be matched against patterns; else all at once."""
         if not self.filter.uses_names:
-            yield entries
-            return
-        for start in range(0, len(entries), FILTERED_TOGETHER):
-            yield entries[start : start + FILTERED_TOGETHER]
+            return (entries,)
+        return (entries[start : start + FILTERED_TOGETHER] for start in range(0, len(entries), FILTERED_TOGETHER))
 
     def _push(self, below: list[Directory], number: int, *, keep: int) -> None:
-        """Cuts whole batches off ``below``; with ``keep`` 0 the rest as well."""
+        """Moves batches from ``below`` to the frontier while it holds more than ``keep``; with 0, all of it."""
         while len(below) > keep or (below and not keep):
             self._frontier.push(Batch(below[:BATCH_DIRECTORIES], number))
             del below[:BATCH_DIRECTORIES]
 
     def _other_file_system(self, path: bytes, page: Page) -> bool:
-        """Whether a directory of this machine is left out, because its file system is not the target's."""
+        """Whether a local directory is left out, because it is on another file system than the target."""
         if path == self.root:
             self._device = page.device
         if not self.job.wanted.one_file_system or page.device in (0, self._device) or not self._device:
@@ -379,8 +392,8 @@ class Walker:
             await asyncio.gather(*(self._follow_one(number, one) for one in some))
 
     async def _follow_one(self, number: int, link: Link) -> None:
-        """A link that leads to a file of the export has that read; any other is counted as skipped, and said."""
-        # An export is what its server gives away; a link of this machine may lead to anything of its user's.
+        """Plans the file that a link leads to; a link that leads to none that may be read is counted as lost."""
+        # A link may lead anywhere in an export, which its server offers; a local link must stay in the target.
         within = self.root if self.job.access.is_local else b""
         follow_it = partial(follow, export=self._raw_export, path=link.path, within=within)
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from cachewarmer.errors import RemoteProtocolError
 from cachewarmer.rpc.nfs3 import FATTR_BYTES, MAX_HANDLE_BYTES, MAX_NAME_BYTES, Attributes, decode_optional_attributes
@@ -19,19 +20,50 @@ _ENTRY_TAIL = struct.Struct(">QII4xI8xQ16xQQ8xIIIIII")
 _TAIL_BYTES = _ENTRY_TAIL.size
 
 
-class ListedEntry(NamedTuple):
-    """One ``entryplus3``; attributes and handle are what the server chose to add."""
+REGULAR = 1
+"""``NF3REG`` (RFC 1813 section 2.5)."""
+_DOTS = frozenset({b".", b".."})
+"""The directory itself and the one above it, which servers may list."""
 
+
+class ListedEntry(NamedTuple):
+    """One ``entryplus3`` with its attributes and its handle."""
+
+    name: bytes
+    kind: int
+    """``ftype3`` (RFC 1813 section 2.5), or what the caller has for it."""
+    size: int
+    """Bytes."""
+    mtime: float
+    """Unix seconds."""
+    handle: bytes
+    file_id: int
+    """``fileid3``. Of a regular file with several names, a hash of the ``fsid`` and the ``fileid3``, because an export may
+    contain several file systems, each with ids of its own."""
+    links: int
+    ctime: float
+    """Unix seconds."""
+
+
+E = TypeVar("E", bound=tuple[object, ...])
+
+
+class BareEntry(NamedTuple):
+    """One ``entryplus3`` or ``entry3`` of which the server has left out the attributes, the handle, or both."""
+
+    place: int
+    """The number of the complete entries before it."""
     name: bytes
     attributes: Attributes | None
     handle: bytes
-    """Empty: the server gave none."""
+    """Empty: left out."""
 
 
-class Listing(NamedTuple):
-    """One reply: a part of a directory."""
+class Listing(NamedTuple, Generic[E]):
+    """One reply: a part of a directory, without ``.`` and ``..``."""
 
-    entries: list[ListedEntry]
+    entries: list[E]
+    bare: list[BareEntry]
     cookie: int
     """The cookie of the last entry, where the next part begins."""
     verifier: bytes
@@ -53,18 +85,23 @@ def encode_readdir(directory: bytes, cookie: int, verifier: bytes, count: int) -
     return pack_opaque(directory, MAX_HANDLE_BYTES) + struct.pack(">Q", cookie) + verifier + struct.pack(">I", count)
 
 
-def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
-    """``READDIRPLUS3resok``, after the status. ``cookie`` is the one that was asked with.
+def decode_readdirplus(reply: Unpacker, cookie: int, entry: type[E], kinds: Sequence[int] = range(8)) -> Listing[E]:
+    """``READDIRPLUS3resok``, after the status.
+
+    Args:
+        reply: positioned after the status.
+        cookie: the cookie of the call.
+        entry: a named tuple with the fields of ``ListedEntry``, for entries with their attributes and their handle.
+        kinds: the ``kind`` for each ``ftype3``.
 
     Raises:
-        RemoteProtocolError: it isn't one, as of ``decode_readdir``.
+        RemoteProtocolError: it is something else.
     """
-    if reply.flag():
-        reply.skip(FATTR_BYTES)  # the directory's own, which nobody asks for
-    verifier = reply.fixed(8)
+    verifier = _verifier(reply)
     data, position = reply.data, reply.position
-    size = len(data)
-    entries: list[ListedEntry] = []
+    size, first = len(data), position
+    entries: list[E] = []
+    bare: list[BareEntry] = []
     append = entries.append
     new = tuple.__new__  # a named tuple's own __new__ is a function of Python
     head, tail = _ENTRY_HEAD.unpack_from, _ENTRY_TAIL.unpack_from
@@ -94,64 +131,81 @@ def decode_readdirplus(reply: Unpacker, cookie: int = 0) -> Listing:
                     has_handle,
                     length,
                 ) = tail(data, position)
-                if has_attributes == 1 and has_handle == 1 and 0 < kind < 8 and length <= MAX_HANDLE_BYTES:
+                if has_attributes == 1 and has_handle == 1 and 0 < kind < 8 and 0 < length <= MAX_HANDLE_BYTES:
                     cookie = next_cookie
                     start = position + _TAIL_BYTES
+                    position = start + ((length + 3) & ~3)
+                    if name in _DOTS:
+                        continue
+                    if links > 1 and kind == REGULAR:
+                        file_id = hash((device, file_id))
                     append(
                         new(
-                            ListedEntry,
+                            entry,
                             (
                                 name,
-                                new(
-                                    Attributes,
-                                    (
-                                        kind,
-                                        file_size,
-                                        seconds + nanoseconds * 1e-9,
-                                        file_id,
-                                        links,
-                                        device,
-                                        changed + changed_ns * 1e-9,
-                                    ),
-                                ),
+                                kinds[kind],
+                                file_size,
+                                seconds + nanoseconds * 1e-9,
                                 data[start : start + length],
+                                file_id,
+                                links,
+                                changed + changed_ns * 1e-9,
                             ),
                         )
                     )
-                    position = start + ((length + 3) & ~3)
                     continue
             reply.position = position
-            cookie = reply.u64()
-            attributes = decode_optional_attributes(reply)
-            append(ListedEntry(name, attributes, reply.opaque(MAX_HANDLE_BYTES) if reply.flag() else b""))
+            cookie = _decode_bare(reply, name, len(entries), bare)
             position = reply.position
     except struct.error:
         # The list ends with "no value follows" and eof: 8 bytes, fewer than the head of an entry.
-        if not (position == size and entries) and data[position : position + 4] != bytes(4):
+        if not position == size > first and data[position : position + 4] != bytes(4):
             raise truncated() from None
     reply.position = position
-    return _end(reply, entries, cookie, verifier)
+    return Listing(entries, bare, cookie, verifier, _end(reply, came=position > first))
 
 
-def decode_readdir(reply: Unpacker, cookie: int = 0) -> Listing:
-    """``READDIR3resok``, after the status: names alone."""
-    decode_optional_attributes(reply)
-    verifier = reply.fixed(8)
-    entries: list[ListedEntry] = []
-    while reply.left or not entries:
+def _verifier(reply: Unpacker) -> bytes:
+    """Reads what precedes the entries: the attributes of the directory, which are not needed, and the verifier."""
+    if reply.flag():
+        reply.skip(FATTR_BYTES)
+    return reply.fixed(8)
+
+
+def _decode_bare(reply: Unpacker, name: bytes, place: int, bare: list[BareEntry]) -> int:
+    """Adds an entry of which something is left out, from its cookie on; returns the cookie."""
+    cookie = reply.u64()
+    attributes = decode_optional_attributes(reply)
+    handle = reply.opaque(MAX_HANDLE_BYTES) if reply.flag() else b""
+    if name not in _DOTS:
+        bare.append(BareEntry(place, name, attributes, handle))
+    return cookie
+
+
+def decode_readdir(reply: Unpacker, cookie: int) -> Listing[Any]:
+    """``READDIR3resok``, after the status: names alone. ``cookie`` is that of the call.
+
+    Raises:
+        RemoteProtocolError: it is something else.
+    """
+    verifier = _verifier(reply)
+    bare: list[BareEntry] = []
+    first = reply.position
+    while reply.left or reply.position == first:
         if not reply.flag():
             reply.position -= 4
             break
         reply.u64()
         name = reply.opaque(MAX_NAME_BYTES)
         cookie = reply.u64()
-        entries.append(ListedEntry(name, None, b""))
-    return _end(reply, entries, cookie, verifier)
+        if name not in _DOTS:
+            bare.append(BareEntry(0, name, None, b""))
+    return Listing([], bare, cookie, verifier, _end(reply, came=reply.position > first))
 
 
-def _end(reply: Unpacker, entries: list[ListedEntry], cookie: int, verifier: bytes) -> Listing:
-    """What follows the last entry. Where a server leaves it out, there is more: entries that came whole count."""
+def _end(reply: Unpacker, *, came: bool) -> bool:
+    """Returns eof, which follows the last entry. If a server leaves it out after an entry, there is more."""
     if reply.left and reply.flag():
         raise RemoteProtocolError("the server's listing is broken")
-    eof = reply.flag() if reply.left or not entries else False
-    return Listing(entries, cookie, verifier, eof)
+    return reply.flag() if reply.left or not came else False

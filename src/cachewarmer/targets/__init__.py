@@ -1,4 +1,4 @@
-"""The kinds of targets, with one contract (``base``); ``open_session`` chooses among them."""
+"""The kinds of targets, which share one contract (``base``); ``open_session`` chooses among them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ log = logging.getLogger(__name__)
 
 
 async def open_session(mount: Mount, settings: Settings) -> Session:
-    """Opens one mount address of a job, or a local directory, by the transport it asks for.
+    """Opens a mount address of a job, or a local directory, by the transport that ``mount`` names.
 
-    ``auto``: the direct reader where NFSv3 answers, be it with a refusal; else a kernel mount.
+    With ``auto``, that is the direct reader if the server answers NFSv3, even if it refuses the mount; else a kernel
+    mount.
 
     Raises:
-        CacheWarmerError: it can't be opened; for ``auto`` the message says how each of the two failed.
+        CacheWarmerError: it can't be opened; with ``auto``, the message says how each of the two ways failed.
     """
     if not mount.address:
         from cachewarmer.targets.local.session import open_local  # noqa: PLC0415 -- only what is used is loaded
@@ -47,14 +48,14 @@ async def open_session(mount: Mount, settings: Settings) -> Session:
     try:
         return await open_nfs3(mount, settings.nfs)
     except (TransportError, RpcRefused, RemoteProtocolError, FlavorRefused) as error:
-        # What this process has too little of, it has too little of for mounting as well.
+        # A resource that this process has used up is missing for a kernel mount too.
         if mount.transport != "auto" or isinstance(error, UnknownHost | OwnResourceError):
             raise
         return await _mounted_instead(mount, settings, error)
 
 
 async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmerError) -> Session:
-    """A kernel mount where NFSv3 did not answer."""
+    """Opens a kernel mount, because the direct reader failed with ``direct``."""
     from cachewarmer.targets.mount.session import open_mounted  # noqa: PLC0415
     from cachewarmer.targets.mount.table import why_not  # noqa: PLC0415
 
@@ -63,7 +64,7 @@ async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmer
     if not problem:
         port = mount.nfs_port or NFS_PORT
         try:
-            # Mounting is tried for minutes; where nothing listens, that is not worth the wait.
+            # mount(8) tries for minutes, which is not worth the wait if nothing listens.
             await _reach(mount.address, port, settings.nfs.connect_seconds)
         except ConnectFailed as error:
             problem, cause = error.fill(address=mount.address).failure, error
@@ -75,14 +76,14 @@ async def _mounted_instead(mount: Mount, settings: Settings, direct: CacheWarmer
             problem, cause = error.fill(address=mount.address).failure, error
     kind = ConnectFailed if direct.transient else MountError
     ways = (
-        f"{way}: {replace(said, address='')}"  # the address stands before both
+        f"{way}: {replace(said, address='')}"  # the address is at the beginning of the message
         for way, said in (("direct reader", direct.failure), ("kernel mount", problem))
     )
     raise kind("; ".join(ways), address=mount.address) from cause
 
 
 async def _reach(address: str, port: int, seconds: float) -> None:
-    """Makes a connection and drops it. Raises ``ConnectFailed`` where no address of the name takes one."""
+    """Makes a connection and closes it. Raises ``ConnectFailed`` if no IP address of the name accepts one."""
     from cachewarmer.targets.nfs3.connection import connect, resolve  # noqa: PLC0415
 
     failure: ConnectFailed | None = None

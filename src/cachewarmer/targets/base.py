@@ -2,7 +2,8 @@
 
 A ``Session`` is one mount address, opened. It lists directories and reads byte ranges; it knows how many calls may be
 in flight (the window) and keeps that many going as long as it has requests, across files and across work items.
-Listing awaits; reading does not: a request is queued, and its ``on_done`` is called on the event loop, once.
+Listing awaits; reading does not: a request is queued, and its ``on_done`` is called on the event loop, once. Nor does
+the first part of a directory where one call gives it, since a tree may have as many directories as files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import field, fields
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue
+from cachewarmer.errors import CacheWarmerError, FileError, InvalidValue, TransportError
 from cachewarmer.model import Access
 from cachewarmer.model.parts import Range
 from cachewarmer.targets.latency import LatencyHistogram
@@ -67,7 +68,7 @@ class Page(NamedTuple):
     duplicates: int = 0
     """The number of repeated names, which are not among the entries."""
     device: int = 0
-    """Tells the file system that the directory is on from others of this machine; 0 if unknown."""
+    """Identifies the file system of the directory among those of this machine; 0 if unknown."""
 
 
 @dataclass(slots=True, eq=False)
@@ -104,15 +105,32 @@ class ReadRequest:
     """
 
 
+@dataclass(slots=True, eq=False)
+class PageRequest:
+    """A request for the first page of a directory by a single call."""
+
+    path: bytes
+    """The path of the directory below the session's export."""
+    handle: bytes
+    """Empty: unknown."""
+    on_done: Callable[[Page | TransportError | None], None]
+    """Called once, with the page, with the error of an address that does not answer, or with None if a single call was
+    not enough."""
+    unwanted: bool = False
+    """Set by the caller if it does not need the answer any more; then ``on_done`` is not called."""
+
+
 class Supply(ABC):
-    """Requests that are created one by one, when they are needed. A work item has thousands of them. Made all at once, they and what belongs to them would leave the processor's
-    caches long before they are used.
+    """Requests that are created when they are needed.
+
+    A work item has thousands of them. Created all at once, they and what they refer to would have left the processor's
+    caches before they are used.
     """
 
     __slots__ = ()
 
     left: int
-    """How many have not been taken yet. The owner may set this to 0 to end the supply."""
+    """The number of requests not taken yet. The owner may set it to 0 to end the supply."""
     in_order: bool = False
     """Whether its requests are ``in_order``."""
 
@@ -123,15 +141,16 @@ class Supply(ABC):
 
 @dataclass(slots=True)
 class Window:
-    """How much may be in flight at one address, and how much is. Listing and reading share it."""
+    """How much may be in flight at one address, and how much is. Listing and reading share the window."""
 
     calls: int
-    """The maximum of calls in flight; may be set at any time, and is at least 1."""
+    """Maximum number of calls in flight, at least 1; may be set at any time."""
     bytes: int
-    """The maximum of bytes asked for and not yet here."""
+    """Maximum number of bytes requested and not yet received."""
     in_flight: int = 0
-    """Calls."""
+    """Calls in flight."""
     bytes_in_flight: int = 0
+    """Bytes requested and not yet received."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,19 +158,21 @@ class SessionSnapshot:
     """What a session has done since it was opened, and what it is doing."""
 
     calls: Mapping[str, int]
-    """Calls sent so far, by the procedure's name; for a local directory by the system call's."""
+    """Calls sent so far, by the name of the procedure; for a local directory, of the system call."""
     window_calls: int
+    """``Window.calls`` now."""
     in_flight: int
+    """``Window.in_flight`` now."""
     waiting: int
-    """READ requests not yet done, those in flight among them."""
+    """READ requests not yet done, including those in flight."""
     bytes: int
-    """Payload of READ replies."""
+    """Bytes of payload received in READ replies."""
     retries: int = 0
     """Calls sent again because their connection was lost."""
     jukebox_waits: int = 0
-    """Answers such as NFS3ERR_JUKEBOX after which the server was waited for."""
+    """Answers, such as NFS3ERR_JUKEBOX, that asked the client to wait and try again."""
     reconnects: int = 0
-    """Connections that took the place of a lost one."""
+    """Connections that replaced a lost one."""
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Latencies of READ calls, from sending to the end of the reply."""
     others_in_flight: int = 0
@@ -159,14 +180,14 @@ class SessionSnapshot:
 
 
 class Question(IntEnum):
-    """A call other than READ that is made for how long its answer takes, or for what the answer leaves in a cache."""
+    """A call other than READ, made to measure how long its answer takes, or to bring the answer into a cache."""
 
     ATTRIBUTES = 1
     """What a file is (GETATTR)."""
     ACCESS = 2
-    """What a user may do with it (ACCESS)."""
+    """What a user may do with a file (ACCESS)."""
     ORIGIN = 3
-    """What a read-through cache has to ask its origin for (FSSTAT: space that is free there)."""
+    """What a read-through cache has to ask its origin (FSSTAT: the free space there)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +200,10 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str) -> Identity:
-        """From ``UID[:GID[,GID...]]``; without a group, the one of the same number.
+        """Parses ``UID[:GID[,GID...]]``; without a group, the one with the number of the user is taken.
 
         Raises:
-            InvalidValue: it isn't one.
+            InvalidValue: ``text`` has another form, a number is too large, or there are more than 17 groups.
         """
         user, colon, groups = text.partition(":")
         texts = [user, *(groups.split(",") if colon else [user])]
@@ -237,12 +258,12 @@ class Session(ABC):
     """Whether the seconds of a ``ReadRequest`` are exact because a separate thread measured them. Otherwise they depend
     on the event loop, and callers who need better times must measure them."""
     asks_by_counts: bool = False
-    """Whether what it says of the origin comes from counts that the cache keeps, rather than from a round trip; and whether the
-    cache keeps what was read only some time later."""
+    """Whether its answers about the origin come from counts that the cache keeps, not from a round trip, and the cache
+    keeps what was read only some time later."""
     export: str = "/"
     """The mounted export, below which all paths of this session are; ``/`` for a local directory."""
     window: Window
-    """What may be in flight, and what is."""
+    """What may be in flight at the address, and what is."""
 
     @abstractmethod
     def snapshot(self) -> SessionSnapshot:
@@ -253,22 +274,30 @@ class Session(ABC):
         """The entry at a path below the export (``b""`` is the root). Links are not followed.
 
         Raises:
-            FileVanished: nothing is there. NfsStatusError, FileError: it is there and may not be looked at.
+            FileVanished: nothing is there. NfsStatusError, FileError: it exists, but may not be looked up.
         """
 
     @abstractmethod
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
-        """The next part of the directory at ``path``; ``handle`` may be empty. Starts with ``cookie`` None.
+        """The page of the directory at ``path`` that follows ``cookie`` (None: the first). ``handle`` may be empty.
 
-        Every entry that comes back has its kind, size and (where there are handles) handle: what the server left
-        out was asked for. A listing whose cookie went bad starts again by itself, or raises a transient error.
+        Every entry has its kind, size and (if the target has handles) handle: what the server leaves out is requested
+        separately. A listing whose cookie has become invalid starts again by itself, or raises a transient error.
         """
+
+    def ask_page(self, request: PageRequest) -> bool:  # noqa: ARG002  # for targets that can
+        """Requests the first page of a directory without a task; returns whether it does, so that ``on_done`` is called.
+
+        Nothing is retried. If this returns False, or ``on_done`` receives no page, call ``list_page``, which lists the
+        directory or raises the reason why it can't be listed.
+        """
+        return False
 
     async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:  # noqa: ARG002  # for targets that have links
         """The target of the symbolic link at ``path``.
 
         Raises:
-            FileError: it isn't one, or it may not be read.
+            FileError: it is not a symbolic link, or it may not be read.
         """
         raise FileError("it is a symbolic link, which can't be read here", subject=b"/" + path)
 
@@ -300,12 +329,12 @@ class Session(ABC):
         handle: bytes = b"",  # noqa: ARG002
         identity: Identity | None = None,  # noqa: ARG002
     ) -> float | None:
-        """Asks about the file at ``path``, as another user where ``identity`` says so; the seconds that the answer took.
+        """Asks about the file at ``path``, as the user ``identity`` if one is given; returns the seconds it took.
 
         None: this target has no such call.
 
         Raises:
-            CacheWarmerError: it is refused, or there is no answer.
+            CacheWarmerError: the call is refused, or there is no answer.
         """
         return None
 
@@ -330,12 +359,12 @@ class Session(ABC):
         """
         return object()
 
-    def interrupt(self, error: CacheWarmerError) -> None:  # noqa: B027  # what can't fall silent has nothing to do here
-        """Ends all that is in flight or waiting with ``error``, at once; the session stays usable."""
+    def interrupt(self, error: CacheWarmerError) -> None:  # noqa: B027  # not every target can become silent
+        """Ends all requests in flight or waiting at once with ``error``; the session stays usable."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Ends the session; requests not yet done end with ``ConnectionLost``. Idempotent."""
+        """Closes the session; requests not yet done end with ``ConnectionLost``. Idempotent."""
 
     async def list_directory(self, path: bytes, handle: bytes) -> AsyncIterator[Page]:
         """Yields all pages of a directory."""
@@ -350,10 +379,10 @@ class Session(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount(Access):
-    """Everything that is needed to open a session: how to reach the cache of a job at one of its addresses."""
+    """What is needed to open a session: how to reach the cache of a job at one of its addresses."""
 
     address: str = ""
-    """Empty: this machine's own files."""
+    """The mount address; empty: the files of this machine."""
     path: str = ""
     """The first path that will be used, to find the export if ``export`` is empty; ``Session.export`` is then the
     result."""

@@ -6,8 +6,8 @@
         └────────┘ ◄─────────────────────────────────────────── └──────┘ ◄─┘ comes later
                                      answered
 
-A failure to reach an address says nothing about the files behind it. While the breaker is open no work is tried on the
-address; one probe at a time asks whether it answers, soon at first and then less often, and the first answer closes it.
+A failure to reach an address says nothing about its files. While the breaker is open, the address gets no work; one
+probe at a time checks whether it answers, first soon and then less often, and the first answer closes the breaker.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from enum import StrEnum
 from typing import NamedTuple
 
 FIRST_PROBE_SECONDS = 0.25
-"""Time from a failure to the first probe, which doubles with each failed probe,"""
+"""Time from a failure to the first probe; it doubles with each failed probe."""
 MAX_PROBE_SECONDS = 5.0
-"""up to this."""
+"""Maximum time between two probes."""
 RELAPSE_SECONDS = 5.0
-"""An address that fails again so soon after a probe was answered relapses: its probes continue where they were."""
+"""An address that fails again within this time of an answered probe relapses: the time between probes keeps growing."""
 
 
 class BreakerState(StrEnum):
-    """See the module."""
+    """The state of a breaker; see the module."""
 
     CLOSED = "closed"
     OPEN = "open"
 
 
 class Outage(NamedTuple):
-    """An address that can't be reached at present."""
+    """The outage of an address that can't be reached now."""
 
     address: str
     since: float
@@ -55,7 +55,7 @@ class Breaker:
         self.address = address
         self.state = BreakerState.CLOSED
         self.relapsed = False
-        """Whether the last outage began so soon after the one before that both are one to whoever reads of them."""
+        """Whether the last outage began so soon after the one before that they are reported as one."""
         self._since = 0.0
         self._closed_at = float("-inf")
         self._problem = ""
@@ -72,13 +72,13 @@ class Breaker:
 
     @property
     def outage(self) -> Outage | None:
-        """The outage that is under way, if any."""
+        """The current outage; None: the address answers."""
         return Outage(self.address, self._since, self._problem) if self.is_open else None
 
     def failed(self, now: float, problem: str) -> bool:
-        """The address could not be reached. Returns whether an outage begins with that.
+        """Records that the address could not be reached. Returns whether an outage begins with that.
 
-        Further failures while the breaker is open are those of calls that began before it opened: they change nothing.
+        Further failures while the breaker is open are of calls that began before it opened, and change nothing.
         """
         if self.is_open:
             return False
@@ -90,7 +90,7 @@ class Breaker:
         return True
 
     def is_steady(self, now: float) -> bool:
-        """Whether the address has answered for some time, or always has."""
+        """Whether the last outage ended at least ``RELAPSE_SECONDS`` ago, or there was none."""
         return now - self._closed_at >= RELAPSE_SECONDS
 
     def probe_in(self, now: float) -> float:
@@ -98,13 +98,13 @@ class Breaker:
         return max(0.0, self._probe_at - now)
 
     def probe_failed(self, now: float, problem: str) -> None:
-        """A probe got no answer."""
+        """Records that a probe got no answer."""
         self._problem = problem
         self._wait = min(MAX_PROBE_SECONDS, 2 * self._wait)
         self._probe_at = now + self._wait
 
     def answered(self, now: float) -> float:
-        """The address answered. Returns how long the outage lasted that ends with this; 0 if there was none."""
+        """Records that the address answered. Returns the seconds of the outage that this ends; 0 if there was none."""
         if not self.is_open:
             return 0.0
         self.state = BreakerState.CLOSED

@@ -13,7 +13,7 @@ MAX_BYTES = 1 << 20
 
 
 def advice(host: str) -> str:
-    """``did you mean …?`` for a name that can't be resolved; empty where no known one is near."""
+    """``did you mean …?`` for a name that can't be resolved; empty if no known name is similar."""
     return did_you_mean(host, dict.fromkeys([*_named(), *_mounted()]))
 
 
@@ -29,7 +29,7 @@ def _named() -> Iterator[str]:
 
 
 def _mounted() -> Iterator[str]:
-    """The servers of what is mounted now."""
+    """The servers of the NFS exports that are mounted now."""
     for entry in read_table():
         if entry.is_nfs:
             host = to_text(entry.source).rpartition(":/")[0]

@@ -1,4 +1,4 @@
-"""Resolves symbolic links within the export. The calls are made by the session; the rest is pure."""
+"""Resolves symbolic links within an export. The session makes the calls; the rest is pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from cachewarmer.paths import join_bytes
 from cachewarmer.targets.base import DirectoryEntry, FileKind, Session
 
 MAX_HOPS = 40
-"""Links that are followed one after the other, as in the kernel: what needs more is a circle."""
+"""Maximum number of links followed one after the other, as in the Linux kernel: a path with more is part of a loop."""
 
 
 def lead(link: bytes, leads_to: bytes, export: bytes) -> bytes | None:
-    """The path below the export that the link at the path ``link`` leads to; None if that is outside.
+    """The path below the export to which the link at the path ``link`` leads; None: it leads out of the export.
 
-    An absolute path counts as one of the server's: clients that mount the export elsewhere would not find it either.
+    ``leads_to`` is the text of the link. An absolute one counts as a path of the server: clients that have mounted the
+    export elsewhere would not find it either.
     """
     if leads_to.startswith(b"/"):
         inner = export.rstrip(b"/") + b"/"
@@ -35,12 +36,13 @@ def lead(link: bytes, leads_to: bytes, export: bytes) -> bytes | None:
 async def follow(
     session: Session, export: bytes, path: bytes, handle: bytes = b"", within: bytes = b""
 ) -> tuple[bytes, DirectoryEntry]:
-    """What is at the end of a link, and of the links behind it: its path below the export, and its entry.
+    """Follows the link at ``path``, and any links after it; returns the path below the export and the entry it ends at.
 
-    Links in the middle of a path are followed too. ``within`` is the directory that none may lead out of.
+    Links in the middle of a path are followed too. None may lead out of the directory ``within``.
 
     Raises:
-        FileError: it leads out of there, to nothing, or in a circle. TransportError: the address failed.
+        FileError: it leads out of the export or of ``within``, nowhere, or in a loop.
+        TransportError: the address failed.
     """
     for _ in range(MAX_HOPS):
         path, handle = _lead_within(path, await session.read_link(path, handle), export, within), b""
@@ -66,14 +68,14 @@ def _lead_within(link: bytes, leads_to: bytes, export: bytes, within: bytes) -> 
 
 
 async def resolve(session: Session, export: bytes, path: bytes) -> tuple[bytes, DirectoryEntry]:
-    """What is at a path, with all links in it and at its end followed: its own path, and its entry.
+    """Follows all links in a path and at its end; returns the path without links, and the entry there.
 
     Raises:
-        FileVanished, FileError: nothing is there, or a link leads out of the export or in a circle.
+        FileVanished, FileError: nothing is there, or a link leads out of the export or in a loop.
     """
     try:
         entry = await session.lookup(path)
-    except FileError as error:  # a link in the middle of a path is one for some targets, a missing file for others
+    except FileError as error:  # for a link in the middle of a path, some targets raise this, others FileVanished
         try:
             path, entry = await _past_links(session, export, path, b"")
         except FileVanished:
@@ -84,7 +86,7 @@ async def resolve(session: Session, export: bytes, path: bytes) -> tuple[bytes, 
 
 
 async def _past_links(session: Session, export: bytes, path: bytes, within: bytes) -> tuple[bytes, DirectoryEntry]:
-    """The path with the links in its middle replaced by what they lead to."""
+    """The path with the links in its middle replaced by what they lead to, and the entry there."""
     todo = path.split(b"/")
     done = b""
     for _ in range(MAX_HOPS):

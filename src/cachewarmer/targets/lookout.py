@@ -1,4 +1,4 @@
-"""Probes addresses, and notices when one that is in use becomes silent."""
+"""Probes addresses, and detects when one that is in use becomes silent."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from cachewarmer.targets.reach import Addresses, Line
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
-"""Between two looks at an address in use. One that has sent nothing since the last look is probed: a server that accepts
-calls and never answers would otherwise be noticed only by the reply timeout of many calls."""
+"""Time between two checks of an address in use. If it has sent nothing since the last check, it is probed: otherwise a
+server that accepts calls and never answers would be noticed only when many calls time out.
+"""
 PROBE_SECONDS = 10.0
 """A probe without an answer for this long has failed."""
 
 
 class Lookout:
-    """``idle_seconds``: a session that nobody has used for so long is closed."""
+    """Checks the addresses of a pool, and closes sessions that nobody has used for ``idle_seconds``."""
 
     def __init__(
         self,
@@ -37,24 +38,24 @@ class Lookout:
         self._opener = opener
         self._idle_seconds = idle_seconds
         self._heard: WeakKeyDictionary[Session, object] = WeakKeyDictionary()
-        """What each session in use had received at the last look."""
+        """``Session.heard`` of each session in use at the last check."""
         self._looking: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Looks at the addresses from now on. Idempotent."""
+        """Starts checking the addresses. Idempotent."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_after())
 
     async def close(self) -> None:
-        """Ends that. Idempotent."""
+        """Stops checking. Idempotent."""
         if self._looking is not None:
             await end_tasks(self._looking)
 
     async def probe(self, line: Line) -> None:
-        """Asks an address whether it answers: by one call of a session, or by opening one where there is none.
+        """Checks whether an address answers, with one call of a session, or by opening one if there is none.
 
         Raises:
-            TransportError: it does not. Any other answer, a refusal too, is one.
+            TransportError: it does not answer. Any reply counts as an answer, even a refusal.
         """
         try:
             await self._sessions.with_room(lambda: self._probe_once(line))
@@ -78,7 +79,7 @@ class Lookout:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._addresses.settle()
-            # A session of an address that is down serves to probe it.
+            # A session of an address that is down is needed to probe it.
             down = [session for line in self._addresses.lines if line.breaker.is_open for session in line.sessions]
             await self._sessions.close_unused(self._idle_seconds, but=down)
             await asyncio.gather(*(self._look_at(line) for line in self._addresses.lines))
@@ -92,7 +93,7 @@ class Lookout:
                 await self.probe(line)
             except TransportError as error:
                 if any(session.heard() != self._heard[session] for session in in_use):
-                    return  # it answers others: slow it may be, but it is not away
+                    return  # it answers other calls, so it is slow but not down
                 self._addresses.failed(line, error)
             else:
                 return
@@ -100,6 +101,6 @@ class Lookout:
             session.interrupt(line.problem())
 
     def _has_spoken(self, session: Session) -> bool:
-        """Whether a session has received anything since the last look."""
+        """Whether a session has received anything since the last check."""
         before, self._heard[session] = self._heard.get(session), session.heard()
         return before != self._heard[session]

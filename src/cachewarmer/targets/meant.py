@@ -13,7 +13,7 @@ from cachewarmer.rpc.nfs3 import NOENT
 from cachewarmer.targets.base import Session
 
 MOST_LOOKUPS = 32
-"""Components of a path that are looked up."""
+"""Maximum number of components of a path that are looked up."""
 SECONDS = 5.0
 """Time limit of all calls together."""
 
@@ -26,7 +26,7 @@ def is_missing(error: CacheWarmerError) -> bool:
 
 
 async def advise(session: Session, path: bytes, error: CacheWarmerError) -> None:
-    """Adds to the error of a ``path`` below the export, if nothing is there, what the server has of nearly that name.
+    """Adds advice to the error of a ``path`` below the export, if nothing is there: the path with the nearest name.
 
     It costs a LOOKUP for each component of the path, and one page of one listing.
     """
@@ -71,9 +71,9 @@ async def _is_there(session: Session, path: bytes) -> bool:
 
 
 def meant_below(path: str, exports: Sequence[str]) -> str:
-    """The path below one of the exports that was most likely meant by one that is in none; empty: no export is near.
+    """The path below one of the exports that a ``path`` below none of them most likely means; empty: none is similar.
 
-    Where the export's name is misspelt, or only its last components are given, as a share's name would be.
+    That is so if the name of the export is misspelt, or only its last components are given, like the name of a share.
     """
     names = parts(path)
     for export in exports:

@@ -1,4 +1,4 @@
-"""The open sessions: one for each mount, lent out, limited in number, and closed when they are not used."""
+"""The open sessions: one for each mount, lent to callers, limited in number, and closed when they are not used."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import field, replace
-from typing import Any, TypeVar
+from dataclasses import field, fields, replace
+from operator import attrgetter
+from typing import Any, TypeAlias, TypeVar
 
 from cachewarmer.errors import CacheWarmerError, OwnResourceError, own_resource_error
 from cachewarmer.targets.base import Mount, Session
@@ -15,18 +16,24 @@ from cachewarmer.values import dataclass
 
 T = TypeVar("T")
 
+_Key: TypeAlias = tuple[object, ...]
+_way = attrgetter(*(one.name for one in fields(Mount) if one.name != "path"))
+"""Returns the values of a mount except its path, as a tuple, which is hashed faster than a mount."""
+
 
 @dataclass(eq=False, slots=True)
 class Opened:
-    """One session, opened or being opened."""
+    """A session that is open or being opened."""
 
     opening: asyncio.Task[Session]
     lent: int = 0
+    """How many callers use it."""
     used_at: float = 0.0
+    """When it was last given back, in seconds of the clock of ``OpenSessions``."""
     _waiting: deque[object] = field(default_factory=deque)
 
     async def turn(self) -> Session:
-        """The session, in the order in which it was asked for: who comes when it is open overtakes none who waited.
+        """Waits until the session is open and returns it, to callers in the order of their calls.
 
         Raises whatever opening it raises.
         """
@@ -47,7 +54,7 @@ class Opened:
 
     @property
     def session(self) -> Session | None:
-        """The session; None while it is being opened, or where that failed."""
+        """The session; None while it is being opened, or if that failed."""
         opening = self.opening
         if not opening.done() or opening.cancelled() or opening.exception() is not None:
             return None
@@ -55,13 +62,13 @@ class Opened:
 
 
 class OpenSessions:
-    """``most`` is how many may be open at the same time. ``on_close`` is told of each before it is closed."""
+    """The open sessions, at most ``most`` at the same time. ``on_close`` is called with each before it is closed."""
 
     def __init__(self, most: int, *, on_close: Callable[[Session], None], clock: Callable[[], float]) -> None:
         self._most = max(1, most)
         self._on_close = on_close
         self._clock = clock
-        self._opened: dict[Mount, Opened] = {}
+        self._opened: dict[_Key, Opened] = {}
         self._returned = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -69,17 +76,17 @@ class OpenSessions:
 
     @property
     def _all(self) -> set[Opened]:
-        """Each once, whatever mounts it is known by."""
+        """Each session once, even if several mounts refer to it."""
         return set(self._opened.values())
 
     def lent(self) -> set[Session]:
-        """The sessions that somebody uses at present."""
+        """The sessions that are in use now."""
         return {session for one in self._all if one.lent and (session := one.session) is not None}
 
     # -- lending ---------------------------------------------------------------------------------------------------
 
     async def borrow(self, mount: Mount, opening: Callable[[], Coroutine[Any, Any, Session]], *, wait: bool) -> Session:
-        """Takes the session of a mount; see ``SessionPool.borrow``. ``opening`` makes it where there is none."""
+        """Takes the session of a mount; see ``SessionPool.borrow``. ``opening`` opens it if there is none."""
         opened = await self._find_or_open(mount, opening, wait=wait)
         opened.lent += 1
         try:
@@ -92,7 +99,7 @@ class OpenSessions:
             raise
 
     def give_back(self, mount: Mount) -> bool:
-        """Returns what ``borrow`` gave. Whether it was still there."""
+        """Gives back a session that was borrowed. Returns False if it had been dropped in the meantime."""
         opened = self._opened.get(_key(mount))
         if opened is not None:
             opened.lent -= 1
@@ -119,16 +126,16 @@ class OpenSessions:
             await self._returned.wait()
 
     def _also_known_as(self, mount: Mount) -> None:
-        """Whoever asks for the export that was found from the server's list gets the same session."""
+        """Lets later callers that name the export, which this mount found by its path, get the same session."""
         opened = self._opened.get(_key(mount))
         if opened is not None and (session := opened.session) is not None:
-            self._opened.setdefault(replace(mount, path="", export=session.export), opened)
+            self._opened.setdefault(_key(replace(mount, export=session.export)), opened)
 
     async def with_room(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The result of a call that needs a descriptor; where there is none, unused sessions are closed for it.
+        """Returns the result of a call that needs a descriptor; if there is none, unused sessions are closed first.
 
         Raises:
-            OwnResourceError: there is still none, whatever it was needed for. What else ``call`` raises.
+            OwnResourceError: this process has no descriptor, memory or thread left. Also whatever ``call`` raises.
         """
         try:
             return await _naming_own(call)
@@ -140,7 +147,7 @@ class OpenSessions:
     # -- closing ---------------------------------------------------------------------------------------------------
 
     async def _make_room(self) -> bool:
-        """Whether one more session may be opened; closes the one that was unused for longest, if it must."""
+        """Whether one more session may be opened, after closing the ones that were unused for longest if necessary."""
         while len(self._all) >= self._most:
             unused = [one for one in self._all if one.unused]
             if not unused:
@@ -149,7 +156,10 @@ class OpenSessions:
         return True
 
     async def close_unused(self, seconds: float | None = None, *, but: Sequence[Session] = ()) -> int:
-        """Closes the sessions that nobody uses, or has used for so long; how many. ``but`` these."""
+        """Closes the sessions that are not in use, except ``but``; returns how many.
+
+        With ``seconds``, only those that have not been in use for so long.
+        """
         before = None if seconds is None else self._clock() - seconds
         unused = [
             one
@@ -161,7 +171,7 @@ class OpenSessions:
         return len(unused)
 
     async def close_unused_of(self, sessions: Sequence[Session]) -> None:
-        """Closes those among some sessions that nobody uses."""
+        """Closes those of ``sessions`` that are not in use."""
         for one in [one for one in self._all if one.unused and one.session in sessions]:
             await self._close(one)
 
@@ -188,7 +198,7 @@ class OpenSessions:
 
 
 async def _naming_own(call: Callable[[], Awaitable[T]]) -> T:
-    """The result of a call; what this process has too little of becomes an error of the program's own."""
+    """Returns the result of a call; a lack of resources of this process becomes an ``OwnResourceError``."""
     try:
         return await call()
     except (OSError, MemoryError, RuntimeError) as error:
@@ -198,6 +208,6 @@ async def _naming_own(call: Callable[[], Awaitable[T]]) -> T:
         raise own from error
 
 
-def _key(mount: Mount) -> Mount:
-    """The session that a mount is read through: its path matters only where the export must be found by it."""
-    return replace(mount, path="") if mount.export else mount
+def _key(mount: Mount) -> _Key:
+    """The key of the session of a mount; the path matters only if the export must be found by it."""
+    return (*_way(mount), "" if mount.export else mount.path)

@@ -1,7 +1,7 @@
 """Restricts what a service reads: applies the ``[targets]`` settings before sessions are opened.
 
 Whoever can post to the queue of a manager or worker chooses addresses, exports and paths. Nothing is opened for them
-before ``check_allowed`` has looked at it. What a user warms by a command of their own is not limited by it.
+before ``check_allowed`` has permitted it. What users warm with commands of their own is not restricted.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from cachewarmer.targets.base import Mount, Session
 
 Opener = Callable[[Mount, Settings], Awaitable[Session]]
 Check = Callable[[Mount], None]
-"""Raises ``NotAllowed``."""
+"""A function that raises ``NotAllowed`` if a mount may not be opened."""
 
 
 def check_allowed(mount: Mount, allowed: TargetSettings) -> None:
-    """Says whether a session may be opened.
+    """Checks whether a session may be opened.
 
-    A host name must be listed as it is written: what it resolves to is its owner's choice, and may change.
+    A host name must be listed as it is written, because its owner decides what it resolves to, and may change that.
 
     Raises:
-        NotAllowed: names the setting that does not allow it.
+        NotAllowed: it may not; the error names the setting that forbids it.
     """
     if not mount.address:
         _check_local(mount, allowed)
@@ -44,8 +44,10 @@ def check_allowed(mount: Mount, allowed: TargetSettings) -> None:
 
 
 def check_of(settings: Settings, *, local_too: bool) -> Check:
-    """The check of a service, for ``SessionPool``. ``local_too``: files of this machine need no setting, because only
-    its own user can post (a broker that is a file), unless ``allow_local`` names some.
+    """The check of a service, for ``SessionPool``.
+
+    ``local_too``: the files of this machine may be read without a setting, unless ``allow_local`` names some. That is
+    for a broker that is a file, where only the user of this machine can post.
     """
 
     def check(mount: Mount) -> None:
@@ -56,7 +58,7 @@ def check_of(settings: Settings, *, local_too: bool) -> Check:
 
 
 def within_transports(opener: Opener) -> Opener:
-    """An opener that does not let ``auto`` end in a kernel mount, or in the direct reader, where that is not allowed."""
+    """An opener that replaces ``auto`` by the direct reader or the kernel mount if only one of them is allowed."""
 
     async def open_narrowed(mount: Mount, settings: Settings) -> Session:
         ways = set(settings.targets.allow_transports) & {Transport.NFS, Transport.MOUNT}
@@ -88,7 +90,7 @@ def _refused(mount: Mount, what: str, setting: str, path: str = "") -> NotAllowe
 
 
 def _covers(allowed: str, address: str) -> bool:
-    """Whether an address is the one that is allowed, or lies in that network."""
+    """Whether an address is the one that is allowed, or is in the network that is."""
     if allowed.lower() == address.lower():
         return True
     try:

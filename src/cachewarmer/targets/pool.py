@@ -1,9 +1,9 @@
-"""The sessions of one process: one for each mount, lent out, shared, and bounded in number.
+"""The sessions of one process: one for each mount, lent to callers, shared, and limited in number.
 
-There is one pool in a process, made where the program is put together, and everything that lists or reads goes through
-it: so the window of an address is one window, and what one stage finds out about an address holds for all. Its parts:
-``opened`` keeps the sessions, ``reach`` knows which addresses answer, ``lookout`` probes them, ``windows`` says how many
-calls each may have in flight.
+A process has one pool, created where the program is put together, and everything that lists or reads uses it. So each
+address has one window, and what one stage finds out about an address is known to all. Its parts: ``opened`` keeps the
+sessions, ``reach`` knows which addresses answer, ``lookout`` probes them, and ``windows`` decides how many calls each
+may have in flight.
 
 How a stage uses it::
 
@@ -39,20 +39,25 @@ from cachewarmer.targets.reach import Addresses, Line, Place
 from cachewarmer.targets.windows import Windows
 
 MOST_LEARNT = 1000
-"""Addresses of which others have learnt something: of what is more, little is wanted any more."""
+"""Number of addresses with learnt windows above which all are forgotten: few of them are still in use."""
 
 
 class SessionSource(Protocol):
-    """Whatever gives the session of a mount: a pool, or a scope of one."""
+    """An object that provides the session of a mount: a pool, or a scope of one."""
 
     async def session(self, mount: Mount) -> Session:
-        """Raises ``CacheWarmerError`` where it can't be opened."""
+        """The session of a mount. Raises ``CacheWarmerError`` if it can't be opened."""
 
 
 class SessionPool:
-    """See the module. ``opener`` is ``cachewarmer.targets.open_session`` except in tests.
+    """The sessions of one process; see the module.
 
-    ``check`` says whether a mount may be opened at all (``policy.check_of``). ``announce`` off keeps outages out of the log: of several processes of one job, one tells of them.
+    Args:
+        settings: the settings of the process.
+        opener: opens a session; ``cachewarmer.targets.open_session`` except in tests.
+        announce: whether outages are logged; of several processes of one job, only one logs them.
+        check: raises ``NotAllowed`` if a mount may not be opened (``policy.check_of``); None: all may be.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -89,7 +94,7 @@ class SessionPool:
 
     @property
     def settings(self) -> Settings:
-        """The settings as they stand: the window in them follows ``set_window``."""
+        """The current settings: their window is the one that was last set with ``set_window``."""
         return replace(self._settings, nfs=self._windows.nfs)
 
     async def __aenter__(self) -> Self:
@@ -103,15 +108,18 @@ class SessionPool:
     # -- what is up (see ``reach``) --------------------------------------------------------------------------------
 
     def failed(self, place: Mount | Session, error: TransportError, doing: str = "") -> None:
-        """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
+        """Records that an address could not be reached or did not answer: it is down until a probe is answered.
+
+        ``doing`` names what was being done, for the report.
+        """
         self._addresses.failed(self._addresses.find(place), error, doing)
 
     def failures(self) -> Failures:
-        """How often what was asked of an address failed with it, and how it did the last time."""
+        """How often an address could not be reached or did not answer, probes aside, and the last problem."""
         return self._addresses.failures
 
     def reads_answered(self, place: Mount | Session) -> int:
-        """READ calls that an address has answered."""
+        """The number of READ calls that an address has answered."""
         return self._addresses.find(place).answered
 
     def usable(self, place: Mount | Session) -> bool:
@@ -119,34 +127,34 @@ class SessionPool:
         return not self._addresses.find(place).breaker.is_open
 
     async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
-        """The first of several addresses that is up; waits while all of them are down, as a hard mount would.
+        """Returns the first of several addresses that is up; waits while all are down, as a hard mount would.
 
-        ``seconds``: how long all of them may have been down together; None: the patience of the settings, 0: forever.
+        ``seconds`` is how long all of them may be down at the same time; None: as long as the settings say; 0: forever.
 
         Raises:
-            TransportError: none has answered for so long; names an address and its problem.
+            TransportError: none has answered for so long; the error names an address and its problem.
         """
         return await self._addresses.wait_until_up(places, seconds)
 
     def down_seconds(self, place: Mount | Session) -> float:
-        """Time since an address stopped answering; 0: it answers."""
+        """Seconds since an address stopped answering; 0: it answers."""
         return self._addresses.down_seconds(self._addresses.find(place))
 
     def outages(self) -> tuple[Outage, ...]:
-        """The addresses that are down now: for showing how it goes."""
+        """The addresses that are down now."""
         return self._addresses.outages()
 
     def reports(self) -> tuple[AddressReport, ...]:
-        """How each address does: counts since this process began, and what is in flight now."""
+        """A report on each address: counts since this process began, and what is in flight now."""
         return self._addresses.reports(lambda line: self._windows.most([line]))
 
     @property
     def reaches_nothing(self) -> bool:
-        """Whether every address that this process knows of is down: it had better take no work."""
+        """Whether every address that this process knows is down, so that it should take no work."""
         return self._addresses.reaches_nothing
 
     async def reach(self, mounts: Sequence[Mount]) -> float:
-        """Asks the addresses of a job whether they answer, and says for how many seconds none of them has; 0: one does."""
+        """Probes the addresses of a job; returns for how many seconds none of them has answered, 0 if one does."""
         return await self._addresses.ask([self._addresses.line(mount) for mount in mounts if self._may_open(mount)])
 
     def _may_open(self, mount: Mount) -> bool:
@@ -157,24 +165,24 @@ class SessionPool:
         return True
 
     def problems(self, mounts: Sequence[Mount]) -> list[str]:
-        """Why each of these addresses that is down can't be reached, each in one line."""
+        """For each of these addresses that is down, why it can't be reached, in one line."""
         lines = (self._addresses.line(mount) for mount in mounts)
         return [str(line.problem()) for line in lines if line.breaker.is_open]
 
     @property
     def reads_by_path(self) -> bool:
-        """Whether files are to be found by their paths, because jobs may name only some: a handle may stand for any."""
+        """Whether files must be read by path, because a handle in a job may stand for a file that is not allowed."""
         return self._check is not None and bool(self._settings.targets.allow_exports)
 
     def check(self, mount: Mount) -> None:
-        """Raises ``NotAllowed`` where the settings do not let this be read."""
+        """Raises ``NotAllowed`` if the settings do not permit reading this mount."""
         if self._check is not None:
             self._check(mount)
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
     async def session(self, mount: Mount) -> Session:
-        """The session for a mount, kept open until the pool closes. What runs for long takes a ``scope`` instead.
+        """The session of a mount, kept open until the pool is closed. A long-running caller uses a ``scope`` instead.
 
         Raises:
             CacheWarmerError: the address or the export can't be opened.
@@ -182,12 +190,12 @@ class SessionPool:
         return await self._scope.session(mount)
 
     def scope(self) -> PoolScope:
-        """Sessions to use for some time: an async context manager; all that it gave out is returned at its end."""
+        """An async context manager that provides sessions, and gives all of them back at its end."""
         return PoolScope(self)
 
     @asynccontextmanager
     async def lend(self, mount: Mount) -> AsyncIterator[Session]:
-        """The session for a mount, for the length of a ``with``. Waits while as many as are allowed are in use.
+        """Lends the session of a mount for the body of a ``with``; waits while the limit of sessions is in use.
 
         Raises:
             TransportError: the address is down, or could not be reached now. CacheWarmerError: it can't be opened.
@@ -199,9 +207,14 @@ class SessionPool:
             self.give_back(mount)
 
     async def borrow(self, mount: Mount, *, wait: bool) -> Session:
-        """Takes a session to be given back with ``give_back``; callers that ask at the same time share one opening.
+        """Takes the session of a mount, to be given back with ``give_back``. Concurrent callers share one session.
 
-        ``wait``: for another to be returned where the limit is reached. One who holds several must not wait.
+        ``wait`` says whether to wait for another session to be given back if the limit is reached; a caller that holds
+        several sessions must not wait.
+
+        Raises:
+            NotAllowed: the mount may not be opened.
+            TransportError: the address is down, or could not be reached now. CacheWarmerError: it can't be opened.
         """
         self.check(mount)
         line = self._addresses.line(mount)
@@ -212,7 +225,7 @@ class SessionPool:
         return session
 
     def give_back(self, mount: Mount) -> None:
-        """Returns what ``borrow`` gave."""
+        """Gives back a session that was borrowed."""
         if self._sessions.give_back(mount):
             self._windows.share(self._addresses.line(mount))
 
@@ -240,52 +253,52 @@ class SessionPool:
 
     @property
     def window_calls(self) -> int:
-        """The largest window of an address in use: what is claimed and read ahead goes by it."""
+        """The largest window of an address in use, in calls; it determines how much is claimed and read ahead."""
         return self._windows.most([line for line in self._addresses.lines if line.sessions])
 
     @property
     def window_bytes(self) -> int:
-        """The most bytes that a session in use asks for at the same time; what is claimed goes by it as well."""
+        """The largest window of a session in use, in bytes, which also determines how much is claimed; 0: none."""
         used = (session.window.bytes for sessions in self.in_use().values() for session in sessions)
         return max(used, default=0)
 
     def windows(self, addresses: Collection[str]) -> dict[str, int]:
-        """The window of each of these addresses that may be used now."""
+        """The window in calls of each of these addresses that is up."""
         known = {line.mount.address: line for line in self._addresses.lines if line.mount.address in addresses}
         usable = [one for one in addresses if one not in known or not known[one].breaker.is_open]
         return {address: self._windows.calls(known.get(address)) for address in usable}
 
     def set_window(self, calls: int) -> None:
-        """Changes how many calls this process may have in flight at each address."""
+        """Sets how many calls this process may have in flight at each address."""
         self._windows.limit(calls, self._addresses.lines)
 
     def begin_with(self, calls: int) -> None:
-        """Lets each address begin with a window that whoever calls this is going to ``steer``."""
+        """Sets the window with which each address begins, for a caller that is going to ``steer`` it."""
         self._windows.begin_with(calls)
 
     def learn(self, windows: Mapping[str, int]) -> None:
-        """Takes, by address, the windows that are worth to be tried first by whoever steers, as others have found."""
+        """Records windows, by address, that others have found and that steering should try first."""
         if len(self._learnt) > MOST_LEARNT:
             self._learnt.clear()
         self._learnt.update(windows)
 
     def learnt(self, address: str) -> int:
-        """The window that is worth to be tried first at an address; 0: none is known."""
+        """The window that steering should try first at an address; 0: none is known."""
         return self._learnt.get(address, 0)
 
     def in_use(self) -> dict[Line, list[Session]]:
-        """The addresses that are read or listed at present, and their sessions."""
+        """The addresses that are read or listed now, with their sessions in use."""
         lent = self._sessions.lent()
         used = {line: [one for one in line.sessions if one in lent] for line in self._addresses.lines}
         return {line: sessions for line, sessions in used.items() if sessions}
 
     def steer(self, line: Line, calls: int) -> None:
-        """Changes how many calls this process may have in flight at one address."""
+        """Sets how many calls this process may have in flight at one address."""
         self._windows.steer(line, calls)
 
 
 class PoolScope:
-    """See ``SessionPool.scope``."""
+    """The sessions of one caller; see ``SessionPool.scope``."""
 
     def __init__(self, pool: SessionPool) -> None:
         self._pool = pool
@@ -306,7 +319,7 @@ class PoolScope:
         known = self._taken.get(mount)
         if known is None:
             known = await self._pool.borrow(mount, wait=False)
-            if mount in self._taken:  # taken by another coroutine meanwhile
+            if mount in self._taken:  # taken by another coroutine in the meantime
                 self._pool.give_back(mount)
             self._taken[mount] = known
         return known

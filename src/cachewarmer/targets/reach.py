@@ -1,7 +1,7 @@
-"""Tracks which mount addresses answer: a breaker for each (see ``breaker``), probes while it is open, and waiting.
+"""Tracks which mount addresses answer: each has a breaker (see ``breaker``), and is probed while it is open.
 
-Whoever meets a ``TransportError`` tells (``failed``), uses another address meanwhile (``usable``), or waits
-(``wait_until_up``). A failure of reaching an address is never held against the files behind it.
+A caller that gets a ``TransportError`` reports it (``failed``), and uses another address (``usable``) or waits
+(``wait_until_up``). A failure to reach an address never counts as a failure of its files.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from cachewarmer.values import dataclass
 log = logging.getLogger(__name__)
 
 Place = TypeVar("Place", Mount, Session)
-"""How a caller names an address: by what opens it, or by a session of it."""
+"""How a caller refers to an address: by a mount, or by an open session."""
 
 FORGET_SECONDS = 300.0
-"""An address that is down and that nobody has wanted to use for this long is forgotten, and not probed any more."""
+"""An address that is down and has not been wanted for this long is forgotten, and no longer probed."""
 
 
 class Endpoint(NamedTuple):
-    """What one breaker stands for: the mounts of one address that are reached in the same way."""
+    """What has one breaker: all mounts of one address that are reached in the same way."""
 
     address: str
     transport: str
@@ -50,21 +50,21 @@ class Line:
     breaker: Breaker
     log: OutageLog
     mount: Mount
-    """What to open for a probe where there is no session."""
+    """What a probe opens if there is no session."""
     up: asyncio.Event = field(default_factory=asyncio.Event)
     sessions: list[Session] = field(default_factory=list)
     """Its open sessions."""
     window_calls: int = 0
     """Calls that this process may have in flight there; 0: as many as the settings say."""
     knee: Knee = field(default_factory=Knee)
-    """What its steering has found out."""
+    """What steering has found out about it."""
     past: Traffic = field(default_factory=Traffic)
-    """What its sessions did that are closed by now."""
+    """The counts of its sessions that are closed."""
     probing: asyncio.Task[None] | None = None
     waiting: int = 0
-    """Callers that wait for the address."""
+    """The number of callers that wait for the address."""
     wanted_at: float = 0.0
-    """When somebody last wanted to use it."""
+    """When a caller last wanted to use it, in seconds of the clock of ``Addresses``."""
     failures: int = 0
     """How often it could not be reached or did not answer, probes aside."""
     last_failure: str = ""
@@ -72,11 +72,11 @@ class Line:
 
     @property
     def answered(self) -> int:
-        """READ calls that were answered."""
+        """The number of READ calls that were answered."""
         return self.past.latencies.calls + sum(session.snapshot().latencies.calls for session in self.sessions)
 
     def problem(self, seconds: float = 0.0) -> TransportError:
-        """The outage as an error; ``seconds``: how long there has been no answer, where that matters."""
+        """The outage as an error. ``seconds``, if not 0, is how long there has been no answer, for the message."""
         outage = self.breaker.outage
         problem = outage.problem if outage is not None else "no answer"
         if seconds:
@@ -87,8 +87,12 @@ class Line:
 class Addresses:
     """The addresses of one process.
 
-    ``probe`` asks an address whether it answers, and raises ``TransportError`` if it does not. ``forget`` is told of an
-    address that nobody wants any more. ``patience_seconds`` 0 is forever.
+    Args:
+        patience_seconds: how long callers wait for addresses that do not answer; 0: forever.
+        probe: checks whether an address answers, and raises ``TransportError`` if it does not.
+        forget: called with an address that is no longer wanted.
+        announce: whether outages are logged.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -116,7 +120,7 @@ class Addresses:
         return list(self._lines.values())
 
     def line(self, mount: Mount) -> Line:
-        """The address of a mount."""
+        """The address of a mount, which is new if it was not known."""
         endpoint = Endpoint(mount.address, mount.transport, mount.nfs_port, mount.mount_port)
         line = self._lines.get(endpoint)
         if line is None:
@@ -129,22 +133,22 @@ class Addresses:
 
     def find(self, place: Mount | Session) -> Line:
         """The address of a mount or a session."""
-        return self._line_of[place] if isinstance(place, Session) else self.line(place)
+        return self.line(place) if isinstance(place, Mount) else self._line_of[place]
 
     def add(self, line: Line, session: Session) -> None:
-        """A session of an address was opened."""
+        """Records that a session of an address was opened."""
         line.sessions.append(session)
         self._line_of[session] = line
 
     def drop(self, session: Session) -> None:
-        """A session is about to be closed."""
+        """Records that a session is about to be closed."""
         line = self._line_of.get(session)
         if line is not None and session in line.sessions:
             line.sessions.remove(session)
             line.past = line.past.plus(session.snapshot())
 
     def reports(self, window: Callable[[Line], int]) -> tuple[AddressReport, ...]:
-        """How each address does; ``window`` gives the calls that may be in flight there."""
+        """A report on each address; ``window`` returns the calls that may be in flight there."""
         now = self._clock()
         return tuple(
             address_report(
@@ -163,7 +167,7 @@ class Addresses:
     # -- what is up ------------------------------------------------------------------------------------------------
 
     def down_seconds(self, line: Line) -> float:
-        """Time since an address stopped answering; 0: it answers."""
+        """Seconds since an address stopped answering; 0: it answers."""
         outage = line.breaker.outage
         return self._clock() - outage.since if outage is not None else 0.0
 
@@ -174,11 +178,11 @@ class Addresses:
 
     @property
     def reaches_nothing(self) -> bool:
-        """Whether every address that this process knows of is down."""
+        """Whether every address that this process knows is down."""
         return bool(self._lines) and all(line.breaker.is_open for line in self._lines.values())
 
     def failed(self, line: Line, error: TransportError, doing: str = "") -> None:
-        """An address could not be reached, or did not answer: it counts as down until a probe is answered."""
+        """Records that an address could not be reached or did not answer: it is down until a probe is answered."""
         problem = without_address(error)
         self._failures += 1
         line.failures += 1
@@ -189,7 +193,7 @@ class Addresses:
             line.probing = asyncio.create_task(self._probe_until_up(line))
 
     def _tell(self, line: Line, error: TransportError, problem: str) -> None:
-        """Of a name that nobody ever knew the job's end tells: it is a mistake, and no outage."""
+        """Logs an outage, except for a name that never resolved: the end of the job reports that mistake."""
         if self._announce and (line.sessions or not isinstance(error, UnknownHost)):
             line.log.failed(problem)
 
@@ -219,19 +223,19 @@ class Addresses:
         return Failures(self._failures, self._last_failure)
 
     def settle(self) -> None:
-        """Tells that addresses answer again which fell back and have answered for some time since."""
+        """Logs that addresses which had relapsed answer again, once they have done so for some time."""
         now = self._clock()
         for line in self._lines.values():
             if line.log.lasting and not line.breaker.is_open and line.breaker.is_steady(now):
                 line.log.answered()
 
     async def wait_until_up(self, places: Sequence[Place], seconds: float | None = None) -> Place:
-        """The first of several addresses that is up; waits while all of them are down.
+        """Returns the first of several addresses that is up; waits while all are down.
 
-        ``seconds``: how long all of them may have been down together; None: the patience, 0: forever.
+        ``seconds`` is how long all of them may be down at the same time; None: ``patience_seconds``; 0: forever.
 
         Raises:
-            TransportError: none has answered for so long; names an address and its problem.
+            TransportError: none has answered for so long; the error names an address and its problem.
         """
         patience = self._patience_seconds if seconds is None else seconds
         lines = [self.find(place) for place in places]
@@ -261,7 +265,7 @@ class Addresses:
         return max(outage.since for line in lines if (outage := line.breaker.outage) is not None)
 
     async def ask(self, lines: Sequence[Line]) -> float:
-        """Asks addresses whether they answer. Returns for how many seconds none of them has; 0: one does."""
+        """Probes addresses; returns for how many seconds none of them has answered, 0 if one does."""
         await asyncio.gather(*(self._ask(line) for line in lines if not line.breaker.is_open))
         if not lines or not all(line.breaker.is_open for line in lines):
             return 0.0
@@ -274,10 +278,10 @@ class Addresses:
             self.failed(line, error)
 
     async def close(self) -> None:
-        """Ends the probes."""
+        """Stops the probes."""
         await end_tasks(*(line.probing for line in self._lines.values() if line.probing is not None))
 
 
 def without_address(error: CacheWarmerError) -> str:
-    """An error in one line that leaves out which address it is about."""
+    """An error in one line, without the address."""
     return one_line(error.problem, error.doing, to_text(error.subject), "", error.advice)

@@ -1,7 +1,7 @@
 """Listing that survives failures of addresses: what one does not answer is requested from another, or later.
 
-A scan lists many directories at the same time, each at one of the job's addresses. When that address goes away the
-directory has no fault: another address lists it from the beginning, and where there is none the call waits.
+A scan lists many directories at the same time, each at one of the job's addresses. A failure of that address is not the
+fault of the directory: another address lists it from the beginning, and if there is none, the call waits.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cachewarmer.targets.base import (
     Identity,
     Mount,
     Page,
+    PageRequest,
     Question,
     ReadRequest,
     Session,
@@ -26,28 +27,28 @@ from cachewarmer.targets.pool import SessionPool
 T = TypeVar("T")
 
 MAX_TRIES = 6
-"""How often one call may fail at addresses that answer otherwise, before that is the directory's fault."""
+"""How often a call may fail at addresses that otherwise answer, before that counts as the fault of the directory."""
 BAD_COOKIE = 10003
 
 
 class ListingMoved(NfsStatusError):
-    """The address that a listing was begun at does not answer; it can be made again from the beginning at another."""
+    """The address at which a listing began does not answer any more; it can begin again at another address."""
 
     transient = True
 
 
 class _Cookie(NamedTuple):
-    """A cookie, and the session that it is good for."""
+    """A cookie, and the session where it is valid."""
 
     session: Session
     cookie: object
 
 
 class SteadySession(Session):
-    """One of several sessions of a job, with the others to fall back on. Reads through the first alone.
+    """One of several sessions of a job, which falls back on the others for listing. Reads use ``session`` only.
 
-    Its methods raise ``TransportError`` only when none of the addresses has answered for as long as the patience lasts.
-    An entry that came from another address has no handle: handles never cross addresses.
+    Its methods raise ``TransportError`` only if none of the addresses has answered within the patience of the settings.
+    An entry from another address has no handle, because a handle is valid at its own address only.
     """
 
     def __init__(
@@ -83,6 +84,22 @@ class SteadySession(Session):
             page = page._replace(entries=[entry._replace(handle=b"") for entry in page.entries])
         return page if page.cookie is None else page._replace(cookie=_Cookie(session, page.cookie))
 
+    def ask_page(self, request: PageRequest) -> bool:
+        session = self._session
+        if self._left_out or not self._pool.usable(session):
+            return False
+        on_done = request.on_done
+
+        def answered(page: Page | TransportError | None) -> None:
+            if isinstance(page, TransportError):
+                self._pool.failed(session, page)
+            elif isinstance(page, Page) and page.cookie is not None:
+                page = page._replace(cookie=_Cookie(session, page.cookie))
+            on_done(page)
+
+        request.on_done = answered
+        return session.ask_page(request)
+
     async def read_link(self, path: bytes, handle: bytes = b"") -> bytes:
         return (await self._somewhere(lambda one: one.read_link(path, self._handle(one, handle)), path))[1]
 
@@ -97,10 +114,10 @@ class SteadySession(Session):
         return (await self._somewhere(lambda one: one.exports(), b""))[1]
 
     async def _next_page(self, path: bytes, handle: bytes, cookie: _Cookie) -> Page:
-        """The next page at the address that gave the page before.
+        """The next page, at the address of the page before.
 
         Raises:
-            ListingMoved: it does not answer any more.
+            ListingMoved: that address does not answer any more.
         """
         session = cookie.session
         try:
@@ -115,7 +132,7 @@ class SteadySession(Session):
         return handle if session is self._session else b""
 
     async def _somewhere(self, call: Callable[[Session], Awaitable[T]], path: bytes) -> tuple[Session, T]:
-        """The result of a call at the first address that answers it, and its session."""
+        """Makes a call at the first address that answers it; returns the session and the result."""
         for _ in range(MAX_TRIES):
             session = await self._up()
             try:
@@ -131,7 +148,7 @@ class SteadySession(Session):
         """The first session whose address is up; waits while all of them are down.
 
         Raises:
-            ConnectFailed: an address is up that was not when the scan began: it has to begin again to use that.
+            ConnectFailed: only an address that was down when the scan began is up: the scan has to begin again.
         """
         if not self._left_out:
             return await self._pool.wait_until_up(self._all)
@@ -144,7 +161,7 @@ class SteadySession(Session):
                 return session
         raise ConnectFailed("it answers now, and the scan began without it", address=mount.address)
 
-    # -- all else is the session's ---------------------------------------------------------------------------------
+    # -- delegated to the session ----------------------------------------------------------------------------------
 
     def read(self, request: ReadRequest) -> None:
         self._session.read(request)
@@ -168,14 +185,14 @@ class SteadySession(Session):
         self._session.interrupt(error)
 
     async def close(self) -> None:
-        """Nothing: the sessions are the pool's."""
+        """Does nothing: the sessions belong to the pool."""
 
 
 def steady(sessions: Sequence[Session], pool: SessionPool, mounts: Sequence[Mount] = ()) -> list[Session]:
-    """The sessions of a job, each with the others to fall back on.
+    """Wraps the sessions of a job, so that each falls back on the others.
 
-    ``mounts`` are all the addresses of the job, for a caller that begins the scan again after a ``TransportError``: an
-    address that is down now is then not forgotten.
+    ``mounts`` are all addresses of the job, for a caller that begins the scan again after a ``TransportError``: then an
+    address that is down now will be used once it is up.
     """
     opened = {one.address for one in sessions}
     left_out = frozenset(one.address for one in mounts if one.address not in opened and not pool.usable(one))

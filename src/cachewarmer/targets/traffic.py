@@ -1,6 +1,4 @@
-"""What a process has done at each of its addresses, also through sessions that are closed by now; and what was found out
-about their windows.
-"""
+"""What a process has done at each address, including closed sessions, and what is known about its window."""
 
 from __future__ import annotations
 
@@ -15,24 +13,25 @@ from cachewarmer.targets.latency import LatencyHistogram
 from cachewarmer.values import dataclass
 
 READ_CALLS = ("READ", "read")
-"""What a READ call is counted as: over NFS, and on this machine's own files."""
+"""The names under which READ calls are counted: over NFS, and for local files."""
 
 
 class Knee(NamedTuple):
-    """What the search for an address's window has found so far."""
+    """What the search for the window of an address has found so far."""
 
     calls: int = 0
-    """The window beyond which more calls bring nothing, or make others wait; 0 if unknown."""
+    """The window beyond which more calls gain nothing, or make other clients wait; 0 if unknown."""
     bound: Bound = Bound.UNKNOWN
     """Why it is not larger."""
     canary_idle_seconds: float = 0.0
+    """Duration of a call of the canary without load; 0 if unknown."""
     canary_seconds: float = 0.0
-    """The canary's time without load, and the last one."""
+    """Duration of its last call; 0 if unknown."""
 
 
 @dataclass(slots=True)
 class Traffic:
-    """Counts of one address: sums over its sessions."""
+    """The counts of one address, summed over sessions."""
 
     reads: int = 0
     bytes: int = 0
@@ -42,7 +41,7 @@ class Traffic:
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
 
     def plus(self, seen: SessionSnapshot) -> Traffic:
-        """The sum with another session's."""
+        """The sum with the counts of another session."""
         return Traffic(
             reads=self.reads + sum(seen.calls.get(name, 0) for name in READ_CALLS),
             bytes=self.bytes + seen.bytes,
@@ -64,7 +63,7 @@ def address_report(
     outage: Outage | None,
     now: float,
 ) -> AddressReport:
-    """How an address does. ``past``: what its closed sessions did; ``now`` by the clock of ``outage.since``."""
+    """The report on an address. ``past`` are the counts of closed sessions; ``now`` is of the clock of ``outage``."""
     traffic, in_flight, waiting = past, 0, 0
     for seen in sessions:
         traffic = traffic.plus(seen)

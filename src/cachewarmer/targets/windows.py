@@ -1,4 +1,4 @@
-"""The window of this process at each address, and the share of each session."""
+"""The window of this process at each address, and the share of each session in it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from cachewarmer.targets.reach import Line
 
 
 class Windows:
-    """``lent`` says which sessions are in use: only they have a part of their address's window."""
+    """The windows of all addresses, in calls. ``lent`` returns the sessions in use, which share the windows."""
 
     def __init__(self, nfs: NfsSettings, lent: Callable[[], Collection[Session]]) -> None:
         self.nfs = nfs
-        """The settings as they stand: the window in them may be changed while sessions are open."""
+        """The current settings, whose window may be changed while sessions are open."""
         self._lent = lent
 
     def calls(self, line: Line | None = None) -> int:
-        """The window of an address; without one, what an address begins with."""
+        """The window of an address; None: the one with which an address begins."""
         return min((line.window_calls if line is not None else 0) or self.nfs.window_calls, self.nfs.most_calls)
 
     def most(self, lines: Sequence[Line]) -> int:
@@ -27,7 +27,7 @@ class Windows:
         return max((self.calls(line) for line in lines), default=self.calls())
 
     def limit(self, calls: int, lines: Sequence[Line]) -> None:
-        """Changes the window of all addresses; where it is steered, the largest that it may have."""
+        """Sets the window of all addresses, or the largest that they may have if windows are steered."""
         calls = max(1, calls)
         auto = self.nfs.window_auto
         self.nfs = replace(self.nfs, window_max_calls=calls) if auto else replace(self.nfs, window_calls=calls)
@@ -35,17 +35,17 @@ class Windows:
             self.share(line)
 
     def begin_with(self, calls: int) -> None:
-        """Changes what an address begins with."""
+        """Sets the window with which an address begins."""
         self.nfs = replace(self.nfs, window_calls=min(calls, self.nfs.window_max_calls))
 
     def steer(self, line: Line, calls: int) -> None:
-        """Changes the window of one address."""
+        """Sets the window of one address."""
         if calls != line.window_calls:
             line.window_calls = calls
             self.share(line)
 
     def share(self, line: Line) -> None:
-        """One window an address: where several sessions of it are in use (other exports, other uids), each has a part."""
+        """Divides the window of an address among its sessions in use (of different exports, or different users)."""
         calls = self.calls(line)
         if len(line.sessions) == 1:
             line.sessions[0].set_window(calls)

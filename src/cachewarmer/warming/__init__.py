@@ -1,4 +1,4 @@
-"""Reading work items, at a pace."""
+"""Reads work items: from an item to its receipt."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def steered(pool: SessionPool) -> AbstractAsyncContextManager[None]:
-    """For the length of an ``async with``: the windows of the pool follow what its addresses can take, if the settings
-    say so. A command whose window is fixed does not load what finds one.
+    """A context manager that adjusts the windows of a pool to what its addresses can take, if the settings say so.
+
+    With a fixed window, the modules that adjust it are not imported.
     """
     if not pool.settings.nfs.window_auto:
         return nullcontext()

@@ -1,4 +1,4 @@
-"""Finds the files of an item that names none, such as one of a first-generation manager, when it is read."""
+"""Finds the files of an item that does not name them, such as one of a first-generation manager, when it is read."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from cachewarmer.targets.base import DirectoryEntry, FileKind, Session
 from cachewarmer.targets.links import follow, resolve
 
 RANGE_BYTES = 100 * MIB
-"""From this size on, a first-generation manager sends a file's ranges, and its workers leave the file out of its directory."""
+"""A first-generation manager sends ranges of files of at least this size; workers leave these out of directories."""
 FOLLOWED_TOGETHER = 16
 
 
 async def list_item(session: Session, item: WorkItem) -> tuple[WorkItem, int, int]:
-    """The item with its files filled in, and how many were excluded and skipped.
+    """Returns the item with its files filled in, the number of excluded files, and the number of skipped entries.
 
-    A directory stands for the files directly in it, but for large ones, of which a first-generation manager sends ranges
-    in other items; a file for itself, or for its range. Links to files of the export are read through where the item
-    wants that.
+    The path of the item may be a directory or a file. A directory stands for the files directly in it, except large
+    ones if the item is of a first-generation manager, which sends their ranges in other items. A file stands for
+    itself, or for the range in the item. Links to files of the export are followed if the item asks for that.
 
     Raises:
-        CacheWarmerError: it, or one of its names, can't be looked at.
+        CacheWarmerError: the path, or a name in the directory, can't be looked up.
     """
     filled, excluded, skipped = await _filled(session, item)
     head, tail = item.wanted.head_bytes, item.wanted.tail_bytes
@@ -73,7 +73,7 @@ class _Listing:
         self._files: list[FileEntry] = []
         self._links: list[DirectoryEntry] = []
         self._linked: dict[bytes, DirectoryEntry] = {}
-        """Files that links led to, by their paths."""
+        """Files to which links led, by their paths."""
         self.excluded = 0
         self.skipped = 0
 
@@ -102,7 +102,7 @@ class _Listing:
             self.excluded += 1
 
     async def _follow(self, links: Sequence[DirectoryEntry]) -> None:
-        """A first-generation manager goes by the size of a link itself: it sends no ranges of a large file behind one."""
+        """Follows links. A large file behind one is kept: a first-generation manager sends no ranges of it."""
         for found in await asyncio.gather(*(self._follow_one(link) for link in links)):
             if found is None:
                 self.skipped += 1
@@ -112,7 +112,7 @@ class _Listing:
                 self.excluded += 1
 
     async def _follow_one(self, link: DirectoryEntry) -> tuple[bytes, DirectoryEntry] | None:
-        """The file that a link leads to; None: it leads to none of the export."""
+        """The path and the entry of the file to which a link leads; None: it leads to no file of the export."""
         item = self._item
         within = self._path if item.access.is_local else b""
         export = to_bytes(item.access.export)
@@ -127,7 +127,7 @@ class _Listing:
         return (path, entry) if entry.kind is FileKind.REGULAR else None
 
     def filled(self) -> WorkItem:
-        """The item with its files; with their whole paths below the export where links led to some."""
+        """The item with its files; their paths begin at the export if links led to some of them."""
         item, files = self._item, self._files
         if self._linked:
             item = replace(item, path="/")

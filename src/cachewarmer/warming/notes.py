@@ -1,4 +1,4 @@
-"""The ledger records of the files of one item, only for jobs that keep a ledger."""
+"""The ledger records of the files of one item, for jobs that keep a ledger."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cachewarmer.paths import join
 
 
 class Notes:
-    """What a ledger wants to know of each of an item's files."""
+    """What a ledger records of each file of an item: the address, the bytes and the seconds, by the file's number."""
 
     __slots__ = ("addresses", "bytes", "here", "seconds")
 
     def __init__(self, files: int) -> None:
         self.here = ""
-        """The address that is read at now."""
+        """The address of the current pass."""
         self.addresses = [""] * files
         self.bytes = [0] * files
         self.seconds = [0.0] * files
 
     def add(self, number: int, count: int, seconds: float) -> None:
-        """So many bytes of a file came."""
+        """Records that ``count`` bytes of a file were received in a request of ``seconds``."""
         self.addresses[number] = self.here
         self.bytes[number] += count
         self.seconds[number] += seconds
@@ -32,10 +32,13 @@ class Notes:
 def lines(
     item: WorkItem, notes: Notes | None, sizes: Mapping[int, int], problems: Mapping[int, CacheWarmerError]
 ) -> Iterator[str]:
-    """The records of an item's files, a line each.
+    """Yields the records of an item's files, one line of JSON each.
 
-    ``notes``: what was read of them; None: nothing. ``sizes``: of those that have changed since the scan. ``problems``: of
-    those that could not be read.
+    Args:
+        item: the work item.
+        notes: what was read of its files; None: nothing.
+        sizes: the sizes in bytes of files that have changed since the scan, by number.
+        problems: the errors of files that could not be read, by number.
     """
     files = item.files or ()
     notes = notes or Notes(len(files))

@@ -1,4 +1,4 @@
-"""The outcome of one work item: counted while it is read, and reported in its receipt."""
+"""The outcome of one work item, counted while it is read and reported in its receipt."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ if TYPE_CHECKING:  # only of jobs that keep a ledger
     from cachewarmer.warming.notes import Notes
 
 ERRORS_PER_ITEM = 20
-"""Failed paths that a receipt names."""
+"""Maximum number of failed paths that a receipt names."""
 SLOWEST_PER_ITEM = 5
 
 
 class ItemOutcome:
-    """What was read of an item and what failed, over all its passes."""
+    """What was read of an item and what failed, in all its passes."""
 
     __slots__ = ("bytes", "calls", "changed", "fast_seconds", "files", "notes", "problems", "sizes", "slowest")
 
     def __init__(self) -> None:
         self.bytes = 0
         self.files = 0
-        """Files that need no more reading, whatever came of them."""
+        """Files that need no more reading, whether they were read or failed."""
         self.calls = 0
         self.changed = 0
         """Files whose size has changed since the scan."""
         self.problems: dict[int, CacheWarmerError] = {}
-        """By the file's number in the item."""
+        """Why files could not be read, by their numbers in the item."""
         self.sizes: dict[int, int] = {}
-        """Sizes of files that have changed since the scan."""
+        """Sizes in bytes of files that have changed since the scan, by their numbers in the item."""
         self.slowest: list[tuple[float, bytes]] = []
+        """Seconds and path of the slowest requests, a heap with the fastest of them first."""
         self.fast_seconds = -1.0
-        """What took no longer is not among the slowest."""
+        """A request that took no longer is not among the slowest."""
         self.notes: Notes | None = None
-        """What a ledger wants to know of each file; None: there is none."""
+        """What a ledger records of each file; None: no ledger is kept."""
 
     def add_slow(self, request: ReadRequest) -> None:
-        """Of a request that took longer than the fastest of the slowest so far."""
+        """Records a request that took longer than ``fast_seconds`` as one of the slowest."""
         slow = self.slowest
         (heapq.heappush if len(slow) < SLOWEST_PER_ITEM else heapq.heapreplace)(slow, (request.seconds, request.path))
         if len(slow) == SLOWEST_PER_ITEM:
             self.fast_seconds = slow[0][0]
 
     def failure(self, item: WorkItem) -> CacheWarmerError | None:
-        """Why no file of the item could be read, where that is one reason for all of them and may pass; None: a receipt
-        says it all.
+        """The transient error for which none of the item's files could be read, so that the item is to be tried again.
 
-        A reason that does not pass is told by file at once, however many files the item has. Of several files an error
-        names none, since it stands for each of them.
+        None: some files were read, they failed for different reasons, or a failure is permanent; then the receipt
+        reports each file. An error that stands for several files names none of them.
         """
         problems, total = list(self.problems.values()), len(item.files or ())
         if not problems or len(problems) < total or not all(one.transient for one in problems):
@@ -66,11 +66,11 @@ class ItemOutcome:
         return neutral if all(one.of_no_file().failure == same for one in problems) else None
 
     def receipt(self, item: WorkItem, excluded: int, skipped: int, seconds: float) -> Receipt:
-        """What came of the item."""
+        """The receipt of the item. ``excluded``, ``skipped``: files left out; ``seconds``: how long it took in all."""
         files = item.files or ()
         vanished = sum(isinstance(problem, FileVanished) for problem in self.problems.values())
         failed = len(self.problems) - vanished
-        # Of a file in several ranges, the first one counts it; of the others an error tells that they failed.
+        # A file in several ranges is counted by the first; the others report a failure only as an error.
         first_range = item.start <= 0 and not item.further
         key, piece = self._records(item) if item.ledger else ("", b"")
         return Receipt(
@@ -93,7 +93,7 @@ class ItemOutcome:
         )
 
     def _records(self, item: WorkItem) -> tuple[str, bytes]:
-        """What a ledger keeps of the item, and where."""
+        """The key of the item in a ledger, and the packed records of its files."""
         from cachewarmer.model.outcomes import item_key, pack
         from cachewarmer.warming.notes import lines
 

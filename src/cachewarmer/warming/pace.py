@@ -1,19 +1,23 @@
-"""Keeps a reader below a bandwidth. Pure: the time is an argument."""
+"""Keeps a reader below a bandwidth. Pure: the time, in seconds of any clock, is an argument."""
 
 from __future__ import annotations
 
 BURST_SECONDS = 0.25
-"""How much of a second's allowance may be saved up while nothing is read."""
+"""The allowance that may accumulate while nothing is read, in seconds of the rate."""
 
 
 class Pace:
-    """A token bucket. Its rate may change at any time, also for those who wait: each has its place in the row, not a time."""
+    """A token bucket whose rate may change at any time.
+
+    A caller that waits holds a place in the queue, not a time, so a new rate also applies to it.
+    """
 
     def __init__(self, bytes_per_second: float, now: float) -> None:
         self._rate = bytes_per_second
         self._allowed = 0.0
-        """How many bytes may have been asked for at ``_at``, since the beginning."""
+        """Bytes that may have been requested in all by the time ``_at``."""
         self._booked = 0.0
+        """Bytes that were booked in all."""
         self._at = now
 
     def __repr__(self) -> str:
@@ -21,23 +25,23 @@ class Pace:
 
     @property
     def bytes_per_second(self) -> float:
-        """0: no limit."""
+        """The rate; 0: no limit."""
         return self._rate
 
     def change(self, bytes_per_second: float, now: float) -> None:
-        """Another rate from now on; 0: no limit."""
+        """Sets the rate from ``now`` on; 0: no limit."""
         self._advance(now)
         self._rate = bytes_per_second
 
     def take(self, count: int, now: float) -> float:
-        """Books ``count`` bytes; returns their place in the row."""
+        """Books ``count`` bytes; returns their place in the queue, for ``wait``."""
         self._advance(now)
         place = self._booked
         self._booked += count
         return place
 
     def wait(self, place: float, now: float) -> float:
-        """The seconds until what stands at a place may be asked for, if the rate stays as it is."""
+        """Seconds until the bytes at a place may be requested, unless the rate changes."""
         self._advance(now)
         return max(0.0, place - self._allowed) / self._rate if self._rate else 0.0
 
@@ -50,10 +54,10 @@ class Pace:
         self._at = max(self._at, now)
 
     def holds_back(self, now: float) -> bool:
-        """Whether what is asked for next has to wait."""
+        """Whether the next request would have to wait."""
         return self.wait(self._booked, now) > 0
 
     @property
     def piece_bytes(self) -> int:
-        """How much to ask for at once: a tenth of a second's allowance, between 64 KiB and 1 MiB."""
+        """The size of a request: a tenth of a second's allowance, but at least 64 KiB and at most 1 MiB."""
         return int(min(1 << 20, max(1 << 16, self._rate / 10))) if self._rate else 1 << 20

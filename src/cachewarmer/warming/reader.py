@@ -1,4 +1,4 @@
-"""Reads one work item through whichever of its mount addresses answers, and returns its outcome."""
+"""Reads a work item at whichever of its mount addresses answers, and returns its outcome."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ from cachewarmer.warming.run import ItemRun
 from cachewarmer.warming.unanswered import Judge, Limit
 
 MAX_BARREN_PASSES = 3
-"""How often an address may answer everything but an item's files before that counts as the item's fault."""
+"""Passes in which an address answers everything but an item's reads, until ``Judge`` decides whose fault that is."""
 
 PINNED_HOLD_SECONDS = 1.0
-"""An item for one address alone that does not answer stands in the way of those for others: it is soon handed back."""
+"""How long an item for a single address waits for it; short, so that it does not delay items for other addresses."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """What came of reading an item: a receipt, or the error for which it must be tried again."""
+    """The result of reading an item: a receipt, or the error for which it must be tried again."""
 
     receipt: Receipt | None = None
     error: CacheWarmerError | None = None
     aborted: bool = False
+    """Whether the reading was aborted, so that there is neither."""
     unreachable: bool = False
-    """None of the item's addresses could be reached from here: the item has no fault, and another process may read it."""
+    """Whether its addresses could not serve it here, which is not the item's fault: another process may read it."""
 
 
 class ItemReader:
     """Reads items through the sessions of a pool, which knows which addresses answer.
 
-    ``hold_seconds``: how long an item waits for its addresses while none of them answers; 0: until it is aborted.
+    ``hold_seconds`` is how long an item waits for its addresses while none of them answers; 0: until it is aborted.
+    ``clock`` returns seconds.
     """
 
     def __init__(
@@ -50,10 +52,10 @@ class ItemReader:
         self._clock = clock
 
     async def read(self, item: WorkItem, run: ItemRun) -> Reading:
-        """Reads an item, pass after pass, each at an address that answers.
+        """Reads an item in passes, each at an address that answers.
 
-        ``run`` lets another coroutine see how far it is, and end it early. Nothing is raised: every error of the
-        program's own ends up in the result.
+        Another coroutine may observe the progress in ``run``, and abort it. No ``CacheWarmerError`` is raised: it
+        becomes part of the result.
         """
         task = _Task(self._pool, item, run, self._clock)
         while not run.aborted:
@@ -69,14 +71,17 @@ class ItemReader:
         return Reading(aborted=True)
 
     def _unreached(self, task: _Task, error: TransportError) -> Reading:
-        """An item whose addresses do not answer is left to others; one that has but one address fails in the end."""
+        """The result for an item whose addresses do not answer.
+
+        It is left to other processes; an item for a single address fails once its patience is over.
+        """
         patience = self._pool.settings.lease.patience_seconds
         if task.pinned and patience and self._pool.down_seconds(task.mounts[0]) >= patience:
             return task.given_up(error)
         return Reading(error=error, unreachable=True)
 
     async def _choose(self, mounts: list[Mount], run: ItemRun, hold_seconds: float) -> Mount | None:
-        """The first address that is up, waiting for one if need be; None: the run was aborted meanwhile."""
+        """Returns the first address that is up, after waiting for one if necessary; None: the run was aborted."""
         for mount in mounts:
             if self._pool.usable(mount):
                 return mount
@@ -90,7 +95,7 @@ class ItemReader:
 
 
 class _Task:
-    """An item on its way through one or more addresses."""
+    """The reading of an item at one address after the other."""
 
     def __init__(self, pool: SessionPool, item: WorkItem, run: ItemRun, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -102,24 +107,24 @@ class _Task:
         self._passes = 0
         self._patience = pool.settings.lease.patience_seconds
         self._by_path = pool.reads_by_path
-        """Its handles are not to be used: nobody can tell what they stand for."""
+        """Whether the handles of the item must not be used, because a handle may stand for any file."""
         self._barren = 0
         self._tried: set[Mount] = set()
-        """Addresses that were tried since something was read, and gave no answer to READ."""
+        """Addresses that were tried since something was last read, and did not answer READ."""
         self.mounts = [Mount.of(item.access, address, item.path) for address in _in_order(item)]
 
     @property
     def pinned(self) -> bool:
-        """Whether it is for one address alone."""
+        """Whether the item may be read at a single address only."""
         return bool(self._item.only_address)
 
     def given_up(self, error: TransportError) -> Reading:
-        """All of its files that were not read have failed: their address has been away for too long."""
+        """The result when all files that are still to be read have failed with ``error``."""
         self._run.fail_missing(self._item, error)
         return self._result(fails=True)
 
     async def read_at(self, mount: Mount) -> Reading | None:
-        """One pass; None: the address failed, and the item is to be read on elsewhere, or later."""
+        """Makes one pass; None: the address failed, and the rest of the item is to be read elsewhere or later."""
         run, before = self._run, self._run.progress
         answered, limit = False, None
         self._passes += 1
@@ -128,7 +133,7 @@ class _Task:
                 if self._passes > 1:
                     await session.lookup(b"")
                     answered = True
-                # Each of its addresses has its part of the patience.
+                # The patience is divided among the addresses of the item.
                 with Limit(run, mount.address, self._patience / len(self.mounts), self._clock) as limit:
                     await self._pass(session)
             if run.aborted:
@@ -151,7 +156,7 @@ class _Task:
         return None
 
     def _tries_elsewhere(self, mount: Mount, *, moved: bool) -> bool:
-        """Whether another of its addresses, which has not yet been tried for what is missing, is tried next."""
+        """Whether an address that has not been tried for the missing files is usable; then it is tried next."""
         self._tried = {mount} if moved else {*self._tried, mount}
         untried = [one for one in self.mounts if one not in self._tried]
         if not any(self._pool.usable(one) for one in untried):
@@ -175,10 +180,10 @@ class _Task:
         await self._run.read(session, self._item)
 
     def _is_stuck(self, error: TransportError, *, answered: bool, moved: bool) -> bool:
-        """Whether the address answers all but the item's reads, again and again.
+        """Whether the address has repeatedly answered everything but the item's reads.
 
-        A failure of an address is not the item's: it waits. But one file may be such that the server drops each
-        connection that asks for it, and a job that waited for that would never end.
+        The failure of an address is not the fault of an item, which waits. But the server may drop each connection that
+        asks for a certain file, and a job that waited for it would never end.
         """
         now = self._clock()
         if moved:
@@ -190,8 +195,8 @@ class _Task:
         return bool(stuck) or self._barren >= MAX_BARREN_PASSES
 
     async def _judge(self, mount: Mount, error: TransportError) -> Reading | None:
-        """What comes of an item whose missing files an address does not serve, though it answers."""
-        if self._item.files is None:  # its directory could not be listed: what is in it, nobody knows
+        """The result for an item whose missing files an address that answers does not serve; None: it is read on."""
+        if self._item.files is None:  # its directory could not be listed, so its files are unknown
             return Reading(error=error)
         try:
             fault = await Judge(self._pool, self._run, self._clock).blames_files(mount, self._item, error)
@@ -219,7 +224,7 @@ class _Task:
 
 
 def _in_order(item: WorkItem) -> list[str]:
-    """The item's addresses, best first: the one whose handles it carries, then the others, spread over the items."""
+    """The item's addresses, best first: the one of its handles, then the others in an order that varies by item."""
     if item.only_address:
         return [item.only_address]
     if not item.access.addresses:

@@ -1,4 +1,4 @@
-"""Which parts of an item's files are wanted, which have already been read, and which are left. Pure."""
+"""Which byte ranges of an item's files are wanted, which have been read, and which are left. Pure."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ class Piece(NamedTuple):
     """A byte range of one of an item's files that is still to be read."""
 
     number: int
-    """Which of the files."""
+    """The number of the file in the item."""
     start: int
     stop: int
+    """``start`` and ``stop`` are offsets in bytes."""
     last: bool
-    """Whether the file needs no more reading after it."""
+    """Whether the file needs no more reading after this piece."""
 
 
 def pieces_of(number: int, ranges: Sequence[Range]) -> list[Piece]:
-    """The pieces of a file of which several ranges are wanted."""
+    """The pieces for the ranges that are wanted of a file."""
     return [Piece(number, start, stop, last=(start, stop) == ranges[-1]) for start, stop in ranges]
 
 
 def wanted(item: WorkItem) -> Iterator[Piece]:
-    """All that is to be read of an item, file by file."""
+    """All pieces of an item, file by file, whether they were read or not."""
     cut = ranges_of(item.parts) if item.parts else {}
     for index, (_, size, _) in enumerate(item.files or ()):
         if index in cut:
@@ -39,7 +40,7 @@ def wanted(item: WorkItem) -> Iterator[Piece]:
 
 
 def rest(item: WorkItem) -> Iterator[tuple[Piece, list[Piece]]]:
-    """Each piece of an item, with what is left of it after what had come before."""
+    """Each piece of an item, with the pieces left of it after what was read before (``WorkItem.came``)."""
     whole, partly = set(numbers_in(item.came.files)), ranges_of(item.came.ranges)
     for piece in wanted(item):
         if piece.number in whole:
@@ -53,7 +54,7 @@ def rest(item: WorkItem) -> Iterator[tuple[Piece, list[Piece]]]:
 
 
 def what_came(item: WorkItem, left: Iterable[Piece], unknown: Collection[int], calls: int) -> Came:
-    """All of an item but what is left of it, and but files of which nobody knows what they have become."""
+    """What has been read of an item: all but the pieces ``left``, and the files ``unknown``, given by number."""
     gaps: dict[int, list[Range]] = {}
     for piece in left:
         gaps.setdefault(piece.number, []).append((piece.start, piece.stop))

@@ -19,17 +19,18 @@ from cachewarmer.warming.rest import Piece, pieces_of, rest, wanted, what_came
 from cachewarmer.warming.supply import ItemSupply, whole_files
 
 LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0)
-"""Waits before a file that ended early is looked up again. Servers keep sizes in memory for some seconds: one that a file
-lost just now is still told, though READ knows better."""
+"""Waits before a file that ended early is looked up again. Servers cache sizes for some seconds, so they may still
+report the old size of a file that was truncated, though READ finds its end.
+"""
 PACE_SECONDS = 1.0
-"""A pace may change: what waits for its turn looks again after this time."""
+"""Maximum time that a request waits for its turn before it asks again, because the pace may have changed."""
 
 
 class ItemRun:
-    """The reading of one item, in as many passes as it takes.
+    """The reading of one item, in as many passes as necessary.
 
-    A pass gives all that is missing to one session and waits for it. What failed with the address (``TransportError``)
-    is missing afterwards and is all that the next pass asks for, at whichever address.
+    A pass requests all missing pieces from one session and waits for them. Pieces that failed with the address
+    (``TransportError``) are missing afterwards, and only they are requested by the next pass, at whichever address.
     """
 
     def __init__(self, pace: Pace | None = None, look_again: Sequence[float] = LOOK_AGAIN_SECONDS) -> None:
@@ -37,33 +38,33 @@ class ItemRun:
         self._look_again_seconds = look_again
         self.outcome = ItemOutcome()
         self.outstanding = 0
-        """Requests given to the session and not yet done."""
+        """Requests that were given to the session and are not done yet."""
         self.begun = False
-        """Whether its files are known and were given to a session."""
+        """Whether the files of the item are known and a pass has begun."""
         self.aborting = asyncio.Event()
         self.unreached: TransportError | None = None
-        """What the address failed with in the last pass."""
+        """The error with which the address failed in the last pass; None: it did not fail."""
         self.unreached_path: bytes | None = None
-        """The last path that it failed for."""
+        """The last path for which it failed."""
         self._requests: list[ReadRequest] = []
-        """What was asked for at a pace …"""
+        """The requests of a pass that is made at a pace."""
         self._supply: ItemSupply | None = None
-        """… and what all else of a pass is asked for by."""
+        """The supply of the requests of any other pass; None: there is no such pass."""
         self._missing: list[Piece] | None = None
         self._missed: dict[int, TransportError] = {}
-        """What the address last failed with, for each file that it failed for."""
+        """The last error of an address for each file that failed with it, by number."""
         self._short: dict[int, int] = {}
-        """Files that ended before their size, and where."""
+        """Offsets in bytes at which files ended before their size, by number."""
         self._idle = asyncio.Event()
         self._asking = False
         self._in_order = False
         self._window: Window | None = None
-        """Of the session that reads all that is missing; None: nothing is read, or one by one."""
+        """The window of the session that reads all missing pieces; None: nothing is read, or one piece at a time."""
         self._held_back = False
         self._left: list[Piece] = []
-        """What was being asked for when the reading was aborted."""
+        """The pieces that had been requested when the reading was aborted."""
         self._later: list[Piece] = []
-        """What waits until one piece has been read by itself."""
+        """The pieces that wait while others are read one at a time, or that an abort left at a pace."""
 
     @property
     def aborted(self) -> bool:
@@ -71,7 +72,7 @@ class ItemRun:
         return self.aborting.is_set()
 
     def abort(self) -> None:
-        """Ends the reading soon: no further call is made for it."""
+        """Ends the reading soon: no further calls are made for it."""
         self.aborting.set()
         self._left += self._end_supply()
         for request in self._pending():
@@ -79,9 +80,10 @@ class ItemRun:
             request.stop = request.start
 
     def hold_back(self) -> None:
-        """Its pace has become slower: what the session has not asked for yet is missing, to be asked for at that pace.
+        """Takes back what the session has not requested yet, because the pace has become slower.
 
-        What is on its way may be asked for again, where a session can't say how far it is; no byte is counted twice.
+        It is missing then, and is requested at the new pace. Bytes in flight may be requested again if a session can't
+        tell how far it is, but no byte is counted twice.
         """
         if self._window is None or self._missing is None:
             return
@@ -100,13 +102,13 @@ class ItemRun:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """A value that changes whenever something was read or found out."""
+        """A value that changes whenever a request is done or a file is settled."""
         return self.outcome.calls, self.outcome.files
 
     def mark(self) -> object:
-        """A value that changes whenever a byte comes or something is found out; None: no answer is being waited for.
+        """A value that changes whenever bytes arrive or a file is settled; None: no answer is outstanding.
 
-        A request that waits for its turn behind others waits for no answer yet.
+        A request that waits for its turn behind others has no answer outstanding.
         """
         if self._asking:
             return None
@@ -114,7 +116,7 @@ class ItemRun:
         return (self.outcome.calls, self.outcome.files, sum(asked)) if asked else None
 
     def leave(self, error: TransportError) -> None:
-        """Waits no longer for what has been asked for: it is missing, as after a failure of the address."""
+        """Gives up all requests: their pieces are missing, as after a failure of the address with ``error``."""
         for request in self._pending():
             piece, request.context = request.context, None
             request.stop, request.on_done = request.start, _ignore
@@ -134,10 +136,10 @@ class ItemRun:
     # -- a pass ----------------------------------------------------------------------------------------------------
 
     async def read(self, session: Session, item: WorkItem) -> None:
-        """Reads what is missing through ``session``; afterwards ``unreached`` says whether its address failed.
+        """Reads the missing pieces through ``session``; afterwards ``unreached`` says whether its address failed.
 
-        A file that ended before the size in the item is looked up again: one that has changed is read to its new size,
-        one that has not is a failed file.
+        A file that ended before the size in the item is looked up again: if its size has changed, it is read up to the
+        new size; otherwise the file has failed.
         """
         self._in_order = item.in_order
         while True:
@@ -155,9 +157,9 @@ class ItemRun:
                 return
 
     async def read_each(self, session: Session, item: WorkItem, most: int = 0) -> None:
-        """Reads what is missing, piece by piece: where one ends the connection, it takes no other with it.
+        """Reads the missing pieces one at a time, so that one that breaks the connection does not affect the others.
 
-        ``most``: after so many in a row that are not answered the others are not asked for; 0: all are.
+        After ``most`` pieces in a row that were not answered, the others are not requested; 0: there is no limit.
         """
         pieces, in_a_row = list(self._pieces(item)), 0
         failure: TransportError | None = None
@@ -177,7 +179,7 @@ class ItemRun:
             yield from missing
             return
         self._missing = []
-        if not item.came or item.ledger:  # a ledger tells of each file how it was read
+        if not item.came or item.ledger:  # a ledger records how each file was read
             yield from wanted(item)
             return
         self.outcome.calls += item.came.calls
@@ -206,11 +208,11 @@ class ItemRun:
         self._asking = False
         if self.outstanding:
             await self._idle.wait()
-        # Each request holds this run: together they would wait for the garbage collector.
+        # Each request refers to this run: the cycle would wait for the garbage collector.
         self._requests, self._supply = [], None
 
     def _ask_all(self, session: Session, item: WorkItem, pieces: Iterator[Piece]) -> None:
-        """Hands the session all that is missing; it takes the requests as its window has room for them."""
+        """Hands the session all missing pieces; it takes the requests when its window has room."""
         if self._missing is None and item.start < 0 and not item.parts and not item.came:  # as nearly always
             self._missing = []
             count, pieces = len(item.files or ()), whole_files(item)
@@ -222,7 +224,7 @@ class ItemRun:
         session.read_all(self._supply)
 
     def _end_supply(self) -> list[Piece]:
-        """The pieces that the session has not taken; it takes them no more."""
+        """Ends the supply; returns the pieces whose requests the session has not taken."""
         left = self._supply.end() if self._supply is not None else []
         self.outstanding -= len(left)
         if not self.outstanding:
@@ -291,11 +293,11 @@ class ItemRun:
             outcome.add_slow(request)
 
     def _interrupted(self, request: ReadRequest, piece: Piece, error: TransportError) -> None:
-        """The address failed. What had come until then is kept: only the rest is missing."""
+        """Handles a failure of the address: the bytes received before it are kept, and only the rest is missing."""
         stop = request.stop
         if request.left is None:
             left = [(request.start, stop)]
-        else:  # it may have been held back meanwhile
+        else:  # it may have been held back in the meantime
             left = [(start, min(end, stop)) for start, end in request.left if start < stop]
         read = stop - request.start - sum(end - start for start, end in left)
         if read > 0:
@@ -309,7 +311,7 @@ class ItemRun:
             self._miss(piece._replace(start=stop, stop=stop), error, request.path)
 
     async def _look_again(self, session: Session, item: WorkItem) -> None:
-        """Asks for the size of files that ended early, and finds out what is left to read of them, or that they failed."""
+        """Looks up files that ended early, several times; those whose sizes have not changed by then have failed."""
         for seconds in (0.0, *self._look_again_seconds):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.aborting.wait(), seconds)
@@ -325,7 +327,7 @@ class ItemRun:
             )
 
     async def _look(self, session: Session, item: WorkItem) -> None:
-        """Asks for their size once; what has not changed, or could not be asked for, is still short afterwards."""
+        """Looks up their sizes once; files that have not changed, or whose address failed, stay in ``_short``."""
         short, self._short = self._short, {}
         for index, end in short.items():
             if index in self.outcome.problems:
@@ -344,12 +346,12 @@ class ItemRun:
                     self._resize(item, index, end, size)
 
     def _size(self, item: WorkItem, index: int) -> int:
-        """As it was last told."""
+        """The size in bytes that was last reported."""
         return self.outcome.sizes.get(index, (item.files or ())[index].size)
 
     def _resize(self, item: WorkItem, index: int, end: int, size: int) -> None:
-        """A file that ended at ``end`` has ``size`` bytes now."""
-        # Of a file in several ranges, the range that holds its new end counts it.
+        """Records that a file which ended at ``end`` has ``size`` bytes now."""
+        # A file in several ranges is counted by the range that holds its new end.
         if index not in self.outcome.sizes and not item.further and (item.start < 0 or item.start <= size < item.stop):
             self.outcome.changed += 1
         self.outcome.sizes[index] = size
@@ -374,7 +376,10 @@ class ItemRun:
         return None if read is None else path_of(item, (item.files or ())[read].path)
 
     def fail_missing(self, item: WorkItem, error: CacheWarmerError) -> None:
-        """Whatever is still to be read has failed: with its own error, or with what of ``error`` is not about a file."""
+        """Records that all files still to be read have failed, each with its own error or else with ``error``.
+
+        ``error`` is used without the file that it names.
+        """
         neutral = error.of_no_file()
         if self._missing is None:
             self._missing = list(self._pieces(item))
@@ -384,15 +389,16 @@ class ItemRun:
         self._short = {}
 
     def _pending(self) -> list[ReadRequest]:
-        """What was asked for and is not done; each has its piece as ``context``."""
+        """The requests that are not done yet; each has its piece as ``context``."""
         supplied = self._supply.pending() if self._supply is not None else []
         return [*supplied, *(one for one in self._requests if one.context is not None)]
 
     def came(self, item: WorkItem) -> Came:
-        """What has come of an item that is handed back. Of what was being asked for when it was aborted, nothing is told.
+        """What has been read of an item that is handed back, so that its next reader can skip it.
 
-        An item that names no files, and one whose ledger would have to tell when and where each file was read, is read
-        anew.
+        Of a request that was in progress when the reading was aborted, nothing counts as read. An item that names no
+        files is read again from the beginning, and so is one with a ledger, which records where and when each file was
+        read.
         """
         if item.files is None or item.ledger:
             return NOTHING_CAME
@@ -405,4 +411,4 @@ class ItemRun:
 
 
 def _ignore(request: ReadRequest) -> None:
-    """What comes of a request that nobody waits for any more."""
+    """Ignores the result of a request that was given up."""

@@ -1,4 +1,4 @@
-"""The READ requests of one item, each made when its turn has come."""
+"""The READ requests of one item, made shortly before they are needed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from cachewarmer.warming.item_paths import above_of
 from cachewarmer.warming.rest import Piece
 
 MADE_AT_ONCE = 256
-"""Requests that are made together: one by one they would cost a call each, all together they would leave the processor's
-caches long before they are used."""
+"""Requests that are made together. One at a time, each would cost a function call; all at once, they would have left
+the processor's caches before they are used.
+"""
 LEAST_SWEPT = 2 * MADE_AT_ONCE
-"""Requests that are kept, at the least, before those that are done are looked for among them."""
+"""Minimum number of requests that are kept before those that are done are removed."""
 
 
 class ItemSupply(Supply):
-    """Makes the requests for pieces of an item's files. Each has its piece as ``context``, until it is done."""
+    """Makes the requests for ``count`` pieces of an item's files.
+
+    ``on_done`` is called with each request when it is done. Its ``context`` is its piece until then.
+    """
 
     __slots__ = ("_above", "_files", "_kept", "_made", "_most", "_on_done", "_pieces", "_prefix", "in_order", "left")
 
@@ -31,9 +35,9 @@ class ItemSupply(Supply):
         self._on_done = on_done
         self._above, self._prefix = above_of(item)
         self._kept: list[ReadRequest] = []
-        """Those that were taken, without some that are done, and then those of ``_made``, in their order."""
+        """The requests that were taken, without some that are done, followed by those of ``_made`` in order."""
         self._made: list[ReadRequest] = []
-        """Those that are made and not yet taken, the next one last."""
+        """The requests that are made but not taken yet, the next one last."""
         self._most = LEAST_SWEPT
         self.in_order = item.in_order
         self.left = count
@@ -61,18 +65,18 @@ class ItemSupply(Supply):
         self._made.reverse()
 
     def pending(self) -> list[ReadRequest]:
-        """The requests that were taken and are not done."""
+        """The requests that were taken and are not done yet."""
         taken = len(self._kept) - len(self._made)
         return [one for one in self._kept[:taken] if one.context is not None]
 
     def untaken(self) -> list[Piece]:
-        """The pieces for which no request was taken."""
+        """The pieces whose requests were not taken yet."""
         later = list(self._pieces)
         self._pieces = iter(later)
         return [*self._pieces_made(), *later]
 
     def end(self) -> list[Piece]:
-        """No more requests are taken; returns the pieces for which none was."""
+        """Ends the supply: no more requests can be taken. Returns the pieces whose requests were not taken."""
         pieces = [*self._pieces_made(), *self._pieces]
         del self._kept[len(self._kept) - len(self._made) :]
         self._made, self._pieces, self.left = [], iter(()), 0
@@ -82,12 +86,12 @@ class ItemSupply(Supply):
         return [one.context for one in reversed(self._made)]  # type: ignore[misc]
 
     def path_of(self, piece: Piece) -> bytes:
-        """The path of a piece's file below the export."""
+        """The path below the export of the file of a piece."""
         name = self._files[piece.number].path
         return self._prefix + name.encode(ENCODING, ERRORS) if name else self._above
 
 
 def whole_files(item: WorkItem) -> Iterator[Piece]:
-    """All that is to be read of an item whose files are read whole: as ``rest.wanted``, without a call for each file."""
+    """``rest.wanted`` for an item whose files are read whole, without a function call for each file."""
     sizes = [entry[1] for entry in item.files or ()]
     return map(tuple.__new__, repeat(Piece), zip(range(len(sizes)), repeat(0), sizes, repeat(True)))

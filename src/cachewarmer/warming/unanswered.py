@@ -1,8 +1,8 @@
 """Decides about READs that are not answered: whether some files are at fault, or the address answers no READ at all.
 
-A cache whose origin is away, or whose threads all wait, answers NULL as ever and gives no byte. That is the address's
-fault: it costs no file a delivery. But a single file may hang, or end each connection that asks for it, among others
-that are read. It fails by its name, and the others are warm.
+A cache whose origin is away, or whose threads are all waiting, still answers NULL but returns no data. That is the
+fault of the address, and does not count as a failure of any file. But a single file may hang, or break each connection
+that asks for it, while others are read. Then that file fails under its name, and the others are warm.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from cachewarmer.warming.run import ItemRun
 
 AGAIN_SHARE = 0.25
 MOST_AGAIN_SECONDS = 4.0
-"""Before files are blamed they are asked for once more: for this share of the patience, and no longer."""
+"""Before files are blamed they are requested once more, for this share of the patience, but at most for this time."""
 MOST_IN_A_ROW = 3
-"""Files that are asked for one by one and not answered, after which it is looked whether any other is."""
+"""Files in a row that are requested singly and not answered, after which it is checked whether any other file is."""
 LOOKS = 8
 MOST_LOOK_SECONDS = 5.0
-"""In the time that nothing may be answered it is looked so often whether something was, or every so many seconds."""
+"""Checks for an answer during the time of a ``Limit``, and the maximum time between two checks."""
 
 
 class Limit:
-    """Leaves what an item has asked for when none of it has been answered for ``seconds``; 0: never. Use it in a ``with``."""
+    """A context manager that gives up an item's requests when none is answered for ``seconds``; 0: never.
+
+    They are then missing, as after a failure of the address; see ``ItemRun.leave``.
+    """
 
     def __init__(self, run: ItemRun, address: str, seconds: float, clock: Callable[[], float]) -> None:
         self._run = run
@@ -39,7 +42,7 @@ class Limit:
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.reached = False
-        """Whether something was left."""
+        """Whether requests were given up."""
 
     def __enter__(self) -> Self:
         if self._seconds:
@@ -64,7 +67,7 @@ class Limit:
 
 
 class Judge:
-    """Says whose fault it is that some files of an item are not read. ``clock`` gives seconds."""
+    """Decides whose fault it is that some files of an item are not read. ``clock`` returns seconds."""
 
     def __init__(self, pool: SessionPool, run: ItemRun, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -72,9 +75,13 @@ class Judge:
         self._clock = clock
 
     async def blames_files(self, mount: Mount, item: WorkItem, error: TransportError) -> bool | None:
-        """Asks for the missing files once more. None: something was read of them, or all of them were.
+        """Requests the missing files once more, and returns whether they are at fault.
 
-        True: other files are read at that address, and these are not. False: no READ is answered there.
+        ``error`` is what the last pass failed with.
+
+        Returns:
+            True: the address answers READs of other files, but not of these. False: it answers no READ at all.
+            None: some or all of the missing files have been read now, or the run was aborted.
 
         Raises:
             TransportError: the address does not answer at all. CacheWarmerError: its export can't be opened.
@@ -96,7 +103,7 @@ class Judge:
             return None if run.aborted or run.unreached is None else others
 
     async def _reads_another(self, session: Session, item: WorkItem, seconds: float) -> bool:
-        """Whether a byte of another file can be read: one of the item that was, or one beside those that were not."""
+        """Whether another file can be read: one of the item that was read before, or one beside the missing ones."""
         path = self._run.read_already(item)
         try:
             async with asyncio.timeout(seconds or None):
@@ -117,7 +124,7 @@ class Judge:
 
 
 async def _is_read(session: Session, path: bytes) -> bool:
-    """Whether the first byte of a file is given, or refused: that is an answer too."""
+    """Whether a READ of the first byte of a file is answered; an error of the server is an answer too."""
     answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def done(request: ReadRequest) -> None:

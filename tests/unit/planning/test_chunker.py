@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import hypothesis
 from hypothesis import given
@@ -50,6 +51,27 @@ def test_items_tile_every_file_exactly(files, item_files, item_bytes, range_byte
     assert sum(item.file_count for item in items) == len(files)
     assert sum(item.byte_count for item in items) == sum(size for *_, size in files)
     assert len({item.item_id for item in items}) == len(items)
+
+
+def test_files_that_are_added_together_give_the_same_items_as_one_by_one():
+    """Wherever an item ends: by its number of files, by their bytes, by the length of its message, or at a large file."""
+    names = {directory: [b"f%d" % number for number in range(8)] for directory in (b"a", b"b", b"c\xff")}
+    files = [(directory, name, 10) for directory, some in names.items() for name in some]
+    usual = PlanSettings(range_bytes=10)
+    head = MESSAGE_HEAD_BYTES + len(Chunker(JOB, usual, export="/e", address="a")._template.to_json())
+    for settings in (
+        *(replace(usual, item_files=most) for most in range(1, 26)),
+        *(replace(usual, item_bytes=most) for most in range(5, 260, 5)),
+        *(replace(usual, message_bytes=head + room) for room in range(1, 400)),
+        replace(usual, range_bytes=9),
+    ):
+        together = Chunker(JOB, settings, export="/e", address="a")
+        items = [
+            item
+            for directory, some in names.items()
+            for item in together.add_files(directory, [(name, 10, b"h") for name in some])
+        ]
+        assert [*items, *together.flush()] == chunk(files, settings)
 
 
 @given(streams)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cachewarmer.config import PlanSettings
-from cachewarmer.errors import CacheWarmerError, ConnectionLost, FileVanished, NfsStatusError, StaleHandle
+from cachewarmer.errors import BrokerError, CacheWarmerError, ConnectionLost, FileVanished, NfsStatusError, StaleHandle
 from cachewarmer.model import Access, Wanted, WarmJob
 from cachewarmer.planning.chunker import MOST_RANGES
 from cachewarmer.planning.counter import ScanCounter
@@ -63,6 +63,34 @@ async def test_every_file_is_planned_once_and_what_can_not_be_read_is_counted():
     assert {path for path, *_ in counter.errors} == {"/bad", "/locked"}
     assert counter.items == len(items)
     assert counter.largest()[0] == (1200, "/big")
+
+
+async def test_directories_that_need_no_task_give_the_same_items_and_the_same_errors():
+    tree = {**TREE, b"x": wide(70, 5), b"y": {b"z": wide(40, 3)}}
+    plain, asking = MemorySession(tree), MemorySession(tree, delay=0.0001)
+    asking.asks_pages = True
+    first, counted = await scan(tree, sessions=[plain])
+    second, counter = await scan(tree, sessions=[asking])
+    assert sorted(item.item_id for item in first) == sorted(item.item_id for item in second)
+    assert counter.totals() == counted.totals()
+    assert len(asking.asked) == counter.directories + counter.failed_directories
+
+
+async def test_what_a_scan_that_fails_has_asked_for_is_unwanted():
+    session = MemorySession({b"a": wide(5, 1), b"z": 1}, delay=0.001)
+    session.asks_pages = True
+
+    async def fail(_):
+        raise BrokerError("full")
+
+    job = WarmJob(access=Access(addresses=("a",)), wanted=Wanted(), job_id="j1")
+    settings = replace(SMALL, item_files=1)
+    walker = Walker(job, [session], export="/", root=b"", settings=settings, counter=ScanCounter(), emit=fail)
+    with pytest.raises(BrokerError):
+        await walker.walk()
+    asked = [one for one in session.asked if one.path]
+    await asyncio.sleep(0.01)
+    assert all(one.unwanted for one in asked)
 
 
 def wide(directories, files):

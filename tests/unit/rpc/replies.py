@@ -32,6 +32,14 @@ def handle(name):
     return tree.handle(tree.child(tree.root, name))
 
 
+def decode_readdirplus(reply, cookie=0):
+    return nfs3_listing.decode_readdirplus(reply, cookie, nfs3_listing.ListedEntry)
+
+
+def decode_readdir(reply, cookie=0):
+    return nfs3_listing.decode_readdir(reply, cookie)
+
+
 def _fixtures():
     """(name, results after the status if there is one, decoder)"""
     bare = Faults(list_attributes=False, list_handles=False, lookup_attributes=False, other_attributes=False)
@@ -42,12 +50,12 @@ def _fixtures():
             ("lookup", nfs3.LOOKUP, nfs3.encode_lookup(root(), b"file"), nfs3.decode_lookup),
             ("readlink", nfs3.READLINK, nfs3.encode_handle(handle(b"link")), nfs3.decode_readlink),
             ("fsinfo", nfs3.FSINFO, nfs3.encode_handle(root()), nfs3.decode_fsinfo),
-            ("readdirplus", nfs3.READDIRPLUS, listing, nfs3_listing.decode_readdirplus),
+            ("readdirplus", nfs3.READDIRPLUS, listing, decode_readdirplus),
             (
                 "readdir",
                 nfs3.READDIR,
                 nfs3_listing.encode_readdir(root(), 0, NO_VERIFIER, 65536),
-                nfs3_listing.decode_readdir,
+                decode_readdir,
             ),
         ):
             yield f"{name}-{kind}", ask(faults, nfs3.PROGRAM, procedure, arguments)[4:], decode

@@ -11,7 +11,7 @@ from cachewarmer.errors import LocalProtocolError, RemoteProtocolError
 from cachewarmer.rpc import mount3, nfs3, nfs3_listing, portmap
 from cachewarmer.rpc.message import check_reply
 from cachewarmer.rpc.xdr import Unpacker, pack_opaque
-from tests.unit.rpc.replies import FIXTURES, handle, root
+from tests.unit.rpc.replies import FIXTURES, decode_readdir, decode_readdirplus, handle, root
 
 NAMES = [name for name, _, _ in FIXTURES]
 BY_NAME = {name: (results, decode) for name, results, decode in FIXTURES}
@@ -48,7 +48,7 @@ def test_a_reply_cut_off_anywhere_is_the_servers_fault(name):
         except RemoteProtocolError:
             continue
         assert name.startswith("readdir")
-        assert part.entries
+        assert part.cookie
         assert part.entries == full.entries[: len(part.entries)]
         assert not part.eof
 
@@ -92,23 +92,21 @@ def test_an_opaque_survives_the_wire(value, most, lead):
 
 
 def test_names_and_links_come_through_as_bytes():
-    """Names are bytes: neither decoded nor cut, and dots are left to the caller."""
+    """Names are bytes: neither decoded nor cut; the two directories of dots are left out."""
     names = [entry.name for entry in decoded("readdirplus-full").entries]
-    assert names == [b".", b"..", b"file", b"\xff\xfe raw\n", b"link", b"dir"]
-    assert [entry.name for entry in decoded("readdir-bare").entries] == names
+    assert names == [b"file", b"\xff\xfe raw\n", b"link", b"dir"]
+    assert [entry.name for entry in decoded("readdirplus-bare").bare] == names
+    assert [entry.name for entry in decoded("readdir-bare").bare] == names
     assert decoded("readlink-bare") == b"file"
 
 
 def test_a_listing_says_what_the_server_left_out():
     """Attributes and handles are optional; their absence is told, not guessed."""
     full, bare = decoded("readdirplus-full"), decoded("readdirplus-bare")
-    assert all(entry.attributes is not None for entry in full.entries)
-    assert {entry.name: entry.handle for entry in full.entries} | {b"..": b""} == {
-        entry.name: entry.handle for entry in full.entries
-    }
-    assert full.entries[2].handle == handle(b"file")
-    assert full.entries[2].attributes == nfs3.Attributes(1, 1000, 1_700_000_000.5, 2, 1, 1, 1_700_000_000.0)
-    assert all(entry.attributes is None and entry.handle == b"" for entry in bare.entries)
+    file = nfs3_listing.ListedEntry(b"file", 1, 1000, 1_700_000_000.5, handle(b"file"), 2, 1, 1_700_000_000.0)
+    assert full.entries[0] == file
+    assert (full.bare, bare.entries) == ([], [])
+    assert all(entry[2:] == (None, b"") for entry in bare.bare)
     assert (full.eof, full.cookie) == (True, 6)
     assert (bare.eof, bare.cookie) == (True, 6)
 
@@ -123,8 +121,8 @@ def test_mount_gives_the_root_handle_and_the_export_list_its_paths():
 def test_a_listing_that_claims_no_entry_follows_may_be_empty():
     """An empty directory's listing keeps the cookie that was asked with."""
     empty = bytes(4) + bytes(8) + bytes(4) + (1).to_bytes(4, "big")
-    for decode in (nfs3_listing.decode_readdirplus, nfs3_listing.decode_readdir):
-        assert decode(Unpacker(empty), 5) == nfs3_listing.Listing([], 5, bytes(8), True)
+    for decode in (decode_readdirplus, decode_readdir):
+        assert decode(Unpacker(empty), 5) == nfs3_listing.Listing([], [], 5, bytes(8), True)
 
 
 def test_no_call_that_changes_anything_on_a_server_is_known():

@@ -6,7 +6,7 @@ import pytest
 
 from cachewarmer.config import LeaseSettings, Settings
 from cachewarmer.errors import ConnectFailed, ConnectionLost, FileError, FileVanished, TransportError
-from cachewarmer.targets.base import Mount
+from cachewarmer.targets.base import Mount, Page, PageRequest
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import MAX_TRIES, ListingMoved, steady
 from tests.memory import MemorySession, opener
@@ -50,6 +50,26 @@ async def test_what_one_address_does_not_list_is_listed_at_another_without_handl
     assert await names(first) == [(b"f%d" % number, b"") for number in range(5)]
     assert (await first.lookup(b"d")).handle == b""
     assert [one.address for one in pool.outages()] == ["a"]
+
+
+async def test_an_address_that_does_not_answer_to_what_needs_no_task_is_down(made):
+    """The directory is then listed by a task, at another address; while it is down, nothing is asked there."""
+    pool, plain, (first, _) = made
+    answers = []
+    plain[0].asks_pages = True
+    assert first.ask_page(PageRequest(b"d", b"h", answers.append))
+    while not answers:
+        await asyncio.sleep(0)
+    assert [len(page.entries) for page in answers] == [3]
+    assert len((await first.list_page(b"d", b"h", answers.pop().cookie)).entries) == 2
+    plain[0].down = ConnectFailed("refused", address="a")
+    assert first.ask_page(PageRequest(b"d", b"h", answers.append))
+    while not answers:
+        await asyncio.sleep(0)
+    assert pool.failures().times == 1
+    assert not isinstance(answers.pop(), Page)
+    pool.failed(plain[0], plain[0].down)
+    assert not first.ask_page(PageRequest(b"d", b"h", answers.append))
 
 
 async def test_while_no_address_answers_the_call_waits(made):

@@ -1,4 +1,4 @@
-"""The broker on an Azure storage account: queues for the work, a table for the results."""
+"""The broker in an Azure storage account, with queues for the work and a table for the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORM = "azure://ACCOUNT/PREFIX"
 
 
 def open_url(url: str, rest: str, settings: LeaseSettings | None, account: Account, create: bool) -> Broker:
-    """The broker at ``azure://`` + ``rest``, not yet opened. Raises ``UsageError``, ``ConfigError``."""
+    """Makes the broker for ``azure://`` + ``rest``, without opening it. Raises ``UsageError``, ``ConfigError``."""
     name, _, prefix = rest.partition("/")
     if not re.fullmatch(r"[a-z0-9]{3,24}", name):
         raise UsageError(f"{url}: the name of a storage account is 3 to 24 lower-case letters and digits ({FORM})")
@@ -38,8 +38,11 @@ ITEM_BYTES = 48 * 1024
 
 
 def item_operations(items: Items) -> int:
-    """An item is a message put and a message deleted; those that are claimed together come with one call. Items are
-    settled with entity-group transactions, counted as an operation a row: a receipt for each, and the tally.
+    """The number of operations that Azure counts for the items.
+
+    For each item, a message is put and deleted, and a row is written; items that are claimed together take one call.
+    Items are settled in entity-group transactions, which count as one operation for each row: the receipts and the
+    tally.
     """
     count = max(items.number, -(-items.message_bytes // ITEM_BYTES))
     return 3 * count + -(-count // CLAIMED) + -(-count // SETTLED)

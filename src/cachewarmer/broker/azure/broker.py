@@ -1,4 +1,4 @@
-"""The broker of a fleet: Azure storage queues for jobs and work, an Azure table for records, receipts and tallies."""
+"""The Azure broker: storage queues hold jobs and work items, and a table holds records, receipts and tallies."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class AzureBroker(Broker):
     """The queues and the table of one prefix in one storage account; see ``open_broker`` for the credentials.
 
     Raises:
-        UsageError: Azure does not take the prefix.
-        ConfigError: the connection string can't be understood, or is for another account.
+        UsageError: Azure does not accept the prefix.
+        ConfigError: the connection string or the key is not valid, or is for another account.
     """
 
     workers_are_rented = True
@@ -164,13 +164,13 @@ class AzureBroker(Broker):
             submitted_at=job.submitted_at or time.time(),
             has_file_list=job.has_file_list or file_list is not None,
         )
-        WarmJob.from_json(job.to_json())  # what no manager could read is refused here
+        WarmJob.from_json(job.to_json())  # a job that no manager could read is refused here
         if await at.records.find(job.job_id) is not None:
             return job.job_id
         if file_list is not None:
             await at.records.put_list(job.job_id, file_list)
-        # The message first: a job with a record and without a message would never run. If we end between the two,
-        # a repeat posts a second message, which managers know by its id.
+        # The message first: a job with a record but without a message would never run. If the process ends between the
+        # two, a repeated call posts a second message, which managers recognize by its id.
         await at.jobs.send(job.to_json(), job.priority)
         await at.records.add(JobRecord(job=job, state=JobState.QUEUED, submitted_at=job.submitted_at))
         return job.job_id
@@ -193,7 +193,7 @@ class AzureBroker(Broker):
         return None
 
     async def _managed(self, taken: Taken) -> JobLease | None:
-        """The lease of a job message; None if it was poison, of a job that ended, or a repeat."""
+        """The lease of a job message; None: it was poison, of a job that has ended, or a repeat."""
         at = self._at
         message_id = taken.token.message_id
         try:
@@ -342,7 +342,7 @@ class AzureBroker(Broker):
         await self._at.pieces.forget((await self._at.records.get(job_id)).counted_scan)
 
     async def _own_scan(self, job_id: str) -> JobScan:
-        """The scan that this process manages. Raises ``LeaseLost`` where another manager's counts by now."""
+        """The scan that this process manages. Raises ``LeaseLost`` if another manager's scan counts now."""
         record = await self._at.records.get(job_id)
         if self._at.scans.managed(job_id, record.scan_number) != record.scan_number:
             raise LeaseLost(f"another manager has restarted the scan of job {job_id} anew")
@@ -373,8 +373,8 @@ class AzureBroker(Broker):
         at = self._at
         found = await at.records.active()
         statuses = await all_of(at.status_of(record) for record in found)
-        # Leased messages are still on the queue, so its length is never less than the items that nobody has settled: where
-        # it is, messages were cleared by hand, and nobody can ever read them. Asked for last: what was published by then.
+        # Leased messages are still on the queue, so its length is never below the number of unsettled items, unless
+        # messages were deleted by hand and can never be read. It is read last, to include all that was published.
         length = await at.work.length()
         backlog = Backlog.of(statuses, waiting_items=length)
         if not backlog.active_jobs:
@@ -384,7 +384,7 @@ class AzureBroker(Broker):
             status.state in (JobState.SCANNING, JobState.WARMING) and not status.scan.finished for status in statuses
         ):
             # The totals of a running scan are a second old, those of one that began again are too small, and a
-            # first-generation job has none. So count the queue, less what rests there for paused jobs.
+            # first-generation job has none. So the queue is counted, without what waits there for paused jobs.
             paused = [status for status in statuses if status.state is JobState.PAUSED]
             resting = sum(max(0, status.scan.items - status.settled_items) for status in paused)
             unsettled = max(unsettled, length - resting)

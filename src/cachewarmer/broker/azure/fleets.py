@@ -1,4 +1,4 @@
-"""A row for each fleet: which manager drives it, and for how long after the time stamp of the service."""
+"""A row for each fleet: which manager drives it, and for how long after the timestamp of the service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cachewarmer.broker.base import MOST_FLEET_SECONDS
 
 
 class FleetRows:
-    """The rows of the fleets of one prefix. Errors as ``Broker`` says."""
+    """The rows of the fleets of one prefix. Raises the errors that ``Broker`` documents."""
 
     def __init__(self, client: TableClient, prefix: str, damaged: record.DamagedRows) -> None:
         self._client = client
@@ -25,7 +25,7 @@ class FleetRows:
         self._damaged = damaged
 
     async def take(self, fleet: str, manager: str, seconds: float) -> bool:
-        """As ``Broker.take_fleet``: the row is made if there is none, and replaced as it was read otherwise."""
+        """See ``Broker.take_fleet``. The row is created if there is none, else replaced unless somebody changed it."""
         key = hashlib.blake2b(fleet.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         row = {
             "PartitionKey": self._partition,
@@ -40,7 +40,7 @@ class FleetRows:
             except ResourceNotFoundError:
                 try:
                     await call(self._client.create_entity, row)
-                except ResourceExistsError:  # another manager's, or ours, if the answer to it was lost
+                except ResourceExistsError:  # by another manager, or by us if the answer was lost
                     return await self._has(call, row)
                 return True
             if there.get("Manager") != row["Manager"] and not self._is_over(fleet, there, clock):
@@ -57,7 +57,7 @@ class FleetRows:
         return bool(there.get("Manager") == row["Manager"])
 
     def _is_over(self, fleet: str, row: Any, clock: ServiceClock) -> bool:
-        """Whether the time of the manager in a row is over, by the service's clock. One that is invalid is nobody's."""
+        """Whether the time of the manager in a row is over, by the service's clock, or is not valid."""
         seconds = row.get("Seconds")
         if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_FLEET_SECONDS:
             self._damaged.name_lease(f"the fleet {fleet}", seconds, word="for")

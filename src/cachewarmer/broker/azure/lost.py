@@ -1,8 +1,8 @@
 """Finds what was lost from the queues: items that nobody can settle, and jobs that nobody can take.
 
-A storage queue can't be searched, and its length covers all jobs. It is never less than the messages there are, taken or
-not, so an empty queue is sure. Everything here is seen twice, two lease times apart, before anything is done about it:
-by then each message that somebody holds has come back or was renewed.
+A storage queue can't be searched, and its length covers all jobs. But the length is never below the number of messages,
+whether they are leased or not, so a length of 0 is certain. Everything must be observed twice, two lease times apart,
+before anything is done about it: by then, each message that somebody holds has come back or has been renewed.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ TAKEN_TWICE = (
 
 
 class Lost:
-    """Looks for what got lost; ``clock`` gives seconds that never go back."""
+    """Looks for lost items and jobs. ``clock`` returns seconds that never go back."""
 
     def __init__(self, at: Opened, settings: LeaseSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._at = at
         self._clock = clock
         self._patience_seconds = 2 * settings.lease_seconds
         self._quiet: dict[str, tuple[float, int]] = {}
-        """Since when a job has items but no message could be of it, and what was settled of it then."""
+        """Since when no message can be of a job that has unsettled items, and how many items were settled then."""
         self._missing: dict[str, float] = {}
-        """Since when a job's own message has been missing."""
+        """Since when the message of the job itself has been missing."""
         self._looked_at = -self._patience_seconds
 
     # -- items -----------------------------------------------------------------------------------------------------
 
     async def stranded(self, job_id: str) -> bool:
-        """See ``Broker``."""
+        """See ``Broker.stranded``."""
         status = await self._at.status(job_id)
         if (
             status.state is not JobState.WARMING
@@ -65,25 +65,25 @@ class Lost:
         return now - since >= self._patience_seconds
 
     async def _nothing_waits(self, job: WarmJob) -> bool:
-        """Whether no message on its queue can be of this job: there is none, or all may be of jobs that are paused."""
+        """Whether no message need be of this job: its queue has none, or no more than the items of paused jobs."""
         length = await self._at.work.length(job.priority)
         if not length:
             return True
         active = await self._at.records.active()
         others = [one for one in active if one.job.priority is job.priority and one.job.job_id != job.job_id]
         if any(one.state is not JobState.PAUSED for one in others):
-            return False  # those who are at work empty the queue, or get lost themselves
+            return False  # the queue of jobs at work becomes empty, or they are found stranded themselves
         statuses: list[JobStatus] = await all_of(self._at.status_of(one) for one in others)
         return length <= sum(max(0, one.scan.items - one.settled_items) for one in statuses)
 
     def forget(self, job_id: str) -> None:
-        """The job is scanned again, or over."""
+        """Forgets a job that is scanned again, or is over."""
         self._quiet.pop(job_id, None)
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
     async def repost_jobs(self) -> None:
-        """Puts jobs back on the queue whose message is gone, once each; fails those that are lost again.
+        """Puts jobs whose message is gone back on the queue, once each; those that are lost again fail.
 
         Does nothing if it was called less than a lease time ago.
         """
@@ -100,7 +100,7 @@ class Lost:
 
     async def _without_message(self) -> list[JobRecord]:
         """Jobs that are not over and that no manager has, none of whose messages is on the queue."""
-        # Asked first: a job that is posted meanwhile has its message before its record.
+        # Read first: a job that is posted in the meantime has its message before its record.
         jobs = [one for one in await self._at.records.active() if one.job.job_id != FIRST_GENERATION_JOB]
         if not jobs or await self._at.jobs.length() >= len(jobs):
             return []
@@ -108,12 +108,12 @@ class Lost:
         free = [one for one in jobs if one.job.job_id not in managed]
         waiting = await self._at.jobs.peek()
         if any(len(one) == MOST_AT_ONCE for one in waiting):
-            return []  # there may be more of them, out of our sight
+            return []  # there may be more that are not shown
         there = {_job_id(text, message_id) for one in waiting for message_id, text in one}
         return [one for one in free if one.job.job_id not in there]
 
     async def _managed_jobs(self) -> set[str]:
-        """The jobs of managers that were heard of recently."""
+        """The jobs of managers that were seen recently."""
         fresh_seconds = max(self._patience_seconds, 3 * MANAGER_SECONDS)
         managers = await self._at.managers.seen()
         return {job_id for one in managers if one.seconds_ago < fresh_seconds for job_id in one.jobs}
@@ -128,7 +128,7 @@ class Lost:
             )
             return
         log.warning("job %s is on no queue, and no manager has it: posting it again", job_id, extra=about(job=job_id))
-        # Before the message: whoever takes that must not find the name of another one.
+        # Before the message, whose taker must not find the id of another message.
         changed = await self._at.records.change(job_id, _free_to_take)
         if not changed.state.final:
             await self._at.jobs.send(changed.job.to_json(), changed.job.priority)

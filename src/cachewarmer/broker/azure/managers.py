@@ -1,4 +1,4 @@
-"""A row for each manager: when it was last running, by the clock of the service, and which jobs it has."""
+"""A row for each manager: when it was last seen, by the clock of the service, and which jobs it has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cachewarmer.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SeenManager:
-    """A manager, as its row tells."""
+    """A manager, as its row describes it."""
 
     name: str
     seconds_ago: float
@@ -26,14 +26,14 @@ class SeenManager:
 
 
 class ManagerRows:
-    """The rows of the managers of one prefix. Errors as ``Broker`` says."""
+    """The rows of the managers of one prefix. Raises the errors that ``Broker`` documents."""
 
     def __init__(self, client: TableClient, prefix: str) -> None:
         self._client = client
         self._partition = f"{prefix}.managers"
 
     async def note(self, name: str, jobs: list[str]) -> None:
-        """Writes a manager's row; the service stamps it."""
+        """Writes the row of a manager, to which the service adds the time."""
         row = {
             "PartitionKey": self._partition,
             "RowKey": hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
@@ -44,7 +44,7 @@ class ManagerRows:
             await call(self._client.upsert_entity, row, mode=UpdateMode.REPLACE)
 
     async def seen(self) -> list[SeenManager]:
-        """Every manager with a row. Ages are by the service's clock alone, so that ours may be wrong."""
+        """Every manager that has a row. Ages are by the clock of the service only, so that ours may be wrong."""
         clock = ServiceClock()
 
         async def query() -> list[Mapping[str, Any]]:
@@ -60,7 +60,7 @@ class ManagerRows:
         return [one for row in rows if (one := _manager(row, clock)) is not None]
 
     async def forget(self, keep_seconds: float) -> None:
-        """Drops the rows of managers that were not at work for so long."""
+        """Drops the rows of managers that were not seen for ``keep_seconds``."""
         for one in await self.seen():
             if one.seconds_ago > keep_seconds:
                 row = hashlib.blake2b(one.name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -69,7 +69,7 @@ class ManagerRows:
 
 
 def _manager(row: Any, clock: ServiceClock) -> SeenManager | None:
-    """None for a row that is invalid: it is nobody's."""
+    """The manager in a row; None: the row is not valid."""
     try:
         jobs = frozenset(str(one) for one in json.loads(bytes(row["Jobs"])))
         return SeenManager(str(row["Name"]), clock.seconds_since(row), jobs)

@@ -1,4 +1,4 @@
-"""The messages of the Azure queues: fills in missing ids, keeps to the maximum size, and makes poison messages. Pure."""
+"""The messages of the Azure queues: fills in missing ids, limits their size, and makes poison messages. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cachewarmer.model.came import NOTHING_CAME
 from cachewarmer.wire import MAX_MESSAGE_BYTES, dump_object
 
 LAST_ERROR_BYTES = 1024
-"""What ``LastError`` may take of a message."""
+"""Maximum size of ``LastError`` in a message."""
 ROOM_FOR_HISTORY = 2 * 1024
-"""Kept free in a message as it is published, for what its deliveries write into it."""
+"""Kept free in a message that is published, for what its deliveries add."""
 MOST_PUBLISHED_BYTES = MAX_MESSAGE_BYTES - ROOM_FOR_HISTORY
 REASON_BYTES = 4 * 1024
 MOST_JOB_BYTES = 64 * 1024
@@ -23,22 +23,22 @@ MOST_JOB_BYTES = 64 * 1024
 
 
 def job_of(text: str, message_id: str) -> WarmJob:
-    """The job of a message; one without ``JobId`` gets an id made from the message's. Raises ``InvalidMessage``."""
+    """Parses a job message. A job without ``JobId`` gets an id from that of the message. Raises ``InvalidMessage``."""
     job = WarmJob.from_json(text)
     job = job if job.job_id else replace(job, job_id=job_id_of_message(message_id))
     if job.job_id == FIRST_GENERATION_JOB:
         raise InvalidMessage(f"JobId {FIRST_GENERATION_JOB} is kept for work items without a job")
-    length = len(job.to_json())  # letters that are not ASCII take more room there than in the message
+    length = len(job.to_json())  # characters that are not ASCII take more bytes there than in the message
     if length > MOST_JOB_BYTES:
         raise InvalidMessage(f"the job takes {length} bytes as ASCII: the maximum is {MOST_JOB_BYTES}")
     return job
 
 
 def item_of(text: str, message_id: str, *, whole: bool = True) -> WorkItem:
-    """The work item of a message; one of a first-generation manager gets ids. Raises ``InvalidMessage``.
+    """Parses a work message. An item of a first-generation manager gets ids. Raises ``InvalidMessage``.
 
-    An item whose id does not belong to what it holds is refused: its receipt would stand for files that nobody read.
-    That is not known of a message whose list of files was left out (``whole`` is False).
+    An item whose id does not match its contents is refused: its receipt would stand for files that nobody has read.
+    That can't be checked for a message without its list of files (``whole`` is False).
     """
     item = WorkItem.from_json(text)
     if not item.access.addresses and item.access.transport is not Transport.LOCAL:
@@ -55,21 +55,21 @@ def item_of(text: str, message_id: str, *, whole: bool = True) -> WorkItem:
 
 
 class UnreadItem(NamedTuple):
-    """An item without its list of files, of a message that may have ended whoever read it."""
+    """An item without its list of files, for a message that may have killed the processes that read it."""
 
     item: WorkItem
     file_count: int
 
 
 def unread_item_of(text: str, message_id: str) -> UnreadItem:
-    """The item of a message whose list of files stays packed. Raises ``InvalidMessage``."""
+    """Parses a work message without unpacking its list of files. Raises ``InvalidMessage``."""
     envelope = record.envelope(text)
     item = item_of(envelope.text, message_id, whole=False)
     return UnreadItem(item, 0 if item.start > 0 or item.further else envelope.file_count)
 
 
 def first_generation_job(item: WorkItem) -> WarmJob:
-    """The job that items without one are counted in."""
+    """The job in which items without a job are counted."""
     return WarmJob(
         access=Access(addresses=item.access.addresses or ("unknown",), export=item.access.export),
         job_id=FIRST_GENERATION_JOB,
@@ -78,10 +78,10 @@ def first_generation_job(item: WorkItem) -> WarmJob:
 
 
 def published_text(item: WorkItem) -> str:
-    """The message of an item. Handles are left out of as many files as it takes: a worker finds those by their path.
+    """The message of an item. If it is too long, files at the end lose their handles, and are found by their paths.
 
     Raises:
-        InvalidMessage: the names alone are too long for a message.
+        InvalidMessage: it is too long even without handles.
     """
     item = record.with_id(item)
     text = item.to_json()
@@ -100,10 +100,10 @@ def published_text(item: WorkItem) -> str:
 
 
 def handed_back_text(item: WorkItem, reason: str) -> str | None:
-    """The message of an item that is handed back: with its error, or with one more delivery forgiven.
+    """The message of an item that is handed back: with the ``reason``, or without one, with a delivery more forgiven.
 
-    What has been read of the item is left out where there is no room for it. None: there is no room for anything in somebody
-    else's message; it goes back as it is.
+    What has been read of the item is left out if there is no room for it. None: there is no room at all, in a message
+    that another program posted, which then goes back unchanged.
     """
     if reason:
         item = replace(item, last_error=_cut(reason, LAST_ERROR_BYTES))
@@ -114,11 +114,12 @@ def handed_back_text(item: WorkItem, reason: str) -> str | None:
 
 
 def failed_deliveries(item: WorkItem, delivered: int) -> tuple[WorkItem, int]:
-    """How often an item was delivered and not handed back without fault, this time included.
+    """The item, and how many of its deliveries count, including this one.
 
-    The service counts every delivery (``delivered``); those that were forgiven are written in the message. One that
-    claims more of them than it can have had, such as a copy that somebody took from the poison queue, has had none. Nothing
-    has been read of an item that was never handed back so, whatever a message says that was just posted.
+    The service counts every delivery (``delivered``). Those that do not count, because the item was handed back without
+    a failure, are in the message (``forgiven_deliveries``). A message that claims more of them than are possible, such
+    as one that was copied from the poison queue, has none. Of an item that was never handed back so, nothing counts as
+    read, whatever its message says.
     """
     if item.forgiven_deliveries >= delivered:
         item = replace(item, forgiven_deliveries=0)
@@ -128,7 +129,7 @@ def failed_deliveries(item: WorkItem, delivered: int) -> tuple[WorkItem, int]:
 
 
 def poison_text(queue: str, text: str, reason: str) -> str:
-    """A message of the poison queue: the reason, the queue it comes from, and its text, cut where it is too long."""
+    """A message of the poison queue: the reason, the original queue, and the original text, truncated if necessary."""
     values = {"Reason": _cut(reason, REASON_BYTES), "Queue": queue, "Message": text}
     whole = dump_object(values)
     if len(whole) > MAX_MESSAGE_BYTES:
@@ -138,7 +139,7 @@ def poison_text(queue: str, text: str, reason: str) -> str:
 
 
 def _cut(text: str, most_bytes: int) -> str:
-    """The longest beginning of ``text`` whose JSON takes no more than ``most_bytes``."""
+    """The longest prefix of ``text`` whose JSON, without quotes, takes at most ``most_bytes``."""
     if len(record.dump(text)) - 2 <= most_bytes:
         return text
     low, high = 0, min(len(text), most_bytes)

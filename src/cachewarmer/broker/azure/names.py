@@ -1,10 +1,12 @@
 """The names of the queues, the table and the rows of the Azure broker. Pure.
 
-Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``, and of jobs and work one more for each other priority:
-``<prefix>jobhi``, ``<prefix>joblo``, ``<prefix>workhi``, ``<prefix>worklo``; the table: ``<prefix>status`` without what a table name
-can't hold. Rows: the records of all jobs of a prefix share one partition, so that listing them is one query; what
-belongs to one scan of a job has a partition of its own, in which ``t-…`` are tallies ``r-…`` receipts and ``l-…`` pieces of the ledger; ``f-…`` in the
-first one's is the job's file list.
+Queues: ``<prefix>job``, ``<prefix>work``, ``<prefix>poison``; for jobs and work of other priorities also
+``<prefix>jobhi``, ``<prefix>joblo``, ``<prefix>workhi`` and ``<prefix>worklo``. Table: ``<prefix>status``, without the
+characters that a table name can't have.
+
+Rows: the records of all jobs of a prefix share one partition, so that listing them is one query. Each scan of a job has
+a partition of its own, with tallies in the rows ``t-…``, receipts in ``r-…``, and pieces of the ledger in ``l-…``. The
+partition of the first scan also has the file list of the job, in ``f-…``.
 """
 
 from __future__ import annotations
@@ -18,26 +20,26 @@ from cachewarmer.errors import UsageError
 from cachewarmer.model import Priority
 
 LONGEST_QUEUE_NAME = 63
-"""Maximum length of a queue's name (REST reference, Naming Queues and Metadata)."""
+"""Maximum length of the name of a queue (REST reference, Naming Queues and Metadata)."""
 KINDS = ("job", "work", "poison")
 BEHIND: Mapping[Priority, str] = {Priority.HIGH: "hi", Priority.NORMAL: "", Priority.LOW: "lo"}
-"""What stands behind the kind: with it, none is longer than the longest kind, so that each prefix remains good."""
+"""The suffix of a queue's name for each priority; no name with it is longer than that of the poison queue."""
 FIRST_GENERATION_JOB = "firstgen"
-"""The job that work items without ``JobId`` are counted in."""
+"""The id of the job in which work items without ``JobId`` are counted."""
 
 
 class JobScan(NamedTuple):
-    """One scan of a job, whose items are counted together: when a manager begins again, so does the count."""
+    """A scan of a job, whose items are counted together. When a manager scans again, the count starts again."""
 
     job_id: str
     number: int = 0
 
 
 def check_prefix(prefix: str) -> str:
-    """The prefix, if Azure takes the queue names made with it.
+    """Returns the prefix if Azure accepts the queue names made with it.
 
     Raises:
-        UsageError: with the rule (REST reference, Naming Queues and Metadata).
+        UsageError: it does not; the error states the rule (REST reference, Naming Queues and Metadata).
     """
     most = LONGEST_QUEUE_NAME - max(len(kind) for kind in KINDS)
     if not re.fullmatch(r"[a-z0-9](?:-?[a-z0-9])*-?", prefix, re.ASCII) or len(prefix) > most:
@@ -49,12 +51,15 @@ def check_prefix(prefix: str) -> str:
 
 
 def queue_name(prefix: str, kind: str, priority: Priority = Priority.NORMAL) -> str:
-    """The queue of a kind, ``job``, ``work`` or ``poison``, and of a priority."""
+    """The name of the queue of a kind (``job``, ``work`` or ``poison``) and a priority."""
     return prefix + kind + BEHIND[priority]
 
 
 def table_name(prefix: str) -> str:
-    """Letters and digits only, beginning with a letter (REST reference, Understanding the Table Service Data Model)."""
+    """The name of the table: letters and digits, beginning with a letter.
+
+    REST reference: Understanding the Table Service Data Model.
+    """
     name = "".join(letter for letter in prefix if letter.isalnum()) + "status"
     return name if name[0].isalpha() else "t" + name
 
@@ -70,7 +75,7 @@ def scan_partition(prefix: str, scan: JobScan) -> str:
 
 
 def tally_row(worker: str, nonce: str) -> str:
-    """One row a worker process: a restarted worker of the same name has another nonce."""
+    """The row of the tally of a worker process; a restarted worker of the same name has another nonce."""
     return f"t-{hashlib.blake2b(worker.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}-{nonce}"
 
 
@@ -90,5 +95,5 @@ def job_id_of_message(message_id: str) -> str:
 
 
 def is_key(text: str) -> bool:
-    """Whether a foreign id can be a row key as it is."""
+    """Whether an id that another program made can be used as a row key unchanged."""
     return re.fullmatch(r"[0-9A-Za-z-]{1,64}", text, re.ASCII) is not None

@@ -42,18 +42,18 @@ class Opened:
         self.scans = Scans()
 
     async def create(self) -> None:
-        """Makes the queues and the table that are missing."""
+        """Creates the queues and the table that are missing."""
         await self.jobs.create()
         await self.work.create()
         await self.poison.create()
         await self.records.create_table()
 
     async def all_there(self) -> bool:
-        """Whether none is missing."""
+        """Whether the table and the queues for jobs and work exist."""
         return await self.records.table_exists() and await self.jobs.exists() and await self.work.exists()
 
     async def status(self, job_id: str) -> JobStatus:
-        """A job's status. Raises ``UnknownJob``."""
+        """The status of a job. Raises ``UnknownJob``."""
         record = await self.records.get(job_id)
         return status_of(record, await self.receipts.sums(record.counted_scan))
 
@@ -67,12 +67,12 @@ def _queue(clients: Clients, name: str, *, optional: bool = False) -> Queue:
 
 
 class Scans:
-    """Which scan of a job counts, as far as this process knows, and what it has published of those it manages."""
+    """Which scan of each job counts, as far as this process knows, and what it has published in those it manages."""
 
     def __init__(self) -> None:
         self._managed: dict[str, int] = {}
         self._left: dict[str, int] = {}
-        """The scans of jobs that were lost to another manager: what is still under way of them must not count."""
+        """The scans of jobs that this process has left: what it still publishes in them must not count."""
         self._latest: dict[str, int] = {}
         self._published: dict[JobScan, PublishedIds] = {}
 
@@ -82,14 +82,14 @@ class Scans:
         return list(self._managed)
 
     def manage(self, job_id: str, number: int) -> None:
-        """This process has taken the job, and publishes under this scan from now on."""
+        """Records that this process has taken the job, and publishes in this scan from now on."""
         if self._managed.get(job_id, number) != number:
             self._forget(JobScan(job_id, self._managed[job_id]))
         self._left.pop(job_id, None)
         self._managed[job_id] = number
 
     def leave(self, job_id: str) -> None:
-        """The job is another manager's by now, or over."""
+        """Records that another manager has the job now, or that it was handed back or is over."""
         number = self._managed.get(job_id)
         if number is not None:
             self._forget(JobScan(job_id, number))
@@ -102,30 +102,30 @@ class Scans:
             ids.close()
 
     def managed(self, job_id: str, default: int = 0) -> int:
-        """The number of the scan that this process manages, or was at when it left the job."""
+        """The number of the scan that this process manages, or managed when it left the job; else ``default``."""
         return self._managed.get(job_id, self._left.get(job_id, default))
 
     def see(self, job_id: str, number: int) -> None:
-        """The job's record says that this scan counts."""
+        """Records that this scan counts, according to the record of the job."""
         self._latest[job_id] = number
 
     def is_left_behind(self, scan: JobScan) -> bool:
-        """Whether a later scan of the job is known to count in place of this one."""
+        """Whether a later scan of the job is known to count instead of this one."""
         return scan.number < self._latest.get(scan.job_id, 0)
 
     def published(self, scan: JobScan) -> PublishedIds:
-        """What this process has published of a scan."""
+        """The ids that this process has published in a scan."""
         if scan not in self._published:
             self._published[scan] = PublishedIds()
         return self._published[scan]
 
     def published_count(self, scan: JobScan) -> int:
-        """How many ids that is; 0 where this process has published none."""
+        """How many ids this process has published in a scan."""
         ids = self._published.get(scan)
         return len(ids) if ids is not None else 0
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Forgets all scans, and deletes their temporary files."""
         for scan in list(self._published):
             self._forget(scan)
         self._managed.clear()
@@ -133,7 +133,7 @@ class Scans:
 
 
 def status_of(record: JobRecord, sums: list[Sums]) -> JobStatus:
-    """A job's status, made of its record and its workers' sums."""
+    """The status of a job, from its record and the sums of its workers."""
     return JobStatus(
         job=record.job,
         state=record.state,

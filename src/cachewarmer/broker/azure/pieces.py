@@ -1,7 +1,7 @@
-"""The pieces of ledgers in the status table: a row each, in the partition of the scan that they are of.
+"""The pieces of ledgers in the status table: one row for each, in the partition of their scan.
 
-A piece is spread over properties of 64 KiB, as many as its row may hold. The outcome of items is written with their receipts
-(see ``receipts``); here is what scans write, and what reads all of it.
+A piece is divided among properties of 64 KiB, as many as a row may have. The pieces of items are written with their
+receipts (see ``receipts``); this module writes those of scans, and reads all of them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 
 MOST_PIECE_BYTES = CHUNKS_A_ROW * PROPERTY_BYTES
 PAST_BASE = chr(ord(BASE) + 1)
-"""Behind every key that begins with ``BASE``, and before every other."""
+"""A key that sorts after all keys that begin with ``BASE``, and before all others."""
 
 
 def piece_entity(partition: str, key: str, piece: bytes) -> dict[str, Any]:
-    """The row of a piece. One that is too long, as no item of ours makes, is left out, with a warning."""
+    """The row of a piece. A piece that is too long, which this program never makes, is left out with a warning."""
     if len(piece) > MOST_PIECE_BYTES:
         log.warning("a piece of a ledger has %d bytes: at most %d are kept", len(piece), MOST_PIECE_BYTES)
         piece = b""
@@ -40,7 +40,7 @@ def piece_entity(partition: str, key: str, piece: bytes) -> dict[str, Any]:
 
 
 def piece_of(entity: Any) -> bytes:
-    """The piece in a row; empty: it was too long."""
+    """The piece in a row; empty: it was too long to be stored."""
     return b"".join(bytes(entity[f"C{number}"]) for number in range(CHUNKS_A_ROW) if f"C{number}" in entity)
 
 
@@ -52,15 +52,16 @@ class Pieces:
         self._prefix = prefix
 
     async def put(self, scan: JobScan, pieces: Sequence[tuple[str, bytes]]) -> None:
-        """Writes pieces in the place of those with the same keys."""
+        """Writes pieces in place of those with the same keys."""
         partition = scan_partition(self._prefix, scan)
         for key, piece in pieces:
             with doing(f"writing the ledger of job {scan.job_id}") as call:
                 await call(self._client.upsert_entity, piece_entity(partition, key, piece), mode=UpdateMode.REPLACE)
 
     async def read(self, scan: JobScan) -> AsyncIterator[tuple[str, bytes]]:
-        """All of a job, of the scan that counts, in order of their keys: what it was submitted with is in the first one's
-        partition.
+        """Yields all pieces of a job and the scan that counts, with their keys, sorted by key.
+
+        The pieces that the job was submitted with are in the partition of the first scan.
         """
         async for one in self._between(JobScan(scan.job_id), BASE, PAST_BASE):
             yield one
@@ -89,17 +90,17 @@ class Pieces:
             after = rows[-1]["RowKey"]
 
     async def forget_scanned(self, scan: JobScan, part: str) -> None:
-        """Drops what a scan, or a part of it, wrote."""
+        """Drops the pieces that a scan, or a part of it, has written."""
         for kind in (SCAN, KEPT):
             await self._drop(scan, piece_row(kind + part))
 
     async def forget(self, scan: JobScan) -> None:
-        """Drops all of a job."""
+        """Drops all pieces of a job."""
         for one in {scan, JobScan(scan.job_id)}:
             await self._drop(one, piece_row(""))
 
     async def _drop(self, scan: JobScan, first: str) -> None:
-        """Deletes the rows whose keys begin so."""
+        """Deletes the rows whose keys begin with ``first``."""
         await drop_rows(
             self._client,
             f"tidying up the ledger of job {scan.job_id}",

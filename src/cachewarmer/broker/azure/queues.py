@@ -1,4 +1,4 @@
-"""One Azure storage queue with our messages: sent as plain JSON, taken with a lease, renewed, changed, deleted."""
+"""An Azure storage queue: messages are sent as plain JSON, taken with a lease, renewed, changed and deleted."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_MESSAGE_BYTES
 
 MOST_AT_ONCE = 32
-"""Messages of one Get Messages call (REST reference)."""
+"""Maximum number of messages in one Get Messages call (REST reference)."""
 FOR_EVER = -1
-"""Time to live: a paused job may wait longer than the service's default of 7 days."""
+"""Time to live without an end: a paused job may wait longer than the service's default of 7 days."""
 FORBIDDEN = 403
 BAD_REQUEST = 400
 GONE = frozenset({"MessageNotFound", "PopReceiptMismatch"})
-"""The codes that say somebody else took the message, or it was deleted."""
+"""The codes of a message that somebody else has taken, or that was deleted."""
 
 
 class Token(NamedTuple):
-    """What a lease's ``token`` says."""
+    """The parts of the ``token`` of a lease."""
 
     message_id: str
     pop_receipt: str
     queue: str
-    """Its name."""
+    """The name of the queue."""
 
     @classmethod
     def parse(cls, text: str) -> Token:
@@ -45,7 +45,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A message that is ours until ``expires_at`` (Unix seconds; before the service thinks so)."""
+    """A message that is leased until ``expires_at`` (Unix seconds), which is no later than by the service's count."""
 
     token: Token
     text: str
@@ -54,7 +54,10 @@ class Taken:
 
 
 class Queue:
-    """One queue; ``optional``: it may be missing, which then is not an error. Every method raises ``BrokerUnavailable`` after its retries, ``BrokerError`` when it is refused."""
+    """One queue. If it is ``optional``, it is not an error that it is missing.
+
+    Raises (every method): BrokerUnavailable: the service can't be reached, after retries. BrokerError: it refuses.
+    """
 
     def __init__(self, client: QueueClient, *, optional: bool = False) -> None:
         self._client = client
@@ -65,7 +68,7 @@ class Queue:
         return f"<Queue {self.name}>"
 
     async def create(self) -> None:
-        """Makes the queue if it is missing. An identity that may not make queues finds it there."""
+        """Creates the queue if it is missing. For an identity that may not create queues, it must exist."""
         await create(f"making the queue {self.name}", self._client.create_queue, self._is_there)
 
     async def _is_there(self) -> bool:
@@ -75,7 +78,7 @@ class Queue:
             return False
 
     async def exists(self) -> bool:
-        """Whether there is such a queue."""
+        """Whether the queue exists."""
         with doing(f"looking at the queue {self.name}") as call:
             try:
                 await call(self._client.get_queue_properties)
@@ -98,14 +101,15 @@ class Queue:
         return True
 
     async def receive(self, most: int, lease_seconds: float) -> list[Taken] | None:
-        """Up to ``most`` messages (32 at most), each out of others' sight for ``lease_seconds``; None: there is no such
-        queue, or it is not for us.
+        """Takes up to ``most`` messages (32 at most), each invisible to others for ``lease_seconds``.
+
+        None: the queue is optional, and is missing or may not be read.
         """
         most = min(most, MOST_AT_ONCE)
         visible_in = max(1, _whole(lease_seconds))  # Get Messages takes no 0
 
         async def first_page() -> tuple[float, list[Taken]]:
-            # Asked before the call, so that our idea of the end is never later than the service's.
+            # Read before the call, so that the lease never ends later here than at the service.
             expires = time.time() + visible_in
             pager = self._client.receive_messages(
                 messages_per_page=most, max_messages=most, visibility_timeout=visible_in
@@ -121,13 +125,13 @@ class Queue:
             try:
                 return (await call(first_page))[1]
             except HttpResponseError as error:
-                # Where we have no role on it, the service does not say whether it is there.
+                # Without a role on the queue, the service does not tell whether it exists.
                 if not (self._optional and error.status_code in (FORBIDDEN, NOT_FOUND)):
                     raise
         return None
 
     async def change(self, token: Token, seconds: float, text: str | None = None) -> tuple[Token, float]:
-        """Keeps the message out of sight for ``seconds`` from now, with a new ``text`` if one is given.
+        """Keeps a message invisible to others for ``seconds`` from now, with a new ``text`` if one is given.
 
         Returns the new token and when it ends. Raises ``LeaseLost`` if the message is no longer ours.
         """
@@ -143,7 +147,7 @@ class Queue:
         return token._replace(pop_receipt=changed.pop_receipt or ""), expires
 
     async def delete(self, token: Token) -> bool:
-        """Takes the message off the queue for good; False if it was no longer ours to take."""
+        """Deletes a message; False: it was no longer leased with this token."""
         try:
             with doing(f"deleting from the queue {self.name}", _lost_or_refused) as call:
                 await call(self._client.delete_message, token.message_id, token.pop_receipt)
@@ -152,7 +156,7 @@ class Queue:
         return True
 
     async def try_taking(self) -> None:
-        """Deletes and changes a message that is not there: it is found missing only by who may do so."""
+        """Tries to change a message that does not exist, which the service reports only to those who may do so."""
         nobody = Token(str(uuid4()), base64.b64encode(bytes(16)).decode(), self.name)
         for attempt in (
             lambda: self._client.delete_message(nobody.message_id, nobody.pop_receipt),
@@ -166,7 +170,7 @@ class Queue:
                         raise
 
     async def time_ahead(self) -> float:
-        """By how many seconds the service's clock is ahead of ours; its answers bear whole seconds."""
+        """By how many seconds the service's clock is ahead of ours; 0: no more than its whole seconds can show."""
         clock = ServiceClock()
         began = time.time()
         with doing(f"looking at the queue {self.name}") as call:
@@ -176,7 +180,7 @@ class Queue:
         return 0.0 if abs(ahead) <= 1.0 else ahead
 
     async def length(self) -> int:
-        """About how many messages there are, in sight or not."""
+        """The approximate number of messages, visible or not; 0 also if the queue is missing."""
         with doing(f"asking for the length of the queue {self.name}") as call:
             try:
                 properties = await call(self._client.get_queue_properties)
@@ -185,7 +189,7 @@ class Queue:
         return properties.approximate_message_count or 0
 
     async def peek(self) -> list[tuple[str, str]]:
-        """Id and text of the first messages that are in sight (32 at most), which stay where they are."""
+        """The id and text of the first visible messages (32 at most), which stay on the queue."""
         with doing(f"looking at the queue {self.name}") as call:
             try:
                 found = await call(self._client.peek_messages, max_messages=MOST_AT_ONCE)
@@ -197,7 +201,7 @@ class Queue:
 
 
 def _whole(seconds: float) -> int:
-    """The service counts whole seconds, up to 7 days."""
+    """The seconds rounded up to whole ones, from 0 to 7 days, as the service requires."""
     return max(0, min(7 * 24 * 3600, math.ceil(seconds)))
 
 

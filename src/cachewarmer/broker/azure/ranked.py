@@ -1,7 +1,7 @@
 """The queues of one kind, one for each priority, used as if they were one.
 
-That of normal priority has the name that the first CacheWarmer gave it, and is always there. The others are made when
-something is first put there, so that who needs none has none, and pays for no look at it.
+The queue of normal priority has the name that the first CacheWarmer gave it, and always exists. The others are created
+when a message is first put there, so that users who do not need them do not pay for requests to them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from cachewarmer.broker.azure.queues import Queue, Taken, Token
 from cachewarmer.model import Priority, Turns
 
 EMPTY_SECONDS = 1.0
-"""A queue beside the normal one that was empty is looked at again after this time, unless the others give too little."""
+"""A high or low queue that was empty is asked again after this time, or sooner if the others have too few messages."""
 MISSING_SECONDS = 5.0
-"""One that was missing: after this time."""
+"""A queue that was missing is asked again after this time."""
 
 
 class RankedQueues:
-    """``queues`` are given by rank; ``clock`` gives seconds that never go back. Errors as ``Queue`` says."""
+    """The queues of one kind, given by rank; ``clock`` returns seconds that never go back.
+
+    Raises the errors that ``Queue`` documents.
+    """
 
     def __init__(self, queues: Sequence[Queue], clock: Callable[[], float] = time.monotonic) -> None:
         self._queues = queues
@@ -35,15 +38,15 @@ class RankedQueues:
         return f"<RankedQueues {self._normal.name}>"
 
     async def create(self) -> None:
-        """Makes the normal one if it is missing."""
+        """Creates the normal queue if it is missing."""
         await self._normal.create()
 
     async def exists(self) -> bool:
-        """Whether the normal one is there."""
+        """Whether the normal queue exists."""
         return await self._normal.exists()
 
     async def try_taking(self) -> None:
-        """See ``Queue``; of the normal one."""
+        """See ``Queue``, for the normal one."""
         await self._normal.try_taking()
 
     async def time_ahead(self) -> float:
@@ -51,7 +54,7 @@ class RankedQueues:
         return await self._normal.time_ahead()
 
     async def send(self, text: str, priority: Priority) -> None:
-        """Puts a message at the end of the queue of its priority, which is made where it is missing."""
+        """Puts a message at the end of the queue of its priority, which is created if it is missing."""
         rank = priority.rank
         if not await self._queues[rank].send(text):
             await self._queues[rank].create()
@@ -61,7 +64,7 @@ class RankedQueues:
     # -- receiving -------------------------------------------------------------------------------------------------
 
     async def receive(self, most: int, lease_seconds: float, least: Priority) -> list[Taken]:
-        """Up to ``most`` messages of at least a priority, by turns; see ``Turns``."""
+        """Takes up to ``most`` messages of at least the priority ``least``, in turns; see ``Turns``."""
         now = self._clock()
         ranks = [rank for rank in range(least.rank + 1) if self._missing_until[rank] <= now]
         if not ranks:
@@ -72,7 +75,7 @@ class RankedQueues:
             counts[rank if rank in due else due[0]] += count
         found: list[Taken] = []
         gives_more = set(ranks)
-        # First to each what its turns are, then what that leaves over to the most urgent.
+        # First as many from each queue as it has turns, then the rest from the most urgent ones.
         for rank in (*due, *ranks):
             count = min(counts.pop(rank, most), most - len(found))
             if count > 0 and rank in gives_more:
@@ -107,11 +110,11 @@ class RankedQueues:
     # -- looking ---------------------------------------------------------------------------------------------------
 
     async def length(self, priority: Priority | None = None) -> int:
-        """About how many messages there are, in sight or not, of one priority or of all."""
+        """The approximate number of messages, visible or not, of one priority or of all."""
         queues = self._queues if priority is None else [self._queues[priority.rank]]
         lengths: list[int] = await all_of(queue.length() for queue in queues)
         return sum(lengths)
 
     async def peek(self) -> list[list[tuple[str, str]]]:
-        """For each queue the id and text of its first messages that are in sight."""
+        """For each queue, the id and text of its first visible messages."""
         return await all_of(queue.peek() for queue in self._queues)

@@ -1,9 +1,10 @@
-"""Receipts and tallies in the status table: each item settled exactly once, whatever the network does.
+"""Receipts and tallies in the status table: each item is settled exactly once, whatever the network does.
 
-An item's row ``r-<item id>`` exists once it is settled, as a receipt or as poison. It is created in one entity-group
-transaction with the tally row of the process that settled it, so both happen or neither does. A tally row belongs to one
-process alone and holds absolute sums, written on the condition that it is as that process last saw it: a request that
-was given up and arrives late can't undo or repeat anything. When an answer is lost, the receipts say whose they are.
+The row ``r-<item id>`` of an item exists once the item is settled, as a receipt or as poison. It is created in one
+entity-group transaction with the tally row of the process that settled it, so both happen or neither does. A tally row
+belongs to a single process and holds absolute sums. It is written on the condition that it has not changed since that
+process last saw it, so a request that was given up and arrives late can't undo or repeat anything. If an answer is
+lost, the receipts show which call has written them.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from cachewarmer.model import ERROR_SAMPLE, TALLY_COUNTS, PathError, Receipt, Sl
 from cachewarmer.values import dataclass
 
 MOST_RECEIPTS = 99
-"""In one transaction, with the tally: it holds at most 100 operations."""
+"""Maximum number of receipts and pieces in one transaction, which has at most 100 operations, one for the tally."""
 MOST_BYTES = 2 * 1024 * 1024
-"""Of pieces in one transaction, whose request in base64 may have 4 MiB."""
+"""Maximum size of the pieces in one transaction, whose request may have 4 MiB in base64."""
 LOOKS_IN_FLIGHT = 16
-"""At receipts that may be there."""
+"""Maximum number of concurrent reads of receipts that may exist."""
 ROUNDS = 8
-"""How often a transaction is put together again because some of its rows were there already."""
+"""How often a transaction is tried, without the rows that turned out to exist already."""
 CONFLICT = frozenset({404, 409, 412})
-"""A row is there that should not be, is gone, or is not as we last saw it."""
+"""The HTTP statuses for a row that exists already, is gone, or has changed since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Settlement:
     poison_errors: tuple[PathError, ...] = ()
     key: str = ""
     piece: bytes = b""
-    """What the item adds to the ledger of its job, and where; empty: nothing."""
+    """``key`` and ``piece`` are what the item adds to the ledger of its job; empty: nothing."""
 
     @property
     def kind(self) -> str:
@@ -61,14 +62,14 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """A tally row: all that one process, or one worker, has settled of a job."""
+    """A tally row: what one process, or one worker, has settled of a job."""
 
     tally: Tally
     poisoned_items: int = 0
     poisoned_files: int = 0
     poison_errors: tuple[PathError, ...] = ()
     etag: str = field(default="", compare=False)
-    """Of the row as it was written; empty: there is none yet."""
+    """The ETag of the row as it was written; empty: there is no row yet."""
 
     def add(self, settlements: Sequence[Settlement]) -> Sums:
         poisoned = [one for one in settlements if one.receipt is None]
@@ -82,7 +83,7 @@ class Sums:
         )
 
     def entity(self, partition: str, row: str) -> dict[str, Any]:
-        """The row; samples are cut to what a property holds, the counts never."""
+        """The row. Samples are truncated to the size of a property; counts never are."""
         counts = {name: getattr(self.tally, name) for name in TALLY_COUNTS}
         slowest = [SlowPath(one.path[-400:], one.seconds) for one in self.tally.slowest]
         return {
@@ -119,7 +120,7 @@ class Sums:
 
 
 class Receipts:
-    """What this process settles, and what all processes settled. Errors as ``Broker`` says."""
+    """Settles items for this process, and reads what all processes have settled. Raises the errors of ``Broker``."""
 
     def __init__(self, client: TableClient, prefix: str, damaged: record.DamagedRows) -> None:
         self._client = client
@@ -130,11 +131,11 @@ class Receipts:
         self._known: dict[tuple[JobScan, str], Sums] = {}
 
     async def settle(self, scan: JobScan, worker: str, settlements: Sequence[Settlement]) -> list[str]:
-        """Settles items of one scan. For each: empty if it was settled now, else how it was settled before.
+        """Settles items of one scan. Returns for each how it was settled before; empty: it was settled by this call.
 
         After an exception the same call may be made again: nothing is counted twice.
         """
-        # One writer a row: the sums are absolute.
+        # A row has one writer at a time, because the sums are absolute.
         async with self._locks.setdefault((scan, worker), asyncio.Lock()):
             outcomes: list[str] = []
             for batch in _batches(settlements):
@@ -171,7 +172,7 @@ class Receipts:
     async def _write(
         self, what: str, scan: JobScan, worker: str, batch: str, settlements: Sequence[Settlement]
     ) -> bool:
-        """One transaction of receipts and tally; False: some of its rows are not as we think."""
+        """Writes receipts and the tally in one transaction; False: some of the rows exist already or have changed."""
         partition = scan_partition(self._prefix, scan)
         row = tally_row(worker, self._nonce)
         before = await self._own_sums(scan, worker, partition, row)
@@ -214,7 +215,7 @@ class Receipts:
         return True
 
     async def _own_sums(self, scan: JobScan, worker: str, partition: str, row: str) -> Sums:
-        """Our row as it is: what we last wrote, or what the table says where we don't know how that went."""
+        """The row of this process: as it was last written, or as the table has it if the outcome of that is unknown."""
         known = self._known.pop((scan, worker), None)  # not known again until the next answer
         if known is not None:
             return known
@@ -240,7 +241,7 @@ class Receipts:
         return {item_id: receipt for item_id, receipt in zip(item_ids, found, strict=True) if receipt is not None}
 
     async def sums(self, scan: JobScan) -> list[Sums]:
-        """The sums of every worker that settled something of the scan: one query, O(workers)."""
+        """The sums of every worker that has settled items of the scan, in one query and O(workers)."""
 
         async def query() -> list[Any]:
             found = self._client.query_entities(
@@ -255,13 +256,13 @@ class Receipts:
         for row in rows:
             try:
                 sums.append(Sums.read(row))
-            except DamagedRecord as error:  # what it counted is missing, so the job is found stranded and scanned again
+            except DamagedRecord as error:  # its counts are missing, so the job is found stranded and scanned again
                 self._damaged.name(error)
         return _by_worker(sums)
 
 
 def _batches(settlements: Sequence[Settlement]) -> Iterator[Sequence[Settlement]]:
-    """What goes into one transaction each: by its operations, and by the bytes that pieces of ledgers take."""
+    """The settlements of each transaction, limited by its operations and by the size of pieces of ledgers."""
     first, operations, size = 0, 0, 0
     for place, one in enumerate(settlements):
         operations += 2 if one.piece else 1
@@ -274,7 +275,7 @@ def _batches(settlements: Sequence[Settlement]) -> Iterator[Sequence[Settlement]
 
 
 def _by_worker(rows: Sequence[Sums]) -> list[Sums]:
-    """A worker that was restarted under its name has several rows; it is still one worker."""
+    """Adds up the rows of each worker, of which one that was restarted with the same name has several."""
     merged: dict[str, Sums] = {}
     for row in rows:
         other = merged.get(row.tally.worker)

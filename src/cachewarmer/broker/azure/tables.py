@@ -1,4 +1,4 @@
-"""The rows of the status table: a job's record and its stored file list. Tallies and receipts: ``receipts``."""
+"""The rows of the status table for the records and file lists of jobs. For tallies and receipts see ``receipts``."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from cachewarmer.model import Bandwidth, JobState, Learnt, ScanTotals, WarmJob
 from cachewarmer.values import dataclass
 
 PROPERTY_BYTES = 64 * 1024
-"""Most bytes of a binary property (REST reference, Understanding the Table Service Data Model)."""
+"""Maximum size of a binary property (REST reference, Understanding the Table Service Data Model)."""
 SAMPLE_BYTES = 24 * 1024
-"""What a sample of errors may take of one."""
+"""Maximum size of a sample of errors in a property."""
 CHUNKS_A_ROW = 12
-"""With a full property each, a row stays below the 1 MiB that an entity may have."""
+"""Maximum number of chunks in a row: with a full property for each, it stays below the 1 MiB of an entity."""
 ROUNDS = 20
-"""How often a change is tried again because somebody else changed the row meanwhile."""
+"""How often a change is tried, if somebody else changes the row at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord(record.Standing):
-    """What the table keeps of a job; ``etag`` is of the row as it was read."""
+    """The record of a job in the table; ``etag`` is that of the row as it was read."""
 
     job: WarmJob
     message_id: str = ""
-    """The message that a manager first took the job by; another message of the same job is a repeat."""
+    """The id of the message with which a manager first took the job; another message of the job is a repeat."""
     scan_number: int = 0
-    """Which scan counts: a manager that has to scan again what another left unfinished begins the next one."""
+    """The number of the scan that counts. A manager that scans again what another left unfinished begins the next."""
     tidied: bool = False
-    """Whether the receipts and the file list of the job were dropped, some time after its end."""
+    """Whether the receipts and the file list of the job were dropped after its end."""
     handed_back: int = 0
-    """How often a manager handed the job back: the queue counts those as deliveries too."""
+    """How often a manager has handed the job back, which the queue counts as a delivery too."""
     reposted: bool = False
-    """Whether the job's message got lost once, and another one was posted."""
+    """Whether the message of the job was lost once, and another one was posted."""
     bandwidth: str = ""
-    """What somebody has limited the job to meanwhile, for workers to read without the whole job; empty: as the items say."""
+    """The bandwidth that ``limit`` set, to be read without the whole job; empty: the one in the items holds."""
     learnt: str = ""
-    """What is known of the job's addresses, as ``Learnt`` writes it; empty: nothing."""
+    """What is known about the addresses of the job, as ``Learnt`` writes it; empty: nothing."""
     learnt_at: float = 0.0
-    """When that was written, by the service's clock."""
+    """When ``learnt`` was written, by the clock of the service."""
     etag: str = ""
 
     @property
@@ -62,11 +62,11 @@ class JobRecord(record.Standing):
         return JobScan(self.job.job_id, self.scan_number)
 
     def taken_by(self, message_id: str) -> JobRecord:
-        """The record once a manager has taken the job by this message; the same one where nothing has to be changed.
+        """The record after a manager has taken the job with this message; the same object if nothing changes.
 
-        A scan that another manager began and did not finish is left behind with all that was counted of it: what it
-        published may be more than the next scan finds, for a tree may change, and nobody could tell when all is done.
-        So is one that another manager took and has not begun: that one may be slow, and still be about to.
+        A scan that another manager has begun and not finished is discarded, with all that was counted in it. It may
+        have published more than the next scan finds, because a tree may change, and then nobody could tell when all is
+        done. A scan that another manager has taken but not begun is discarded too: that manager may only be slow.
         """
         record = self if self.message_id else replace(self, message_id=message_id)
         taken = bool(self.message_id) or self.state is not JobState.QUEUED
@@ -76,11 +76,11 @@ class JobRecord(record.Standing):
         return record
 
     def scanned_again(self) -> JobRecord | None:
-        """As every broker's, in a partition of its own: the receipts of what is published again don't count.
+        """See ``Standing``. The new scan has its own partition, where earlier receipts do not count.
 
-        Where it was done before and is not finished, another manager may be at it: no two ever share a scan's number.
+        It gets a new number even if the job is being scanned again already, because two managers must never share one.
         """
-        changed = record.Standing.scanned_again(self)  # super() would mean the class before it had slots
+        changed = record.Standing.scanned_again(self)  # super() would refer to the class before it got slots
         if changed is None:
             return None
         return replace(changed, scan=ScanTotals(), scan_number=self.scan_number + 1)
@@ -128,7 +128,7 @@ class JobRecord(record.Standing):
                 message_id=entity["MessageId"],
                 scan_number=entity["ScanNumber"],
                 tidied=entity["Tidied"],
-                handed_back=entity.get("HandedBack", 0),  # those from here on are not in rows of earlier versions
+                handed_back=entity.get("HandedBack", 0),  # rows of earlier versions lack this and what follows
                 begun_again=entity.get("BegunAgain", False),
                 reposted=entity.get("Reposted", False),
                 bandwidth=entity.get("Bandwidth", ""),
@@ -140,7 +140,7 @@ class JobRecord(record.Standing):
 
 
 class Records:
-    """The job records and file lists of one prefix. Errors as ``Broker`` says."""
+    """The job records and file lists of one prefix. Raises the errors that ``Broker`` documents."""
 
     def __init__(self, client: TableClient, prefix: str, damaged: record.DamagedRows) -> None:
         self._client = client
@@ -149,7 +149,7 @@ class Records:
         self._clock = ServiceClock()
 
     async def create_table(self) -> None:
-        """Makes the table if it is missing. An identity that may not make tables finds it there."""
+        """Creates the table if it is missing. For an identity that may not create tables, it must exist."""
         await create(f"making the table {self._client.table_name}", self._client.create_table, self._is_there)
 
     async def _is_there(self) -> bool:
@@ -159,7 +159,7 @@ class Records:
             return False
 
     async def table_exists(self) -> bool:
-        """Whether there is such a table."""
+        """Whether the table exists."""
         with doing(f"looking at the table {self._client.table_name}") as call:
             try:
                 await call(self._client.get_entity, records_partition(self._prefix), "none")
@@ -170,7 +170,7 @@ class Records:
     # -- records ---------------------------------------------------------------------------------------------------
 
     async def find(self, job_id: str) -> JobRecord | None:
-        """The record, or None."""
+        """The record of a job; None: there is none. Raises ``DamagedRecord``."""
         with doing(f"reading job {job_id}") as call:
             try:
                 entity = await call(
@@ -184,15 +184,16 @@ class Records:
         return JobRecord.read(entity)
 
     async def get(self, job_id: str) -> JobRecord:
-        """The record. Raises ``UnknownJob``."""
+        """The record of a job. Raises ``UnknownJob``, ``DamagedRecord``."""
         record = await self.find(job_id)
         if record is None:
             raise UnknownJob(f"there is no job {job_id}")
         return record
 
     async def look(self, job_id: str) -> tuple[JobLook, int]:
-        """What workers ask, and the number of the scan that counts: one point read of few properties. Raises
-        ``UnknownJob``.
+        """What workers need to know about a job, and the number of the scan that counts.
+
+        This is one point read of few properties. Raises ``UnknownJob``, ``DamagedRecord``.
         """
         with doing(f"reading the state of job {job_id}") as call:
             try:
@@ -212,12 +213,12 @@ class Records:
             return JobLook(JobState(entity["State"]), bandwidth, learnt), entity["ScanNumber"]
 
     async def keep_learnt(self, job_id: str, learnt: Learnt) -> None:
-        """See ``Broker.keep_learnt``. Changes nothing else of the record, whoever else does at the same time."""
+        """See ``Broker.keep_learnt``. It does not interfere with concurrent changes of the rest of the record."""
         row = {
             "PartitionKey": records_partition(self._prefix),
             "RowKey": job_id,
             "Learnt": learnt.to_json(),
-            "LearntAt": self._clock.now.timestamp(),  # of the last answer: the job's manager asks all the time
+            "LearntAt": self._clock.now.timestamp(),  # as in the last answer, which is recent for the manager of a job
         }
         with doing(f"keeping what job {job_id} has taught") as call:
             try:
@@ -226,11 +227,11 @@ class Records:
                 raise UnknownJob(f"there is no job {job_id}") from None
 
     async def all(self) -> list[JobRecord]:
-        """Every job of this prefix: one query of one partition."""
+        """The records of all jobs of this prefix, in one query of one partition."""
         return await self._query("PartitionKey eq @partition")
 
     async def active(self) -> list[JobRecord]:
-        """The jobs whose record is in no final state; the service leaves the others out."""
+        """The records of jobs that are not in a final state; the service filters them."""
         active = " or ".join(f"State eq '{state}'" for state in JobState if not state.final)
         return await self._query(f"PartitionKey eq @partition and ({active})")
 
@@ -250,7 +251,7 @@ class Records:
         return records
 
     async def add(self, record: JobRecord) -> bool:
-        """Writes a new record; False: there is one already, which stays as it is."""
+        """Writes a new record; False: there is one already, which is left unchanged."""
         with doing(f"recording job {record.job.job_id}") as call:
             try:
                 await call(self._client.create_entity, record.entity(self._prefix))
@@ -259,7 +260,7 @@ class Records:
         return True
 
     async def replace(self, record: JobRecord) -> bool:
-        """Writes a record back; False: somebody changed the row since it was read."""
+        """Writes a record back; False: somebody has changed the row since it was read."""
         with doing(f"changing job {record.job.job_id}") as call:
             try:
                 await call(
@@ -274,10 +275,10 @@ class Records:
         return True
 
     async def change(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
-        """Applies ``change`` to the record as it is now; a ``change`` that returns its argument writes nothing.
+        """Applies ``change`` to the current record; nothing is written if it returns its argument.
 
         Raises:
-            UnknownJob: there is no such record. BrokerUnavailable: others change it all the time.
+            UnknownJob: there is no such record. BrokerUnavailable: others have changed it in each of ``ROUNDS`` tries.
         """
         for _ in range(ROUNDS):
             record = await self.get(job_id)
@@ -287,24 +288,24 @@ class Records:
         raise BrokerUnavailable(f"job {job_id} keeps being changed by others")
 
     async def try_writing(self) -> None:
-        """Deletes and changes a row that is not there: it is found missing only by who may do so."""
+        """Tries to delete and change a row that does not exist: the service reports that only to those permitted."""
         nobody = {"PartitionKey": f"{self._prefix}-nobody", "RowKey": "nobody"}
         with doing("writing to the table") as call:
             await call(
                 self._client.delete_entity, nobody["PartitionKey"], nobody["RowKey"]
-            )  # missing isn't an error to it
+            )  # a missing row is not an error
             with suppress(ResourceNotFoundError):
                 await call(self._client.update_entity, nobody, mode=UpdateMode.MERGE)
 
     async def remove(self, job_id: str) -> None:
-        """Deletes a record; no error if there is none."""
+        """Deletes a record. It is not an error if there is none."""
         with doing(f"forgetting job {job_id}") as call:
             await call(self._client.delete_entity, records_partition(self._prefix), job_id)
 
     # -- file lists ------------------------------------------------------------------------------------------------
 
     async def put_list(self, job_id: str, chunks: AsyncIterable[bytes]) -> None:
-        """Stores a list; what an interrupted submission left behind is overwritten. The last row says it is whole."""
+        """Stores a list, in place of what an interrupted submission left. The last row shows that it is complete."""
         row: list[bytes] = []
         number = 0
         async for chunk in chunks:
@@ -326,7 +327,7 @@ class Records:
             await call(self._client.upsert_entity, entity, mode=UpdateMode.REPLACE)
 
     async def get_list(self, job_id: str) -> AsyncIterator[bytes]:
-        """The chunks in order; none if no list is stored."""
+        """Yields the chunks in order; none if no list is stored."""
         head = await self._get_row(job_id, "f-rows")
         for number in range(head["Rows"] if head else 0):
             entity = await self._get_row(job_id, f"f-{number:08}")
@@ -345,15 +346,15 @@ class Records:
 
 
 def _text(value: Any) -> str:
-    """A property that no job depends on; empty where somebody wrote another thing there."""
+    """The text in a property that no job depends on; empty if it holds something else."""
     return value if isinstance(value, str) else ""
 
 
 def _seconds(value: Any) -> float:
-    """The same for a time."""
+    """The time in a property that no job depends on; 0 if it holds something else."""
     return float(value) if isinstance(value, (int, float)) and 0 <= value <= MOST_SECONDS else 0.0
 
 
 def load_json(value: Any) -> Any:
-    """What a binary property with JSON holds."""
+    """Parses the JSON in a binary property."""
     return json.loads(bytes(value))

@@ -15,20 +15,20 @@ from cachewarmer.broker.azure.names import FIRST_GENERATION_JOB, JobScan, scan_p
 from cachewarmer.broker.azure.tables import JobRecord, Records
 
 RECEIPT_SECONDS = 3600.0
-"""Receipts of a job that is over are kept for so long: by then no worker reads for it, or has not yet noticed."""
+"""How long the receipts of a job that is over are kept; by then, no worker still reads for it."""
 STRAY_RECEIPT_SECONDS = 8 * 24 * 3600.0
-"""Receipts of items without a job, which is never over: longer than the 7 days that their messages may live."""
+"""How long receipts of items without a job are kept: longer than the 7 days that their messages may live."""
 DELETES = 100
-"""Rows of one entity-group transaction (REST reference, Performing Entity Group Transactions)."""
+"""Maximum number of rows in an entity-group transaction (REST reference, Performing Entity Group Transactions)."""
 OF_USE_WHILE_IT_RUNS = (
     "PartitionKey eq @partition and ((RowKey ge 'r-' and RowKey lt 'r.') or (RowKey ge 'f-' and RowKey lt 'f.'))"
 )
-"""Receipts and the file list, not the tallies."""
+"""Selects receipts and the file list, but not the tallies."""
 EVERYTHING = "PartitionKey eq @partition"
 
 
 class Tidier:
-    """Tidies one prefix. Raises the errors that ``Broker`` documents; what remains is done the next time."""
+    """Tidies the rows of one prefix. Raises the errors that ``Broker`` documents; the next call does what remains."""
 
     def __init__(self, client: TableClient, prefix: str, records: Records) -> None:
         self._client = client
@@ -36,7 +36,10 @@ class Tidier:
         self._records = records
 
     async def tidy(self, keep_seconds: float, now: float) -> None:
-        """Forgets jobs that ended ``keep_seconds`` ago, and drops the receipts and lists of those that ended lately."""
+        """Forgets jobs that ended ``keep_seconds`` ago or earlier, and drops receipts and lists of jobs that are over.
+
+        ``now`` is in Unix seconds. See ``RECEIPT_SECONDS``.
+        """
         for record in await self._records.all():
             if record.finished_at and now - record.finished_at >= keep_seconds:
                 for scan in _scans(record):
@@ -51,13 +54,13 @@ class Tidier:
                 await self._drop(f"{OF_USE_WHILE_IT_RUNS} and Timestamp lt @before", record.counted_scan, before=before)
 
     async def _drop(self, condition: str, scan: JobScan, **parameters: object) -> None:
-        """Deletes the rows of a scan's partition that a condition chooses."""
+        """Deletes the rows of a scan's partition that a condition selects."""
         chosen = {"partition": scan_partition(self._prefix, scan), **parameters}
         await drop_rows(self._client, f"tidying up after job {scan.job_id}", condition, chosen)
 
 
 async def drop_rows(client: TableClient, what: str, condition: str, chosen: Mapping[str, object]) -> None:
-    """Deletes the rows of one partition that a condition chooses."""
+    """Deletes the rows of one partition that a condition with the parameters ``chosen`` selects."""
     rows: list[tuple[str, Mapping[str, Any]]] = []
     with doing(what) as call:
         found = client.query_entities(condition, parameters=dict(chosen), select=["PartitionKey", "RowKey"])
@@ -74,7 +77,7 @@ async def _delete(client: TableClient, call: Call, rows: list[tuple[str, Mapping
     try:
         await call(client.submit_transaction, rows)
     except HttpResponseError as error:
-        if error.status_code != NOT_FOUND:  # another manager is at it, or did it before our answer was lost
+        if error.status_code != NOT_FOUND:  # another manager, or an earlier try, has deleted them
             raise
 
 

@@ -1,4 +1,4 @@
-"""The work side of the Azure broker: items go onto the queue, are leased, settled, handed back, or end in poison."""
+"""The methods of the Azure broker for work items: to publish, lease, settle, hand back or poison them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from cachewarmer.model.outcomes import item_key, pack_poison
 log = logging.getLogger(__name__)
 
 BROKER_NAME = "broker"
-"""Under this name a claim settles what it finds to be poison."""
+"""The name of the worker under which poisoned items are settled."""
 
 
 class WorkSide:
-    """What ``Broker`` promises about work items; the methods of the same names say what."""
+    """Implements the methods of ``Broker`` of the same names, for work items."""
 
     def __init__(self, at: Opened, settings: LeaseSettings) -> None:
         self._at = at
@@ -51,11 +51,11 @@ class WorkSide:
 
     async def publish(self, items: Sequence[WorkItem]) -> None:
         numbered = [record.with_id(replace(item, scan=self._at.scans.managed(item.job_id))) for item in items]
-        posts = [(item, published_text(item)) for item in numbered]  # all of them can be posted, or none is
+        posts = [(item, published_text(item)) for item in numbered]  # raises before any of them is posted
         await all_of(self._post(item, text) for item, text in posts)
 
     async def _post(self, item: WorkItem, text: str) -> None:
-        """Posts an item unless this process has posted one of that id in this scan."""
+        """Posts an item, unless this process has posted one with its id in this scan."""
         published = self._at.scans.published(JobScan(item.job_id, item.scan))
         if not published.add(item.item_id):
             return
@@ -76,7 +76,7 @@ class WorkSide:
         return []
 
     async def _leased(self, taken: Taken) -> WorkLease | None:
-        """The lease of a work message; None if it was poison."""
+        """The lease of a work message; None: it went to poison, or its scan no longer counts."""
         if taken.deliveries > self._settings.max_deliveries and await self._poisoned_unread(taken):
             return None
         try:
@@ -85,16 +85,16 @@ class WorkSide:
             await self.poison_message(self._at.work, taken, str(error))
             return None
         if self._at.scans.is_left_behind(JobScan(item.job_id, item.scan)):
-            await self._at.work.delete(taken.token)  # its job is scanned again, and counts only what that publishes
+            await self._at.work.delete(taken.token)  # its job is scanned again, and only that scan counts
             return None
         await self._make_first_generation_job(item)
         item, deliveries = failed_deliveries(item, taken.deliveries)
         return WorkLease(str(taken.token), taken.expires_at, deliveries, item)
 
     async def _poisoned_unread(self, taken: Taken) -> bool:
-        """Whether a message that was delivered often enough is in poison now.
+        """Moves a message to poison if too many of its deliveries have failed; returns whether it did.
 
-        Each process that held it may have ended over it, so its list of files is not even unpacked.
+        The message may have killed each process that held it, so its list of files is not even unpacked.
         """
         try:
             unread = unread_item_of(taken.text, taken.token.message_id)
@@ -145,7 +145,7 @@ class WorkSide:
         return counted
 
     async def _still_held(self, lease: WorkLease) -> bool:
-        """Whether the item is ours: by the clock, or because the service lets us renew it."""
+        """Whether the lease still holds: by the clock, or because the service renews it."""
         if lease.expires_at > time.time():
             return True
         try:
@@ -155,11 +155,11 @@ class WorkSide:
         return True
 
     async def _let_go(self, lease: WorkLease) -> None:
-        """Takes a settled item off the queue. If that fails it is delivered again, and not counted again."""
+        """Deletes the message of a settled item. If that fails, it is delivered again but not counted again."""
         token = lease.token
         try:
             if not await self._at.work.delete(Token.parse(token)) and lease.token != token:
-                await self._at.work.delete(Token.parse(lease.token))  # a renewal came between
+                await self._at.work.delete(Token.parse(lease.token))  # it was renewed in between
         except BrokerUnavailable as error:
             log.warning("%s; it will be delivered once more", error)
 
@@ -183,7 +183,7 @@ class WorkSide:
     # -- poison ----------------------------------------------------------------------------------------------------
 
     async def _poison_item(self, lease: WorkLease, reason: str, files: int, text: str) -> bool:
-        """Settles an item as poison, unless somebody else has it or it has a receipt; whether it is in poison now."""
+        """Settles an item as poison, unless another worker has it or it has a receipt; returns whether it did."""
         item = lease.item
         if not await self._still_held(lease):
             return False
@@ -196,13 +196,13 @@ class WorkSide:
         )
         (before,) = await self._at.receipts.settle(JobScan(item.job_id, item.scan), BROKER_NAME, [settlement])
         if before != "receipt":
-            # Again if we ended between the two steps once: rather two messages for people than none.
+            # Repeated if a process ended between the two steps: two messages for people are better than none.
             await self._at.poison.send(poison_text(Token.parse(lease.token).queue, text, reason))
         await self._let_go(lease)
         return before != "receipt"
 
     async def _poison_stray(self, lease: WorkLease, reason: str) -> bool:
-        """Moves an item to the poison queue that no job can count."""
+        """Moves an item to the poison queue whose job does not exist, so that it is not counted."""
         item = lease.item
         log.warning("an item goes to poison: %s", reason, extra=about(job=item.job_id, item=item.item_id))
         await self._at.poison.send(poison_text(Token.parse(lease.token).queue, lease.item.to_json(), reason))
@@ -210,7 +210,7 @@ class WorkSide:
         return True
 
     async def poison_message(self, queue: RankedQueues, taken: Taken, reason: str) -> None:
-        """Moves a message that can't be understood to the poison queue."""
+        """Moves a message that can't be parsed to the poison queue."""
         log.warning("a message of the queue %s goes to poison: %s", taken.token.queue, reason)
         await self._at.poison.send(poison_text(taken.token.queue, taken.text, reason))
         await queue.delete(taken.token)

@@ -1,4 +1,4 @@
-"""A row for each worker process: its last report, with the time stamp of the service."""
+"""A row for each worker process: its last report, with the timestamp of the service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cachewarmer.model.live import KEEP_SECONDS
 
 
 class WorkerRows:
-    """The rows of the workers of one prefix. Errors as ``Broker`` says."""
+    """The rows of the workers of one prefix. Raises the errors that ``Broker`` documents."""
 
     def __init__(self, client: TableClient, prefix: str, damaged: record.DamagedRows) -> None:
         self._client = client
@@ -25,7 +25,7 @@ class WorkerRows:
         self._damaged = damaged
 
     async def note(self, report: WorkerReport) -> None:
-        """Writes a worker's row."""
+        """Writes the row of a worker."""
         row = {
             "PartitionKey": self._partition,
             "RowKey": hashlib.blake2b(report.key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
@@ -40,14 +40,14 @@ class WorkerRows:
         return record.worker_reports(seen, job_id, self._damaged)
 
     async def forget(self) -> None:
-        """Drops the rows of workers that were not heard of for long."""
+        """Drops the rows of workers that have not reported for ``KEEP_SECONDS``."""
         for row, seconds in await self._rows():
             if seconds >= KEEP_SECONDS:
                 with doing("forgetting a worker") as call:
                     await call(self._client.delete_entity, self._partition, row["RowKey"])
 
     async def _rows(self) -> list[tuple[Mapping[str, Any], float]]:
-        """Each row, and its age in seconds by the service's clock."""
+        """Each row with its age in seconds, by the clock of the service."""
         clock = ServiceClock()
 
         async def query() -> list[Mapping[str, Any]]:
@@ -64,6 +64,6 @@ class WorkerRows:
 
 
 def _report_of(row: Mapping[str, Any]) -> bytes:
-    """Its text; nothing, which no report is, where somebody wrote another thing there."""
+    """The text of a report; empty, which is not a valid report, if the row holds something else."""
     report = row.get("Report")
     return report if isinstance(report, bytes) else b""

@@ -1,4 +1,4 @@
-"""The broker in a PostgreSQL database: any number of machines, any job chosen, one transaction a settlement."""
+"""The broker in a PostgreSQL database, for any number of machines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORM = "postgresql://HOST/DATABASE"
 
 
 def open_url(url: str, _rest: str, settings: LeaseSettings | None, _account: Account, create: bool) -> Broker:
-    """The broker at ``url``, as libpq takes it, not yet opened. Raises ``ConfigError``, ``BrokerError``."""
+    """Makes the broker for ``url``, a URL of libpq, without opening it. Raises ``ConfigError``, ``BrokerError``."""
     try:
         from cachewarmer.broker.postgres.broker import PostgresBroker  # noqa: PLC0415  # optional packages
     except ImportError as error:
@@ -22,5 +22,5 @@ def open_url(url: str, _rest: str, settings: LeaseSettings | None, _account: Acc
 
 
 def item_operations(items: Items) -> int:
-    """Statements."""
+    """The number of SQL statements."""
     return statements(items)

@@ -1,4 +1,4 @@
-"""The PostgreSQL broker: leases by ``FOR UPDATE SKIP LOCKED``, receipt and tally in one transaction."""
+"""The PostgreSQL broker: it leases with ``FOR UPDATE SKIP LOCKED``, and counts receipts in one transaction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ from cachewarmer.model.live import KEEP_SECONDS
 
 
 class PostgresBroker(Broker):
-    """``url`` as libpq takes it; the tables stand in ``schema``, which is created when missing."""
+    """The broker at ``url``, a URL of libpq, with its tables in ``schema``, which is created if it is missing.
+
+    Raises:
+        UsageError: ``schema`` is not a valid name. BrokerError: the URL can't be parsed.
+    """
 
     def __init__(
         self, url: str, settings: LeaseSettings | None = None, *, create: bool = True, schema: str = "cachewarmer"
@@ -62,11 +66,11 @@ class PostgresBroker(Broker):
         return self._database.shown
 
     async def open(self) -> None:
-        """Connects, and creates the tables when missing; two processes that do so at once do it once.
+        """Connects, and creates the tables if they are missing; several processes may do so at the same time.
 
         Raises:
-            BrokerUnavailable: the server can't be reached. BrokerError: it refuses us, or the tables are of a
-                version that this program can't work with. NothingThere: there are no tables, and none are to be created.
+            BrokerUnavailable: the server can't be reached. BrokerError: it refuses the connection, or the tables have a
+                version that this program can't work with. NothingThere: there are no tables, and none may be created.
         """
         await self._database.open()
         try:

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: a small pool, the named statements, and what goes wrong in our own errors."""
+"""Connections to PostgreSQL: a small pool, the named statements, and the translation of errors."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from cachewarmer.broker.rows import with_numbers
 from cachewarmer.errors import BrokerError, BrokerUnavailable
 
 MOST_CONNECTIONS = 2
-"""Connections a process: one for what it waits for, one so that leases are renewed meanwhile."""
+"""Maximum number of connections of a process: while one waits for work, leases are renewed on the other."""
 CONNECT_SECONDS = 10
 START_SECONDS = 60.0
-"""How long a server that answers and takes no connection yet is waited for: it starts up, recovers, or has none left."""
+"""Maximum wait for a server that answers but accepts no connection: it may be starting, recovering or full."""
 IDLE_SECONDS = 300.0
-"""An unused connection is given back to the server after this long."""
+"""Time after which an unused connection is closed."""
 STATEMENT_SECONDS = 60
 IDLE_IN_TRANSACTION_SECONDS = 30
-"""A process that is stopped in the middle of a transaction must not hold its locks for longer."""
+"""Maximum time for which a process that is stopped in the middle of a transaction holds its locks."""
 BEGIN = (
     f"BEGIN; SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';"
     f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
 )
-"""In one round trip. The limits last for this transaction alone: behind a pooler the next one may have another session."""
+"""Begins a transaction and sets its limits in one round trip. Behind a pooler, the next one may get another session."""
 TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
-"""SQLSTATE classes that may pass: connection exception, transaction rollback, insufficient resources, operator
+"""SQLSTATE classes of transient errors: connection exception, transaction rollback, insufficient resources, operator
 intervention, system error (PostgreSQL manual, appendix A)."""
 TRANSIENT_STATES = ("25006", "25P03", "25P04", "55P03")
-"""SQLSTATEs that may pass: a write on a server that is a standby at the moment, during a fail-over; a transaction of a
-process that was stopped in the middle of it; one that took too long; and a lock that was waited for too long."""
+"""SQLSTATEs of further transient errors: a write to a server that is a standby now, during a failover; a transaction
+whose process was stopped in the middle of it; one that took too long; and a lock that was not available in time."""
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 CONNECTION: Mapping[str, Any] = {"autocommit": True, "row_factory": dict_row, "prepare_threshold": None}
-"""What each connection is made with. Prepared statements would be a session's, which a pooler gives to others."""
+"""Options of each connection. Prepared statements are off, because a pooler gives their session to others."""
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.1, 2.0
 
 log = logging.getLogger(__name__)
@@ -55,10 +55,10 @@ Row: TypeAlias = DictRow
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-"""The pool logs each attempt to reconnect, and a connection what it ignores as it is put away after a cancelled COPY; callers are
-told by an error, once."""
+"""The pool logs each attempt to reconnect, and a connection logs what it ignores when it is closed after a cancelled
+COPY; callers get an error instead, once."""
 warnings.filterwarnings("ignore", "the connection was obtained using the GSSAPI", RuntimeWarning)
-"""For programmers: that some builds of libpq want ``gssencmode`` in the URL. docs/postgres.md says so."""
+"""A warning that some builds of libpq need ``gssencmode`` in the URL, which docs/postgres.md explains."""
 
 
 @cache
@@ -83,22 +83,22 @@ class Transaction:
         return await self.connection.execute(self._sql[name], values or None)
 
     async def one(self, name: str, /, **values: Any) -> Row | None:
-        """The first row, if any."""
+        """The first row; None: there is none."""
         return await (await self.run(name, **values)).fetchone()
 
     async def all(self, name: str, /, **values: Any) -> list[Row]:
         return await (await self.run(name, **values)).fetchall()
 
     async def all_binary(self, name: str, /, **values: Any) -> list[Row]:
-        """The rows as the server has them: bytes are half as long as in a text."""
+        """The rows in binary format, in which bytes take half as much as in text format."""
         return await (await self.connection.execute(self._sql[name], values, binary=True)).fetchall()
 
     async def together(self, *names: str, **values: Any) -> list[list[Row]]:
-        """The rows of several statements, each of which takes what it needs of ``values``: in one round trip.
+        """The rows of several statements, in one round trip; each statement uses what it needs of ``values``.
 
-        Outside of a transaction, and where libpq has the pipeline mode (from version 14); else one by one. In a pipeline
-        a process can be stopped with statements sent that it has not yet asked the results of. For the server it is not
-        idle then, so its locks would be held forever.
+        In a transaction, or without the pipeline mode of libpq (version 14 or later), they are executed one by one. If
+        a process were stopped in a pipeline, after it has sent statements but before it has asked for the results, the
+        server would not consider it idle, and its locks would be held forever.
         """
         if self.connection.info.transaction_status is not TransactionStatus.IDLE or not psycopg.Pipeline.is_supported():
             return [await self.all(name, **values) for name in names]
@@ -107,28 +107,30 @@ class Transaction:
         return [await one.fetchall() for one in asked]
 
     async def copy_in(self, name: str, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """COPY … FROM STDIN: many rows that can't be there already, whose columns have these types."""
+        """Runs COPY … FROM STDIN for rows that can't exist already; ``types`` are the types of their columns."""
         async with self.connection.cursor().copy(self._sql[name]) as copy:
             copy.set_types(types)
             for row in rows:
                 await copy.write_row(row)
 
     async def copy_out(self, name: str, types: Sequence[str], /, **values: Any) -> list[tuple[Any, ...]]:
-        """COPY … TO STDOUT: rows whose columns have these types. The client puts ``values`` into the text itself."""
+        """Runs COPY … TO STDOUT for rows with columns of ``types``. The client puts ``values`` into the text."""
         async with self.connection.cursor().copy(self._sql[name], values) as copy:
             copy.set_types(types)
             return [row async for row in copy.rows()]
 
     async def count(self, name: str, /, **values: Any) -> int:
-        """How many rows were changed."""
+        """Runs a statement; returns how many rows it changed."""
         return (await self.run(name, **values)).rowcount
 
 
 class Database:
-    """``url`` is any connection string of libpq, so that passwords may come from a service file or ``.pgpass``.
+    """A database with its pool of connections.
+
+    ``url`` is any connection string of libpq, so that passwords may come from a service file or ``.pgpass``.
 
     Raises:
-        BrokerError: the connection string can't be parsed; the text never repeats it, since it may hold a password.
+        BrokerError: the connection string can't be parsed. The message does not repeat it, as it may hold a password.
     """
 
     def __init__(self, url: str, schema: str) -> None:
@@ -150,7 +152,7 @@ class Database:
         return self._pool is not None
 
     async def open(self) -> None:
-        """Connects once, so that a wrong URL or password is told at once; then the pool connects as needed."""
+        """Connects once, so that a wrong URL or password is reported at once; then the pool connects as needed."""
         if self._pool is not None:
             return
         first = await self._connect_once()
@@ -168,7 +170,7 @@ class Database:
         try:
             await pool.open()
             async with pool.connection():
-                pass  # the pool has it from here on
+                pass  # the first connection is in the pool from here on
         except BaseException:
             await pool.close(timeout=2.0)
             await first.close()
@@ -205,10 +207,9 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """Everything inside happens, or nothing. Raises ``BrokerUnavailable`` or ``BrokerError``.
+        """Makes the block one transaction. Raises ``BrokerUnavailable`` or ``BrokerError``.
 
-        Not in a pipeline, though that would save round trips: a process that is stopped in one, with statements sent that
-        it has not yet asked the results of, is not idle for the server, which would let it hold its locks forever.
+        It is not a pipeline, although that would save round trips; see ``Transaction.together``.
         """
         async with self.connection() as connection:
             try:
@@ -222,7 +223,7 @@ class Database:
 
     @asynccontextmanager
     async def rolled_back(self) -> AsyncIterator[Transaction]:
-        """Nothing inside happens: only what the server says to it is known. Raises as ``transaction``."""
+        """Makes the block a transaction that is rolled back, to test permissions. Raises as ``transaction``."""
         async with self.connection() as connection:
             try:
                 await connection.execute(BEGIN)
@@ -233,13 +234,13 @@ class Database:
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Transaction]:
-        """For one statement that is atomic by itself: without BEGIN and COMMIT it is one round trip."""
+        """Runs statements that are each atomic, without BEGIN and COMMIT, so that each is one round trip."""
         async with self.connection() as connection:
             yield Transaction(connection, self._sql)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """One of the pool's, for as long as the block lasts."""
+        """A connection of the pool for the body of a ``with``."""
         if self._pool is None:
             raise BrokerError(f"the broker {self.shown} is not open")
         task = asyncio.current_task()
@@ -247,7 +248,7 @@ class Database:
         with self._translated():
             async with self._pool.connection() as connection:
                 if task is not None and task.cancelling() > cancelled_before:
-                    # The pool lost it: it waits by asyncio.wait_for, and a connection came at the same moment.
+                    # The pool swallows a cancellation that comes at the same moment as a connection (asyncio.wait_for).
                     raise asyncio.CancelledError
                 yield connection
 
@@ -275,7 +276,7 @@ class Database:
 
 
 def _beginning_with(first: Connection) -> type[Connection]:
-    """Connections of which ``first`` is the first one, so that a pool begins with what is open already."""
+    """A connection class whose first connection is ``first``, so that a pool begins with an open connection."""
     waiting = [first]
 
     class Beginning(psycopg.AsyncConnection[Row]):

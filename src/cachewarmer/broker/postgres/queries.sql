@@ -1,16 +1,16 @@
 -- All the SQL of the PostgreSQL broker. "-- name: x" begins a statement; the lines below it say what it is for.
 -- Times are Unix seconds by the server's clock, so a worker's clock never matters: NOW stands for
 -- extract(epoch FROM clock_timestamp())::float8. SCHEMA stands for the schema that holds the tables. Nothing depends on
--- the state of a session, so that a pooler in transaction mode may stand between; LISTEN is for where none does.
--- LONGEST, LONGEST_FLEET and AHEAD are seconds: a time further in the future was not written by this program, and holds
--- nothing.
--- Who locks more than one row locks a job first, then items, then tallies, so that nobody waits in a circle.
+-- the state of a session, so that a pooler in transaction mode may be used; LISTEN is only for connections without one.
+-- LONGEST, LONGEST_FLEET and AHEAD are seconds: a time further in the future was not written by this program, and is
+-- ignored.
+-- A transaction that locks several rows locks a job first, then items, then tallies, so that there are no deadlocks.
 
 -- name: listen
 LISTEN SCHEMA;
 
 -- name: notify
--- There may be work for those who have none. The notice goes out with the transaction's end.
+-- Tells processes without work that there may be some. The notice is sent when the transaction ends.
 SELECT pg_notify('SCHEMA', '');
 
 -- name: lock_tables
@@ -18,15 +18,15 @@ SELECT pg_notify('SCHEMA', '');
 SELECT pg_advisory_xact_lock(hashtextextended('cachewarmer SCHEMA', 0));
 
 -- name: has_tables
--- Asked of the catalog, as to_regclass would answer from memory what it learnt before it waited for the lock.
+-- Reads the catalog, because to_regclass could return a result that was cached before the lock was acquired.
 SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'SCHEMA' AND tablename = 'version');
 
 -- name: version
 SELECT * FROM SCHEMA.version;
 
 -- name: tables_1
--- Version 1. What has been released never changes: what is new stands in a version of its own.
--- jobs: one row a job. off_queue: settled, no manager needs it any more. published_items counts distinct ids.
+-- Version 1. A released version never changes: anything new gets a version of its own.
+-- jobs: one row for each job. off_queue: settled, so that no manager is needed. published_items counts distinct ids.
 CREATE SCHEMA IF NOT EXISTS SCHEMA;
 CREATE TABLE SCHEMA.version (version integer NOT NULL);
 CREATE TABLE SCHEMA.jobs (
@@ -58,9 +58,9 @@ CREATE TABLE SCHEMA.file_chunks (
   chunk bytea NOT NULL,
   PRIMARY KEY (job_id, number)
 );
--- items: one row an item id for as long as its job lives; a settled row is the proof that it was counted, and its
--- message is dropped. visible_at is the end of a lease, or of a delay. Leases change visible_at and token alone, which
--- no index holds: room is left on each page so that such an update stays on it (a HOT update).
+-- items: one row for each item id while its job exists. A settled row proves that the item was counted; its message is
+-- dropped. visible_at is the end of a lease, or of a delay. Leases change only visible_at and token, which are in no
+-- index: room is left on each page so that such an update stays on the page (a HOT update).
 CREATE TABLE SCHEMA.items (
   seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   job_id text NOT NULL,
@@ -82,7 +82,7 @@ CREATE TABLE SCHEMA.tallies (
   tally text NOT NULL,
   PRIMARY KEY (job_id, worker)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
--- poison: what was given up, with its reason, for people to look at.
+-- poison: the items that were given up, with the reason, for people to look at.
 CREATE TABLE SCHEMA.poison (
   seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   job_id text NOT NULL,
@@ -91,14 +91,14 @@ CREATE TABLE SCHEMA.poison (
   message text NOT NULL,
   poisoned_at float8 NOT NULL
 );
--- managers: when each was last at work, for those who wait for one.
+-- managers: when each was last seen, for users who wait for a manager.
 CREATE TABLE SCHEMA.managers (name text PRIMARY KEY, seen_at float8 NOT NULL);
 INSERT INTO SCHEMA.version VALUES (1);
 
 -- name: tables_2
--- Version 2. oldest: the earliest version of a program that may use the tables; those before had none to compare with.
+-- Version 2. oldest: the earliest version of a program that may use the tables; programs before it do not check it.
 ALTER TABLE SCHEMA.version ADD COLUMN oldest integer NOT NULL DEFAULT 1;
--- workers: what each worker process last said of itself, for showing. No index holds what changes: such an update stays
+-- workers: the last report of each worker process, for monitoring. What changes is in no index, so that an update stays
 -- on its page.
 CREATE TABLE IF NOT EXISTS SCHEMA.workers (key text PRIMARY KEY, report text NOT NULL, seen_at float8 NOT NULL)
 WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
@@ -107,17 +107,17 @@ CREATE TABLE SCHEMA.fleets (fleet text PRIMARY KEY, manager text NOT NULL, lease
 UPDATE SCHEMA.version SET version = 2;
 
 -- name: tables_3
--- Version 3. priority: the rank of the job's; earlier programs submit normal jobs, and claim without regard to it.
+-- Version 3. priority: its rank. Earlier programs submit normal jobs, and claim regardless of the priority.
 ALTER TABLE SCHEMA.jobs ADD COLUMN priority smallint NOT NULL DEFAULT 1;
 UPDATE SCHEMA.version SET version = 3;
 
 -- name: tables_4
--- Version 4. bandwidth: what somebody has limited the job to meanwhile; empty: what its items say.
+-- Version 4. bandwidth: the one that was set while the job runs; empty: the one in its items holds.
 ALTER TABLE SCHEMA.jobs ADD COLUMN bandwidth text NOT NULL DEFAULT '';
 UPDATE SCHEMA.version SET version = 4;
 
 -- name: tables_5
--- Version 5. ledger: the pieces of jobs that keep a record of each file. Workers of earlier versions leave none.
+-- Version 5. ledger: the pieces of jobs that keep a record of each file. Workers of earlier versions write none.
 CREATE TABLE SCHEMA.ledger (
   job_id text NOT NULL, key text COLLATE "C" NOT NULL, piece bytea NOT NULL, PRIMARY KEY (job_id, key)
 );
@@ -125,7 +125,7 @@ ALTER TABLE SCHEMA.ledger ALTER COLUMN piece SET STORAGE EXTERNAL;
 UPDATE SCHEMA.version SET version = 5;
 
 -- name: tables_6
--- Version 6. learnt: what is known of the job's addresses, for workers that come later, and since when; empty: nothing.
+-- Version 6. learnt: what is known about the job's addresses, for later workers, and when it was written; empty: nothing.
 ALTER TABLE SCHEMA.jobs ADD COLUMN learnt text NOT NULL DEFAULT '', ADD COLUMN learnt_at float8 NOT NULL DEFAULT 0;
 UPDATE SCHEMA.version SET version = 6;
 
@@ -133,13 +133,13 @@ UPDATE SCHEMA.version SET version = 6;
 UPDATE SCHEMA.jobs SET learnt = %(learnt)s, learnt_at = NOW WHERE job_id = %(job_id)s;
 
 -- name: add_pieces
--- The pieces go as they are, in binary: as text they would be twice as long, and take four times as long.
+-- The pieces are sent in binary: as text they would be twice as long, and take four times as long.
 INSERT INTO SCHEMA.ledger (job_id, key, piece)
 SELECT %(job_id)s, key, piece FROM unnest(%(keys)s::text[], %(pieces)b::bytea[]) AS new (key, piece)
 ON CONFLICT (job_id, key) DO UPDATE SET piece = excluded.piece;
 
 -- name: pieces
--- Some thousand short ones or some hundred long ones: how long a piece is can be told without reading it.
+-- Returns some thousand short pieces or some hundred long ones; the length of a piece is known without reading it.
 SELECT key, piece FROM (
   SELECT key, piece, sum(octet_length(piece)) OVER (ORDER BY key ROWS UNBOUNDED PRECEDING) - octet_length(piece) AS before
   FROM (
@@ -150,12 +150,12 @@ WHERE before < %(most_bytes)s
 ORDER BY key;
 
 -- name: drop_scanned
--- What a scan wrote, and not what came of items.
+-- The pieces that a scan wrote, but not those of items.
 DELETE FROM SCHEMA.ledger
 WHERE job_id = %(job_id)s AND (starts_with(key, 's' || %(part)s) OR starts_with(key, 'k' || %(part)s));
 
 -- name: drop_told
--- All but what the job was submitted with.
+-- All pieces except those that the job was submitted with.
 DELETE FROM SCHEMA.ledger WHERE job_id = %(job_id)s AND NOT starts_with(key, 'b');
 
 -- name: drop_ledger
@@ -168,7 +168,7 @@ UPDATE SCHEMA.jobs SET message = %(message)s, bandwidth = %(bandwidth)s WHERE jo
 SELECT lease_until, NOW AS now FROM SCHEMA.fleets WHERE fleet = %(fleet)s;
 
 -- name: take_fleet
--- A row: the manager has the fleet.
+-- Returns a row if the manager has the fleet.
 INSERT INTO SCHEMA.fleets (fleet, manager, lease_until) VALUES (%(fleet)s, %(manager)s, NOW + %(seconds)s)
 ON CONFLICT (fleet) DO UPDATE SET manager = excluded.manager, lease_until = excluded.lease_until
 WHERE fleets.manager = excluded.manager OR NOT (fleets.lease_until > NOW AND fleets.lease_until <= NOW + LONGEST_FLEET)
@@ -186,7 +186,7 @@ WHERE seen_at <= NOW + AHEAD;
 DELETE FROM SCHEMA.workers WHERE seen_at < NOW - %(seconds)s OR seen_at > NOW + AHEAD;
 
 -- name: add_job
--- And tells those who wait.
+-- Also notifies the processes that wait for work.
 INSERT INTO SCHEMA.jobs (job_id, message, state, submitted_at, priority)
 VALUES (%(job_id)s, %(message)s, %(state)s, %(submitted_at)s, %(priority)s)
 ON CONFLICT (job_id) DO NOTHING
@@ -216,8 +216,8 @@ COPY (
 ) TO STDOUT (FORMAT BINARY);
 
 -- name: free_jobs
--- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Those whose turn it is first,
--- then the most urgent, the oldest of them first; one that another manager is taking at this moment is passed over.
+-- Jobs that nobody manages: new ones, and those whose manager's lease has expired or was given back. First those of the
+-- priority whose turn it is, then the most urgent, each oldest first; a job that another manager is taking is skipped.
 SELECT *, NOW AS now FROM SCHEMA.jobs
 WHERE NOT off_queue AND NOT (lease_until > NOW AND lease_until <= NOW + LONGEST) AND (%(job_id)s = '' OR job_id = %(job_id)s) AND priority <= %(least)s
 ORDER BY priority <> %(turn)s, priority, seq
@@ -242,12 +242,12 @@ WHERE job_id = %(job_id)s AND (token = %(token)s OR %(token)s = '')
 RETURNING state;
 
 -- name: back_on_queue
--- A job that failed goes on.
+-- Continues a job that has failed.
 UPDATE SCHEMA.jobs SET off_queue = false, token = NULL, lease_until = 0, deliveries = 0 WHERE job_id = %(job_id)s;
 
 -- name: forget_items
--- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker
--- still reads stays, that its result may count; so does what it settles at this moment, in an order of its own.
+-- Nothing of a job that has ended is published again, so the rows that identify repeats are no longer needed. Items that
+-- a worker still reads stay, so that their results count, and so do those that are being settled in another transaction.
 DELETE FROM SCHEMA.items WHERE seq IN (
   SELECT seq FROM SCHEMA.items
   WHERE job_id = %(job_id)s AND NOT (
@@ -300,8 +300,9 @@ WHERE seen_at <= NOW + AHEAD;
 DELETE FROM SCHEMA.managers WHERE seen_at < NOW - %(seconds)s OR seen_at > NOW + AHEAD;
 
 -- name: add_items
--- Ids and messages a line each, which neither contains. It takes a third of the time that two arrays take, whose elements
--- the client would have to quote, and less than COPY into a temporary table, which leaves rows in the catalog.
+-- Ids and messages are separated by newlines, which they never contain. This takes a third of the time of two arrays,
+-- whose elements the client would have to quote, and less than COPY into a temporary table, which leaves rows in the
+-- catalog.
 INSERT INTO SCHEMA.items (job_id, item_id, message)
 SELECT %(job_id)s, one.item_id, one.message
 FROM unnest(string_to_array(%(item_ids)s, E'\n'), string_to_array(%(messages)s, E'\n'))
@@ -310,15 +311,15 @@ ORDER BY one.place
 ON CONFLICT (job_id, item_id) DO NOTHING;
 
 -- name: count_published
--- And tells those who wait.
+-- Also notifies the processes that wait for work.
 UPDATE SCHEMA.jobs SET published_items = published_items + %(count)s WHERE job_id = %(job_id)s
 RETURNING pg_notify('SCHEMA', '');
 
 -- name: claim
--- Of each priority as many as it has turns, oldest first over all jobs that may be worked on; what that leaves over goes to
--- the most urgent. An item that another worker takes at this moment is passed over.
--- MATERIALIZED: a subquery that locks rows must not be run more often than once. BETWEEN, and the order by job: with = the
--- planner may walk the primary key instead of open_items, past all that is settled, until statistics say how much that is.
+-- As many items of each priority as it has turns, oldest first over all jobs at work; the rest are of the most urgent
+-- priority. An item that another worker is taking is skipped.
+-- MATERIALIZED: a subquery that locks rows must be run only once. BETWEEN, and the order by job: with =, the planner may
+-- scan the primary key instead of open_items, and so all settled items, until statistics show how many there are.
 WITH found AS MATERIALIZED (
   SELECT seq, priority, visible_at
   FROM (
@@ -348,7 +349,7 @@ WHERE job_id = %(job_id)s AND item_id = %(item_id)s AND token = %(token)s AND NO
 RETURNING visible_at;
 
 -- name: settle_items
--- The receipts: each changes a row only once, and only under the lease it was read under.
+-- The receipts: each changes a row only once, and only under the lease with which the item was read.
 UPDATE SCHEMA.items SET settled = true, token = NULL, message = ''
 FROM unnest(%(job_ids)s::text[], %(item_ids)s::text[], %(tokens)s::text[]) AS one (job_id, item_id, token)
 WHERE items.job_id = one.job_id AND items.item_id = one.item_id AND items.token = one.token AND NOT items.settled
@@ -403,7 +404,7 @@ VALUES (%(job_id)s, %(worker)s, %(items)s, %(tally)s)
 ON CONFLICT (job_id, worker) DO UPDATE SET items = excluded.items, tally = excluded.tally;
 
 -- name: settled_count
--- O(workers): whether all that a finished scan published is settled.
+-- Whether all items that a finished scan has published are settled, in O(workers).
 SELECT jobs.scan_finished AND jobs.published_items <=
   jobs.poisoned_items + (SELECT coalesce(sum(items), 0) FROM SCHEMA.tallies WHERE tallies.job_id = jobs.job_id) AS settled
 FROM SCHEMA.jobs WHERE jobs.job_id = %(job_id)s;

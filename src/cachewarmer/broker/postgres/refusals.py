@@ -1,8 +1,8 @@
 """Recognizes errors of connections that waiting does not fix, and gives advice.
 
-A connection that fails before the server takes it has no SQLSTATE: libpq does not keep it. Its text has parts of libpq's
-own, and the server's, in the server's language. So what is not known by its words is asked once more, of a libpq that is
-told to put SQLSTATEs into its text.
+An error of a connection that fails before the server accepts it has no SQLSTATE, because libpq does not keep it. Its
+text consists of parts of libpq and of the server, in the language of the server. So if the words of an error are not
+known, another attempt is made, with a libpq that is told to include the SQLSTATE.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REFUSALS: Mapping[str, str] = {
     "does not exist": "",
     "pg_hba.conf": "",
 }
-"""Words of a refusal, and what mends it; empty: the refusal says it. The first that are found count."""
+"""Words in an error of libpq, with advice; empty: the error says it itself. The first words that are found count."""
 
 STATES: Mapping[str, str] = {
     "28P01": "the password is wrong, or the user is not known",
@@ -54,25 +54,25 @@ STATES: Mapping[str, str] = {
     "22023": "the URL sets something to a value that the server does not take",
     "42704": "the URL sets something that the server does not know",
 }
-"""SQLSTATEs, and classes of them, of a refusal for good (PostgreSQL manual, appendix A), and what they mean. Of those that
-are not here (starting up, no connection left) waiting may be enough."""
+"""SQLSTATEs, and classes of them, of permanent refusals (PostgreSQL manual, appendix A), and what they mean. For
+others, such as a server that is starting or has no connection left, waiting may be enough."""
 
 ANSWER = re.compile(r"failed: [^:\n]+: {2}(?:([0-9A-Z]{5}): )?")
-"""In what libpq says of a connection: the server's own words follow, after ``FATAL`` in its language, and a SQLSTATE where
-it was told to. Where nobody answers there is one blank."""
+"""What precedes the server's own words in an error of libpq: ``FATAL`` in the server's language, two blanks, and the
+SQLSTATE if libpq includes it. If no server answers, there is only one blank."""
 VERBOSE = 2
-"""``PQERRORS_VERBOSE`` (libpq-fe.h): with the SQLSTATE."""
+"""``PQERRORS_VERBOSE`` (libpq-fe.h): errors include the SQLSTATE."""
 
 
 def is_answer(said: str) -> bool:
-    """Whether there is a word of a server's in what libpq says."""
+    """Whether an error of libpq contains an answer of a server."""
     return ANSWER.search(said) is not None
 
 
 def refusal(said: str, states: Collection[str] = ()) -> str | None:
-    """One line that says why a connection is refused, and what to do; ``None``: it may be taken later. Pure.
+    """A line that says why a connection is refused, and what to do; None: it may be accepted later. Pure.
 
-    ``states``: the SQLSTATEs of the servers that the URL names; one that may be waited for is enough.
+    ``states`` are the SQLSTATEs of the servers that the URL names; None if ``STATES`` lacks one of them.
     """
     for words, mend in REFUSALS.items():
         if words in said:
@@ -84,8 +84,9 @@ def refusal(said: str, states: Collection[str] = ()) -> str | None:
 
 
 def states_said(url: str, seconds: float) -> tuple[str, ...]:
-    """The SQLSTATEs that new connections to the servers of ``url`` are refused with, each of which has ``seconds``; none of
-    one that lets us in, that does not answer, or where none can be had. Blocks.
+    """The SQLSTATEs with which the servers of ``url`` refuse new connections. Blocks for up to ``seconds`` for each.
+
+    A server that accepts the connection or does not answer has none; empty if libpq can't be told to include them.
     """
     set_verbosity = _set_verbosity()
     if set_verbosity is None:
@@ -104,7 +105,7 @@ def states_said(url: str, seconds: float) -> tuple[str, ...]:
 
 
 def _each_server(url: str) -> Iterator[str]:
-    """A connection string for each server of one that names several: libpq itself ends with the first that refuses."""
+    """A connection string for each server in ``url``, because libpq itself stops at the first one that refuses."""
     parts = conninfo.conninfo_to_dict(url)
     lists = {name: str(parts[name]).split(",") for name in ("host", "hostaddr", "port") if parts.get(name)}
     for number in range(max(map(len, lists.values()), default=1)):
@@ -113,7 +114,7 @@ def _each_server(url: str) -> Iterator[str]:
 
 
 def _until_connected(connection: pq.abc.PGconn, until: float) -> None:
-    """Goes on until the connection is taken or refused, or time is up (libpq, PQconnectPoll)."""
+    """Continues until the connection is accepted or refused, or the time is over (libpq, PQconnectPoll)."""
     waits_to_read = False
     while time.monotonic() < until and connection.socket >= 0:
         sockets = [connection.socket]
@@ -128,12 +129,12 @@ def _until_connected(connection: pq.abc.PGconn, until: float) -> None:
 
 @cache
 def _set_verbosity() -> ctypes._NamedFuncPointer | None:
-    """``PQsetErrorVerbosity`` of the libpq that is in use, which psycopg does not offer; ``None``: it can't be found."""
+    """``PQsetErrorVerbosity`` of the libpq in use, which psycopg does not offer; None: it can't be found."""
     module = sys.modules[pq.PGconn.__module__]
     compiled = getattr(module, "__file__", None) or ""
     name = pq.misc.find_libpq_full_path() if pq.__impl__ == "python" else compiled
     try:
-        found = ctypes.CDLL(name).PQsetErrorVerbosity  # of the module itself, or of what it is linked with
+        found = ctypes.CDLL(name).PQsetErrorVerbosity  # in the module itself, or in a library that it is linked with
     except (OSError, AttributeError):
         return None
     found.argtypes = [ctypes.c_void_p, ctypes.c_int]

@@ -1,4 +1,4 @@
-"""Shared by the steps of this broker: the row and status of a job, its state changes, and items that are given up. In a transaction."""
+"""What the transactions of this broker share: the row and status of a job, its state changes, and poisoned items."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from cachewarmer.model.outcomes import item_key, pack_poison
 
 
 async def locked(sql: Transaction, job_id: str) -> Row:
-    """The job's row with ``now``, held until the transaction ends. Raises ``UnknownJob``."""
+    """The row of a job with the time ``now``, locked until the transaction ends. Raises ``UnknownJob``."""
     return the_job(job_id, await sql.all("job_locked", job_id=job_id))
 
 
 def the_job(job_id: str, found: Sequence[Row]) -> Row:
-    """The row of a job that was asked for. Raises ``UnknownJob``."""
+    """The only row in ``found``. Raises ``UnknownJob`` if there is none."""
     if not found:
         raise UnknownJob(f"there is no job {job_id}")
     return found[0]
 
 
 async def read_status(sql: Transaction, job_id: str) -> JobStatus:
-    """A job's status, in one round trip. Raises ``UnknownJob``, ``DamagedRecord``."""
+    """The status of a job. Takes one round trip outside of a transaction. Raises ``UnknownJob``, ``DamagedRecord``."""
     job, tallies = await sql.together("job", "tallies", job_id=job_id)
     return status_of(the_job(job_id, job), tallies)
 
@@ -40,7 +40,7 @@ def status_of(row: Row, tallies: Iterable[Row]) -> JobStatus:
 
 
 def readable(damaged: record.DamagedRows, found: Iterable[Row], tallies: Iterable[Row]) -> list[tuple[Row, JobStatus]]:
-    """The jobs that make sense, with their status; the others are named once and passed over."""
+    """The jobs that can be read, with their status; damaged ones are logged once and skipped."""
     by_job: dict[str, list[Row]] = {}
     for one in tallies:
         by_job.setdefault(one["job_id"], []).append(one)
@@ -54,19 +54,19 @@ def readable(damaged: record.DamagedRows, found: Iterable[Row], tallies: Iterabl
 
 
 async def set_state(sql: Transaction, row: Row, state: JobState, reason: str) -> None:
-    """``row`` is of ``locked``, or of any statement that locks the job and gives ``now``."""
+    """Moves a job to another state. ``row`` is of ``locked``, or any that locks the job and has ``now``."""
     before = rows.standing(row)
     if check_transition(row["job_id"], before.state, state):
         await put_standing(sql, row["job_id"], before.moved_to(state, reason, row["now"]))
 
 
 async def put_standing(sql: Transaction, job_id: str, standing: record.Standing) -> None:
-    """Writes where a job stands."""
+    """Writes the standing of a job."""
     await sql.run("set_state", **rows.stands(job_id, standing))
 
 
 async def settle_job(sql: Transaction, job_id: str, token: str) -> None:
-    """Takes a job off the queue; without a token, whoever has it."""
+    """Removes a job from the queue; without a token, whoever has leased it."""
     row = await sql.one("settle_job", job_id=job_id, token=token)
     if row is not None and JobState(row["state"]) in rows.KEEP_NOTHING:
         await sql.run("forget_items", job_id=job_id)
@@ -74,7 +74,7 @@ async def settle_job(sql: Transaction, job_id: str, token: str) -> None:
 
 
 async def finish_if_settled(sql: Transaction, job_id: str) -> None:
-    """Stamps the final state as soon as the last item is settled, so that it needs no manager."""
+    """Sets the final state when the last item is settled, so that no manager is needed for it."""
     counts = await sql.one("settled_count", job_id=job_id)
     if counts is not None and counts["settled"]:
         row = await locked(sql, job_id)
@@ -83,7 +83,7 @@ async def finish_if_settled(sql: Transaction, job_id: str) -> None:
 
 
 def load_tally(text: str) -> Tally:
-    """A tally as it was written. Raises what ``record.reading_row`` makes ``DamagedRecord`` of."""
+    """Parses a tally. Call it in ``record.reading_row``, which translates the errors of a damaged row."""
     values: dict[str, Any] = json.loads(text)
     known = {one.name for one in fields(Tally)}
     values = {name: value for name, value in values.items() if name in known}
@@ -93,7 +93,7 @@ def load_tally(text: str) -> Tally:
 
 
 async def add_pieces(sql: Transaction, job_id: str, pieces: Iterable[tuple[str, bytes]]) -> None:
-    """Keeps pieces of a ledger, in the order of their keys: two workers never wait for each other in a circle."""
+    """Stores pieces of a ledger in the order of their keys, so that two workers never deadlock."""
     last = sorted(dict(pieces).items())
     if last:
         keys, values = zip(*last, strict=True)
@@ -101,7 +101,7 @@ async def add_pieces(sql: Transaction, job_id: str, pieces: Iterable[tuple[str, 
 
 
 async def poison(sql: Transaction, row: Row, poisoned: rows.Poisoned) -> None:
-    """Gives up an item for good, unless it was settled meanwhile."""
+    """Gives up an item for good, unless it has been settled in the meantime."""
     poisoned = poisoned._replace(reason=record.printable(poisoned.reason))
     ids = {"job_id": row["job_id"], "item_id": row["item_id"]}
     job = await locked(sql, row["job_id"])

@@ -1,7 +1,7 @@
 """Writes and reads long data, the file list and the ledger of a job, in few round trips.
 
-Neither is in one statement as long as its reader or writer likes: such a one would hold a connection, and keep the server
-from tidying up, for as long as a terminal is scrolled back or a pipe is full.
+Neither is written or read in a single statement. Such a statement would occupy a connection, and keep the server from
+cleaning up (VACUUM), for as long as its reader or writer is blocked, such as by a full pipe.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from cachewarmer.broker.postgres.database import Database, Transaction
 from cachewarmer.broker.postgres.standing import add_pieces
 
 PAGE_BYTES = 8 * 1024 * 1024
-"""Of pieces that are read together: a million small ones must not be a million round trips, nor 64 KiB each in memory."""
+"""Maximum size of the pieces read together, so that small ones need few round trips and large ones little memory."""
 PAGE_PIECES = 4096
 CHUNK_TYPES = ("text", "int4", "bytea")
 """The types of the columns of ``copy_chunks``."""
 CHUNKS_AT_ONCE = 64
-"""Rows of a list of files, 64 KiB each."""
+"""Rows of a list of files written or read together; each holds up to 64 KiB."""
 
 
 class FileLists:
-    """The lists that jobs were submitted with, as rows of a chunk each."""
+    """The lists of files of jobs, stored as rows with one chunk each."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep(self, job_id: str, chunks: AsyncIterable[bytes]) -> None:
-        """Stores the list of a job that is about to be submitted, in the place of what was left behind before."""
+        """Stores the list of a job that is about to be submitted, in place of what an interrupted submission left."""
         async with self._database.statement() as sql:
             await sql.run("drop_chunks", job_id=job_id)
         number, together = 0, list[bytes]()
@@ -47,7 +47,7 @@ class FileLists:
             await sql.copy_in("copy_chunks", CHUNK_TYPES, rows)
 
     async def read(self, job_id: str) -> AsyncIterator[bytes]:
-        """The chunks in their order."""
+        """Yields the chunks in order."""
         number = 0
         while True:
             async with self._database.statement() as sql:
@@ -68,7 +68,7 @@ class Ledgers:
         self._managed = managed
 
     async def read(self, job_id: str) -> AsyncIterator[tuple[str, bytes]]:
-        """All pieces of a job with their keys, in order of the keys."""
+        """Yields all pieces of a job with their keys, sorted by key."""
         after = ""
         while True:
             async with self._database.statement() as sql:
@@ -81,19 +81,19 @@ class Ledgers:
             after = found[-1]["key"]
 
     async def add(self, job_id: str, pieces: Sequence[tuple[str, bytes]]) -> None:
-        """Keeps pieces that no receipt brings. Raises ``LeaseLost``."""
+        """Stores pieces that are not part of a receipt. Raises ``LeaseLost``."""
         async with self._database.transaction() as sql:
             await self._check_lease(sql, job_id)
             await add_pieces(sql, job_id, pieces)
 
     async def forget_scanned(self, job_id: str, part: str) -> None:
-        """Drops what a scan, or a part of it, wrote. Raises ``LeaseLost``."""
+        """Drops the pieces that a scan, or a part of it, has written. Raises ``LeaseLost``."""
         async with self._database.transaction() as sql:
             await self._check_lease(sql, job_id)
             await sql.run("drop_scanned", job_id=job_id, part=part)
 
     async def forget(self, job_id: str) -> None:
-        """Drops all of a job."""
+        """Drops all pieces of a job."""
         async with self._database.statement() as sql:
             await sql.run("drop_ledger", job_id=job_id)
 

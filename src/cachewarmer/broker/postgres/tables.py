@@ -1,15 +1,15 @@
-"""The tables: made when missing, and brought to this program's version, by one process at a time.
+"""Creates the tables if they are missing, and migrates them to the version of this program, one process at a time.
 
-``version`` says which version the tables have, and ``oldest`` the earliest version of a program that may use them. A
-program meets tables of
+``version`` is the version of the tables, and ``oldest`` the earliest version of a program that may use them. If a
+program finds tables of
 
-- its own version: it uses them;
-- an earlier version: it migrates them, in one transaction under an advisory lock;
-- a later version that allows for it: it uses them, and passes by what it does not know;
-- any other later version: it refuses, and changes nothing.
+- its own version, it uses them;
+- an earlier version, it migrates them, in one transaction under an advisory lock;
+- a later version that permits it, it uses them, and ignores what it does not know;
+- any other later version, it refuses to work, and changes nothing.
 
-What runs already is not asked again, so a migration that earlier programs would do harm to must also take from them
-what they work with: it gives ``items`` and ``jobs`` other names.
+Programs that are running already do not check again. So a migration that they would damage must also make them fail, by
+renaming ``items`` and ``jobs``.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from cachewarmer.errors import BrokerError, NothingThere
 
 SCHEMA_VERSION = 6
 FIRST_VERSION = 1
-"""The earliest that can be migrated from."""
+"""The earliest version that can be migrated."""
 
 
 async def make_tables(database: Database, *, create: bool) -> None:
-    """Creates or migrates the tables. With ``create=False`` nothing is changed.
+    """Creates or migrates the tables. With ``create=False``, nothing is changed.
 
     Raises:
-        NothingThere: there are none, and none are to be created. BrokerError: this program can't work with what is there.
+        NothingThere: there are no tables, and none may be created.
+        BrokerError: this program can't work with the tables.
     """
-    # Outside of a transaction, which would hold the table until its end: somebody else may want to migrate it.
-    # Nor are tables looked for first: mostly they are there, and a database may be far away.
+    # Outside of a transaction, which would lock the table until its end while another process may want to migrate it.
+    # There is no check for the tables first: they usually exist, and the database may be far away.
     async with database.statement() as sql:
         with suppress(errors.UndefinedTable):
             if await _check(sql, database.shown, migrates=create) >= SCHEMA_VERSION:
@@ -51,7 +52,7 @@ async def make_tables(database: Database, *, create: bool) -> None:
 
 
 async def _check(sql: Transaction, shown: str, *, migrates: bool) -> int:
-    """The version of the tables, if this program can work with it."""
+    """The version of the tables. Raises ``BrokerError`` if this program can't work with it."""
     version, oldest = await _versions(sql)
     theirs = f"the tables at {shown} have schema version {version}, and this program has {SCHEMA_VERSION}"
     if oldest > SCHEMA_VERSION:
@@ -64,7 +65,7 @@ async def _check(sql: Transaction, shown: str, *, migrates: bool) -> int:
 
 
 async def _versions(sql: Transaction) -> tuple[int, int]:
-    """The version of the tables, and that of the oldest program that may use them."""
+    """The version of the tables, and the earliest version of a program that may use them."""
     row = await sql.one("version")
     if row is None:
         return 0, 0

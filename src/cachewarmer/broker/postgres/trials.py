@@ -1,8 +1,7 @@
-"""Tests the permissions of a user: runs the statements of each component for a job that does not exist, and rolls them
-back.
+"""Tests the permissions of a user by running each component's statements for a job that does not exist.
 
-The server checks the rights of a statement whether or not it finds a row. What is inserted goes with the transaction; nobody
-else ever sees it.
+The server checks the permissions for a statement whether it finds a row or not. All is rolled back, so that nobody else
+ever sees what is inserted.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ LEASE = {"token": "", "seconds": 0.0}
 STATE = {"state": "queued", "reason": "", "started_at": 0.0, "finished_at": 0.0}
 CHUNKS = "copy_chunks"
 FAR_SECONDS = 1e10
-"""What is older does not exist."""
+"""An age in seconds that nothing in the tables reaches."""
 
 Statements = Sequence[tuple[str, dict[str, Any]]]
 
@@ -31,7 +30,7 @@ SUBMITS: Statements = (
     ("job_locked", {}),
     ("set_state", STATE),
 )
-"""What a submission does; and pausing, resuming and cancelling."""
+"""The statements to submit, pause, resume and cancel jobs."""
 
 MANAGES: Statements = (
     ("note_manager", {"name": ""}),
@@ -52,7 +51,7 @@ MANAGES: Statements = (
     ("old_workers", {"seconds": FAR_SECONDS}),
     *((name, {}) for name in ("drop_items", "drop_tallies", "drop_poison", "drop_ledger", "drop_job")),
 )
-"""What a manager does: it leases a job, publishes its items, settles it, and forgets old ones."""
+"""The statements of a manager: it leases a job, publishes its items, settles it, and forgets old jobs."""
 
 WORKS: Statements = (
     ("note_worker", {"report": "{}"}),
@@ -69,11 +68,11 @@ WORKS: Statements = (
     ("add_poison", {"reason": "", "message": ""}),
     ("count_poison", {"files": 0, "errors": "[]"}),
 )
-"""What a worker does: it claims items, renews, completes and hands back, and gives up."""
+"""The statements of a worker: it claims, renews, completes, hands back and gives up items."""
 
 
 def trials(database: Database) -> Sequence[Trial]:
-    """One for each component. A refusal names the table."""
+    """A trial for each component. The error of a refusal names the table."""
     grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {database.schema} TO the user gives it"
     return tuple(
         Trial(what, f"{who} may do what it does there", f"{who} needs it: {grant}", partial(_try, database, statements))

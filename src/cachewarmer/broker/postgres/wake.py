@@ -1,10 +1,9 @@
-"""Wakes up when there is work, with LISTEN and NOTIFY on a connection that would be idle otherwise (PostgreSQL manual,
-LISTEN).
+"""Wakes up when there is work, with LISTEN and NOTIFY on an otherwise idle connection (PostgreSQL manual, LISTEN).
 
-A process that has nothing to do lends one connection of its pool to this until work comes, and gets it back at once. A
-session that listens once continues to: what it is told while it does something else wakes whoever waits next. A pooler in
-transaction mode gives each transaction another session, so nothing would be heard: it is known by the server process,
-which is another one than the pooler said, and there this only sleeps.
+A process that has nothing to do lends a connection of its pool to this until work comes, and gets it back at once. A
+session that listens once keeps listening: a notice that it gets while it does something else wakes the next caller that
+waits. A pooler in transaction mode gives each transaction another session, so that no notice would arrive. It is
+recognized by the server process, whose id differs from the one that the pooler reported; then this only sleeps.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cachewarmer.errors import BrokerError
 
 
 class Wake:
-    """Waits for notices in the name of the schema."""
+    """Waits for the notices of a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -29,7 +28,7 @@ class Wake:
         self._woken = asyncio.Event()
 
     async def wait(self, seconds: float) -> None:
-        """Returns when there may be work, after ``seconds`` at the latest; whatever goes wrong is for others to say."""
+        """Returns when there may be work, after ``seconds`` at the latest. Errors are left to the next call."""
         if not self._woken.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -46,9 +45,9 @@ class Wake:
                 if connection in self._listening:
                     await self._hear(connection)
                 elif await self._begin(connection):
-                    return  # work may have come since the caller looked, unheard: it looks once more
+                    return  # work may have come unnoticed since the caller looked: it looks again
         except BrokerError:
-            pass  # whoever calls next is told
+            pass  # the next call reports it
         finally:
             self._is_lent = False
         await self._woken.wait()
@@ -66,7 +65,7 @@ class Wake:
         self._woken.set()
 
     async def _hear(self, connection: Connection) -> None:
-        """Returns when a notice has come. The library would keep those that nobody waits for, without end."""
+        """Returns when a notice has come. The library itself would accumulate notices that nobody waits for."""
         loop, socket, readable = asyncio.get_running_loop(), connection.fileno(), asyncio.Event()
         loop.add_reader(socket, readable.set)
         try:

@@ -1,4 +1,4 @@
-"""The work side of the PostgreSQL broker: items are published, leased, settled, handed back, or given up."""
+"""The transactions of the PostgreSQL broker for work items: to publish, lease, settle, hand back or give them up."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cachewarmer.errors import LeaseLost
 from cachewarmer.model import Priority, Receipt, Tally, Turns, WorkItem
 
 PUBLISH_ITEMS = 500
-"""Items in one INSERT: each may be 64 KiB."""
+"""Maximum number of items in one INSERT; each may have 64 KiB."""
 
 
 class WorkSide:
-    """What ``Broker`` promises about work items; the methods of the same names say what."""
+    """Implements the methods of ``Broker`` of the same names, for work items."""
 
     def __init__(self, database: Database, settings: LeaseSettings, damaged: record.DamagedRows) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class WorkSide:
 
     async def _publish(self, job_id: str, messages: Sequence[tuple[str, str]]) -> None:
         async with self._database.transaction() as sql:
-            # Held until the end: two managers that publish the same items never wait for each other in a circle.
+            # Locked until the end, so that two managers that publish the same items never deadlock.
             if rows.standing(await standing.locked(sql, job_id)).state.final:
                 return
             ids, texts = zip(*messages, strict=True)

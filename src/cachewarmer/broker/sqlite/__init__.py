@@ -15,17 +15,17 @@ FORM = "sqlite:///FILE"
 
 
 def open_url(url: str, rest: str, settings: LeaseSettings | None, _account: Account, create: bool) -> Broker:
-    """The broker at ``sqlite://`` + ``rest``, not yet opened. Raises ``UsageError``."""
+    """Makes the broker for ``sqlite://`` + ``rest``, without opening it. Raises ``UsageError``."""
     from cachewarmer.broker.sqlite.broker import SqliteBroker  # noqa: PLC0415  # only one of the brokers is ever needed
 
     if not rest.startswith("/") or not rest.strip("/"):
         raise UsageError(f"{url}: name a file, with three slashes: {FORM}")
-    # sqlite:////abs/file and sqlite:///abs/file mean the same: a broker in "the current directory" helps nobody.
+    # sqlite:////abs/file and sqlite:///abs/file mean the same: a path relative to the current directory is no use.
     return SqliteBroker("/" + rest.lstrip("/"), settings, create=create)
 
 
 def item_operations(items: Items) -> int:
-    """Statements."""
+    """The number of SQL statements."""
     from cachewarmer.broker.effort import statements
 
     return statements(items)

@@ -32,11 +32,11 @@ from cachewarmer.model import (
 T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
-"""How long a transaction waits for those of other processes before the file counts as unavailable."""
+"""How long a transaction waits for those of other processes, before the file counts as busy."""
 
 
 class SqliteBroker(Broker):
-    """``path`` is the file, made when missing. All of SQLite happens in one thread; ``clock`` gives Unix seconds."""
+    """The broker in the file ``path``. SQLite runs in one thread of its own; ``clock`` returns Unix seconds."""
 
     is_private = True
 
@@ -62,10 +62,11 @@ class SqliteBroker(Broker):
         return f"<SqliteBroker {self.path} {'open' if self._store else 'closed'}>"
 
     async def open(self) -> None:
-        """Makes the file when missing, and frees what processes held that are gone.
+        """Creates the file if it is missing, and releases the leases of processes that have ended.
 
         Raises:
-            BrokerError: the file can't be made, read or written, or isn't a broker's file.
+            BrokerError: the file can't be created, read or written, or is not the file of a broker.
+            NothingThere: it is missing, and the broker was made with ``create=False``.
         """
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "broker")
@@ -91,7 +92,7 @@ class SqliteBroker(Broker):
         thread.shutdown(wait=False)
 
     async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Runs a transaction in the thread, and translates what SQLite says."""
+        """Runs a transaction in the thread, and translates the errors of SQLite."""
         if self._thread is None:
             raise BrokerError(f"the broker {self.path} is not open")
         try:

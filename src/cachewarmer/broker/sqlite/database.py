@@ -1,4 +1,4 @@
-"""One SQLite file in WAL mode: its schema, brought up to date, and transactions of named statements."""
+"""One SQLite file in WAL mode: its schema with upgrades, and transactions of named statements."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from cachewarmer.model import TALLY_COUNTS
 
 SCHEMA_VERSION = 3
 ADDED_COLUMNS = frozenset({"priority", "bandwidth", "learnt", "learnt_at"})
-"""Of the table of jobs: added where they are missing."""
+"""Columns of the table of jobs that are added to a file of an earlier version."""
 SHRINK_BYTES = 4 * 1024 * 1024
 SHRINK_SHARE = 0.25
-"""The file is made smaller when so much of it is free, and that is such a share of it."""
+"""The file is shrunk if at least so many bytes of it are free, and they are at least this fraction of it."""
 
 
 @cache
 def queries() -> dict[str, str]:
     """The statements of ``queries.sql`` by name."""
-    # Not by importlib.resources, which takes long to import.
+    # Not with importlib.resources, which is slow to import.
     path = os.path.join(os.path.dirname(__file__), "queries.sql")
-    text = __spec__.loader.get_data(path).decode("utf-8")  # type: ignore[union-attr]  # what has code has this
+    text = __spec__.loader.get_data(path).decode("utf-8")  # type: ignore[union-attr]  # any module has this
     text = with_numbers(text)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 class Database:
-    """One open file. ``busy_seconds``: how long a transaction waits for those of other processes."""
+    """An open file. ``busy_seconds``: how long a transaction waits for those of other processes."""
 
     def __init__(self, path: str, busy_seconds: float) -> None:
         self._sql = queries()
         self.connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, cached_statements=256)
         try:
             self.connection.row_factory = sqlite3.Row
-            # Counts in a new file, and in one that is vacuumed: freed pages can be given back to the disk.
+            # Takes effect in a new file, and after a VACUUM: freed pages can then be given back to the disk.
             self.connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._use_wal(busy_seconds)
-            # A commit survives the end of any process; after a power cut the last ones may be read again.
+            # A commit survives the end of any process; after a power failure, the last ones may be lost and repeated.
             self.connection.execute("PRAGMA synchronous = NORMAL")
             self._make_schema(path)
         except BaseException:
@@ -53,7 +53,7 @@ class Database:
             raise
 
     def _use_wal(self, busy_seconds: float) -> None:
-        """Turns a new file to WAL. SQLite waits for nobody there: two processes that open it at once must try again."""
+        """Switches a new file to WAL mode; tries again, since SQLite does not wait for another process that does so."""
         deadline = time.monotonic() + busy_seconds
         while True:
             try:
@@ -67,7 +67,7 @@ class Database:
     def _make_schema(self, path: str) -> None:
         if self._version() == SCHEMA_VERSION and self._is_complete():
             return
-        with self.transaction():  # others may open the same file: what is to be done is asked for again in here
+        with self.transaction():  # another process may have done it meanwhile, so the version is read again
             version = self._version()
             if version > SCHEMA_VERSION:
                 raise BrokerError(f"{path} was made by a newer version of cachewarmer (schema {version})")
@@ -87,11 +87,11 @@ class Database:
             self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _is_complete(self) -> bool:
-        """Whether all is there that is made where it is missing."""
+        """Whether nothing is missing that is added to files of earlier versions."""
         return not self._missing_counts() and self._has_tables() and self._columns("jobs") >= ADDED_COLUMNS
 
     def _has_tables(self) -> bool:
-        """Whether the tables that are made where they are missing are there."""
+        """Whether the tables that are added to files of earlier versions exist."""
         names = "SELECT count(*) FROM sqlite_master WHERE name IN ('workers', 'fleets', 'ledger')"
         return int(self.connection.execute(names).fetchone()[0]) == 3  # noqa: PLR2004
 
@@ -99,7 +99,7 @@ class Database:
         return self._pragma("user_version")
 
     def _missing_counts(self) -> list[str]:
-        """The columns that a file of an earlier version has not."""
+        """The columns of tallies that a file of an earlier version lacks."""
         there = self._columns("tallies")
         return [name for name in TALLY_COUNTS if name not in there]
 
@@ -111,7 +111,7 @@ class Database:
             self.connection.execute(statement)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self.connection.close()
 
     def run(self, query: str, /, **values: Any) -> sqlite3.Cursor:
@@ -119,12 +119,12 @@ class Database:
         return self.connection.execute(self._sql[query], values)
 
     def run_many(self, query: str, rows: Sequence[Sequence[Any]]) -> int:
-        """How many rows a statement changed, executed for each of ``rows``."""
+        """Executes a statement for each of ``rows``; returns how many rows were changed."""
         return self.connection.executemany(self._sql[query], rows).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of the block, or nothing of it; others that write wait."""
+        """Makes the block one transaction, for which other writers wait. An exception rolls it back."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -136,7 +136,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """One snapshot for several SELECTs; in WAL mode it waits for nobody."""
+        """Gives several SELECTs one snapshot. In WAL mode, this waits for nobody."""
         self.connection.execute("BEGIN")
         try:
             yield
@@ -144,14 +144,14 @@ class Database:
             self.connection.execute("ROLLBACK")
 
     def shrink(self) -> None:
-        """Gives free pages back to the disk where they are many. Others may be at work: then it is done another time."""
+        """Gives free pages back to the disk if there are many, unless the file is busy."""
         free = self._pragma("freelist_count")
         if free * self._pragma("page_size") < SHRINK_BYTES or free < self._pragma("page_count") * SHRINK_SHARE:
             return
         try:
             self.connection.executescript("PRAGMA incremental_vacuum")  # a plain execute frees one page
             if self._pragma("freelist_count") == free:
-                self.connection.execute("VACUUM")  # a file of an early version: once, with the setting from above
+                self.connection.execute("VACUUM")  # once, for a file of an early version without the setting above
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.OperationalError as error:
             if (error.sqlite_errorcode & 0xFF) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL):

@@ -1,5 +1,6 @@
-"""The broker's file on disk, accessible only to its user, whatever the umask is: anyone who can write to it decides
-what is read, and as whom.
+"""The broker's file on disk, which is accessible only to its user, whatever the umask is.
+
+Anyone who can write to it decides what is read, and as which user.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from cachewarmer.errors import BrokerError, ConfigError, NothingThere
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 BESIDE = ("", "-wal", "-shm")
-"""The file itself, and those that SQLite keeps beside it and gives its mode when it makes them."""
+"""Suffixes of the file itself, and of those that SQLite creates beside it with the same mode."""
 
 
 def prepare(path: str, *, create: bool) -> None:
-    """Makes the file, empty, and its folder where they are missing, and checks that they are ours.
+    """Creates the file, empty, and its folder if they are missing, and checks that the file belongs to this user.
 
     Raises:
-        BrokerError: the file is a symbolic link, something else than a file, or another user's.
+        BrokerError: the file is a symbolic link, is not a regular file, or belongs to another user.
         NothingThere: it is missing, and ``create`` is false.
-        OSError: it can't be made.
+        OSError: it can't be created.
     """
     folder = os.path.dirname(path) or "/"
     if create:
@@ -36,7 +37,7 @@ def prepare(path: str, *, create: bool) -> None:
 
 
 def make_folder(folder: str) -> None:
-    """Makes a folder and those above it, for us alone; the state directory is closed to others also if it was there."""
+    """Creates a folder and its parents with mode 0700; an existing state directory is closed to other users too."""
     if not os.path.isdir(folder):
         above = os.path.dirname(folder)
         if above != folder:
@@ -44,7 +45,7 @@ def make_folder(folder: str) -> None:
         try:
             os.mkdir(folder, FOLDER_MODE)
         except FileExistsError:
-            pass  # another process was faster, or it is a file, which opening will tell
+            pass  # another process was faster, or it is a file, which opening will report
         else:
             os.chmod(folder, FOLDER_MODE)
     if _is_state_directory(folder):
@@ -72,7 +73,7 @@ def _make(path: str) -> None:
 
 
 def _check(path: str, folder: str) -> None:
-    """What is there must be a plain file, ours, and closed to others; it is closed to them if it was not."""
+    """Checks that a file, if it exists, is a regular file of this user; closes it to other users if necessary."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -81,7 +82,7 @@ def _check(path: str, folder: str) -> None:
         kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a file"
         raise BrokerError(f"the broker file {path} can't be opened: it is {kind}; name the file itself")
     user = os.geteuid()
-    # Root may look after what a service keeps in a folder of its own, not what somebody laid down in a shared one.
+    # Root may use the file of a service in the service's own folder, but not one that somebody put into a shared one.
     if status.st_uid != user and not (user == 0 and status.st_uid == os.stat(folder).st_uid):
         raise BrokerError(
             f"the broker file {path} belongs to another user (uid {status.st_uid}): use a file of your own"

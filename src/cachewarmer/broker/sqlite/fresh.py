@@ -1,6 +1,6 @@
-"""Items that this process has published and not yet claimed: it need not read them from their messages. Pure.
+"""Items that this process has published and not claimed yet, so that it need not parse their messages. Pure.
 
-A command on one machine publishes and claims the same items within seconds. To inflate and check what it has just
+A command on one machine publishes and claims the same items within seconds. Inflating and checking what it has just
 written would take a tenth of its time.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from cachewarmer.model import WorkItem
 
 MOST_FILES = 32_768
-"""In all items that are kept: some 10 MB."""
+"""Maximum number of files in all items that are kept, which is about 10 MB."""
 
 
 class FreshItems:
-    """Items in the order in which they were published, with their messages; no more than ``most_files`` of them."""
+    """Items with their messages, in the order in which they were published; they have at most ``most_files`` files."""
 
     def __init__(self, most_files: int = MOST_FILES) -> None:
         self._most_files = most_files
@@ -24,15 +24,17 @@ class FreshItems:
         return f"<FreshItems items={len(self._kept)} files={self._files}>"
 
     def add(self, job_id: str, key: str | bytes, message: str, item: WorkItem) -> None:
-        """An item was published. It isn't kept where there is no room: those before it are claimed first."""
+        """Keeps a published item if there is room; otherwise, earlier ones are claimed first."""
         files = len(item.files or ())
         if self._files + files <= self._most_files and (job_id, key) not in self._kept:
             self._kept[job_id, key] = (message, item)
             self._files += files
 
     def take(self, job_id: str, key: str | bytes, message: str) -> WorkItem | None:
-        """The item of a message that is about to be delivered; None: it must be read. Those published before it are let
-        go: somebody else has them, or they come later and are read then.
+        """Removes and returns the item of a message that is about to be delivered; None: the message must be parsed.
+
+        Items that were published before it are dropped: another process has them, or they come later and are parsed
+        then.
         """
         if (job_id, key) not in self._kept:
             return None

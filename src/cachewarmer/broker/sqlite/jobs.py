@@ -1,4 +1,4 @@
-"""The steps of the SQLite broker for jobs: submitted, managed, scanned, looked at and forgotten; and who is at work."""
+"""The transactions of the SQLite broker for jobs, managers, fleets and the reports of workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cachewarmer.model.live import KEEP_SECONDS
 
 
 class JobSteps(Standings):
-    """What ``Broker`` promises about jobs, managers, workers and fleets; the methods of the same names say what."""
+    """Implements the methods of ``Broker`` of the same names, for jobs, managers, workers and fleets."""
 
     def __init__(self, path: str, max_deliveries: int, busy_seconds: float) -> None:
         super().__init__(path, max_deliveries, busy_seconds)
@@ -32,7 +32,7 @@ class JobSteps(Standings):
         return self.run("job", job_id=job_id).fetchone() is not None
 
     def begin_list(self, job_id: str) -> None:
-        """Drops what an interrupted submission of the same id left behind."""
+        """Drops what an interrupted submission with the same id has left behind."""
         with self.transaction():
             self.run("drop_chunks", job_id=job_id)
 
@@ -115,7 +115,7 @@ class JobSteps(Standings):
                 self._finish_if_settled(job_id, now)
 
     def try_writing(self) -> None:
-        """Takes the file for writing, and lets go of it again. Raises ``sqlite3.Error`` where that is not allowed."""
+        """Begins and ends a write transaction. Raises ``sqlite3.Error`` if the file may not be written."""
         with self.transaction():
             pass
 
@@ -196,7 +196,7 @@ class JobSteps(Standings):
             return [status for _, status in self._readable(self.run("all_jobs").fetchall())]
 
     def tidy(self, before: float, now: float) -> None:
-        """Forgets jobs that ended before ``before``. What else a job leaves behind is dropped as it is settled."""
+        """Forgets jobs that ended before ``before``. What a job no longer needs was dropped when it was settled."""
         with self.transaction():
             self.run("old_managers", before=before, now=now)
             self.run("old_workers", before=now - KEEP_SECONDS, now=now)

@@ -1,8 +1,8 @@
-"""The keys of a job's items in the file: items that are close to each other have keys that are, too. Pure.
+"""The keys of a job's items in the file, by which neighbouring items are close to each other in the index. Pure.
 
-An item's id is a hash. An index in the order of ids has each new item on a page of its own once the index is large, and
-all of those pages are written with each batch: six times the bytes, at a million items. Items are published as a
-walk comes by them, so keys that begin with the path put a batch on few pages.
+The id of an item is a hash. In a large index sorted by id, each new item of a batch would be on a page of its own, and
+all of those pages would be written: six times the bytes, at a million items. Items are published in the order of a
+walk, so keys that begin with the path put a batch on few pages.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import Any
 from cachewarmer.model import WorkItem
 
 ID_BYTES = 16
-"""Length of an id that the program made itself."""
+"""Length in bytes of an id that this program made."""
 PATH_BYTES = 200
-"""Length of the path in a key: enough to keep neighbours together, without making the index too large."""
+"""Maximum length in bytes of the path in a key: enough to keep neighbours together in a small index."""
 MOST_DIGITS = 18
-"""Of a row's number: more might not fit into a column."""
+"""Maximum number of digits of a row number: more might not fit into a column."""
 
 
 def key_of(item: WorkItem, *, near: bool) -> str | bytes:
-    """The key of an item with an id; without ``near``, as jobs of earlier versions have it: the id.
+    """The key of an item that has an id. Without ``near``, as for jobs of earlier versions, it is the id itself.
 
-    An id that somebody else chose is the whole key: it may come with another path, and is the same item.
+    An id that this program did not make is the whole key too, because it may come with another path and still means
+    the same item.
     """
     raw = _raw(item.item_id) if near else None
     if raw is None:
@@ -31,12 +32,12 @@ def key_of(item: WorkItem, *, near: bool) -> str | bytes:
 
 
 def id_in(key: Any) -> str:
-    """The id of the item that has this key, whatever is in the file."""
+    """The id in a key, which may hold anything."""
     return key[-ID_BYTES:].hex() if isinstance(key, bytes) else str(key)
 
 
 def _raw(item_id: str) -> bytes | None:
-    """The bytes of an id that may be one of our own."""
+    """The bytes of an id that this program may have made; None: it has another form."""
     try:
         raw = bytes.fromhex(item_id)
     except ValueError:
@@ -45,11 +46,11 @@ def _raw(item_id: str) -> bytes | None:
 
 
 def token_of(seq: int, secret: str) -> str:
-    """The token of a lease: it says which row it is of, so that none is looked for in an index."""
+    """The token of a lease. It holds the number of the row, so that the row is found without an index."""
     return f"{seq}.{secret}"
 
 
 def row_of(token: str) -> int:
-    """The row that a lease with this token is of; -1: the token is not one of this file."""
+    """The number of the row in the token of a lease; -1: the token is not valid."""
     seq, _, secret = token.partition(".")
     return int(seq) if secret and seq.isascii() and seq.isdigit() and len(seq) <= MOST_DIGITS else -1

@@ -1,4 +1,4 @@
-"""The steps of the SQLite broker for ledgers."""
+"""The transactions of the SQLite broker for ledgers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cachewarmer.broker.sqlite.standing import Standings
 
 
 class LedgerSteps(Standings):
-    """What ``Broker`` promises about ledgers; the methods of the same names say what."""
+    """Implements the methods of ``Broker`` for ledgers."""
 
     def pieces(self, job_id: str, after: str) -> list[tuple[str, bytes]]:
         from cachewarmer.model.outcomes import PIECES_AT_ONCE  # only of jobs that keep a ledger

@@ -7,22 +7,22 @@ import socket
 
 
 def own_name() -> str:
-    """This process, told apart from every other one: host, boot, pid namespace, pid and start time."""
+    """A name for this process that no other has: host, boot id, pid namespace, pid and start time."""
     return ":".join([*_here(), str(os.getpid()), _started(os.getpid())])
 
 
 def is_gone(name: str) -> bool:
-    """Whether the process called ``name`` has surely ended. False where only its lease can tell."""
+    """Whether the process ``name`` has certainly ended. False: it exists, or only its lease can tell."""
     try:
         host, boot, namespace, pid, started = name.rsplit(":", 4)
         number = int(pid)
-    except (ValueError, TypeError):  # whoever may write to the file may have written anything
+    except (ValueError, TypeError):  # the file may hold anything
         return False
     own_host, own_boot, own_namespace = _here()
     if host != own_host:
         return False
     if boot != own_boot:
-        return True  # this machine was started again since
+        return True  # this machine has been restarted since
     if namespace != own_namespace:
         return False  # another container: its processes can't be seen from here
     try:
@@ -51,7 +51,7 @@ def _here() -> tuple[str, str, str]:
 
 
 def _started(pid: int) -> str:
-    """Start time in clock ticks since boot (proc(5), field 22 of stat); empty where /proc can't say, or it is a zombie."""
+    """Start time in clock ticks since boot (proc(5), field 22 of stat); ``ended``: a zombie; empty: unknown."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             after_name = file.read().rpartition(b")")[2].split()

@@ -1,11 +1,11 @@
 -- All the SQL of the SQLite broker. "-- name: x" begins a statement; the lines below it say what it is for.
 -- Times are Unix seconds by the broker's clock. Every statement runs inside one BEGIN IMMEDIATE … COMMIT of the
 -- method that uses it, so what a comment calls a step is atomic among all processes that share the file.
--- LONGEST, LONGEST_FLEET and AHEAD are seconds: a time further in the future was not written by this program, and holds
--- nothing.
+-- LONGEST, LONGEST_FLEET and AHEAD are seconds: a time further in the future was not written by this program, and is
+-- ignored.
 
 -- name: schema
--- jobs: one row a job. off_queue: settled, no manager needs it any more. published_items counts distinct ids, so a
+-- jobs: one row for each job. off_queue: settled, so that no manager is needed. published_items counts distinct ids: a
 -- scan that was done twice over a changed tree still ends only when everything ever published is settled.
 CREATE TABLE jobs (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,9 +35,9 @@ CREATE TABLE file_chunks (
   chunk BLOB NOT NULL,
   PRIMARY KEY (job_id, number)
 ) WITHOUT ROWID;
--- items: one row an item id for as long as its job lives; a settled row (receipt or poison) is the proof that it was
--- counted, and its message is dropped. visible_at is the end of a lease, or of a delay. deliveries counts those that
--- were not handed back without fault. item_id is called key since version 3.
+-- items: one row for each item id while its job exists. A settled row (receipt or poison) proves that the item was
+-- counted; its message is dropped. visible_at is the end of a lease, or of a delay. deliveries does not count those that
+-- were handed back without a failure. item_id is called key since version 3.
 CREATE TABLE items (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   job_id TEXT NOT NULL,
@@ -52,10 +52,10 @@ CREATE TABLE items (
   owner TEXT,
   UNIQUE (job_id, item_id)
 );
--- Claiming walks this index, oldest first: it never holds what is settled.
+-- Claiming scans this index, oldest first; settled items are not in it.
 CREATE INDEX open_items ON items (job_id, seq) WHERE settled = 0;
--- tallies: the sum of a worker's receipts for a job; status reads these, not the items. One column a count: those of
--- model.TALLY_COUNTS that are not here are added as the file is opened.
+-- tallies: the sum of a worker's receipts for a job; status reads these, not the items. Each count is a column: those of
+-- model.TALLY_COUNTS that are not here are added when the file is opened.
 CREATE TABLE tallies (
   job_id TEXT NOT NULL,
   worker TEXT NOT NULL,
@@ -72,7 +72,7 @@ CREATE TABLE tallies (
   slowest TEXT NOT NULL,
   PRIMARY KEY (job_id, worker)
 ) WITHOUT ROWID;
--- poison: what was given up, with its reason, for people to look at.
+-- poison: the items that were given up, with the reason, for people to look at.
 CREATE TABLE poison (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   job_id TEXT NOT NULL,
@@ -85,31 +85,31 @@ CREATE TABLE poison (
 -- name: upgrade_2
 -- What version 2 adds to a file of version 1. begun_again: the job was found stranded once, and scanned again.
 ALTER TABLE jobs ADD COLUMN begun_again INTEGER NOT NULL DEFAULT 0;
--- managers: when each was last at work, for those who wait for one.
+-- managers: when each was last seen, for users who wait for a manager.
 CREATE TABLE managers (name TEXT PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
 
 -- name: upgrade_3
--- What version 3 changes. key: what tells the items of a job apart, made by keys.py. Where the job has near_keys, those of
--- items that lie near each other are near each other too. Ids are hashes: in the order of ids alone, each item of a large
--- job would be written to another page of the index. Jobs of earlier versions keep the keys they have, which are the ids.
+-- What version 3 changes. key: identifies an item of a job, made by keys.py. If the job has near_keys, neighbouring items
+-- have neighbouring keys. Ids are hashes: in their order, each item of a large job would be written to another page of the
+-- index. Jobs of earlier versions keep their keys, which are the ids.
 ALTER TABLE items RENAME COLUMN item_id TO key;
 ALTER TABLE jobs ADD COLUMN near_keys INTEGER NOT NULL DEFAULT 0;
 
 -- name: add_priority
--- The rank of the job's priority. Made where it is missing, whatever the version: programs that do not know of it submit
--- normal jobs, and pass it by.
+-- The rank of the job's priority. Added if it is missing, whatever the version: programs that do not know it submit
+-- normal jobs, and ignore it.
 ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 1;
 
 -- name: add_bandwidth
--- What somebody has limited the job to meanwhile; empty: what its items say. Made where it is missing, as above.
+-- The bandwidth that was set while the job runs; empty: the one in its items holds. Added if it is missing, as above.
 ALTER TABLE jobs ADD COLUMN bandwidth TEXT NOT NULL DEFAULT '';
 
 -- name: add_learnt
--- What is known of the job's addresses, for workers that come later; empty: nothing. Made where it is missing, as above.
+-- What is known about the job's addresses, for later workers; empty: nothing. Added if it is missing, as above.
 ALTER TABLE jobs ADD COLUMN learnt TEXT NOT NULL DEFAULT '';
 
 -- name: add_learnt_at
--- When that was written.
+-- When learnt was written.
 ALTER TABLE jobs ADD COLUMN learnt_at REAL NOT NULL DEFAULT 0;
 
 -- name: keep_learnt
@@ -119,16 +119,16 @@ UPDATE jobs SET learnt = :learnt, learnt_at = :now WHERE job_id = :job_id;
 UPDATE jobs SET message = :message, bandwidth = :bandwidth WHERE job_id = :job_id;
 
 -- name: workers_table
--- workers: what each worker process last said of itself, for showing. Made where it is missing, whatever the version:
--- programs that do not know of it pass it by.
+-- workers: the last report of each worker process, for monitoring. Created if it is missing, whatever the version:
+-- programs that do not know it ignore it.
 CREATE TABLE IF NOT EXISTS workers (key TEXT PRIMARY KEY, report TEXT NOT NULL, seen_at REAL NOT NULL) WITHOUT ROWID;
 
 -- name: fleets_table
--- fleets: which manager drives a fleet, and until when. Made where it is missing, as above.
+-- fleets: which manager drives a fleet, and until when. Created if it is missing, as above.
 CREATE TABLE IF NOT EXISTS fleets (fleet TEXT PRIMARY KEY, manager TEXT NOT NULL, lease_until REAL NOT NULL) WITHOUT ROWID;
 
 -- name: ledger_table
--- ledger: the pieces of jobs that keep a record of each file. Made where it is missing, as above.
+-- ledger: the pieces of jobs that keep a record of each file. Created if it is missing, as above.
 CREATE TABLE IF NOT EXISTS ledger (job_id TEXT NOT NULL, key TEXT NOT NULL, piece BLOB NOT NULL, UNIQUE (job_id, key));
 
 -- name: add_piece
@@ -138,11 +138,11 @@ INSERT OR REPLACE INTO ledger (job_id, key, piece) VALUES (:job_id, :key, :piece
 SELECT key, piece FROM ledger WHERE job_id = :job_id AND key > :after ORDER BY key LIMIT :most;
 
 -- name: drop_scanned
--- What a scan wrote, and not what came of items.
+-- The pieces that a scan wrote, but not those of items.
 DELETE FROM ledger WHERE job_id = :job_id AND (key GLOB 's' || :part || '*' OR key GLOB 'k' || :part || '*');
 
 -- name: drop_told
--- All but what the job was submitted with.
+-- All pieces except those that the job was submitted with.
 DELETE FROM ledger WHERE job_id = :job_id AND NOT key GLOB 'b*';
 
 -- name: drop_ledger
@@ -187,8 +187,8 @@ INSERT INTO file_chunks (job_id, number, chunk) VALUES (:job_id, :number, :chunk
 SELECT chunk FROM file_chunks WHERE job_id = :job_id AND number = :number;
 
 -- name: free_jobs
--- Jobs nobody manages: new ones, and those whose manager's lease ran out or was given back. Those whose turn it is first,
--- then the most urgent, the oldest of them first.
+-- Jobs that nobody manages: new ones, and those whose manager's lease has expired or was given back. First those of the
+-- priority whose turn it is, then the most urgent, each oldest first.
 SELECT * FROM jobs
 WHERE off_queue = 0 AND NOT (lease_until > :now AND lease_until <= :now + LONGEST) AND (:job_id = '' OR job_id = :job_id) AND priority <= :least
 ORDER BY priority <> :turn, priority, seq;
@@ -209,12 +209,12 @@ UPDATE jobs SET off_queue = 1, token = NULL, owner = NULL, lease_until = 0
 WHERE job_id = :job_id AND (token = :token OR :token = '');
 
 -- name: back_on_queue
--- A job that failed goes on.
+-- Continues a job that has failed.
 UPDATE jobs SET off_queue = 0, token = NULL, owner = NULL, lease_until = 0, deliveries = 0 WHERE job_id = :job_id;
 
 -- name: forget_items
--- Nothing of a job that ended is published again, so the rows that told repeats apart are done with; what a worker
--- still reads stays, that its result may count.
+-- Nothing of a job that has ended is published again, so the rows that identify repeats are no longer needed. Items that
+-- a worker still reads stay, so that their results count.
 DELETE FROM items WHERE job_id = :job_id AND NOT (
   settled = 0 AND token IS NOT NULL AND visible_at > :now AND visible_at <= :now + LONGEST
 );
@@ -265,7 +265,7 @@ INSERT INTO items (job_id, key, message, bytes) VALUES (?, ?, ?, ?) ON CONFLICT 
 UPDATE jobs SET published_items = published_items + :count WHERE job_id = :job_id;
 
 -- name: working_jobs
--- Jobs whose items may be handed out now: not paused, not in a final state.
+-- Jobs whose items may be claimed now: neither paused nor in a final state.
 SELECT job_id, priority FROM jobs
 WHERE state IN ('queued', 'scanning', 'warming') AND off_queue = 0 AND (:job_id = '' OR job_id = :job_id)
   AND priority <= :least
@@ -283,7 +283,7 @@ UPDATE items SET token = :token, owner = :owner, visible_at = :until, deliveries
 UPDATE items SET visible_at = :until WHERE seq = :seq AND token = :token AND settled = 0;
 
 -- name: settle_item
--- The receipt: changes a row only once, and only under the lease it was read under.
+-- The receipt: it changes a row only once, and only under the lease with which the item was read.
 UPDATE items SET settled = 1, token = NULL, owner = NULL, message = ''
 WHERE seq = :seq AND token = :token AND settled = 0;
 
@@ -314,7 +314,7 @@ SELECT * FROM tallies WHERE job_id = :job_id AND worker = :worker;
 SELECT * FROM tallies WHERE job_id = :job_id ORDER BY worker;
 
 -- name: settled_count
--- O(workers): what the tallies of a job add up to, and its poison.
+-- The sums of the tallies of a job and its poison, in O(workers).
 SELECT poisoned_items + (SELECT coalesce(sum(items), 0) FROM tallies WHERE job_id = :job_id) AS settled,
   published_items, scan_finished
 FROM jobs WHERE job_id = :job_id;

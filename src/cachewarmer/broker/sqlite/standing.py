@@ -1,4 +1,4 @@
-"""Shared by the steps of the SQLite broker: the row and status of a job, its state changes, and tallies. In a transaction."""
+"""What the transactions of the SQLite broker share: the row and status of a job, its state changes, and tallies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cachewarmer.model import TALLY_COUNTS, JobState, JobStatus, Tally, check_tr
 
 
 class Standings(Database):
-    """One open file. Each public method is one transaction; time is an argument (``now``, Unix seconds)."""
+    """An open file. Each public method is one transaction; the time is an argument (``now``, in Unix seconds)."""
 
     def __init__(self, path: str, max_deliveries: int, busy_seconds: float) -> None:
         super().__init__(path, busy_seconds)
@@ -40,7 +40,7 @@ class Standings(Database):
         self.run("set_state", **rows.stands(job_id, standing))
 
     def _finish_if_settled(self, job_id: str, now: float) -> None:
-        """Stamps the final state in the very step that settled the last item, so that it needs no manager."""
+        """Sets the final state in the transaction that settles the last item, so that no manager is needed for it."""
         counts = self.run("settled_count", job_id=job_id).fetchone()
         if counts["scan_finished"] and counts["settled"] >= counts["published_items"]:
             for row, status in self._readable([self._job(job_id)]):
@@ -55,7 +55,7 @@ class Standings(Database):
         return rows.state_of(self._job(job_id))
 
     def _readable(self, rows: Sequence[sqlite3.Row]) -> Iterator[tuple[sqlite3.Row, JobStatus]]:
-        """The jobs that make sense, with their status; the others are named once and passed over."""
+        """The jobs that can be read, with their status; damaged ones are logged once and skipped."""
         for row in rows:
             try:
                 yield row, self._status(row)
@@ -77,11 +77,11 @@ class Standings(Database):
 
 TALLY_COLUMNS = ("job_id", "worker", "errors", "slowest", *TALLY_COUNTS)
 PUT_TALLY = f"INSERT OR REPLACE INTO tallies ({', '.join(TALLY_COLUMNS)}) VALUES (:{', :'.join(TALLY_COLUMNS)})"  # noqa: S608  # names of our own
-"""The one statement that is not in the file: its columns are the counts of the model."""
+"""The only statement that is not in ``queries.sql``, because its columns are the counts of the model."""
 
 
 def tally_values(tally: Tally) -> dict[str, Any]:
-    """The values of a tally's row, but for the job."""
+    """The values of the row of a tally, except the job."""
     return {
         "worker": tally.worker,
         "errors": record.dump(tally.errors),
@@ -91,7 +91,7 @@ def tally_values(tally: Tally) -> dict[str, Any]:
 
 
 def tally_in(row: sqlite3.Row) -> Tally:
-    """The tally in a row. Raises what ``record.reading_row`` makes ``DamagedRecord`` of."""
+    """The tally in a row. Call it in ``record.reading_row``, which translates the errors of a damaged row."""
     tally = Tally(
         worker=row["worker"],
         errors=record.load_errors(json.loads(row["errors"])),

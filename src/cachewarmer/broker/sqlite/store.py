@@ -1,4 +1,4 @@
-"""The SQLite broker's transactions: synchronous, one connection, used by one thread."""
+"""The transactions of the SQLite broker: synchronous, on one connection, for use by one thread."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from cachewarmer.broker.sqlite.work import WorkSteps
 
 
 class Store(JobSteps, WorkSteps, LedgerSteps):
-    """One open file, and what a broker does in it. Each public method is one transaction."""
+    """An open file with all methods of the broker. Each public method is one transaction."""

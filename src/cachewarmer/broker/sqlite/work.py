@@ -1,4 +1,4 @@
-"""The steps of the SQLite broker for work items: published, leased, settled, handed back, or given up."""
+"""The transactions of the SQLite broker for work items: to publish, lease, settle, hand back or give them up."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ RANKS = range(len(BY_RANK))
 
 
 class WorkSteps(Standings):
-    """What ``Broker`` promises about work items; the methods of the same names say what."""
+    """Implements the methods of ``Broker`` of the same names, for work items."""
 
     def __init__(self, path: str, max_deliveries: int, busy_seconds: float) -> None:
         super().__init__(path, max_deliveries, busy_seconds)
         self._item_turns = Turns()
         self._fresh: FreshItems | None = None
-        """What this process has published, once it has claimed as well."""
+        """The items that this process has published; None until it claims items too."""
 
     def publish(self, items: Sequence[WorkItem]) -> None:
         by_job: dict[str, list[tuple[WorkItem, str]]] = {}
@@ -49,7 +49,7 @@ class WorkSteps(Standings):
         leases: list[WorkLease] = []
         self._fresh = self._fresh or FreshItems()
         if least is not Priority.LOW and not self._open_items(job_id, 1, least, now):
-            return leases  # mostly so: others need not wait for it
+            return leases  # the usual case, for which other processes need not wait
         with self.transaction():
             while len(leases) < most:
                 found = self._open_items(job_id, most - len(leases), least, now)
@@ -141,7 +141,7 @@ class WorkSteps(Standings):
         self._finish_if_settled(row["job_id"], now)
 
     def release_dead_owners(self) -> None:
-        """Frees at once what processes of this machine held that are gone; it counts as a failed delivery."""
+        """Releases the leases of processes of this machine that have ended; each counts as a failed delivery."""
         gone = [row["owner"] for row in self.run("owners").fetchall() if is_gone(row["owner"])]
         if gone:
             with self.transaction():
@@ -157,5 +157,5 @@ class WorkSteps(Standings):
 
 
 def _held(lease: WorkLease) -> dict[str, Any]:
-    """The values that find an item under its lease."""
+    """The values by which a statement finds the item of a lease."""
     return {"seq": row_of(lease.token), "token": lease.token}

@@ -1,4 +1,4 @@
-"""Workers as the elements of Slurm job arrays. ``open_slurm`` checks what can be checked before Slurm is asked anything."""
+"""Fleets whose workers are the elements of Slurm job arrays. ``open_slurm`` checks the settings and opens one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ OWN_OPTIONS = frozenset(
     "array chdir cluster clusters error export export-file get-user-env help input job-name no-requeue output parsable "
     "quiet requeue test-only uid usage verbose version wait wrap".split()
 )
-"""Options of sbatch that the fleet gives itself, or that would change what its answers mean."""
+"""Options of sbatch that the fleet sets itself, or that would change the meaning of its output."""
 OWN_LETTERS = frozenset("aDeiJoMQVvWh")
 
 
 def open_slurm(settings: FleetSettings, launch: WorkerLaunch) -> Fleet:
-    """The job arrays of the broker that ``launch`` names. Nothing is started, and nothing is asked, here.
+    """Opens the fleet of the broker that ``launch`` names, without starting anything or asking Slurm.
 
     Raises:
-        UsageError: something that it needs is missing, or is invalid.
+        UsageError: the broker can't be shared by the nodes, or an option of sbatch is not allowed.
     """
     if launch.broker_url.startswith("sqlite:"):
         raise UsageError(
@@ -35,10 +35,10 @@ def open_slurm(settings: FleetSettings, launch: WorkerLaunch) -> Fleet:
 
 
 def check_options(options: Sequence[str]) -> None:
-    """Whether these options may be given to sbatch beside the fleet's own.
+    """Checks that these options may be given to sbatch in addition to the fleet's own.
 
     Raises:
-        UsageError: one of them is not allowed, or isn't an option.
+        UsageError: one of them is not allowed, or is not an option.
     """
     for option in options:
         matched = re.fullmatch(r"--([a-z][a-z-]*)(=.*)?|-([A-Za-z])(.*)", option, re.DOTALL)
@@ -49,6 +49,6 @@ def check_options(options: Sequence[str]) -> None:
                 advice="write it as one word, such as --fleet-option=--qos=low",
             )
         name, letter = matched[1], matched[3]
-        # sbatch takes any beginning of a name that is unique.
+        # sbatch accepts any unique prefix of a name.
         if letter in OWN_LETTERS or (name and any(own.startswith(name) for own in OWN_OPTIONS)):
             raise UsageError(f"{option}: the fleet sets this option itself", doing="the fleet")

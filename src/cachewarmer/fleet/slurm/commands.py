@@ -1,6 +1,6 @@
-"""Slurm's commands: sbatch, squeue, sacct and scancel. What they print becomes values, and how they fail becomes our errors.
+"""Runs Slurm's commands sbatch, squeue, sacct and scancel, parses their output, and translates their failures.
 
-The manual pages of the commands (Slurm 20.11 and later) say what stands in each column.
+Reference: the manual pages of the commands, for the options and the columns (Slurm 20.11 and later).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from cachewarmer.errors import CapacityError, FleetError, FleetUnavailable
 from cachewarmer.values import dataclass
 
 CALL_SECONDS = 100.0
-"""The commands give up on a controller that does not answer after some tries of MessageTimeout (10 s) each."""
+"""Timeout of a command, which itself gives up on a silent controller after several times MessageTimeout (10 s)."""
 MOST_ERROR_CHARACTERS = 300
 COLUMNS = {"JobArrayID": 40, "State": 24, "exit_code": 12, "StartTime": 24, "EndTime": 24, "Reason": 64}
-"""What is asked of squeue, with the width of each column, which it pads and cuts to."""
+"""The columns requested from squeue, with their widths: squeue pads or truncates each value to its width."""
 UNREACHABLE = re.compile(
     r"unable to contact|socket timed out|connection refused|connection timed out|temporarily unable|zero bytes were"
     r"|standby mode|network is unreachable|no route to host|communication connection failure|transport endpoint"
@@ -32,7 +32,7 @@ NO_ROOM = re.compile(
     r"|configuration not available now|submit/run|partition (?:is )?(?:down|in state)",
     re.IGNORECASE,
 )
-"""Messages of sbatch about a job that it would accept at another time."""
+"""Messages of sbatch that refuse a job which it would accept at another time."""
 
 
 class Phase(StrEnum):
@@ -41,7 +41,7 @@ class Phase(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     LEAVING = "leaving"
-    """Its processes are being ended; its state is not final."""
+    """Its processes are being ended, and its state is not final yet."""
     ENDED = "ended"
 
 
@@ -54,7 +54,7 @@ ENDED_STATES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """One element of a job array, as Slurm says."""
+    """One element of a job array, as Slurm reports it."""
 
     name: str
     """``ARRAY_INDEX``."""
@@ -64,8 +64,9 @@ class Element:
     started_at: float = 0.0
     """Unix seconds; 0: it has not started."""
     ended_at: float = 0.0
+    """Unix seconds; 0: it has not ended."""
     reason: str = ""
-    """Why it waits."""
+    """Why it waits; empty: Slurm gives no reason."""
 
     @property
     def phase(self) -> Phase:
@@ -77,19 +78,25 @@ class Element:
 
     @property
     def exit_code(self) -> int:
-        """What it ended with by itself; 0 also for one that a signal ended."""
+        """The exit code with which it ended by itself; 0 also if a signal ended it."""
         return 0 if self.exit_status & 0x7F else self.exit_status >> 8
 
 
 class Slurm:
-    """Runs the commands as this process's user, for the jobs of one name."""
+    """Runs Slurm's commands as the user of this process, for the jobs of one name.
+
+    Raises (every method but ``accounted``): FleetError: a command failed; see ``error_of`` for its type.
+    """
 
     def __init__(self, job_name: str) -> None:
         self._job_name = job_name
         self._user = str(os.geteuid())
 
     async def submit(self, script: str, environment: Mapping[str, str], options: Sequence[str]) -> str:
-        """Submits a job array whose elements run ``script`` with ``environment`` and nothing else; returns its id."""
+        """Submits a job array with the options of sbatch ``options``; returns its id.
+
+        Its elements run ``script`` with ``environment`` and the variables of ``config.cluster_environment``.
+        """
         done = await self._run(
             "sbatch",
             ["--parsable", f"--job-name={self._job_name}", "--export=ALL", *options],
@@ -102,7 +109,7 @@ class Slurm:
         return array
 
     async def try_submit(self, script: str, environment: Mapping[str, str], options: Sequence[str]) -> None:
-        """Asks whether such an array would be taken, and submits nothing."""
+        """Asks whether Slurm would accept such an array, without submitting it."""
         await self._run(
             "sbatch",
             ["--test-only", f"--job-name={self._job_name}", "--export=ALL", *options],
@@ -111,7 +118,7 @@ class Slurm:
         )
 
     async def elements(self) -> list[Element]:
-        """Every element that the controller knows: those that ended are forgotten after MinJobAge (5 minutes)."""
+        """Every element that the controller knows; it forgets those that ended after MinJobAge (default: 5 minutes)."""
         columns = ",".join(f"{name}:{width}" for name, width in COLUMNS.items())
         printed = await self._run(
             "squeue", ["--noheader", "--array", "--states=all", *self._ours(), f"--Format={columns}"]
@@ -119,7 +126,7 @@ class Slurm:
         return [element_of(line) for line in printed.splitlines() if line.strip()]
 
     async def accounted(self, names: Sequence[str]) -> dict[str, Element]:
-        """What became of these, as the accounting says; nothing where the cluster keeps none."""
+        """The elements of these names that the accounting knows, by name; empty if the cluster has no accounting."""
         arguments = ["--noheader", "--allocations", "--parsable2", "--format=JobID,State,ExitCode,Start,End"]
         try:
             printed = await self._run("sacct", [*arguments, f"--jobs={','.join(names)}"])
@@ -129,11 +136,11 @@ class Slurm:
         return {element.name: element for element in found if element is not None}
 
     async def cancel(self, names: Sequence[str]) -> None:
-        """Ends these; whatever has ended already is not an error."""
+        """Cancels the elements of these names; it is not an error if some have ended already."""
         await self._run("scancel", ["--quiet", *names], failures_matter=False)
 
     async def terminate(self, names: Sequence[str]) -> None:
-        """SIGTERM for the workers themselves: they finish, and end as jobs that did what they should."""
+        """Sends SIGTERM to the workers themselves, so that they finish and their jobs end as completed."""
         await self._run("scancel", ["--quiet", "--batch", "--signal=TERM", *names], failures_matter=False)
 
     def _ours(self) -> list[str]:
@@ -148,10 +155,10 @@ class Slurm:
         environment: Mapping[str, str] | None = None,
         failures_matter: bool = True,
     ) -> str:
-        """What the command prints.
+        """Runs a command with ``script`` as its standard input; returns its standard output.
 
         Raises:
-            FleetError: it failed, is not installed, or took too long; of the kind that its complaint stands for.
+            FleetError: it failed (see ``error_of``), is not installed, or took longer than ``CALL_SECONDS``.
         """
         try:
             child = await asyncio.create_subprocess_exec(
@@ -182,7 +189,11 @@ class Slurm:
 
 
 def error_of(program: str, code: int, complaint: str) -> FleetError:
-    """The error that a command's complaint stands for: the commands have one exit code for all of them."""
+    """The error for a command's message: the commands have the same exit code for all failures.
+
+    It is a ``FleetUnavailable`` if the controller can't be reached, a ``CapacityError`` if sbatch would accept the job
+    at another time, else a ``FleetError``.
+    """
     lines = [re.sub(r"^(?:\w*:? ?error: )+", "", line) for line in complaint.splitlines()]
     text = "; ".join(dict.fromkeys(line.strip() for line in lines if line.strip()))[:MOST_ERROR_CHARACTERS]
     problem = text or f"it ended with exit code {code}"
@@ -194,10 +205,10 @@ def error_of(program: str, code: int, complaint: str) -> FleetError:
 
 
 def element_of(line: str) -> Element:
-    """The element in a line of squeue, by the widths of ``COLUMNS``.
+    """Parses a line of squeue, by the widths of ``COLUMNS``.
 
     Raises:
-        FleetError: it isn't one; another version of squeue may print something else.
+        FleetError: it is not an element of a job array; another version of squeue may print something else.
     """
     cells, at = [], 0
     for width in COLUMNS.values():
@@ -219,7 +230,7 @@ def element_of(line: str) -> Element:
 
 
 def accounted_of(line: str) -> Element | None:
-    """The element in a line of ``sacct --parsable2``, if it is one."""
+    """Parses a line of ``sacct --parsable2``; None: it is not an element of a job array."""
     cells = line.split("|")
     if len(cells) != 5 or not re.fullmatch(r"\d+_\d+", cells[0]):
         return None
@@ -236,5 +247,5 @@ def accounted_of(line: str) -> Element | None:
 
 
 def _seconds(text: str) -> float:
-    """A time as ``SLURM_TIME_FORMAT=%s`` gives it; 0 for N/A, NONE and Unknown."""
+    """A time in Unix seconds, as ``SLURM_TIME_FORMAT=%s`` prints it; 0 for N/A, NONE and Unknown."""
     return float(text) if text.isdecimal() else 0.0

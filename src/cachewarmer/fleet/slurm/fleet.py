@@ -1,8 +1,8 @@
 """A fleet of Slurm jobs: each worker is one element of a job array.
 
-An array's number of elements is fixed, so growing is one more array with what is missing. All arrays of a broker have
-one name, by which a later manager finds them. Elements are never requeued by Slurm: what was preempted or lost with its
-node is seen as ended, and the policy asks for as many again while there is work.
+The number of elements of an array is fixed, so the fleet grows by submitting another array. All arrays of a broker have
+the same name, by which a later manager finds them. Slurm never requeues an element: one that was preempted, or lost
+with its node, counts as ended, and the policy requests as many again while there is work.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ log = logging.getLogger(__name__)
 MOST_ELEMENTS = 1000
 """Maximum size of an array: the default of Slurm's MaxArraySize is 1001."""
 MOST_NAMES = 500
-"""Named on one command line."""
+"""Maximum number of elements named on one command line."""
 END_SECONDS = 60.0
-"""Time from SIGTERM until workers that are still running are cancelled: more than they need to finish or hand back
-their work.
-"""
+"""Time from SIGTERM until workers that still run are cancelled; they finish or hand back their work sooner."""
 GONE_SECONDS = 180.0
-"""From then until that is given up: Slurm itself kills them after its KillWait (30 s)."""
+"""Time from then until the deletion counts as failed: Slurm kills cancelled workers after its KillWait (30 s)."""
 FIRST_LOOK_SECONDS, MOST_LOOK_SECONDS = 0.2, 3.0
 
 
 class SlurmFleet(Fleet):
-    """The arrays of the broker that ``launch`` names, submitted as this process's user."""
+    """The job arrays of the broker that ``launch`` names, submitted as the user of this process.
+
+    ``script`` is the batch script; empty: the one that ``batch_script`` makes.
+    """
 
     one_manager = True
     ends_by_itself = True
@@ -60,7 +61,7 @@ class SlurmFleet(Fleet):
         self._slurm = Slurm(self.name)
         self._workers = WorkersSeen()
         self._before: set[str] | None = None
-        """What had ended before this process looked first."""
+        """Names of the elements that had ended before this process looked first; None: it has not looked yet."""
         self._wanted = 0
         self._reasons = ""
 
@@ -135,7 +136,7 @@ class SlurmFleet(Fleet):
     # -- what Slurm says -------------------------------------------------------------------------------------------
 
     async def _look(self) -> list[Element]:
-        """Every element now, after noting what started and what ended."""
+        """Records which workers have started and ended since the last look; returns all elements that Slurm knows."""
         elements = await self._slurm.elements()
         if self._before is None:
             self._before = {one.name for one in elements if one.phase is Phase.ENDED}
@@ -156,7 +157,7 @@ class SlurmFleet(Fleet):
         self._workers.ended(worker.name, element.ended_at or self._clock(), end_of(element), why)
 
     async def _note_forgotten(self, known: set[str]) -> None:
-        """Workers that ended so long ago that the controller has forgotten them."""
+        """Records the end of workers that the controller has forgotten, because they ended too long ago."""
         lost = [one for one in self._workers.running() if one.name not in known]
         if not lost:
             return
@@ -164,7 +165,7 @@ class SlurmFleet(Fleet):
         for worker in lost:
             element = found.get(worker.name)
             if element is None or element.phase is not Phase.ENDED:
-                # Nobody knows how: the policy asks for what is missing anyway.
+                # It is unknown how it ended: the policy requests what is missing anyway.
                 self._workers.ended(worker.name, self._clock(), "ended")
             else:
                 self._note(element)
@@ -175,7 +176,7 @@ class SlurmFleet(Fleet):
             await self._slurm.cancel(part)
 
     def _say_why_they_wait(self, queued: Sequence[Element]) -> None:
-        """One line whenever Slurm's reasons change, not at every look."""
+        """Logs why elements wait in the queue, whenever Slurm's reasons change."""
         reasons = ", ".join(sorted({one.reason for one in queued if one.reason}))
         if reasons and reasons != self._reasons:
             log.info("fleet %s: %d workers wait in Slurm's queue: %s", self.name, len(queued), reasons)
@@ -183,14 +184,14 @@ class SlurmFleet(Fleet):
 
 
 def fleet_name(broker_url: str) -> str:
-    """What the arrays of a broker are called: the same for every manager of it, whatever its password."""
+    """The name of the job arrays of a broker; a password in its URL does not change it."""
     plain = re.sub(r"(?<=//)([^/@:]*):[^/@]*@", r"\1@", broker_url)
     plain = re.sub(r"password=[^&]*&?", "", plain)
     return f"cachewarmer-{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
 
 
 def end_of(element: Element) -> str:
-    """What became of a worker that nobody of us ended."""
+    """How a worker ended that was not given up, as in ``MachineTime.end``."""
     if element.state == "COMPLETED":
         return "ended"
     return "failed" if element.state == "OUT_OF_MEMORY" or element.exit_code else "evicted"
@@ -206,5 +207,5 @@ def _named(elements: Sequence[Element]) -> list[list[str]]:
 
 
 def _parts(count: int, most: int) -> list[int]:
-    """``count`` as numbers up to ``most``; nothing for less than 1."""
+    """Splits ``count`` into numbers up to ``most``; empty if it is below 1."""
     return [min(most, count - at) for at in range(0, max(0, count), most)]

@@ -1,7 +1,7 @@
 """The batch script of a worker, and the environment that it gets. Pure.
 
-Slurm shows a job's script and command line to administrators, and keeps the environment to the job's own user: so what
-may hold a secret, such as the broker's URL, is in the environment alone.
+Slurm shows the script and the command line of a job to administrators, but its environment only to its own user. So
+whatever may hold a secret, such as the URL of the broker, is passed in the environment only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from cachewarmer.fleet.base import WorkerLaunch
 
 
 def worker_environment(launch: WorkerLaunch, settings: SlurmSettings, shared: Mapping[str, str]) -> dict[str, str]:
-    """What the script gets beside the variables of Slurm itself; ``shared`` are the manager's own that are for workers."""
+    """The environment of the script without Slurm's own variables.
+
+    ``shared`` are the variables of the manager that workers get too. With an environment file, the URL of the broker is
+    left to that file.
+    """
     made = {**shared, **launch.environment}
     if settings.environment_file:
         made.pop("CACHEWARMER_BROKER", None)
@@ -25,7 +29,7 @@ def worker_environment(launch: WorkerLaunch, settings: SlurmSettings, shared: Ma
 
 
 def batch_script(launch: WorkerLaunch, settings: SlurmSettings) -> str:
-    """The script of every element: it becomes the worker, so that Slurm's signals reach it."""
+    """The script of every element. It ends with ``exec`` of the worker, so that Slurm's signals reach the worker."""
     program = [settings.program] if settings.program else own_program()
     options = ["--exit-when-idle", f"{settings.worker_idle_seconds:g}", *launch.local_options]
     if launch.storage_resource_group:
@@ -42,12 +46,12 @@ def batch_script(launch: WorkerLaunch, settings: SlurmSettings) -> str:
 
 
 def own_program() -> list[str]:
-    """How this very program is called again."""
+    """The command that runs this program again."""
     return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "cachewarmer"]
 
 
 def array_options(settings: SlurmSettings, workers: int) -> Sequence[str]:
-    """The options of sbatch for an array of this many workers; the site's own come last, and so prevail."""
+    """The options of sbatch for an array of this many workers; those of the site come last, so that they prevail."""
     log = f"{settings.log_directory.rstrip('/')}/%x.%A_%a.log" if settings.log_directory else "/dev/null"
     known = {
         "--account": settings.account,

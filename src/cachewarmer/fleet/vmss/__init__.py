@@ -1,4 +1,4 @@
-"""Spot VMs of an Azure VM scale set. ``open_scale_set`` checks what can be checked before anything is asked of Azure."""
+"""Fleets of Spot VMs in an Azure VM scale set. ``open_scale_set`` checks the settings and opens one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from cachewarmer.errors import ConfigError, UsageError
 from cachewarmer.fleet.base import Fleet, WorkerLaunch
 
 MAX_VMS = 1000
-"""What one scale set holds (Azure's limit for marketplace images; 600 for custom ones)."""
+"""Maximum number of VMs of a scale set (Azure's limit for marketplace images; 600 for custom ones)."""
 
 
 def open_scale_set(settings: FleetSettings, launch: WorkerLaunch) -> Fleet:
-    """The scale set of the broker that ``launch`` names. Nothing is started, and no network is used, here.
+    """Opens the fleet of the broker that ``launch`` names, without starting anything or using the network.
 
     Raises:
-        UsageError: something that it needs is missing, or is invalid.
+        UsageError: a setting is missing or invalid.
         ConfigError: the packages for it are not installed.
     """
     if settings.workers > MAX_VMS:

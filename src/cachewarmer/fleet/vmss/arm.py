@@ -1,7 +1,7 @@
-"""The boundary to Azure Resource Manager: its clients, its retries, and its errors turned into ours.
+"""The boundary to Azure Resource Manager: its clients, their retries, and its errors turned into ours.
 
-Repeating is left to the SDK's policy, which waits as long as ``Retry-After`` says (429, 503). An error's text is one
-line with the service's code and what to do; the service's own words stay in the cause.
+Retries are left to the SDK's policy, which waits as long as ``Retry-After`` says (429, 503). The text of an error is
+one line with the service's code and advice; the service's own message stays in the cause.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CLIENT_OPTIONS: dict[str, Any] = {
     "retry_total": 4,
     "connection_timeout": CONNECT_SECONDS,
     "read_timeout": 60.0,
-    "polling_interval": 5.0,  # between two looks at a long operation, where the service does not say ``Retry-After``
+    "polling_interval": 5.0,  # between two polls of a long operation, unless the service sends ``Retry-After``
 }
 
 FOREIGN = (AzureError, aiohttp.ClientError, OSError, TimeoutError)
-"""What may come out of an SDK call."""
+"""The exceptions that a call of the SDK may raise."""
 
 CAPACITY_CODES = frozenset(
     {
@@ -52,9 +52,9 @@ CAPACITY_CODES = frozenset(
         "VMSizeNotSupported",
     }
 )
-"""There is no room for this VM size, or the size does not fit the machine: the next size on the list may."""
+"""There is no room for this VM size, or the machine is not possible with it: the next size of the list may work."""
 OTHER_CODE = "OperationNotAllowed"
-"""What exceeds a quota, or the price that was set, answers with this code, and so does much else; only the text tells."""
+"""The code for exceeding a quota or the maximum price, but also for much else; only the message tells them apart."""
 CONFLICT_CODES = frozenset(
     {
         "AnotherOperationInProgress",
@@ -65,7 +65,7 @@ CONFLICT_CODES = frozenset(
         "RetryableErrorDueToAnotherOperation",
     }
 )
-"""Another operation continues with the same resource, or took the place of this one."""
+"""Another operation on the same resource is in progress, or has replaced this one."""
 PASSING_CODES = frozenset(
     {
         "InternalExecutionError",
@@ -78,7 +78,7 @@ PASSING_CODES = frozenset(
         "ServiceUnavailable",
     }
 )
-"""A long operation that ended so was well understood; the reply that says it has no status of its own."""
+"""Transient failures of a long operation, whose HTTP status does not show them."""
 
 ADVICE = {
     "ResourceGroupNotFound": "name a resource group that exists in [fleet.vmss] resource_group",
@@ -98,14 +98,14 @@ ADVICE = {
     "MissingSubscriptionRegistration": "register the provider once: az provider register --namespace Microsoft.Compute",
     "InvalidAuthenticationTokenTenant": "sign in to the tenant of the subscription",
 }
-"""What to do, by the service's code."""
+"""Advice for each of the service's codes."""
 
 ROLES = (
     ("microsoft.network/", "Network Contributor on the subnet, or a role with its join action"),
     ("microsoft.managedidentity/", "Managed Identity Operator on the workers' identity"),
     ("microsoft.compute/", "Virtual Machine Contributor on the resource group"),
 )
-"""The built-in role that holds an action, by the action's provider."""
+"""The built-in role that permits an action, by the provider at the beginning of the action."""
 _ACTION = re.compile(
     r"Microsoft\.[A-Za-z]+(?:/[A-Za-z]+)+/action|Microsoft\.[A-Za-z]+(?:/[A-Za-z]+)*/(?:read|write|delete)"
 )
@@ -113,7 +113,7 @@ _ACTION = re.compile(
 
 @dataclass(slots=True)
 class Clients:
-    """The two clients that the fleet asks, signed in as the manager."""
+    """The clients for compute and network resources, signed in as the manager."""
 
     compute: ComputeManagementClient
     network: NetworkManagementClient
@@ -121,7 +121,7 @@ class Clients:
 
     @classmethod
     def open(cls, subscription_id: str) -> Clients:
-        """New clients; nothing is sent yet."""
+        """Creates the clients, without sending anything."""
         quiet_sdk()
         endpoint = management_endpoint()
         credential: Any = default_credential()
@@ -150,7 +150,7 @@ def _say_throttled(response: Any) -> None:
 
 
 def detail(error: BaseException) -> tuple[str, str]:
-    """The innermost code and message of an error: an operation's own code only says that it failed."""
+    """The innermost code and message of an error, since the code of an operation says only that it failed."""
     code, message = error_code(error), str(getattr(error, "message", "") or error)
     found = getattr(error, "error", None)
     while found is not None:
@@ -162,7 +162,7 @@ def detail(error: BaseException) -> tuple[str, str]:
 
 
 def capacity_reason(code: str, message: str) -> str:
-    """Why there are no machines of this VM size though another one may do; empty where the error is of another kind."""
+    """Why there is no room for machines of this VM size; empty if the error is of another kind."""
     text = message.lower()
     if code == OTHER_CODE and "quota" in text:
         return f"the quota is used up ({code})"
@@ -172,7 +172,11 @@ def capacity_reason(code: str, message: str) -> str:
 
 
 def translated(error: BaseException, what: str) -> FleetError:
-    """Our exception for a foreign one; ``what`` says what was being done, to what."""
+    """Our exception for a foreign one; ``what`` names the operation and its object, for the message.
+
+    ``CapacityError``: another VM size may have room. ``FleetDenied``: a role is missing. ``FleetUnavailable``: the
+    failure is transient. ``FleetError``: any other.
+    """
     code, message = detail(error)
     if reason := capacity_reason(code, message):
         return CapacityError(f"{what}: {reason}")
@@ -205,19 +209,27 @@ def _missing_role(message: str) -> str:
 
 
 def plain(model: Any) -> dict[str, Any]:
-    """A reply as plain JSON: attributes are called otherwise in other versions of the SDK, the API's names are not."""
+    """A reply as plain JSON in the API's names, because attribute names differ between versions of the SDK."""
     found: dict[str, Any] = dict(model) if isinstance(model, Mapping) else model.as_dict()
     return found
 
 
 async def done(what: str, begin: Awaitable[AsyncLROPoller[Any]]) -> None:
-    """Returns at the end of a long operation."""
+    """Begins a long operation and returns at its end.
+
+    Raises:
+        FleetError: see ``translated``.
+    """
     poller = await asked(what, begin)
     await asked(what, poller.result())
 
 
 async def asked(what: str, answer: Awaitable[T]) -> T:
-    """The answer, or our exception for the SDK's."""
+    """Returns the answer to a request.
+
+    Raises:
+        FleetError: see ``translated``.
+    """
     try:
         return await answer
     except FOREIGN as error:

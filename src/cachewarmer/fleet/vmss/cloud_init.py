@@ -1,9 +1,9 @@
-"""What a new machine runs first: the custom data that makes it a worker, as ``#cloud-config``.
+"""The custom data that makes a new machine a worker, as ``#cloud-config``.
 
-Two files and one command. ``launch.env`` holds the values, each quoted for the shell and all of it in base64, so that
-no value can break the document; only root may read it, and it is removed when the worker is installed. ``launch`` is
-the script beside this module, as it is: it mounts the bootstrap export, waits for the bootstrap script, runs it and
-unmounts.
+It holds two files and one command. ``launch.env`` holds the values, each quoted for the shell, and the whole file in
+base64, so that no value can break the document; only root may read it, and it is removed when the worker is installed.
+``launch`` is the script ``launch.sh`` beside this module: it mounts the bootstrap export, waits for the bootstrap
+script, runs it and unmounts the export.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCRIPT_PATH = f"{DIRECTORY}/launch"
 VALUES_PATH = f"{DIRECTORY}/launch.env"
 LOG_PATH = "/var/log/cachewarmer-bootstrap.log"
 METADATA_ADDRESS = "169.254.169.254"
-"""Link-local: a proxy would ask its own machine's metadata service, if any."""
+"""Never reached through a proxy, which would ask the metadata service of its own machine, if any."""
 
 
 def custom_data(
@@ -38,13 +38,13 @@ def custom_data(
 
     Args:
         launch: the broker and the bootstrap folder.
-        settings: ``worker_key`` and ``allow_internet`` of it.
-        client_id: of the identity that the workers sign in with.
-        key: of the account, where they sign in with that; empty: ``worker_key``.
-        proxy: ``http_proxy``, ``https_proxy`` and ``no_proxy``, those that are set; None: this process's own.
+        settings: only ``worker_key`` and ``allow_internet`` are used.
+        client_id: the client id of the identity that the workers sign in with.
+        key: the key of the account, if they sign in with it; empty: ``worker_key``.
+        proxy: the variables ``http_proxy``, ``https_proxy`` and ``no_proxy`` that are set; None: those of this process.
 
     Raises:
-        ConfigError: a value can't be passed on, or the bootstrap folder is not named.
+        ConfigError: a value can't be passed on, or part of the bootstrap folder is not named.
     """
     proxy = proxies() if proxy is None else proxy
     values = launch_values(launch, settings, client_id=client_id, key=key, proxy=proxy)
@@ -73,7 +73,11 @@ def custom_data(
 def launch_values(
     launch: WorkerLaunch, settings: VmssSettings, *, client_id: str, proxy: Mapping[str, str], key: str = ""
 ) -> dict[str, str]:
-    """The variables of ``launch.sh`` and of the bootstrap script, under the first CacheWarmer's names."""
+    """The variables of ``launch.sh`` and of the bootstrap script, with the names of the first CacheWarmer.
+
+    Raises:
+        ConfigError: part of the bootstrap folder is not named.
+    """
     account, _, prefix = launch.broker_url.removeprefix("azure://").partition("/")
     environment = azure_environment()
     values = {
@@ -102,7 +106,7 @@ def launch_values(
 
 
 def assignments(values: Mapping[str, str]) -> str:
-    """Lines for a shell to read: each value comes out of it as it went in, whatever characters it holds.
+    """Assignments for a shell to read, one a line, quoted so that each value arrives unchanged.
 
     Raises:
         ConfigError: a value holds a NUL character, which no variable can.

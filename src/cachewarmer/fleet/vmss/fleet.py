@@ -1,8 +1,9 @@
 """A scale set of Spot VMs: one for each broker, found again by its name and tags.
 
-``create`` and ``resize`` return when Azure has accepted a request, and the operation is followed beside: a VM size that
-turns out to have no room, at once or only when the operation ends, is replaced by the next one on the list. A failure
-after the acceptance is one line of the log: what is missing is asked for again by whoever looks at the size.
+``create`` and ``resize`` return when Azure has accepted a request, and the operation is followed in the background: if
+there is no room for a VM size, which may be known at once or only when the operation ends, the next size of the list
+is tried. A failure after the acceptance is only logged: the policy sees the size of the fleet and requests what is
+missing.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class VmssFleet(Fleet):
         account, _, prefix = launch.broker_url.removeprefix("azure://").partition("/")
         if not launch.broker_url.startswith("azure://") or not account or not prefix:
             raise ConfigError(f"a scale set's workers need a broker azure://ACCOUNT/PREFIX, not {launch.broker_url}")
-        custom_data(launch, settings)  # what can't be passed on is said now, not when there is work
+        custom_data(launch, settings)  # a value that can't be passed on is reported now, not when there is work
         self.name = model.scale_set_name(account, prefix)
         self._settings = settings
         self._launch = launch
@@ -77,7 +78,7 @@ class VmssFleet(Fleet):
         self._clock = clock
         self._sizes = model.vm_sizes(settings)
         self._size = 0
-        """The size to ask for; the one that had room stays until the fleet is deleted."""
+        """Index of the VM size to request; a size that had room is kept until the fleet is deleted."""
         self._wanted = 0
         self._evicted_when_asked = 0
         self._ledger = MachineLedger()
@@ -122,7 +123,7 @@ class VmssFleet(Fleet):
 
     async def resize(self, workers: int) -> None:
         if self._is_growing and workers == self._wanted and self._ledger.evicted == self._evicted_when_asked:
-            return  # what was asked for is still on its way
+            return  # the request is still in progress
         found = await self._find()
         if found is None:
             await self._grow(workers, fresh=True)
@@ -132,14 +133,14 @@ class VmssFleet(Fleet):
         await self._stop_following()
         machines = await self._machines(found)
         alive = sum(one.alive for one in machines)
-        target = max(workers, alive)  # which machines hold work is not known here, so none is taken away
+        target = max(workers, alive)  # it is unknown which machines hold work, so none is taken away
         capacity, state = model.capacity_of(found), model.state_of(found)
         if state in ("creating", "updating") and capacity == target:
-            self._wanted = target  # an earlier manager has asked for it, and Azure is at it
+            self._wanted = target  # requested by an earlier manager, and in progress
             return
         await self._remove_failed(found, machines)
         if state == "succeeded" and capacity >= target > alive:
-            # Azure's own count did not follow the evictions: asked for the same again, it would do nothing.
+            # Azure's count does not reflect the evictions: a request for the same number again would do nothing.
             await self._patch(found, alive)
         if target != alive or capacity != target:
             self._size = self._sizes.index(size) if (size := model.size_of(found)) in self._sizes else self._size
@@ -157,7 +158,7 @@ class VmssFleet(Fleet):
             except FleetUnavailable:
                 raise
             except FleetError as error:
-                # A flexible set may refuse to go while it holds machines: it is emptied first.
+                # A flexible set may refuse to be deleted while it holds machines: it is emptied first.
                 log.warning("%s; emptying it first", error)
                 await self._patch(found, 0)
                 await self._delete_set(what)
@@ -185,10 +186,10 @@ class VmssFleet(Fleet):
         return self._growing is not None and not self._growing.done()
 
     async def _grow(self, workers: int, *, fresh: bool) -> None:
-        """Asks for a capacity, size by size; returns when one is accepted, and follows it from then on beside.
+        """Requests a capacity, one VM size after the other; returns when a request is accepted, and follows it.
 
         Raises:
-            CapacityError: no size has room. FleetError: see ``arm.translated``.
+            CapacityError: there is no room for any VM size. FleetError: see ``arm.translated``.
         """
         await self._stop_following()
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -242,7 +243,7 @@ class VmssFleet(Fleet):
             accepted.set_exception(error)
 
     async def _still_absent(self, fresh: bool) -> bool:
-        """Whether a refused creation left nothing behind; what it left is gone on with, without the failed machines."""
+        """Whether a refused creation left no scale set behind; if it left one, failed machines are removed from it."""
         with contextlib.suppress(FleetError):
             found = await self._find()
             if found is None:
@@ -260,7 +261,7 @@ class VmssFleet(Fleet):
         body = model.scale_set(
             settings, place, broker=self._launch.broker_url, size=size, workers=workers, custom_data=data
         )
-        # Only where there is none of that name: two managers may be at it, and the name may be somebody else's.
+        # Only if there is none of that name: another manager may create it now, or it may be somebody else's.
         poller = await asked(
             what,
             clients.compute.virtual_machine_scale_sets.begin_create_or_update(
@@ -275,7 +276,7 @@ class VmssFleet(Fleet):
         return asked(what, poller.result())
 
     async def _grant(self, clients: Clients, account: str) -> None:
-        """Gives the scale set's own identity its roles; one whose workers could do nothing does not stay."""
+        """Grants the scale set's own identity its roles; if that fails, deletes the set, which would be useless."""
         try:
             await grant(clients, self._launch, account, await self._find() or {})
         except FleetError:
@@ -299,13 +300,13 @@ class VmssFleet(Fleet):
         await done(what, sets.begin_delete(group.resource_group, self.name, force_deletion=True))
 
     async def _revoke(self, found: dict[str, Any]) -> None:
-        """Takes the roles of a deleted scale set's own identity away."""
+        """Removes the roles of a deleted scale set's own identity."""
         clients, group = await self._open()
         if account := account_id(self._launch, group.subscription_id):
             await revoke(clients, self._launch, account, found)
 
     async def _stop_following(self) -> None:
-        """Stops looking at what Azure was asked for; Azure continues with it."""
+        """Stops following a request; Azure continues with it."""
         task, self._growing = self._growing, None
         if task is not None:
             await end_tasks(task)
@@ -319,7 +320,7 @@ class VmssFleet(Fleet):
         return self._clients, self._group
 
     async def _find_place(self) -> model.Place:
-        """What only new machines need to know; what is there already is found, and deleted, without it."""
+        """Where and how new machines are created; finding and deleting existing ones does not need it."""
         if self._place is None:
             clients, group = await self._open()
             self._place = await find_place(self._settings, self._launch, clients, group)
@@ -327,10 +328,10 @@ class VmssFleet(Fleet):
         return self._place
 
     async def _find(self) -> dict[str, Any] | None:
-        """The scale set as Azure has it; None where there is none.
+        """The scale set as Azure describes it; None: there is none.
 
         Raises:
-            FleetError: there is one of that name which is not ours.
+            FleetError: there is one of that name which this program did not create for this broker.
         """
         what = f"looking at scale set {self.name}"
         clients, group = await self._open()
@@ -353,7 +354,7 @@ class VmssFleet(Fleet):
         )
 
     async def _machines(self, found: dict[str, Any]) -> list[Machine]:
-        """The machines of a flexible set are VMs of their own; those of a uniform one are instances in it."""
+        """Lists the machines: VMs of their own in a flexible set, instances of the set in a uniform one."""
         clients, group = await self._open()
         what = f"listing the machines of scale set {self.name}"
         listing: AsyncIterable[Any]
@@ -370,7 +371,7 @@ class VmssFleet(Fleet):
             raise translated(error, what) from error
 
     async def _remove_failed(self, found: dict[str, Any], machines: list[Machine]) -> None:
-        """Machines that never came up cost money and count towards the capacity."""
+        """Deletes machines that failed to start: they cost money and count towards the capacity."""
         failed = [one for one in machines if one.state == FAILED]
         if not failed:
             return
@@ -387,5 +388,5 @@ class VmssFleet(Fleet):
 
 
 def _reason_of(error: CapacityError) -> str:
-    """Why there is no room, without what was being done."""
+    """Why there is no room, without the operation."""
     return capacity_reason(*detail(error.__cause__)) if error.__cause__ else str(error)

@@ -1,9 +1,9 @@
-"""How the workers sign in to the storage account, and the roles that an identity of their own needs for it.
+"""How the workers sign in to the storage account, and the roles that an identity of their own needs for that.
 
-In this order: a key that the settings give on purpose; the identity that the settings name; the one user-assigned
-identity of the manager's own VM; an identity of the scale set itself (system-assigned), where the manager may grant it
-its roles; the account's key, where one is known. A VM with none of these can't have workers, and the manager's start is
-the time to say so.
+The first of these is used: a key that the settings give on purpose; the identity that the settings name; the only
+user-assigned identity of the manager's own VM; the system-assigned identity of the scale set, if the manager may grant
+it its roles; the account's key, if one is known. Without any of these there can't be workers, which is reported when
+the manager starts.
 
 REST reference: Microsoft.Authorization, permissions (List For Resource) and roleAssignments (Create, Delete).
 """
@@ -29,7 +29,7 @@ from cachewarmer.values import dataclass
 log = logging.getLogger(__name__)
 
 IDENTITY_API_VERSION = "2023-01-31"
-"""Of Microsoft.ManagedIdentity/userAssignedIdentities, Get."""
+"""API version of Microsoft.ManagedIdentity/userAssignedIdentities, Get."""
 AUTHORIZATION_API_VERSION = "2022-04-01"
 STORAGE_API_VERSION = "2023-05-01"
 ASSIGN = "Microsoft.Authorization/roleAssignments/write"
@@ -42,25 +42,28 @@ TABLE_CONTRIBUTOR = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSignIn:
-    """What the workers sign in with: one of these."""
+    """How the workers sign in: with an identity, with an identity of the scale set, or with a key."""
 
     identity_id: str = ""
     """Resource id of a user-assigned identity."""
     client_id: str = ""
     """The client id of that identity."""
     grants_at: str = ""
-    """Resource id of the storage account on which the scale set's own identity gets its roles."""
+    """Resource id of the storage account on which the scale set's own identity is granted its roles."""
     key: str = field(default="", repr=False)
-    """The account's key, which custom data then carries."""
+    """The account's key, which is then part of the custom data."""
 
 
 async def find_sign_in(
     settings: VmssSettings, launch: WorkerLaunch, clients: Clients, subscription_id: str, machine: dict[str, Any]
 ) -> WorkerSignIn:
-    """How the workers sign in. ``machine`` is the manager's own VM; empty where it did not have to be asked for.
+    """Finds out how the workers sign in.
+
+    ``machine`` is the manager's own VM as the resource manager describes it; empty if the settings make it unnecessary.
 
     Raises:
-        FleetError: there is no way, and what would be one. FleetUnavailable: see ``arm.translated``.
+        FleetError: there is no way for the workers to sign in; the error names possible ways.
+        FleetUnavailable: see ``arm.translated``.
     """
     if settings.worker_key:
         return WorkerSignIn(key=settings.worker_key)
@@ -94,8 +97,9 @@ async def find_sign_in(
 
 
 def _held_identities(machine: dict[str, Any]) -> list[tuple[str, str]]:
-    """The user-assigned identities of the manager's VM, by resource id and client id; only the one that it signs in with,
-    where the environment names it.
+    """The resource id and the client id of each user-assigned identity of the manager's VM.
+
+    If the environment names one of them for the manager itself, only that one.
     """
     held: dict[str, Any] = (machine.get("identity") or {}).get("userAssignedIdentities") or {}
     found = [(one, str((about or {}).get("clientId", ""))) for one, about in held.items()]
@@ -104,7 +108,7 @@ def _held_identities(machine: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 async def _client_id(clients: Clients, identity: str) -> str:
-    """The client id of an identity, by its resource id."""
+    """The client id of the identity with this resource id."""
     what = f"looking at the workers' identity {identity.rstrip('/').rpartition('/')[2]}"
     try:
         return str((await _call(clients, "GET", identity, IDENTITY_API_VERSION))["properties"]["clientId"])
@@ -117,7 +121,7 @@ async def _client_id(clients: Clients, identity: str) -> str:
 
 
 def account_id(launch: WorkerLaunch, subscription_id: str) -> str:
-    """The storage account's resource id; empty where its resource group is not named."""
+    """The resource id of the storage account; empty if its resource group is not named."""
     group, (account, _) = launch.storage_resource_group, _broker_parts(launch)
     if not group:
         return ""
@@ -131,7 +135,7 @@ def _broker_parts(launch: WorkerLaunch) -> tuple[str, str]:
 
 
 async def _call(clients: Clients, method: str, path: str, version: str, body: Any = None) -> dict[str, Any]:
-    """One request to the resource manager; an answer that isn't a JSON object counts as an empty one."""
+    """Makes a request to the resource manager; an answer that is not a JSON object counts as an empty one."""
     request = HttpRequest(method, path, params={"api-version": version}, json=body)
     response = await clients.compute.send_request(request)
     response.raise_for_status()
@@ -146,7 +150,7 @@ async def _call(clients: Clients, method: str, path: str, version: str, body: An
 
 
 async def _may_grant(clients: Clients, account: str) -> bool:
-    """Whether the manager may assign roles on the storage account; False also where that can't be seen."""
+    """Whether the manager may assign roles on the storage account; False also if that can't be found out."""
     path = f"{account}/providers/Microsoft.Authorization/permissions"
     try:
         permissions = (await _call(clients, "GET", path, AUTHORIZATION_API_VERSION)).get("value") or []
@@ -160,7 +164,7 @@ async def _may_grant(clients: Clients, account: str) -> bool:
 
 
 def _holds(actions: list[str], action: str) -> bool:
-    # Only * is a wildcard in actions, and case does not count.
+    # Only * is a wildcard in actions, and case does not matter.
     return any(
         fnmatch.fnmatchcase(action.lower(), one.lower().replace("[", "[[]").replace("?", "[?]")) for one in actions
     )
@@ -168,7 +172,7 @@ def _holds(actions: list[str], action: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Assignment:
-    """One role of one identity. Its id follows from what it says, so that asking twice is asking once."""
+    """One role of one identity. Its id is derived from its contents, so that creating it is idempotent."""
 
     scope: str
     role: str
@@ -186,7 +190,7 @@ class _Assignment:
             "properties": {
                 "roleDefinitionId": f"{definition}/{self.role}",
                 "principalId": self.principal,
-                "principalType": "ServicePrincipal",  # else a principal this new may not be found yet
+                "principalType": "ServicePrincipal",  # without it, Azure looks up the principal, which may be too new
             }
         }
 
@@ -204,10 +208,10 @@ def _assignments(launch: WorkerLaunch, account: str, principal: str) -> list[_As
 
 
 async def grant(clients: Clients, launch: WorkerLaunch, account: str, found: dict[str, Any]) -> None:
-    """Gives a scale set's own identity the workers' roles. What it has already stays.
+    """Grants a scale set's own identity the roles of the workers, unless it has them already.
 
     Raises:
-        FleetError: it was refused. FleetUnavailable: see ``arm.translated``.
+        FleetError: the request was refused. FleetUnavailable: see ``arm.translated``.
     """
     what = f"granting the workers' roles on {account.rpartition('/')[2]} to the scale set's identity"
     principal = _principal_of(found)
@@ -223,7 +227,7 @@ async def grant(clients: Clients, launch: WorkerLaunch, account: str, found: dic
 
 
 async def revoke(clients: Clients, launch: WorkerLaunch, account: str, found: dict[str, Any]) -> None:
-    """Takes the roles of a scale set's own identity away again: without it they would stay behind, of nobody."""
+    """Removes the roles of a scale set's own identity, which would remain otherwise. Failures are only logged."""
     if not (principal := _principal_of(found)):
         return
     for one in _assignments(launch, account, principal):
@@ -241,7 +245,7 @@ def _principal_of(found: dict[str, Any]) -> str:
 
 
 async def _known_key(launch: WorkerLaunch, clients: Clients, resource_id: str) -> str:
-    """The account's key, given or looked up; empty where there is none, or the account takes none."""
+    """The account's key, given or looked up; empty if there is none, or the account does not allow keys."""
     account, _ = _broker_parts(launch)
     sign_in = SignIn(account)
     if sign_in.account_key or sign_in.connection_string or not resource_id:

@@ -1,6 +1,6 @@
-"""Which machines a scale set had, and how each ended, from one listing to the next (pure).
+"""Records the machines of a scale set and how each ended, by comparing each listing with the last (pure).
 
-A Spot machine that is evicted under the policy Delete leaves no trace: it is missing from the next listing.
+A Spot machine that is evicted with the policy Delete leaves no trace: it is missing from the next listing.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ FAILED = "failed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """One machine as a listing shows it."""
+    """A machine as a listing shows it."""
 
     name: str
     instance_id: str = ""
-    """Of a machine in a uniform set; empty in a flexible one, where it is a VM of its own."""
+    """Its id in a uniform set; empty in a flexible one, where it is a VM of its own."""
     state: str = ""
-    """``provisioningState``, lower case: creating, succeeded, failed, deleting, …"""
+    """Its ``provisioningState`` in lower case: creating, succeeded, failed, deleting, …"""
     created_at: float = 0.0
-    """Unix seconds; 0 where the listing does not say."""
+    """Unix seconds; 0: the listing does not say."""
 
     @property
     def alive(self) -> bool:
-        """There, or on its way."""
+        """Whether it exists or is being created: it has not failed and is not being deleted."""
         return self.state not in GOING and self.state != FAILED
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Machine:
-        """One entry of Virtual Machines - List, or of Virtual Machine Scale Set VMs - List."""
+        """Parses an entry of Virtual Machines - List, or of Virtual Machine Scale Set VMs - List."""
         properties = raw.get("properties") or {}
         created = str(properties.get("timeCreated") or "")
         return cls(
@@ -48,17 +48,17 @@ class Machine:
 
 
 class MachineLedger:
-    """Every machine that was seen; ``note`` each listing."""
+    """Every machine that was seen. Pass each listing to ``note``."""
 
     def __init__(self) -> None:
         self._times: dict[str, MachineTime] = {}
         self._state: dict[str, str] = {}
         self._ours: set[str] = set()
         self.evicted = 0
-        """Machines that went away and not by us."""
+        """Machines that disappeared without having failed or been deleted by us."""
 
     def note(self, listing: Iterable[Machine], now: float) -> list[MachineTime]:
-        """Takes a listing in; returns the machines that are missing since the last one."""
+        """Takes a listing at ``now`` (Unix seconds); returns the machines that have disappeared since the last one."""
         seen = {one.name: one for one in listing}
         for name, machine in seen.items():
             known = self._times.get(name)
@@ -73,16 +73,16 @@ class MachineLedger:
         self._ours.update(names)
 
     def all_gone(self, now: float) -> None:
-        """The scale set is deleted, and every machine with it."""
+        """Records that the scale set is deleted, and every machine with it."""
         self.going([one.name for one in self._times.values() if not one.ended_at])
         self.note((), now)
 
     def times(self) -> list[MachineTime]:
-        """Every machine, in the order they were seen."""
+        """Every machine, in the order in which they were seen."""
         return list(self._times.values())
 
     def _end(self, machine: MachineTime, now: float) -> MachineTime:
-        # "Deleting" in a listing does not tell whose doing it is: an eviction passes through it too.
+        # "Deleting" in a listing does not tell who deletes the machine: an evicted one is shown so too.
         failed = self._state.pop(machine.name, "") == FAILED
         end = "failed" if failed else "deleted" if machine.name in self._ours else "evicted"
         self.evicted += end == "evicted"

@@ -1,7 +1,7 @@
-"""What a scale set of workers is, as Azure's REST API writes it (pure: names, tags, bodies).
+"""The scale set of the workers in the terms of Azure's REST API: names, tags and request bodies (pure).
 
 Reference: Microsoft.Compute/virtualMachineScaleSets, operations Create Or Update and Update. Bodies are plain JSON in
-the API's own names, so that they can be held against the reference.
+the API's own names, so that they can be compared with the reference.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ MADE_BY_TAG = "made-by"
 MADE_BY = "cachewarmer"
 BROKER_TAG = "cachewarmer-broker"
 VERSION_TAG = "cachewarmer-version"
-"""A scale set with the first two tags, and our broker in the second, is ours; any other is somebody else's."""
+"""A scale set is ours if it has the first two tags, and the second one names our broker."""
 
 NETWORK_API_VERSION = "2022-11-01"
-"""Of the network interfaces that a flexible scale set makes; the reference knows this one and an older one."""
+"""API version of the network interfaces that a flexible scale set creates; the reference lists it and an older one."""
 MOST_CUSTOM_DATA_BYTES = 65535
-"""Before base64 (reference: osProfile.customData)."""
+"""Maximum size before base64 (reference: osProfile.customData)."""
 ORCHESTRATIONS = ("Flexible", "Uniform")
 _PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the machines are created, and with which identity."""
+    """Where the machines are created, and how they sign in."""
 
     location: str
     subnet_id: str
@@ -41,42 +41,42 @@ class Place:
 
 
 def scale_set_name(account: str, prefix: str) -> str:
-    """The name of the scale set of one broker: the same in every process, and another one for every broker.
+    """The name of the scale set of a broker: the same in every process, and different for every broker.
 
-    At most 64 characters of letters, digits and hyphens, as the reference wants it.
+    It has at most 64 characters: letters, digits and hyphens, as the reference requires.
     """
     digest = hashlib.sha256(f"{account}/{prefix}".encode()).hexdigest()[:6]
     return f"cachewarmer-{prefix[:40].strip('-')}-{digest}"
 
 
 def tags(broker: str) -> dict[str, str]:
-    """The tags: who made the scale set, for which broker, and with which version."""
+    """The tags of a scale set: the program that created it, its broker, and the version of the program."""
     return {MADE_BY_TAG: MADE_BY, BROKER_TAG: broker, VERSION_TAG: __version__}
 
 
 def is_ours(found: dict[str, Any], broker: str) -> bool:
-    """Whether a scale set was made by this program for this broker."""
+    """Whether a scale set was created by this program for this broker."""
     held = found.get("tags") or {}
     return held.get(MADE_BY_TAG) == MADE_BY and held.get(BROKER_TAG) == broker
 
 
 def capacity_of(found: dict[str, Any]) -> int:
-    """How many machines a scale set was asked for."""
+    """The capacity of a scale set: the number of machines last requested."""
     return int((found.get("sku") or {}).get("capacity") or 0)
 
 
 def state_of(found: dict[str, Any]) -> str:
-    """Its ``provisioningState``, lower case."""
+    """The ``provisioningState`` of a scale set, in lower case."""
     return str(found["properties"].get("provisioningState") or "").lower()
 
 
 def size_of(found: dict[str, Any]) -> str:
-    """The VM size of its machines to come."""
+    """The VM size of the machines that a scale set will create."""
     return str((found.get("sku") or {}).get("name") or "")
 
 
 def is_flexible(found: dict[str, Any]) -> bool:
-    """Whether its machines are VMs of their own."""
+    """Whether a scale set is flexible: its machines are VMs of their own."""
     return bool(found["properties"].get("orchestrationMode") == "Flexible")
 
 
@@ -84,7 +84,7 @@ def vm_sizes(settings: VmssSettings) -> list[str]:
     """The VM sizes to try, the preferred one first.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the settings name none.
     """
     sizes = [one.strip() for one in settings.vm_sizes.split(",") if one.strip()]
     if not sizes:
@@ -93,10 +93,10 @@ def vm_sizes(settings: VmssSettings) -> list[str]:
 
 
 def check(settings: VmssSettings) -> None:
-    """Looks at what can be wrong in the settings before anything is asked of Azure.
+    """Checks the settings as far as possible without asking Azure.
 
     Raises:
-        ConfigError: what is wrong, and what would be right.
+        ConfigError: a setting is invalid; the error says what would be valid.
     """
     vm_sizes(settings)
     image_reference(settings.image)
@@ -126,10 +126,10 @@ def _check_password(password: str) -> None:
 
 
 def image_reference(image: str) -> dict[str, str]:
-    """The image of a URN ``publisher:offer:sku:version``, or of the id of a managed, gallery or shared image.
+    """The ``imageReference`` for a URN ``publisher:offer:sku:version``, or for the id of a managed or gallery image.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: ``image`` is neither.
     """
     if image.startswith("/"):
         kind = image.lower()
@@ -148,10 +148,10 @@ def image_reference(image: str) -> dict[str, str]:
 
 
 def plan(text: str) -> dict[str, str] | None:
-    """The marketplace plan ``publisher:product:name``; None where the image has none.
+    """The ``plan`` for a marketplace plan ``publisher:product:name``; None: ``text`` is empty.
 
     Raises:
-        ConfigError: it has not three parts.
+        ConfigError: ``text`` does not have three parts.
     """
     if not text:
         return None
@@ -163,29 +163,29 @@ def plan(text: str) -> dict[str, str] | None:
 
 
 def with_subnet(subnet_id: str, name: str) -> str:
-    """The subnet ``name`` of the same network; the subnet itself where no name is given."""
+    """The resource id of the subnet ``name`` in the same network; without a name, ``subnet_id`` itself."""
     return f"{subnet_id.rpartition('/')[0]}/{name}" if name else subnet_id
 
 
 def sku(size: str, workers: int) -> dict[str, Any]:
-    """A VM size and a capacity."""
+    """The ``sku`` for a VM size and a capacity."""
     return {"name": size, "tier": "Standard", "capacity": workers}
 
 
 def resized(size: str, workers: int) -> dict[str, Any]:
-    """The body of Update for another capacity, or another VM size for the machines to come."""
+    """The body of Update for another capacity, or for another VM size of the machines still to be created."""
     return {"sku": sku(size, workers)}
 
 
 def scale_set(
     settings: VmssSettings, place: Place, *, broker: str, size: str, workers: int, custom_data: str
 ) -> dict[str, Any]:
-    """The body of Create Or Update: Spot machines that are deleted on eviction and have nothing but our custom data.
+    """The body of Create Or Update, for Spot machines that are deleted on eviction and receive only our custom data.
 
     Raises:
         ConfigError: a setting is invalid, or the custom data is too long.
     """
-    # A flexible set takes no identity of its own, only user-assigned ones (reference: orchestration modes).
+    # A flexible set can have only user-assigned identities, none of its own (reference: orchestration modes).
     flexible = settings.orchestration == "Flexible" and not place.sign_in.grants_at
     profile: dict[str, Any] = {
         "priority": "Spot",
@@ -204,7 +204,7 @@ def scale_set(
         "networkProfile": _network_profile(place.subnet_id, flexible),
         "diagnosticsProfile": {"bootDiagnostics": {"enabled": False}},
     }
-    # A flexible set has no over-provisioning and needs no upgrade policy; a uniform one over-provisions unless told.
+    # A flexible set has no overprovisioning and needs no upgrade policy; a uniform one overprovisions by default.
     properties: dict[str, Any] = {"singlePlacementGroup": False, "virtualMachineProfile": profile}
     if flexible:
         properties |= {"orchestrationMode": "Flexible", "platformFaultDomainCount": 1}

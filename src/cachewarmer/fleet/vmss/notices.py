@@ -1,7 +1,8 @@
-"""Eviction notices: a Spot VM is told some 30 s before it is taken away, by an event of its metadata service.
+"""Eviction notices: an event of the metadata service announces an eviction to a Spot VM about 30 s before it.
 
-REST reference: "Scheduled Events for Linux VMs". Azure asks to poll once a second for ``Preempt``; the events of all VMs
-of a scale set come to each of them, so ours are those that name us. Acknowledging one says that it may begin at once.
+REST reference: "Scheduled Events for Linux VMs". Azure recommends polling once a second for ``Preempt``. Each VM of a
+scale set receives the events of all of them, so only those that name this VM count. Acknowledging an event permits
+Azure to start it at once.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from cachewarmer.errors import ConfigError, FleetError
 log = logging.getLogger(__name__)
 
 ENDINGS = frozenset({"Preempt", "Terminate"})
-"""Events after which the VM does not come back; from a Freeze, a Reboot or a Redeploy it does."""
+"""Events after which the VM is gone; it survives a Freeze, a Reboot or a Redeploy."""
 POLL_SECONDS = 1.0
 MOST_POLL_SECONDS = 30.0
-"""Between polls that fail, at most."""
+"""Maximum wait between polls that fail."""
 ACKNOWLEDGE_SECONDS = 5.0
 
 
 def ending(schedule: Schedule, name: str) -> list[ScheduledEvent]:
-    """The events that end the VM called ``name``."""
+    """The events of a schedule that end the VM ``name``."""
     own = name.casefold()
     return [
         event
@@ -41,9 +42,9 @@ def ending(schedule: Schedule, name: str) -> list[ScheduledEvent]:
 async def eviction_notices(
     evict: Callable[[], None], *, imds: Imds | None = None, poll_seconds: float = POLL_SECONDS
 ) -> AsyncIterator[None]:
-    """While the body runs, calls ``evict`` when this VM is about to be taken away; afterwards acknowledges that.
+    """Calls ``evict`` once if an eviction of this VM is announced while the body runs; acknowledges it after the body.
 
-    Where no metadata service answers, nothing is watched. Nothing here delays the body, or makes it fail.
+    Without a metadata service, nothing is watched. The body is never delayed, and never fails because of it.
     """
     watch = _Watch(imds or Imds(), poll_seconds)
     task = asyncio.create_task(watch.run(evict))
@@ -89,11 +90,11 @@ class _Watch:
             await asyncio.sleep(wait)
 
     async def finish(self) -> None:
-        """Acknowledges what was noticed, if nobody else on this VM still has work to hand back."""
+        """Acknowledges the eviction, unless another worker on this VM still has work to hand back."""
         try:
             alone = self._presence is None or self._presence.is_last()
             if alone and self._noticed:
-                log.info("all work is handed back: acknowledging the eviction")  # this may be our last word
+                log.info("all work is handed back: acknowledging the eviction")  # this may be the last line logged
                 async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
                     await self._imds.acknowledge(self._noticed)
         except (FleetError, TimeoutError) as error:
@@ -105,7 +106,7 @@ class _Watch:
 
 
 class _Presence:
-    """Tells the workers of one VM that there are others: each holds a shared lock, and the last one finds itself alone."""
+    """Lets the workers of one VM find out which is the last: each holds a shared lock on a file."""
 
     def __init__(self) -> None:
         self._file: int | None = None
@@ -119,12 +120,12 @@ class _Presence:
             fcntl.flock(self._file, fcntl.LOCK_SH)
 
     def is_last(self) -> bool:
-        """Leaves; whether no other is left. Where there can be no lock: True, since then there is one worker as a rule."""
+        """Gives up the lock; returns whether no other worker holds it. True also if there could be no lock."""
         file, self._file = self._file, None
         if file is None:
             return True
         try:
-            # Let go first: two that leave at the same moment must not each see the other.
+            # Unlocked first, so that two workers that leave at the same moment do not each see the other.
             fcntl.flock(file, fcntl.LOCK_UN)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

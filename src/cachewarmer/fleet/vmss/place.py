@@ -1,4 +1,4 @@
-"""Where to create the scale set: as in the settings, and otherwise as the manager's own VM."""
+"""Where the scale set is created: as the settings say, else where the manager's own VM is."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from cachewarmer.values import dataclass
 log = logging.getLogger(__name__)
 
 FIRST_GENERATION = "cwvmss"
-"""What the first CacheWarmer calls its one scale set."""
+"""The name that the first CacheWarmer gives its only scale set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """What is needed to find a scale set again."""
+    """The resource group of the scale set, and whatever else is needed to find it."""
 
     subscription_id: str
     resource_group: str
     location: str
     own: Instance | None
-    """The manager's VM, where it had to be asked for."""
+    """The manager's own VM; None: the settings made it unnecessary."""
 
 
 async def find_group(settings: VmssSettings, imds: Imds) -> Group:
-    """The resource group as the settings say, completed from the manager's VM.
+    """Finds the resource group from the settings, completed by the metadata service of the manager's VM.
 
     Raises:
-        FleetError: there is no metadata service, and the settings leave something to it.
+        FleetError: the settings are not complete, and there is no metadata service.
     """
     named = azure_environment().subscription_id
     identity = settings.identity or settings.worker_key
@@ -60,10 +60,10 @@ async def find_group(settings: VmssSettings, imds: Imds) -> Group:
 
 
 async def find_place(settings: VmssSettings, launch: WorkerLaunch, clients: Clients, group: Group) -> Place:
-    """The whole place: the subnet, and how the workers sign in.
+    """Finds the location, the subnet, and how the workers sign in.
 
     Raises:
-        FleetError: something is not there, or may not be looked at. FleetUnavailable: see ``arm.translated``.
+        FleetError: something does not exist, or may not be read. FleetUnavailable: see ``arm.translated``.
     """
     machine: dict[str, Any] = {}
     if group.own is not None and not (settings.subnet_id and (settings.identity or settings.worker_key)):
@@ -77,8 +77,10 @@ async def find_place(settings: VmssSettings, launch: WorkerLaunch, clients: Clie
 
 
 async def warn_of_first_generation(clients: Clients, group: Group) -> None:
-    """Says so where the first CacheWarmer's manager left its scale set behind: its workers take work off the same queues
-    and lose it when they are evicted, and nobody deletes it.
+    """Logs a warning if the manager of the first CacheWarmer has left its scale set in the resource group.
+
+    The workers of that scale set take work from the same queues and lose it when they are evicted, and nobody deletes
+    the scale set.
     """
     with contextlib.suppress(*FOREIGN):
         await clients.compute.virtual_machine_scale_sets.get(group.resource_group, FIRST_GENERATION)
@@ -90,10 +92,10 @@ async def warn_of_first_generation(clients: Clients, group: Group) -> None:
 
 
 async def get_machine(clients: Clients, own: Instance) -> dict[str, Any]:
-    """The manager's own VM as the resource manager has it.
+    """The manager's own VM as the resource manager describes it (Virtual Machines - Get).
 
     Raises:
-        FleetError: it belongs to a scale set, is not there, or may not be looked at.
+        FleetError: it belongs to a scale set, does not exist, or may not be read.
     """
     what = f"looking at the manager's own VM {own.name}"
     if own.scale_set:
@@ -110,7 +112,7 @@ async def subnet_of(clients: Clients, machine: dict[str, Any]) -> str:
     """The resource id of the subnet of a VM's primary network interface.
 
     Raises:
-        FleetError: it is in none, or the interface may not be looked at.
+        FleetError: the interface is in no subnet, or may not be read.
     """
     interfaces = machine["properties"]["networkProfile"]["networkInterfaces"]
     primary = next((one for one in interfaces if (one.get("properties") or {}).get("primary")), interfaces[0])
@@ -130,7 +132,7 @@ async def subnet_of(clients: Clients, machine: dict[str, Any]) -> str:
 
 
 def part(resource_id: str, kind: str) -> str:
-    """The segment after ``kind`` of a resource id; Azure does not keep the case of these names."""
+    """The segment of a resource id after ``kind``, which is compared without regard to case, as Azure does."""
     parts = resource_id.split("/")
     lower = [one.lower() for one in parts]
     return parts[lower.index(kind.lower()) + 1]

@@ -1,6 +1,6 @@
-"""Azure around the broker: the metadata service, and whether there is room for the workers of [fleet.vmss].
+"""Checks of Azure around the broker: the metadata service, and whether there is room for the workers of [fleet.vmss].
 
-Only reads are asked for, each within ``LOOK_SECONDS``. REST references: "Azure Instance Metadata Service", "Usage - List"
+All requests only read, each within ``LOOK_SECONDS``. REST reference: "Azure Instance Metadata Service", "Usage - List"
 and "Virtual Machine Sizes - List" (Microsoft.Compute), "Subnets - Get" (Microsoft.Network).
 """
 
@@ -25,14 +25,14 @@ T = TypeVar("T")
 LOOK_SECONDS = 20.0
 """Time limit of each check."""
 SPOT_CORES = "lowPriorityCores"
-"""The name of the quota that Spot VMs of all sizes count against, in the list of a region's usages."""
+"""The name, in the usages of a region, of the quota for the cores of Spot VMs of all sizes."""
 KEPT_ADDRESSES = 5
-"""What Azure keeps of each IPv4 prefix of a subnet: the first four and the last one."""
+"""Addresses that Azure reserves in each IPv4 prefix of a subnet: the first four and the last."""
 STORAGE = "Microsoft.Storage"
 
 
 class Space(NamedTuple):
-    """The IPv4 addresses of a subnet."""
+    """How many addresses of a subnet, or cores of a quota, may be used in all, and how many are."""
 
     usable: int
     used: int
@@ -43,10 +43,7 @@ class Space(NamedTuple):
 
 
 async def look_around(fleet: FleetSettings, *, workers: int = 0) -> AsyncIterator[Finding]:
-    """What there is to say of Azure around a broker: of this machine, and of the place for ``workers`` Spot VMs.
-
-    ``workers`` 0: as many as ``fleet`` says.
-    """
+    """Checks this machine, and the place for ``workers`` Spot VMs (0: as many as ``fleet`` says); yields findings."""
     own: Instance | None = None
     async with Imds() as imds:
         try:
@@ -76,7 +73,7 @@ def _described(own: Instance) -> str:
 
 
 def _no_metadata(error: MetadataAbsent, settings: VmssSettings) -> Finding:
-    """Somebody who submits, or looks, need not be on Azure; a manager can do without as well, told where to go."""
+    """The finding without a metadata service: only a manager needs one, unless the settings say where workers go."""
     given = (settings.location, settings.resource_group, settings.subnet_id, azure_environment().subscription_id)
     if all(given):
         return ok("metadata service", f"{error.problem}; the settings say where the workers go")
@@ -89,7 +86,7 @@ def _no_metadata(error: MetadataAbsent, settings: VmssSettings) -> Finding:
 
 
 async def _managed_identity() -> Finding:
-    """Whether the VM's identity is given a token, whatever its roles are."""
+    """Checks whether the VM's identity gets a token, whatever its roles are."""
     try:
         from azure.identity.aio import ManagedIdentityCredential  # noqa: PLC0415  # slow to import, and optional
     except ImportError:
@@ -127,7 +124,7 @@ def _not_installed(check: str) -> Finding:
 async def _look_at_place(
     settings: VmssSettings, own: Instance | None, workers: int, *, wanted: bool
 ) -> AsyncIterator[Finding]:
-    """Quota and subnet, where it is known which. ``wanted``: the settings say that there is to be a scale set."""
+    """Checks the quota and the subnet, if they are known. ``wanted``: the settings ask for a scale set."""
     subscription = azure_environment().subscription_id or (own.subscription_id if own else "")
     location = settings.location or (own.location if own else "")
     missing = [
@@ -152,7 +149,7 @@ async def _look_at_place(
 
 
 async def _found(check: str, looking: Awaitable[Finding]) -> Finding:
-    """What was found within the time there is; a refusal is a warning, since the manager itself needs less."""
+    """The finding of a check, with a timeout. A denial is a warning, since the manager does not need this access."""
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             return await looking
@@ -167,7 +164,7 @@ async def _found(check: str, looking: Awaitable[Finding]) -> Finding:
 
 
 async def _quota(clients: Clients, location: str, settings: VmssSettings, workers: int) -> Finding:
-    """Cores of Spot VMs in use, against the quota and what the workers want."""
+    """Compares the Spot cores that are in use and those that the workers need with the quota."""
     from cachewarmer.fleet.vmss.arm import asked, plain  # noqa: PLC0415  # imported by now
     from cachewarmer.fleet.vmss.model import vm_sizes  # noqa: PLC0415  # as above
 
@@ -189,7 +186,10 @@ async def _quota(clients: Clients, location: str, settings: VmssSettings, worker
 def judged_quota(
     location: str, offered: Mapping[str, int], sizes: Sequence[str], cores: Space, workers: int
 ) -> Finding:
-    """Whether ``workers`` VMs of the first of ``sizes`` that is ``offered`` (name and cores) fit into the Spot ``cores``."""
+    """Judges whether ``workers`` VMs fit into the Spot ``cores`` of ``location``.
+
+    ``offered`` are the cores of each VM size there, by name. The VMs are of the first of ``sizes`` that is among them.
+    """
     lower = {name.lower(): count for name, count in offered.items()}
     absent = [size for size in sizes if not lower.get(size.lower())]
     first = next((size for size in sizes if size not in absent), None)
@@ -211,7 +211,7 @@ def judged_quota(
 
 
 async def _subnet(clients: Clients, own: Instance | None, settings: VmssSettings, workers: int) -> Finding:
-    """The addresses that are free in the workers' subnet, and its way to the storage account."""
+    """Checks the free addresses of the workers' subnet, and its way to the storage account."""
     from cachewarmer.fleet.vmss.arm import asked, plain  # noqa: PLC0415  # imported by now
     from cachewarmer.fleet.vmss.model import with_subnet  # noqa: PLC0415  # as above
     from cachewarmer.fleet.vmss.place import get_machine, last, part, subnet_of  # noqa: PLC0415  # as above
@@ -231,7 +231,7 @@ async def _subnet(clients: Clients, own: Instance | None, settings: VmssSettings
 
 
 def judged_subnet(name: str, about: Mapping[str, Any], workers: int) -> Finding:
-    """What the properties of a subnet say."""
+    """Judges a subnet by its properties ``about``: free addresses, delegation, and the way to the storage account."""
     space = space_of(about)
     prefixes = ", ".join(_prefixes(about))
     said = f"{name} ({prefixes}): {space.free:,} of {space.usable:,} addresses are free"
@@ -248,7 +248,7 @@ def judged_subnet(name: str, about: Mapping[str, Any], workers: int) -> Finding:
 
 
 def _way_to_storage(about: Mapping[str, Any]) -> tuple[str, str]:
-    """How the workers may reach the storage account, and what to look at where only one way is left."""
+    """How the workers may reach the storage account, and what to check if only a private endpoint is left."""
     services = [str(one.get("service")) for one in about.get("serviceEndpoints") or []]
     if any(one == STORAGE or one.startswith(f"{STORAGE}.") for one in services):
         return f"service endpoint of {STORAGE}", ""
@@ -263,7 +263,7 @@ def _way_to_storage(about: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def space_of(about: Mapping[str, Any]) -> Space:
-    """The IPv4 addresses of a subnet with these properties; what Azure keeps is not counted as usable."""
+    """The IPv4 addresses of a subnet with these properties, without those that Azure reserves."""
     usable = 0
     for prefix in _prefixes(about):
         try:

@@ -1,1 +1,1 @@
-"""Directories of this machine."""
+"""Sessions for directories of this machine."""

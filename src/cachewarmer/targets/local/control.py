@@ -1,10 +1,9 @@
-"""JuiceFS's control file, through which a mounted volume can be asked to fill its cache, and how much of some files is
-in it.
+"""The control file of JuiceFS, which makes a mounted volume fill its cache, or report how much of some files is cached.
 
-``juicefs warmup`` does so. A message is written to the file ``.control`` at the mount's root, and what is read from there
-afterwards is the answer: records of how far it is, then one with the result as JSON, or one byte that is an errno
-(``FillCache`` in JuiceFS's pkg/meta/interface.go, pkg/vfs/internal.go). All numbers are big-endian. Each opening of the
-file is a conversation of its own, and closing it ends what was asked for.
+``juicefs warmup`` uses it. A message is written to the file ``.control`` at the root of the mount, and the answer is
+read from there: records of the progress, then one with the result as JSON; or a single byte, which is an errno
+(``FillCache`` in JuiceFS's pkg/meta/interface.go, pkg/vfs/internal.go). All numbers are big-endian. Each time the file
+is opened, a separate conversation begins; closing the file ends what was requested in it.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from cachewarmer.targets.local.discards import TYPE, read_counts
 from cachewarmer.targets.mount.table import TableEntry, read_table
 
 NAMES = (b".jfs.control", b".control")
-"""The control file in newer and in older versions."""
+"""The names of the control file in newer and in older versions."""
 NO_INODE = 1 << 62
-"""No file has it."""
+"""An inode number that no file has."""
 PROBE_SECONDS = 10.0
-"""A mount that does not answer a question about nothing within this time can't be asked."""
+"""Timeout of a probe; a mount that does not answer it in time can't be asked."""
 MOST_ANSWER_BYTES = 1 << 20
-"""A result is longer only where something else answers."""
+"""Maximum size of a result; a longer one is not from JuiceFS."""
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.0005, 0.01
-"""The file does not block: it is read again after a wait that doubles up to this."""
+"""Waits between reads of the file, which does not block; they double from the first value to the second."""
 
 _FILL_CACHE = 1004
 _PROGRESS, _RESULT = 0xFE, 0xFF
@@ -40,38 +39,41 @@ _READ_BYTES = 128 << 10
 
 
 class Action(IntEnum):
-    """What is to be done with the blocks of some files."""
+    """What the mount is asked to do with the blocks of some files."""
 
     FILL = 0
     """Fetch those that are not in the cache, and wait until they are."""
     CHECK = 2
-    """Say how many bytes are not in the cache. Versions before 1.2 do not know it, and fill the cache instead."""
+    """Report how many bytes are not in the cache. Versions before 1.2 do not know this action, and fill the cache."""
 
 
 class Progress(NamedTuple):
-    """How far the mount is with what it was asked for."""
+    """The progress of the mount: files and bytes that are done."""
 
     files: int
     bytes: int
 
 
 class Answer(NamedTuple):
-    """The result."""
+    """The result of a request."""
 
     files: int
-    """How many were found; less than were asked for where some are gone."""
+    """The number of files found; lower than requested if some are gone."""
     bytes: int
-    """Theirs, as they are stored: also what was overwritten since."""
+    """Their size as it is stored, including what has been overwritten."""
     missing_bytes: int
-    """Those of them that are not in the cache; 0 for ``FILL``."""
+    """How many of these bytes are not in the cache; 0 for ``FILL``."""
 
 
 class Refused(FileError):
-    """A mount can't be asked, or does not know what it is asked for."""
+    """The mount can't be asked, or does not know the request."""
 
 
 def message(action: Action, inodes: Sequence[int], threads: int) -> bytes:
-    """What to write: inodes of files, or of directories for all that is below them; ``threads`` work at it."""
+    """The message for a request: ``inodes`` are of files, or of directories with all below them.
+
+    ``threads`` is how many threads the mount uses for it.
+    """
     if not inodes:
         raise ValueError("no name means the whole volume")
     names = b"\n".join(b"inode:%d" % inode for inode in inodes)
@@ -80,24 +82,24 @@ def message(action: Action, inodes: Sequence[int], threads: int) -> bytes:
 
 
 class Decoder:
-    """Takes the bytes of an answer as they come. Pure."""
+    """Decodes an answer from its bytes as they arrive. Pure."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
-        """What was told last; a mount tells three times a second."""
+        """The last progress that was reported; None: none was. A mount reports it three times a second."""
         self._bytes = bytearray()
 
     def feed(self, received: bytes) -> Answer | None:
-        """The answer when it is complete.
+        """Takes further bytes; returns the answer when it is complete, else None.
 
         Raises:
-            Refused: it is a refusal, or no answer that is known here.
+            Refused: the mount refuses, or its answer is not known here.
         """
         self._bytes += received
         while self._bytes:
             kind = self._bytes[0]
             if kind not in (_PROGRESS, _RESULT):
-                # One byte was the whole result of the versions before 1.2: they do not say the result.
+                # Versions before 1.2 answer with this byte alone, and do not report a result.
                 raise Refused(os.strerror(kind) if kind else "this version of JuiceFS does not say what it has cached")
             if kind == _RESULT:
                 return self._result()
@@ -126,10 +128,10 @@ class Decoder:
 
 
 class Control:
-    """The control file of one mount. Blocking; each call is a conversation of its own, so that threads can share it."""
+    """The control file of one mount. Calls block; each is a separate conversation, so that threads can share it."""
 
     def __init__(self, root: bytes) -> None:
-        """``root`` is where the volume is mounted."""
+        """``root`` is the mount point of the volume."""
         self.root = root
 
     def __repr__(self) -> str:
@@ -142,11 +144,13 @@ class Control:
         threads: int,
         alive: Callable[[Progress | None], bool] = lambda _: True,
     ) -> Answer | None:
-        """Asks, and waits for the answer. ``alive`` is called from time to time with how far it is, as far as was told; False
-        from it ends the wait, and what was asked for: None.
+        """Makes a request and returns its answer.
+
+        ``alive`` is called repeatedly with the last progress. When it returns False, the request is ended, and None is
+        returned.
 
         Raises:
-            Refused: it can't be asked. OSError: the file system failed.
+            Refused: the mount can't be asked. OSError: the file system failed.
         """
         fd = self._open()
         try:
@@ -167,19 +171,19 @@ class Control:
             os.close(fd)
 
     def probe(self) -> None:
-        """Finds out whether it can be asked: about a file that is not there, so that nothing is done.
+        """Checks whether the mount can be asked, with a request for a file that does not exist.
 
-        The versions that do not know ``CHECK`` would fill the cache with what they are asked about.
+        An existing file would be fetched by versions that do not know ``CHECK``.
 
         Raises:
-            Refused: it can't. OSError: the file system failed.
+            Refused: it can't be asked. OSError: the file system failed.
         """
         end = time.monotonic() + PROBE_SECONDS
         if self.ask(Action.CHECK, [NO_INODE], 1, lambda _: time.monotonic() < end) is None:
             raise Refused("it did not answer")
 
     def fetched(self) -> float:
-        """Blocks that the mount has fetched so far, for anybody. Raises ``OSError`` or ``ValueError`` where it does not say."""
+        """Blocks that the mount has fetched so far, for anybody. Raises ``OSError``, ``ValueError``."""
         return read_counts(self.root + b"/.stats").fetched
 
     def _open(self) -> int:
@@ -198,10 +202,10 @@ class Control:
 
 
 def controls(table: Sequence[TableEntry] | None = None) -> dict[int, Control]:
-    """The volumes that are mounted on this machine, by device (``st_dev``); by default those of now."""
+    """The JuiceFS volumes in a mount table (None: the current one), by device (``st_dev``)."""
     found: dict[int, Control] = {}
     for entry in read_table() if table is None else table:
         major, _, minor = entry.device.partition(":")
-        if entry.kind == TYPE and entry.root == b"/":  # else it shows a part of the volume, without the file
+        if entry.kind == TYPE and entry.root == b"/":  # otherwise it shows only a part, without the control file
             found.setdefault(os.makedev(int(major), int(minor)), Control(entry.mount_point))
     return found

@@ -1,11 +1,11 @@
-"""Caches that discard what they have just fetched, and count it.
+"""Detects blocks that a cache has dropped right after fetching them, from the counts of JuiceFS.
 
-JuiceFS writes what it has read to its cache in the background and drops a block when that writer can't keep up: the
-reader gets its bytes and the cache stays cold. ``.stats`` at the mount's root counts the blocks that were fetched,
-written and dropped. ``Discards`` uses them twice: it holds readers back while too many blocks wait for the writer, and
-it tells afterwards whether a block may have been dropped, so that the file is read again.
+JuiceFS writes what it has read to its cache in the background, and drops a block if that writer can't keep up: the
+reader gets its bytes, but the cache stays cold. ``.stats`` at the root of the mount counts the blocks that were
+fetched, written and dropped. ``Discards`` uses these counts in two ways: it holds readers back while too many blocks
+wait for the writer, and it tells afterwards whether a block may have been dropped, so that the file must be read again.
 
-A look at ``.stats`` costs JuiceFS as much as reading several small files, so one look serves many of them.
+Reading ``.stats`` costs JuiceFS as much as reading several small files, so one look serves many files.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from cachewarmer.targets.mount.table import read_table
 
 TYPE = "fuse.juicefs"
 TRIES = 10
-"""How often a file is read before it counts as failed."""
+"""Maximum number of times that a file is read before it counts as failed."""
 LATE_SECONDS, LATE_SECONDS_OF_MANY = 0.02, 0.1
-"""The count may lag by this much: for a file of one block, and for one whose blocks are fetched ahead."""
+"""How far the counts may lag behind: for a file of one block, and for a file whose blocks are fetched ahead."""
 CHECK_SECONDS = 0.1
-"""What was read is checked once in this time."""
+"""Time between two checks of what was read."""
 BLOCK_BYTES = 4 << 20
-"""A file is fetched and dropped in blocks of this size (JuiceFS's default; smaller blocks only mean more looks)."""
+"""The size of the blocks in which files are fetched and dropped: JuiceFS's default; smaller ones cost more looks."""
 FIRST_LIMIT, MIN_LIMIT, MAX_LIMIT = 10, 2, 64
-"""Blocks that may wait for the cache's writer. JuiceFS was seen to drop what comes beyond 13."""
+"""Bounds of the number of blocks that may wait for the cache's writer. JuiceFS was observed to drop blocks above 13."""
 CALM_LOOKS = 100
-"""The limit rises by one after this many looks without a drop."""
+"""The number of looks without a drop after which the limit rises by one."""
 CREDIT = 0.8
-"""Between two looks the writer is taken to manage this share of the rate that was seen."""
+"""The share of the observed rate at which the writer is assumed to write between two looks."""
 RATE_SECONDS = 0.25
-"""The rate follows what is seen over about this time."""
+"""The time over which the observed rate is averaged."""
 MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.002, 0.02
 TURN_SECONDS = 0.5
-"""A thread that waits for room reports that it is alive this often."""
+"""Interval at which a thread that waits for room reports that it is alive."""
 REMEMBERED_LOOKS = 256
 
 _FETCHED = b"juicefs_object_request_durations_histogram_seconds_GET_total"
@@ -49,13 +49,13 @@ _DROPPED = b"juicefs_blockcache_drops"
 
 
 class Counts(NamedTuple):
-    """Blocks since the file system was mounted."""
+    """Numbers of blocks since the file system was mounted."""
 
     fetched: float
     written: float
     dropped: float
     fetching_seconds: float = 0.0
-    """What fetching took, all blocks together."""
+    """The time that fetching took, summed over all blocks."""
 
 
 def read_counts(stats: bytes) -> Counts:
@@ -82,12 +82,12 @@ class Discards:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Looks once. Raises what ``look`` does."""
+        """``look`` reads the counts, and is called once here. Raises what it raises."""
         self._read_counts = look
         self._clock = clock
         self._sleep = sleep
         self._turn = threading.Lock()
-        """Held by the one thread that looks for all."""
+        """Held by the thread that looks on behalf of all."""
         self._room_made = threading.Condition()
         # All below is guarded by the condition's lock.
         self._in_flight = 0
@@ -95,27 +95,28 @@ class Discards:
         self._calm = 0
         began = clock()
         self._level, self._level_at = 0.0, began
-        """Blocks that wait for the writer, as far as can be told without a look, and since when."""
+        """Blocks that wait for the writer, as estimated without a look, and the time of the estimate."""
         self._rate = 0.0
-        """Blocks that the writer manages in a second."""
+        """Blocks that the writer writes in a second."""
         self._counts = look()
         self._drained = _unwritten(self._counts)
-        """``_unwritten`` when nothing waits for the writer: others write and read in other ways, so it drifts."""
+        """``_unwritten`` when no block waits for the writer. It drifts, because other programs read and write too."""
         self._looks = deque([(began, self._counts.dropped)], maxlen=REMEMBERED_LOOKS)
-        """When each look began, and the blocks dropped by then."""
+        """When each look began, and how many blocks had been dropped by then."""
 
     def __repr__(self) -> str:
         return f"<Discards dropped={self._counts.dropped:g} waiting={self._level:.0f}/{self._limit}>"
 
     @property
     def limit(self) -> int:
-        """Blocks that may wait for the writer now: lower after a drop, slowly higher again."""
+        """Blocks that may wait for the writer now. It falls after a drop, and rises slowly again."""
         return self._limit
 
     def begin(self, alive: Callable[[], bool]) -> float:
-        """Waits until the cache's writer has room for one block more; ``end`` says that it was read.
+        """Waits until the cache's writer has room for another block; returns a mark for ``kept``.
 
-        ``alive`` is called from time to time meanwhile; False from it ends the wait. Returns a mark for ``kept``.
+        Call ``end`` when the block has been read. ``alive`` is called repeatedly, and ends the wait by returning
+        False.
         """
         while True:
             with self._room_made:
@@ -133,13 +134,13 @@ class Discards:
                     self._turn.release()
 
     def end(self) -> float:
-        """A block was read; when."""
+        """Records that a block was read; returns the time of the clock."""
         with self._room_made:
             self._in_flight -= 1
         return self._clock()
 
     def kept(self, mark: float, until: float) -> bool:
-        """Whether nothing was dropped from ``mark`` to ``until``, a time of the clock; at most to now."""
+        """Whether no block was dropped between ``mark`` and ``until``, a time of the clock up to now."""
         with self._room_made:
             if self._looks[-1][0] < until:
                 self._take(*self._look())
@@ -147,7 +148,7 @@ class Discards:
             return next(later, self._counts.dropped) == mark
 
     def fetch_seconds(self) -> float | None:
-        """How long the origin takes to give a block, on average since the file system was mounted; None: it gave none.
+        """Average seconds to fetch a block from the origin since the file system was mounted; None: none was fetched.
 
         Raises:
             OSError, ValueError: the counts can't be read.
@@ -156,13 +157,13 @@ class Discards:
         return counts.fetching_seconds / counts.fetched if counts.fetched else None
 
     def _has_room(self, now: float) -> bool:
-        """Whether one block more may wait, by the writer's rate; the lock is held."""
+        """Whether another block may wait, by the estimate. Call it with the lock held."""
         self._level = max(0.0, self._level - (now - self._level_at) * self._rate * CREDIT)
         self._level_at = now
         return self._level + 1 <= self._limit
 
     def _make_room(self, alive: Callable[[], bool]) -> None:
-        """Looks, and waits where the writer is really behind."""
+        """Looks, and waits if the writer is really behind."""
         while True:
             began, counts = self._look()
             with self._room_made:
@@ -182,7 +183,7 @@ class Discards:
         return self._clock(), self._read_counts()
 
     def _take(self, began: float, counts: Counts) -> None:
-        """Makes a look count; the lock is held."""
+        """Takes the counts of a look into account. Call it with the lock held."""
         before, since = self._counts, self._looks[-1][0]
         if began <= since:
             return  # another thread's look overtook this one
@@ -222,14 +223,14 @@ def gave_up(path: bytes) -> FileError:
 
 
 class DiscardCounts:
-    """The mounts that count, by device."""
+    """The counts of mounts that have them, by device."""
 
     def __init__(self) -> None:
         self._known: dict[int, Discards | None] = {}
         self._lock = threading.Lock()
 
     def of(self, device: int) -> Discards | None:
-        """The counts of the file system with that ``st_dev``; None: it has none."""
+        """The counts of the file system with this ``st_dev``; None: it has none."""
         if device not in self._known:
             with self._lock:
                 if device not in self._known:

@@ -1,7 +1,7 @@
 """Blocking operations on local directories and files, for the threads of the local target.
 
 Paths are resolved one component at a time from an open directory, so that no link is ever followed and nothing outside
-the root is reached, whatever changes meanwhile. Reads bypass the page cache, so that the storage answers.
+the root is reached, whatever changes in the meantime. Reads bypass the page cache, so that the storage answers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PATH = getattr(os, "O_PATH", os.O_RDONLY)
 _OPEN_DIRECTORIES = 64
 _PAGE_ENTRIES = 2000
 _ALIGNMENT = max(4096, PAGESIZE)
-"""Suits block devices with sectors of 512 and of 4096 bytes."""
+"""Alignment in bytes that suits block devices with sectors of 512 or 4096 bytes."""
 
 _GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
 _ADDRESS_FAILED = frozenset(
@@ -54,7 +54,7 @@ _ADDRESS_FAILED = frozenset(
 
 
 def translate(error: OSError, what: str, path: bytes) -> CacheWarmerError:
-    """The package's exception for an ``OSError``; the caller sets the cause."""
+    """Our exception for an ``OSError`` at a path; ``what`` names the operation. The caller sets the cause."""
     subject = b"/" + path.lstrip(b"/")
     own = own_resource_error(error, doing=what, subject=subject)
     if own is not None:
@@ -72,7 +72,7 @@ def translate(error: OSError, what: str, path: bytes) -> CacheWarmerError:
 
 
 class _OpenDirectory:
-    """A directory's descriptor, closed with its last reference."""
+    """The descriptor of a directory, which is closed with the last reference to this object."""
 
     __slots__ = ("fd",)
 
@@ -87,10 +87,10 @@ class Tree:
     """Resolves paths below a root. Keeps the most recently used directories open. Thread-safe."""
 
     def __init__(self, root: bytes) -> None:
-        """Opens the root, of which links are followed: it is the user's own word.
+        """Opens the root. Links in its path are followed, because the user named it.
 
         Raises:
-            OSError: it can't be opened, or isn't a directory.
+            OSError: it can't be opened, or is not a directory.
         """
         self._root: _OpenDirectory | None = _OpenDirectory(os.open(root, _PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._lock = threading.Lock()
@@ -109,7 +109,7 @@ class Tree:
         return root
 
     def _directory(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[_OpenDirectory, bool]:
-        """The open directory, and whether it was open before."""
+        """Returns the open directory, and whether it was open before. ``fresh``: all components are opened again."""
         there, found = self._nearest(parts, fresh=fresh)
         if parts and there == len(parts):
             return found, True
@@ -124,7 +124,7 @@ class Tree:
         return found, False
 
     def _nearest(self, parts: tuple[bytes, ...], *, fresh: bool) -> tuple[int, _OpenDirectory]:
-        """The deepest directory on the way that is open already, and its depth; the root where everything is to be looked up afresh."""
+        """The depth and the deepest directory on the way that is open already; with ``fresh``, the root."""
         with self._lock:
             for depth in range(0 if fresh else len(parts), 0, -1):
                 found = self._open.get(parts[:depth])
@@ -134,7 +134,7 @@ class Tree:
         return 0, self._top()
 
     def _at(self, parts: tuple[bytes, ...], act: Callable[[int], Result]) -> Result:
-        """Calls ``act`` with a directory's descriptor. Opens the directory again if it was replaced since it was opened."""
+        """Calls ``act`` with the descriptor of a directory, and opens it again if it has been replaced."""
         directory, kept = self._directory(parts, fresh=False)
         try:
             return act(directory.fd)
@@ -152,7 +152,7 @@ class Tree:
         return self._at(parts[:-1], lambda fd: os.stat(parts[-1], dir_fd=fd, follow_symlinks=False))
 
     def may_read(self, path: bytes) -> bool:
-        """Whether this process may read a file, as far as can be said without opening it. Raises as ``status`` does."""
+        """Whether this process may read a file, as far as that is known without opening it. Raises as ``status``."""
         parts = split(path)
         name = parts[-1] if parts else b"."
         return self._at(
@@ -160,7 +160,7 @@ class Tree:
         )
 
     def read_link(self, path: bytes) -> bytes:
-        """What a symbolic link holds. Raises ``OSError`` or ``FileError``."""
+        """The text of a symbolic link. Raises ``OSError`` or ``FileError``."""
         parts = split(path)
         return self._at(parts[:-1], lambda fd: os.readlink(parts[-1] if parts else b".", dir_fd=fd))
 
@@ -176,7 +176,7 @@ def split(path: bytes) -> tuple[bytes, ...]:
     """The components of a path.
 
     Raises:
-        FileError: it holds ``..`` or a NUL.
+        FileError: it contains ``..`` or NUL.
     """
     parts = tuple(part for part in path.split(b"/") if part not in (b"", b"."))
     if b".." in parts or b"\0" in path:
@@ -188,7 +188,7 @@ def split(path: bytes) -> tuple[bytes, ...]:
 
 
 def kind_of(mode: int) -> FileKind:
-    """The kind that a ``st_mode`` stands for."""
+    """The kind of an entry with this ``st_mode``."""
     if stat.S_ISREG(mode):
         return FileKind.REGULAR
     if stat.S_ISDIR(mode):
@@ -200,18 +200,18 @@ KERNEL_KINDS = frozenset(
     "proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs selinuxfs bpf pstore efivarfs mqueue devpts "
     "fusectl binfmt_misc".split()
 )
-"""File systems that the kernel makes up: nothing in them comes from storage, and reading them may never end."""
+"""Virtual file systems of the kernel: nothing in them comes from storage, and reading them may never end."""
 
 
 class FileSystems:
-    """Of which kind each device's file system is; shared by the threads of a session."""
+    """The kinds of the file systems of devices; shared by the threads of a session."""
 
     def __init__(self, read_table: Callable[[], Sequence[TableEntry]] = read_table) -> None:
         self._read_table = read_table
         self._kinds: dict[int, str] = {}
 
     def kind_of(self, device: int) -> str:
-        """As the mount table names it; empty: not known."""
+        """The kind of a device's file system, as in the mount table; empty: unknown."""
         if device not in self._kinds:
             self._kinds[device] = ""
             for entry in self._read_table():
@@ -222,12 +222,12 @@ class FileSystems:
 
 
 def file_id(status: os.stat_result) -> int:
-    """Tells a file from every other of this machine (in 64 bits)."""
+    """A number of 64 bits that identifies a file on this machine."""
     return (status.st_ino ^ status.st_dev * 0x9E3779B97F4A7C15) & (1 << 64) - 1
 
 
 class Listing:
-    """A directory that is being read. It serves as the cookie between two pages.
+    """A directory that is being read. It is the cookie between two pages.
 
     One thread reads it at a time; any may close it.
     """
@@ -236,7 +236,7 @@ class Listing:
         """Opens it.
 
         Raises:
-            OSError: it can't be opened. FileError: the kernel makes it up.
+            OSError: it can't be opened. FileError: it is on a virtual file system of the kernel.
         """
         self._path = path
         self._reading = threading.Lock()
@@ -261,9 +261,9 @@ class Listing:
         self.close()
 
     def close(self) -> None:
-        """Closes it when nobody reads it: at once, or at the end of the page that is being read. Waits for nothing.
+        """Closes it at once, or at the end of the page that is being read, because another thread may use its stream.
 
-        The C library's stream must not go while a thread is in it.
+        Does not wait.
         """
         self._over = True
         if hasattr(self, "_entries") and self._reading.acquire(blocking=False):
@@ -279,10 +279,10 @@ class Listing:
             os.close(self._fd)
 
     def page(self, note: Callable[[], bool]) -> Page:
-        """The next entries. ``note`` is called after each; True from it ends the page early.
+        """The next entries. ``note`` is called after each entry, and ends the page by returning True.
 
         Raises:
-            OSError: the directory can't be read any further.
+            OSError: the directory can't be read to its end.
         """
         with self._reading:
             try:
@@ -299,7 +299,7 @@ class Listing:
         for entry in self._entries:
             name = os.fsencode(entry.name)
             try:
-                # The type comes with the name where the file system gives it, so that only files cost a call.
+                # Most file systems return the type with the name, so that only files need a call.
                 if entry.is_dir(follow_symlinks=False):
                     entries.append(DirectoryEntry(name, FileKind.DIRECTORY, 0, 0.0, b""))
                 elif entry.is_symlink():
@@ -340,7 +340,7 @@ class Bypass(Enum):
 
 
 class Bypasses:
-    """What is known of each device, shared by the threads of a session."""
+    """The bypass that works for each device; shared by the threads of a session."""
 
     def __init__(self) -> None:
         self._known: dict[int, Bypass] = {}
@@ -353,10 +353,10 @@ class Bypasses:
 
 
 def open_regular(tree: Tree, path: bytes, bypasses: Bypasses) -> tuple[int, os.stat_result]:
-    """Opens a regular file for reading, by-passing the page cache where that is possible.
+    """Opens a regular file for reading, bypassing the page cache if possible; returns its descriptor and status.
 
     Raises:
-        OSError, FileError: it can't be opened, or is something else by now.
+        OSError, FileError: it can't be opened, or is no longer a regular file.
     """
     try:
         fd = tree.open(path, _FILE | _DIRECT)
@@ -385,12 +385,12 @@ def _dropped(fd: int, start: int, length: int) -> Iterator[None]:
 
 
 def read_piece(fd: int, device: int, bypasses: Bypasses, buffer: mmap, start: int, stop: int) -> int:
-    """Reads from ``start``, at most to ``stop`` and at most what ``buffer`` holds; how many bytes of the range came.
+    """Reads from ``start`` up to ``stop``, or as much as ``buffer`` holds; returns how many bytes of it were read.
 
-    0: the file ends here. Where only whole blocks can be read, the blocks around the range are.
+    0: the file ends here. If only whole blocks can be read, the blocks around the range are.
 
     Raises:
-        OSError.
+        OSError: reading failed.
     """
     while True:
         bypass = bypasses.of(device)

@@ -1,9 +1,9 @@
 """Asks a mount to load whole files into its cache, many at a time, instead of reading them through it.
 
-Only JuiceFS can be asked (``control``). It fetches what its cache lacks, and waits for the cache to keep it: so nothing is
-dropped, and no byte passes through FUSE. Every batch is confirmed by the mount's own check. What that does not confirm, and
-whatever is not an ordinary readable file of the size that was seen at the scan, is read through the mount, which finds the
-right outcome for it.
+Only JuiceFS can be asked (``control``). It fetches what its cache lacks and waits until the cache has kept it, so that
+nothing is dropped and no data passes through FUSE. Each batch is confirmed by the mount's own check. Files that it does
+not confirm, and those that are not readable regular files of the size seen at the scan, are read through the mount,
+which determines their outcome.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from cachewarmer.targets.local.threads import Operation, ThreadPool
 log = logging.getLogger(__name__)
 
 SHARES = 4
-"""A batch gets one of so many parts of the threads: while some are being prepared or confirmed, the mount works at others."""
+"""Number of parts of the threads; a batch gets one: while some are prepared or confirmed, others are fetched."""
 MOST_BATCHES = 12
-"""Asked for at the same time. A batch of fewer files than its part has threads leaves the rest of it to further ones."""
+"""Maximum number of concurrent batches. A batch with fewer files than threads leaves the rest of its part to others."""
 BATCH_FILES, BATCH_BYTES = 250, 256 << 20
-"""A batch is complete when it holds so many files, or so much and a file for each thread: the mount fetches one block of a
-file at a time. A file that is larger than that is read through the mount."""
+"""A batch is complete when it has so many files, or so many bytes and a file for each thread, because the mount fetches
+one block of a file at a time. A file with more bytes is read through the mount."""
 LOOK_SECONDS = 5.0
-"""A mount tells of a file when it is done with it. Where that takes longer, what it has fetched shows that it is at work."""
+"""A mount reports a file when it is done. If that takes longer, its count of fetched blocks shows that it works."""
 BARREN_FILES = 100
-"""A mount that has kept nothing of this many files in a row is not asked again."""
+"""A mount that has kept none of this many files in a row is not asked again."""
 
 
 class _File(NamedTuple):
@@ -58,26 +58,26 @@ class Volumes:
         self._probed: set[int] = set()
 
     def roots(self) -> list[bytes]:
-        """Where those are mounted that can be asked, as far as known."""
+        """The mount points of the mounts that can be asked, as far as known."""
         with self._lock:
             return [one.root for one in self._known.values() if one is not None]
 
     def of(self, device: int) -> Control | None:
-        """Of the file system with that ``st_dev``; None: it can't be asked."""
+        """The control file of the file system with this ``st_dev``; None: it can't be asked."""
         with self._lock:
             if device not in self._known:  # mounted since
                 self._known[device] = self._find().get(device)
             return self._known[device]
 
     def probe(self, device: int, control: Control) -> None:
-        """Finds out, once, whether a mount can be asked. Raises as ``Control.probe`` does."""
+        """Checks, once for each mount, whether it can be asked. Raises as ``Control.probe``."""
         with self._probing:
             if device not in self._probed:
                 control.probe()
                 self._probed.add(device)
 
     def refuse(self, device: int, why: CacheWarmerError | str) -> None:
-        """A mount is not asked again; says so once in this process."""
+        """Records that a mount is not to be asked again; logs that once in this process."""
         with self._lock:
             control, self._known[device] = self._known.get(device), None
         if control is None or control.root in _told:
@@ -90,7 +90,7 @@ class Volumes:
         )
 
     def kept(self, device: int, missed: int) -> None:
-        """Some files were checked: some are in the cache, or none of this many."""
+        """Records a check of files: ``missed`` is how many there were if none of them is in the cache, else 0."""
         with self._lock:
             self._barren[device] = barren = self._barren.get(device, 0) + missed if missed else 0
         if barren >= BARREN_FILES:
@@ -98,13 +98,13 @@ class Volumes:
 
 
 _told: set[bytes] = set()
-"""The mounts that were said not to be asked."""
+"""The mount points for which this was logged."""
 
 
 class Filling:
-    """The requests of a session that mounts are asked for. On the event loop, as the session is.
+    """The requests of a session for which mounts are asked. To be used on the event loop, like the session.
 
-    ``settle`` takes a request that is done, ``read`` one that should be read through the mount.
+    ``settle`` takes a request that is done, and ``read`` one that is to be read through the mount.
     """
 
     def __init__(
@@ -118,21 +118,21 @@ class Filling:
         settle: Callable[[ReadRequest], None],
         read: Callable[[ReadRequest], None],
     ) -> None:
-        """``root`` is what the session's paths are below, without links; ``threads`` fetch at the same time."""
+        """``root`` is the directory of the session, without links; ``threads`` threads of the mount fetch."""
         self.volumes = volumes
         self.tree = tree
         self.threads = max(1, threads // SHARES)
-        """The most of one batch."""
+        """Maximum number of threads of one batch."""
         self.settle = settle
         self.read = read
         self.messages = 0
-        """Written to mounts so far."""
+        """The number of messages written to mounts so far."""
         self._root = root
         self._pool = pool
         self._waiting: deque[ReadRequest] = deque()
         self._batches = 0
         self._free = SHARES * self.threads
-        """Threads that no batch has."""
+        """Threads that no batch uses."""
         self._starting = False
         self._prefixes: tuple[bytes, ...] = ()
         self._look()
@@ -142,13 +142,13 @@ class Filling:
 
     @property
     def bytes(self) -> int:
-        """What mounts may be asked for at the same time, a file for each thread; 0: none is asked."""
+        """The most bytes for which mounts may be asked at the same time; 0: none is asked."""
         return SHARES * self.threads * BATCH_BYTES if self._prefixes else 0
 
     def takes(self, request: ReadRequest) -> bool:
-        """Takes a request for a whole file where a mount may be asked for it; else False.
+        """Takes a request for a whole file if a mount may be asked for it; else returns False.
 
-        What is read for its time, or in its order, is read through the mount.
+        A request that is made for its time, or whose order counts, is read through the mount.
         """
         if (
             not self._prefixes
@@ -160,13 +160,13 @@ class Filling:
         ):
             return False
         self._waiting.append(request)
-        if not self._starting:  # with all that is given in this turn of the loop
+        if not self._starting:  # together with all requests of this turn of the loop
             self._starting = True
             asyncio.get_running_loop().call_soon(self._start)
         return True
 
     def _look(self) -> None:
-        """Finds out what the paths begin with that may lie on a mount that can be asked."""
+        """Finds the prefixes of paths that may be on a mount that can be asked."""
         self._prefixes = tuple(one for root in self.volumes.roots() if (one := _prefix(self._root, root)) is not None)
 
     def _start(self) -> None:
@@ -185,7 +185,7 @@ class Filling:
             self._pool.submit(_Batch(self, batch, threads))
 
     def ended(self, threads: int, messages: int) -> None:
-        """A batch is over, which had this many threads, and for which this many messages were written."""
+        """Records the end of a batch that had this many threads, and for which this many messages were written."""
         self.messages += messages
         self._batches -= 1
         self._free += threads
@@ -193,14 +193,14 @@ class Filling:
         self._start()
 
     def close(self) -> list[ReadRequest]:
-        """Takes no more; what was waiting."""
+        """Takes no more requests; returns those that were waiting."""
         waiting, self._waiting = list(self._waiting), deque()
         self._prefixes = ()
         return waiting
 
 
 def _prefix(root: bytes, mount: bytes) -> bytes | None:
-    """What the paths below ``root`` begin with that may lie on ``mount``; None: none does."""
+    """The prefix of the paths below ``root`` that may be on ``mount``; None: none is."""
     above, whole = root.rstrip(b"/") + b"/", mount.rstrip(b"/") + b"/"
     if whole.startswith(above):
         return whole[len(above) :]
@@ -208,7 +208,7 @@ def _prefix(root: bytes, mount: bytes) -> bytes | None:
 
 
 class _Batch(Operation):
-    """Some requests on their way to the mounts that their files lie on."""
+    """Some requests, for which the mounts of their files are asked in a thread."""
 
     __slots__ = ("_filling", "_kept", "_messages", "_requests", "_seconds", "_threads")
 
@@ -218,7 +218,7 @@ class _Batch(Operation):
         self._requests = requests
         self._threads = threads
         self._kept: dict[ReadRequest, int] = {}
-        """Whose files are in the cache, with their sizes."""
+        """The requests whose files are in the cache, with the sizes of the files."""
         self._messages = 0
         self._seconds = 0.0
 
@@ -229,12 +229,12 @@ class _Batch(Operation):
                 control = self._filling.volumes.of(device)
                 if control is not None:
                     self._fill(control, device, files, clock)
-        except Exception as error:  # whatever it is, reading through the mount finds it as well, file by file
+        except Exception as error:  # reading through the mount finds the problem again, for each file
             log.debug("asking to fill a cache: %s", error, exc_info=True)
         self._seconds = clock() - began
 
     def _by_device(self, clock: Callable[[], float]) -> dict[int, list[_File]]:
-        """The files that are what they were at the scan, as far as can be seen, and may be read."""
+        """The files that seem unchanged since the scan and may be read, by device."""
         found: dict[int, list[_File]] = {}
         for request in self._requests:
             self.progress = clock()
@@ -244,7 +244,7 @@ class _Batch(Operation):
                 status = self._filling.tree.status(request.path)
                 if stat.S_ISREG(status.st_mode) and status.st_size <= request.stop and self._may_read(request, status):
                     found.setdefault(status.st_dev, []).append(_File(request, status.st_ino, status.st_size))
-            except (OSError, CacheWarmerError):  # reading it finds out
+            except (OSError, CacheWarmerError):  # reading the file will report it
                 continue
         return found
 
@@ -282,7 +282,7 @@ class _Batch(Operation):
         for request in self._requests:
             if error is None and request in self._kept and request.stop > request.start:
                 request.bytes_read = min(self._kept[request], request.stop)
-                request.seconds = self._seconds / len(self._kept)  # nobody tells what each of them took
+                request.seconds = self._seconds / len(self._kept)  # the time of each file is not known
             elif error is None and request.stop > request.start:
                 filling.read(request)
                 continue
@@ -292,7 +292,7 @@ class _Batch(Operation):
 
 
 class _Pulse:
-    """When a mount last showed that it is at work at what it was asked for."""
+    """Observes when a mount last showed that it works on a request."""
 
     def __init__(self, control: Control, clock: Callable[[], float]) -> None:
         self._control = control
@@ -302,7 +302,7 @@ class _Pulse:
         self._moved_at = self._looked_at = clock()
 
     def feel(self, progress: Progress | None) -> float:
-        """The time by the clock, given what it tells now."""
+        """The time of the clock when the mount was last seen to work; ``progress`` is what it reports now."""
         now = self._clock()
         if progress != self._progress:
             self._progress, self._moved_at = progress, now
@@ -318,7 +318,7 @@ class _Pulse:
 def _kept(
     files: Sequence[_File], answer: Answer | None, check: Callable[[Sequence[_File]], Answer | None]
 ) -> Iterator[_File]:
-    """Those that a mount has in its cache, given its answer for all of them: where it lacks some, it is asked for halves."""
+    """The files in the cache of a mount, by its answer for all of them; if it lacks some, it is asked about halves."""
     if answer is None:
         return
     if answer.files == len(files) and not answer.missing_bytes:

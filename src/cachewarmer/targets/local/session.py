@@ -1,6 +1,6 @@
-"""The local target: any directory of this machine, be it a disk, a FUSE mount, Lustre or a kernel NFS mount.
+"""The local target: any directory of this machine, such as a disk, a FUSE mount, Lustre or a kernel NFS mount.
 
-The session hands blocking calls to a bounded pool of threads; the calls are in ``local_files``.
+The session hands blocking calls (see ``files``) to a bounded pool of threads.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def open_local(root: str | bytes, settings: LocalSettings) -> LocalSession
     """Opens a directory of this machine; request paths are below it.
 
     Raises:
-        FileVanished, FileError: it isn't there, isn't a directory, or may not be read.
+        FileVanished, FileError: it does not exist, is not a directory, or may not be read.
         ReplyTimeout: the file system does not answer.
     """
     return await LocalSession.open(os.fsencode(root), settings)
@@ -99,7 +99,7 @@ class _Call(Operation, Generic[Result]):
 
 
 class _Read(Operation):
-    """A ``ReadRequest`` in progress. Threads read the request's ``stop`` and nothing else of what may change."""
+    """A ``ReadRequest`` in progress. Of what may change in the request, threads read only ``stop``."""
 
     __slots__ = (
         "_bytes_read",
@@ -124,11 +124,11 @@ class _Read(Operation):
         self._error: CacheWarmerError | None = None
         self._rounds = 0
         self.discards: Discards | None = None
-        """Of the cache that was read, if it has such a count,"""
+        """The counts of the cache that was read; None: it has none."""
         self.mark = 0.0
-        """what that was when the reading began,"""
+        """The mark of ``Discards.begin`` when the reading began."""
         self.until = 0.0
-        """and when it is certain to count what was dropped."""
+        """When the counts are certain to include all blocks of this reading that were dropped."""
 
     def run(self, clock: Callable[[], float]) -> None:
         begun = clock()
@@ -160,7 +160,7 @@ class _Read(Operation):
             os.close(fd)
 
     def _read_blocks(self, fd: int, status: os.stat_result, clock: Callable[[], float], discards: Discards) -> None:
-        """Reads block by block, each when the cache can keep it."""
+        """Reads block by block, each when the cache has room for it."""
 
         def alive() -> bool:
             self.progress = clock()
@@ -188,7 +188,7 @@ class _Read(Operation):
         request, bypasses = self._request, self._session.bypasses
         buffer = self._session.buffer()
         offset = request.start if offset is None else offset
-        # Never past the size of now: what is virtual has none, or blocks once it has given all it holds.
+        # Never past the current size: a virtual file has none, or reading it blocks after its last byte.
         while not self.abandoned and offset < (end := min(request.stop, stop)):
             self.progress = clock()
             count = read_piece(fd, status.st_dev, bypasses, buffer, offset, end)
@@ -226,7 +226,7 @@ class _Read(Operation):
 
 
 class LocalSession(Session):
-    """A directory, opened."""
+    """An open directory."""
 
     exact_seconds = True
     asks_by_counts = True
@@ -260,10 +260,10 @@ class LocalSession(Session):
 
     @classmethod
     async def open(cls, root: bytes, settings: LocalSettings, address: str = "") -> LocalSession:
-        """Opens ``root``, whose links are followed. Raises what ``open_local`` does."""
+        """Opens ``root``, following links in its path. Raises what ``open_local`` raises."""
         subject = f"{address}: kernel mount {os.fsdecode(root)}" if address else os.fsdecode(root)
         pool = ThreadPool(settings.threads, settings.reply_seconds, subject=subject)
-        ask = settings.fill_threads > 0 and not address  # a kernel mount of NFS can't be asked
+        ask = settings.fill_threads > 0 and not address  # an NFS mount can't be asked
 
         def opened(_: Callable[[], bool]) -> tuple[Tree, bytes, Volumes | None]:
             return Tree(root), os.path.realpath(root) if ask else root, Volumes() if ask else None
@@ -279,7 +279,7 @@ class LocalSession(Session):
         return session
 
     def fill_by(self, volumes: Volumes, root: bytes) -> None:
-        """Asks the mounts that can be asked for whole files from now on; ``root`` is this directory without links."""
+        """From now on, asks mounts that can be asked to load whole files; ``root`` is this directory without links."""
         self._filling = Filling(
             volumes,
             root,
@@ -291,7 +291,7 @@ class LocalSession(Session):
         )
 
     def buffer(self) -> mmap:
-        """The calling thread's own buffer, page-aligned for O_DIRECT."""
+        """The buffer of the calling thread, page-aligned for O_DIRECT."""
         found: mmap | None = getattr(self._mine, "buffer", None)
         if found is None:
             found = self._mine.buffer = mmap(-1, self._read_bytes)
@@ -370,7 +370,7 @@ class LocalSession(Session):
         )
 
     def settle(self, request: ReadRequest) -> None:
-        """Ends a request; on the event loop."""
+        """Ends a request. To be called on the event loop."""
         self._queued -= 1
         self._bytes += request.bytes_read
         if request.calls:
@@ -379,7 +379,7 @@ class LocalSession(Session):
         request.on_done(request)
 
     def confirm_later(self, read: _Read) -> None:
-        """Checks later whether the cache has kept what was read; on the event loop."""
+        """Checks later whether the cache has kept what was read. To be called on the event loop."""
         self._unconfirmed.append(read)
         if self._confirming is None:
             self._confirming = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._confirm)

@@ -19,11 +19,11 @@ from cachewarmer.errors import CacheWarmerError, ConnectionLost, OwnResourceErro
 from cachewarmer.paths import to_bytes
 
 _LOST_FACTOR = 2
-"""A pool with this many stuck threads, in multiples of its size, refuses work until one of them returns."""
+"""A pool refuses work while this many times its size of threads are stuck."""
 
 
 class Operation(ABC):
-    """One thing for a thread to do; ``finish`` is called on the event loop, once."""
+    """An operation for a thread; ``finish`` is called once, on the event loop."""
 
     __slots__ = ("abandoned", "progress")
 
@@ -31,7 +31,7 @@ class Operation(ABC):
         self.progress = 0.0
         """When the operation last made progress, by the pool's clock. ``run`` keeps it up to date."""
         self.abandoned = False
-        """Set when nobody waits any longer; ``run`` then returns as soon as it can."""
+        """Set when nobody waits for the operation any more; ``run`` then returns as soon as possible."""
 
     @abstractmethod
     def run(self, clock: Callable[[], float]) -> None:
@@ -55,7 +55,7 @@ class ThreadPool:
     ) -> None:
         self._size = max(1, size)
         self.most = self._size
-        """Operations at a time from now on: may be set to less than ``size``, and back."""
+        """Maximum number of concurrent operations; may be set to less than ``size`` at any time."""
         self._reply_seconds = reply_seconds
         self._subject = subject
         self._clock = clock
@@ -80,12 +80,12 @@ class ThreadPool:
 
     @property
     def running(self) -> int:
-        """Operations that a thread is at."""
+        """The number of operations that threads are working on."""
         return len(self._running)
 
     @property
     def stuck(self) -> int:
-        """Threads that were abandoned and have not returned."""
+        """The number of threads that were abandoned and have not returned."""
         return self._lost
 
     def submit(self, operation: Operation, *, urgent: bool = False) -> None:
@@ -126,9 +126,9 @@ class ThreadPool:
             operation.finish(ConnectionLost("the session was closed", subject=to_bytes(self._subject)))
 
     def _staff(self) -> CacheWarmerError | None:
-        """Makes sure that a thread takes what was queued; the lock is held.
+        """Makes sure that a thread takes what was queued. Call it with the lock held.
 
-        Where the machine gives no further thread, those that there are do the work. Returns the error where there is none.
+        If no further thread can be started, the existing ones do the work. Returns the error if there are none.
         """
         waiting = len(self._urgent) + len(self._queue)
         if self._idle:
@@ -158,13 +158,13 @@ class ThreadPool:
                 self._running.add(operation)
             operation.run(self._clock)
             with self._wanted:
-                if operation not in self._running:  # given up meanwhile: this thread was replaced
+                if operation not in self._running:  # it was given up in the meantime, and this thread was replaced
                     self._lost -= not self._closed
                     return
                 self._running.remove(operation)
                 self._finished.append(operation)
                 if self._idle and (self._urgent or self._queue):
-                    self._wanted.notify()  # one that waits because as many are running as may
+                    self._wanted.notify()  # a thread that waits because ``most`` are running
                 self._last_finish = self._clock()
                 wake = not self._woken
                 self._woken = True
@@ -188,7 +188,7 @@ class ThreadPool:
         )
 
     def _watch(self) -> None:
-        """Looks for stuck threads while there is work."""
+        """Checks for stuck threads while there is work."""
         self._watchdog = None
         now = self._clock()
         with self._wanted:
@@ -199,7 +199,7 @@ class ThreadPool:
                 self._threads -= 1
                 self._lost += 1
             if given_up and now - self._last_finish > self._reply_seconds:
-                # Nothing at all gets through: what waits behind would only wait as long again.
+                # No operation gets through: those that wait would only wait for as long again.
                 given_up += [*self._urgent, *self._queue]
                 self._urgent.clear()
                 self._queue.clear()

@@ -1,1 +1,1 @@
-"""Kernel NFS mounts."""
+"""Sessions over NFS mounts of the kernel."""

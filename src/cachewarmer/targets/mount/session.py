@@ -1,7 +1,7 @@
 """The kernel mount, for what the direct reader does not support (NFSv4 only, Kerberos), or if the site requires it.
 
-Reads go through the local target's machinery, by O_DIRECT, so that this client's page cache never answers. The mount
-is let go while nothing uses it, and had again when something does.
+Reads use the local target with O_DIRECT, so that the page cache of this client never answers. The export is unmounted
+while nothing uses it, and mounted again when something does.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 async def open_mounted(mount: Mount, settings: Settings) -> MountedSession:
-    """Mounts the export, or finds it mounted; the session's paths are relative to its ``export``.
+    """Mounts an export, or uses an existing mount. The paths of the session are relative to its ``export``.
 
     Raises:
-        MountError: we may not mount, or the server does not let us. TransportError: the server does not answer.
+        MountError: this process may not mount, or the server refuses. TransportError: the server does not answer.
         ConfigError: an option is invalid.
     """
     problem = table.why_not()
@@ -57,7 +57,7 @@ async def open_mounted(mount: Mount, settings: Settings) -> MountedSession:
 
 
 async def _find_export(mount: Mount, settings: NfsSettings, kernel: MountSettings) -> str:
-    """The export that holds the path, from the server's export list; without mountd, the root that every NFSv4 server has."""
+    """The export that holds the path, from the server's export list; without mountd, the root of an NFSv4 server."""
     if kernel.vers.startswith("4"):
         return "/"
     from cachewarmer.rpc.message import auth_sys  # noqa: PLC0415
@@ -72,7 +72,7 @@ async def _find_export(mount: Mount, settings: NfsSettings, kernel: MountSetting
 
 
 class MountedSession(Session):
-    """One mount address behind a kernel mount. Made by ``open_mounted``."""
+    """A mount address that is read through a kernel mount. Made by ``open_mounted``."""
 
     exact_seconds = True
 
@@ -99,11 +99,11 @@ class MountedSession(Session):
         return f"<MountedSession {self.address} queued={self.snapshot().waiting} {self._shared!r}>"
 
     async def start(self) -> None:
-        """Mounts. Raises what ``open_mounted`` does."""
+        """Mounts the export. Raises what ``open_mounted`` raises."""
         await self._session()
 
     async def _session(self) -> LocalSession:
-        """The session below the mount point; mounts again where it was unmounted."""
+        """The local session at the mount point; mounts the export again if it was unmounted."""
         if self._closed:
             raise ConnectionLost("the session is closed", address=self.address)
         self._used = time.monotonic()
@@ -133,7 +133,7 @@ class MountedSession(Session):
             self._opening = None
 
     def _watch(self) -> None:
-        """Unmounts after a while without use."""
+        """Unmounts the export if it has not been used for ``idle_seconds``."""
         self._idle = None
         if self._closed or self._inner is None:
             return

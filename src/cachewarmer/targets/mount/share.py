@@ -1,9 +1,9 @@
 """A kernel mount shared by all workers and processes of a machine.
 
-Beside each mount stand two small files in ``<root>/.cachewarmer``: ``KEY.lock``, held exclusively by whoever mounts or
-unmounts, and ``KEY.users``, held shared by everybody who reads. The kernel drops both when a process dies, however it
-dies; a third file, ``KEY.ours``, names the mount point that one of us made. So the last one to go unmounts, also what a
-crashed predecessor left; what somebody else mounted stays.
+For each mount, there are two small files in ``<root>/.cachewarmer``: ``KEY.lock``, which a process locks exclusively
+while it mounts or unmounts, and ``KEY.users``, on which every reading process holds a shared lock. The kernel releases
+both when a process ends, in whatever way. A third file, ``KEY.ours``, names the mount point that one of them made. So
+the last process unmounts it, even if it was left by one that crashed; what somebody else mounted stays mounted.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ErrorParts(TypedDict):
 
 
 class SharedMount:
-    """The right to read below ``path``, until ``release``."""
+    """The right to read below ``path``, from ``acquire`` until ``release``."""
 
     def __init__(self, mount: Mount, settings: MountSettings) -> None:
         self.path = b""
@@ -75,10 +75,10 @@ class SharedMount:
         return f"<SharedMount {self._mount.address}:{self._mount.export} at {os.fsdecode(self.path) or 'nowhere'}>"
 
     async def acquire(self) -> None:
-        """Finds the mount or makes it, and retries for ``retry_seconds``.
+        """Finds or makes the mount, retrying for ``retry_seconds``, and sets ``path``.
 
         Raises:
-            MountError: it can't be had. ConnectFailed: the server did not answer in all that time.
+            MountError: the export can't be mounted. ConnectFailed: the server did not answer in all that time.
             ConfigError: an option is invalid.
         """
         what = f"{self._mount.address}:{self._mount.export}"
@@ -137,7 +137,7 @@ class SharedMount:
         delay = FIRST_DELAY_SECONDS
         while True:
             try:
-                # Anew before each try: what lay there a minute ago may have been mounted over since.
+                # Again before each try, because the directories may have been replaced or mounted over since.
                 table.prepare(self._root, place)
                 await self._attempt(place, max(1.0, min(ATTEMPT_SECONDS, deadline - time.monotonic())), what)
             except CacheWarmerError as error:
@@ -156,7 +156,7 @@ class SharedMount:
             delay = min(MOST_DELAY_SECONDS, delay * 2)
 
     async def _attempt(self, place: bytes, seconds: float, what: str) -> None:
-        """Runs mount(8) once. Raises ``MountError``, or ``ConnectFailed`` where another try may help."""
+        """Runs mount(8) once. Raises ``MountError``, or ``ConnectFailed`` if another try may help."""
         child = await asyncio.create_subprocess_exec(
             table.require("mount"),
             "-t",
@@ -179,7 +179,7 @@ class SharedMount:
             raise ConnectFailed(f"no answer for {seconds:.0f} s", **self._parts) from None
         finally:
             waits.cancel()
-            # mount(8) runs mount.nfs as a child of its own: both have to go.
+            # mount(8) runs mount.nfs as a child process: both must be killed.
             if child.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, 9)
@@ -195,9 +195,10 @@ class SharedMount:
     # -- the way back ----------------------------------------------------------------------------------------------
 
     def release(self, *, hung: bool = False) -> None:
-        """Gives the right up. The last user unmounts what one of us mounted. Blocks for a few seconds at most. Idempotent.
+        """Gives up the right; the last process unmounts what one of them mounted. Idempotent.
 
-        ``hung``: the server does not answer, so the unmount is lazy.
+        It blocks for up to 5 s for the lock, and then while it unmounts. With ``hung``, the server does not answer, and
+        the unmount is lazy.
         """
         if self._users < 0:
             return
@@ -272,7 +273,7 @@ def _open(path: str) -> int:
 
 
 def _tried(fd: int, seconds: float) -> bool:
-    """Whether the exclusive lock was acquired in that time."""
+    """Tries to get an exclusive lock for ``seconds``; returns whether it did."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The mount table of the kernel, and the directories of our mounts. This module does not mount anything."""
+"""The mount table of the kernel, and the names and directories of our mounts. This module mounts nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cachewarmer.targets.base import Mount
 from cachewarmer.values import dataclass
 
 MAX_NAME = 200
-"""Characters of a directory's name; file systems allow 255."""
+"""Maximum number of characters of a directory's name; file systems allow 255."""
 MOUNTINFO = "/proc/self/mountinfo"
 CAP_SYS_ADMIN = 21
 _SEARCH = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -39,7 +39,7 @@ class TableEntry:
     kind: str
     source: bytes
     options: frozenset[str]
-    """Of the mount and of its file system."""
+    """The options of the mount and of its file system."""
 
     @property
     def is_nfs(self) -> bool:
@@ -77,7 +77,7 @@ def parse_mountinfo(raw: bytes) -> list[TableEntry]:
 
 
 def read_table() -> list[TableEntry]:
-    """The mounts of this process's namespace; empty where the kernel does not show them."""
+    """The mounts in the namespace of this process; empty if the kernel does not show them."""
     try:
         with open(MOUNTINFO, "rb") as file:
             return parse_mountinfo(file.read())
@@ -89,10 +89,10 @@ def read_table() -> list[TableEntry]:
 
 
 def source_of(mount: Mount) -> bytes:
-    """``ADDRESS:/EXPORT`` as mount.nfs takes it.
+    """``ADDRESS:/EXPORT``, in the form that mount.nfs accepts.
 
     Raises:
-        MountError: the address or the export could be taken for something else.
+        MountError: the address or the export is not valid, and could be taken for something else.
     """
     try:
         check_address(mount.address)
@@ -108,12 +108,12 @@ def options_of(mount: Mount, settings: MountSettings) -> str:
     """The options for mount(8).
 
     Raises:
-        ConfigError: an option of the configuration could be taken for something else.
+        ConfigError: an option in the settings is not valid, and could be taken for something else.
     """
     options = ["hard", "proto=tcp", "retry=30"]
     if not settings.vers.startswith("4"):
         options.insert(2, "mountproto=tcp")  # NFSv4 has no mount protocol, and some versions of mount.nfs say so
-        options.append("nolock")  # we take no locks, and so need no statd
+        options.append("nolock")  # no files are locked, so statd is not needed
     options += ["ro", "nosuid", "nodev", "noexec"]
     proto6 = ":" in mount.address
     if proto6:
@@ -139,14 +139,14 @@ def _server(mount: Mount) -> str:
 
 
 def key_of(mount: Mount) -> str:
-    """A file name that stands for a server, port and export, however the export is spelled."""
+    """A file name for a server, a port and an export, the same for all spellings of the export."""
     return f"{_server(mount)}%2F{_export_name(mount)}"
 
 
 def place_of(mount: Mount, settings: MountSettings) -> bytes:
     """The directory to mount at: ``<root>/<address>/<export>``, the export being one component (``/a/b``: ``a%2Fb``).
 
-    So no mount lies inside another, where a server could put a link in its way.
+    So no mount is inside another one, where a server could put a link in its way.
     """
     return os.fsencode(os.path.join(os.path.realpath(settings.root), _server(mount), _export_name(mount)))
 
@@ -163,10 +163,10 @@ def parts_of(path: bytes) -> list[bytes]:
 
 
 def prepare(root: str, place: bytes) -> None:
-    """Makes the directories from ``root`` down to ``place``, all of them on the file system of ``root``.
+    """Creates the directories from ``root`` down to ``place``, all of which must be on the file system of ``root``.
 
     Raises:
-        OSError: one of them is a link, is a mount point, or can't be made. PermissionError: others may write there.
+        OSError: one of them is a link or a mount point, or can't be created. PermissionError: others may write there.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(root, flags)
@@ -191,7 +191,7 @@ def prepare(root: str, place: bytes) -> None:
 
 
 def find(mount: Mount, settings: MountSettings, place: bytes, table: Sequence[TableEntry]) -> bytes | None:
-    """The existing mount point of the export, made by us or by somebody else."""
+    """The mount point of an existing mount of the export, ours or somebody else's; None: there is none."""
     found: bytes | None = None
     for entry in table:
         if not entry.is_nfs:
@@ -204,7 +204,7 @@ def find(mount: Mount, settings: MountSettings, place: bytes, table: Sequence[Ta
 
 
 def _serves(entry: TableEntry, mount: Mount, settings: MountSettings) -> bool:
-    """Whether a mount shows the whole export, from the right port, in the way that the settings ask for."""
+    """Whether a mount shows the whole export, from the right port, with the options that the settings require."""
     same = (
         entry.root == b"/"
         and entry.source.rstrip(b"/") == source_of(mount).rstrip(b"/")
@@ -231,12 +231,12 @@ def why_not() -> str:
 
 
 def tool(name: str) -> str | None:
-    """The path of a program of the system, whatever PATH says."""
+    """The path of a program of the system, regardless of PATH; None: it is not installed."""
     return shutil.which(name, path=_SEARCH)
 
 
 def require(name: str) -> str:
-    """``tool``, or else ``MountError``."""
+    """The path of a program of the system. Raises ``MountError`` if it is not installed."""
     found = tool(name)
     if found is None:
         raise MountError(f"{name} is not installed")

@@ -1,1 +1,1 @@
-"""The direct NFSv3 reader."""
+"""The direct NFSv3 reader: sessions without a kernel mount."""

@@ -1,7 +1,8 @@
 """The calls to one mount address: sends them over connections that it maintains, and delivers the replies.
 
-Which READ goes next is decided in ``schedule``. READs have no Future and no coroutine of their own: a request waits
-there, its calls come back through the connection's events, and its ``on_done`` is called. Other calls give a Future.
+``schedule`` decides which READ goes next. READs have neither a Future nor a coroutine of their own: a request waits
+there, the replies to its calls come as events of the connection, and its ``on_done`` is called. Other calls return a
+Future.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest, SessionSnapshot, Supply, Window
 from cachewarmer.targets.nfs3.channels import Channels, address_failed
 from cachewarmer.targets.nfs3.connection import Channel
-from cachewarmer.targets.nfs3.requests import PendingCall, Reading
+from cachewarmer.targets.nfs3.requests import Asker, PendingCall, Reading
 from cachewarmer.targets.nfs3.schedule import ReadSchedule, Sent, Unresolved
 
 REPLY_SLACK_BYTES = 64 * 1024
-"""How much longer than what was asked for a reply other than READ's may be, before the server counts as broken."""
+"""How much longer than requested a reply to a call other than READ may be, before the server counts as broken."""
 REFILL_SECONDS = 0.005
-"""The window is filled again when half empty, or when this long has passed: a slow server is not to wait for us."""
+"""The window is refilled when it is half empty, or after this time, so that a slow server never waits for us."""
 
 
 class Calls:
-    """Calls in flight and waiting for one address.
+    """The calls in flight and waiting for one address.
 
-    ``connect`` makes a connected channel with the two callbacks. ``resolve`` gives the handle at a path again.
+    ``connect`` returns a connected channel that calls ``on_events`` and ``on_lost``. ``resolve`` returns the handle at
+    a path, given whether the last one was bad.
     """
 
     def __init__(
@@ -102,17 +104,22 @@ class Calls:
     def call(
         self, procedure: int, arguments: bytes, reply_bytes: int, credential: bytes = b""
     ) -> asyncio.Future[Unpacker]:
-        """Queues a call; its Future gives the results, or the ``RpcRefused`` or ``TransportError`` it ended with.
+        """Queues a call; its Future has the results, or the ``RpcRefused`` or ``TransportError`` with which it ended.
 
-        ``credential``: who makes it; empty: who makes all others.
+        ``reply_bytes`` is the expected size of the reply, which counts in the window. ``credential`` is that of the
+        call; empty: the one of the session.
         """
         future: asyncio.Future[Unpacker] = self._loop.create_future()
-        if self._closed:
-            future.set_exception(self._closing())
-            return future
-        self._meta.append(PendingCall(procedure, arguments, reply_bytes, future, credential))
-        self._wake()
+        self.ask(procedure, arguments, reply_bytes, future, credential)
         return future
+
+    def ask(self, procedure: int, arguments: bytes, reply_bytes: int, asker: Asker, credential: bytes = b"") -> None:
+        """Queues a call as ``call`` does, for an ``asker`` that is not a Future."""
+        if self._closed:
+            asker.set_exception(self._closing())
+            return
+        self._meta.append(PendingCall(procedure, arguments, reply_bytes, asker, credential))
+        self._wake()
 
     def _closing(self) -> ConnectionLost:
         return ConnectionLost("the session is closed", address=self._address)
@@ -152,7 +159,7 @@ class Calls:
         most = max(1, window.calls // 2) if self.reads.has_work else window.calls
         while self._meta and window.in_flight < window.calls and self._meta_in_flight < most:
             call = self._meta.popleft()
-            if call.future.done():
+            if call.asker.done():
                 continue
             channel = self._channel(now)
             channel.out.append(
@@ -193,7 +200,7 @@ class Calls:
             channel.in_flight += 1
 
     def _follow_up(self) -> None:
-        """Does what the schedule leaves to do: tells of what is done, resolves handles, arms waits."""
+        """Does what the schedule leaves to do: calls ``on_done``, resolves handles, and starts waits."""
         reads = self.reads
         while reads.unresolved:
             self._start_resolving(reads.unresolved.pop())
@@ -209,7 +216,7 @@ class Calls:
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def on_events(self, channel: Channel, events: Sequence[Event]) -> None:
-        """What a connection received; called by the connection."""
+        """Takes what a connection has received. Called by the connection."""
         now = channel.heard
         self._channels.answered()
         self._replies += len(events)
@@ -227,19 +234,19 @@ class Calls:
                 self._pump()
 
     def _on_answer(self, event: Event) -> None:
-        """A call other than READ was answered."""
+        """Takes the answer to a call other than READ."""
         call = event.context
         assert isinstance(call, PendingCall)
         self._forget(call)
-        if call.future.done():
+        if call.asker.done():
             return
         if isinstance(event, Reply):
-            call.future.set_result(event.results)
+            call.asker.set_result(event.results)
         elif isinstance(event, Refusal):
-            call.future.set_exception(event.error)
+            call.asker.set_exception(event.error)
 
     def _forget(self, call: PendingCall) -> None:
-        """It is not in flight any more."""
+        """Records that a call is no longer in flight."""
         self._meta_in_flight -= 1
         self.window.in_flight -= 1
         self.window.bytes_in_flight -= call.reply_bytes
@@ -265,7 +272,7 @@ class Calls:
             self._wake()
 
     def _take_back(self, reading: Reading) -> None:
-        """A reading that waited for the server's sake continues."""
+        """Continues a reading that the server had asked to wait."""
         if self.reads.take_back(reading):
             self._wake()
 
@@ -278,7 +285,7 @@ class Calls:
         return self._settings.connections if self.reads.is_busy else 1
 
     def on_lost(self, channel: Channel, error: CacheWarmerError) -> None:
-        """A connection ended; what was in flight on it goes back to the queues, to be asked again elsewhere."""
+        """Takes the end of a connection: its calls in flight go back to the queues, to be made on another one."""
         if channel not in self._channels.open:
             return
         contexts = channel.rpc.abandon()
@@ -290,8 +297,8 @@ class Calls:
             if call.lost < most:
                 self._retries += 1
                 self._meta.appendleft(call)
-            elif not call.future.done():
-                call.future.set_exception(failure)
+            elif not call.asker.done():
+                call.asker.set_exception(failure)
         sent = [cast("Sent", one) for one in contexts if isinstance(one, tuple)]
         self.reads.lost(sent, failure, most * max(1, len(contexts)))
         self._channels.failed(channel, failure, in_flight=len(contexts))
@@ -300,11 +307,11 @@ class Calls:
             self._wake()
 
     def _fail_everything(self, error: CacheWarmerError) -> None:
-        """Ends all that waits; nothing is in flight."""
+        """Ends everything that waits, while nothing is in flight."""
         meta, self._meta = self._meta, deque()
         for call in meta:
-            if not call.future.done():
-                call.future.set_exception(error)
+            if not call.asker.done():
+                call.asker.set_exception(error)
         self.reads.end_all(error, self._clock())
         self._follow_up()
 
@@ -321,7 +328,7 @@ class Calls:
         self._fail_everything(error)
 
     async def close(self) -> None:
-        """Ends everything; idempotent."""
+        """Ends everything. Idempotent."""
         if self._closed:
             return
         self._closed = True

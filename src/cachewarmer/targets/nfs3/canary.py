@@ -1,4 +1,4 @@
-"""NULL on a connection of its own: how long another client waits for a thread of the server."""
+"""Calls NULL on a separate connection, to measure how long another client waits for a thread of the server."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from cachewarmer.rpc.connection import Connection
 ANSWER_BYTES = 4096
 ANSWER_LIMIT_BYTES = 1024
 NULLS = 3
-"""That are asked for to feel whether a server's threads are in use."""
+"""Number of NULL calls to find out whether the threads of a server are in use."""
 SO_TIMESTAMPNS = 35
-"""Of Linux's asm-generic/socket.h: the time at which a segment arrived comes with its bytes. Python has no name for it."""
+"""From Linux's asm-generic/socket.h, not in Python: the time when a segment arrived comes with its bytes."""
 _TIMESPEC = struct.Struct("@qq")
 _TCP_INFO_RTT = struct.Struct("@68xI")
-"""``tcpi_rtt`` (microseconds) in ``struct tcp_info`` of Linux's linux/tcp.h: eight bytes, and fifteen numbers before it."""
+"""``tcpi_rtt`` (microseconds) in ``struct tcp_info`` of Linux's linux/tcp.h, after eight bytes and fifteen numbers."""
 _RESET = struct.pack("@ii", 1, 0)
-"""SO_LINGER: the connection is gone when it is closed, and keeps no source port from those that come after it."""
+"""SO_LINGER with 0 s: closing resets the connection, so that its source port can be used again at once."""
 
 
 class NullCanary:
-    """See ``Session.canary``. Where the system tells when an answer arrived, our own delays are left out of its time."""
+    """See ``Session.canary``. If the system tells when an answer arrived, our own delays are not part of the time."""
 
     def __init__(
         self, dial: Callable[[], Awaitable[socket.socket]], credential: bytes, address: str, reply_seconds: float
@@ -47,7 +47,7 @@ class NullCanary:
         return f"<NullCanary {self._address} {'connected' if self._sock else 'closed'}>"
 
     async def call(self) -> float:
-        """NULL (RFC 1813 section 3.3.0); connects first where that must be, which is not part of the time."""
+        """Calls NULL (RFC 1813 section 3.3.0). Connects first if necessary, which is not part of the time."""
         if self._sock is None:
             self._sock = await self._dial()
             self._rpc = Connection(self._credential, random.getrandbits(32))
@@ -71,14 +71,14 @@ class NullCanary:
     async def _ask(self, sock: socket.socket) -> float:
         record = self._rpc.call(nfs3.PROGRAM, nfs3.VERSION, nfs3.NULL, b"", None, ANSWER_LIMIT_BYTES)
         sent, sent_at = time.monotonic(), time.time()
-        sock.send(record)  # so few bytes always fit
+        sock.send(record)  # a few bytes always fit
         while True:
             await readable(sock)
             received, ancillary, _, _ = sock.recvmsg(ANSWER_BYTES, 64)
             seconds = time.monotonic() - sent
             if not received:
                 raise ConnectionLost("the server closed the connection", address=self._address)
-            if self._rpc.receive(received, len(received)):  # a refusal took a thread, too
+            if self._rpc.receive(received, len(received)):  # a refusal took a thread too
                 arrived = _arrival(ancillary)
                 return min(seconds, max(0.0, arrived - sent_at)) if arrived else seconds
 
@@ -89,9 +89,9 @@ class NullCanary:
 
 
 def handshake_seconds(sock: socket.socket) -> float:
-    """How long the handshake of a connection took that was just made, by the kernel's own clock; 0 if unknown.
+    """The seconds that the handshake of a new connection took, by the clock of the kernel; 0 if unknown.
 
-    The server's kernel answers it by itself: it waits in the queues on the way, and for no thread.
+    The kernel of the server answers it, so that it may wait in queues of the network, but not for a thread.
     """
     if sys.platform != "linux":
         return 0.0
@@ -105,9 +105,12 @@ def handshake_seconds(sock: socket.socket) -> float:
 async def felt_way(
     dial: Callable[[], Awaitable[socket.socket]], credential: bytes, address: str, reply_seconds: float
 ) -> tuple[float, float]:
-    """The handshake of a new connection, and the quickest of some NULL calls on it, in seconds.
+    """The seconds of the handshake of a new connection, and those of the fastest of ``NULLS`` NULL calls on it.
 
-    Where the threads are in use each of them waits; one alone may have waited for a processor.
+    If the threads of the server are in use, each of these calls waits; a single one may have waited for a processor.
+
+    Raises:
+        CacheWarmerError: there is no connection, or no answer.
     """
     way = 0.0
 

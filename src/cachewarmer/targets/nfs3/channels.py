@@ -17,10 +17,10 @@ MOST_BACKOFF_SECONDS = 10.0
 
 
 class Channels:
-    """Keeps ``wanted()`` connections up from ``keep`` on, and tells its owner what happens to them.
+    """Keeps ``wanted()`` connections open after ``keep``, and reports to its owner what happens to them.
 
-    ``connect`` makes a connected channel. ``on_ready`` is called for each new one; ``on_given_up`` when as many attempts
-    in a row have failed as the settings allow and no connection is left: nothing is in flight then.
+    ``connect`` returns a connected channel. ``on_ready`` is called for each new one. ``on_given_up`` is called when as
+    many attempts in a row have failed as the settings allow and no connection is left; nothing is in flight then.
     """
 
     def __init__(
@@ -59,20 +59,20 @@ class Channels:
 
     @property
     def reconnects(self) -> int:
-        """Connections that took the place of a lost one."""
+        """The number of connections that replaced a lost one."""
         return min(self._lost, max(0, self._made - 1))
 
     def keep(self) -> None:
-        """Makes the connections that are wanted and missing, unless that is under way."""
+        """Starts to make the connections that are missing, unless that is in progress."""
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.ensure_future(self._connect_all())
 
     def answered(self) -> None:
-        """A connection brought an answer: what failed before it does not count any more."""
+        """Records an answer, after which earlier failures no longer count."""
         self._failures = 0
 
     def failed(self, channel: Channel, error: CacheWarmerError, *, in_flight: int) -> None:
-        """A connection ended, with this many calls unanswered."""
+        """Records the end of a connection that had ``in_flight`` unanswered calls."""
         self.open.remove(channel)
         self._lost += 1
         if isinstance(error, ReplyTimeout):
@@ -105,7 +105,7 @@ class Channels:
         self._on_given_up(error)
 
     def _check(self) -> None:
-        """Gives up connections whose server says nothing, or never answers its oldest call."""
+        """Ends connections whose server sends nothing, or does not answer the oldest call."""
         now = self._loop.time()
         patience = self._settings.reply_seconds
         for channel in list(self.open):
@@ -128,7 +128,7 @@ class Channels:
 
 
 def address_failed(error: CacheWarmerError, address: str) -> CacheWarmerError:
-    """The error of a connection as one that says that the address failed."""
+    """The error of a connection as a ``TransportError``, which says that the address failed."""
     if isinstance(error, TransportError):
         return error.fill(address=address)
     made = ConnectionLost.like(error).fill(address=address)

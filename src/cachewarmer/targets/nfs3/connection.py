@@ -31,27 +31,27 @@ from cachewarmer.rpc.xdr import Unpacker
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 RECEIVE_BYTES = 128 * 1024
-"""Most bytes taken with one recv: many small replies, or the head of one large reply."""
+"""Maximum number of bytes of one recv: many small replies, or the head of a large one."""
 RECEIVES_PER_WAKE = 16
-"""After this many recv calls the loop gets a turn, though more may be waiting."""
+"""Number of recv calls after which the event loop gets a turn, even if more bytes are waiting."""
 _DROP_FLAGS = socket.MSG_TRUNC if sys.platform == "linux" else 0
 _DROP = mmap.mmap(-1, (4 << 20) if _DROP_FLAGS else RECEIVE_BYTES)
 """Where dropped payload goes. With MSG_TRUNC (tcp(7)) Linux writes nothing into it, so its pages never exist."""
 PRIVILEGED_PORTS = range(665, 1024)
-"""Where Linux too takes its privileged source ports from: below them live well-known services."""
+"""The range from which Linux takes its privileged source ports too; well-known services are below it."""
 _AVOIDED_PORTS = frozenset({749, 750, 783, 853, 873, 989, 990, 992, 993, 994, 995})
 PRIVILEGED_TRIES = 24
 
 
 async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]:
-    """The addresses of a host name, in the order to be tried; their port is 0.
+    """The IP addresses of a host name, in the order in which to try them; their port is 0.
 
     Raises:
         UnknownHost: there is no such host.
     """
     try:
-        try:  # an address needs no thread to wait for a name server in
-            # As bytes: text would be encoded by a codec for names that takes long to import.
+        try:  # an IP address needs no name server, and so no thread
+            # As bytes: text would be encoded by a codec for host names, which is slow to import.
             numeric = host.encode("ascii") if host.isascii() and host.isprintable() else host
             found = socket.getaddrinfo(numeric, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except socket.gaierror:
@@ -69,10 +69,22 @@ async def resolve(host: str) -> list[tuple[socket.AddressFamily, SocketAddress]]
 async def connect(
     host: str, family: int, address: SocketAddress, port: int, *, seconds: float, privileged: bool | None, what: str
 ) -> tuple[socket.socket, bool]:
-    """A connected, non-blocking socket, and whether its source port is privileged. ``what`` names the service in errors.
+    """Connects to a port of an address; returns the socket, and whether its source port is privileged.
+
+    Args:
+        host: the address as the user wrote it, for errors.
+        family: the address family.
+        address: the IP address, from ``resolve``.
+        port: the port to connect to.
+        seconds: timeout of one attempt.
+        privileged: whether the source port must be below 1024; None: if that is possible.
+        what: the service, for errors.
+
+    Returns:
+        The connected, non-blocking socket, and whether its source port is privileged.
 
     Raises:
-        ConnectFailed: says which address and port, and why.
+        ConnectFailed: there is no connection; the error names the port and the reason.
     """
     target = (address[0], port, *address[2:])
     tries = _source_ports(privileged)
@@ -112,7 +124,8 @@ async def connect(
 async def _connect(sock: socket.socket, target: tuple[Any, ...]) -> None:
     """Connects to a numeric address.
 
-    Not by ``sock_connect``: uvloop's resolves even that, in threads that end the whole program where there can be none.
+    ``sock_connect`` is not used: uvloop resolves even numeric addresses in threads, and if none can be started, the
+    program ends.
     """
     number = sock.connect_ex(target)
     if number in (errno.EINPROGRESS, errno.EINTR):
@@ -131,14 +144,14 @@ def _new_socket(family: int, host: str) -> socket.socket:
 
 
 def _unconnected(error: OSError, host: str, port: str) -> CacheWarmerError:
-    """Why a connection was not made, in our words."""
+    """Our exception for a connection that could not be made."""
     reason = os.strerror(error.errno or 0)
     own = own_resource_error(error, doing=f"connecting to {port}", address=host)
     return own or ConnectFailed(f"can't connect to {port}: {reason}", address=host)
 
 
 def _source_ports(privileged: bool | None) -> list[int]:
-    """Source ports to try in turn; 0 is any."""
+    """The source ports to try in turn; 0: any."""
     if privileged is False:
         return [0]
     ports = random.sample([port for port in PRIVILEGED_PORTS if port not in _AVOIDED_PORTS], PRIVILEGED_TRIES)
@@ -162,10 +175,11 @@ async def call_once(
     host: str,
     what: str,
 ) -> Unpacker:
-    """Makes one call over a fresh connection; returns its results. The socket stays open.
+    """Makes a single call over a new connection; returns its results. The socket stays open.
 
     Raises:
-        RpcRefused, RemoteProtocolError, ReplyTimeout, ConnectionLost
+        RpcRefused: the server refuses the call. RemoteProtocolError: its reply is invalid.
+        ReplyTimeout: there was no reply within ``seconds``. ConnectionLost: the connection ended.
     """
     loop = asyncio.get_running_loop()
     connection = Connection(credential, random.getrandbits(32))
@@ -192,7 +206,7 @@ async def call_once(
 
 
 class Channel:
-    """One TCP connection on the loop. ``on_events`` gets what was answered; ``on_lost`` is called once, at the end."""
+    """A TCP connection on the event loop. ``on_events`` gets the answers; ``on_lost`` is called once, at the end."""
 
     def __init__(
         self,
@@ -207,9 +221,9 @@ class Channel:
         self.rpc = connection
         self.in_flight = 0
         self.heard = self._clock()
-        """When a byte last came, or the connection stopped being idle."""
+        """When bytes last arrived, or the connection ceased to be idle, in seconds of the clock."""
         self.oldest: tuple[int | None, float] = (None, 0.0)
-        """The oldest call at the last check, and since when it is that."""
+        """The xid of the oldest call at the last check, and since when it has been the oldest."""
         self.out: list[bytes] = []
         """Records to be sent with the next ``flush``."""
         self._unsent = b""
@@ -220,7 +234,7 @@ class Channel:
         self._loop.add_reader(sock.fileno(), self._readable)
 
     def flush(self) -> None:
-        """Sends what stands in ``out``, as far as the socket takes it now."""
+        """Sends the records in ``out``, as far as the socket accepts them now; the rest follows."""
         data = b"".join(self.out)
         self.out.clear()
         if self._unsent:
@@ -234,7 +248,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            # The callers of flush are in the middle of their books: the loss is told from the loop.
+            # The callers of flush are updating their state, so the loss is reported from the event loop.
             self._unsent = b""
             self._loop.call_soon(self.fail, ConnectionLost(f"connection lost: {error.strerror or error}"))
             return
@@ -289,7 +303,7 @@ class Channel:
             self.fail(failure)
 
     def fail(self, error: CacheWarmerError) -> None:
-        """Closes, and tells the owner why; once."""
+        """Closes the connection, and reports the reason to the owner, once."""
         if not self.closed:
             self.close()
             _without_frames(error)
@@ -307,9 +321,9 @@ class Channel:
 
 
 def _without_frames(error: BaseException) -> None:
-    """Lets go of the frames that an error and its causes went through: they hold the connection, and that holds the error.
+    """Drops the frames of an error and its causes, which refer to the connection, which refers to the error.
 
-    In such a cycle the connection's buffer would stay until the garbage collector's last stage, which comes seldom.
+    In such a cycle, the buffer of the connection would stay until a full garbage collection, which is rare.
     """
     failure: BaseException | None = error
     while failure is not None:

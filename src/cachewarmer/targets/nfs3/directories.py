@@ -1,8 +1,7 @@
-"""Finds file handles by paths: looks them up from the root, remembers directories, and starts over when handles become
-stale.
+"""Finds file handles by path: looks them up from the root, remembers directories, and recovers from stale handles.
 
-A fail-over or a restart of the cache makes every handle stale, the root's first: then MNT is asked again, once for all
-who wait.
+A failover or a restart of the cache makes all handles stale, including the root's. Then MNT is called again, once for
+all callers that wait.
 """
 
 from __future__ import annotations
@@ -24,18 +23,25 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REMEMBERED = 4096
-"""Directories whose handles are remembered."""
+"""Maximum number of directories whose handles are remembered."""
 FIRST_STALE_SECONDS, MOST_STALE_SECONDS = 0.1, 2.0
-"""Between two tries while the server calls even new handles stale; doubles."""
+"""Wait between tries while even new handles are stale; it doubles from the first value to the second."""
 
 Look = Callable[[bytes, bytes, bytes], Awaitable[DirectoryEntry]]
 """(handle of a directory, name, whole path) → the entry."""
 
 
 class Directories:
-    """The handles of one session. ``look`` is one LOOKUP; ``remount`` gives the root's handle again.
+    """The handles of one session.
 
-    ``enter`` checks that an entry is a directory that may be walked through, and raises if it is not.
+    Args:
+        root: the handle of the root of the export.
+        look: makes a LOOKUP.
+        enter: raises ``CacheWarmerError`` if an entry is not a directory that may be entered.
+        check_root: raises ``StaleHandle`` if the handle of the root is stale.
+        remount: mounts the export again, and returns the handle of its root.
+        stale_seconds: how long stale handles are retried.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -59,17 +65,17 @@ class Directories:
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
         self._looking: dict[bytes, asyncio.Task[bytes]] = {}
         self._generation = 0
-        """Raised whenever everything that was known is dropped."""
+        """A number that is increased whenever all handles are dropped."""
         self._renewing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Directories known={len(self._known)} generation={self._generation}>"
 
     async def retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What ``attempt`` gives, tried again while handles are stale, each time with fresh ones.
+        """Returns the result of ``attempt``, which is retried with new handles while handles are stale.
 
         Raises:
-            StaleHandle: they have been stale for as long as the settings allow.
+            StaleHandle: handles have been stale for ``stale_seconds``. Also whatever ``attempt`` raises.
         """
         deadline, wait = self._clock() + self._stale_seconds, 0.0
         while True:
@@ -102,7 +108,7 @@ class Directories:
             raise
 
     async def handle(self, path: bytes) -> bytes:
-        """The handle of a directory. Raises what ``entry`` does, and what ``enter`` does."""
+        """The handle of a directory. Raises what ``entry`` and ``enter`` raise."""
         return await self.retried(lambda: self._handle(path))
 
     async def _handle(self, path: bytes) -> bytes:
@@ -113,7 +119,7 @@ class Directories:
             self._known.move_to_end(path)
             return known
         looking = self._looking.get(path)
-        if looking is None:  # whoever else wants it meanwhile waits for the same LOOKUP
+        if looking is None:  # other callers wait for the same LOOKUP
             looking = self._looking[path] = asyncio.ensure_future(self._look_up(path))
             looking.add_done_callback(lambda _: self._looking.pop(path, None))
         return await asyncio.shield(looking)
@@ -128,7 +134,7 @@ class Directories:
         return entry.handle
 
     def remember(self, path: bytes, handle: bytes) -> None:
-        """The handle of a directory that came from elsewhere."""
+        """Remembers the handle of a directory."""
         if not path:
             return
         self._known[path] = handle
@@ -137,15 +143,15 @@ class Directories:
             self._known.popitem(last=False)
 
     def known(self, path: bytes) -> bytes:
-        """The handle as far as it is remembered; empty otherwise."""
+        """The remembered handle of a directory; empty: it is not known."""
         return self._known.get(path, b"") if path else self.root
 
     def forget(self, path: bytes) -> None:
-        """The handle of this directory is in doubt."""
+        """Forgets the handle of a directory, which may be stale."""
         self._known.pop(path, None)
 
     async def _renew(self, generation: int) -> None:
-        """Drops what is known, and mounts again if the root is stale too; unless that was done since ``generation``."""
+        """Drops all handles, and mounts again if the root is stale too, unless that was done since ``generation``."""
         if generation != self._generation:
             return
         if self._renewing is None or self._renewing.done():
@@ -167,6 +173,6 @@ class Directories:
         self._generation += 1
 
     async def close(self) -> None:
-        """Ends what is being looked up."""
+        """Cancels the look-ups in progress."""
         tasks = [*self._looking.values(), *([self._renewing] if self._renewing else [])]
         await end_tasks(*tasks)

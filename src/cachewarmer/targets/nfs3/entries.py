@@ -1,4 +1,4 @@
-"""Converts directory entries to those of the session contract."""
+"""Converts directory entries of NFS to those of the session contract."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def made_entry(name: bytes, attributes: nfs3.Attributes, handle: bytes) -> Direc
     """The entry of a name with its attributes."""
     kind, size, mtime, file_id, links, device, ctime = attributes
     if links > 1 and kind == REGULAR:
-        file_id = hash((device, file_id))  # an export may hold several file systems, each with ids of its own
+        file_id = hash((device, file_id))  # an export may have several file systems, each with its own ids
     return DirectoryEntry(name, KINDS[kind], size, mtime, handle, file_id, links, ctime)

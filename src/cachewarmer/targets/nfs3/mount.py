@@ -1,4 +1,4 @@
-"""Finds the export of a path at a mount address and gets its file handle: ports, the export list, MNT."""
+"""Finds the export of a path at a mount address, and its file handle: asks for ports and exports, and mounts."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ KERBEROS_FLAVORS = range(390003, 390006)
 SHOWN_EXPORTS = 20
 UMNT_SECONDS = 0.5
 EXPORT_SECONDS = 5.0
-"""How long the export list is waited for: it helps, and is not needed."""
+"""Maximum wait for the export list, which is useful but not necessary."""
 NAME_THE_EXPORT = "name the export (?export=/PATH), so that it need not be looked for"
 
 
 @dataclass(slots=True)
 class Mounted:
-    """What a session needs to know of its mount."""
+    """What a session needs to know about its mount."""
 
     export: str
     root: bytes
@@ -47,7 +47,7 @@ class Mounted:
     nfs_port: int
     mount_port: int
     privileged: bool
-    """Whether MNT was asked from a source port below 1024."""
+    """Whether MNT was called from a source port below 1024."""
 
 
 class MountClient:
@@ -66,7 +66,7 @@ class MountClient:
         """Finds the ports and the export, and mounts it.
 
         Raises:
-            TransportError: the address can't be reached. MountError: there is no such export, or it is not for us.
+            TransportError: the address can't be reached. MountError: there is no such export, or it may not be mounted.
         """
         host = self._mount.address
         problem: CacheWarmerError = ConnectFailed("no such host", address=host)
@@ -86,7 +86,7 @@ class MountClient:
         raise problem
 
     async def mount_again(self, export: str) -> Mounted:
-        """Mounts the export that was found before, whose handle has died. Raises what ``mount`` does."""
+        """Mounts the export that was found before, because its handle is stale. Raises what ``mount`` raises."""
         self._mount = replace(self._mount, export=export)
         return await self.mount()
 
@@ -97,7 +97,7 @@ class MountClient:
         try:
             port = 0
             if self._family == socket.AF_INET6:
-                # Version 2 knows no IPv6; a server too old for version 4 may still answer it.
+                # Version 2 does not know IPv6, but a server that is too old for version 4 may still answer it.
                 try:
                     arguments = portmap.encode_getaddr(program, version)
                     port = portmap.decode_getaddr(
@@ -134,8 +134,10 @@ class MountClient:
     # -- exports ---------------------------------------------------------------------------------------------------
 
     async def _find(self) -> tuple[str, bytes]:
-        """The export and its handle: the one that was named; or else the longest that holds the path; or else
-        whatever directory on the way to the path the server lets us mount.
+        """The export and its handle.
+
+        It is the export that was named, else the longest one in the export list that holds the path, else whichever
+        directory on the way to the path can be mounted.
         """
         host = self._mount.address
         if self._mount.export:
@@ -181,9 +183,9 @@ class MountClient:
         )
 
     def _candidates(self, path: str, holding: list[str]) -> list[str]:
-        """What to try to mount, in turn: exports that hold the path, the longest first; then the path and its parents.
+        """The directories to try to mount, in turn: exports that hold the path, longest first; the path; its parents.
 
-        No more than the settings allow: of many parents those nearest to the path and those nearest to the root.
+        There are no more than the settings allow; of many parents, those nearest to the path and to the root are tried.
         """
         parts = [part for part in path.split("/") if part]
         parents = ["/" + "/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
@@ -206,7 +208,7 @@ class MountClient:
         return reply
 
     async def exports(self) -> list[str] | None:
-        """The server's export list; None where it does not show it, be it by a refusal, by closing, or by silence."""
+        """The export list of the server; None: it refuses, closes the connection, or does not answer."""
         seconds = min(EXPORT_SECONDS, self._settings.reply_seconds)
         try:
             reply = await self._ask_mountd(mount3.EXPORT, b"", reply_seconds=seconds)
@@ -243,10 +245,10 @@ class MountClient:
         )
 
     async def refusal(self, export: str) -> str:
-        """Why mountd does not let this machine mount an export, as it says; empty: it does. Nothing stays mounted.
+        """Why mountd does not permit this machine to mount an export; empty: it does. Nothing stays mounted.
 
         Raises:
-            TransportError, RemoteProtocolError: it does not answer.
+            TransportError: mountd does not answer. RemoteProtocolError: its answer is invalid.
         """
         try:
             reply = await self._mnt(export)
@@ -259,7 +261,7 @@ class MountClient:
         return ""
 
     async def unmount(self, export: str) -> None:
-        """Tells mountd that we are gone, for its own books; errors do not matter."""
+        """Tells mountd that the export is no longer mounted (UMNT), which it only uses for its own list."""
         raw = mount3.encode_path(to_bytes(export))
         await self._ask_mountd(mount3.UMNT, raw, UMNT_SECONDS)
 

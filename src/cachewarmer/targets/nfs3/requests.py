@@ -1,9 +1,8 @@
-"""The pending READ requests, with their state, and other calls of one mount address."""
+"""The pending READ requests of a mount address with their state, and its other calls."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Self
+from typing import Protocol, Self
 
 from cachewarmer.errors import CacheWarmerError
 from cachewarmer.model.parts import Range
@@ -36,14 +35,14 @@ class Reading:
         self.request = request
         self.next = request.start
         self.end = request.stop
-        """Where the file turned out to end; lowered by eof."""
+        """The offset where the file ends, as far as known; lowered when a reply says eof."""
         self.in_flight = 0
         self.redo: list[tuple[int, int]] = []
-        """(offset, length) to be asked again: rest of a short reply, or lost with a connection."""
+        """(offset, length) to be requested again: the rest of a short reply, or lost with a connection."""
         self.listed = False
-        """Stands in the deque of open readings."""
+        """Whether it is in the deque of begun readings."""
         self.waiting = False
-        """Set aside: for the server's sake (JUKEBOX, SERVERFAULT), or until its path is resolved."""
+        """Whether it is set aside: the server asked to wait (JUKEBOX, SERVERFAULT), or its path is being resolved."""
         self.began = 0.0
         self.lost = 0
         self.stale_since = 0.0
@@ -55,13 +54,13 @@ class Reading:
 
     @classmethod
     def asked(cls, request: ReadRequest, began: float) -> Self:
-        """That of a request for all of which one READ is in flight, sent at ``began``."""
+        """The reading of a request for which a single READ, sent at ``began``, is in flight."""
         reading = cls(request)
         reading.next, reading.in_flight, reading.began = request.stop, 1, began
         return reading
 
     def take(self, most: int) -> tuple[int, int] | None:
-        """The next piece to ask for, as (offset, length) in bytes; None if there is none."""
+        """The next piece to request, as (offset, length) in bytes; None: there is none."""
         stop = min(self.request.stop, self.end)
         while self.redo:
             offset, length = self.redo.pop(0)
@@ -80,7 +79,7 @@ class Reading:
         return self.error is None and (bool(self.redo) or self.next < min(self.request.stop, self.end))
 
     def left(self) -> list[Range]:
-        """What did not come, where nothing is in flight: half-open ranges of bytes, in their order."""
+        """The bytes that were not received, while nothing is in flight: half-open ranges, in order."""
         stop, unread = self.request.stop, [(offset, offset + length) for offset, length in self.redo]
         found: list[Range] = []
         for start, end in sorted([*unread, (min(self.next, self.end), stop)]):
@@ -91,7 +90,7 @@ class Reading:
 
 
 class Single(Supply):
-    """One request, as a supply."""
+    """A supply of one request."""
 
     __slots__ = ("_request", "in_order", "left")
 
@@ -105,23 +104,36 @@ class Single(Supply):
         return self._request
 
 
+class Asker(Protocol):
+    """Receives the answer to a call; a ``Future[Unpacker]`` is one."""
+
+    def done(self) -> bool:
+        """Whether it does not need an answer any more."""
+
+    def set_result(self, result: Unpacker, /) -> None:
+        """The call was answered; ``result`` is positioned at the results of the procedure."""
+
+    def set_exception(self, exception: CacheWarmerError, /) -> None:
+        """It was refused, or the address failed: ``RpcRefused`` or ``TransportError``."""
+
+
 class PendingCall:
     """A call other than READ."""
 
-    __slots__ = ("arguments", "credential", "future", "lost", "procedure", "reply_bytes")
+    __slots__ = ("arguments", "asker", "credential", "lost", "procedure", "reply_bytes")
 
     def __init__(
         self,
         procedure: int,
         arguments: bytes,
         reply_bytes: int,
-        future: asyncio.Future[Unpacker],
+        asker: Asker,
         credential: bytes = b"",
     ) -> None:
         self.procedure = procedure
         self.arguments = arguments
         self.reply_bytes = reply_bytes
-        self.future = future
+        self.asker = asker
         self.credential = credential
-        """Empty: the session's own."""
+        """The credential of the call; empty: the session's own."""
         self.lost = 0

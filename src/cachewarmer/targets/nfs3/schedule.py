@@ -1,8 +1,8 @@
 """Decides which READ is next, and interprets replies. Pure: no loop, no socket; ``now`` is an argument.
 
-The owner sends what ``take`` gives, hands in what came back (``answered``, ``lost``), and then looks at what that left
-for it to do: requests that are ``done``, readings whose handle is to be resolved (``unresolved``), and readings that
-wait for the server's sake (``waits``).
+The owner sends what ``take`` returns, passes in what comes back (``answered``, ``lost``), and then does what is left to
+do: for requests that are ``done``, readings whose handle must be resolved (``unresolved``), and readings that the
+server has asked to wait (``waits``).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from cachewarmer.targets.nfs3.requests import Reading, Single
 
 MOST_JUKEBOX_SECONDS = 30.0
 FIRST_STALE_SECONDS, MOST_STALE_SECONDS = 0.1, 2.0
-"""Between two READs of a file whose fresh handle is stale again; doubles."""
+"""Wait between READs of a file whose new handle is stale again; it doubles from the first value to the second."""
 EMPTY_REPLIES = 3
-"""READ replies in a row that neither bring a byte nor say eof, after which the file counts as failed."""
+"""Maximum number of READ replies in a row with neither data nor eof; after more, the file counts as failed."""
 
 
 Sent: TypeAlias = tuple[Reading | None, ReadRequest, int, int, float]
-"""The context of a READ in flight: its reading, request, offset, length, and when it was sent. A plain tuple, since there
-is one for every READ. No reading: this READ is all of the request, and nothing has become of it yet."""
+"""The context of a READ in flight: its reading, request, offset, length, and when it was sent. It is a plain tuple,
+because there is one for every READ. Without a reading, this READ is the first of its request, and covers all of it."""
 
 
 class Unresolved(NamedTuple):
@@ -36,9 +36,9 @@ class Unresolved(NamedTuple):
 
     reading: Reading
     known_bad: bool
-    """The handle there was is stale, and those of the directories above may be."""
+    """Whether its handle is known to be stale, so that those of the directories above may be too."""
     wait_seconds: float = 0.0
-    """To let pass before."""
+    """Wait before the handle is resolved."""
 
 
 class Wait(NamedTuple):
@@ -49,14 +49,14 @@ class Wait(NamedTuple):
 
 
 def waits_for(status: int, settings: NfsSettings) -> float:
-    """For how many seconds a call that is answered so is made again (RFC 1813 section 2.6); 0: not for that reason."""
+    """For how many seconds a call with this status is retried (RFC 1813 section 2.6); 0: it is not."""
     if status == nfs3.JUKEBOX:
         return settings.jukebox_limit_seconds
     return settings.fault_limit_seconds if status == nfs3.SERVERFAULT else 0.0
 
 
 class ReadSchedule:
-    """The READ requests of one address. ``above`` stands before their paths in errors."""
+    """The READ requests of one address. ``above`` is put before their paths in errors."""
 
     def __init__(self, settings: NfsSettings, window: Window, address: str, above: bytes) -> None:
         self._settings = settings
@@ -64,54 +64,54 @@ class ReadSchedule:
         self._above = above
         self.window = window
         self.read_bytes = settings.max_read_bytes
-        """Length of a READ; lowered to what FSINFO allows."""
+        """The length of a READ in bytes; lowered to what the server allows (FSINFO)."""
         self._taken = 0
-        """Requests that were taken from their supplies and are not yet done."""
+        """The number of requests that were taken from their supplies and are not done yet."""
         self.sent = 0
-        """READ calls handed out."""
+        """The number of READ calls that ``take`` has returned."""
         self.retries = 0
         self.jukebox_waits = 0
         self.bytes = 0
-        """Payload received."""
+        """Bytes of payload received."""
         self.latencies = LatencyHistogram()
         self.bytes_full = False
-        """The last ``take`` ended because as many bytes are in flight as may."""
+        """Whether the last ``take`` ended because the window is full of bytes."""
         self.done: list[ReadRequest] = []
         self.unresolved: list[Unresolved] = []
         self.waits: list[Wait] = []
         self._fresh: deque[Supply] = deque()
-        """What nothing was asked of yet."""
+        """Supplies whose requests have not begun."""
         self._ready: deque[Reading] = deque()
         self._begun: deque[Reading] = deque()
         self._aside: set[Reading] = set()
         self._resolving = 0
         self._in_order = False
-        """Whether there has been a request whose order counts: all of it is asked for before the next one."""
+        """Whether there was a supply whose order counts, so that all of a request is sent before the next one."""
 
     def __repr__(self) -> str:
         return f"<ReadSchedule {self._address} unfinished={self.unfinished} aside={len(self._aside)}>"
 
     @property
     def unfinished(self) -> int:
-        """Requests not yet done."""
+        """The number of requests that are not done yet."""
         return self._taken + sum(supply.left for supply in self._fresh)
 
     @property
     def is_busy(self) -> bool:
-        """Whether there are requests that are not yet done."""
+        """Whether there are requests that are not done yet."""
         return bool(self._taken or self._fresh)
 
     @property
     def has_work(self) -> bool:
-        """Whether a READ could be sent now, if there is room for it."""
+        """Whether a READ could be sent now, if the window had room."""
         return bool(self._fresh or self._ready or self._begun)
 
     def add(self, request: ReadRequest) -> None:
-        """Takes a request."""
+        """Adds a request."""
         self.add_all(Single(request))
 
     def add_all(self, supply: Supply) -> None:
-        """Takes a supply, whose requests come after all that were given before."""
+        """Adds a supply, whose requests come after all that were added before."""
         if supply.in_order:
             self._in_order = True
         self._fresh.append(supply)
@@ -119,13 +119,13 @@ class ReadSchedule:
     # -- what goes next --------------------------------------------------------------------------------------------
 
     def take(self, now: float) -> list[Sent]:
-        """READs to send now, as many as the window has room for; they count as in flight from here on."""
+        """The READs to send now, as many as the window has room for; from here on they count as in flight."""
         pieces: list[Sent] = []
         window = self.window
         room, free = window.calls - window.in_flight, window.bytes - window.bytes_in_flight
         most = self.read_bytes
         self.bytes_full = False
-        # Handles are asked for shortly before they are used: a server may keep few of them.
+        # Handles are resolved shortly before they are used, because a server may keep few of them.
         while len(pieces) < room and self._resolving < window.calls:
             if free <= 0:
                 self.bytes_full = True
@@ -160,9 +160,9 @@ class ReadSchedule:
         return pieces
 
     def _take_whole(self, pieces: list[Sent], room: int, free: int, now: float) -> int:
-        """Fresh requests, as far as one READ is all of each; returns what is left of ``free``, the bytes there are.
+        """Takes requests that need a single READ, as most do, without a ``Reading``; returns what is left of ``free``.
 
-        What ends it is the next that ``_next`` gives. Most requests are such, and come and go without a ``Reading``.
+        ``free`` are the bytes that the window has room for. It ends at another request, which ``_next`` returns.
         """
         fresh, most, append = self._fresh, self.read_bytes, pieces.append
         while fresh:
@@ -183,14 +183,14 @@ class ReadSchedule:
         return free
 
     def _keep_begun(self, reading: Reading) -> None:
-        """A file that is not asked for to its end: its next READ comes after those of others, unless order counts."""
+        """Keeps a reading that is not requested to its end; its next READ comes after others, unless order counts."""
         if not reading.listed:
             reading.listed = True
             keep = self._begun.appendleft if reading.request.in_order else self._begun.append
             keep(reading)
 
     def _next(self) -> Reading | None:
-        """Files first: one READ each of as many files as there are; several of one file where files are few."""
+        """The reading of the next READ: first one READ for each file; if there are few files, several for each."""
         ready, begun = self._ready, self._begun
         if self._in_order and begun and begun[0].request.in_order and not begun[0].waiting:
             reading = begun.popleft()
@@ -210,7 +210,7 @@ class ReadSchedule:
         return None
 
     def _take_fresh(self) -> Reading | None:
-        """The next request that nothing was asked of yet; None if there is none."""
+        """The next request that has not begun; None: there is none."""
         fresh = self._fresh
         while fresh:
             supply = fresh[0]
@@ -220,7 +220,7 @@ class ReadSchedule:
                 if not supply.left:
                     fresh.popleft()
                 return Reading(request)
-            fresh.popleft()  # it was ended meanwhile
+            fresh.popleft()  # it was ended in the meantime
         return None
 
     # -- what came back --------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class ReadSchedule:
         return others
 
     def _take_in(self, reading: Reading, event: Event, offset: int, length: int, now: float) -> int:
-        """One answer of a request that takes more than one, or did not get what it asked for; returns the bytes it brings."""
+        """Takes an answer to one of several READs of a request, or an incomplete one; returns its bytes of payload."""
         received = 0
         reading.in_flight -= 1
         if type(event) is ReadReply and event[1] == 0:
@@ -284,9 +284,9 @@ class ReadSchedule:
         return received
 
     def _on_bytes(self, reading: Reading, offset: int, length: int, reply: ReadReply) -> None:
-        """NFS3_OK, and it is not the plain end of a request."""
+        """Takes a reply with NFS3_OK that does not complete its request."""
         count = reply.length
-        # What was away is there: the next wait is another.
+        # The server has the data again, so that a later wait starts from the beginning.
         reading.jukebox_since = reading.jukebox_wait = reading.stale_since = reading.stale_wait = 0.0
         if reply.eof:
             reading.end = min(reading.end, offset + count)
@@ -302,7 +302,7 @@ class ReadSchedule:
                 )
 
     def _on_status(self, reading: Reading, status: int, offset: int, length: int, now: float) -> None:
-        """Something other than NFS3_OK."""
+        """Takes a reply with a status other than NFS3_OK."""
         if reading.error is not None:
             return
         limit = waits_for(status, self._settings)
@@ -315,7 +315,7 @@ class ReadSchedule:
         reading.error = nfs3.status_error(status, nfs3.READ, self._above + reading.request.path, self._address)
 
     def _wait(self, reading: Reading, limit: float, now: float) -> bool:
-        """Whether the server is waited for, which asks for it or has a fault that may pass."""
+        """Sets a reading aside, because the server asks to wait or has a transient fault; False: that took too long."""
         reading.jukebox_since = reading.jukebox_since or now
         if now - reading.jukebox_since >= limit:
             return False
@@ -328,7 +328,7 @@ class ReadSchedule:
         return True
 
     def _stale(self, reading: Reading, now: float) -> bool:
-        """Whether the handle is resolved once more (NFS3ERR_STALE): at once the first time, then ever later."""
+        """Sets a reading aside to resolve its stale handle, at once, then after growing waits; False: too long."""
         reading.stale_since = reading.stale_since or now
         if now - reading.stale_since >= self._settings.stale_limit_seconds:
             return False
@@ -342,12 +342,12 @@ class ReadSchedule:
         self.unresolved.append(Unresolved(reading, known_bad, wait_seconds))
 
     def resolved(self, reading: Reading, error: CacheWarmerError | None) -> bool:
-        """Its handle is there, or could not be had; whether there is something to send now."""
+        """Takes the result of resolving a reading's handle; returns whether there is something to send now."""
         self._resolving -= 1
         return self.take_back(reading, error)
 
     def lost(self, sent: Sequence[Sent], failure: CacheWarmerError, most_losses: int) -> None:
-        """READs whose connection ended, oldest first: they go back to the front, unless lost ``most_losses`` times."""
+        """Takes READs whose connection ended, oldest first: they are sent again, unless lost ``most_losses`` times."""
         for owner, request, offset, length, sent_at in reversed(sent):
             reading = owner or Reading.asked(request, sent_at)
             reading.in_flight -= 1
@@ -369,7 +369,7 @@ class ReadSchedule:
                 self._settle(reading, now)
 
     def _settle(self, reading: Reading, now: float) -> None:
-        """Ends a reading that has nothing in flight and nothing left to ask for."""
+        """Ends a reading that has nothing in flight and nothing left to request."""
         if reading.in_flight or reading.waiting or reading.unasked or reading.began < 0:
             return
         request = reading.request
@@ -388,7 +388,7 @@ class ReadSchedule:
         self._aside.add(reading)
 
     def take_back(self, reading: Reading, error: CacheWarmerError | None = None) -> bool:
-        """A reading that was set aside continues, or ends with ``error``; whether there is something to send now."""
+        """Continues a reading that was set aside, or ends it with ``error``; returns whether something can be sent."""
         if reading not in self._aside:
             return False
         self._aside.discard(reading)
@@ -400,7 +400,7 @@ class ReadSchedule:
         return True
 
     def end_all(self, error: CacheWarmerError, now: float) -> None:
-        """Ends all that waits; nothing is in flight."""
+        """Ends everything that waits with ``error``, while nothing is in flight."""
         readings = {*self._ready, *self._begun, *self._aside, *iter(self._take_fresh, None)}
         for waiting in (self._ready, self._begun, self._aside):
             waiting.clear()

@@ -1,4 +1,4 @@
-"""The names that a listing has returned so far, to notice repetitions. Pure."""
+"""The names that a listing has returned so far, to detect repetitions. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from heapq import merge
 from typing import Protocol, TypeVar
 
 PLAIN_NAMES = 1 << 15
-"""This many names are kept as a set; a set of more would take too much memory."""
+"""Maximum number of names in a set; a larger set would take too much memory."""
 TABLE_BYTES = 1 << 22
-"""A larger directory's first test: one bit for each value of part of the hash. Where it is 0 the name is new."""
+"""Size of the table for the first test in a larger directory: one bit for each value of a part of the hash. If the bit
+is 0, the name is new."""
 RUNS_OF_A_KIND = 8
-"""This many sorted runs of about the same length are merged into one."""
+"""Number of sorted runs of about the same length that are merged into one."""
 
 
 class Named(Protocol):
@@ -27,7 +28,7 @@ T = TypeVar("T", bound=Named)
 
 
 class SeenNames:
-    """The names of one directory, by their 64-bit hashes: about 8 bytes a name, and 6 MiB for any large directory.
+    """The names of one directory as 64-bit hashes: about 8 bytes a name, plus about 6 MiB for a large directory.
 
     The hash is Python's own, with a new key for each process (SipHash), so that no server can make two names collide.
     """
@@ -42,7 +43,7 @@ class SeenNames:
         return f"<SeenNames {self.count}>"
 
     def fresh(self, entries: Sequence[T]) -> Sequence[T]:
-        """The entries whose names are new, which are seen from now on; the very same sequence if all are."""
+        """Adds the names of entries; returns those whose names are new, or the same sequence if all are."""
         hashes = [hash(entry.name) for entry in entries]
         page = set(hashes)
         if len(page) == len(hashes) and not self._table and self._recent.isdisjoint(page):
@@ -61,7 +62,7 @@ class SeenNames:
         return entries if len(new) == len(entries) else new
 
     def _all_new(self, hashes: Sequence[int]) -> bool:
-        """Whether none was there before; quick, because the table clears nearly all of them at once."""
+        """Whether none of the hashes is known. It is fast, because the table proves nearly all of them new."""
         table, last = self._table, TABLE_BYTES - 1
         suspects = [value for value in hashes if table[value >> 3 & last] >> (value & 7) & 1]
         return not any(self._has(value) for value in suspects)
@@ -75,7 +76,7 @@ class SeenNames:
         return value in self._recent or any(_holds(run, value) for run in self._runs)
 
     def _add(self, value: int) -> bool:
-        """Whether it was not there before."""
+        """Adds a hash; returns whether it is new."""
         if self._table:
             place, bit = value >> 3 & TABLE_BYTES - 1, 1 << (value & 7)
             if self._table[place] & bit:
@@ -90,7 +91,7 @@ class SeenNames:
         return True
 
     def _spill(self) -> None:
-        """Packs what is recent into a sorted run; runs of a kind become one, so that there are never many."""
+        """Packs recent hashes into a sorted run, and merges runs of similar length, so that there are never many."""
         if len(self._recent) < PLAIN_NAMES:
             return
         if not self._table:

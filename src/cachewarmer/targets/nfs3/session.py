@@ -33,6 +33,7 @@ from cachewarmer.targets.base import (
     Identity,
     Mount,
     Page,
+    PageRequest,
     Question,
     ReadRequest,
     Session,
@@ -51,16 +52,16 @@ from cachewarmer.targets.nfs3.schedule import MOST_JUKEBOX_SECONDS, waits_for
 T = TypeVar("T")
 
 SMALL_REPLY = 1024
-"""Bytes that an answer to LOOKUP, GETATTR or FSINFO is booked with."""
+"""Bytes that the answer to a small call, such as LOOKUP or GETATTR, takes of the window."""
 START_SECONDS = 30.0
-"""A server that takes longer for its first answer is told of, rather than waited for."""
+"""Timeout of the first answer of a server."""
 
 
 async def open_nfs3(mount: Mount, settings: NfsSettings) -> Nfs3Session:
     """Mounts and connects; the session's paths are relative to its ``export``.
 
     Raises:
-        TransportError: the address can't be reached. MountError: the export is not there, or not for us.
+        TransportError: the address can't be reached. MountError: there is no such export, or it may not be mounted.
         CacheWarmerError: the server refuses NFS calls.
     """
     mount = with_ids(mount, settings)
@@ -77,7 +78,7 @@ async def open_nfs3(mount: Mount, settings: NfsSettings) -> Nfs3Session:
 
 
 def with_ids(mount: Mount, settings: NfsSettings) -> Mount:
-    """The mount with the user and the groups of the settings, where it names no user itself."""
+    """The mount with the user and the groups of the settings, if it does not name a user itself."""
     if mount.uid >= 0 or settings.uid is None:
         return mount
     gid = mount.gid if mount.gid >= 0 or settings.gid is None else settings.gid
@@ -85,7 +86,7 @@ def with_ids(mount: Mount, settings: NfsSettings) -> Mount:
 
 
 def _asked(question: Question, handle: bytes) -> tuple[int, bytes, Callable[[Unpacker], object]]:
-    """The procedure that a question is, its arguments, and what reads the answer."""
+    """The procedure of a question, its encoded arguments, and the decoder of its results."""
     if question is Question.ACCESS:
         return nfs3.ACCESS, nfs3.encode_access(handle), nfs3.decode_access
     if question is Question.ORIGIN:
@@ -103,7 +104,7 @@ def _credential(mount: Mount) -> bytes:
 
 
 class Nfs3Session(Session):
-    """One mount address over NFSv3. Made by ``open_nfs3``."""
+    """A mount address that is read with NFSv3. Made by ``open_nfs3``."""
 
     def __init__(
         self, mount: Mount, settings: NfsSettings, mounted: Mounted, credential: bytes, client: MountClient
@@ -133,12 +134,13 @@ class Nfs3Session(Session):
             self._directories,
             mount.address,
             ask=self._ask,
+            ask_once=self._calls.ask,
             look=self._lookup_in,
             getattr_=self._getattr,
             whole=self._whole,
         )
         self.limits = nfs3.FsInfo(0, 0, 0)
-        """What FSINFO said."""
+        """The limits of the server, from FSINFO."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -151,19 +153,19 @@ class Nfs3Session(Session):
 
     @property
     def uid(self) -> int:
-        """The ids that are sent to the server."""
+        """The user id that is sent to the server."""
         return self._uid
 
     @property
     def read_bytes(self) -> int:
-        """The length of a READ."""
+        """The length of a READ in bytes."""
         return self._calls.reads.read_bytes
 
     def snapshot(self) -> SessionSnapshot:
         return self._calls.snapshot()
 
     async def probe(self) -> float:
-        """NULL (RFC 1813 section 3.3.0) on a connection of its own."""
+        """Calls NULL (RFC 1813 section 3.3.0) on a new connection; returns the seconds that both took."""
         began = time.monotonic()
         sock = await self._dial()
         try:
@@ -193,7 +195,7 @@ class Nfs3Session(Session):
         self._calls.interrupt(error)
 
     async def start(self) -> None:
-        """Connects and asks for the server's limits (FSINFO)."""
+        """Connects, and asks for the limits of the server (FSINFO). Raises what ``open_nfs3`` raises."""
         root = self._mounted.root
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -258,10 +260,11 @@ class Nfs3Session(Session):
         reply_bytes: int = SMALL_REPLY,
         credential: bytes = b"",
     ) -> T:
-        """One call, tried again while the server asks to wait, or has a fault that may pass.
+        """Makes a call, retrying it while the server asks to wait or has a transient fault; returns the results.
 
         Raises:
-            NfsStatusError, RpcRefused, TransportError, RemoteProtocolError
+            NfsStatusError: the status is not NFS3_OK. RpcRefused: the server refuses the call.
+            TransportError: the address failed. RemoteProtocolError: the reply is invalid.
         """
         wait, waited = self._settings.jukebox_seconds, 0.0
         while True:
@@ -280,7 +283,7 @@ class Nfs3Session(Session):
             wait = min(MOST_JUKEBOX_SECONDS, 2 * wait)
 
     async def _lookup_in(self, directory: bytes, name: bytes, path: bytes) -> DirectoryEntry:
-        """LOOKUP of one name, and GETATTR where the answer brings no attributes."""
+        """Makes a LOOKUP of a name, and a GETATTR if the answer has no attributes."""
         found = await self._ask(nfs3.LOOKUP, nfs3.encode_lookup(directory, name), nfs3.decode_lookup, path)
         attributes = found.attributes or await self._getattr(found.handle, path)
         return made_entry(name, attributes, found.handle)
@@ -289,7 +292,7 @@ class Nfs3Session(Session):
         return await self._ask(nfs3.GETATTR, nfs3.encode_handle(handle), nfs3.decode_getattr, path)
 
     def _whole(self, path: bytes) -> bytes:
-        """A path of this session as the server's other clients know it, for errors."""
+        """A path of this session from the root of the server, for errors."""
         return to_bytes(self.export).rstrip(b"/") + b"/" + path
 
     # -- paths -----------------------------------------------------------------------------------------------------
@@ -305,7 +308,7 @@ class Nfs3Session(Session):
         return made_entry(b"", await self._getattr(root, b""), root)
 
     async def _enter(self, entry: DirectoryEntry, path: bytes) -> None:
-        """Raises where an entry on the way to another is not a directory; a link is not followed."""
+        """Raises ``FileError`` or ``NfsStatusError`` if an entry is not a directory; links are not followed."""
         if entry.kind is FileKind.LINK:
             raw = await self._ask(nfs3.READLINK, nfs3.encode_handle(entry.handle), nfs3.decode_readlink, path)
             raise FileError(
@@ -319,12 +322,12 @@ class Nfs3Session(Session):
             raise nfs3.status_error(nfs3.NOTDIR, nfs3.LOOKUP, self._whole(path), self.address)
 
     async def _remount(self) -> bytes:
-        """Asks for the export's handle again: after a fail-over the ports may be others, too."""
+        """Mounts the export again and returns its handle; after a failover, the ports may have changed too."""
         self._mounted = await self._client.mount_again(self.export)
         return self._mounted.root
 
     async def _resolve_read(self, path: bytes, known_bad: bool) -> bytes:
-        """The handle of a file to be read; ``known_bad``: the one there was is stale, and its parent's may be."""
+        """The handle of a file to be read. ``known_bad``: its last one is stale, so that its parent's may be too."""
         if known_bad:
             self._directories.forget(path.rpartition(b"/")[0])
         return (await self.lookup(path)).handle
@@ -350,7 +353,7 @@ class Nfs3Session(Session):
         return time.monotonic() - began
 
     async def allowed(self, path: bytes, handle: bytes = b"", identity: Identity | None = None) -> int:
-        """What a user may do with a file: the sum of the bits that ACCESS grants (RFC 1813 section 3.3.4)."""
+        """What a user may do with a file: the bits that ACCESS grants (RFC 1813 section 3.3.4)."""
         known = handle or (await self.lookup(path)).handle
         credential = b"" if identity is None else self._credential_of(identity)
         return await self._ask(nfs3.ACCESS, nfs3.encode_access(known), nfs3.decode_access, path, credential=credential)
@@ -366,11 +369,14 @@ class Nfs3Session(Session):
         return await self._client.exports() or ()
 
     async def mount_refusal(self, export: str) -> str:
-        """Why another export can't be mounted, or nothing: see ``MountClient.refusal``."""
+        """Why an export can't be mounted; empty: it can. See ``MountClient.refusal``."""
         return await self._client.refusal(export)
 
     async def list_page(self, path: bytes, handle: bytes, cookie: object = None) -> Page:
         return await self._lister.page(path.strip(b"/"), handle, cookie)
+
+    def ask_page(self, request: PageRequest) -> bool:
+        return self._lister.ask_page(request)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -389,4 +395,4 @@ class Nfs3Session(Session):
         try:
             await self._client.unmount(self.export)
         except CacheWarmerError:
-            return  # mountd's list of who has mounted what is advice; nothing depends on it
+            return  # nothing depends on mountd's list of mounts
