@@ -7,10 +7,11 @@ amounts, which depend on the time since that moment and not on the window, until
 gains in equal amounts make shares equal, whatever they were (D.-M. Chiu and R. Jain, "Analysis of the increase and decrease
 algorithms for congestion avoidance in computer networks", 1989).
 
-Two more things follow from it. While all windows are small, a READ takes what it takes without a queue, and a reader that
+Three more things follow from it. While all windows are small, a READ takes what it takes without a queue, and a reader that
 came to a full cache learns that too. And when the cache is full, each reader knows by how much: the READs that fit are those
 in flight by the share of their time that is not spent in the queue (Little's law). So all of them step back to what fills
-the cache, however late they noticed.
+the cache, however late they noticed. And while the others have cut their windows, the one that called raises its own: if
+that makes a queue, nobody has made room, and the reader may be alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 import random
 from enum import StrEnum
 
+from cachewarmer.model import Bound
 from cachewarmer.warming.lateness import Lateness
 from cachewarmer.warming.rounds import Observation
 
@@ -44,13 +46,19 @@ GROWTH_CALLS, GROWTH_RATE, GROWTH_LATENCIES = 2.0, 2.5, 5.0
 """After ``t`` seconds of growth, a window has gained CALLS · (e^(RATE · t) - 1) calls. The rate is divided by one plus
 LATENCIES times the least latency in seconds: where READs take long, the queue is noticed late."""
 MOST_EXPONENT = 20.0
-"""The exponent's limit, beyond any window: a reader may have stood still for long."""
+"""The exponent's limit, beyond any window."""
+MOST_LOOK_SECONDS = 0.2
+"""The most that one look adds to the time of growth: a reader that stood still for long did not grow meanwhile."""
+MOST_LATENCY_SECONDS = 2.0
+"""Where READs take longer, times that depend on their latency depend on this instead."""
 HEARD_SECONDS, HEARD_LATENCIES = 0.15, 1.0
 """Time that a window which fills the cache, or calls, is held so that all notice, plus this many latencies."""
 KEPT, KEPT_LESS = 0.97, 0.5
 """Of the READs that fit a reader keeps this part, less this many calls."""
 WAITING_CUT = 0.93
-"""The most that a reader keeps of its window when canaries are slow."""
+"""Of that it keeps this part when canaries are slow although nobody calls or grows."""
+QUEUE_KEPT = 1.05
+"""Of that it keeps this part where a full cache makes no canary slow: it is a link that is full, and nobody waits for it."""
 DEAF_SECONDS, DEAF_LATENCIES = 0.3, 1.5
 """Time after stepping back, plus this many latencies, in which what is left of the queue counts for nothing."""
 MISHEARD_SHARE = 0.7
@@ -59,13 +67,19 @@ OTHER_FACTOR = 3.0
 """READs that take this many times the least although no window grew are different ones, and the search begins anew."""
 LATENCY_CALLS, LATENCY_SECONDS = 30, 0.3
 """A latency is the mean over a window's calls, or over this many; where calls are few, over this time."""
-FIRST_CHECK_SECONDS, CHECK_SECONDS = 25.0, 60.0
-"""Time until a reader finds out whether it is still in company, the first time and later: half of this to twice as long, by
-chance. It calls, keeps its window, and listens whether others regrow."""
-COMPANY_FACTOR = 1.06
-"""Others that regrow make READs take this many times as long, at the least."""
-LISTEN_SECONDS, LISTEN_LATENCIES = 4.0, 10.0
-"""A reader that hears nobody for this long, plus this many latencies, is alone."""
+TOLD_SECONDS = 0.1
+DRAINED_FACTOR = 0.85
+"""A cut that leaves READs more than this part of the latency that a reader was led to it by drained no queue: those were
+slower READs, and not other readers. It is judged this long, and one latency, after the growth began (``TOLD_SECONDS``)."""
+CHECK_FACTOR = 1.35
+"""A reader that has called raises its window to this many times its share while others should have cut theirs."""
+ANSWERED_FACTOR = 1.2
+"""If READs then take this many times what they took before the call, nobody has made room."""
+UNANSWERED_CALLS = 2
+"""A reader whose calls are unanswered this many times in a row is alone. Once is not enough, since two readers that call at
+the same time don't make room for each other."""
+APART_SECONDS = 1.0
+"""A call comes up to this much later, by chance, so that this is rare: who hears another's call before its own does not call."""
 MOST_USUAL = 0.35
 """Where a larger part of the canaries is slow for other reasons, readers hear different things and don't share this way."""
 
@@ -85,7 +99,7 @@ class Stage(StrEnum):
     CALLED = "called"
     """The call is held until all have noticed."""
     CHECK = "check"
-    """The reader has called but not cut its window, to learn whether others regrow."""
+    """The reader has called and raises its window, to learn whether others have cut theirs."""
 
 
 class Queue:
@@ -96,8 +110,11 @@ class Queue:
         self.least = least
         """The least since the last common moment; 0: not known yet."""
         self.peak = latency
-        self._error, self._spread, self._looked_at = 0.0, 0.0, now
-        """What the mean may be off by, and the variance of a single READ."""
+        self._error = 0.0
+        """What the mean may be off by."""
+        self._spread = 0.0
+        """The variance of a single READ's latency."""
+        self._looked_at = now
         self._fresh = False
 
     @property
@@ -141,34 +158,56 @@ class Queue:
 class Sharing:
     """One reader's part in it. ``observe`` gives the next window, or ``None`` once it is over.
 
-    ``latency`` and ``least`` are what its READs take and what they took at the least, in seconds. ``heard``: it begins
-    because another reader has just been heard, and so at a common moment; otherwise with a call.
+    ``latency`` and ``least`` are what its READs take and what they took at the least, in seconds. ``heard``: the reader
+    begins because it has just heard another one, and so at a common moment; otherwise with a call. ``queued``: what it heard
+    was a queue of READs, and not slow canaries.
     """
 
     def __init__(
-        self, window: int, now: float, latency: float, least: float, chance: random.Random, *, heard: bool
+        self,
+        window: int,
+        now: float,
+        latency: float,
+        least: float,
+        chance: random.Random,
+        *,
+        heard: bool,
+        queued: bool = False,
     ) -> None:
         self.window = float(window)
-        self.queued = False
-        """Whether it was a queue of READs that ended the growth, and not the canaries."""
+        self.share = self.window
+        """The window that is held between two common moments."""
+        self.bound = Bound.UNKNOWN
+        """What ended the growth, once something has."""
         self._chance = chance
         self._queue = Queue(latency, least, now)
-        self._share = self._base = self.window
-        """The window that is held, and the one that growth begins from."""
+        self._heard_latency = latency if queued else 0.0
+        """The latency of the queue that led to the last cut; 0: it was something else, or proved to be a queue."""
+        self._base = self.window
+        """The window that growth begins from."""
+        self._grown_seconds = 0.0
+        self._looked_at = now
         self._stage, self._entered_at = Stage.HOLD, now
-        self._moment, self._cuts = now, 0
-        """The last common moment, and how many there were."""
+        self._moment = now
+        """The last common moment."""
+        self._cuts = 0
         self._small_until = self._deaf_until = self._louder_at = now
         self._full_at = 0.0
-        """While it holds: since when the cache has been full; 0: it is not."""
-        self._alone_latency = 0.0
-        """While it checks: what READs take at the most as long as nobody regrows."""
-        self._check_at = now + FIRST_CHECK_SECONDS * chance.uniform(0.5, 2)
+        """When the cache became full while the window was held; 0: it did not, or that has been answered."""
+        self._has_stepped_back = False
+        """Whether it was answered by stepping back since the last common moment."""
+        self._call_at = now
+        """When it calls, unless it hears another reader before."""
+        self._usual_latency = latency
+        """What READs took before it called."""
+        self._measures_from = 0.0
+        """While it checks: when the queue of the call has drained; 0: it has."""
+        self._unanswered = 0
+        """How many calls in a row nobody made room for."""
         if heard:
             self._cut(now)
         else:
-            self._enter(Stage.CALL, now)
-            self._call(now)
+            self._begin_call(now)
 
     def __repr__(self) -> str:
         return f"<Sharing {self._stage} window={self.window:.1f}>"
@@ -176,27 +215,30 @@ class Sharing:
     def observe(self, seen: Observation, lateness: Lateness, least: int, most: int) -> int | None:
         """Takes an observation and the evidence of canaries; ``least`` and ``most`` bound the window."""
         now, queue = seen.now, self._queue
+        passed, self._looked_at = min(MOST_LOOK_SECONDS, now - self._looked_at), now
         queue.follow(seen, self.window, learn=self._stage in (Stage.GROW, Stage.HOLD))
-        if lateness.usual > MOST_USUAL or (self._stage is Stage.HOLD and self._are_others()):
-            return None
         slow = self._is_slow(now, lateness)
+        if lateness.usual > MOST_USUAL or self._are_others():
+            self.window = self.share
+            return None
         full = now >= self._deaf_until and (slow or queue.exceeds(FULL_FACTOR))
         before = self._stage
         if before is Stage.SMALL:
-            if now >= self._small_until:
-                self._enter(Stage.GROW, now)
-                queue.begin()
+            self._be_small(now)
         elif before is Stage.GROW:
-            self._grow(seen, full=full, slow=slow, most=most)
+            if self._was_no_queue(now, slow=slow):
+                self._take_back(now)
+            else:
+                self._grow(seen, passed, full=full, most=most)
         elif before is Stage.FULL:
             self._be_full(now, slow=slow)
         elif before is Stage.HOLD:
             self._hold(now, full=full, slow=slow)
         elif before is Stage.CALL:
-            self._go_on_calling(now, slow=slow, most=most)
+            self._go_on_calling(seen, slow=slow, most=most)
         elif before is Stage.CALLED:
             self._end_call(now)
-        elif not self._check(now, full=full):
+        elif not self._check(now):
             return None
         if self._stage is not before and self._stage is not Stage.FULL:
             lateness.begin()
@@ -205,100 +247,144 @@ class Sharing:
 
     # -- stages ------------------------------------------------------------------------------------------------------
 
-    def _grow(self, seen: Observation, *, full: bool, slow: bool, most: int) -> None:
+    def _be_small(self, now: float) -> None:
+        if now >= self._small_until:
+            self._enter(Stage.GROW, now)
+            self._grown_seconds = min(SMALL_SECONDS, now - self._small_until)
+            self._queue.begin()
+
+    def _grow(self, seen: Observation, passed: float, *, full: bool, most: int) -> None:
         if full:
-            self.queued = not slow
             self._enter(Stage.FULL, seen.now)
             self._queue.peak = self._queue.latency
         elif self.window >= most or seen.now - self._moment > self._period:  # nothing ends the growth
-            self.window = self._share = max(self._share, self.window)
-            self._enter(Stage.HOLD, seen.now)
+            self.window = self.share = max(self.share, self.window)
+            self._be_held(seen.now)
         elif seen.limited:
-            exponent = GROWTH_RATE * (seen.now - self._small_until) / (1 + GROWTH_LATENCIES * self._queue.least)
-            self.window = self._base + GROWTH_CALLS * math.expm1(min(MOST_EXPONENT, max(0.0, exponent)))
+            self._grown_seconds += passed
+            exponent = GROWTH_RATE * self._grown_seconds / (1 + GROWTH_LATENCIES * self._least)
+            self.window = self._base + GROWTH_CALLS * math.expm1(min(MOST_EXPONENT, exponent))
 
     def _be_full(self, now: float, *, slow: bool) -> None:
-        if now - self._entered_at < HEARD_SECONDS + HEARD_LATENCIES * self._queue.latency:
+        if now - self._entered_at < HEARD_SECONDS + HEARD_LATENCIES * self._latency:
             return
-        if not slow and not self._queue.exceeds(FULL_FACTOR) and self.window < MISHEARD_SHARE * self._share:
+        if not slow and not self._queue.exceeds(FULL_FACTOR) and self.window < MISHEARD_SHARE * self.share:
             self._enter(Stage.GROW, now)
         else:
-            self._step_back(now, self._queue.peak, 1.0)
-            self._enter(Stage.HOLD, now)
+            self.bound = Bound.THREADS if slow else Bound.LINK
+            self._step_back(now, self._queue.peak, kept=1.0 if slow else QUEUE_KEPT)
+            self._be_held(now)
 
     def _hold(self, now: float, *, full: bool, slow: bool) -> None:
         latency = self._queue.latency
-        if self._queue.exceeds(LOUD_FACTOR) and now - self._entered_at > DEAF_SECONDS + DEAF_LATENCIES * latency:
+        if self._queue.exceeds(LOUD_FACTOR) and now - self._entered_at > DEAF_SECONDS + DEAF_LATENCIES * self._latency:
+            self._heard_latency = latency
             self._cut(now)
         elif full and not self._full_at:
             self._full_at = now
-        elif self._full_at and now - self._full_at >= 2 * (HEARD_SECONDS + HEARD_LATENCIES * latency):
-            self._step_back(now, latency, WAITING_CUT if slow else 1.0)
-        elif now - self._moment >= self._period:
-            self._enter(Stage.CALL, now)
-            self._call(now)
+        elif self._full_at and now - self._full_at >= 2 * (HEARD_SECONDS + HEARD_LATENCIES * self._latency):
+            if self._has_stepped_back and not slow:  # it did not help: READs take longer by now
+                self._queue.least, self._full_at = latency, 0.0
+            else:
+                self._has_stepped_back = True
+                self._step_back(now, latency, kept=WAITING_CUT if slow else 1.0)
+        elif now >= self._call_at:
+            self._begin_call(now)
 
-    def _go_on_calling(self, now: float, *, slow: bool, most: int) -> None:
-        loudest = self.window >= min(float(most), MOST_CALL_FACTOR * self._share)
-        unheard = now - self._entered_at > UNHEARD_SECONDS + UNHEARD_LATENCIES * self._queue.latency
+    def _go_on_calling(self, seen: Observation, *, slow: bool, most: int) -> None:
+        now = seen.now
+        loudest = self.window >= min(float(most), MOST_CALL_FACTOR * self.share)
+        unheard = now - self._entered_at > UNHEARD_SECONDS + UNHEARD_LATENCIES * self._latency
         if self._queue.exceeds(LOUD_FACTOR) or unheard or (slow and loudest and now >= self._louder_at):
             self._moment = now
             self._enter(Stage.CALLED, now)
-        elif now >= self._louder_at and not loudest:
+        elif seen.limited and now >= self._louder_at and not loudest:
             self._call(now)
 
     def _end_call(self, now: float) -> None:
-        if now - self._moment < HEARD_SECONDS + HEARD_LATENCIES * self._queue.least:
+        if now - self._moment < HEARD_SECONDS + HEARD_LATENCIES * self._least:
             return
-        if now > self._check_at:
-            self.window, self._alone_latency = self._share, math.inf
-            self._enter(Stage.CHECK, now)
-            self._deaf_until = now + DEAF_SECONDS + DEAF_LATENCIES * self._queue.latency
-        else:
-            self._cut(self._moment)
+        self._enter(Stage.CHECK, now)
+        self.window = max(CHECK_FACTOR * self.share, self.share + 1)
+        self._small_until = self._moment + SMALL_SECONDS + SMALL_LATENCIES * self._latency
+        self._measures_from = now + self._latency + self._least
 
-    def _check(self, now: float, *, full: bool) -> bool:
-        """Returns whether it may go on: not if nobody else was heard."""
-        queue = self._queue
-        if now >= self._deaf_until:
-            self._alone_latency = min(self._alone_latency, COMPANY_FACTOR * queue.at_most)
-        if full or queue.surely > self._alone_latency:
-            self._check_at = now + CHECK_SECONDS * self._chance.uniform(0.5, 2)
-            self._enter(Stage.HOLD, now)
-            self._deaf_until = now + DEAF_SECONDS + DEAF_LATENCIES * queue.latency
-        return now - self._moment <= LISTEN_SECONDS + LISTEN_LATENCIES * queue.latency
+    def _check(self, now: float) -> bool:
+        """Returns whether it may go on: not if several calls were unanswered."""
+        if self._measures_from and now >= self._measures_from:
+            self._measures_from = 0.0
+            self._queue.begin()
+        if self._measures_from or now < max(self._small_until, self._entered_at + 3 * self._least):
+            return True
+        if self._queue.latency <= ANSWERED_FACTOR * self._usual_latency:
+            self._unanswered = 0
+            self._cut(self._moment)
+            return True
+        self._unanswered += 1
+        self.window = self.share
+        self._be_held(now)
+        return self._unanswered < UNANSWERED_CALLS
 
     # -- moves -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _latency(self) -> float:
+        """What READs take, for times that depend on it; in seconds."""
+        return min(MOST_LATENCY_SECONDS, self._queue.latency)
+
+    @property
+    def _least(self) -> float:
+        """What they took at the least, in the same way."""
+        return min(MOST_LATENCY_SECONDS, self._queue.least)
 
     @property
     def _period(self) -> float:
         """Seconds from one common moment to the next call."""
         seconds = FIRST_PERIOD_SECONDS if self._cuts <= FIRST_CUTS else PERIOD_SECONDS
-        return seconds + PERIOD_LATENCIES * self._queue.least
+        return seconds + PERIOD_LATENCIES * self._least
 
     def _enter(self, stage: Stage, now: float) -> None:
         self._stage, self._entered_at = stage, now
+
+    def _be_held(self, now: float) -> None:
+        """The window is now the reader's share, until it hears something or calls."""
+        self._enter(Stage.HOLD, now)
+        self._full_at = 0.0
+        self._deaf_until = now + DEAF_SECONDS + DEAF_LATENCIES * self._latency
+        self._call_at = max(now, self._moment + self._period) + self._chance.uniform(0, APART_SECONDS)
 
     def _cut(self, moment: float) -> None:
         """All readers do so at a common moment."""
         self._moment = moment
         self._cuts += 1
-        self._full_at = 0.0
+        self._full_at, self._has_stepped_back = 0.0, False
         self._enter(Stage.SMALL, moment)
-        self.window = self._base = max(1.0, CUT * self._share)
-        self._small_until = self._deaf_until = moment + SMALL_SECONDS + SMALL_LATENCIES * self._queue.latency
+        self.window = self._base = max(1.0, CUT * self.share)
+        self._small_until = self._deaf_until = moment + SMALL_SECONDS + SMALL_LATENCIES * self._latency
         self._queue.least = 0.0
+
+    def _take_back(self, now: float) -> None:
+        """Takes back a cut that nobody was the reason for, and calls, to learn whether there is anybody."""
+        self.window = self.share
+        self._be_held(now)
+        self._call_at = self._deaf_until
+
+    def _begin_call(self, now: float) -> None:
+        self._enter(Stage.CALL, now)
+        self._usual_latency = self._queue.latency
+        self._call(now)
 
     def _call(self, now: float) -> None:
         self.window = CALL_FACTOR * self.window + CALL_CALLS
-        self._louder_at = now + LOUDER_SECONDS + LOUDER_LATENCIES * self._queue.least
+        self._louder_at = now + LOUDER_SECONDS + LOUDER_LATENCIES * self._least
 
-    def _step_back(self, now: float, latency: float, most: float) -> None:
-        """Keeps the READs that fit, where those of the whole window take so long; at ``most`` this share of them."""
-        fits = min(most, self._queue.least / latency) if self._queue.least and latency else most
-        self.window = self._share = max(1.0, KEPT * fits * self.window - KEPT_LESS)
+    def _step_back(self, now: float, latency: float, *, kept: float) -> None:
+        """Keeps this part of the READs that fit, where those of the whole window take so long."""
+        fits = min(1.0, self._queue.least / latency) if self._queue.least and latency else 1.0
+        window = kept * KEPT * fits * self.window - (KEPT_LESS if kept <= 1 else 0.0)
+        self.window = self.share = max(1.0, min(self.window, window))
         self._full_at = 0.0
-        self._deaf_until = now + DEAF_SECONDS + DEAF_LATENCIES * self._queue.latency
+        self._deaf_until = now + DEAF_SECONDS + DEAF_LATENCIES * self._latency
 
     # -- what was seen -----------------------------------------------------------------------------------------------
 
@@ -310,4 +396,12 @@ class Sharing:
 
     def _are_others(self) -> bool:
         """Whether these are other READs than those that the least latency was learnt from."""
-        return self._queue.exceeds(OTHER_FACTOR * max(1.0, self.window / self._base))
+        grown = max(1.0, self.window / self._base)
+        return self._stage is Stage.HOLD and self._queue.exceeds(OTHER_FACTOR * grown)
+
+    def _was_no_queue(self, now: float, *, slow: bool) -> bool:
+        """Whether what was heard before the last cut is there without a queue, too; asked once some READs have told."""
+        if now - self._entered_at <= TOLD_SECONDS + self._latency:
+            return False
+        heard, self._heard_latency = self._heard_latency, 0.0
+        return not slow and heard > 0 and self._queue.least > DRAINED_FACTOR * heard

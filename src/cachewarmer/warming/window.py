@@ -160,7 +160,7 @@ class KneeFinder:
         self._sharing: Sharing | None = None
 
     def __repr__(self) -> str:
-        return f"<KneeFinder {self.phase} window={self.window} {self.lateness}>"
+        return f"<KneeFinder {self._sharing or self.phase} window={self.window} {self.lateness}>"
 
     @property
     def canary_idle_seconds(self) -> float:
@@ -197,7 +197,7 @@ class KneeFinder:
         """Takes an observation; returns how many calls may be in flight from now on."""
         self.canaries.learn(seen)
         if self._sharing is not None:
-            return self._share(self._sharing, seen)
+            return self._observe_sharing(self._sharing, seen)
         if self._round is not None:
             self._look_for_company(seen)
         if self._sharing is None:
@@ -233,38 +233,38 @@ class KneeFinder:
         if len(self._latencies) < KNOWN_LATENCIES:
             self._company.forget()
         if self.phase in (Phase.HOLD, Phase.UP) and self._company.left(self._good, seen.now):
-            self._begin_to_share(seen.now, self.window, heard=False)
+            self._begin_to_share(seen.now, heard=False)
         elif self.phase is Phase.HOLD:
             self._company.held(self.window, seen.now, self._held_since, suspected=self.lateness.suspected)
             settled = seen.now - self._held_since > 0.1 + 1.1 * self._latency
             least = min(self._latencies, default=0.0)
             if settled and self._company.queues(seen, self.window, self._held_since, least):
-                self._begin_to_share(seen.now, self.window, heard=True)
+                self._begin_to_share(seen.now, heard=True, queued=True)
 
-    def _begin_to_share(self, now: float, window: float, *, heard: bool) -> bool:
-        """Returns whether it does: not if canaries are often slow for other reasons. ``heard``: see ``Sharing``."""
+    def _begin_to_share(self, now: float, *, heard: bool, queued: bool = False) -> bool:
+        """Returns whether it does: not if it is gentle, or canaries are often slow for other reasons. See ``Sharing``."""
         if self.limits.share != 1 or self.lateness.usual > MOST_USUAL:
             return False
-        self.window = self._good = self._bounded(window)
-        self.phase = Phase.HOLD
+        self._good, self.phase = self.window, Phase.HOLD
         least = min(self._latencies, default=self._latency)
-        self._sharing = Sharing(self.window, now, self._latency, least, self._chance, heard=heard)
+        latency = self._latency
+        self._sharing = Sharing(self.window, now, latency, least, self._chance, heard=heard, queued=queued)
         self.lateness.begin()
         return True
 
-    def _share(self, sharing: Sharing, seen: Observation) -> int:
+    def _observe_sharing(self, sharing: Sharing, seen: Observation) -> int:
         """As ``observe``, while the cache is shared; afterwards the search holds the window that is left."""
         self._follow_latency(seen)
         self.canaries.judge(seen)
         window = sharing.observe(seen, self.lateness, self.limits.least, self.limits.most)
-        self._bound = Bound.LINK if sharing.queued else Bound.THREADS
+        self._bound = sharing.bound if sharing.bound is not Bound.UNKNOWN else self._bound
+        self._good, self._good_rate = self._bounded(sharing.share), 0.0
         if window is None:
             self._sharing = None
             self._latencies.clear()
-            self._hold(self.window, seen.now, LEAST_HOLD_SECONDS)
+            self._hold(self._good, seen.now, LEAST_HOLD_SECONDS)
         else:
             self.window = window
-        self._good, self._good_rate = self.window, 0.0
         return self.window
 
     # -- what was seen -----------------------------------------------------------------------------------------------
@@ -343,10 +343,10 @@ class KneeFinder:
         proved = self._company.others_wait(self.window, now)
         held_well = self.phase is Phase.HOLD and (proved or now - self._held_since >= PROVED_SECONDS)
         if held_well or self.window <= FIRST_WINDOW:  # so few calls fill no cache: others were there before
-            if self._begin_to_share(now, self.window, heard=True):
+            if self._begin_to_share(now, heard=True):
                 return
             self._pushed_at = now
-        shared = self._is_shared(now)
+        shared = self._was_pushed(now)
         if self.phase is Phase.UP and self.window > self._base and not shared:
             self._good, self._good_rate = self._base, self._base_rate
             self._hold(self._good, now, 2 * self._hold_seconds)
@@ -358,7 +358,7 @@ class KneeFinder:
         else:
             self._seek(now)
 
-    def _is_shared(self, now: float) -> bool:
+    def _was_pushed(self, now: float) -> bool:
         return now - self._pushed_at < SHARED_SECONDS
 
     def _seek(self, now: float) -> None:
@@ -451,7 +451,7 @@ class KneeFinder:
         if self.window >= self.limits.most:
             self._hold(self.window, now, self._hold_seconds)
         else:
-            if self._is_shared(now):
+            if self._was_pushed(now):
                 self._step += 1
             else:
                 self._step = self._step * 2 if growth else 1
