@@ -25,9 +25,10 @@ from cachewarmer.warming.lateness import Lateness
 from cachewarmer.warming.rounds import Observation
 
 FIRST_CUTS = 3
-PERIOD_SECONDS, FIRST_PERIOD_SECONDS, PERIOD_LATENCIES = 8.0, 5.0, 40.0
-"""Time from one common moment to the next call: the second value for the first few moments (``FIRST_CUTS``), which make
-shares similar soon, then the first; plus this many least latencies."""
+FIRST_PERIOD_SECONDS, FIRST_PERIOD_LATENCIES = 5.0, 40.0
+PERIOD_SECONDS, PERIOD_LATENCIES = 8.0, 100.0
+"""Time from one common moment to the next call, plus this many least latencies: the first values for the first few moments
+(``FIRST_CUTS``), which make shares similar soon, then the second."""
 CALL_FACTOR, CALL_CALLS, MOST_CALL_FACTOR = 2.0, 2, 16.0
 """To call, a reader multiplies its window by the first and adds the second, repeatedly, up to the third times its share."""
 LOUDER_SECONDS, LOUDER_LATENCIES = 0.1, 1.8
@@ -57,6 +58,8 @@ KEPT, KEPT_LESS = 0.97, 0.5
 """Of the READs that fit a reader keeps this part, less this many calls."""
 WAITING_CUT = 0.93
 """Of that it keeps this part when canaries are slow although nobody calls or grows."""
+MOST_STEPS_BACK = 2
+"""If READs still take too long after so many steps back, the least latency is no longer true."""
 QUEUE_KEPT = 1.05
 """Of that it keeps this part where a full cache makes no canary slow: it is a link that is full, and nobody waits for it."""
 DEAF_SECONDS, DEAF_LATENCIES = 0.3, 1.5
@@ -75,6 +78,8 @@ CHECK_FACTOR = 1.35
 """A reader that has called raises its window to this many times its share while others should have cut theirs."""
 ANSWERED_FACTOR = 1.2
 """If READs then take this many times what they took before the call, nobody has made room."""
+CHECKED_SHARE = 0.2
+"""Once others have made room, only this part of the calls is checked, by chance: a check disturbs those who regrow."""
 UNANSWERED_CALLS = 2
 """A reader whose calls are unanswered this many times in a row is alone. Once is not enough, since two readers that call at
 the same time don't make room for each other."""
@@ -194,8 +199,8 @@ class Sharing:
         self._small_until = self._deaf_until = self._louder_at = now
         self._full_at = 0.0
         """When the cache became full while the window was held; 0: it did not, or that has been answered."""
-        self._has_stepped_back = False
-        """Whether it was answered by stepping back since the last common moment."""
+        self._steps_back = 0
+        """How often it was answered by stepping back since the last common moment."""
         self._call_at = now
         """When it calls, unless it hears another reader before."""
         self._usual_latency = latency
@@ -204,6 +209,8 @@ class Sharing:
         """While it checks: when the queue of the call has drained; 0: it has."""
         self._unanswered = 0
         """How many calls in a row nobody made room for."""
+        self._has_company = False
+        """Whether somebody made room for the last call that was checked."""
         if heard:
             self._cut(now)
         else:
@@ -283,10 +290,10 @@ class Sharing:
         elif full and not self._full_at:
             self._full_at = now
         elif self._full_at and now - self._full_at >= 2 * (HEARD_SECONDS + HEARD_LATENCIES * self._latency):
-            if self._has_stepped_back and not slow:  # it did not help: READs take longer by now
+            if self._steps_back >= MOST_STEPS_BACK and not slow:  # it did not help: READs take longer by now
                 self._queue.least, self._full_at = latency, 0.0
             else:
-                self._has_stepped_back = True
+                self._steps_back += 1
                 self._step_back(now, latency, kept=WAITING_CUT if slow else 1.0)
         elif now >= self._call_at:
             self._begin_call(now)
@@ -304,6 +311,9 @@ class Sharing:
     def _end_call(self, now: float) -> None:
         if now - self._moment < HEARD_SECONDS + HEARD_LATENCIES * self._least:
             return
+        if self._has_company and self._chance.random() >= CHECKED_SHARE:
+            self._cut(self._moment)
+            return
         self._enter(Stage.CHECK, now)
         self.window = max(CHECK_FACTOR * self.share, self.share + 1)
         self._small_until = self._moment + SMALL_SECONDS + SMALL_LATENCIES * self._latency
@@ -317,10 +327,10 @@ class Sharing:
         if self._measures_from or now < max(self._small_until, self._entered_at + 3 * self._least):
             return True
         if self._queue.latency <= ANSWERED_FACTOR * self._usual_latency:
-            self._unanswered = 0
+            self._unanswered, self._has_company = 0, True
             self._cut(self._moment)
             return True
-        self._unanswered += 1
+        self._unanswered, self._has_company = self._unanswered + 1, False
         self.window = self.share
         self._be_held(now)
         return self._unanswered < UNANSWERED_CALLS
@@ -340,8 +350,9 @@ class Sharing:
     @property
     def _period(self) -> float:
         """Seconds from one common moment to the next call."""
-        seconds = FIRST_PERIOD_SECONDS if self._cuts <= FIRST_CUTS else PERIOD_SECONDS
-        return seconds + PERIOD_LATENCIES * self._least
+        if self._cuts <= FIRST_CUTS:
+            return FIRST_PERIOD_SECONDS + FIRST_PERIOD_LATENCIES * self._least
+        return PERIOD_SECONDS + PERIOD_LATENCIES * self._least
 
     def _enter(self, stage: Stage, now: float) -> None:
         self._stage, self._entered_at = stage, now
@@ -357,7 +368,7 @@ class Sharing:
         """All readers do so at a common moment."""
         self._moment = moment
         self._cuts += 1
-        self._full_at, self._has_stepped_back = 0.0, False
+        self._full_at, self._steps_back = 0.0, 0
         self._enter(Stage.SMALL, moment)
         self.window = self._base = max(1.0, CUT * self.share)
         self._small_until = self._deaf_until = moment + SMALL_SECONDS + SMALL_LATENCIES * self._latency
@@ -367,7 +378,7 @@ class Sharing:
         """Takes back a cut that nobody was the reason for, and calls, to learn whether there is anybody."""
         self.window = self.share
         self._be_held(now)
-        self._call_at = self._deaf_until
+        self._call_at, self._has_company = self._deaf_until, False
 
     def _begin_call(self, now: float) -> None:
         self._enter(Stage.CALL, now)
