@@ -89,6 +89,10 @@ MOST_USUAL = 0.35
 """Where a larger part of the canaries is slow for other reasons, readers hear different things and don't share this way."""
 
 
+SLOWEST_SECONDS = 1.0
+"""Where READs take longer even at the least, a call would take minutes to be heard and to drain."""
+
+
 class Stage(StrEnum):
     """What a reader does between two common moments."""
 
@@ -225,7 +229,8 @@ class Sharing:
         passed, self._looked_at = min(MOST_LOOK_SECONDS, now - self._looked_at), now
         queue.follow(seen, self.window, learn=self._stage in (Stage.GROW, Stage.HOLD))
         slow = self._is_slow(now, lateness)
-        if lateness.usual > MOST_USUAL or self._are_others():
+        too_slow = self._stage is Stage.HOLD and queue.least > SLOWEST_SECONDS
+        if lateness.usual > MOST_USUAL or too_slow or self._are_others():
             self.window = self.share
             return None
         full = now >= self._deaf_until and (slow or queue.exceeds(FULL_FACTOR))

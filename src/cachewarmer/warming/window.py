@@ -28,7 +28,7 @@ from cachewarmer.warming.canaries import CANARY_SECONDS, Canaries
 from cachewarmer.warming.company import PROVED_SECONDS, Company
 from cachewarmer.warming.lateness import LEAST_USUAL
 from cachewarmer.warming.rounds import Observation, Round
-from cachewarmer.warming.sharing import MOST_USUAL, Sharing
+from cachewarmer.warming.sharing import LOUD_FACTOR, MOST_USUAL, SLOWEST_SECONDS, Queue, Sharing
 
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
@@ -157,6 +157,8 @@ class KneeFinder:
         """The window of the round whose latency is the last of them."""
         self._chance = chance or random.Random(0)
         self._company = Company()
+        self._hearing = Queue(0.0, 0.0, 0.0)
+        """What READs take, followed closely enough to hear others call."""
         self._sharing: Sharing | None = None
 
     def __repr__(self) -> str:
@@ -232,7 +234,9 @@ class KneeFinder:
             return
         if len(self._latencies) < KNOWN_LATENCIES:
             self._company.forget()
-        if self.phase in (Phase.HOLD, Phase.UP) and self._company.left(self._good, seen.now):
+        if self.phase in (Phase.HOLD, Phase.UP) and self._hears_a_call(seen):
+            self._begin_to_share(seen.now, heard=True, queued=True)
+        elif self.phase in (Phase.HOLD, Phase.UP) and self._company.left(self._good, seen.now):
             self._begin_to_share(seen.now, heard=False)
         elif self.phase is Phase.HOLD:
             self._company.held(self.window, seen.now, self._held_since, suspected=self.lateness.suspected)
@@ -241,12 +245,22 @@ class KneeFinder:
             if settled and self._company.queues(seen, self.window, self._held_since, least):
                 self._begin_to_share(seen.now, heard=True, queued=True)
 
+    def _hears_a_call(self, seen: Observation) -> bool:
+        """Whether READs take so much longer, all of a sudden, as when another reader calls."""
+        self._hearing.follow(seen, self.window, learn=False)
+        base = self._base if self.phase is Phase.UP else self.window
+        grown = max(1.0, self.window / max(1, base))
+        self._hearing.least = grown * min(self._latencies, default=0.0)
+        settled = self.phase is Phase.UP or seen.now - self._held_since > 0.1 + 1.1 * self._latency
+        known = len(self._latencies) >= KNOWN_LATENCIES
+        return settled and known and self._hearing.exceeds(LOUD_FACTOR) and not self._hearing.exceeds(OTHER_CALLS)
+
     def _begin_to_share(self, now: float, *, heard: bool, queued: bool = False) -> bool:
         """Returns whether it does: not if it is gentle, or canaries are often slow for other reasons. See ``Sharing``."""
-        if self.limits.share != 1 or self.lateness.usual > MOST_USUAL:
+        least = min(self._latencies, default=self._latency)
+        if self.limits.share != 1 or self.lateness.usual > MOST_USUAL or least > SLOWEST_SECONDS:
             return False
         self._good, self.phase = self.window, Phase.HOLD
-        least = min(self._latencies, default=self._latency)
         latency = self._latency
         self._sharing = Sharing(self.window, now, latency, least, self._chance, heard=heard, queued=queued)
         self.lateness.begin()

@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 
 from cachewarmer.model import Bound
-from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedCache, SimulatedProbe
+from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedCache, SimulatedProbe, SimulatedReader
 from cachewarmer.warming.company import Company
 from cachewarmer.warming.lateness import Lateness
 from cachewarmer.warming.rounds import Observation
@@ -115,6 +115,25 @@ def test_the_bound_is_the_link_where_a_queue_ends_the_growth():
     cache, warmers = warmers_of(LINK, 2, 1, file_bytes=13_312)
     cache.run(40)
     assert [one.finder.bound for one in warmers] == [Bound.LINK] * 2
+
+
+def test_a_call_at_a_link_is_heard_by_a_reader_that_takes_itself_to_be_alone():
+    """No canary tells it there."""
+    cache, (listens,) = warmers_of(LINK, 1, 1, file_bytes=13_312)
+    cache.run(20)
+    assert listens.finder._sharing is None
+    other = SimulatedReader(cache, 13_312, window=2 * listens.finder.window)
+    other.fill()
+    cache.run(20.5)
+    assert listens.finder._sharing is not None
+
+
+def test_readers_whose_reads_take_seconds_do_not_call():
+    slow = CacheModel(threads=64, origin_seconds=2.0)
+    cache, warmers = warmers_of(slow, 2, 1)
+    for look in range(120):
+        cache.run(look)
+        assert all(one.finder._sharing is None for one in warmers)
 
 
 # -- one reader, told what to see ------------------------------------------------------------------------------------
@@ -290,6 +309,13 @@ def test_other_reads_end_the_sharing():
     reader.see(0.0015)
     reader.until(Stage.HOLD, 0.0015)
     assert reader.see(0.2, 1.0) is None
+
+
+def test_reads_that_take_seconds_by_now_end_the_sharing():
+    reader = Told(heard=True, window=40, latency=0.5)
+    while reader.window is not None:
+        reader.see(1.2)
+        assert reader.now < 130
 
 
 def test_canaries_that_are_slow_for_other_reasons_end_the_sharing():
