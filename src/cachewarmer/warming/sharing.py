@@ -229,8 +229,7 @@ class Sharing:
         passed, self._looked_at = min(MOST_LOOK_SECONDS, now - self._looked_at), now
         queue.follow(seen, self.window, learn=self._stage in (Stage.GROW, Stage.HOLD))
         slow = self._is_slow(now, lateness)
-        too_slow = self._stage is Stage.HOLD and queue.least > SLOWEST_SECONDS
-        if lateness.usual > MOST_USUAL or too_slow or self._are_others():
+        if lateness.usual > MOST_USUAL or self._are_others():
             self.window = self.share
             return None
         full = now >= self._deaf_until and (slow or queue.exceeds(FULL_FACTOR))
@@ -238,10 +237,7 @@ class Sharing:
         if before is Stage.SMALL:
             self._be_small(now)
         elif before is Stage.GROW:
-            if self._was_no_queue(now, slow=slow):
-                self._take_back(now)
-            else:
-                self._grow(seen, passed, full=full, most=most)
+            self._grow(seen, passed, full=full, slow=slow, most=most)
         elif before is Stage.FULL:
             self._be_full(now, slow=slow)
         elif before is Stage.HOLD:
@@ -265,8 +261,10 @@ class Sharing:
             self._grown_seconds = min(SMALL_SECONDS, now - self._small_until)
             self._queue.begin()
 
-    def _grow(self, seen: Observation, passed: float, *, full: bool, most: int) -> None:
-        if full:
+    def _grow(self, seen: Observation, passed: float, *, full: bool, slow: bool, most: int) -> None:
+        if self._was_no_queue(seen.now, slow=slow):
+            self._take_back(seen.now)
+        elif full:
             self._enter(Stage.FULL, seen.now)
             self._queue.peak = self._queue.latency
         elif self.window >= most or seen.now - self._moment > self._period:  # nothing ends the growth
@@ -411,9 +409,10 @@ class Sharing:
         return lateness.others_wait
 
     def _are_others(self) -> bool:
-        """Whether these are other READs than those that the least latency was learnt from."""
+        """Whether these are other READs than those that the least latency was learnt from, or too slow ones by now."""
         grown = max(1.0, self.window / self._base)
-        return self._stage is Stage.HOLD and self._queue.exceeds(OTHER_FACTOR * grown)
+        others = self._queue.exceeds(OTHER_FACTOR * grown) or self._queue.least > SLOWEST_SECONDS
+        return self._stage is Stage.HOLD and others
 
     def _was_no_queue(self, now: float, *, slow: bool) -> bool:
         """Whether what was heard before the last cut is there without a queue, too; asked once some READs have told."""
