@@ -87,8 +87,6 @@ APART_SECONDS = 1.0
 """A call comes up to this much later, by chance, so that this is rare: who hears another's call before its own does not call."""
 MOST_USUAL = 0.35
 """Where a larger part of the canaries is slow for other reasons, readers hear different things and don't share this way."""
-
-
 SLOWEST_SECONDS = 1.0
 """Where READs take longer even at the least, a call would take minutes to be heard and to drain."""
 
@@ -276,28 +274,29 @@ class Sharing:
             self.window = self._base + GROWTH_CALLS * math.expm1(min(MOST_EXPONENT, exponent))
 
     def _be_full(self, now: float, *, slow: bool) -> None:
-        if now - self._entered_at < HEARD_SECONDS + HEARD_LATENCIES * self._latency:
+        if now - self._entered_at < self._heard_seconds:
             return
         if not slow and not self._queue.exceeds(FULL_FACTOR) and self.window < MISHEARD_SHARE * self.share:
             self._enter(Stage.GROW, now)
         else:
             self.bound = Bound.THREADS if slow else Bound.LINK
-            self._step_back(now, self._queue.peak, kept=1.0 if slow else QUEUE_KEPT)
+            self._step_back(self._queue.peak, kept=1.0 if slow else QUEUE_KEPT)
             self._be_held(now)
 
     def _hold(self, now: float, *, full: bool, slow: bool) -> None:
         latency = self._queue.latency
-        if self._queue.exceeds(LOUD_FACTOR) and now - self._entered_at > DEAF_SECONDS + DEAF_LATENCIES * self._latency:
+        if self._queue.exceeds(LOUD_FACTOR) and now - self._entered_at > self._deaf_seconds:
             self._heard_latency = latency
             self._cut(now)
         elif full and not self._full_at:
             self._full_at = now
-        elif self._full_at and now - self._full_at >= 2 * (HEARD_SECONDS + HEARD_LATENCIES * self._latency):
+        elif self._full_at and now - self._full_at >= 2 * self._heard_seconds:
             if self._steps_back >= MOST_STEPS_BACK and not slow:  # it did not help: READs take longer by now
                 self._queue.least, self._full_at = latency, 0.0
             else:
                 self._steps_back += 1
-                self._step_back(now, latency, kept=WAITING_CUT if slow else 1.0)
+                self._step_back(latency, kept=WAITING_CUT if slow else 1.0)
+                self._be_deaf(now)
         elif now >= self._call_at:
             self._begin_call(now)
 
@@ -351,6 +350,16 @@ class Sharing:
         return min(MOST_LATENCY_SECONDS, self._queue.least)
 
     @property
+    def _heard_seconds(self) -> float:
+        """How long a window that fills the cache is held."""
+        return HEARD_SECONDS + HEARD_LATENCIES * self._latency
+
+    @property
+    def _deaf_seconds(self) -> float:
+        """How long what is left of a queue counts for nothing."""
+        return DEAF_SECONDS + DEAF_LATENCIES * self._latency
+
+    @property
     def _period(self) -> float:
         """Seconds from one common moment to the next call."""
         if self._cuts <= FIRST_CUTS:
@@ -363,9 +372,13 @@ class Sharing:
     def _be_held(self, now: float) -> None:
         """The window is now the reader's share, until it hears something or calls."""
         self._enter(Stage.HOLD, now)
-        self._full_at = 0.0
-        self._deaf_until = now + DEAF_SECONDS + DEAF_LATENCIES * self._latency
+        self._be_deaf(now)
         self._call_at = max(now, self._moment + self._period) + self._chance.uniform(0, APART_SECONDS)
+
+    def _be_deaf(self, now: float) -> None:
+        """What is left of the queue counts for nothing now."""
+        self._full_at = 0.0
+        self._deaf_until = now + self._deaf_seconds
 
     def _cut(self, moment: float) -> None:
         """All readers do so at a common moment."""
@@ -392,13 +405,11 @@ class Sharing:
         self.window = CALL_FACTOR * self.window + CALL_CALLS
         self._louder_at = now + LOUDER_SECONDS + LOUDER_LATENCIES * self._least
 
-    def _step_back(self, now: float, latency: float, *, kept: float) -> None:
+    def _step_back(self, latency: float, *, kept: float) -> None:
         """Keeps this part of the READs that fit, where those of the whole window take so long."""
         fits = min(1.0, self._queue.least / latency) if self._queue.least and latency else 1.0
         window = kept * KEPT * fits * self.window - (KEPT_LESS if kept <= 1 else 0.0)
         self.window = self.share = max(1.0, min(self.window, window))
-        self._full_at = 0.0
-        self._deaf_until = now + DEAF_SECONDS + DEAF_LATENCIES * self._latency
 
     # -- what was seen -----------------------------------------------------------------------------------------------
 

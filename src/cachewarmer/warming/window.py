@@ -28,7 +28,15 @@ from cachewarmer.warming.canaries import CANARY_SECONDS, Canaries
 from cachewarmer.warming.company import PROVED_SECONDS, Company
 from cachewarmer.warming.lateness import LEAST_USUAL
 from cachewarmer.warming.rounds import Observation, Round
-from cachewarmer.warming.sharing import LOUD_FACTOR, MOST_USUAL, SLOWEST_SECONDS, Queue, Sharing
+from cachewarmer.warming.sharing import (
+    HEARD_SECONDS,
+    LOUD_FACTOR,
+    MOST_USUAL,
+    OTHER_FACTOR,
+    SLOWEST_SECONDS,
+    Queue,
+    Sharing,
+)
 
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
@@ -42,9 +50,6 @@ JUDGED_CALLS = 3
 the noise."""
 BACK_OFF = 0.75
 """What is left of the window when others have to wait."""
-HEARD_SECONDS = 0.15
-"""A window that makes others wait is held for so long all the same: time for other readers there to notice it too, so
-that they shrink as well and not only the one that was first."""
 SHARED_BACK_OFF = 0.75
 """What is left of the window where others read from this address as this reader does: so much that, while all of them
 shrink and grow again, the cache is used well."""
@@ -56,8 +61,6 @@ QUEUE_FACTOR = 2.5
 """Calls that take so many times the least of late wait in a queue, such as that for a link …"""
 QUEUE_GROWTH_SHARE = 0.85
 """… and then a larger window has to bring this share of its growth: less is taken from other readers."""
-OTHER_CALLS = 3.0
-"""From one round to the next, queues change latencies by no such factor beyond that of the window."""
 LATENCY_ROUNDS = 60
 """The rounds whose lowest latency is the least of late."""
 CLOSE_ENOUGH = 12
@@ -240,20 +243,22 @@ class KneeFinder:
             self._begin_to_share(seen.now, heard=False)
         elif self.phase is Phase.HOLD:
             self._company.held(self.window, seen.now, self._held_since, suspected=self.lateness.suspected)
-            settled = seen.now - self._held_since > 0.1 + 1.1 * self._latency
             least = min(self._latencies, default=0.0)
-            if settled and self._company.queues(seen, self.window, self._held_since, least):
+            if self._is_settled(seen.now) and self._company.queues(seen, self.window, self._held_since, least):
                 self._begin_to_share(seen.now, heard=True, queued=True)
+
+    def _is_settled(self, now: float) -> bool:
+        """Whether calls that were in flight before the window was held are answered."""
+        return now - self._held_since > 0.1 + 1.1 * self._latency
 
     def _hears_a_call(self, seen: Observation) -> bool:
         """Whether READs take so much longer, all of a sudden, as when another reader calls."""
         self._hearing.follow(seen, self.window, learn=False)
-        base = self._base if self.phase is Phase.UP else self.window
-        grown = max(1.0, self.window / max(1, base))
+        tries = self.phase is Phase.UP
+        grown = max(1.0, self.window / max(1, self._base)) if tries else 1.0
         self._hearing.least = grown * min(self._latencies, default=0.0)
-        settled = self.phase is Phase.UP or seen.now - self._held_since > 0.1 + 1.1 * self._latency
-        known = len(self._latencies) >= KNOWN_LATENCIES
-        return settled and known and self._hearing.exceeds(LOUD_FACTOR) and not self._hearing.exceeds(OTHER_CALLS)
+        known = len(self._latencies) >= KNOWN_LATENCIES and (tries or self._is_settled(seen.now))
+        return known and self._hearing.exceeds(LOUD_FACTOR) and not self._hearing.exceeds(OTHER_FACTOR)
 
     def _begin_to_share(self, now: float, *, heard: bool, queued: bool = False) -> bool:
         """Returns whether it does: not if it is gentle, or canaries are often slow for other reasons. See ``Sharing``."""
@@ -410,8 +415,8 @@ class KneeFinder:
         grown = self.window / (self._latency_window or self.window)
         self._latency_window = self.window
         if (
-            self._latency > OTHER_CALLS * max(1.0, grown) * before
-            or self._latency * OTHER_CALLS < min(1.0, grown) * before
+            self._latency > OTHER_FACTOR * max(1.0, grown) * before
+            or self._latency * OTHER_FACTOR < min(1.0, grown) * before
         ):
             self._latencies.clear()
             self._hold_seconds, self._hold_until = LEAST_HOLD_SECONDS, min(self._hold_until, now)
