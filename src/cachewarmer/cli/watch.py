@@ -63,16 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(chosen: argparse.Namespace) -> WatchOptions:
-    """Makes the options. It is gentle unless the window is fixed."""
+    """Makes the options."""
     if chosen.every < LEAST_SECONDS:
         raise UsageError("--every must be at least 1 second")
-    reading = pacing.reading(chosen)
     return WatchOptions(
         target=chosen.target,
         every=chosen.every,
         once=chosen.once,
         selection=selecting.selection(chosen),
-        reading=reading if reading.window else replace(reading, gentle=True),
+        reading=pacing.reading(chosen),
         broker=general.broker(chosen),
         output=general.output(chosen),
         processes=chosen.processes,
@@ -99,6 +98,7 @@ async def _watch(chosen: WatchOptions, stop: asyncio.Event) -> int:
     from cachewarmer.watching import Busy, alone, one_round, watch
 
     settings = inputs.settings(chosen.reading)
+    settings = replace(settings, nfs=replace(settings.nfs, gentle=True))
     url = inputs.broker_url(chosen.broker)
     (job,) = jobs_of([chosen.target], chosen.selection, resolve=True)
 

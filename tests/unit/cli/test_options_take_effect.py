@@ -170,6 +170,31 @@ def test_a_scan_searches_for_its_window_as_warm_does(tmp_path, gentle, monkeypat
     assert [(one.window_auto, one.gentle, one.window_max_calls) for one in seen] == [(True, gentle, 9)]
 
 
+@pytest.mark.parametrize(
+    ("written", "options", "expected"),
+    [("", [], (True, 16)), ("window_calls = 2", [], (False, 2)), ("", ["--window", "5"], (False, 5))],
+    ids=["automatic", "settings", "option"],
+)
+def test_watch_is_gentle_and_leaves_a_window_fixed_that_is(tmp_path, written, options, expected, monkeypatch):
+    """Whether an option or the settings file fixes it; only an automatic window can be gentle."""
+    from cachewarmer import onemachine
+    from cachewarmer.cli.commands import run
+
+    seen = []
+
+    def warm(job, *, settings, **_):
+        seen.append(settings.nfs)
+        raise UsageError("enough is seen")
+
+    (tmp_path / "settings.toml").write_text(f"[nfs]\n{written}\n")
+    monkeypatch.setenv("CACHEWARMER_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setattr(onemachine, "warm", warm)
+    assert run(["watch", str(tmp_path), "--once", "--broker", f"sqlite:///{tmp_path}/b.db", *options]) == 2
+    (nfs,) = seen
+    assert (nfs.window_auto, nfs.window_calls) == expected
+    assert nfs.gentle
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_that_takes_a_value_names_its_default(name):
     """So that a reader of the help knows what happens without it."""
