@@ -1,4 +1,4 @@
-"""The manager: takes jobs, scans their trees, publishes the work as the scan goes, and closes the books."""
+"""The manager: takes jobs, scans their trees, publishes work items as it scans, and settles each job at its end."""
 
 from cachewarmer.manager.manager import Manager
 

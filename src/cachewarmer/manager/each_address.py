@@ -1,4 +1,4 @@
-"""The scan of one mount address of a job whose addresses are caches of their own: what fails there is its own affair."""
+"""Scans one mount address of a job whose addresses are separate caches. A failure there does not affect the others."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
 
 LINES = 512
-"""Number of lines of a list that are taken at once."""
+"""Number of lines that are read from a list at a time."""
 
 Publish = Callable[[WarmJob, Sequence[Session], ScanCounter], Awaitable[None]]
 Begin = Callable[[WarmJob, ScanCounter], Awaitable[None]]
 
 
 class AddressScan:
-    """Scans ``job``, which has one address. ``waits_at_start``: also for one that has never answered.
+    """Scans ``job``, which has one address.
 
-    ``begin`` is called before each try, with what the scan counts in. ``file_list`` gives the list of the job again each time.
+    With ``waits_at_start``, the scan also waits for an address that has never answered. ``begin`` is called before each
+    attempt, with the job and the counter of that attempt. Each call of ``file_list`` reads the job's list anew.
     """
 
     def __init__(
@@ -50,17 +51,19 @@ class AddressScan:
         self._file_list = file_list
         self._counter = ScanCounter()
         self.failure: CacheWarmerError | None = None
-        """Why the address could not be scanned to its end."""
+        """Why the scan of the address could not be finished; None if it was, or is still running."""
 
     def __repr__(self) -> str:
         return f"<AddressScan {self.address} files={self._counter.files} failure={self.failure!r}>"
 
     def totals(self) -> ScanTotals:
-        """What was found so far."""
+        """What has been found so far."""
         return self._counter.totals()
 
     async def scan(self, publish: Publish) -> None:
-        """Scans, and begins again where the address fails meanwhile, for as long as the patience lasts.
+        """Scans the address, and starts again if it fails meanwhile, for as long as the patience lasts.
+
+        A failure of the address is recorded in ``failure`` and not raised.
 
         Raises:
             BrokerError: what was found can't be published.
@@ -78,7 +81,7 @@ class AddressScan:
             )
 
     async def _name_rest(self, error: CacheWarmerError) -> None:
-        """Names what nobody has looked at: the lines of a list that are left, or the target as a whole."""
+        """Records as failed what was not scanned: the remaining lines of a list, or the target as a whole."""
         counter, error = self._counter, error.of_no_file()
         counter.base = ""
         target = to_bytes(self._job.full_path.strip("/"))

@@ -1,7 +1,7 @@
-"""Fanning out: one cache is warmed from the origin, and those beside it only then, from what it holds.
+"""Fan-out: one cache is warmed from the origin first, and only then the others, from what that one holds.
 
-Only for caches that can fill from each other. From outside that can't be seen, so all that is done here is to keep the
-others waiting until one of them has everything.
+This is for caches that can fill from each other. Whether they do can't be observed from outside, so all this module
+does is keep the other caches waiting until one of them has everything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cachewarmer.values import dataclass
 log = logging.getLogger(__name__)
 
 STILL_SECONDS = 1.0
-"""When nothing has been settled for this long, the address is asked whether it answers."""
+"""If nothing has been settled for this long, the address is probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,15 @@ class Part:
 
     address: str
     scan: Callable[[], Awaitable[bool]]
-    """Scans its tree and publishes its items, without waiting for them; returns whether it could be scanned."""
+    """Scans its tree and publishes its items, without waiting until they are read. Returns whether it succeeded."""
 
 
 class FanOut:
     """Scans the parts of a job in the order of its addresses.
 
-    ``record`` writes what the scans have found so far. ``status`` and ``workers`` give the job as its broker sees it.
-    ``is_gone`` says of an address whether it has not answered for as long as the patience lasts. ``lost_seconds`` is for
-    how long workers may be there with nothing in hand before the job's items are thought to be lost.
+    ``record`` writes what the scans have found so far. ``status`` and ``workers`` return the job and its workers as the
+    broker sees them. ``is_gone`` says whether an address has been silent for longer than the patience. The job's items
+    are considered lost when there have been workers for ``lost_seconds`` and none of them held any of these items.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class FanOut:
         self._lost_seconds = lost_seconds
 
     async def scan(self, parts: Sequence[Part]) -> None:
-        """Warms the first part alone, then all others at once.
+        """Warms the first part alone, then all the others at once.
 
-        Where an address could not be reached, or files failed at it, the next one goes before the others too: they are
-        not to fetch from the origin, each for itself, what it lacks. Not where the next one failed at as many files:
-        more than these no cache will get.
+        If an address could not be reached, or files failed there, the next address is also warmed before the others:
+        otherwise each of them would fetch what is missing from the origin. If the next one failed at the same number of
+        files, the others follow anyway: no cache will get more than that.
         """
         waiting = list(parts)
         failed = -1
@@ -82,9 +82,10 @@ class FanOut:
         await asyncio.gather(*(part.scan() for part in waiting))
 
     async def _warmed(self, address: str) -> AddressTotals | None:
-        """Waits until every item that is published is settled; returns the outcome of those of ``address``.
+        """Waits until every published item is settled, or the items are lost; returns the totals of ``address``.
 
-        None: it is gone. A worker may not even take items while it reaches nothing else.
+        Returns None if the address is gone. Its items may then never be settled: workers that can't reach any other
+        address do not even claim them.
         """
         await self._record()
         moved_at = busy_at = time.monotonic()
@@ -121,6 +122,6 @@ class FanOut:
         return found
 
     async def _is_idle(self, job_id: str) -> bool:
-        """Whether there are workers, and none of them has an item of the job in hand."""
+        """Whether there are workers, but none of them holds an item of the job."""
         there = [one for one in await self._workers() if one.at_work]
         return bool(there) and not any(one.is_reading(job_id) for one in there)

@@ -1,4 +1,4 @@
-"""A manager's handling of one job: scans it, waits for its end, and settles it."""
+"""How a manager handles one job: it scans the job, waits for its end, and settles it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from cachewarmer.targets.base import Session
 from cachewarmer.targets.pool import SessionPool
 from cachewarmer.targets.steady import steady
 
-if TYPE_CHECKING:  # what only some jobs want is loaded for them
+if TYPE_CHECKING:  # only some jobs need these, so they are imported when they do
     from cachewarmer.ledger.since import Since
     from cachewarmer.manager.fan_out import FanOut
     from cachewarmer.manager.told import ScanLedger
@@ -49,21 +49,22 @@ T = TypeVar("T")
 RECORD_SECONDS = 1.0
 """Time between two updates of a scan's totals."""
 SCAN_RETRY_SECONDS = 2.0
-"""Minimum time between a scan that failed because of its address, and the next one."""
+"""Minimum time between a scan that failed because of its address and the next one."""
 UNKNOWN_HOST_SECONDS = 30.0
-"""How long a job waits for a host name that has never been resolved, because it is probably mistyped."""
+"""How long a job waits for a host name that has never been resolved: the name is probably mistyped."""
 
 
-class Ended(Exception):  # noqa: N818  # not an error: the job was cancelled, or ended elsewhere, in mid-scan
-    """The job ended while it was scanned."""
+class Ended(Exception):  # noqa: N818  # not an error: the job was cancelled, or ended elsewhere, during its scan
+    """The job ended while it was being scanned."""
 
 
 class JobKeeper:
     """Sees one job through to its end, under its lease.
 
-    ``waits_at_start``: also for addresses that have never answered. ``on_busy`` is told whether the job is being
-    scanned (or about to be), or only waits; ``on_scanning`` when a scan begins (True) and when it ends. ``busy_seconds``
-    is how long a broker is waited for that others hold; None: no longer than one that fails.
+    With ``waits_at_start``, the job also waits for addresses that have never answered. ``on_busy`` is called with True
+    when the job is about to be scanned, and with False when it only waits; ``on_scanning`` is called with True when a
+    scan begins, and with False when it ends. ``busy_seconds`` is how long to wait for a broker that others have locked;
+    None: no longer than for one that fails.
     """
 
     def __init__(
@@ -90,10 +91,17 @@ class JobKeeper:
         self._outage = outage_log(broker)
         self._learning = Learning(broker, lease.job)
         self._ledgers: dict[str, ScanLedger] = {}
-        """By address: what the scan tells beside the receipts; empty where no ledger is kept."""
+        """By address: the records that the scan adds to the job's ledger; empty if no ledger is kept."""
 
     async def keep(self, stop: asyncio.Event) -> bool:
-        """Returns at the job's end: True; hands it back when ``stop`` is set or its lease is lost: False."""
+        """Works until the job has ended and returns True.
+
+        Returns False if ``stop`` is set, after handing the job back, or if the job now belongs to another manager.
+
+        Raises:
+            BrokerError: the broker fails for longer than a lease lasts, or refuses a call.
+            ProgramChanged: the program was replaced while it was running; the job has been handed back.
+        """
         lease = self._lease
         work = asyncio.create_task(self._manage())
         renewer = asyncio.create_task(self._renew())
@@ -117,12 +125,12 @@ class JobKeeper:
             await end_tasks(work, renewer, stopped)
 
     async def _end(self, work: asyncio.Task[None]) -> bool:
-        """Settles the job when the work on it is done: True; lets go of it where another manager is at it: False."""
+        """Settles the job once the work on it is done, and returns True; False if another manager has taken it over."""
         try:
             work.result()
         except LeaseLost as error:
             log.warning("job %s: %s: letting go of it", self._job.job_id, error, extra=about(job=self._job.job_id))
-            await self._broker.release_job(self._lease)  # nothing where the lease is the other's
+            await self._broker.release_job(self._lease)  # does nothing if the other manager has the lease
             return False
         except ProgramChanged:
             await self._broker.release_job(self._lease)
@@ -148,7 +156,7 @@ class JobKeeper:
                 self._outage.failed(f"renewing job {self._job.job_id}: {error}")
 
     async def _manage(self) -> None:
-        """Scans the job and waits for its end; once more from the start where its items got lost."""
+        """Scans the job and waits for its end; starts again if its items were lost, or another manager began a scan."""
         job = self._job
         waiting = Waiting(self._broker, self._settings, self._pool, job, self._persist, self._learning)
         while True:
@@ -177,18 +185,22 @@ class JobKeeper:
             raise
         except CacheWarmerError as error:
             if isinstance(error, BrokerError) and error.transient:
-                raise  # the lease runs out, and a manager to whom the broker answers continues
+                raise  # the lease runs out, and a manager that can reach the broker continues
             await self._fail(error)
         except Exception as error:
             await self._fail_for(error)
 
     async def _learn(self) -> None:
-        """What the scan's windows begin with, where they are searched for."""
+        """Sets the windows that the scan begins with, if windows are searched for automatically."""
         if self._settings.nfs.window_auto:
             self._pool.learn(await self._learning.first_windows())
 
     async def _fail_for(self, error: Exception) -> None:
-        """Fails the job because of an internal error, unless another manager can continue it."""
+        """Fails the job because of an unexpected exception.
+
+        Raises:
+            ProgramChanged: that was the cause, so another manager can continue the job.
+        """
         changed = program_changed(error)
         if changed is not None:
             raise changed from error
@@ -196,7 +208,7 @@ class JobKeeper:
         if lacking is not None:
             await self._fail(lacking)
             return
-        # A fault of this program: the next manager would only meet it again, and so would the one after it.
+        # A bug: the next manager would only run into it again, and so would the one after that.
         job_id = self._job.job_id
         log.error("job %s failed", job_id, exc_info=error, extra=about(job=job_id))
         await self._set_state(JobState.FAILED, f"{type(error).__name__}: {error}")
@@ -209,7 +221,7 @@ class JobKeeper:
         await self._set_state(JobState.FAILED, error.failure.dump())
 
     async def _known_address(self, name: str) -> str:
-        """Advice for an unknown address: a similar one of an earlier job."""
+        """Advice for an unknown address: a similar address of an earlier job. Empty if there is none."""
         from cachewarmer.likeness import did_you_mean
 
         with suppress(BrokerError):
@@ -218,7 +230,7 @@ class JobKeeper:
         return ""
 
     async def _set_state(self, state: JobState, reason: str = "") -> bool:
-        """Whether the job could be moved there: not if it was cancelled meanwhile."""
+        """Moves the job to a state. Returns whether that was possible: False if, for example, it has been cancelled."""
         try:
             await self._persist(lambda: self._broker.set_state(self._job.job_id, state, reason))
         except InvalidTransition:
@@ -228,10 +240,10 @@ class JobKeeper:
     # -- the scan --------------------------------------------------------------------------------------------------
 
     async def _scan_with_retries(self) -> None:
-        """Scans the job, again and again where its addresses fail meanwhile, for as long as the patience lasts.
+        """Scans the job, and starts again whenever its addresses fail, for as long as the patience lasts.
 
         Raises:
-            TransportError: none of its addresses has answered for so long.
+            TransportError: none of its addresses has answered for that long.
         """
         job, patience = self._job, self._settings.lease.patience_seconds
         mounts = mounts_of(job)
@@ -264,7 +276,7 @@ class JobKeeper:
                         await self._pool.wait_until_up(mounts)
 
     async def _scan(self, sessions: Sequence[Session]) -> None:
-        """Scans the whole tree, and records its totals. Raises ``Ended`` if the job ends meanwhile."""
+        """Scans the whole tree and records its totals. Raises ``Ended`` if the job ends meanwhile."""
         job = self._job
         counter = ScanCounter()
         await self._begin_ledger(job, counter)
@@ -272,10 +284,10 @@ class JobKeeper:
         await self._persist(lambda: self._broker.record_scan(job.job_id, counter.totals(finished=True)))
 
     async def _scan_each_address(self) -> None:
-        """Scans the tree at each address: there it has handles of its own, and its listings warm that cache too.
+        """Scans the tree at each address: caches have different file handles, and a listing warms a cache's metadata.
 
         Raises:
-            CacheWarmerError: at none of them.
+            CacheWarmerError: the scan failed at every address; this is the error of the first.
         """
         from cachewarmer.manager.each_address import AddressScan
 
@@ -332,7 +344,7 @@ class JobKeeper:
         return bool(patience) and await self._pool.reach(mounts_of(self._job.at(address))) >= patience
 
     async def _watched(self, publish: Callable[[Gate], Awaitable[None]], totals: Callable[[], ScanTotals]) -> None:
-        """Publishes what a scan finds, and records how far it is. Raises ``Ended`` if the job ends meanwhile."""
+        """Publishes what a scan finds, and records its progress. Raises ``Ended`` if the job ends meanwhile."""
         gate = Gate()
         scan = asyncio.ensure_future(publish(gate))
         watcher = asyncio.create_task(self._watch(totals, gate))
@@ -372,7 +384,7 @@ class JobKeeper:
         await gate.pass_through()
 
     async def _begin_ledger(self, job: WarmJob, counter: ScanCounter) -> None:
-        """Stores the records of the scan, if a ledger is kept."""
+        """Begins the scan's records in the ledger, if the job keeps one."""
         if job.ledger:
             from cachewarmer.manager.told import ScanLedger
 
@@ -383,13 +395,13 @@ class JobKeeper:
             counter.told = ledger.failed
 
     async def _since(self, job: WarmJob, counter: ScanCounter) -> Since:
-        """The ledger that the job is compared with."""
+        """The ledger that the files of the job are compared with."""
         from cachewarmer.ledger.records import records
         from cachewarmer.ledger.since import Since, base_pieces
 
         ledger = self._ledgers[_own_address(job)]
         since = Since(each_address=job.each_address, tell=ledger.unchanged.append)
-        with suppress(UnknownJob):  # forgotten since: nothing is held
+        with suppress(UnknownJob):  # it has been forgotten since: there is nothing to compare with
             async for one in records(base_pieces(self._broker, job), each_address=job.each_address):
                 since.add(one)
         if not len(since):
@@ -397,14 +409,15 @@ class JobKeeper:
         return since
 
     async def _flush_ledgers(self, *, whole: bool = False) -> None:
-        """Writes what has come together; ``whole``: only where it is enough for a piece."""
+        """Writes the records that are waiting; with ``whole``, only if there are enough of them for a piece."""
         for ledger in list(self._ledgers.values()):
             if ledger.is_whole or (ledger.waiting and not whole):
                 await ledger.flush()
 
     async def _watch(self, totals: Callable[[], ScanTotals], gate: Gate) -> None:
-        """Updates the totals of a scan every second, and suspends it while the job is paused. Returns when the job
-        ends.
+        """Updates the totals of a scan every second, and suspends the scan while the job is paused.
+
+        Returns when the job has ended.
         """
         job_id = self._job.job_id
         while True:
@@ -425,7 +438,7 @@ class JobKeeper:
 
 
 def _own_address(job: WarmJob) -> str:
-    """The address of the scan, if each address is a separate cache; else empty."""
+    """The address of the scan if each address is a separate cache, else empty."""
     return job.access.addresses[0] if job.each_address and job.access.addresses else ""
 
 

@@ -1,4 +1,4 @@
-"""Keeps with a job what its workers find out, so that it outlives them: see ``model.learnt``."""
+"""Stores with a job what its workers find out about its addresses, so that it outlives them: see ``model.learnt``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cachewarmer.model.live import NOTE_SECONDS
 log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 30.0
-"""Between two times that it is written."""
+"""Time between two writes."""
 
 
 class Learning:
-    """What one job's manager has learnt of its workers. Nothing depends on it: what fails here is left out."""
+    """What the manager of one job has learnt from its workers. Nothing depends on it, so failures are only logged."""
 
     def __init__(self, broker: Broker, job: WarmJob, clock: Callable[[], float] = time.monotonic) -> None:
         self._broker = broker
@@ -32,12 +32,14 @@ class Learning:
         self._looked_at = clock()
 
     async def first_windows(self) -> dict[str, int]:
-        """What the scan may begin with, by address: what workers hold there now, or what was kept with the job."""
+        """The windows (calls) that the scan may begin with, by address: from those that workers have there now, or from
+        what was stored with the job.
+        """
         known = await first_windows(self._broker, job_id=self._job.job_id)
         return {address: window for address, window in known.items() if address in self._job.access.addresses}
 
     async def look(self, status: JobStatus) -> list[WorkerReport] | None:
-        """What the job's workers say now; None: the broker does not tell."""
+        """What the job's workers report now; None if the broker does not answer."""
         self._looked_at = self._clock()
         try:
             workers = await self._broker.workers(self._job.job_id)
@@ -50,12 +52,12 @@ class Learning:
         return workers
 
     async def look_while_scanning(self) -> None:
-        """The same for a job that is being scanned, and no more often than workers have something new to say."""
+        """Does the same for a job that is being scanned, but no more often than workers write reports."""
         if self._clock() - self._looked_at >= NOTE_SECONDS:
             await self.look(JobStatus(job=self._job, state=JobState.SCANNING))
 
     async def keep(self) -> None:
-        """Writes what is known, where that is anything."""
+        """Stores what is known, if anything is."""
         learnt = self._lessons.learnt
         if learnt == Learnt():
             return

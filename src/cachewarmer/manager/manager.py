@@ -1,7 +1,7 @@
 """The manager: takes jobs, handles each with a keeper (``job``), and runs the fleet.
 
-A manager may be killed at any moment: the job's lease runs out, another manager takes it, scans again, and publishes
-the same items with the same ids, so that the totals come out the same.
+A manager may be killed at any moment: the job's lease runs out, and another manager takes the job, scans it again, and
+publishes the same items with the same ids, so that the totals come out the same.
 """
 
 from __future__ import annotations
@@ -28,36 +28,39 @@ from cachewarmer.targets.pool import SessionPool
 log = logging.getLogger(__name__)
 
 MOST_JOBS = 64
-"""Maximum number of jobs that a manager handles; each costs some calls per second."""
+"""Maximum number of jobs that a manager handles at once; each costs some calls per second."""
 MORE_URGENT_JOBS = 8
-"""Additional jobs for each higher priority, so that there is room for urgent ones."""
+"""Additional jobs for each higher priority level, so that there is room for urgent ones."""
 TIDY_SECONDS = 3600.0
-"""Between two looks for what the broker may forget; from half of it to one and a half, that managers don't meet."""
+"""Mean time between two rounds of tidying the broker; each wait is 0.5 to 1.5 times as long, so that managers don't
+coincide.
+"""
 FIRST_OPEN_SECONDS = 5.0
-"""How long the fleet's driver waits for the broker to be opened before it starts."""
+"""How long the start of the fleet's driver waits for the broker to be opened."""
 MOST_OPEN_SECONDS = 60.0
 """Maximum time between two attempts to open the broker."""
 
 
 class FleetRunner(Protocol):
-    """The interface of a fleet's driver that the manager needs: it runs beside the manager until that stops."""
+    """What the manager needs of a fleet's driver, which runs beside the manager until the manager stops."""
 
     @property
     def may_have_machines(self) -> bool:
-        """Whether machines may be running, as far as known."""
+        """Whether machines may be running, as far as is known."""
 
     async def run(self, stop: asyncio.Event) -> None: ...
 
 
 class Manager:
-    """One manager process's work.
+    """The work of one manager process.
 
-    ``pool`` gives the sessions that it scans with; whoever made it closes it. ``jobs_at_once`` is how many jobs it
-    scans at the same time; those that are only read or paused don't count, nor do less urgent ones beside a more urgent. ``waits_at_start``: a job none of whose
-    addresses has ever answered is waited for as well; off where somebody sits there who may have mistyped one.
-    ``busy_seconds`` is for a manager without another one that could continue: how long it waits for a broker that others hold.
-    ``on_scanning`` is told when a scan begins (True) and when it ends; ``on_end`` gets the id of each job that this
-    manager has taken off the queue at its end, and raises nothing.
+    ``pool`` provides the sessions for scanning; the caller closes it. ``jobs_at_once`` is how many jobs are scanned at
+    the same time. Jobs that are only being read or are paused don't count, and less urgent jobs don't count against a
+    more urgent one. With ``waits_at_start``, a job also waits if none of its addresses has ever answered; this is off
+    where a user is present, who may have mistyped an address. ``busy_seconds`` is how long to wait for a broker that is
+    locked by others, for a manager whose jobs no other manager could continue. ``on_scanning`` is called with True when
+    a scan begins, and with False when it ends. ``on_end`` is called with the id of each job that this manager has
+    settled; it must not raise.
     """
 
     def __init__(
@@ -88,17 +91,18 @@ class Manager:
         self._on_end = on_end
         self._scanning: dict[str, Priority] = {}
         self._waits = False
-        """Whether it has logged that it waits for a job."""
+        """Whether it has logged that it is waiting for jobs."""
         self._ended = self._handed_back = 0
         self._why = "it was asked to"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Takes jobs until ``stop``, or until there was none for ``exit_when_idle`` seconds.
+        """Takes jobs until ``stop`` is set, or until there has been none for ``exit_when_idle`` seconds.
 
-        After ``stop`` the jobs in hand go back to the queue, for another manager to continue with; also before it raises.
+        Before this returns or raises, unfinished jobs go back to the queue, for another manager to continue with.
 
         Raises:
-            ProgramChanged: nothing more can be done before the program is started again.
+            BrokerError: the broker can't be opened, or refuses to hand out jobs.
+            ProgramChanged: nothing more can be done until the program is started again.
         """
         began = time.monotonic()
         fleet: asyncio.Task[None] | None = None
@@ -107,7 +111,7 @@ class Manager:
         opening = asyncio.create_task(self._open_broker(stop))
         try:
             if self.fleet_driver is not None:
-                # It sees to machines of an earlier manager, whether the broker answers or not; mostly it does, and soon.
+                # It takes care of an earlier manager's machines even if the broker does not answer; usually that does.
                 await asyncio.wait({opening}, timeout=FIRST_OPEN_SECONDS)
                 fleet = asyncio.create_task(self.fleet_driver.run(stop))
             await opening
@@ -164,9 +168,9 @@ class Manager:
             await end_tasks(stopped)
 
     def _least_wanted(self, jobs: int) -> Priority | None:
-        """The priority that a further job needs; None: there is no room for any.
+        """The least priority that a further job must have; None if there is no room for any.
 
-        Scans of less urgent jobs take no room from a more urgent one: however long they are, it is scanned beside them.
+        Scans of less urgent jobs take no room from a more urgent job: however long they take, it is scanned meanwhile.
         """
         for least in reversed(BY_RANK):
             scanning = sum(priority.rank <= least.rank for priority in self._scanning.values())
@@ -175,7 +179,7 @@ class Manager:
         return None
 
     async def _wait(self, jobs: set[asyncio.Task[None]], stopped: asyncio.Task[bool]) -> set[asyncio.Task[Any]]:
-        """Waits until it is time to look for a job again, and returns what has ended."""
+        """Waits until it is time to look for a job again, and returns the tasks that have ended."""
         seconds = self.settings.lease.poll_seconds
         others = {stopped} if jobs else {stopped, asyncio.create_task(self.broker.wait_for_work(seconds))}
         done, _ = await asyncio.wait({*jobs, *others}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -183,7 +187,12 @@ class Manager:
         return done
 
     async def manage(self, lease: JobLease, stop: asyncio.Event) -> None:
-        """Sees one job through to its end; hands it back when ``stop`` is set or its lease is lost."""
+        """Sees one job through to its end; hands it back if ``stop`` is set, and lets go of it if its lease is lost.
+
+        Raises:
+            BrokerError: the broker fails for longer than a lease lasts, or refuses a call.
+            ProgramChanged: the program was replaced while it was running; the job has been handed back.
+        """
         job_id = lease.job.job_id
 
         def on_busy(busy: bool) -> None:
@@ -211,8 +220,8 @@ class Manager:
     async def _open_broker(self, stop: asyncio.Event) -> None:
         """Opens the broker, if it is not open yet.
 
-        A manager that could not and ended would leave the machines of an earlier one running forever. So as long as
-        there may be some it tries again, and the fleet's driver, which sees no queue meanwhile, deletes them in time.
+        If a manager ended because it could not, an earlier manager's machines would run forever. So it keeps trying as
+        long as there may be machines, and the fleet's driver, which sees no queue meanwhile, deletes them in time.
         """
         wait = 1.0
         while not stop.is_set():
@@ -241,7 +250,7 @@ class Manager:
             await asyncio.sleep(TIDY_SECONDS * random.uniform(0.5, 1.5))
 
     async def _note(self) -> None:
-        """Records that a manager is running, for users who wait for one."""
+        """Records regularly that a manager is running, for users who wait for one."""
         while True:
             try:
                 await self.broker.note_manager(self.name)
@@ -263,7 +272,7 @@ class Manager:
 
 
 def _tell_of(error: BaseException | None) -> None:
-    """Logs the error with which a keeper ended."""
+    """Logs the error, if any, with which a keeper ended."""
     if isinstance(error, CacheWarmerError):
         log.error("%s; a manager continues the job when the lease expires", error)
     elif error is not None:

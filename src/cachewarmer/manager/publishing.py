@@ -1,4 +1,4 @@
-"""Publishes the items of a scan, many of them with one call to the broker if they come quickly."""
+"""Publishes the items of a scan: many of them in one call to the broker if they come quickly."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cachewarmer.model import WorkItem
 MOST_ITEMS = 32
 """Maximum number of items in one call."""
 MOST_WAITING = 4096
-"""The scan waits while more items and files than this, together, are still to be published."""
+"""The scan waits while more than this many items and files, added together, are still to be published."""
 
 
 class Publisher:
     """Calls ``publish`` with the items of a scan, in order. Items that are added during a call go with the next one.
 
-    Use it as an async context manager, which at its end waits until all items are published, also after a
+    Use it as an async context manager: on exit, it waits until all items are published, even after a
     ``TransportError``. After any other exception, the remaining items are not published.
     """
 

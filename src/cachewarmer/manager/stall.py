@@ -1,7 +1,8 @@
-"""Noticing a job of which nothing moves any more because its addresses fail at it, though they answer probes.
+"""Notices a job that makes no progress any more because its addresses fail, although they answer probes.
 
-A cache whose origin is away answers NULL for itself and gives no byte. No item is at fault for that, so none is ever
-poisoned for it, and the job would not end: it fails when the patience is over, and can be resumed.
+A cache whose origin can't be reached still answers NULL calls itself, but delivers no data. No item is to blame for
+that, so none is ever poisoned for it, and the job would never end. Instead it fails when the patience is over, and can
+be resumed.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from cachewarmer.model import JobState, JobStatus, WarmJob, WorkerReport
 from cachewarmer.targets.breaker import Failures
 
 NOTICED_SECONDS = 15.0
-"""How long it may take until a silent address is noticed: from there on those who wait for it count their patience."""
+"""How long it may take until a silent address is noticed. Only then do those who wait for it start to count."""
 
 
 class Stall:
-    """Notices a job of which nothing has moved for as long as the patience lasts, while addresses failed at it."""
+    """Notices a job that has made no progress for as long as the patience lasts, while its addresses failed."""
 
     def __init__(self, patience_seconds: float, now: float) -> None:
         self.patience_seconds = patience_seconds
         self.over = asyncio.Event()
-        """Set when the job has stalled."""
+        """Set when the job has stalled; ``reason`` then says why."""
         self.reason = ""
         self._moved_at = now
         self._seen: object = None
@@ -30,9 +31,14 @@ class Stall:
         self._failures = 0
 
     def look(self, status: JobStatus, failures: Sequence[Failures], now: float) -> None:
-        """Takes the job as it is now, with what is read of items that have no receipt yet.
+        """Looks at the job as it is now, including what has been read of items that have no receipt yet.
 
-        What is read again, because its item was handed back, is not progress.
+        Reading something again, because its item was handed back, is not progress.
+
+        Args:
+            status: the job, with tallies of what its workers hold.
+            failures: the failures of its addresses so far, for each process or for the whole fleet.
+            now: seconds of the clock that the constructor's ``now`` is from.
         """
         seen = (status.state, status.settled_items, status.scan, status.state is JobState.PAUSED and now)
         read = (sum(one.bytes for one in status.tallies), sum(one.files for one in status.tallies))
@@ -41,7 +47,7 @@ class Stall:
             self._seen, self._moved_at, self._failures = seen, now, count
         self._most_read = max(self._most_read, read)
         still = now - self._moved_at
-        # Where each address has items of its own, these fail by themselves soon after the patience, and the job continues.
+        # If each address has its own items, these fail by themselves soon after the patience, and the job continues.
         noticed = NOTICED_SECONDS if status.job.each_address else min(self.patience_seconds, NOTICED_SECONDS)
         late = self.patience_seconds + noticed
         if self.patience_seconds and still >= late and count > self._failures:
@@ -51,7 +57,7 @@ class Stall:
 
 
 class FleetFailures:
-    """What fails at the addresses of one job in the workers of a fleet, as their rows tell it."""
+    """The failures of one job's addresses in the workers of a fleet, as these report them."""
 
     def __init__(self, job: WarmJob) -> None:
         self._job = job
@@ -60,7 +66,7 @@ class FleetFailures:
         self._last = ""
 
     def look(self, workers: Iterable[WorkerReport]) -> Failures:
-        """Takes the rows as they are now; counts only what workers met that have items of the job."""
+        """Adds the current reports; counts only failures at workers that hold or have held items of the job."""
         for worker in workers:
             if not worker.at_work or worker.in_hand(self._job.job_id) is None:
                 continue

@@ -1,4 +1,4 @@
-"""What a scan adds to the ledger of its job: names that it could not look at, and files that it left out as unchanged."""
+"""What a scan adds to the ledger of its job: names that it could not look up, and files it left out as unchanged."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from cachewarmer.broker.base import Broker
 from cachewarmer.model.outcomes import KEPT, SCAN, FileOutcome, pack, scan_part
 
 TOGETHER = 2000
-"""Records in a piece."""
+"""Maximum number of records in a piece."""
 
 Persist = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 class ScanLedger:
-    """Of one job, or of one of its addresses where each is a cache of its own. Whatever an earlier scan of it wrote goes as ``begin`` is called."""
+    """The ledger records of the scan of one job, or of one of its addresses if each is a separate cache.
+
+    ``address`` is empty for the job as a whole. ``persist`` makes a call to the broker, and retries it.
+    """
 
     def __init__(self, broker: Broker, job_id: str, address: str, persist: Persist) -> None:
         self._broker = broker
@@ -24,26 +27,26 @@ class ScanLedger:
         self._number = 0
         self.failed: list[FileOutcome] = []
         self.unchanged: list[str] = []
-        """Lines of records."""
+        """Records as lines of JSON."""
 
     async def begin(self) -> None:
-        """A scan begins."""
+        """Begins a scan: removes whatever an earlier scan of the same part has written."""
         self.failed.clear()
         self.unchanged.clear()
         await self._persist(lambda: self._broker.forget_scanned(self._job_id, self._part))
 
     @property
     def waiting(self) -> int:
-        """Records that are not yet written."""
+        """Number of records that are not written yet."""
         return len(self.failed) + len(self.unchanged)
 
     @property
     def is_whole(self) -> bool:
-        """Whether there are enough of them for a piece."""
+        """Whether enough records are waiting to fill a piece."""
         return self.waiting >= TOGETHER
 
     async def flush(self) -> None:
-        """Writes what has come together."""
+        """Writes all records that are waiting."""
         failed, unchanged = [one.line() for one in self.failed], self.unchanged[:]
         self.failed.clear()
         self.unchanged.clear()

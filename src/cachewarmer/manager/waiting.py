@@ -1,4 +1,4 @@
-"""Waits for the end of a scanned job, and notices if it can't be reached."""
+"""Waits for the end of a scanned job, and notices if that end can't be reached."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 STILL_SECONDS = 15.0
 """If a job makes no progress for this long, its manager checks whether the addresses answer."""
 STRANDED_SECONDS = 5.0
-"""Time between two checks whether the remaining items of a job still exist."""
+"""Time between two checks of whether the remaining items of a job still exist."""
 LOST_TWICE = (
     "its work items are gone from the queue, and so they were when it was scanned again: "
     "does another program take messages from it?"
@@ -32,20 +32,20 @@ LOST_TWICE = (
 
 
 class Persist(Protocol):
-    """Makes a call to the broker, and retries it while its failure is transient."""
+    """Makes a call to the broker and returns its result; repeats the call while it fails for a transient reason."""
 
     async def __call__(self, call: Callable[[], Awaitable[Any]]) -> Any: ...
 
 
 class Still:
-    """Reports when a job makes no progress for some time, and again after the same time."""
+    """Reports when a job has made no progress for ``STILL_SECONDS``, and again each time that interval has passed."""
 
     def __init__(self, now: float) -> None:
         self._moved_at = now
         self._seen: object = None
 
     def due(self, status: JobStatus, now: float) -> bool:
-        """Whether it is time to find out why. A paused job is meant to stand still."""
+        """Whether it is time to find out why the job makes no progress. A paused job is not expected to make any."""
         seen = (status.state, status.settled_items, sum(tally.bytes for tally in status.tallies))
         if seen != self._seen or status.state is JobState.PAUSED:
             self._seen, self._moved_at = seen, now
@@ -77,10 +77,10 @@ class Waiting:
         self._about = about(job=job.job_id)
 
     async def until_settled(self) -> bool:
-        """Returns at the job's end: False; or True, when the job has to be scanned again.
+        """Returns False when the job has ended, or True when it has to be scanned again.
 
-        A job none of whose addresses answers fails when the patience ends; one whose items nobody can deliver any more
-        is scanned once again, and fails if that happens twice.
+        If none of the job's addresses answers, the job fails when the patience ends. If its items are gone from the
+        queue, it is scanned once more, and fails if that happens again.
         """
         wait = 0.02
         still, stall = Still(time.monotonic()), Stall(self._settings.lease.patience_seconds, time.monotonic())
@@ -92,7 +92,7 @@ class Waiting:
                 log.info("job %s is %s", self._job.job_id, status.state, extra=self._about)
                 return False
             if status.state is JobState.SCANNING and not status.scan.finished:
-                # Another manager, which had lost its lease and did not know it, began the scan again: nobody may be at it.
+                # Another manager, unaware that it had lost its lease, restarted the scan. Nobody may be running it.
                 log.warning(
                     "job %s: another manager restarted its scan: scanning it", self._job.job_id, extra=self._about
                 )
@@ -121,7 +121,7 @@ class Waiting:
             await self._fail(f"no mount address has answered for {away:.0f} s: {problems}")
 
     async def _fail_if_stalled(self, status: JobStatus, stall: Stall, now: float) -> None:
-        """Ends a job at which its workers fail for as long as the patience lasts, at addresses that answer probes."""
+        """Ends a job whose workers have failed for as long as the patience lasts, at addresses that answer probes."""
         if not status.job.access.addresses:
             return
         workers = await self._learning.look(status)
@@ -162,5 +162,5 @@ class Waiting:
 
 
 def mounts_of(job: WarmJob) -> list[Mount]:
-    """The mounts of the addresses of a job; none for local files."""
+    """The mounts of a job's addresses; none for local files."""
     return [Mount.of(job.access, address, job.warm_path) for address in job.access.addresses]
