@@ -1,4 +1,4 @@
-"""The worker: claims work items, reads them, and acknowledges each only after its bytes were read."""
+"""The worker: claims work items, reads them, and acknowledges each one only after its bytes have been read."""
 
 from cachewarmer.worker.worker import Worker
 

@@ -7,11 +7,11 @@ import math
 from cachewarmer.values import dataclass
 
 AHEAD_WINDOWS = 4
-"""Claim more while fewer than this many windows of requests are waiting in this worker."""
+"""A worker claims more items while it holds fewer requests than fit into this many windows."""
 AHEAD_SECONDS = 4.0
-"""Where a pace limits the reading: claim no more than is read in this time, and leave the rest to others."""
+"""If a pace limits the reading, a worker claims no more than it reads in this time, and leaves the rest to others."""
 MAX_ITEMS = 64
-"""Items held at once, however small they are."""
+"""Maximum number of items held at once, however small they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +30,19 @@ class Load:
 def items_to_claim(
     load: Load, *, window_calls: int, window_bytes: int, addresses: int = 1, idle_addresses: int = 0
 ) -> int:
-    """How many items keep the windows of all ``addresses`` full until the next claim.
+    """How many items to claim, so that the windows of all ``addresses`` stay full until the next claim.
 
-    ``window_calls`` and ``window_bytes`` are those of all addresses together; ``idle_addresses`` have less in hand than
-    their windows hold. Two items at least are held, one to read and one to continue with, however large they are; where an
-    item goes to one of several addresses, up to two for each of them, until none is idle. Beyond that, no more than it
-    takes to fill what is read ahead with items like those that are held, and that in steps. Where a pace limits the
-    reading, more addresses make it no faster.
+    A worker holds at least two items, one to read and one to continue with, however large they are. If items go to
+    several addresses, it holds up to two for each of them, until none is idle. Beyond that it claims, in steps, as many
+    items like those it holds as fill what is read ahead. If a pace limits the reading, more addresses don't make it
+    faster, so they don't count.
+
+    Args:
+        load: the items that the worker holds.
+        window_calls: calls in the windows of all addresses together.
+        window_bytes: bytes in the windows of all addresses together.
+        addresses: number of addresses.
+        idle_addresses: number of addresses that have fewer requests in hand than their windows hold.
     """
     if load.items >= MAX_ITEMS:
         return 0

@@ -1,4 +1,4 @@
-"""Logs the progress of a worker in a few lines: waiting for work, reading, done, and why it stops."""
+"""Logs the progress of a worker in a few lines: that it waits for work, reads or is done, and why it stops."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cachewarmer.model import Tally
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 2.0
-"""A worker waits for work when it has had none for so long: between two items it may have none for a moment."""
+"""A worker that has had no work for this long is waiting for work: between two items it may have none for a moment."""
 ASKED_TO = "it was asked to"
 EVICTED = "its machine is taken away"
 
 
 class Course:
-    """Of one worker. Call ``works`` when an item is begun, and ``rests`` again and again while there is none.
+    """Logs the progress of one worker.
 
-    ``clock`` gives seconds.
+    Call ``works`` when an item is begun, and ``rests`` repeatedly while there is none. ``clock`` returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class Course:
         """Why the worker stops."""
 
     def works(self, job_id: str) -> None:
-        """An item of a job is begun."""
+        """Call this when an item of a job is begun."""
         self._resting_since = None
         self._waits = False
         if self._began is None:
@@ -43,7 +43,7 @@ class Course:
             log.info("reading job %s", job_id, extra=about(job=job_id))
 
     def rests(self, done: Tally) -> None:
-        """There is nothing in hand and nothing to be had; ``done`` is what was done since the start."""
+        """Call this when the worker holds no item and can get none; ``done`` is what it has done since its start."""
         now = self._clock()
         if self._resting_since is None:
             self._resting_since = now
@@ -58,7 +58,10 @@ class Course:
         self._before = done
 
     def ends(self, done: Tally, handed_back: int) -> None:
-        """The worker has stopped; ``handed_back`` is the number of items that it gave back unread since its start."""
+        """Call this when the worker has stopped.
+
+        ``done`` is what it has done since its start, and ``handed_back`` the number of items that it has handed back.
+        """
         more = f"; {counted(handed_back, 'item')} handed back" if handed_back else ""
         said = said_of(done, Tally(worker=""))
         log.info("stopped: %s; read %s in %s%s", self.why, said, duration(self._clock() - self._started), more)

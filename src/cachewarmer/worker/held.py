@@ -23,7 +23,7 @@ from cachewarmer.worker.appetite import Load
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE = 3
-"""Share of a lease after which it is renewed, so that two renewals may fail before it is lost."""
+"""A lease is renewed this many times while it lasts, so that two renewals may fail before it is lost."""
 
 
 NOTHING = Tally(worker="")
@@ -37,17 +37,17 @@ class Held:
     run: ItemRun
     renewed_at: float
     lost: bool = False
-    """Its lease was lost, so its result does not count."""
+    """Whether its lease was lost, so that its result does not count."""
     released: str = ""
-    """Why it is handed back unfinished without any fault: ``paused``, ``ended`` or ``stopping``."""
+    """Why it is handed back unfinished although nothing failed: ``paused``, ``ended`` or ``stopping``."""
     task: asyncio.Task[None] | None = None
     byte_count: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.byte_count = self.lease.item.byte_count  # a sum over all its files: made once
+        self.byte_count = self.lease.item.byte_count  # a sum over all files, so it is computed only once
 
     def requests(self, enough: int) -> int:
-        """Requests not done yet; before its reading has begun, one for each file, or ``enough`` if nobody knows."""
+        """Requests not done yet; before the reading begins, one for each file, or ``enough`` if that is unknown."""
         if self.run.begun:
             return self.run.outstanding
         return max(1, self.lease.item.file_count) if self.lease.item.files is not None else enough
@@ -59,7 +59,7 @@ class Held:
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
-        """The ``extra`` of messages about it."""
+        """The ``extra`` argument for log messages about it."""
         item = self.lease.item
         return about(job=item.job_id, item=item.item_id, address=item.address)
 
@@ -70,16 +70,16 @@ class Held:
 
 
 class HeldItems:
-    """All held items. ``room`` is set whenever one of them is done."""
+    """All items that a worker holds. ``room`` is set whenever one of them is done."""
 
     def __init__(self) -> None:
         self._items: set[Held] = set()
         self._settled: dict[str, Tally] = {}
-        """What receipts were written for, of each job."""
+        """By job: the sums of the receipts that were written."""
         self.done = NOTHING
-        """The same for all jobs since the start."""
+        """The sums of all receipts since the start."""
         self.handed_back = 0
-        """Number of items that were handed back unread since the start."""
+        """Number of items that were handed back since the start."""
         self.room = asyncio.Event()
 
     def __len__(self) -> int:
@@ -92,18 +92,18 @@ class HeldItems:
         self._items.add(held)
 
     def drop(self, held: Held) -> None:
-        """An item was counted or handed back."""
+        """Call this when an item was counted or handed back."""
         self._items.discard(held)
         self.room.set()
 
     def settled(self, job_id: str, receipt: Receipt) -> None:
-        """A receipt was written and counted."""
+        """Call this when a receipt was written and counted."""
         counts = Counts(files=receipt.files, bytes=receipt.bytes, failed_files=receipt.failed_files)
         self._settled[job_id] = self._settled.get(job_id, NOTHING).add(counts)
         self.done = self.done.add(counts)
 
     def jobs(self) -> tuple[InHand, ...]:
-        """The progress of the jobs whose items are held, and of the last ones that had some."""
+        """The progress of the jobs whose items are held, and of the latest ones whose items are done."""
         held: dict[str, list[Held]] = {}
         for one in self._items:
             held.setdefault(one.lease.item.job_id, []).append(one)
@@ -116,19 +116,20 @@ class HeldItems:
 
     @property
     def paced(self) -> bool:
-        """Whether a pace limits the reading of all held items."""
+        """Whether the reading of every held item is limited by a pace."""
         return bool(self._items) and all(held.bytes_per_second for held in self._items)
 
     def held_back(self, now: float) -> bool:
-        """Whether a pace holds all reading back now."""
+        """Whether paces hold all reading back at the moment; ``now`` is in seconds of the paces' clock."""
         return self.paced and all(held.run.pace.holds_back(now) for held in self._items if held.run.pace is not None)
 
     def of_job(self, job_id: str) -> list[Held]:
         return [held for held in self._items if held.lease.item.job_id == job_id]
 
     def load(self, enough: int, least: Priority = Priority.LOW) -> Load:
-        """What is in hand of at least a priority; ``enough`` stands for the requests of an item whose files are not known
-        yet.
+        """Sums up the held items whose rank is at most that of ``least``, that is, which are at least as urgent.
+
+        ``enough`` is the number of requests to assume for an item whose files are not known yet.
         """
         counted = [held for held in self._items if held.lease.item.priority.rank <= least.rank]
         rates: dict[str, float] = {}
@@ -142,7 +143,10 @@ class HeldItems:
         )
 
     def by_address(self, enough: int) -> dict[str, int]:
-        """Requests in hand for each mount address of the jobs whose items are held; see ``load``."""
+        """The number of requests in hand for each mount address of the jobs whose items are held.
+
+        ``enough`` is the same as for ``load``.
+        """
         found: dict[str, int] = {}
         for held in self._items:
             item = held.lease.item
@@ -153,7 +157,7 @@ class HeldItems:
         return found
 
     def in_hand(self, worker: str) -> Tally:
-        """What has been read of unfinished items: for display, not for accounting."""
+        """What has been read of unfinished items, under the name ``worker``: for display, not for accounting."""
         read = _in_hand("", self._items)
         return Tally(worker=worker, files=read.files, bytes=read.bytes)
 
@@ -183,13 +187,13 @@ class Renewer:
         self._clock = clock
 
     async def run(self) -> None:
-        """Renews until it is cancelled."""
+        """Renews leases until it is cancelled."""
         while True:
             await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE / 2)
             await self.renew_due()
 
     async def renew_due(self) -> None:
-        """Renews what is due now."""
+        """Renews the leases that are due now."""
         before = self._clock() - self._lease_seconds / RENEWALS_PER_LEASE + 0.01
         await asyncio.gather(*(self._renew(held) for held in self._held if held.renewed_at <= before))
 

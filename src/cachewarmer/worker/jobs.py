@@ -1,4 +1,4 @@
-"""The jobs of a worker's items: their states, their paces, and when to look at items again."""
+"""The jobs of a worker's items: their states, their paces, and when to deliver items again that can't be read now."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cachewarmer.warming.pace import Pace
 
 MAX_JOBS_KNOWN = 1000
 MUCH_SLOWER = 0.75
-"""A pace that falls below this part of what it was: what was asked for at the old one is held back."""
+"""If a pace falls below this fraction of its old value, requests made at the old pace are held back."""
 HIDING_SECONDS = 3.0
-"""An item that can't be read now is out of sight for this long, where the queue itself can't hold it back."""
+"""An item that can't be read now stays hidden in the queue for at least this long."""
 HIDING_STEP_SECONDS = 0.1
-"""Where there are many such items, they come back into sight one by one, so far apart: others are waiting behind them."""
+"""Many such items reappear one by one at this interval, so that they don't block the items behind them."""
 MAX_HIDING_SECONDS = 600.0
 
 
 class JobStates:
-    """The states of jobs as the broker has them, each at most ``max_age_seconds`` old."""
+    """The states of jobs at the broker. Each is cached for up to ``max_age_seconds``."""
 
     def __init__(self, broker: Broker, max_age_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._broker = broker
@@ -31,7 +31,11 @@ class JobStates:
         self._known: dict[str, tuple[float, JobLook]] = {}
 
     async def look(self, job_id: str) -> JobLook:
-        """A job now; as it was last seen, or else warming, where the broker does not answer."""
+        """The state and bandwidth of a job, and what was learnt with it.
+
+        If the broker does not answer, this is the job as it was last seen, or else one that is warming. A job that the
+        broker does not know counts as cancelled, and no job (an empty id) as warming.
+        """
         now = self._clock()
         known = self._known.get(job_id)
         if known and now - known[0] < self._max_age_seconds:
@@ -50,16 +54,16 @@ class JobStates:
 
 
 def minute_of_day() -> int:
-    """Minutes since midnight, by the local time of this machine."""
+    """Minutes since midnight in the local time of this machine."""
     now = time.localtime()
     return now.tm_hour * 60 + now.tm_min
 
 
 class Paces:
-    """The pace of each job in this worker: the worker's share of the job's bandwidth, and no more than its own limit.
+    """The pace of each job in this worker: the worker's share of the job's bandwidth, within the worker's own limit.
 
-    ``sharers`` is how many workers a job is taken to have until it is known how many read it. ``minute`` tells the time
-    of day, in minutes after midnight.
+    ``max_bytes_per_second`` is that limit; 0: none. ``sharers`` is the number of workers that a job is assumed to have
+    until it is known how many read it. ``minute`` returns the time of day in minutes after midnight.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class Paces:
         self._workers: dict[str, int] = {}
 
     def pace(self, job_id: str, bandwidth: Bandwidth) -> Pace:
-        """The one pace of a job, as its bandwidth is at this time of day; its rate is 0 while there is no limit."""
+        """The pace of a job, made from its bandwidth at this time of day if there is none yet; rate 0: no limit."""
         if job_id not in self._paces:
             if len(self._paces) >= MAX_JOBS_KNOWN:
                 self._paces.clear()
@@ -86,11 +90,14 @@ class Paces:
         return self._paces[job_id]
 
     def share(self, job_id: str, workers: int) -> None:
-        """``workers`` read the job now, this one among them."""
+        """Sets how many workers read the job now, including this one."""
         self._workers[job_id] = max(1, workers)
 
     def adapt(self, job_id: str, bandwidth: Bandwidth) -> bool:
-        """Adapts a job's pace to its bandwidth at this time of day and to its workers; whether it is much slower now."""
+        """Adapts a job's pace to its bandwidth at this time of day and to its workers.
+
+        Returns whether it is much slower now; see ``MUCH_SLOWER``.
+        """
         pace = self.pace(job_id, bandwidth)
         before, after = pace.bytes_per_second, self._rate(job_id, bandwidth)
         if after != before:
@@ -98,7 +105,7 @@ class Paces:
         return bool(after) and (not before or after < before * MUCH_SLOWER)
 
     def is_shared(self, bandwidth: Bandwidth) -> bool:
-        """Whether the number of workers matters to the job's pace at this time of day."""
+        """Whether the pace depends on the number of workers: whether the job has a limit at this time of day."""
         return bandwidth.at(self._minute()) > 0
 
     def _rate(self, job_id: str, bandwidth: Bandwidth) -> float:
@@ -107,14 +114,14 @@ class Paces:
 
 
 class Hiding:
-    """For how long items that can't be read now go out of sight: one after the other, not all together."""
+    """How long items that can't be read now are hidden, so that they reappear one after the other."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until = 0.0
 
     def seconds(self) -> float:
-        """For the next item."""
+        """How long to hide the next item, in seconds."""
         now = self._clock()
         self._until = max(now + HIDING_SECONDS, self._until + HIDING_STEP_SECONDS)
         return min(MAX_HIDING_SECONDS, self._until - now)

@@ -1,4 +1,7 @@
-"""The report that a worker writes to the broker every few seconds, for monitoring. Losing one does no harm."""
+"""The report that a worker writes to the broker every few seconds: for monitoring, and to share a job's bandwidth.
+
+Losing one does no harm.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,17 @@ MOST_NOTE_SECONDS = 10.0
 LEAST_NOTE_SECONDS = 1.0
 """Minimum time between two rows."""
 LAST_NOTE_SECONDS = 0.5
-"""The same for the last one, at the worker's end."""
+"""Time limit for writing the last row, at the worker's end."""
 
 
 class Addresses(Pool, Protocol):
-    """The part of the pool that is needed here."""
+    """The part of the session pool that is needed here."""
 
     def reports(self) -> tuple[AddressReport, ...]: ...
 
 
 class Live:
-    """Writes the rows of one worker."""
+    """Writes the reports of one worker, each as a row at the broker."""
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class Live:
         self._news = asyncio.Event()
 
     async def run(self) -> None:
-        """Writes a row from time to time until it is cancelled. What can't be written is left out."""
+        """Writes a row from time to time until it is cancelled. A row that can't be written is left out."""
         watching = asyncio.create_task(self._watch.run())
         try:
             await self._tell()
@@ -78,23 +81,23 @@ class Live:
                     await self._news.wait()
 
     def tell_soon(self) -> None:
-        """There is something that others wait to know: the next row is written soon."""
+        """Makes the next row come soon, because others are waiting for what it says."""
         self._news.set()
 
     @property
     def key(self) -> str:
-        """The worker's rows have this ``WorkerReport.key`` when they are read again."""
+        """The ``WorkerReport.key`` that the worker's rows have when they are read back from the broker."""
         row = WorkerReport(worker=self._name, host=self._host, pid=os.getpid())
         return WorkerReport.from_json(row.to_json()).key
 
     async def end(self) -> None:
-        """Says that the worker has ended."""
+        """Writes a last row, which says that the worker has ended."""
         await self.note(LAST_NOTE_SECONDS, ended=True)
 
     async def note(self, seconds: float, *, ended: bool = False) -> None:
-        """Writes one row, within ``seconds`` or not at all."""
+        """Writes one row within ``seconds``, or gives up."""
         report = self.report(ended=ended)
-        with contextlib.suppress(BrokerError, TimeoutError):  # an outage is told of by those whose work waits for it
+        with contextlib.suppress(BrokerError, TimeoutError):  # calls that matter to the work report an outage
             async with asyncio.timeout(seconds):
                 await self._broker.note_worker(report)
 

@@ -1,4 +1,4 @@
-"""The readers of a job on one machine: a worker in this process, or several in processes of their own."""
+"""The readers of a job on one machine: a worker in this process, or several, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ log = logging.getLogger(__name__)
 STATUS_SECONDS = 0.25
 """Time between two checks of a job, and between two reports of a reader process."""
 STOP_SECONDS = 0.7
-"""How long the readers may take to finish their items after an interrupt."""
+"""Reader processes are killed if they have not ended within twice this time after they were told to stop."""
 MAX_RESTARTS = 3
-"""How often a reader process that died is replaced before the job is given up."""
+"""How many reader processes that died are replaced before the job is given up."""
 
 
 class Readers(Protocol):
     """The interface to the readers of a job on one machine."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Reads until ``stop``. Raises ``CacheWarmerError`` where that can't continue."""
+        """Reads until ``stop`` is set. Raises ``CacheWarmerError`` if the reading can't continue."""
 
     def on_scanning(self, going_on: bool) -> None:
-        """A scan begins or has ended: it takes its share of the window."""
+        """Call this when a scan begins (True) and when it has ended (False): a scan takes a share of the window."""
 
     def in_hand(self) -> Sequence[Tally]:
-        """What is read of items that have no receipt yet."""
+        """What each reader has read of items that have no receipt yet."""
 
     def outages(self) -> Sequence[Outage]:
         """The addresses that do not answer."""
@@ -59,11 +59,11 @@ class Readers(Protocol):
         """The failures of addresses so far, for each process."""
 
     def reports(self) -> Sequence[WorkerReport]:
-        """The report of each of them."""
+        """The current report of each reader."""
 
 
 class ReaderHere:
-    """One worker in this process: it shares the window with the scan by sharing the pool."""
+    """One worker in this process. It shares the session pool with the scan, and so the window."""
 
     def __init__(self, worker: Worker, pool: SessionPool) -> None:
         self._worker = worker
@@ -89,7 +89,7 @@ class ReaderHere:
 
 
 class Word(NamedTuple):
-    """The report of a reader process, several times a second."""
+    """What a reader process sends to its parent several times a second."""
 
     in_hand: Tally
     outages: tuple[Outage, ...]
@@ -104,7 +104,7 @@ class _Reader:
     process: SpawnProcess
     channel: Connection
     calls: int
-    """Its last known share of the window."""
+    """The share of the window that it was last told."""
     word: Word | None = None
 
 
@@ -126,10 +126,11 @@ class _Told:
 
 
 class ReaderProcesses:
-    """Several reader processes. One that dies is replaced a few times.
+    """Several reader processes. Processes that die are replaced a few times.
 
-    ``pool`` is that of this process, which scans: the shares of the window of all of them add up to the whole. Outages
-    that the processes meet are told of here, once for all of them.
+    ``pool`` is the session pool of this process, which scans. The window is divided between the reader processes and
+    the scan. Outages that the processes notice are logged here, once for all of them. Each process first calls
+    ``prepare``, which can set up logging.
     """
 
     def __init__(
@@ -151,15 +152,16 @@ class ReaderProcesses:
         self._deaths = 0
         self._readers: list[_Reader] = []
         self._told = _Told()
-        import multiprocessing  # with one process nothing needs it
+        import multiprocessing  # needed only here: not if there is a single reader
 
         self._context = multiprocessing.get_context("spawn")
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keeps the processes running until ``stop``.
+        """Keeps the processes running until ``stop`` is set.
 
         Raises:
-            CacheWarmerError: they keep ending, or this machine can't start them.
+            CacheWarmerError: the processes keep ending.
+            OwnResourceError: this machine can't start them.
         """
         try:
             while not stop.is_set():
@@ -175,7 +177,7 @@ class ReaderProcesses:
             await self._end()
 
     def _bury(self) -> None:
-        """Forgets processes that have ended."""
+        """Removes the processes that have ended. Raises ``CacheWarmerError`` after too many."""
         dead = [one for one in self._readers if not one.process.is_alive()]
         for one in dead:
             self._readers.remove(one)
@@ -205,7 +207,7 @@ class ReaderProcesses:
 
     def _listen(self) -> None:
         for reader in self._readers:
-            with contextlib.suppress(EOFError, OSError):  # it has just died: the next turn sees to that
+            with contextlib.suppress(EOFError, OSError):  # it has just died: the next round takes care of that
                 while reader.channel.poll():
                     reader.word = reader.channel.recv()
 
@@ -228,7 +230,7 @@ class ReaderProcesses:
         return [reader.word.in_hand for reader in self._readers if reader.word is not None]
 
     def outages(self) -> Sequence[Outage]:
-        """Of all processes and of the scan: for each address the one that was noticed first."""
+        """The outages of all processes and of the scan: for each address, the one that was noticed first."""
         found = list(self._pool.outages())
         for reader in self._readers:
             found += reader.word.outages if reader.word is not None else ()
@@ -257,13 +259,13 @@ class ReaderProcesses:
 
 @contextlib.contextmanager
 def _unheard_signals() -> Iterator[None]:
-    """What is started here does not hear of an interrupt or a hang-up, which a terminal sends to the whole group.
+    """Blocks SIGINT and SIGHUP for processes that are started meanwhile: a terminal sends them to the whole group.
 
-    It ends with its parent; and an interrupt while Python starts would be a traceback.
+    These processes end with their parent, and an interrupt while Python starts would show a traceback.
     """
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # it is started with the first process, and lets signals through again
+    resource_tracker.ensure_running()  # else the first process would start it, and that unblocks the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
@@ -315,7 +317,7 @@ async def _read_until_closed(broker_url: str, settings: Settings, job_id: str, c
 
 
 async def _tell(worker: Worker, pool: SessionPool, channel: Connection) -> None:
-    """Reports to the parent until that is gone."""
+    """Reports to the parent until the parent is gone."""
     with contextlib.suppress(OSError):
         while True:
             await asyncio.sleep(STATUS_SECONDS)

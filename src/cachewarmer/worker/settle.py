@@ -1,4 +1,4 @@
-"""Settles items: writes the receipts of those that were read, many at a time, and hands back the others."""
+"""Settles items: writes the receipts of those that were read, many at a time, and hands the others back."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_RETRY_SECONDS = 30.0
-"""Maximum delay of 2, 4, 8 … seconds before an item is delivered again that failed for a temporary reason."""
+"""Maximum delay before an item that failed for a transient reason is delivered again; it starts at 2 s and doubles."""
 
 
 class Settler:
-    """Settles the items of one worker. Calls to a broker that does not answer are retried for as long as a lease lasts."""
+    """Settles the items of one worker. Calls that the broker does not answer are repeated while a lease lasts."""
 
     def __init__(self, broker: Broker, worker: str, held: HeldItems, lease_seconds: float, hiding: Hiding) -> None:
         self._broker = broker
@@ -58,7 +58,7 @@ class Settler:
             await self._write(name, some)
 
     async def _write(self, name: str, finished: list[tuple[Held, Receipt]]) -> None:
-        """Writes receipts to the tally of this name."""
+        """Writes receipts to the tally that has this name."""
         results = [(held.lease, receipt) for held, receipt in finished]
         counted = await self.persist(lambda: self._broker.complete(name, results))
         for place, (held, receipt) in enumerate(finished):
@@ -66,10 +66,10 @@ class Settler:
                 log.info("item %s was already counted, or its lease was lost", receipt.item_id, extra=held.about)
             elif counted is not None:
                 self._held.settled(held.lease.item.job_id, receipt)
-            self._held.drop(held)  # not counted at all: when its lease has run out it is delivered again
+            self._held.drop(held)  # if it was not counted, it is delivered again when its lease has run out
 
     async def settle(self, held: Held, reading: Reading) -> None:
-        """Settles an item by the outcome of its reading."""
+        """Settles an item according to the outcome of its reading."""
         if held.lost:
             self._held.drop(held)
         elif reading.receipt is not None:
@@ -85,15 +85,16 @@ class Settler:
         if held.released:
             reason, delay = "", self._hiding.seconds() if held.released == "paused" else 0.0
         elif reading.unreachable:
-            # The address is away, or this machine is: the item isn't to blame, and another worker may reach it.
+            # The address does not answer, or this machine has a problem. That is not the item's fault, and another
+            # worker may be able to read it.
             reason, delay = "", self._hiding.seconds()
-            # The outage is told of once, by the pool.
+            # The pool logs the outage, once.
             log.debug("%s: handed back: %s", lease.item.path, reading.error, extra=held.about)
         else:
             failure = reading.error or CacheWarmerError("the reading ended early")
             reason = _reason(lease.item, failure)
             delay = min(MAX_RETRY_SECONDS, 2.0**lease.deliveries) if failure.transient else 0.0
-            # A file that may not be read is in the report; an address that does not serve its files is news.
+            # A file that can't be read is named in the report, but an address that fails to serve its files is news.
             level = logging.WARNING if failure.transient else logging.INFO
             place = printable(full_path(lease.item, lease.item.path))
             log.log(level, "%s: %s (delivery %d)", place, reason, lease.deliveries, extra=held.about)
@@ -102,7 +103,7 @@ class Settler:
         self._held.drop(held)
 
     async def give_up(self, held: Held) -> None:
-        """Hands an item back at the very end, with a single attempt."""
+        """Hands an item back when the worker ends: there is only one attempt."""
         held.lease.item = replace(held.lease.item, came=held.run.came(held.lease.item))
         try:
             await self._broker.abandon(held.lease, "")
@@ -111,9 +112,10 @@ class Settler:
             log.info("handing back %s: %s", held.lease.item.path, error, extra=held.about)
 
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Repeats a broker call while its failure is transient, for as long as a lease lasts; then None.
+        """Makes a broker call, and repeats it while it fails for a transient reason, for as long as a lease lasts.
 
-        While others hold the broker it is repeated without end: nobody else can take the lease over meanwhile.
+        Returns None if it failed in the end, which is logged. While others have locked the broker, the call is repeated
+        without limit: nobody can take over the lease meanwhile.
         """
         try:
             return await persist(call, self._lease_seconds, outage_log(self._broker), busy_seconds=math.inf)
@@ -123,6 +125,6 @@ class Settler:
 
 
 def _reason(item: WorkItem, error: CacheWarmerError) -> str:
-    """Why an item failed, in one line; a report names the only file of an item itself."""
+    """Why an item failed, in one line; without the name of a file that is alone in it, because reports name that."""
     alone = item.files is None or len(item.files) <= 1
     return str(replace(error.failure, subject="") if alone else error)

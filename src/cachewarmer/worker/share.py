@@ -11,20 +11,20 @@ from cachewarmer.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Calls that each process may have in flight at an address; together never more than the window."""
+    """How many calls each process may have in flight to an address; together, these add up to the window."""
 
     scan: int
-    """Of the process that scans; 0 while nothing is scanned."""
+    """The share of the process that scans; 0 while there is no scan."""
     readers: Sequence[int]
 
 
 def reader_count(window_calls: int, processes: int) -> int:
-    """How many reader processes a window is large enough for, beside the process that scans."""
+    """How many of ``processes`` readers a window is large enough for, besides the process that scans; at least one."""
     return max(1, min(processes, window_calls - 1))
 
 
 def shares(window_calls: int, readers: int, *, scanning: bool) -> Shares:
-    """The shares of ``readers`` processes and, while it is running, of the scan in yet another one."""
+    """The shares of ``readers`` processes and, if ``scanning``, of the scan, which runs in a further process."""
     parts = readers + scanning
     share, more = divmod(window_calls, parts)
     each = [share + (number < more) for number in range(parts)]
@@ -32,7 +32,7 @@ def shares(window_calls: int, readers: int, *, scanning: bool) -> Shares:
 
 
 def with_share(settings: Settings, calls: int, processes: int) -> Settings:
-    """The settings of one of several processes: its part of the window, of its bytes and of the connections."""
+    """The settings for one of several processes: ``calls`` of the window, and its part of the bytes and connections."""
     nfs = settings.nfs
     part = max(1, nfs.window_bytes * calls // max(1, nfs.most_calls))
     connections = max(1, nfs.connections // processes)

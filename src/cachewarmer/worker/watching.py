@@ -1,6 +1,6 @@
 """Samples a worker several times a second to find out what limits it: its windows, pace, processors and network.
 
-What that means is decided in ``model.bound``. Nothing here is called for a READ.
+``model.bound`` decides what the samples mean. Nothing here is called for single READs.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ from cachewarmer.targets.reach import Line
 from cachewarmer.worker.held import HeldItems
 
 LOOK_SECONDS = 0.2
+"""Time between two samples."""
 LOOKS = 25
-"""The period of a verdict: the last five seconds."""
+"""Number of samples that a verdict is based on: the last five seconds."""
 FIRST_FEEL_SECONDS, FEEL_SECONDS = 0.5, 5.0
-"""Between two connections that are made to feel how long the way is, while an address's window is full: doubles from the
-one to the other."""
+"""Time between two connections that are made to measure the round trip while an address's window is full. It starts
+with the first value and doubles up to the second.
+"""
 FELT = 3
-"""The last this many count, by the one in the middle: a queue is not equally long at all times."""
+"""The median of this many measurements counts, because the length of a queue varies."""
 
 
 class Pool(Protocol):
-    """The part of the pool of sessions that is needed here."""
+    """The part of the session pool that is needed here."""
 
     @property
     def reaches_nothing(self) -> bool: ...
@@ -48,18 +50,18 @@ class _AddressLook(NamedTuple):
 class _Look(NamedTuple):
     at: float
     cpu: float
-    """Seconds of processor time that this process took so far."""
+    """Processor time that this process has used so far, in seconds."""
     machine: tuple[float, float]
-    """The same for all processors of the machine, busy and in all; zeros: not known."""
+    """Time of all processors of the machine so far: busy, and in total; zeros if unknown."""
     received: dict[str, int]
-    """Bytes that came in at each network interface so far."""
+    """Bytes received so far, by network interface."""
     items: int
     paced: bool
     addresses: dict[Line, _AddressLook]
 
 
 class _Felt:
-    """What a way was felt to be like; see ``Session.feel``."""
+    """The measured round trips to an address, in seconds; see ``Session.feel``. 0 if unknown."""
 
     def __init__(self) -> None:
         self.idle = self.way = self.null = 0.0
@@ -73,7 +75,7 @@ class _Felt:
         try:
             felt = await session.feel()
         except CacheWarmerError:
-            return  # whether an address is away is for the pool to find out
+            return  # it is the pool's task to notice that an address does not answer
         if felt is not None:
             self.idle = (
                 min(one for one in (self.idle, felt.way_idle_seconds) if one) if felt.way_idle_seconds else self.idle
@@ -84,7 +86,12 @@ class _Felt:
 
 
 class Watch:
-    """What one worker was seen to do recently."""
+    """Samples one worker, and sums up what it did recently.
+
+    ``clock`` and ``cpu`` return seconds: of a monotonic clock, and of processor time of this process. ``machine``
+    returns the busy and total time of the machine's processors. ``interfaces`` is the directory that describes the
+    network interfaces.
+    """
 
     def __init__(
         self,
@@ -149,21 +156,21 @@ class Watch:
 
     @property
     def cpu_share(self) -> float:
-        """Processor time of this process per second recently: 1 is one core."""
+        """Processor time that this process used per second recently: 1 is one core."""
         first, last = self._looks[0], self._looks[-1]
         return (last.cpu - first.cpu) / (last.at - first.at) if last.at > first.at else 0.0
 
     def way(self, line: Line) -> tuple[float, float]:
-        """Seconds of a round trip to an address: without load, and the last time that it was felt; 0 if unknown."""
+        """The round trip to an address in seconds: without load, and as last measured; 0 if unknown."""
         felt = self._felt.get(line)
         return (felt.idle, felt.way) if felt is not None else (0.0, 0.0)
 
     def ways(self) -> dict[str, tuple[float, float]]:
-        """The same by the name of the address."""
+        """The same for all addresses, by name."""
         return {line.breaker.address: self.way(line) for line in self._felt}
 
     def seen(self) -> Seen:
-        """The last looks together."""
+        """The latest samples, summed up."""
         first, last = self._looks[0], self._looks[-1]
         seconds = last.at - first.at
         looks = list(self._looks)[1:] or [last]
@@ -205,6 +212,6 @@ def _seen_of(sessions: Sequence[Session]) -> _AddressLook:
     for session in sessions:
         seen = session.snapshot()
         window += seen.window_calls
-        # Refilled when it is half empty; and what is in flight may all belong to the scan.
+        # A window is refilled when it is half empty, and all calls in flight may belong to the scan.
         full = full or seen.waiting > seen.in_flight or (seen.waiting > 0 and 2 * seen.in_flight >= seen.window_calls)
     return _AddressLook(full, window)

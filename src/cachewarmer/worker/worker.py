@@ -1,7 +1,7 @@
 """The claim loop of a worker: claims items, has them read and settled, and hands everything back when it stops.
 
-It claims ahead just enough that the read window never drains between items (``appetite``), renews what it holds
-(``held``), writes the receipts of what is read (``settle``), and hands back what it can't finish.
+It claims just enough ahead that the read window never drains between items (``appetite``), renews the leases of what it
+holds (``held``), writes the receipts of what was read (``settle``), and hands back what it can't finish.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CLAIM_GRACE_SECONDS = 2.0
 FIRST_POLL_SECONDS = 0.02
 """The first wait when the queue is empty; it doubles up to ``LeaseSettings.poll_seconds``."""
 HOLD_SECONDS = 20.0
-"""How long a worker holds an item while none of its addresses answers, before it leaves it to other workers."""
+"""How long a worker holds an item while none of its addresses answers, before leaving the item to other workers."""
 AWAY_SECONDS = 10.0
 """How often a worker that can't reach any address claims one item, to see whether it is for another address."""
 URGENT_SECONDS = 2.0
@@ -48,10 +48,12 @@ URGENT_SECONDS = 2.0
 
 
 class Worker:
-    """One worker process's work. ``job_id`` serves that job alone, where the broker can choose.
+    """The work of one worker process.
 
-    ``pool`` gives the sessions; whoever made it closes it. ``sharers``: how many such processes read the same jobs.
-    ``course`` tells of what it does; None: nobody reads its log.
+    ``pool`` provides the sessions; the caller closes it. With ``job_id``, the worker serves that job alone, if the
+    broker can select by job. ``exit_when_idle`` is in seconds; None: never. ``max_bandwidth`` limits the worker as a
+    whole, in bytes per second; 0: no limit. ``sharers`` is how many such processes read the same jobs. ``course`` logs
+    what the worker does; None if nobody reads its log.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Worker:
         self._settler = Settler(broker, self.name, self._held, lease.lease_seconds, self._hiding)
         self._renewer = Renewer(broker, self._held, lease.lease_seconds)
         self._live = Live(broker, self.name, self._held, pool)
-        # Whoever works for one job alone has nobody to leave an item to: its manager ends the wait.
+        # A worker for one job alone has nobody to leave an item to; the job's manager ends the wait.
         self._reader = ItemReader(pool, hold_seconds=0.0 if job_id else HOLD_SECONDS)
         self._notice = asyncio.Event()
         self._changed: ProgramChanged | None = None
@@ -102,18 +104,19 @@ class Worker:
         return self._live.report()
 
     def evict(self) -> None:
-        """The machine is about to be evicted: stop claiming, and hand everything back at once."""
+        """Call this when the machine is about to be evicted: the worker stops claiming, and hands everything back."""
         self._notice.set()
 
     # -- the loops -------------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until ``stop``, an eviction notice, or ``exit_when_idle`` seconds without work.
+        """Works until ``stop`` is set, an eviction notice arrives, or there was no work for ``exit_when_idle`` seconds.
 
-        Within ``LeaseSettings.drain_seconds`` after ``stop`` it has finished what it holds or handed it back.
+        Within ``LeaseSettings.drain_seconds`` after ``stop``, it has finished what it holds or handed it back.
 
         Raises:
-            ProgramChanged: it has handed back what it held.
+            BrokerError: the broker refuses to hand out items.
+            ProgramChanged: the program was replaced while it was running; what was held has been handed back.
         """
         await self._learn()
         loops = [
@@ -140,7 +143,7 @@ class Worker:
             self.pool.learn(await first_windows(self.broker, readers=self._sharers))
 
     def _learn_of_job(self, look: JobLook) -> None:
-        """The same for what was kept with a job: those who found it out may be gone."""
+        """Does the same with what was stored with a job: the workers that found it out may be gone."""
         if self.settings.nfs.window_auto and look.learnt is not None:
             self.pool.learn(look.learnt.first_windows(self._sharers))
 
@@ -151,7 +154,7 @@ class Worker:
             for task in loops:
                 if task.done():
                     task.result()
-            # First, so that what ends from here on is noticed below, whatever is awaited meanwhile.
+            # Cleared first, so that an item that ends from here on is noticed below, whatever is awaited meanwhile.
             self._held.room.clear()
             wanted, least = self._items_wanted()
             taken = await self._claim_until(stopping, wanted, least)
@@ -182,10 +185,11 @@ class Worker:
         return False
 
     def _items_wanted(self) -> tuple[int, Priority]:
-        """How many items to claim now, and of which priority at least: none while no address can be reached.
+        """How many items to claim now, and of which priority at least.
 
-        While enough requests are waiting, only what is more urgent is wanted, looked for from time to time: what is in hand
-        may take long, where a bandwidth limits it.
+        While no address can be reached, this is none, apart from a single item from time to time that may be for
+        another address. While enough requests are waiting, only more urgent items are wanted, and looked for from time
+        to time: what is in hand may take long if a bandwidth limits it.
         """
         if self.pool.reaches_nothing:
             now = time.monotonic()
@@ -217,7 +221,7 @@ class Worker:
         )
 
     def _seconds_to_next_claim(self, wait: float, *, enough: bool) -> float | None:
-        """None: not before something that is held has ended."""
+        """How long to wait before the next claim; None: until an item that is held has ended."""
         if not enough:
             return wait
         if self.pool.reaches_nothing:
@@ -233,8 +237,8 @@ class Worker:
         await end_tasks(ready)
 
     async def _claim_until(self, stopping: asyncio.Task[None], wanted: int, least: Priority) -> int | None:
-        """Claims up to ``wanted`` items and starts to read them. Returns how many were delivered; None: the worker
-        stops.
+        """Claims up to ``wanted`` items and starts to read them. Returns how many were delivered, or None if the worker
+        is stopping and the claim has not been answered.
         """
         claiming = asyncio.create_task(self._claim_and_take(wanted, least))
         await asyncio.wait([claiming, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -297,7 +301,7 @@ class Worker:
         await self._settler.settle(held, reading)
 
     def _end_for(self, error: Exception) -> ProgramChanged | None:
-        """Ends this worker as an eviction does, if the program has changed below it; else None."""
+        """If the program was replaced while it ran, ends this worker as an eviction does, and returns that error."""
         changed = program_changed(error)
         if changed is not None:
             self._changed = changed
@@ -318,8 +322,9 @@ class Worker:
                         held.release("paused" if state is JobState.PAUSED else "ended")
 
     async def _share_bandwidth(self, job_id: str, bandwidth: Bandwidth) -> None:
-        """Adapts a job's pace to its bandwidth, and to the number of workers that read it now: a share belongs to none
-        that is idle or gone.
+        """Adapts a job's pace to its bandwidth, and to the number of workers that read it now.
+
+        Workers that are idle or gone have no share of the bandwidth.
         """
         if self._paces.is_shared(bandwidth):
             with contextlib.suppress(BrokerError):
@@ -342,7 +347,7 @@ class Worker:
             self._course.ends(self._held.done, self._held.handed_back)
 
     async def _drain(self, seconds: float, loops: list[asyncio.Task[None]]) -> None:
-        """Lets held items finish, and hands back those that do not in time. Takes at most ``seconds``, or 3 s."""
+        """Lets held items finish, and hands back those that don't in time. Takes at most max(``seconds``, 3) seconds."""
         end = time.monotonic() + max(MIN_DRAIN_SECONDS, seconds)
         deadline = time.monotonic() + seconds * (1 - HAND_BACK_SHARE)
         while self._held and time.monotonic() < deadline and not self._notice.is_set():
