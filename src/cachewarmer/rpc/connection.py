@@ -1,7 +1,7 @@
 """One RPC connection without its socket: calls in flight by xid, bytes in, replies out.
 
-The payload of READ never becomes an object: the connection reads the header of the reply, says how many bytes the
-driver may drop unseen (``discardable``), and reports the reply once they are gone.
+The payload of a READ reply never becomes an object: the connection reads the header of the reply, tells the driver how
+many bytes it may drop unseen (``discardable``), and reports the reply once they are gone.
 """
 
 from __future__ import annotations
@@ -26,28 +26,29 @@ from cachewarmer.rpc.receiving import (
 from cachewarmer.rpc.xdr import Unpacker, padded
 
 MAX_EMPTY_FRAGMENTS = 64
-"""Empty fragments are legal and pointless; a server that sends more than this in a row means no good."""
+"""Empty fragments are legal but pointless; a server that sends more than this many in a row is taken as malicious."""
 READ_REPLY_SPACE = 24 + 400 + 4 + 4 + 4 + nfs3.FATTR_BYTES + 12
-"""Most bytes of a READ reply before its payload: the longest verifier, attributes, count, eof, length."""
+"""Maximum number of bytes of a READ reply before its payload: longest verifier, attributes, count, eof, length."""
 
 _REPLY_HEAD = struct.Struct(">II24sI")
-"""Mark, xid, everything up to the status of a reply, attributes follow."""
+"""Record mark, xid, everything up to and including the status of a reply, attributes follow."""
 _MARK_AND_XID = struct.Struct(">II")
 _GOOD = struct.pack(">6I", 1, 0, 0, 0, 0, 0)
 """REPLY, MSG_ACCEPTED, a verifier of AUTH_NONE and its length, SUCCESS (RFC 5531 section 9), NFS3_OK."""
 _ACCEPTED = _GOOD[:20]
-"""The same without what the procedure says."""
+"""The same without NFS3_OK, which the procedure adds."""
 _READ_TAIL = struct.Struct(">III")
 """count, eof, length of the data (RFC 1813 section 3.3.6)."""
 _HEAD_BYTES = _REPLY_HEAD.size
 _new_tuple = tuple.__new__
-"""A named tuple's own ``__new__`` is a function of Python, and called for every READ."""
+"""Used for every READ, because a named tuple's own ``__new__`` is a slower function in Python."""
 
 
 class Connection:
-    """The state of one connection. After ``RemoteProtocolError`` it is of no use but for ``abandon``.
+    """The state of one connection. After a ``RemoteProtocolError``, only ``abandon`` is useful.
 
-    ``credential`` is as ``message.auth_sys`` gives it. ``first_xid`` lets xids differ between connections.
+    ``credential`` is a credential and a verifier, as ``message.auth_sys`` returns them. The first call has the xid
+    after ``first_xid``, which should differ between connections.
     """
 
     def __init__(self, credential: bytes, first_xid: int = 1) -> None:
@@ -55,23 +56,23 @@ class Connection:
         self._xid = first_xid & 0xFFFFFFFF
         self._calls: dict[int, Call] = {}
         self.failure: RemoteProtocolError | None = None
-        """What the server did against the rules; after that no byte is taken any more."""
+        """How the server violated the protocol, or None; after that, no more bytes are accepted."""
         self._prefixes: dict[tuple[int, int, int, bytes], bytes] = {}
         self._read_prefix = call_prefix(nfs3.PROGRAM, nfs3.VERSION, nfs3.READ, credential)
         self._read_layouts: dict[int, struct.Struct] = {}
         self._fragment = Fragment()
         self._record = Record()
         self._between = True
-        """No byte of the next record is here."""
+        """Whether the last record is complete and no byte of the next one has arrived."""
 
     @property
     def in_flight(self) -> int:
-        """Calls not yet answered."""
+        """Number of calls that are not answered yet."""
         return len(self._calls)
 
     @property
     def oldest_xid(self) -> int | None:
-        """The oldest call in flight."""
+        """The xid of the oldest call in flight; None if there is none."""
         return next(iter(self._calls), None)
 
     # -- calls -----------------------------------------------------------------------------------------------------
@@ -86,9 +87,16 @@ class Connection:
         reply_limit: int,
         credential: bytes = b"",
     ) -> bytes:
-        """Takes note of a call; returns the record to be sent. ``reply_limit`` is in bytes.
+        """Registers a call and returns the record to be sent (RFC 5531 sections 9 and 11).
 
-        ``credential``: who makes the call, where that is another than who makes the rest.
+        Args:
+            program: the RPC program number.
+            version: the version of the program.
+            procedure: the procedure number.
+            arguments: the encoded arguments.
+            context: any object; the event that answers the call carries it.
+            reply_limit: maximum length of the reply's record, in bytes without the record mark.
+            credential: credential and verifier of this call; empty: those of the connection.
         """
         key = (program, version, procedure, credential)
         prefix = self._prefixes.get(key)
@@ -100,7 +108,17 @@ class Connection:
         return encode_record(xid, prefix, arguments)
 
     def call_read(self, handle: bytes, offset: int, count: int, context: object) -> bytes:
-        """The same for READ (RFC 1813 section 3.3.6), whose payload is then discarded."""
+        """Does the same for READ (RFC 1813 section 3.3.6), whose payload is then discarded.
+
+        Args:
+            handle: the file handle, at most 64 bytes.
+            offset: the offset in the file, in bytes.
+            count: how many bytes to read.
+            context: any object; the event that answers the call carries it.
+
+        Raises:
+            LocalProtocolError: the handle is too long. The connection stays usable.
+        """
         length = len(handle)
         layout = self._read_layouts.get(length)
         if layout is None:
@@ -112,7 +130,7 @@ class Connection:
         return layout.pack(LAST_FRAGMENT | (layout.size - 4), xid, self._read_prefix, length, handle, offset, count)
 
     def _new_read_layout(self, length: int) -> struct.Struct:
-        nfs3.encode_handle(bytes(length))  # raises where the handle is too long
+        nfs3.encode_handle(bytes(length))  # raises if the handle is too long
         layout = struct.Struct(f">II{len(self._read_prefix)}sI{length}s{-length % 4}xQI")
         self._read_layouts[length] = layout
         return layout
@@ -125,7 +143,7 @@ class Connection:
         return xid
 
     def abandon(self) -> list[object]:
-        """The contexts of all calls in flight, oldest first; they are forgotten."""
+        """Forgets all calls in flight, and returns their contexts, oldest first."""
         contexts = [call.context for call in self._calls.values()]
         self._calls.clear()
         return contexts
@@ -134,12 +152,16 @@ class Connection:
 
     @property
     def discardable(self) -> int:
-        """How many of the next bytes are payload: the driver may drop them and call ``discarded``."""
+        """How many of the next bytes are payload, which the driver may drop if it then calls ``discarded``."""
         record = self._record
         return min(record.payload_left, self._fragment.left) if record.phase is Phase.PAYLOAD else 0
 
     def discarded(self, count: int) -> list[Event]:
-        """The driver dropped ``count`` bytes, at most ``discardable``; returns the replies that ended with them."""
+        """Call this when the driver has dropped ``count`` bytes, at most ``discardable``. Returns what they completed.
+
+        Raises:
+            RemoteProtocolError: the reply violates the protocol; the connection must be closed.
+        """
         self._record.payload_left -= count
         self._fragment.left -= count
         events: list[Event] = []
@@ -152,13 +174,13 @@ class Connection:
         return events
 
     def receive(self, buffer: bytes | bytearray, size: int) -> list[Event]:
-        """Takes the first ``size`` bytes of ``buffer``, of which it keeps no view; returns what they completed.
+        """Takes the first ``size`` bytes of ``buffer``, and returns the events that they complete.
 
-        Where some bytes complete replies and later ones are against the rules, it returns the replies; ``failure``
-        then says the rest.
+        No view of the buffer is kept. If some bytes complete replies and later ones violate the protocol, the replies
+        are returned, and ``failure`` is set.
 
         Raises:
-            RemoteProtocolError: they are against the rules; the connection must be closed.
+            RemoteProtocolError: the bytes violate the protocol; the connection must be closed.
         """
         if self.failure is not None:
             raise self.failure
@@ -175,7 +197,7 @@ class Connection:
         position = 0
         calls = self._calls
         while position < size:
-            # The usual case, straight from the buffer: a READ reply in one fragment with an empty verifier.
+            # The usual case is decoded straight from the buffer: a READ reply in one fragment with an empty verifier.
             if self._between and position + _HEAD_BYTES <= size:
                 mark, xid, head, has_attributes = _REPLY_HEAD.unpack_from(buffer, position)
                 call = calls.get(xid)
@@ -203,7 +225,7 @@ class Connection:
             position = self._receive_slowly(buffer, position, size, events)
 
     def _take_whole(self, buffer: bytes | bytearray, position: int, size: int, events: list[Event]) -> int:
-        """Takes a reply to a call other than READ that is here in one fragment; returns where it ends, 0 if there is none."""
+        """Decodes a complete one-fragment reply to a call other than READ. Returns where it ends; 0: there is none."""
         if position + 8 > size:
             return 0
         mark, xid = _MARK_AND_XID.unpack_from(buffer, position)
@@ -223,7 +245,7 @@ class Connection:
         return end
 
     def _begin_payload(self, xid: int, reply: ReadReply, left: int) -> None:
-        """All of a READ reply is here but ``left`` bytes of its payload."""
+        """Begins to discard: the READ reply has arrived except for ``left`` bytes of its payload."""
         self._between = False
         fragment, record = self._fragment, self._record
         fragment.is_last = True
@@ -233,7 +255,7 @@ class Connection:
         record.payload_left = fragment.left = left
 
     def _receive_slowly(self, buffer: bytes | bytearray, position: int, size: int, events: list[Event]) -> int:
-        """Takes at least one byte, whatever the fragments look like; returns where it stopped."""
+        """Takes at least one byte, however the reply is fragmented. Returns the position after the bytes it took."""
         if self._between and (end := self._take_whole(buffer, position, size, events)):
             return end
         fragment, record = self._fragment, self._record
@@ -279,7 +301,7 @@ class Connection:
         self._end_fragment(events)
 
     def _end_fragment(self, events: list[Event]) -> None:
-        """The fragment is over; with the last one the record is."""
+        """Ends the fragment, and with the last fragment the record."""
         if not self._fragment.is_last:
             return
         record = self._record
@@ -292,7 +314,7 @@ class Connection:
         self._end_record()
 
     def _end_record(self) -> None:
-        # Only now is the call answered: until its last byte is here it may still be lost with the connection.
+        # Only now is the call answered: until its last byte has arrived, it may still be lost with the connection.
         self._record.enter(Phase.XID)
         del self._calls[self._record.xid]
         self._fragment = Fragment()
@@ -300,7 +322,7 @@ class Connection:
         self._between = True
 
     def _look(self, events: list[Event]) -> None:
-        """As many bytes are held as were wanted: decides what they are and how many more are."""
+        """Decodes the held bytes once there are as many as wanted, and decides how many more are wanted."""
         record = self._record
         if record.phase is Phase.XID:
             self._on_xid(record)
@@ -312,14 +334,14 @@ class Connection:
         (xid,) = U32.unpack(record.held)
         call = self._calls.get(xid)
         if call is None:
-            # Not the xid: on a port where no NFS server answers it is part of what somebody's service said.
+            # Without the xid: if the port is not an NFS server's, that number is a part of some other protocol.
             raise RemoteProtocolError("the server answered a call that was never made; is it an NFS server's port?")
         if left + 4 > call.reply_limit:
             raise RemoteProtocolError(f"the server's reply of {left + 4} bytes is longer than {call.reply_limit} bytes")
         record.call, record.xid = call, xid
         if call.read_bytes is None:
             record.enter(Phase.WHOLE)
-            record.wanted = call.reply_limit + 1  # never reached: its last fragment ends it
+            record.wanted = call.reply_limit + 1  # never reached: the last fragment ends the record
         else:
             record.enter(Phase.READ_HEAD)
             record.wanted = wanted_of_read(record.held)
@@ -361,7 +383,7 @@ class Connection:
 
 
 def _decode_reply(call: Call, record: bytes) -> Event:
-    if record[4:24] == _ACCEPTED:  # as nearly always
+    if record[4:24] == _ACCEPTED:  # nearly always
         return Reply(call.context, Unpacker(record, 24))
     results = Unpacker(record, 4)
     refused = check_reply(results)

@@ -1,4 +1,4 @@
-"""RPC messages (RFC 5531): credentials, call headers, reply headers, and the marks that make records of a stream."""
+"""RPC messages (RFC 5531): credentials, call and reply headers, and the marks that divide a stream into records."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cachewarmer.rpc.xdr import Unpacker, pack_opaque
 LAST_FRAGMENT = 0x80000000
 """Top bit of a record mark: this fragment ends the record (RFC 5531 section 11)."""
 MAX_AUTH_BYTES = 400
-"""Most bytes in the body of a credential or verifier (RFC 5531 section 8.2)."""
+"""Maximum length of the body of a credential or verifier (RFC 5531 section 8.2)."""
 MAX_GIDS = 16
-"""Most supplementary groups in AUTH_SYS (RFC 5531 appendix A)."""
+"""Maximum number of supplementary groups in AUTH_SYS (RFC 5531 appendix A)."""
 RPC_VERSION = 2
 CALL, REPLY = 0, 1
 AUTH_NONE_PAIR = bytes(8)
@@ -40,10 +40,12 @@ _AUTH_STATUS = {
 
 
 def auth_sys(uid: int, gid: int, gids: Sequence[int] = (), machine: str = "cachewarmer", stamp: int = 0) -> bytes:
-    """A credential of flavour AUTH_SYS followed by an AUTH_NONE verifier (RFC 5531 appendix A).
+    """A credential of flavour AUTH_SYS, followed by an AUTH_NONE verifier (RFC 5531 appendix A).
+
+    Characters of ``machine`` that are not ASCII are replaced, and it is cut to 255 characters.
 
     Raises:
-        LocalProtocolError: an id does not fit, or there are more than 16 groups.
+        LocalProtocolError: an id does not fit into 32 bits, or there are more than 16 supplementary groups.
     """
     if len(gids) > MAX_GIDS or not all(0 <= one <= 0xFFFFFFFF for one in (uid, gid, *gids)):
         raise LocalProtocolError("AUTH_SYS takes 32-bit ids and at most 16 groups")
@@ -54,29 +56,32 @@ def auth_sys(uid: int, gid: int, gids: Sequence[int] = (), machine: str = "cache
 
 
 AUTH_NONE = AUTH_NONE_PAIR + AUTH_NONE_PAIR
-"""Credential and verifier of a caller who says nothing about itself."""
+"""Credential and verifier of a caller that does not identify itself."""
 
 
 def call_prefix(program: int, version: int, procedure: int, credential: bytes) -> bytes:
-    """All of a ``call_body`` that is the same for every call of a procedure (RFC 5531 section 9), from mtype on.
+    """The part of a call message that is the same for every call of a procedure, from mtype on (RFC 5531 section 9).
 
-    ``credential`` is a credential and a verifier, as ``auth_sys`` gives them.
+    ``credential`` is a credential and a verifier, as ``auth_sys`` returns them.
     """
     return struct.pack(">IIIII", CALL, RPC_VERSION, program, version, procedure) + credential
 
 
 def encode_record(xid: int, prefix: bytes, arguments: bytes) -> bytes:
-    """One call as one record of one fragment (RFC 5531 section 11), ready to be sent."""
+    """One call as one record with one fragment (RFC 5531 section 11), ready to be sent.
+
+    ``prefix`` is from ``call_prefix``, and ``arguments`` are the encoded arguments of the procedure.
+    """
     return struct.pack(">II", LAST_FRAGMENT | (4 + len(prefix) + len(arguments)), xid) + prefix + arguments
 
 
 def check_reply(reply: Unpacker) -> RpcRefused | None:
-    """Reads a ``reply_body`` from its mtype on (RFC 5531 section 9) and leaves ``reply`` at the results.
+    """Reads a reply message from its mtype on (RFC 5531 section 9), and leaves ``reply`` positioned at the results.
 
-    Returns the error when the server refused the call; the connection survives that.
+    Returns None if the call was accepted, or the error if the server refused it; the connection survives that.
 
     Raises:
-        RemoteProtocolError: it isn't a reply.
+        RemoteProtocolError: it is not a valid reply. The connection must be closed.
     """
     if reply.u32() != REPLY:
         raise RemoteProtocolError("the server sent a call where a reply belongs")

@@ -11,11 +11,11 @@ PROGRAM = 100005
 VERSION = 3
 NULL, MNT, UMNT, EXPORT = 0, 1, 3, 5
 MAX_PATH_BYTES = 1024
-"""MNTPATHLEN."""
+"""MNTPATHLEN (RFC 1813 section 5.1.4)."""
 MAX_NAME_BYTES = 255
-"""MNTNAMLEN."""
+"""MNTNAMLEN (RFC 1813 section 5.1.4)."""
 MAX_HANDLE_BYTES = 64
-"""FHSIZE3."""
+"""FHSIZE3 (RFC 1813 section 5.1.4)."""
 MAX_EXPORTS = 65536
 MAX_FLAVORS = 256
 AUTH_SYS_FLAVOR = 1
@@ -37,32 +37,36 @@ STATUS_NAMES = {
 
 
 class MountReply(NamedTuple):
-    """What MNT answered."""
+    """The reply to MNT. The handle is empty unless the status is ``OK``."""
 
     status: int
     handle: bytes
     flavors: tuple[int, ...]
-    """Security flavours the export takes; may be empty."""
+    """Security flavours that the export accepts; may be empty."""
 
 
 class Export(NamedTuple):
-    """One line of the export list."""
+    """One entry of the export list."""
 
     path: bytes
     groups: tuple[bytes, ...]
-    """Who may mount it, in the server's words; empty: everyone."""
+    """Who may mount it, as the server writes it; empty: everyone."""
 
 
 def encode_path(path: bytes) -> bytes:
-    """A ``dirpath``: the argument of MNT and UMNT."""
+    """A ``dirpath``: the argument of MNT and UMNT (RFC 1813 sections 5.2.1 and 5.2.3).
+
+    Raises:
+        LocalProtocolError: the path is longer than 1024 bytes.
+    """
     return pack_opaque(path, MAX_PATH_BYTES)
 
 
 def decode_mnt(reply: Unpacker) -> MountReply:
-    """``mountres3`` (RFC 1813 section 5.2.1).
+    """Decodes a ``mountres3`` (RFC 1813 section 5.2.1).
 
     Raises:
-        RemoteProtocolError: it isn't one.
+        RemoteProtocolError: it is not valid.
     """
     status = reply.u32()
     if status != OK:
@@ -75,10 +79,10 @@ def decode_mnt(reply: Unpacker) -> MountReply:
 
 
 def decode_exports(reply: Unpacker) -> list[Export]:
-    """``exports`` (RFC 1813 section 5.2.5).
+    """Decodes an ``exports`` list (RFC 1813 section 5.2.5).
 
     Raises:
-        RemoteProtocolError: it isn't one, or it is longer than any real list.
+        RemoteProtocolError: it is not valid, or longer than any real list.
     """
     exports: list[Export] = []
     while reply.flag():

@@ -1,4 +1,8 @@
-"""NFS version 3 (RFC 1813): arguments to bytes, and results to values. READ and listings have modules of their own."""
+"""NFS version 3 (RFC 1813): encodes arguments and decodes results. READ and listings have modules of their own.
+
+The encoders raise ``LocalProtocolError`` if a handle or a name is too long, and the decoders ``RemoteProtocolError`` if
+the bytes are not what they should be. After the latter, the connection must be closed.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +73,7 @@ STATUS_NAMES = {
 ACCESS_READ, ACCESS_LOOKUP, ACCESS_MODIFY, ACCESS_EXTEND, ACCESS_DELETE, ACCESS_EXECUTE = 1, 2, 4, 8, 16, 32
 """What ACCESS asks about (RFC 1813 section 3.3.4)."""
 ACCESS_ALL = 63
-"""All of it, as clients ask: a cache keeps the answer to just what was asked."""
+"""All of these, as clients usually ask: a cache keeps only the answer to exactly what was asked."""
 
 _FATTR = struct.Struct(">I4xI8xQ16xQQ8xIIII")
 
@@ -84,24 +88,24 @@ class Attributes(NamedTuple):
     mtime: float
     """Unix seconds."""
     file_id: int
-    """``fileid``: the same for every name of one file of an export."""
+    """``fileid``: the same for all names of a file; unique within its file system."""
     links: int
-    """``nlink``: names of the file."""
+    """``nlink``: number of names that the file has."""
     device: int
-    """``fsid``: the same for all files of one file system of the server."""
+    """``fsid``: the same for all files of one of the server's file systems."""
     ctime: float = 0.0
     """Unix seconds."""
 
 
 class Lookup(NamedTuple):
-    """What LOOKUP found."""
+    """What LOOKUP found (RFC 1813 section 3.3.3)."""
 
     handle: bytes
     attributes: Attributes | None
 
 
 class FsInfo(NamedTuple):
-    """What FSINFO says about sizes, in bytes (RFC 1813 section 3.3.19)."""
+    """The sizes that FSINFO reports, in bytes (RFC 1813 section 3.3.19)."""
 
     rtmax: int
     rtpref: int
@@ -109,7 +113,7 @@ class FsInfo(NamedTuple):
 
 
 def status_error(status: int, procedure: int, path: bytes, address: str = "") -> NfsStatusError:
-    """The exception for a status other than NFS3_OK."""
+    """The exception for a status other than NFS3_OK; ``procedure`` is one of ``PROCEDURES``."""
     kind = StaleHandle if status in (STALE, BADHANDLE) else NfsStatusError
     return kind(status, PROCEDURES[procedure], path, STATUS_NAMES.get(status, ""), address=address)
 
@@ -125,15 +129,15 @@ def encode_lookup(directory: bytes, name: bytes) -> bytes:
 
 
 def encode_access(handle: bytes, wanted: int = ACCESS_ALL) -> bytes:
-    """``ACCESS3args`` (RFC 1813 section 3.3.4); ``wanted`` is a sum of the bits above."""
+    """``ACCESS3args`` (RFC 1813 section 3.3.4); ``wanted`` is a sum of the ``ACCESS_`` bits."""
     return pack_opaque(handle, MAX_HANDLE_BYTES) + struct.pack(">I", wanted)
 
 
 def decode_attributes(reply: Unpacker) -> Attributes:
-    """``fattr3`` (RFC 1813 section 2.5).
+    """Decodes a ``fattr3`` (RFC 1813 section 2.5).
 
     Raises:
-        RemoteProtocolError: as every decoder here, where the bytes are something else.
+        RemoteProtocolError: the data ends too early, or the file type is unknown.
     """
     start = reply.position
     reply.skip(FATTR_BYTES)
@@ -146,12 +150,12 @@ def decode_attributes(reply: Unpacker) -> Attributes:
 
 
 def decode_optional_attributes(reply: Unpacker) -> Attributes | None:
-    """``post_op_attr`` (RFC 1813 section 2.6): real caches leave them out."""
+    """Decodes a ``post_op_attr`` (RFC 1813 section 2.6); None if the attributes are left out, as by some caches."""
     return decode_attributes(reply) if reply.flag() else None
 
 
 def decode_status(reply: Unpacker) -> int:
-    """``nfsstat3``, with which every result but NULL's begins."""
+    """``nfsstat3`` (RFC 1813 section 2.6), with which the result of every procedure except NULL begins."""
     return reply.u32()
 
 
@@ -167,13 +171,13 @@ def decode_lookup(reply: Unpacker) -> Lookup:
 
 
 def decode_readlink(reply: Unpacker) -> bytes:
-    """``READLINK3resok`` (RFC 1813 section 3.3.5), after the status: the path the link holds."""
+    """``READLINK3resok`` (RFC 1813 section 3.3.5), after the status: the path that the link contains."""
     decode_optional_attributes(reply)
     return reply.opaque(MAX_LINK_BYTES)
 
 
 def decode_access(reply: Unpacker) -> int:
-    """``ACCESS3resok`` (RFC 1813 section 3.3.4), after the status: what of it is allowed."""
+    """``ACCESS3resok`` (RFC 1813 section 3.3.4), after the status: the sum of the ``ACCESS_`` bits that are allowed."""
     decode_optional_attributes(reply)
     return reply.u32()
 

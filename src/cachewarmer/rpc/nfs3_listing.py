@@ -1,4 +1,4 @@
-"""READDIRPLUS and READDIR (RFC 1813 sections 3.3.16 and 3.3.17): the decoders that a scan spends its time in."""
+"""READDIR and READDIRPLUS (RFC 1813 sections 3.3.16 and 3.3.17): a scan spends most of its time in these decoders."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ from cachewarmer.rpc.nfs3 import FATTR_BYTES, MAX_HANDLE_BYTES, MAX_NAME_BYTES, 
 from cachewarmer.rpc.xdr import Unpacker, pack_opaque, truncated
 
 NO_VERIFIER = bytes(8)
-"""``cookieverf3`` of a listing that begins."""
+"""The ``cookieverf3`` of the first call of a listing (RFC 1813 section 3.3.16)."""
 
 _ENTRY_HEAD = struct.Struct(">IQI")
 """value follows, fileid, length of the name."""
 _ENTRY_TAIL = struct.Struct(">QII4xI8xQ16xQQ8xIIIIII")
-"""cookie, attributes follow, type, size, mtime (s, ns), ctime (s, ns), handle follows, its length: what nearly all entries have."""
+"""cookie, attributes follow, type, links, size, fsid, fileid, mtime (s, ns), ctime (s, ns), handle follows, its length.
+
+This is what nearly all entries have.
+"""
 _TAIL_BYTES = _ENTRY_TAIL.size
 
 
 REGULAR = 1
 """``NF3REG`` (RFC 1813 section 2.5)."""
 _DOTS = frozenset({b".", b".."})
-"""The directory itself and the one above it, which servers may list."""
+"""The directory itself and its parent, which servers may list."""
 
 
 class ListedEntry(NamedTuple):
-    """One ``entryplus3`` with its attributes and its handle."""
+    """One ``entryplus3`` that has its attributes and its handle (RFC 1813 section 3.3.17)."""
 
     name: bytes
     kind: int
-    """``ftype3`` (RFC 1813 section 2.5), or what the caller has for it."""
+    """``ftype3`` (RFC 1813 section 2.5), or what the caller uses for it."""
     size: int
     """Bytes."""
     mtime: float
     """Unix seconds."""
     handle: bytes
     file_id: int
-    """``fileid3``. Of a regular file with several names, a hash of the ``fsid`` and the ``fileid3``, because an export may
-    contain several file systems, each with ids of its own."""
+    """``fileid3``. For a regular file with several names, a hash of ``fsid`` and ``fileid3``, because an export may
+    contain several file systems, each with its own ids.
+    """
     links: int
     ctime: float
     """Unix seconds."""
@@ -49,14 +53,14 @@ E = TypeVar("E", bound=tuple[object, ...])
 
 
 class BareEntry(NamedTuple):
-    """One ``entryplus3`` or ``entry3`` of which the server has left out the attributes, the handle, or both."""
+    """One ``entryplus3`` or ``entry3`` without attributes, handle, or both."""
 
     place: int
-    """The number of the complete entries before it."""
+    """Number of complete entries before it."""
     name: bytes
     attributes: Attributes | None
     handle: bytes
-    """Empty: left out."""
+    """Empty if left out."""
 
 
 class Listing(NamedTuple, Generic[E]):
@@ -65,13 +69,26 @@ class Listing(NamedTuple, Generic[E]):
     entries: list[E]
     bare: list[BareEntry]
     cookie: int
-    """The cookie of the last entry, where the next part begins."""
+    """The cookie of the last entry, after which the next part begins."""
     verifier: bytes
+    """``cookieverf3``, for the call that asks for the next part."""
     eof: bool
+    """Whether this is the last part."""
 
 
 def encode_readdirplus(directory: bytes, cookie: int, verifier: bytes, dircount: int, maxcount: int) -> bytes:
-    """``READDIRPLUS3args``; both counts in bytes: of names and cookies, and of the whole reply."""
+    """``READDIRPLUS3args`` (RFC 1813 section 3.3.17).
+
+    Args:
+        directory: the file handle of the directory.
+        cookie: the cookie of the last entry of the part before; 0 to begin.
+        verifier: the verifier of the part before; ``NO_VERIFIER`` to begin.
+        dircount: maximum number of bytes of names, cookies and file ids.
+        maxcount: maximum number of bytes of the whole reply.
+
+    Raises:
+        LocalProtocolError: the handle is too long.
+    """
     return (
         pack_opaque(directory, MAX_HANDLE_BYTES)
         + struct.pack(">Q", cookie)
@@ -81,21 +98,25 @@ def encode_readdirplus(directory: bytes, cookie: int, verifier: bytes, dircount:
 
 
 def encode_readdir(directory: bytes, cookie: int, verifier: bytes, count: int) -> bytes:
-    """``READDIR3args``; ``count`` is the most bytes of the reply."""
+    """``READDIR3args`` (RFC 1813 section 3.3.16); ``count`` is the maximum number of bytes of the reply.
+
+    Raises:
+        LocalProtocolError: the handle is too long.
+    """
     return pack_opaque(directory, MAX_HANDLE_BYTES) + struct.pack(">Q", cookie) + verifier + struct.pack(">I", count)
 
 
 def decode_readdirplus(reply: Unpacker, cookie: int, entry: type[E], kinds: Sequence[int] = range(8)) -> Listing[E]:
-    """``READDIRPLUS3resok``, after the status.
+    """Decodes a ``READDIRPLUS3resok`` (RFC 1813 section 3.3.17).
 
     Args:
-        reply: positioned after the status.
-        cookie: the cookie of the call.
-        entry: a named tuple with the fields of ``ListedEntry``, for entries with their attributes and their handle.
+        reply: the reply, positioned after the status.
+        cookie: the cookie of the call, which the listing keeps if it is empty.
+        entry: a named tuple with the fields of ``ListedEntry``, for entries that have attributes and a handle.
         kinds: the ``kind`` for each ``ftype3``.
 
     Raises:
-        RemoteProtocolError: it is something else.
+        RemoteProtocolError: the reply is not valid. The connection must be closed.
     """
     verifier = _verifier(reply)
     data, position = reply.data, reply.position
@@ -103,7 +124,7 @@ def decode_readdirplus(reply: Unpacker, cookie: int, entry: type[E], kinds: Sequ
     entries: list[E] = []
     bare: list[BareEntry] = []
     append = entries.append
-    new = tuple.__new__  # a named tuple's own __new__ is a function of Python
+    new = tuple.__new__  # a named tuple's own __new__ is a slower function in Python
     head, tail = _ENTRY_HEAD.unpack_from, _ENTRY_TAIL.unpack_from
     try:
         while True:
@@ -159,7 +180,7 @@ def decode_readdirplus(reply: Unpacker, cookie: int, entry: type[E], kinds: Sequ
             cookie = _decode_bare(reply, name, len(entries), bare)
             position = reply.position
     except struct.error:
-        # The list ends with "no value follows" and eof: 8 bytes, fewer than the head of an entry.
+        # The list ends with "no value follows" and eof, which are 8 bytes: fewer than the head of an entry.
         if not position == size > first and data[position : position + 4] != bytes(4):
             raise truncated() from None
     reply.position = position
@@ -167,14 +188,14 @@ def decode_readdirplus(reply: Unpacker, cookie: int, entry: type[E], kinds: Sequ
 
 
 def _verifier(reply: Unpacker) -> bytes:
-    """Reads what precedes the entries: the attributes of the directory, which are not needed, and the verifier."""
+    """Reads what precedes the entries: the directory's attributes, which are not needed, and the verifier."""
     if reply.flag():
         reply.skip(FATTR_BYTES)
     return reply.fixed(8)
 
 
 def _decode_bare(reply: Unpacker, name: bytes, place: int, bare: list[BareEntry]) -> int:
-    """Adds an entry of which something is left out, from its cookie on; returns the cookie."""
+    """Decodes an entry that lacks attributes or a handle, from its cookie on. Returns the cookie."""
     cookie = reply.u64()
     attributes = decode_optional_attributes(reply)
     handle = reply.opaque(MAX_HANDLE_BYTES) if reply.flag() else b""
@@ -184,10 +205,12 @@ def _decode_bare(reply: Unpacker, name: bytes, place: int, bare: list[BareEntry]
 
 
 def decode_readdir(reply: Unpacker, cookie: int) -> Listing[Any]:
-    """``READDIR3resok``, after the status: names alone. ``cookie`` is that of the call.
+    """Decodes a ``READDIR3resok`` (RFC 1813 section 3.3.16), after the status: it contains only names.
+
+    ``cookie`` is the cookie of the call, which the listing keeps if it is empty.
 
     Raises:
-        RemoteProtocolError: it is something else.
+        RemoteProtocolError: the reply is not valid. The connection must be closed.
     """
     verifier = _verifier(reply)
     bare: list[BareEntry] = []
@@ -205,7 +228,7 @@ def decode_readdir(reply: Unpacker, cookie: int) -> Listing[Any]:
 
 
 def _end(reply: Unpacker, *, came: bool) -> bool:
-    """Returns eof, which follows the last entry. If a server leaves it out after an entry, there is more."""
+    """Returns eof, which follows the last entry. If a server leaves it out after an entry, the listing continues."""
     if reply.left and reply.flag():
         raise RemoteProtocolError("the server's listing is broken")
     return reply.flag() if reply.left or not came else False

@@ -1,4 +1,4 @@
-"""Finds the port of a program: with the portmapper, version 2, or rpcbind, version 4, for IPv6 (RFC 1833)."""
+"""Finds the port of a program with version 2 of the portmapper, or for IPv6 with version 4 of rpcbind (RFC 1833)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ GETPORT = 3
 DUMP = 4
 """PMAPPROC_DUMP (RFC 1833 section 3.2)."""
 MOST_MAPPINGS = 1000
+"""Maximum number of mappings that are taken from one reply."""
 GETADDR = 3
 """RPCBPROC_GETADDR (RFC 1833 section 2.2.1)."""
 _TCP = 6
+"""IPPROTO_TCP."""
 
 
 def encode_getport(program: int, version: int) -> bytes:
-    """A ``mapping`` that asks for a TCP port (RFC 1833 section 3.1)."""
+    """The argument of GETPORT: a ``mapping`` that asks for a TCP port (RFC 1833 section 3.1)."""
     return struct.pack(">IIII", program, version, _TCP, 0)
 
 
 def decode_getport(reply: Unpacker) -> int:
-    """The port; 0: not registered.
+    """Decodes the result of GETPORT: the port, or 0 if the program is not registered (RFC 1833 section 3.2).
 
     Raises:
-        RemoteProtocolError: it isn't a port.
+        RemoteProtocolError: it is not a port.
     """
     port = reply.u32()
     if port > 0xFFFF:
@@ -40,7 +42,7 @@ def decode_getport(reply: Unpacker) -> int:
 
 
 class Mapping(NamedTuple):
-    """A program that is registered (RFC 1833 section 3.1)."""
+    """A registered program (RFC 1833 section 3.1)."""
 
     program: int
     version: int
@@ -50,10 +52,10 @@ class Mapping(NamedTuple):
 
 
 def decode_dump(reply: Unpacker) -> list[Mapping]:
-    """A ``pmaplist`` (RFC 1833 section 3.1), at most ``MOST_MAPPINGS`` of it.
+    """Decodes a ``pmaplist`` (RFC 1833 section 3.1), up to ``MOST_MAPPINGS`` entries.
 
     Raises:
-        RemoteProtocolError: it is cut short.
+        RemoteProtocolError: it is truncated.
     """
     found: list[Mapping] = []
     while len(found) < MOST_MAPPINGS and reply.u32():
@@ -62,7 +64,7 @@ def decode_dump(reply: Unpacker) -> list[Mapping]:
 
 
 def encode_getaddr(program: int, version: int, netid: str = "tcp6") -> bytes:
-    """An ``rpcb`` (RFC 1833 section 2.1)."""
+    """The argument of GETADDR: an ``rpcb`` without address and owner (RFC 1833 section 2.1)."""
     return (
         struct.pack(">II", program, version)
         + pack_opaque(netid.encode(), 16)
@@ -72,10 +74,13 @@ def encode_getaddr(program: int, version: int, netid: str = "tcp6") -> bytes:
 
 
 def decode_getaddr(reply: Unpacker) -> int:
-    """The port of a universal address, whose last two dotted parts are its high and low byte; 0: not registered.
+    """Decodes the result of GETADDR: the port, or 0 if the program is not registered.
+
+    A universal address ends with two decimal numbers after dots, the high and the low byte of the port (RFC 5665
+    section 5.2.3).
 
     Raises:
-        RemoteProtocolError: it isn't a universal address.
+        RemoteProtocolError: it is not a universal address.
     """
     address = reply.opaque(1024)
     if not address:

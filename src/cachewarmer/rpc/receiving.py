@@ -1,4 +1,4 @@
-"""What is being received on a connection, by name: fragments, the reply of a record, and how much of it is needed."""
+"""The state of what is being received on a connection: the fragment, the reply, and how much of it is needed next."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ U32 = struct.Struct(">I")
 
 
 class ReadReply(NamedTuple):
-    """READ was answered and its payload is gone."""
+    """A READ was answered, and its payload has been discarded."""
 
     context: object
-    """What the call was made with."""
+    """The object that the call was made with."""
     status: int
+    """``nfsstat3`` (RFC 1813 section 2.6)."""
     length: int
     """Bytes of payload."""
     eof: bool
 
 
 class Reply(NamedTuple):
-    """Any other call was answered: ``results`` stands at the results of the procedure."""
+    """Any other call was answered: ``results`` is positioned at the results of the procedure."""
 
     context: object
     results: Unpacker
 
 
 class Refusal(NamedTuple):
-    """The server refused a call; others continue."""
+    """The server refused a call; other calls continue."""
 
     context: object
     error: RpcRefused
@@ -46,23 +47,23 @@ class Call(NamedTuple):
     """A call in flight."""
 
     context: object
-    """The caller's own."""
+    """The caller's own object, which comes back with the reply."""
     read_bytes: int | None
-    """What READ asked for; None: not a READ."""
+    """Number of bytes that a READ asked for; None: not a READ."""
     reply_limit: int
-    """Most bytes of the reply's record."""
+    """Maximum length of the reply's record, in bytes."""
 
 
 class Phase(Enum):
-    """What is being received of a reply."""
+    """Which part of a reply is being received."""
 
     XID = "xid"
     READ_HEAD = "read head"
     """For READ: everything before the payload."""
     PAYLOAD = "payload"
-    """For READ: bytes that are dropped."""
+    """For READ: bytes that are discarded."""
     WHOLE = "whole"
-    """Any other reply: kept until its last byte is here."""
+    """Any other reply: kept until its last byte has arrived."""
 
 
 NEXT: Mapping[Phase, frozenset[Phase]] = {
@@ -71,7 +72,7 @@ NEXT: Mapping[Phase, frozenset[Phase]] = {
     Phase.PAYLOAD: frozenset({Phase.XID}),
     Phase.WHOLE: frozenset({Phase.XID}),
 }
-"""The whole state machine. From the xid straight to the payload: the head of a READ reply came in one piece."""
+"""The whole state machine. From the xid straight to the payload: the head of a READ reply arrived in one piece."""
 
 
 class Fragment:
@@ -81,12 +82,12 @@ class Fragment:
 
     def __init__(self) -> None:
         self.mark = bytearray()
-        """The bytes of its mark that are here, until all four are."""
+        """The bytes of its mark that have arrived, until all four have."""
         self.left = 0
-        """Bytes of it that have not come yet."""
+        """Number of its bytes that have not arrived yet."""
         self.is_last = True
         self.empty = 0
-        """Empty fragments in a row."""
+        """Number of empty fragments in a row."""
 
 
 class Record:
@@ -98,13 +99,14 @@ class Record:
         self.phase = Phase.XID
         self.held = bytearray()
         self.wanted = 4
-        """As many bytes must be held before there is something to decide."""
+        """How many bytes must be held before the next step can be decided."""
         self.xid = 0
         self.call: Call | None = None
-        """The call that it answers, once the xid is here."""
+        """The call that it answers; None until the xid has arrived."""
         self.payload_left = 0
+        """Number of payload bytes that have not been discarded yet, with padding."""
         self.reply: ReadReply | None = None
-        """What is reported once the payload is gone."""
+        """The event to report once the payload has been discarded."""
 
     def enter(self, phase: Phase) -> None:
         assert phase in NEXT[self.phase], (self.phase, phase)
@@ -112,7 +114,14 @@ class Record:
 
 
 def wanted_of_read(held: bytes | bytearray) -> int:
-    """How many bytes of a READ reply must be held to know all up to its payload; no more than are surely sent."""
+    """How many bytes of a READ reply must be held to decode the next part of what precedes its payload.
+
+    This is never more than the server is certain to send (RFC 5531 section 9, RFC 1813 section 3.3.6). ``held`` begins
+    with the xid. If the result is at most ``len(held)``, all that precedes the payload is there.
+
+    Raises:
+        RemoteProtocolError: the verifier is too long, or a boolean is neither 0 nor 1.
+    """
 
     def at(position: int) -> int:
         return int(U32.unpack_from(held, position)[0])

@@ -1,4 +1,4 @@
-"""External data representation (RFC 4506): a checked reader over received bytes, and the few encoders needed."""
+"""External Data Representation (RFC 4506): a checked reader over received bytes, and the few encoders needed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _U64 = struct.Struct(">Q")
 
 
 def padded(length: int) -> int:
-    """``length`` rounded up to the four bytes that every XDR item is aligned to (RFC 4506 section 3)."""
+    """``length`` rounded up to a multiple of the four bytes that every XDR item is aligned to (RFC 4506 section 3)."""
     return (length + 3) & ~3
 
 
 def pack_opaque(value: bytes, most: int) -> bytes:
-    """Variable-length opaque or string of at most ``most`` bytes (RFC 4506 sections 4.10, 4.11).
+    """Encodes a variable-length opaque or string of at most ``most`` bytes (RFC 4506 sections 4.10 and 4.11).
 
     Raises:
         LocalProtocolError: the value is longer.
@@ -28,7 +28,10 @@ def pack_opaque(value: bytes, most: int) -> bytes:
 
 
 class Unpacker:
-    """Reads XDR items one after the other from ``data``; owns nothing and copies only what it returns as bytes."""
+    """Reads XDR items from ``data`` one after the other, and copies only what it returns as bytes.
+
+    All methods that read raise ``RemoteProtocolError`` if the data ends too early or is not what it should be.
+    """
 
     __slots__ = ("data", "position")
 
@@ -38,14 +41,14 @@ class Unpacker:
 
     @property
     def left(self) -> int:
-        """Bytes not yet read."""
+        """Number of bytes that are not read yet."""
         return len(self.data) - self.position
 
     def u32(self) -> int:
-        """Unsigned integer (RFC 4506 section 4.2).
+        """Reads an unsigned integer (RFC 4506 section 4.2).
 
         Raises:
-            RemoteProtocolError: the data ends before it, as with every method here.
+            RemoteProtocolError: the data ends too early.
         """
         try:
             (value,) = _U32.unpack_from(self.data, self.position)
@@ -55,7 +58,11 @@ class Unpacker:
         return int(value)
 
     def u64(self) -> int:
-        """Unsigned hyper integer (RFC 4506 section 4.5)."""
+        """Reads an unsigned hyper integer (RFC 4506 section 4.5).
+
+        Raises:
+            RemoteProtocolError: the data ends too early.
+        """
         try:
             (value,) = _U64.unpack_from(self.data, self.position)
         except struct.error:
@@ -64,14 +71,22 @@ class Unpacker:
         return int(value)
 
     def flag(self) -> bool:
-        """Boolean (RFC 4506 section 4.4); also what says whether an optional item follows (section 4.19)."""
+        """Reads a boolean (RFC 4506 section 4.4), which also tells whether optional data follows (section 4.19).
+
+        Raises:
+            RemoteProtocolError: it is neither 0 nor 1, or the data ends too early.
+        """
         value = self.u32()
         if value > 1:
             raise RemoteProtocolError(f"the server sent {value} for a boolean")
         return value == 1
 
     def fixed(self, length: int) -> bytes:
-        """Fixed-length opaque of ``length`` bytes (RFC 4506 section 4.9)."""
+        """Reads a fixed-length opaque of ``length`` bytes, and skips its padding (RFC 4506 section 4.9).
+
+        Raises:
+            RemoteProtocolError: the data ends too early.
+        """
         start, stop = self.position, self.position + length
         if start + padded(length) > len(self.data):
             raise truncated()
@@ -79,14 +94,22 @@ class Unpacker:
         return self.data[start:stop]
 
     def opaque(self, most: int) -> bytes:
-        """Variable-length opaque or string of at most ``most`` bytes (RFC 4506 sections 4.10, 4.11)."""
+        """Reads a variable-length opaque or string of at most ``most`` bytes (RFC 4506 sections 4.10 and 4.11).
+
+        Raises:
+            RemoteProtocolError: it is longer, or the data ends too early.
+        """
         length = self.u32()
         if length > most:
             raise RemoteProtocolError(f"the server sent {length} bytes where the protocol allows {most}")
         return self.fixed(length)
 
     def skip(self, length: int) -> None:
-        """Passes over ``length`` bytes, which must be there."""
+        """Skips ``length`` bytes.
+
+        Raises:
+            RemoteProtocolError: the data ends too early.
+        """
         if self.position + length > len(self.data):
             raise truncated()
         self.position += length

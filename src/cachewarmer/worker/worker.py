@@ -347,7 +347,7 @@ class Worker:
             self._course.ends(self._held.done, self._held.handed_back)
 
     async def _drain(self, seconds: float, loops: list[asyncio.Task[None]]) -> None:
-        """Lets held items finish, and hands back those that don't in time. Takes at most max(``seconds``, 3) seconds."""
+        """Lets held items finish, and hands back those that don't in time. Takes at most max(``seconds``, 3) s."""
         end = time.monotonic() + max(MIN_DRAIN_SECONDS, seconds)
         deadline = time.monotonic() + seconds * (1 - HAND_BACK_SHARE)
         while self._held and time.monotonic() < deadline and not self._notice.is_set():
