@@ -1,4 +1,4 @@
-"""What travels between the stages: jobs and work items one way, receipts and status the other."""
+"""What the parts of the program exchange: jobs and work items in one direction, receipts and status in the other."""
 
 from __future__ import annotations
 

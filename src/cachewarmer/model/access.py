@@ -1,7 +1,6 @@
-"""How a cache is reached: the one value that jobs, items and sessions share, with its checks and its JSON keys.
+"""How a cache is reached: a value that jobs, items and sessions share, with its checks and its JSON keys.
 
-A further connection parameter is one more field here: it then travels in jobs, items and mounts by itself, and can be
-written in a TARGET.
+To add a connection parameter, add a field here: jobs, items and mounts then carry it, and a TARGET can set it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from cachewarmer.values import dataclass
 from cachewarmer.wire import MAX_ID, MAX_PORT
 
 MAX_ADDRESSES = 256
-"""Maximum number of addresses of a job: each address that does not answer costs time."""
+"""Maximum number of addresses of a job: every address that does not answer costs time."""
 _NAME = r"(?a)[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?"
 _ZONE = r"(?a)[A-Za-z0-9._-]{1,32}"
 
@@ -30,7 +29,7 @@ class Transport(StrEnum):
     NFS = "nfs"
     MOUNT = "mount"
     LOCAL = "local"
-    """The files of the machine that reads; without any address."""
+    """The files of the machine that reads; there is no address then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +37,19 @@ class Access:
     """How a cache is reached. ``addresses`` is empty for this machine's own files.
 
     Raises:
-        InvalidValue: a value is out of its range, whoever made the object.
+        InvalidValue: a value is out of its range, or an address is not valid.
     """
 
     addresses: tuple[str, ...] = keyed("WarmTargetMountAddresses", "texts", (), always=True, most=MAX_ADDRESSES)
-    """Mount addresses: host names, IPv4 and IPv6 addresses, these without brackets."""
+    """Mount addresses: host names, IPv4 addresses, and IPv6 addresses without brackets."""
     export: str = keyed("WarmTargetExportPath", "path", "", always=True)
-    """The export to mount; empty: found from the server's export list, by the whole path."""
+    """The export to mount; empty: the one in the server's export list that contains the whole path."""
     transport: Transport = keyed("Transport", "choice", Transport.AUTO, choices=Transport)  # noqa: RUF009  # a field, as the others
     nfs_port: int = keyed("NfsPort", "number", 0, most=MAX_PORT)
-    """0: the settings', or else what the portmapper says."""
+    """0: as in the settings, else as the portmapper says."""
     mount_port: int = keyed("MountPort", "number", 0, most=MAX_PORT)
     uid: int = keyed("Uid", "number", -1, least=-1, most=MAX_ID)
-    """AUTH_SYS user id; −1: the settings', or else that of the process that reads."""
+    """AUTH_SYS user id; −1: as in the settings, else that of the reading process."""
     gid: int = keyed("Gid", "number", -1, least=-1, most=MAX_ID)
     gids: tuple[int, ...] = keyed("Gids", "ids", ())
     """Supplementary groups."""
@@ -64,17 +63,21 @@ class Access:
 
     @property
     def is_local(self) -> bool:
-        """Whether this machine's own files are meant."""
+        """Whether this is about this machine's own files."""
         return not self.addresses
 
     def check_complete(self) -> None:
-        """Raises ``InvalidValue`` where neither an address is given nor this machine is asked for."""
+        """Raises ``InvalidValue`` if there is no address, and the transport is not ``local`` either."""
         if not self.addresses and self.transport is not Transport.LOCAL:
             raise InvalidValue("WarmTargetMountAddresses is empty")
 
 
 def access_parameters(texts: dict[str, str]) -> dict[str, Any]:
-    """The values that stand behind the ``?`` of a TARGET, as arguments for ``Access``. Raises ``InvalidValue``."""
+    """Converts the parameters after the ``?`` of a TARGET to arguments for ``Access``.
+
+    Raises:
+        InvalidValue: a key is unknown, or a value is not valid.
+    """
     return from_texts(Access, texts, ("export", "resolve"))
 
 

@@ -1,4 +1,4 @@
-"""The bandwidth limit of a job, by the time of day. Pure: the time is an argument."""
+"""The bandwidth limit of a job, which may depend on the time of day. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachewarmer.values import dataclass
 
 DAY_MINUTES = 24 * 60
 MOST_HOURS = 48
-"""Maximum number of periods of a bandwidth, enough for one every half hour."""
+"""Maximum number of periods in a bandwidth: enough for one every half hour."""
 MOST_RATE = (1 << 63) - 1
 _HOURS = r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})"
 
@@ -22,18 +22,18 @@ class Hours(NamedTuple):
     start: int
     """Minutes after midnight."""
     stop: int
-    """The first minute after it; not above ``start``: it continues past midnight, to that minute of the next day."""
+    """The first minute after the period. If this is not above ``start``, the period continues past midnight."""
     rate: int
     """Bytes per second; 0: no limit."""
 
     def has(self, minute: int) -> bool:
-        """Whether a minute of the day lies in it."""
+        """Whether a minute of the day lies in the period."""
         if self.start < self.stop:
             return self.start <= minute < self.stop
         return minute >= self.start or minute < self.stop
 
     def minutes(self) -> Iterator[range]:
-        """The minutes of the day that it has."""
+        """The minutes of the day that lie in the period, as one or two ranges."""
         if self.start < self.stop:
             yield range(self.start, self.stop)
         else:
@@ -43,8 +43,9 @@ class Hours(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """Bytes per second for a job as a whole. The periods in ``hours``, which do not overlap, have their own rates;
-    ``rate`` is for the rest of the day.
+    """The bandwidth limit of a job as a whole, in bytes per second.
+
+    The periods in ``hours``, which do not overlap, have their own rates; ``rate`` is for the rest of the day.
     """
 
     rate: int = 0
@@ -57,21 +58,21 @@ class Bandwidth:
 
     @property
     def rates(self) -> list[int]:
-        """All rates that it may have."""
+        """All rates that it can have in the course of a day."""
         return [self.rate, *(one.rate for one in self.hours)]
 
     @property
     def lowest(self) -> int:
-        """The lowest rate that limits; 0: none does."""
+        """The lowest rate that is a limit; 0 if there is none."""
         return min((rate for rate in self.rates if rate), default=0)
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of a job that hold it. A program that knows no hours keeps to the lowest rate."""
+        """The fields of a job that hold it. A program that does not know about hours uses the lowest rate."""
         return {"max_bandwidth": self.lowest, "max_bandwidth_hours": self.text() if self.hours else ""}
 
     def text(self, shown: Callable[[int], str] = str) -> str:
-        """What ``parse`` reads; ``shown`` writes a rate."""
+        """The text that ``parse`` reads; ``shown`` formats a rate."""
         if not self.hours:
             return shown(self.rate)
         parts = [f"{_time(one.start)}-{_time(one.stop)}={shown(one.rate)}" for one in self.hours]
@@ -79,11 +80,12 @@ class Bandwidth:
 
     @classmethod
     def parse(cls, text: str, rate_of: Callable[[str], int]) -> Bandwidth:
-        """A rate, or rates by the hour: ``08:00-20:00=RATE,=RATE``, where the last one is for the rest of the day, which
-        has no limit without it. ``rate_of`` reads a rate.
+        """Parses a rate, or rates by the time of day: ``08:00-20:00=RATE,=RATE``.
+
+        The rate without a time is for the rest of the day, which else has no limit. ``rate_of`` parses a rate.
 
         Raises:
-            InvalidValue: it is neither, or two of the hours overlap; and what ``rate_of`` raises.
+            InvalidValue: the text is neither, or two periods overlap. Errors of ``rate_of`` are passed on.
         """
         if "=" not in text:
             return cls(rate_of(text))
@@ -124,7 +126,7 @@ def _time(minute: int) -> str:
 
 
 def bytes_per_second(text: str) -> int:
-    """A rate as it is stored: a number. Raises ``InvalidValue``."""
+    """Parses a rate as it is stored: a decimal number. Raises ``InvalidValue`` for anything else."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= MOST_RATE):
         raise InvalidValue(f"{text[:100]!r} is not a number of bytes per second")
     return int(text)

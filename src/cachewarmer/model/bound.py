@@ -2,13 +2,13 @@
 
 How the causes are told apart:
 
-- The machine knows by itself how much of its processors and of its network interfaces is in use, and a pace knows
-  whether it holds the reading back.
-- Where the window is full most of the time, the time of a new connection's handshake and that of a NULL call tell the
-  rest. The handshake is answered by the server's kernel, so it takes longer only where the way is full. NULL also needs a
-  thread of the server: where it alone takes longer, the threads are in use. Where neither does, the calls simply take
-  their round trips, to the cache or from there to its origin, and more of them in flight would bring more.
-- Where the window is not full, the reader has nothing to fill it with: the scan is behind, or there is nothing left.
+- The machine itself knows how busy its processors and its network interfaces are, and a pace knows whether it holds
+  the reading back.
+- If the window is full most of the time, the durations of a new connection's handshake and of a NULL call tell the
+  rest. The server's kernel answers the handshake, so it takes longer only if the network is saturated. NULL also needs
+  a thread of the server: if only NULL takes longer, the threads are busy. If neither does, the calls simply take their
+  round trips, to the cache or on to its origin, and more calls in flight would raise the rate.
+- If the window is not full, the reader has nothing to fill it with: the scan is behind, or there is nothing left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BUSY_SHARE = 0.9
 """Share of a core or a network interface from which it counts as fully used."""
 MACHINE_BUSY_SHARE = 0.95
 OWN_SHARE = 0.25
-"""Share of a core: a process that uses less is not limited by a busy machine, but by what it waits for."""
+"""Share of a core: a process that uses less is not limited by a busy machine but by whatever it waits for."""
 WAY_TIMES, WAY_MORE_SECONDS = 2.0, 0.002
 """A handshake that takes longer than this factor of its idle time plus this many seconds waits in a queue of the
 network.
@@ -121,7 +121,7 @@ def judge(seen: Seen) -> Bound:
 
 
 def judge_address(seen: AddressSeen) -> Bound:
-    """What limits the reading from an address whose window is full."""
+    """What limits the reading from an address, given that its window is full."""
     if seen.files_here:
         return Bound.DISK
     if seen.way_seconds > WAY_TIMES * seen.way_idle_seconds + WAY_MORE_SECONDS and seen.way_idle_seconds:
@@ -145,7 +145,7 @@ WORST_FIRST = (
     Bound.WORK,
     Bound.OUTAGE,
 )
-"""The order of precedence among verdicts that are equally frequent: those that most need attention first."""
+"""The order of precedence among verdicts that are equally frequent: those that need most attention come first."""
 
 
 def first_of(bounds: Sequence[Bound]) -> Bound:
@@ -155,10 +155,10 @@ def first_of(bounds: Sequence[Bound]) -> Bound:
 
 
 def of_job(bounds: Sequence[Bound], *, scan_finished: bool) -> Bound:
-    """What bounds a job, by what bounds each of its workers.
+    """What limits a job, given what limits each of its workers.
 
-    One that waits for work counts only where most of them do: then it is the scan, if that still continues. Workers that
-    reach nothing count only if all of them are so.
+    Workers that wait for work count only if most of them do; the limit is then the scan, if that is still running.
+    Workers that can't reach any address count only if all of them are in that state.
     """
     waiting = bounds.count(Bound.WORK)
     if waiting and 2 * waiting > len(bounds):
@@ -179,19 +179,19 @@ class Verdict:
     address: str = ""
     window: int = 0
     knee: int = 0
-    """The window beyond which more calls bring nothing, or make others wait."""
+    """The window beyond which more calls don't raise the rate, or make other clients wait."""
     canary_idle_ms: float = 0.0
     canary_ms: float = 0.0
-    """What another client waits for a server thread: without load, and now."""
+    """How long another client waits for a server thread: without load, and now."""
     way_idle_ms: float = 0.0
     way_ms: float = 0.0
     """The round trip to the cache: without load, and now."""
     workers: int = 0
-    """Workers that read the job."""
+    """Number of workers that read the job."""
 
     @property
     def raised_by(self) -> str:
-        """What would raise the rate, in words."""
+        """What would raise the rate, in words; empty if unknown."""
         return {
             Bound.LINK: "a faster link; or another mount address, if it is reached by a way of its own",
             Bound.THREADS: "more server threads at the cache (nfsd), or another mount address",
@@ -205,7 +205,7 @@ class Verdict:
 
     @property
     def _window_raised_by(self) -> str:
-        """The same for the window. Only one that is searched for has a canary."""
+        """The same if the window is the limit. Only a window that is searched for has a canary."""
         others = "another mount address, or more read-ahead at the cache"
         if self.canary_idle_ms:
             return f"{others}; the window grows by itself, up to --max-window"
@@ -213,7 +213,7 @@ class Verdict:
         return f"a larger window{larger} (--window auto finds one), {others}"
 
     def document(self) -> dict[str, object]:
-        """The JSON object beside ``bound_by``."""
+        """The JSON object that reports show next to ``bound_by``."""
         return {
             "address": self.address,
             "window": self.window,
@@ -230,7 +230,7 @@ class BoundTimes:
     """Adds up how long each verdict held for a job."""
 
     MOST_SECONDS = 10.0
-    """A verdict stands for no longer than this, however late the next one comes."""
+    """A verdict counts for no longer than this, however late the next one comes."""
 
     def __init__(self) -> None:
         self._seconds: dict[Bound, float] = {}
@@ -238,7 +238,7 @@ class BoundTimes:
         self._before: tuple[float, Bound] | None = None
 
     def add(self, verdict: Verdict, now: float) -> None:
-        """A verdict that holds from now on; ``now`` in seconds of a monotonic clock."""
+        """Adds a verdict that holds from now on; ``now`` is in seconds of a monotonic clock."""
         if self._before is not None:
             since, bound = self._before
             self._seconds[bound] = self._seconds.get(bound, 0.0) + min(self.MOST_SECONDS, max(0.0, now - since))
@@ -248,8 +248,10 @@ class BoundTimes:
 
     @property
     def main(self) -> Verdict:
-        """The latest state of the verdict that held for the longest time. The start and the end of the job only count
-        if nothing else is known.
+        """The latest state of the verdict that held for the longest time.
+
+        Verdicts that are typical of a job's start and end (too little work, no address answers) count only if there are
+        no others.
         """
         known = [one for one in WORST_FIRST if one in self._last]
         middle = [one for one in known if one not in (Bound.WORK, Bound.OUTAGE)] or known

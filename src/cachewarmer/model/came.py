@@ -1,6 +1,6 @@
-"""How far an item had come when it was handed back: it stands in the item's message, so that the rest alone is read next.
+"""How much of an item had been read when it was handed back: its message says so, and only the rest is read next.
 
-None of it counts before the item is settled: then one receipt tells of all of it. A program that does not know these keys
+Nothing counts before the item is settled: then one receipt covers all of it. A program that does not know these keys
 reads the whole item, and its receipt says the same.
 """
 
@@ -14,24 +14,24 @@ from cachewarmer.model.parts import Part, Range, read_rows
 from cachewarmer.wire import MOST_FILES, FieldReader, FileEntry
 
 MOST_CALLS = 1 << 40
-"""More than any item takes; sums of it still fit into what brokers keep."""
+"""More than any item takes; sums of such numbers still fit into what brokers store."""
 
 
 class Came(NamedTuple):
-    """What has been read of an item's files. An instance is true where that is something."""
+    """What has been read of an item's files. An instance is true if that is anything."""
 
     files: tuple[Range, ...] = ()
-    """Numbers of files of which all that is wanted has come, counted from 0: half-open ranges, in order and disjoint."""
+    """Numbers, from 0, of the files of which all that is wanted was read: half-open ranges, in order and disjoint."""
     ranges: tuple[Part, ...] = ()
-    """Bytes of other files, in order and disjoint."""
+    """Bytes that were read of other files, in order and disjoint."""
     calls: int = 0
-    """What it took."""
+    """Number of calls that this took."""
 
     def __bool__(self) -> bool:
         return bool(self.files or self.ranges)
 
     def json(self) -> dict[str, Any]:
-        """The keys of a message; none where nothing has come."""
+        """The keys for the item's message; none if nothing was read."""
         values = {"CameFiles": self.files, "CameRanges": self.ranges, "CameCalls": self.calls}
         return {key: value for key, value in values.items() if value} if self else {}
 
@@ -40,10 +40,10 @@ NOTHING_CAME = Came()
 
 
 def read_came(read: FieldReader, files: Sequence[FileEntry]) -> Came:
-    """What a message says has come.
+    """Reads from a message what has been read of the item, whose files are ``files``.
 
     Raises:
-        InvalidValue: it names files or bytes that the item does not have, or some twice.
+        InvalidValue: the message names files or bytes that the item does not have, or some of them twice.
     """
     rows = read.take("CameFiles", list, [])
     if len(rows) > MOST_FILES:
@@ -77,7 +77,7 @@ def ranges_in(numbers: Iterable[int]) -> tuple[Range, ...]:
 
 
 def without(wanted: Range, others: Iterable[Range]) -> list[Range]:
-    """What of a range lies in none of the others; the range itself where it is empty."""
+    """The parts of a range that lie in none of the others, in order. An empty range is returned as it is."""
     at, stop = wanted
     if at == stop:
         return [wanted]

@@ -1,7 +1,7 @@
-"""One table of what a dataclass has in JSON: each field says its key, its kind and its limits, once.
+"""The JSON keys of a dataclass: each field states its key, its kind and its limits, once.
 
-``keyed`` makes such a field. From it come the reading (``read_fields``), the writing (``write_fields``), the checks
-however the object was made (``check_fields``), and the values that people write in a TARGET (``from_texts``).
+``keyed`` makes such a field. Reading (``read_fields``), writing (``write_fields``), checking objects that Python code
+made (``check_fields``) and parsing the parameters of a TARGET (``from_texts``) all follow from it.
 """
 
 from __future__ import annotations
@@ -19,27 +19,30 @@ _KEY = "json"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A field's place in JSON."""
+    """How a field appears in JSON."""
 
     name: str
-    """In PascalCase, as it is written; it is read without regard to case."""
+    """The key, written in PascalCase; upper and lower case are equal when it is read."""
     kind: str
-    """The method of ``FieldReader`` that reads it."""
+    """The name of the ``FieldReader`` method that reads it."""
     absent: Any
-    """What it means that the key is missing; the key is left out where the field has this value."""
+    """The value that a missing key stands for; the key is left out if the field has this value."""
     always: bool
-    """Whether the key is written all the same: the first CacheWarmer has it."""
+    """Whether the key is written in any case, because the first CacheWarmer has it."""
     limits: Mapping[str, Any]
-    """Arguments of the method."""
+    """Keyword arguments for the method."""
 
 
 _SAME: Any = object()
 _keys: dict[type, Sequence[tuple[Field[Any], Key]]] = {}
-"""The results of ``keys``, which is called for every ``Access`` that is made."""
+"""Cached results of ``keys``, which is called for every ``Access`` that is made."""
 
 
 def keyed(name: str, kind: str, default: Any, *, absent: Any = _SAME, always: bool = False, **limits: Any) -> Any:
-    """A dataclass field with a JSON key; ``absent`` is given where a missing key means something else than the default."""
+    """Makes a dataclass field with a JSON key; see ``Key`` for the arguments.
+
+    Give ``absent`` if a missing key stands for something other than the default.
+    """
     key = Key(name, kind, default if absent is _SAME else absent, always, limits)
     return field(default=default, metadata={_KEY: key})
 
@@ -53,16 +56,18 @@ def keys(kind: type) -> Sequence[tuple[Field[Any], Key]]:
 
 
 def read_fields(kind: type, read: FieldReader) -> dict[str, Any]:
-    """The values of a dataclass's fields from JSON; a missing key, or null, gives what ``absent`` says.
+    """Reads the values of a dataclass's fields from JSON. A missing key, or null, stands for ``Key.absent``.
 
     Raises:
-        InvalidValue: says which key is wrong.
+        InvalidValue: a value is not valid; the message names the key.
     """
     return {one.name: getattr(read, key.kind)(key.name, key.absent, **key.limits) for one, key in keys(kind)}
 
 
 def write_fields(value: Any, *, always: bool) -> dict[str, Any]:
-    """The JSON of an object's fields: those with ``always``, or of the others what a missing key does not say."""
+    """The JSON keys of an object's fields: with ``always``, those that are always written; else those of the others
+    whose values a missing key does not stand for.
+    """
     written = {}
     for one, key in keys(type(value)):
         if key.always is always:
@@ -73,10 +78,10 @@ def write_fields(value: Any, *, always: bool) -> dict[str, Any]:
 
 
 def check_fields(value: Any) -> None:
-    """Checks what Python code has put into an object by the rules that hold for JSON.
+    """Checks the fields of an object that Python code has made, by the same rules as for JSON.
 
     Raises:
-        InvalidValue: says which key is wrong.
+        InvalidValue: a value is not valid; the message names the key.
     """
     for one, key in keys(type(value)):
         held = getattr(value, one.name)
@@ -85,12 +90,12 @@ def check_fields(value: Any) -> None:
 
 
 def from_texts(kind: type, texts: Mapping[str, str], others: Sequence[str] = ()) -> dict[str, Any]:
-    """The values of fields from their keys in lower case and the text of each, as a URL has them.
+    """Parses the values of fields from texts by lower-case key, as in a URL. The result is by field name.
 
-    ``others``: keys beside them that are not fields, for advice.
+    ``others`` are valid keys that are not fields; they are only suggested if a key is unknown.
 
     Raises:
-        InvalidValue: there is no such key, or its value is wrong.
+        InvalidValue: there is no such key, or its value is not valid.
     """
     known = {key.name.lower(): (one, key) for one, key in keys(kind) if key.kind in _FROM_TEXT}
     made = {}
@@ -125,4 +130,4 @@ def _numbers(text: str) -> list[int]:
 
 
 _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {"number": _number, "ids": _numbers}
-"""The kinds that may stand in a URL."""
+"""The kinds of fields that a URL can set, and how their texts are parsed."""

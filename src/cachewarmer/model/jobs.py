@@ -1,8 +1,8 @@
 """Jobs and work items, which travel on the queues, with their JSON, and the table of job states.
 
-The JSON keys are a contract with scripts and with the first CacheWarmer: PascalCase, unknown keys ignored, a missing
-optional key takes its default. Paths are ``str`` as ``paths.to_text`` makes them, so that any bytes but NUL survive; JSON
-is written in ASCII, so that they survive every queue as well.
+The JSON keys are a contract with scripts and with the first CacheWarmer: they are in PascalCase, unknown keys are
+ignored, and a missing optional key takes its default. Paths are ``str`` as ``paths.to_text`` makes them, so that all
+bytes except NUL survive; the JSON is written in ASCII, so that they survive every queue as well.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from cachewarmer.wire import (
 )
 
 MAX_IDENTITIES = 32
-"""Each costs a call for every name."""
+"""Maximum number of identities in ``access_as``: each costs a call for every name."""
 TIMES = struct.Struct("<dd")
-"""mtime and ctime of a file, as items carry them: Unix seconds."""
+"""mtime and ctime of a file, in Unix seconds, as items carry them."""
 
 # -- states --------------------------------------------------------------------------------------------------------
 
@@ -74,14 +74,14 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }
-"""The whole state machine. A job taken up again by another manager stays in the state it is in."""
+"""The whole state machine. A job that another manager takes over stays in its state."""
 
 
 def check_transition(job_id: str, old: JobState, new: JobState) -> bool:
-    """Whether ``old → new`` changes anything.
+    """Checks the transition ``old → new``; returns whether it changes anything.
 
     Raises:
-        InvalidTransition: the table does not have it.
+        InvalidTransition: it is not in the table.
     """
     if old is new:
         return False
@@ -94,7 +94,7 @@ def check_transition(job_id: str, old: JobState, new: JobState) -> bool:
 
 
 def new_job_id() -> str:
-    """A fresh job id: letters and digits only, so that every broker can use it as a key."""
+    """A new random job id: only letters and digits, so that every broker can use it as a key."""
     return "j" + secrets.token_hex(8)
 
 
@@ -118,24 +118,24 @@ def item_id(job_id: str, *parts: str | int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """How the cache is reached, which files are meant, and which job it belongs to."""
+    """What jobs and items have in common: how to reach the cache, which files are wanted, and the job's properties."""
 
     access: Access = NOWHERE
     wanted: Wanted = EVERYTHING
     job_id: str = keyed("JobId", "text", "")
     max_bandwidth: int = keyed("MaxBandwidthBytesPerSecond", "number", 0)
-    """Bytes per second for the job as a whole; 0: no limit. Where it has hours, the lowest rate of all."""
+    """Bytes per second for the job as a whole; 0: no limit. If rates differ by the time of day, the lowest of them."""
     max_bandwidth_hours: str = keyed("MaxBandwidthHours", "text", "")
-    """Rates by the hour, as ``Bandwidth.text`` writes them; empty: the same all day."""
+    """Rates by the time of day, as ``Bandwidth.text`` writes them; empty: the same all day."""
     in_order: bool = keyed("InOrder", "flag", False)
-    """The files of a list are handed out, and read, in the order in which it names them."""
+    """Whether the files of a list are handed out and read in the order of the list."""
     priority: Priority = keyed("Priority", "choice", Priority.NORMAL, choices=Priority)  # noqa: RUF009  # a field, as the others
     ledger: bool = keyed("Ledger", "flag", False)
     """Whether a record is kept of each file."""
 
     def __post_init__(self) -> None:
         if self.max_bandwidth_hours:
-            self.bandwidth  # noqa: B018  # checked
+            self.bandwidth  # noqa: B018  # checks the text
 
     @property
     def bandwidth(self) -> Bandwidth:
@@ -145,7 +145,7 @@ class Message:
         return Bandwidth.parse(self.max_bandwidth_hours, bytes_per_second)
 
     def _json(self, path: str) -> dict[str, Any]:
-        """The first CacheWarmer's keys, in its order, and of our own those that differ from what their absence says."""
+        """The first CacheWarmer's keys in its order, and those of our own whose values differ from a missing key."""
         return {
             **write_fields(self.access, always=True),
             "WarmTargetPath": path,
@@ -158,7 +158,7 @@ class Message:
 
 
 def _read(kind: type[Message], read: FieldReader) -> dict[str, Any]:
-    """The fields of a job or an item. Raises ``InvalidValue``."""
+    """Reads the common fields of a job or an item. Raises ``InvalidValue`` or ``InvalidMessage``."""
     access = Access(**read_fields(Access, read))
     values = read_fields(kind, read)
     if values["job_id"]:
@@ -174,36 +174,39 @@ class WarmJob(Message):
     """A tree to warm."""
 
     warm_path: str = "/"
-    """Below the export; a directory or a file."""
+    """The path of a directory or file below the export."""
     name: str = keyed("Name", "text", "")
     has_file_list: bool = keyed("HasFileList", "flag", False)
-    """The files are those of the list stored with the job (``--files-from``), not of a walk."""
+    """Whether the files come from a list stored with the job (``--files-from``) instead of a walk."""
     each_address: bool = keyed("EachAddress", "flag", False)
-    """Each mount address is a cache of its own: all of the job is read through each of them."""
+    """Whether each mount address is a separate cache, so that the whole job is read through each of them."""
     fan_out: bool = keyed("FanOut", "flag", False)
-    """With ``each_address``: one address is read first, and the others when it is warm: they can fill from it."""
+    """With ``each_address``: whether one address is warmed first, because the others can then fill from it."""
     access_as: tuple[str, ...] = keyed("AccessAs", "texts", (), most=MAX_IDENTITIES)
-    """Users whose access to each name is asked for, so that a cache knows it: ``UID[:GID[,GID...]]``."""
+    """Users whose access to each name is asked for, so that a cache knows the answer: ``UID[:GID[,GID...]]``."""
     metadata_only: bool = keyed("MetadataOnly", "flag", False)
-    """No file is read."""
+    """Whether only metadata is warmed, and no file is read."""
     since: str = keyed("Since", "text", "")
-    """The job whose ledger says what need not be read again; its own id: the ledger that it was submitted with."""
+    """The id of the job whose ledger says which files need not be read again. The job's own id stands for the ledger
+    that it was submitted with; empty: none.
+    """
     submitted_at: float = keyed("SubmittedAt", "real", 0.0)
+    """Unix seconds; 0 if unknown."""
 
     def at(self, address: str) -> WarmJob:
-        """The part of the job at one of its addresses."""
+        """The same job with only one of its addresses."""
         return replace(self, access=replace(self.access, addresses=(address,)))
 
     def to_json(self) -> str:
-        """The message text; only the keys of the first CacheWarmer and what differs from the default."""
+        """The message text: the keys of the first CacheWarmer, and those of our own that differ from the default."""
         return dump_object(self._json(self.warm_path))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> WarmJob:
-        """Reads a job message, plain or base64. Without a path, the whole export is meant.
+        """Reads a job message, plain or base64. If it has no path, the job is for the whole export.
 
         Raises:
-            InvalidMessage: says which key is wrong.
+            InvalidMessage: it is not valid; the error names the key.
         """
         read = load_object(text)
         try:
@@ -217,12 +220,12 @@ class WarmJob(Message):
 
     @property
     def full_path(self) -> str:
-        """Export and warm path joined with one slash: the path a client of the whole server would use."""
+        """Export and warm path joined with one slash: the path that a client of the whole server would use."""
         return join(self.access.export, self.warm_path)
 
     @property
     def label(self) -> str:
-        """How the target is shown to people: as mount(8) writes it, or the path of a local directory."""
+        """The target as shown to users: as mount(8) writes it, or the path of a local directory."""
         if self.access.is_local:
             return self.full_path
         hosts = (f"[{one}]" if ":" in one else one for one in self.access.addresses)
@@ -236,45 +239,46 @@ class WarmJob(Message):
 class WorkItem(Message):
     """What one worker reads under one lease.
 
-    With ``files`` the item is those files, each whole unless ``start``/``stop`` cut the one there is. Without, it is
-    a first-generation item: ``path`` is a file, or a directory whose direct files are meant, with the filters here.
+    If ``files`` is not None, the item is these files. They are read whole, unless ``start`` and ``stop`` give a range
+    of a single file, or ``parts`` gives ranges. Else it is a first-generation item: ``path`` is a file, or a directory
+    of which the files directly in it are read if they pass the filters.
     """
 
     wanted: Wanted = FIRST_GENERATION
-    """Only of an item without ``files``."""
+    """Matters only if there are no ``files``."""
     path: str = "/"
-    """Below the export."""
+    """The path of a directory or file below the export; the paths of ``files`` are relative to it."""
     start: int = keyed("StartByte", "number", -1, always=True, least=-1)
     stop: int = keyed("StopByte", "number", -1, always=True, least=-1)
-    """Half-open byte range [start, stop); −1: all."""
+    """Half-open byte range [start, stop); −1: the whole file."""
     apply_filter: bool = keyed("ApplyFilter", "flag", False, always=True)
     start_file_filter: str = keyed("StartFileFilter", "text", "", always=True)
     end_file_filter: str = keyed("EndFileFilter", "text", "", always=True)
     item_id: str = keyed("ItemId", "text", "")
     address: str = keyed("Address", "text", "")
-    """The mount address whose handles ``files`` carries: read there first."""
+    """The mount address that the file handles in ``files`` belong to: the item is read there first."""
     only_address: str = keyed("OnlyAddress", "text", "")
-    """The one mount address where the item may be read: another is another cache. Part of the item's id."""
+    """The only mount address where the item may be read, because others are other caches. Part of the item's id."""
     files: tuple[FileEntry, ...] | None = None
     times: bytes = b""
-    """mtime and ctime of each of ``files``, as ``TIMES`` packs them; empty: not known. Not in the id."""
+    """mtime and ctime of each of ``files``, as ``TIMES`` packs them; empty if unknown. Not part of the id."""
     parts: tuple[Part, ...] = ()
-    """The bytes that are wanted of files of which not all is, in order; only beside ``files``."""
+    """The wanted bytes of those of ``files`` that are not wanted whole, in order."""
     further: bool = keyed("FurtherPart", "flag", False)
-    """Its files are counted by another item, which holds other bytes of them."""
+    """Whether another item, which holds other bytes of the same files, counts these files."""
     came: Came = NOTHING_CAME
-    """What has been read of ``files`` in deliveries that were handed back. Not in the id: the receipt tells of all of it."""
+    """What deliveries that were handed back have read of ``files``. Not part of the id, but covered by the receipt."""
     failed_deliveries: int = keyed("FailedDeliveries", "number", 0)
     """How often the item was handed back with a reason (kept in the message by brokers that have no other place)."""
     forgiven_deliveries: int = keyed("ForgivenDeliveries", "number", 0)
-    """How often it was handed back without fault: pause, shutdown, eviction notice."""
+    """How often it was handed back although nothing failed: for a pause, a shutdown or an eviction notice."""
     last_error: str = keyed("LastError", "text", "")
     scan: int = keyed("Scan", "number", 0, most=MAX_ID)
-    """Which scan of its job published it, counted from 0, where a broker counts each scan by itself."""
+    """The number of the scan that published it, from 0, for brokers that count the items of each scan separately."""
 
     @property
     def byte_count(self) -> int:
-        """Bytes the item stands for; 0 where only a worker can find out."""
+        """Number of bytes that the item stands for; 0 if only a worker can find that out."""
         if self.start >= 0:
             return max(0, self.stop - self.start)
         if self.parts:
@@ -283,19 +287,19 @@ class WorkItem(Message):
 
     @property
     def file_count(self) -> int:
-        """Files the item stands for: a file cut into ranges is counted by its first range."""
+        """Number of files that the item stands for: a file that is split into ranges is counted by its first range."""
         if self.start > 0 or self.further:
             return 0
         return len(self.files) if self.files is not None else 1
 
     @property
     def first_generation(self) -> bool:
-        """Whether a first-generation manager made it, or somebody who writes as it does: it names no files."""
+        """Whether it is an item as a first-generation manager makes it: one that names no files."""
         return self.files is None and self.wanted.go_rules
 
     @property
     def content_id(self) -> str:
-        """The id that belongs to what the item holds: the same job, paths and range always give the same."""
+        """The id that follows from the item's content: the same job, paths and ranges always give the same id."""
         if self.files is None:
             wanted = self.wanted
             ends = [wanted.head_bytes, wanted.tail_bytes] if wanted.head_bytes or wanted.tail_bytes else []
@@ -310,11 +314,11 @@ class WorkItem(Message):
         return item_id(self.job_id, self.path, "files", "\0".join([entry.path for entry in self.files]), *only)
 
     def with_content_id(self) -> WorkItem:
-        """The item with the id that belongs to what it holds."""
+        """The item with ``content_id`` as its id."""
         return replace(self, item_id=self.content_id)
 
     def to_json(self) -> str:
-        """The message text. ``Files`` is a list while it is small, else deflated and base64 (``FilesDeflated``)."""
+        """The message text. ``Files`` is a list if it is short, else deflated and in base64 (``FilesDeflated``)."""
         values = self._json(self.path)
         if self.files is not None:
             values.update(pack_files(self.files))
@@ -326,10 +330,10 @@ class WorkItem(Message):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> WorkItem:
-        """Reads a work message, of this program or of the first CacheWarmer, plain or base64.
+        """Reads a work message of this program or of the first CacheWarmer, plain or base64.
 
         Raises:
-            InvalidMessage: says which key is wrong.
+            InvalidMessage: it is not valid; the error names the key.
         """
         read = load_object(text)
         try:

@@ -1,7 +1,7 @@
-"""What is known of a job's addresses, and of what bounds it: kept with the job, for workers that come later and for those
-who ask when it is over.
+"""What is known about a job's addresses and about what limits it. This is stored with the job, for workers that come
+later and for users who ask when the job is over.
 
-It is never for the books, and what is invalid is as if nothing had been kept: whoever finds nothing finds it again.
+It is not used for accounting. Invalid content counts as absent: workers then find everything out again.
 """
 
 from __future__ import annotations
@@ -19,46 +19,47 @@ from cachewarmer.values import dataclass
 from cachewarmer.wire import FieldReader, dump_object, load_object
 
 FRESH_SECONDS = 1800.0
-"""What is older says nothing about a cache any more: others may use it by now, or it was changed."""
+"""What is older says nothing about a cache any more: other clients may use it by now, or it may have been changed."""
 MOST_LEARNT_BYTES = 16 * 1024
 MOST_WINDOW = 65_536
 MOST_WORKERS = 100_000
 LEARNT_SHARE = 0.5
-"""Share of the window of others at an address that a later worker tries first."""
+"""A later worker first tries this share of the window that others had at an address."""
 WORTH_TELLING = 32
-"""A window without a known knee says something only if it has grown to this: a search begins with 16 by itself."""
+"""A window whose knee is unknown is informative only if it has grown to this size: a search begins with 16 anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearntAddress:
-    """One mount address."""
+    """What is known about one mount address."""
 
     address: str = ""
     window: int = 0
-    """Calls in flight that a worker held there: the knee that it found, or what it reached without meeting one."""
+    """The window that a worker had there, in calls: the knee that it found, or what it reached without finding one."""
     workers: int = 1
-    """Number of workers that held this window at the same time."""
+    """Number of workers that had such a window at the same time."""
     canary_idle_ms: float = 0.0
-    """What another client waits for a server thread there without load; 0 if unknown."""
+    """How long another client waits for a server thread there without load; 0 if unknown."""
     bound: str = Bound.UNKNOWN
     """Why the window is not larger: ``link`` or ``threads``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """See the module."""
+    """What is known about a job's addresses, and about what limits it; see the module's docstring."""
 
     verdict: Verdict = field(default_factory=Verdict)
-    """What mostly bounded the job so far."""
+    """What has limited the job for most of the time so far."""
     addresses: tuple[LearntAddress, ...] = ()
     age_seconds: float = 0.0
     """Age by the broker's clock; not part of the JSON."""
 
     @classmethod
     def of(cls, workers: Iterable[WorkerReport]) -> Learnt:
-        """From what workers say of themselves: for each address, those in the middle of them.
+        """Takes from the workers' reports the one with the median window, for each address.
 
-        Those at work count before those that have ended or are lost, of whatever job: an address is the same for all.
+        Reports of workers that have ended or are lost count only if there are no others. The workers may be those of
+        any job, because an address is the same for all jobs.
         """
         places: dict[str, list[tuple[bool, AddressReport]]] = {}
         for one in workers:
@@ -81,8 +82,10 @@ class Learnt:
         return cls(addresses=tuple(found[:MOST_ADDRESSES]))
 
     def first_windows(self, workers: int = 1) -> dict[str, int]:
-        """What each of ``workers`` that come later may begin with, by address: half of what was held there, and where they
-        are more than those who held it, a share of that.
+        """The window, in calls, that each of ``workers`` which come later may begin with, by address.
+
+        This is half of the known window. If there are more workers than had that window, they share it. The result
+        is empty if what is known is too old.
         """
         if self.age_seconds > FRESH_SECONDS:
             return {}
@@ -93,7 +96,7 @@ class Learnt:
         }
 
     def to_json(self) -> str:
-        """What a broker keeps: ASCII, at most ``MOST_LEARNT_BYTES``."""
+        """The text that a broker stores: ASCII, at most ``MOST_LEARNT_BYTES``. What doesn't fit is left out."""
         addresses = self.addresses[:MOST_ADDRESSES]
         while True:
             text = dump_object(
@@ -109,10 +112,10 @@ class Learnt:
 
     @classmethod
     def from_json(cls, text: str | bytes, age_seconds: float = 0.0) -> Learnt:
-        """Reads what anyone may have written; unknown keys are ignored.
+        """Reads a stored text, which anyone may have written; unknown keys are ignored.
 
         Raises:
-            InvalidMessage: says what is wrong.
+            InvalidMessage: it is not valid.
         """
         if len(text) > MOST_LEARNT_BYTES:
             raise InvalidMessage(f"what was learnt has at most {MOST_LEARNT_BYTES} bytes, not {len(text)}")
@@ -132,9 +135,9 @@ class Learnt:
 
     @classmethod
     def kept(cls, text: Any, age_seconds: Any) -> Learnt | None:
-        """What a broker kept, ``age_seconds`` ago by its clock; None: nothing, or nothing that makes sense.
+        """Reads what a broker stored ``age_seconds`` ago by its clock; None if that is nothing, or not valid.
 
-        One who writes the future, or anything but a number, as the time of it has written nonsense.
+        It is also not valid if the age is not a number, or lies too far in the future.
         """
         if not isinstance(text, (str, bytes)) or not text or not isinstance(age_seconds, (int, float)):
             return None
@@ -147,11 +150,11 @@ class Learnt:
 
 
 MOST_AHEAD_SECONDS = 60.0
-"""Clocks that differ by less make what was just kept seem to come from the future."""
+"""If clocks differ by up to this much, what was just stored may seem to come from the future."""
 
 
 def _held(place: AddressReport) -> int:
-    """The window that a worker held at an address; 0: it says nothing. One that is fixed was not found out."""
+    """The window that a worker found for an address; 0 if it has found none, as with a fixed window."""
     if place.knee > 0:
         return min(place.knee, MOST_WINDOW)
     found = place.canary_idle_ms > 0 and WORTH_TELLING <= place.window <= MOST_WINDOW
@@ -166,14 +169,17 @@ def _address(read: FieldReader) -> LearntAddress:
 
 
 class Lessons:
-    """Gathers what is learnt while a job is running, for whoever keeps it with the job."""
+    """Gathers what is learnt while a job is running, to be stored with the job."""
 
     def __init__(self) -> None:
         self.times = BoundTimes()
         self._addresses: dict[str, LearntAddress] = {}
 
     def look(self, status: JobStatus, workers: Iterable[WorkerReport], now: float) -> None:
-        """Takes what a job's workers say now; ``now`` in seconds of a monotonic clock. A job that is over teaches no more."""
+        """Takes the current reports of a job's workers; ``now`` is in seconds of a monotonic clock.
+
+        Does nothing if the job is over.
+        """
         if status.state.final:
             return
         rows = [one for one in workers if one.at_work and one.in_hand(status.job.job_id) is not None]
@@ -185,5 +191,5 @@ class Lessons:
 
     @property
     def learnt(self) -> Learnt:
-        """All of it so far; the same as ``Learnt()`` where nothing is known."""
+        """What has been learnt so far; equal to ``Learnt()`` if that is nothing."""
         return Learnt(verdict=self.times.main, addresses=tuple(self._addresses.values()))

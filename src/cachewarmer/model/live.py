@@ -1,8 +1,8 @@
-"""What a worker says of itself every few seconds: how far it is with items that have no receipt yet, and how its
-addresses do. It is shown, and a job's bandwidth is shared by it, but it is never for the books: a row that is lost or
-late changes no total.
+"""What a worker reports every few seconds: how far it has got with items that have no receipt yet, and how its
+addresses perform. Reports are shown to users, and workers share a job's bandwidth according to them. They are not used
+for accounting: a row that is lost or late changes no total.
 
-Everything is a count since the worker's start, or an age in seconds: a worker whose clock is wrong is shown as any other.
+Everything is a count since the worker's start, or an age in seconds, so a worker's clock may be wrong.
 """
 
 from __future__ import annotations
@@ -18,123 +18,124 @@ from cachewarmer.values import dataclass
 from cachewarmer.wire import FieldReader, dump_object, load_object
 
 NOTE_SECONDS = 5.0
-"""Between two rows of a worker."""
+"""Time between two rows of a worker."""
 LOST_SECONDS = 4 * NOTE_SECONDS
-"""A worker whose row is older is taken to be gone: what it had in hand is not counted as read any more."""
+"""A worker whose row is older than this is considered gone: what it had in hand no longer counts as read."""
 PACED_NOTE_SECONDS = NOTE_SECONDS / 2
-"""Between two rows of a worker whose reading is limited: others share a bandwidth with it."""
+"""Time between two rows of a worker whose bandwidth is limited, because others share the bandwidth with it."""
 SHARING_SECONDS = 8.0
-"""A worker whose row is older has no share of a job's bandwidth: the others have it back within ten seconds."""
+"""A worker whose row is older than this loses its share of a job's bandwidth; the others get it within ten seconds."""
 KEEP_SECONDS = 300.0
-"""Rows of workers that were not heard of for so long are forgotten."""
+"""Rows that are older than this are removed."""
 MOST_ROW_BYTES = 32 * 1024
 MOST_JOBS = 64
 MOST_ADDRESSES = 16
-"""Maximum in one row; the rest is left out."""
+"""Maximum numbers of jobs and addresses in one row; the rest is left out."""
 MOST_BUCKETS = 128
-"""Of a histogram; one of ``targets.latency`` has fewer."""
+"""Maximum number of buckets in a histogram; those of ``targets.latency`` have fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InHand:
-    """How far a worker is with one job."""
+    """How far a worker has got with one job."""
 
     job: str = ""
     items: int = 0
-    """Items that it holds."""
+    """Number of items that it holds."""
     files: int = 0
     bytes: int = 0
-    """What is read of those."""
+    """What has been read of these items."""
     settled_files: int = 0
     settled_bytes: int = 0
-    """What receipts of this process were counted for."""
+    """The sums of this process's receipts that were counted."""
     settled_items: int = 0
     failed_files: int = 0
-    """The same."""
+    """Also from these receipts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressReport:
-    """How a worker's reading from one mount address goes. Counts are since the worker's start."""
+    """How a worker's reading from one mount address is going. Counts are since the worker's start."""
 
     address: str = ""
     window: int = 0
-    """Calls that may be in flight."""
+    """Number of calls that may be in flight."""
     in_flight: int = 0
     waiting: int = 0
-    """Requests not yet done."""
+    """Number of requests that are not done yet."""
     knee: int = 0
-    """The window beyond which more calls bring nothing, or make others wait; 0 if unknown."""
+    """The window beyond which more calls don't raise the rate, or make other clients wait; 0 if unknown."""
     bound: str = Bound.UNKNOWN
-    """Why it is not larger: ``link`` or ``threads``."""
+    """Why the window is not larger: ``link`` or ``threads``."""
     canary_idle_ms: float = 0.0
     canary_ms: float = 0.0
-    """What another client waits for a server thread: without load, and now. 0 if unknown."""
+    """How long another client waits for a server thread: without load, and now. 0 if unknown."""
     way_idle_ms: float = 0.0
     way_ms: float = 0.0
-    """A round trip to the address: without load, and now. 0 if unknown."""
+    """The round trip to the address: without load, and now. 0 if unknown."""
     calls: int = 0
-    """READ calls."""
+    """Number of READ calls."""
     bytes: int = 0
     latency_seconds: float = 0.0
-    """The sum over all READ calls."""
+    """The sum of the latencies of all READ calls."""
     latencies: tuple[tuple[int, int], ...] = ()
-    """(bucket, calls) of those, as ``targets.latency`` numbers the buckets; empty ones are left out."""
+    """Histogram of these latencies as (bucket, calls): see ``targets.latency``. Empty buckets are left out."""
     retries: int = 0
     jukebox_waits: int = 0
     reconnects: int = 0
     failures: int = 0
-    """How often something that was asked of it failed with the address, probes aside."""
+    """How many operations, other than probes, failed because the address failed."""
     last_failure: str = ""
-    """What, and why, the last time: one line."""
+    """What failed last, and why, in one line."""
     silent_seconds: float = 0.0
-    """Time since it stopped answering; 0: it answers."""
+    """Time since the address stopped answering; 0 if it answers."""
     problem: str = ""
-    """Why it does not, in one line."""
+    """Why it does not answer, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReport:
-    """One worker process, as it was when it wrote this."""
+    """The state of one worker process when it wrote this row."""
 
     worker: str = ""
-    """Its name, as tallies have it."""
+    """Its name, as in tallies."""
     host: str = ""
     pid: int = 0
     version: str = ""
     """Version of the program."""
     up_seconds: float = 0.0
     ended: bool = False
-    """It has stopped, and holds nothing."""
+    """Whether it has stopped and holds nothing any more."""
     bound: str = Bound.UNKNOWN
+    """What limits it."""
     cpu_share: float = 0.0
-    """Processor time per second recently: 1 is one core."""
+    """Processor time used per second recently: 1 is one core."""
     jobs: tuple[InHand, ...] = ()
     addresses: tuple[AddressReport, ...] = ()
     seen_seconds: float = 0.0
-    """How long ago the broker got this, by its own clock; not part of what is written."""
+    """How long ago the broker received the row, by its own clock; not part of the JSON."""
 
     @property
     def key(self) -> str:
-        """Tells this process from every other, also from one that was given the same name."""
+        """Identifies the process, even if others were given the same name."""
         return f"{self.worker}/{self.host}/{self.pid}"
 
     @property
     def at_work(self) -> bool:
-        """Whether it was heard of recently and has not said that it ends."""
+        """Whether it has written a row recently and has not ended."""
         return not self.ended and self.seen_seconds < LOST_SECONDS
 
     def in_hand(self, job_id: str) -> InHand | None:
-        """How far it is with a job; None: it has never had an item of it."""
+        """How far it has got with a job; None if it has had no items of the job recently."""
         return next((one for one in self.jobs if one.job == job_id), None)
 
     def is_reading(self, job_id: str) -> bool:
-        """Whether it has items of a job in hand, and so a share of the job's bandwidth."""
+        """Whether it holds items of a job, and therefore has a share of the job's bandwidth."""
         held = self.in_hand(job_id)
         return self.at_work and self.seen_seconds < SHARING_SECONDS and held is not None and held.items > 0
 
     def to_json(self) -> str:
-        """What a broker keeps: ASCII, at most ``MOST_ROW_BYTES``."""
+        """The text that a broker stores: ASCII, at most ``MOST_ROW_BYTES``. What doesn't fit is left out."""
         jobs = sorted(self.jobs, key=lambda one: -one.items)[:MOST_JOBS]
         addresses = sorted(self.addresses, key=lambda one: -one.calls)[:MOST_ADDRESSES]
         while True:
@@ -151,10 +152,10 @@ class WorkerReport:
 
     @classmethod
     def from_json(cls, text: str | bytes, seen_seconds: float = 0.0) -> WorkerReport:
-        """Reads a row that anyone may have written; unknown keys are ignored.
+        """Reads a row, which anyone may have written; unknown keys are ignored.
 
         Raises:
-            InvalidMessage: says which key is wrong.
+            InvalidMessage: it is not valid; the error names the key.
         """
         if len(text) > MOST_ROW_BYTES:
             raise InvalidMessage(f"a worker's row has at most {MOST_ROW_BYTES} bytes, not {len(text)}")
@@ -198,10 +199,10 @@ def _is_pair(pair: object) -> bool:
 
 
 def with_in_hand(status: JobStatus, workers: Iterable[WorkerReport]) -> JobStatus:
-    """The status with what workers have read of items that have no receipt yet, as further tallies: for showing only.
+    """Adds to a status, as further tallies, what workers have read of items that have no receipt yet: for display only.
 
-    A row may be older than the receipts: what these have settled since is not counted twice. Where no row says what bounds
-    the job, it is what the broker has kept of that.
+    A row may be older than the receipts: what these have settled since is not counted twice. If the rows don't say what
+    limits the job, the verdict that the broker has stored remains.
     """
     if status.state.final:
         return status
@@ -212,7 +213,7 @@ def with_in_hand(status: JobStatus, workers: Iterable[WorkerReport]) -> JobStatu
 
 
 def verdict(status: JobStatus, workers: Iterable[WorkerReport]) -> Verdict:
-    """What bounds an unfinished job, by what its workers say of themselves."""
+    """What limits an unfinished job, according to its workers' reports."""
     rows = [one for one in workers if one.at_work and one.in_hand(status.job.job_id) is not None]
     bound = of_job([bound_of(one.bound) for one in rows], scan_finished=status.scan.finished)
     same = _about(rows, bound)
@@ -230,7 +231,7 @@ def verdict(status: JobStatus, workers: Iterable[WorkerReport]) -> Verdict:
 
 
 def _about(rows: Sequence[WorkerReport], bound: Bound) -> list[AddressReport]:
-    """What all workers say of the address that a verdict is about: one that is so bound itself, else the busiest."""
+    """All workers' reports on the address that a verdict concerns: one with this verdict itself, else the busiest."""
     places = [place for one in rows for place in one.addresses]
     bound_so = [place for one in rows if one.bound == bound for place in one.addresses] or places
     busiest = max(bound_so, key=lambda one: (one.bound == bound, one.in_flight), default=AddressReport())
@@ -243,7 +244,7 @@ def _beyond_books(status: JobStatus, workers: Iterable[WorkerReport]) -> list[Ta
         held = worker.in_hand(status.job.job_id) if worker.at_work else None
         if held is not None:
             by_name.setdefault(worker.worker, []).append(held)
-    # One process has one tally, or several: where a job is counted in parts, or the name was used before.
+    # A process may have several tallies: if a job is counted in parts, or if its name was used before.
     booked = dict.fromkeys(by_name, (0, 0))
     for tally in status.tallies:
         name = shown(split_tally_name(tally.worker)[0] if status.job.each_address else tally.worker)

@@ -1,8 +1,8 @@
-"""The outcome of single files: the records of a ledger, and the pieces in which they travel and are kept.
+"""The outcome of single files: the records of a ledger, and the pieces in which they are transferred and stored.
 
-A piece is what one work item (or one part of a scan) adds to the ledger of its job. Brokers keep pieces as they are, by
-keys: whoever writes the same piece again puts it in the place of the first. Pieces of ranges of one file have keys beside
-each other, so that who reads all of them in order can make one record of them.
+A piece is what one work item (or one part of a scan) adds to the ledger of its job. Brokers store pieces as they are,
+by key: writing the same piece again replaces it. Pieces for ranges of one file have adjacent keys, so that a reader
+who goes through them in order can merge them into one record.
 """
 
 from __future__ import annotations
@@ -21,40 +21,49 @@ from cachewarmer.paths import ENCODING, ERRORS, join, to_bytes
 from cachewarmer.wire import MAX_INFLATED_BYTES
 
 LINES, POISON = b"L", b"P"
-"""The first byte of a piece: what follows is deflated. Lines of JSON, or an item that was given up, unopened."""
+"""The first byte of a piece. Deflated content follows: lines of JSON, or the unopened message of an item that was given
+up.
+"""
 ITEM, RANGE, SCAN, KEPT, BASE, FURTHER = "i", "r", "s", "k", "b", "f"
-"""The first letter of a key: who wrote the piece. An item, a range of a file, the scan (what it could not look at), the
-scan again (what it left out as unchanged), or who submitted the job: records of an earlier one, to compare with. ``FURTHER``:
-an item with other bytes of files that another item counts; it comes before that in the order of keys."""
+"""The first letter of a piece's key, which says what the piece is about:
+
+- ``ITEM``: a work item
+- ``RANGE``: a range of a file
+- ``SCAN``: names that the scan could not look up
+- ``KEPT``: files that the scan left out as unchanged
+- ``BASE``: records of an earlier job to compare with, which came with the job
+- ``FURTHER``: an item with other bytes of files that another item counts; its key sorts before that of the other
+"""
 KEY_PATH_BYTES = 200
-"""Of an item's path, in its key."""
+"""Maximum number of bytes of an item's path in its key."""
 IN_KEYS = bytes(
     byte if byte in (string.ascii_letters + string.digits + ".").encode() else ord("-" if byte == ord("/") else "_")
     for byte in range(256)
 )
-"""What stands for each byte of a path in a key: Azure's table allows less than others (REST reference, Understanding the
-Table Service Data Model)."""
+"""Translates each byte of a path for use in a key. Azure tables allow fewer characters than other brokers (Azure REST
+reference, "Understanding the Table service data model").
+"""
 MOST_ERROR_CHARS = 300
 PIECES_AT_ONCE = 32
-"""That a broker reads or is given together."""
+"""Number of pieces that are read from or written to a broker together."""
 
 
 class FileStatus(StrEnum):
     """The outcome of a file."""
 
     READ = "read"
-    """All that was to be read of it was read."""
+    """The whole file was read."""
     PART = "part"
-    """A part of it was to be read, and was read."""
+    """Only a part of it was wanted, and was read."""
     UNCHANGED = "unchanged"
-    """It was left out: an earlier ledger says that it was read as it is now."""
+    """It was left out, because an earlier ledger says that it was read as it is now."""
     VANISHED = "vanished"
-    """It was gone when it was to be read."""
+    """It was gone when it should have been read."""
     FAILED = "failed"
 
 
 WORST_LAST = tuple(FileStatus)
-"""Of several ranges of a file, the status that comes last here is the file's, where they differ."""
+"""If ranges of a file differ in status, the file has the status that comes last here."""
 HOLDS = frozenset({FileStatus.READ, FileStatus.UNCHANGED})
 """A file with one of these need not be read again while it has not changed."""
 
@@ -65,18 +74,19 @@ class FileOutcome(NamedTuple):
     path: str
     """The path as other clients of the server see it, including the export."""
     size: int
-    """Bytes, as it was when it was read."""
+    """Bytes, at the time when it was read."""
     mtime: float
     ctime: float
     """Unix seconds, as the scan saw them; 0 if unknown."""
     status: str
+    """One of ``FileStatus``."""
     bytes: int
-    """Read of it."""
+    """Number of bytes that were read."""
     error: str
     """Why it failed, in one line; else empty."""
     address: str
-    """The mount address that it was read at, or was to be read at where each is a cache of its own; empty: a local
-    directory, or it was not read.
+    """The mount address where it was read, or should have been read if each address is a separate cache. Empty for
+    local directories, or if it was not read.
     """
     seconds: float
     """Time from the first call to the last reply; for several ranges, their sum."""
@@ -86,7 +96,7 @@ class FileOutcome(NamedTuple):
         return self.status == FileStatus.FAILED
 
     def line(self) -> str:
-        """The JSON, with the end of its line."""
+        """The record as JSON, with a line end."""
         return (
             f'{{"path":{quoted(self.path)},"size":{self.size},"mtime":{self.mtime!r},"ctime":{self.ctime!r},'
             f'"status":"{self.status}","bytes":{self.bytes},"error":{quoted(self.error)},'
@@ -94,7 +104,7 @@ class FileOutcome(NamedTuple):
         )
 
     def merged(self, other: FileOutcome) -> FileOutcome:
-        """One record of two ranges of the file."""
+        """Merges the records of two ranges of the same file."""
         worse = max(self, other, key=lambda one: WORST_LAST.index(FileStatus(one.status)))
         return self._replace(
             size=max(self.size, other.size),
@@ -107,20 +117,21 @@ class FileOutcome(NamedTuple):
 
 
 def quoted(text: str) -> str:
-    """Text as JSON, in ASCII; bytes that aren't UTF-8 stay lone surrogates, as in every message."""
+    """The text as a JSON string in ASCII; bytes that aren't UTF-8 stay lone surrogates, as in every message."""
     return f'"{text}"' if is_plain(text) else json.dumps(text)
 
 
 def is_plain(text: str) -> bool:
-    """Whether text stands for itself in JSON."""
+    """Whether the text needs no escaping in JSON."""
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def read_line(line: str | bytes) -> FileOutcome:
-    """A record from its line; keys that are missing or of another type count as empty, unknown ones are passed by.
+    """Reads a record from its line. Numbers and texts that are missing or of another type count as 0 or empty, and
+    unknown keys are ignored.
 
     Raises:
-        InvalidMessage: it is not JSON, or names no path.
+        InvalidMessage: the line is not JSON, or has no path or no valid status.
     """
     try:
         values = json.loads(line)
@@ -155,23 +166,23 @@ def _text(value: Any) -> str:
 
 
 def pack(lines: Iterable[str]) -> bytes:
-    """A piece of lines of JSON."""
+    """Packs lines of JSON into a piece."""
     return LINES + zlib.compress("".join(lines).encode("ascii"), 1)
 
 
 def pack_poison(message: str, reason: str) -> bytes:
-    """The piece of an item that was given up: its message as it is, opened only by who reads the ledger.
+    """Packs the message of an item that was given up into a piece, as it is: only readers of the ledger open it.
 
-    Each process that unpacked the item may have ended over it, so who gives it up must not.
+    Every process that unpacked the item may have crashed because of it, so the one that gives it up must not unpack it.
     """
     return POISON + zlib.compress(json.dumps({"message": message, "reason": reason[:MOST_ERROR_CHARS]}).encode(), 1)
 
 
 def unpack(piece: bytes) -> str:
-    """The lines of a piece, whoever wrote it.
+    """The lines of a piece, which anyone may have written.
 
     Raises:
-        InvalidMessage: it can't be read.
+        InvalidMessage: the piece is not valid, or too large.
     """
     try:
         inflater = zlib.decompressobj()
@@ -190,7 +201,7 @@ def unpack(piece: bytes) -> str:
 
 
 def given_up(item: WorkItem, reason: str) -> Iterator[FileOutcome]:
-    """The failed files of an item that nobody reads any more."""
+    """The records of an item's files, all failed, if the item was given up."""
     times = times_of(item)
     for entry, (mtime, ctime) in zip(item.files or (), times, strict=True):
         path = join(item.access.export, item.path, entry.path)
@@ -198,18 +209,19 @@ def given_up(item: WorkItem, reason: str) -> Iterator[FileOutcome]:
 
 
 def times_of(item: WorkItem) -> Iterable[tuple[float, float]]:
-    """The mtime and ctime of each of an item's files; zeros where it does not say."""
+    """The mtime and ctime of each of an item's files, in Unix seconds; zeros if the item does not carry them."""
     if len(item.times) == TIMES.size * len(item.files or ()):
         return TIMES.iter_unpack(item.times)
     return [(0.0, 0.0)] * len(item.files or ())
 
 
 def item_key(item: WorkItem) -> str:
-    """The key of an item's piece: letters, digits, ``-`` ``.`` and ``_``, of which any broker makes a key of its own.
+    """The key of an item's piece: letters, digits, ``-``, ``.`` and ``_``, which any broker can use in its own keys.
 
-    It begins with the item's path, since items are settled about as a walk came by them: in the order of ids, which are
-    hashes, each piece of a large ledger would be written to another page of its index. Ranges of a file have a key of their
-    own, as versions before this one make it too, for theirs must stand beside each other whoever wrote them.
+    After the first letter, it begins with the item's path, because items are settled roughly in the order in which a
+    walk found them. Ids are hashes: with keys in their order, each piece of a large ledger would go to another page of
+    the broker's index. Ranges of a file have keys of another form, which earlier versions also use, so that they are
+    adjacent whichever version wrote them.
     """
     if item.start >= 0:
         return f"{RANGE}{_digest(item.access.export, item.path, item.only_address)}{item.start:016x}"
@@ -219,17 +231,17 @@ def item_key(item: WorkItem) -> str:
 
 
 def _near(path: str) -> str:
-    """What puts the keys of paths that lie near each other near each other; paths may have it in common."""
+    """The part of a key that makes the keys of neighbouring paths neighbours. Several paths may have the same."""
     return path.encode(ENCODING, ERRORS)[:KEY_PATH_BYTES].translate(IN_KEYS).decode("ascii")
 
 
 def scan_part(address: str) -> str:
-    """What stands behind the first letter in the keys of a scan's pieces: of one address, or of all (empty)."""
+    """What follows the first letter in the keys of a scan's pieces; ``address`` is empty if the scan is for all."""
     return _digest(address)[:8]
 
 
 def group_of(key: str) -> str:
-    """What the pieces of one file have in common in their keys; empty: the piece holds whole files."""
+    """The part of a key that all pieces of one file have in common; empty if the piece holds whole files."""
     return key[:-16] if key.startswith(RANGE) else ""
 
 

@@ -1,4 +1,4 @@
-"""Which bytes of a file are wanted, where that is not all of them: half-open ranges, in order and disjoint."""
+"""Which bytes of a file are wanted, if not all of them: half-open ranges, in order and disjoint."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ class Part(NamedTuple):
     """A row of ``Ranges``: bytes of one of an item's files. A file without a row is wanted whole."""
 
     number: int
-    """Which of the files, counted from 0."""
+    """The number of the file, counted from 0."""
     start: int
     stop: int
 
 
 def ends_of(size: int, head: int, tail: int) -> list[Range] | None:
-    """The first ``head`` and the last ``tail`` bytes of a file, each byte once; None: all of it. 0 and 0: no limit."""
+    """The first ``head`` and the last ``tail`` bytes of a file of ``size`` bytes, without overlap.
+
+    Returns None if that is the whole file, or if both are 0, which means no limit.
+    """
     if not (head or tail) or head + tail >= size:
         return None
     first, last = (0, head), (size - tail, size)
@@ -31,7 +34,7 @@ def ends_of(size: int, head: int, tail: int) -> list[Range] | None:
 
 
 def parts_of_ends(files: Sequence[FileEntry], head: int, tail: int) -> tuple[Part, ...]:
-    """The rows for the ends of some files."""
+    """The rows for the first ``head`` and last ``tail`` bytes of each file; none for files that are wanted whole."""
     return tuple(
         Part(number, start, stop)
         for number, (_, size, _) in enumerate(files)
@@ -40,7 +43,7 @@ def parts_of_ends(files: Sequence[FileEntry], head: int, tail: int) -> tuple[Par
 
 
 def ranges_of(parts: Sequence[Part]) -> dict[int, list[Range]]:
-    """What is wanted of those files that have rows."""
+    """The wanted ranges of the files that have rows, by number of the file."""
     found: dict[int, list[Range]] = {}
     for number, start, stop in parts:
         found.setdefault(number, []).append((start, stop))
@@ -48,22 +51,26 @@ def ranges_of(parts: Sequence[Part]) -> dict[int, list[Range]]:
 
 
 def wanted_bytes(parts: Sequence[Part], files: Sequence[FileEntry]) -> int:
-    """How many bytes an item with these rows stands for."""
+    """How many bytes an item with these rows and files stands for."""
     cut = {number for number, _, _ in parts}
     whole = sum(size for number, (_, size, _) in enumerate(files) if number not in cut)
     return whole + sum(stop - start for _, start, stop in parts)
 
 
 def read_parts(read: FieldReader, files: Sequence[FileEntry] | None) -> tuple[Part, ...]:
-    """The rows of a message that say what is wanted; none where the key is missing. Raises ``InvalidValue``."""
+    """Reads the rows of a message that say what is wanted; none if the key is missing.
+
+    Raises:
+        InvalidValue: they are not ranges of its files, in order and without overlaps.
+    """
     return read_rows(read, "Ranges", files or ())
 
 
 def read_rows(read: FieldReader, key: str, files: Sequence[FileEntry]) -> tuple[Part, ...]:
-    """The rows under a key of a message; none where it is missing.
+    """Reads the rows under a key of a message; none if the key is missing.
 
     Raises:
-        InvalidValue: they are not ranges of its files, in order, without overlaps.
+        InvalidValue: they are not ranges of its files, in order and without overlaps.
     """
     rows = read.take(key, list, [])
     if len(rows) > MOST_FILES:

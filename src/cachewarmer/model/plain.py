@@ -1,5 +1,5 @@
-"""Rows of plain fields as JSON, for what a broker keeps beside its books: written without what is at its default, and read
-as something that anyone may have written.
+"""Rows of plain fields as JSON, for what a broker stores besides its accounts. Fields with their default value are not
+written, and what is read is checked as something that anyone may have written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def plain_values(row: Any) -> dict[str, Any]:
-    """The plain fields of a row that differ from their defaults."""
+    """The plain fields (text, number, flag) of a dataclass object that differ from their defaults."""
     found = {one.name: getattr(row, one.name) for one in fields(row) if one.type in _KINDS}
     changed = {one.name: found[one.name] for one in fields(row) if one.name in found and found[one.name] != one.default}
     changed.pop("seen_seconds", None)
@@ -31,15 +31,15 @@ def _written(value: Any) -> Any:
 
 
 def shown(text: str) -> str:
-    """As brokers write the names of tallies, and with no control character in it."""
+    """The text as brokers write the names of tallies, without control characters, and cut to ``LONGEST_TEXT``."""
     return printable(text.encode("utf-8", "backslashreplace").decode())[:LONGEST_TEXT]
 
 
 def load_plain(kind: type[T], read: FieldReader) -> T:
-    """A row of ``kind`` with its plain fields; the others, and what is missing, are at their defaults.
+    """Reads the plain fields of a ``kind``. Other fields, and those that are missing, have their defaults.
 
     Raises:
-        InvalidValue: says which key is wrong.
+        InvalidValue: a value is not valid; the message names the key.
     """
     values = {}
     for one in fields(kind):  # type: ignore[arg-type]  # they are dataclasses
@@ -54,4 +54,4 @@ def load_plain(kind: type[T], read: FieldReader) -> T:
 
 
 _KINDS = {"str": "text", "int": "number", "float": "real", "bool": "flag"}
-"""How each type of a field is read."""
+"""The ``FieldReader`` method for each type of field."""

@@ -1,4 +1,4 @@
-"""How urgent a job is beside others, and how work is shared out between the urgent and the rest. Pure."""
+"""How urgent a job is compared with others, and how work is shared out between urgent jobs and the rest. Pure."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 for the most urgent; how a database keeps it."""
+        """0 for the most urgent; this is the number that databases store."""
         return _RANKS[self]
 
     @property
     def above(self) -> Priority | None:
-        """The next more urgent one; None if there is none."""
+        """The next more urgent priority; None if there is none."""
         return BY_RANK[self.rank - 1] if self.rank else None
 
 
 BY_RANK: Sequence[Priority] = tuple(Priority)
-"""The most urgent first."""
+"""All priorities, the most urgent first."""
 _RANKS = {priority: rank for rank, priority in enumerate(BY_RANK)}
 _H, _N, _L = BY_RANK
 TURNS: Sequence[Priority] = (_H, _H, _H, _N, _H, _H, _L, _H, _N, _H)
-"""Whose turn it is, over and over. A turn of which nothing waits goes to the most urgent that does wait: so beside high
-ones, the normal jobs have two or three turns of ten, and low ones always have at least one."""
+"""Which priority has its turn, over and over again. If nothing of that priority is waiting, the turn goes to the most
+urgent that is. So, next to urgent jobs, normal ones have two turns of ten and low ones have one.
+"""
 
 
 class Turns:
@@ -47,7 +48,7 @@ class Turns:
 
     @property
     def next(self) -> Priority:
-        """Whose turn is the next one."""
+        """The priority whose turn is next."""
         return TURNS[self._at]
 
     def of(self, most: int) -> list[int]:
@@ -58,9 +59,9 @@ class Turns:
         return counts
 
     def choose(self, waiting: Sequence[Sequence[T]], most: int) -> list[T]:
-        """Up to ``most`` of what waits, which is given by rank: the most urgent first, none in another one's turn.
+        """Chooses up to ``most`` of ``waiting``, which holds what is waiting by rank. The most urgent come first.
 
-        What would be left over because nothing waits whose turn it is goes to the most urgent that do wait.
+        Each priority gets its turns. Turns that it has nothing for go to the most urgent of the others.
         """
         counts = self.of(most)
         order = sorted(
@@ -69,5 +70,5 @@ class Turns:
         return [waiting[rank][place] for _, rank, place in order[:most]]
 
     def taken(self, count: int) -> None:
-        """This many turns were used."""
+        """Call this when this many turns were used."""
         self._at = (self._at + count) % len(TURNS)

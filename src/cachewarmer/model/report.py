@@ -20,24 +20,24 @@ from cachewarmer.values import dataclass
 
 MOST_LARGEST = 10
 MOST_SLOWEST = 10
-"""How many of its largest and slowest files a report names at most."""
+"""Maximum numbers of largest and slowest files that a report names."""
 WORST_FIRST = ("failed", "cancelled", "scanning", "warming", "queued", "paused", "completed_with_errors", "completed")
 """The state of several jobs is the first of these that any of them has."""
 HIGHEST_FIRST = ("high", "normal", "low")
 OVER = ("failed", "cancelled", "completed_with_errors", "completed")
 TOO_SHORT = "too_short"
-"""For a job that was too short to tell what limited it."""
+"""``bound_by`` of a job that was too short to tell what limited it."""
 SHORT_SECONDS = 10.0
-"""A longer job has a verdict, unless nobody kept it."""
+"""A job that took longer than this has a verdict, unless nobody stored it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The numbers of one job or one scan, or the sum of several, which ``parts`` then holds."""
+    """The numbers of one job or one scan, or the sums of several, which are then in ``parts``."""
 
     target: str = ""
     job: str = ""
-    """The job's id; empty: a scan that no broker knows of."""
+    """The job's id; empty for a scan, which no broker knows about."""
     name: str = ""
     priority: str = ""
     """For several jobs, the highest."""
@@ -59,13 +59,13 @@ class Report:
     """Symbolic links seen."""
     hardlinks: int = 0
     duplicates: int = 0
-    """Names left out because the file is read under another name, or was named before; hard links among them."""
+    """Names left out because the file is read under another name, or was named before; includes ``hardlinks``."""
     unchanged_files: int = 0
     """Files left out because an earlier ledger says that they were read as they are now."""
     partial_files: int = 0
     """Files of which only a part is wanted."""
     left_out_bytes: int = 0
-    """What is not wanted of them."""
+    """Bytes of these files that are not wanted."""
     scanned_files: int = 0
     scanned_bytes: int = 0
     scan_finished: bool = False
@@ -77,19 +77,21 @@ class Report:
     largest: tuple[tuple[int, str], ...] = ()
     """(bytes, path), largest first."""
     histogram: tuple[int, ...] = ()
-    """Files by size, as ``ScanTotals.histogram`` has them."""
+    """Files by size, as in ``ScanTotals.histogram``."""
     workers: tuple[Tally, ...] = ()
     addresses: tuple[AddressTotals, ...] = ()
     """For a job with ``each_address``."""
     warnings: tuple[str, ...] = ()
     bound: Verdict = field(default_factory=Verdict)
-    """What bounds the rate of an unfinished job; of one that is over, what did for most of the time, as far as it was
-    looked at."""
+    """What limits the rate of an unfinished job; if the job is over, what limited it for most of the observed time."""
     parts: tuple[Report, ...] = ()
 
     @classmethod
     def of_job(cls, status: JobStatus, now: float | None = None) -> Report:
-        """The report of ``warm``, ``status`` and ``submit --wait``; an unfinished job is measured up to ``now``."""
+        """The report of ``warm``, ``status`` and ``submit --wait``.
+
+        An unfinished job is measured up to ``now``, in Unix seconds; None: the current time.
+        """
         scan = status.scan
         return cls(
             target=status.job.label,
@@ -131,7 +133,7 @@ class Report:
 
     @classmethod
     def of_scan(cls, job: WarmJob, totals: ScanTotals, largest: Sequence[tuple[int, str]], seconds: float) -> Report:
-        """The report of ``scan``: what ``job`` would read."""
+        """The report of ``scan``: what ``job`` would read. ``largest`` holds (bytes, path)."""
         return cls(
             target=job.label,
             name=job.name,
@@ -160,7 +162,7 @@ class Report:
 
     @classmethod
     def combine(cls, reports: Sequence[Report]) -> Report:
-        """One report for several: numbers are added, lists joined, and the worst state counts."""
+        """Combines several reports into one: numbers are added, lists are joined, and the worst state counts."""
         if len(reports) == 1:
             return reports[0]
         states = [report.state for report in reports if report.state]
@@ -196,12 +198,12 @@ class Report:
 
     @property
     def bound_by(self) -> str:
-        """What bounds or bounded the rate: one of ``Bound``, or ``TOO_SHORT``."""
+        """What limits or limited the rate: one of ``Bound``, or ``TOO_SHORT``."""
         short = self.state in OVER and self.files and self.seconds < SHORT_SECONDS and not self.parts
         return TOO_SHORT if short and not self.bound.bound else str(self.bound.bound)
 
     def document(self) -> dict[str, Any]:
-        """The JSON object: of a job, or of a scan where there is no job."""
+        """The JSON object: for a job, or for a scan if there is no job."""
         return self._job_document() if self.state else self._scan_document()
 
     def _job_document(self) -> dict[str, Any]:
@@ -271,12 +273,12 @@ _COUNTS = (
     "partial_files",
     "left_out_bytes",
 )
-"""The numbers that jobs and scans have alike."""
+"""The numbers that both jobs and scans have."""
 _SUMMED = tuple(one.name for one in fields(Report) if one.type in ("int", "float"))
 
 
 def _by_worker(tallies: Sequence[Tally]) -> list[dict[str, Any]]:
-    """What each worker has read: a worker may have a further tally, of what it has in hand."""
+    """What each worker has read. A worker may have several tallies, such as one for what it has in hand."""
     rows: dict[str, dict[str, Any]] = {}
     for one in tallies:
         row = rows.setdefault(one.worker, {"worker": one.worker, "items": 0, "files": 0, "bytes": 0})
@@ -290,7 +292,7 @@ def _added(histograms: Sequence[Sequence[int]]) -> tuple[int, ...]:
 
 
 def size_histogram(counts: Sequence[int]) -> list[dict[str, int]]:
-    """The histogram in the form that reports use: files of ``from`` ≤ size < ``below`` bytes."""
+    """The histogram in the form that reports use: the number of files with ``from`` ≤ size < ``below`` bytes."""
     return [
         {"from": 1 << (bits - 1) if bits else 0, "below": 1 << bits, "files": count}
         for bits, count in enumerate(counts)

@@ -1,4 +1,4 @@
-"""What comes back: receipts of items, tallies of workers, the totals of a scan, and the status of a job made of them."""
+"""Results: receipts of items, tallies of workers, the totals of a scan, and the status of a job, made from these."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cachewarmer.model.jobs import JobState, WarmJob
 from cachewarmer.values import dataclass
 
 ERROR_SAMPLE = 100
-"""How many failed paths a status report names at most."""
+"""Maximum number of failed paths that a status names."""
 SLOWEST_SAMPLE = 10
-"""How many slow paths a status report names at most."""
+"""Maximum number of slow paths that a status names."""
 
 
 class PathError(NamedTuple):
-    """A path that could not be warmed, and why: the parts of the error, of which the path is the subject."""
+    """A path that could not be warmed, and why: the parts of the error, whose subject is the path."""
 
     path: str
     problem: str
@@ -29,7 +29,7 @@ class PathError(NamedTuple):
 
     @classmethod
     def of(cls, path: str, error: CacheWarmerError | str) -> PathError:
-        """The outcome of a path. An error about something else on the way to the path names that too."""
+        """Makes the record of a path. If the error is about something else on the way to it, that is named too."""
         if isinstance(error, str):
             return cls(path, error)
         doing, subject = error.doing, paths.to_text(error.subject)
@@ -44,7 +44,7 @@ class PathError(NamedTuple):
 
 
 class SlowPath(NamedTuple):
-    """A path that took long."""
+    """A path that took long to read."""
 
     path: str
     seconds: float
@@ -60,16 +60,16 @@ COUNTS = (
     "changed_files",
     "calls",
 )
-"""The numbers of ``Counts``,"""
+"""The numbers in ``Counts``."""
 TALLY_COUNTS = ("items", *COUNTS)
-"""and those of a tally, as brokers keep them."""
+"""The numbers in a tally, as brokers store them."""
 SETTLED_COUNTS = ("files", "failed_files", "vanished_files", "excluded_files", "skipped_files")
-"""What may have become of a file that a scan has listed."""
+"""The possible outcomes of a file that a scan has listed: each file is counted in one of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """The outcome of the files of one item, or of many."""
+    """The outcome of the files of one or more items."""
 
     files: int = 0
     bytes: int = 0
@@ -81,20 +81,20 @@ class Counts:
     changed_files: int = 0
     """Files whose size had changed since the scan, and which were read to their new size."""
     calls: int = 0
-    """READ calls, or read(2) calls, that it took."""
+    """Number of READ calls, or read(2) calls."""
     errors: tuple[PathError, ...] = ()
     slowest: tuple[SlowPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt(Counts):
-    """The outcome of one work item; written exactly once, together with the worker's tally."""
+    """The outcome of one work item; it is written exactly once, together with the worker's tally."""
 
     item_id: str
     seconds: float = 0.0
     key: str = ""
     piece: bytes = field(default=b"", repr=False)
-    """What the item adds to the ledger of its job, and where it belongs there (see ``model.outcomes``); empty: nothing."""
+    """What the item adds to the ledger of its job, under ``key`` (see ``model.outcomes``); empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class Tally(Counts):
     items: int = 0
 
     def add(self, more: Counts, items: int = 1) -> Tally:
-        """The tally with one more receipt in it, or with the sum of ``items`` of them."""
+        """The tally with one more receipt added to it, or the sum of ``items`` receipts."""
         return replace(
             self,
             items=self.items + items,
@@ -116,36 +116,36 @@ class Tally(Counts):
 
 
 def tally_name(worker: str, address: str) -> str:
-    """What a worker's tally is called: where each address is a cache of its own, each has one."""
+    """The name of a worker's tally. If each address is a separate cache, a worker has a tally for each of them."""
     return f"{worker}@{address}" if address else worker
 
 
 def split_tally_name(name: str) -> tuple[str, str]:
-    """The worker and the address of such a tally."""
+    """The worker and the address in the name of a tally; the address is empty if the name has none."""
     worker, _, address = name.rpartition("@")
     return (worker, address) if worker else (name, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressTotals:
-    """What was read through one mount address of a job that reads all through each."""
+    """What was read through one mount address of a job with ``each_address``."""
 
     address: str
     files: int = 0
     bytes: int = 0
     failed_files: int = 0
-    """Those that were listed there and not read are among them, once nothing is left to read."""
+    """Once nothing is left to read, this includes files that were listed there but not read."""
     failed_directories: int = 0
-    """Directories that could not be listed there: what lies below them is not known."""
+    """Directories that could not be listed there: what is in them is unknown."""
     vanished_files: int = 0
     unchanged_files: int = 0
     """Files left out because an earlier ledger says that they were read there as they are now."""
     complete: bool = True
-    """Whether all was listed there, and nothing that was listed failed or is left to read."""
+    """Whether everything was listed there, and nothing that was listed failed or is left to read."""
 
 
 class ScannedAddress(NamedTuple):
-    """What the scan has seen at one mount address of such a job."""
+    """What the scan has found at one mount address of a job with ``each_address``."""
 
     address: str
     files: int
@@ -156,7 +156,7 @@ class ScannedAddress(NamedTuple):
 
 
 def _slowest(paths: Sequence[SlowPath]) -> tuple[SlowPath, ...]:
-    """The slowest, each file once: one that is read in ranges with the slowest of them."""
+    """The slowest files, each once: a file that is read in ranges counts with the slowest of them."""
     found: dict[str, SlowPath] = {}
     for one in sorted(paths, key=lambda path: -path.seconds):
         found.setdefault(one.path, one)
@@ -165,40 +165,40 @@ def _slowest(paths: Sequence[SlowPath]) -> tuple[SlowPath, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanTotals:
-    """What a scan has seen; the last write wins, a finished scan's totals are final."""
+    """What a scan has found. The last write to a broker wins, but the totals of a finished scan are final."""
 
     directories: int = 0
     files: int = 0
-    """Files that the filters let through."""
+    """Files that passed the filters."""
     bytes: int = 0
     excluded_files: int = 0
     skipped_files: int = 0
     """Symbolic links and special files that are not read."""
     links: int = 0
-    """Symbolic links seen; of ``skipped_files`` where they are not followed."""
+    """Symbolic links seen; if they are not followed, ``skipped_files`` includes them."""
     hardlinks: int = 0
-    """Names left out because they are further names of a file that is read already."""
+    """Names left out because the file is already read under another name."""
     duplicates: int = 0
-    """Names left out because a list or a directory had named them before."""
+    """Names left out because a list or a directory had already named them."""
     unchanged_files: int = 0
     """Files left out because an earlier ledger says that they were read as they are now."""
     partial_files: int = 0
     """Files of which only a part is wanted: their ends, or ranges that a list names."""
     left_out_bytes: int = 0
-    """What is not wanted of them."""
+    """Bytes of these files that are not wanted."""
     failed_files: int = 0
     """Names that could not be looked up."""
     failed_directories: int = 0
-    """Directories that could not be listed: what lies below them is not known."""
+    """Directories that could not be listed: what is in them is unknown."""
     items: int = 0
-    """Work items, each id once."""
+    """Work items; each id counts once."""
     errors: tuple[PathError, ...] = ()
     histogram: tuple[int, ...] = ()
-    """Files by size: entry *n* counts sizes of *n* bits, that is 2**(n-1) ≤ size < 2**n; entry 0 is empty files."""
+    """Files by size: entry *n* counts sizes of *n* bits, that is 2**(n-1) ≤ size < 2**n; entry 0 counts empty files."""
     warnings: tuple[str, ...] = ()
-    """What a user should know of this scan, each in one line: patterns that matched nothing, nested exports, …"""
+    """What a user should know about this scan, each in one line: patterns that matched nothing, nested exports, …"""
     lost_files: int = 0
-    """Those of ``files`` that became no work because their only address stopped answering."""
+    """Those of ``files`` that did not become work items because their only address stopped answering."""
     by_address: tuple[ScannedAddress, ...] = ()
     """For a job with ``each_address``."""
     finished: bool = False
@@ -206,7 +206,10 @@ class ScanTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """A job as a broker sees it now: its record, its scan, and the sum of its workers' tallies."""
+    """A job as a broker sees it now: its record, its scan, and its workers' tallies.
+
+    Times are in Unix seconds; 0: not yet.
+    """
 
     job: WarmJob
     state: JobState
@@ -219,11 +222,11 @@ class JobStatus:
     started_at: float = 0.0
     finished_at: float = 0.0
     reason: str = ""
-    """Why the job failed, as it is stored: see ``failure``."""
+    """Why the job failed, in the form in which it is stored: see ``failure``."""
     warnings: tuple[str, ...] = ()
-    """What a user should know beside the scan's own warnings."""
+    """What a user should know, in addition to the scan's warnings."""
     bound: Verdict = field(default_factory=Verdict)
-    """What bounds its rate now, or mostly did: as the broker has kept it, or as whoever looked at its workers saw it."""
+    """What limits its rate now, or did for most of the time: as stored at the broker, or as its workers' rows show."""
 
     @property
     def over(self) -> bool:
@@ -232,12 +235,12 @@ class JobStatus:
 
     @property
     def failure(self) -> Failure:
-        """Why the job failed, with its parts; empty while it has not."""
+        """Why the job failed, in parts; empty if it has not."""
         return Failure.load(self.reason)
 
     @property
     def all_warnings(self) -> tuple[str, ...]:
-        """The warnings of the scan and of the job, each once."""
+        """The warnings of the scan and of the job, each once, and one if files are missing."""
         missing = self.missing_files
         short = (f"{missing:,} files of the scan were neither read nor named as failed: warm again",) if missing else ()
         return tuple(dict.fromkeys((*self.scan.warnings, *self.warnings, *short)))
@@ -249,14 +252,14 @@ class JobStatus:
 
     @property
     def worker_count(self) -> int:
-        """How many workers have settled something."""
+        """How many workers have settled items."""
         if not self.job.each_address:
             return len({tally.worker for tally in self.tallies})
         return len({split_tally_name(tally.worker)[0] for tally in self.tallies})
 
     @property
     def addresses(self) -> tuple[AddressTotals, ...]:
-        """What was read through each address, where each of them is a cache of its own; else nothing."""
+        """What was read through each address, if each of them is a separate cache; else empty."""
         if not self.job.each_address:
             return ()
         names = ("files", "bytes", "failed_files", "vanished_files")
@@ -271,7 +274,7 @@ class JobStatus:
         scans = {one.address: one for one in self.scan.by_address}
         most = max((one["settled"] for one in sums.values()), default=0)
         return tuple(
-            # Jobs of earlier versions do not tell what was listed where.
+            # Jobs of earlier versions don't say what was listed at which address.
             self._address_totals(scans.get(address) or ScannedAddress(address, most, 0, 0, 0), **one)
             for address, one in sums.items()
         )
@@ -279,10 +282,14 @@ class JobStatus:
     def _address_totals(
         self, scan: ScannedAddress, *, settled: int, errors: int, failed_files: int, **read: int
     ) -> AddressTotals:
-        """``settled``: files of which receipts say what happened to them; ``errors``: those of which they name some."""
+        """The totals of one address.
+
+        ``settled`` is the number of files whose outcome is in receipts, ``errors`` the number of errors that receipts
+        name, and ``read`` holds the other sums of ``AddressTotals``.
+        """
         failed_files += scan.failed_files
         if self.all_settled and not self.job.metadata_only:
-            failed_files += max(0, scan.files - settled)  # given up in poison, or listed when the address was lost
+            failed_files += max(0, scan.files - settled)  # given up in poison, or listed before the address was lost
         return AddressTotals(
             address=scan.address,
             failed_files=failed_files,
@@ -294,7 +301,7 @@ class JobStatus:
 
     @property
     def settled_items(self) -> int:
-        """Items that need no more work: they have a receipt, or are in poison."""
+        """Number of items that need no more work: they have a receipt, or are in poison."""
         return self.total("items") + self.poisoned_items
 
     @property
@@ -320,7 +327,7 @@ class JobStatus:
 
     @property
     def missing_files(self) -> int:
-        """Files that the scan counted and of which no receipt says what happened to them, once nothing is left to read."""
+        """Files that the scan counted but whose outcome is unknown; 0 while there is anything left to read."""
         if not self.all_settled or self.job.metadata_only:
             return 0
         told = sum(self.total(count) for count in SETTLED_COUNTS) + self.poisoned_files + self.scan.lost_files
@@ -328,22 +335,22 @@ class JobStatus:
 
     @property
     def outcome(self) -> JobState:
-        """The final state that a job with nothing left to read deserves."""
+        """The final state of the job, given that nothing is left to read."""
         failed = self.failed_files or self.scan.failed_directories or self.poisoned_items or self.missing_files
-        failed = failed or len(self.errors)  # of a large file of which only a later range failed
+        failed = failed or len(self.errors)  # if only a later range of a large file failed
         return JobState.COMPLETED_WITH_ERRORS if failed else JobState.COMPLETED
 
     @property
     def resumed(self) -> JobState:
-        """The state that a paused job continues in."""
+        """The state in which a paused job continues."""
         return JobState.WARMING if self.scan.finished else JobState.SCANNING
 
     def seconds(self, now: float) -> float:
-        """How long the job has taken; ``now`` in Unix seconds."""
+        """How long the job has taken so far, or took; 0 if it has not started. ``now`` is in Unix seconds."""
         return max(0.0, (self.finished_at or now) - self.started_at) if self.started_at else 0.0
 
     def settled(self) -> JobStatus:
-        """This status, in its final state if nothing is left to read: so no process has to be there to say so."""
+        """This status, in its final state if nothing is left to read: no process has to be running to set that."""
         if self.state in (JobState.SCANNING, JobState.WARMING) and self.all_settled:
             return replace(self, state=self.outcome)
         return self

@@ -1,4 +1,4 @@
-"""Which files a job wants: the one value that jobs and items share, with its checks and its JSON keys."""
+"""Which files a job wants: a value that jobs and items share, with its checks and its JSON keys."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from cachewarmer.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which files are meant. A message without our own keys comes from a first CacheWarmer, and is read by its rules.
+    """Which files are wanted. A message without our own keys comes from a first CacheWarmer, and follows its rules.
 
     Raises:
-        InvalidValue: a value is out of its range, or two of them contradict each other, whoever made the object.
+        InvalidValue: a value is out of its range, or two of them contradict each other.
     """
 
     include: tuple[str, ...] = keyed("InclusionList", "texts", (), always=True)
     exclude: tuple[str, ...] = keyed("ExclusionList", "texts", (), always=True)
     max_file_bytes: int = keyed("MaxFileSizeBytes", "number", 0, always=True, least=-(1 << 63))
-    """0: no limit; what is below, as it may stand in a first-generation message, becomes 0."""
+    """0: no limit. Negative values, which are possible in first-generation messages, become 0."""
     min_file_bytes: int = keyed("MinFileSizeBytes", "number", 0)
     newer_than: float = keyed("NewerThan", "real", 0.0)
     """Unix seconds; only files modified at or after it. 0: all."""
     head_bytes: int = keyed("HeadBytes", "number", 0)
-    """How many bytes at the beginning of each file are read. 0 here and in ``tail_bytes``: all of it."""
+    """How many bytes at the beginning of each file are read. 0 here and in ``tail_bytes``: the whole file."""
     tail_bytes: int = keyed("TailBytes", "number", 0)
     """How many bytes at its end are read, in addition to ``head_bytes``."""
     rules: tuple[str, ...] = keyed("FilterRules", "texts", ())
-    """Those of ``--filter-from``, in order: ``+ PATTERN`` or ``- PATTERN``; see ``filters``."""
+    """The rules of ``--filter-from``, in order: ``+ PATTERN`` or ``- PATTERN``; see ``filters``."""
     snapshots: bool = keyed("IncludeSnapshots", "flag", False)
-    """Whether directories of snapshots (``.snapshot``, ``.zfs`` and the like) are warmed too."""
+    """Whether snapshot directories (``.snapshot``, ``.zfs`` and the like) are warmed too."""
     follow_links: bool = keyed("FollowLinks", "flag", False, absent=True)
     """Whether symbolic links to files inside the export are read through."""
     one_file_system: bool = keyed("OneFileSystem", "flag", False)
-    """Whether a local tree ends at the mount points in it."""
+    """Whether mount points within a local tree are not crossed."""
     hardlink_dedup: bool = keyed("HardlinkDedup", "flag", True)
-    """Whether a file with several names is read once."""
+    """Whether a file with several names is read only once."""
     go_rules: bool = keyed("GoRules", "flag", False, absent=True)
     """Whether patterns follow Go's ``filepath.Match`` to the letter."""
 
@@ -50,7 +50,7 @@ class Wanted:
 
     @property
     def everything(self) -> bool:
-        """Whether no file is left out by a pattern, a size or a time."""
+        """Whether no pattern, size or time leaves any file out."""
         patterns = self.include or self.exclude or self.rules
         return not (patterns or self.max_file_bytes or self.min_file_bytes or self.newer_than)
 
@@ -58,4 +58,4 @@ class Wanted:
 EVERYTHING = Wanted()
 """Every file, by our own rules."""
 FIRST_GENERATION = Wanted(follow_links=True, go_rules=True)
-"""What a message says that has none of our own keys, and no patterns."""
+"""The value of a message that has neither our own keys nor patterns."""
