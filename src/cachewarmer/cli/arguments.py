@@ -1,4 +1,4 @@
-"""The parser of the command line. An error is one line, and suggests the option or command that was probably meant."""
+"""The parser of the command line. Errors are one line, and suggest the option or command that was probably meant."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 MOST_ID = (1 << 32) - 1
 ASPECTS = ("data", "attributes", "access")
-"""What of the files can be verified."""
+"""What can be verified about files."""
 
 
 class HelpFormat(argparse.RawDescriptionHelpFormatter):
-    """Formats help so that no line breaks within the name of an option."""
+    """Formats help so that lines don't break within the name of an option."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         import textwrap
@@ -27,7 +27,7 @@ class HelpFormat(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ``UsageError`` where ``argparse`` prints its whole usage and exits; options are not abbreviated."""
+    """Raises ``UsageError`` where ``argparse`` would print the whole usage and exit. Options can't be abbreviated."""
 
     def __init__(self, *, prog: str, description: str, epilog: str) -> None:
         super().__init__(
@@ -41,10 +41,10 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
 
     def finish(self) -> None:
-        """Call this when all arguments are registered. The usage does not repeat the options, which are listed below
-        it.
+        """Call this when all arguments are registered. It makes the usage line, without the options, which are listed
+        below it anyway.
         """
-        # -0 is an option and -1 is not: argparse would take -1 for one, and say that a value is missing.
+        # Because -0 is an option, argparse would take -1 for one too, and say that a value is missing.
         self._has_negative_number_optionals.clear()
         operands = [_operand(action) for action in self._actions if not action.option_strings]
         self.usage = " ".join([self.prog, "[OPTION...]", *operands])
@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown option {name}{did_you_mean(name, self.options)}")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
-        """Does what ``argparse`` does, with our own message."""
+        """Does the same as in ``argparse``, but with our own message."""
         if action.choices is not None and value not in action.choices:
             known = [str(one) for one in action.choices]
             text = f"{value!r} is not one of {', '.join(known)}{did_you_mean(str(value), known)}"
@@ -81,7 +81,7 @@ def _operand(action: argparse.Action) -> str:
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """``; did you mean …?``, or nothing if no known word is similar."""
+    """``; did you mean …?``, or empty if no known word is similar."""
     from cachewarmer import likeness
 
     meant = likeness.did_you_mean(text, known)
@@ -92,7 +92,10 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
 
 
 def size(text: str) -> int:
-    """A size in bytes."""
+    """Parses a size to bytes.
+
+    Like all functions below, this raises ``argparse.ArgumentTypeError`` if the text is not valid.
+    """
     from cachewarmer.target import parse_size
 
     try:
@@ -242,7 +245,7 @@ def aspects(text: str) -> tuple[str, ...]:
 
 
 def identity(text: str) -> tuple[int, int, tuple[int, ...]]:
-    """A user with its groups. The default for the group is the number of the user."""
+    """A user id, a group id and supplementary groups. The default for the group id is the user id."""
     user, colon, groups = text.partition(":")
     uid = user_id(user)
     ids = [user_id(one) for one in groups.split(",")] if colon else [uid]
@@ -252,13 +255,13 @@ def identity(text: str) -> tuple[int, int, tuple[int, ...]]:
 
 
 def identity_text(text: str) -> str:
-    """The same, as it was written."""
+    """The text of a valid ``identity``, as it was written."""
     identity(text)
     return text
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Words that are separated by commas."""
+    """Words separated by commas, without duplicates."""
     found = tuple(dict.fromkeys(one.strip() for one in text.split(",")))
     if not all(found):
         raise argparse.ArgumentTypeError(f"{text!r} has an empty part")

@@ -1,4 +1,4 @@
-"""A progress bar, and the width of its terminal. Pure except for asking for that width."""
+"""A progress bar, and the width of its terminal. Pure, except for querying that width."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TextIO
 MOST, LEAST = 30, 8
 """Maximum and minimum length of a bar in characters, without its ends."""
 BESIDE = 50
-"""Columns that are reserved for the text beside the bar. The bar gets a third of the rest."""
+"""Columns that are reserved for the text next to the bar. The bar gets a third of the rest."""
 EIGHTHS = "▏▎▍▌▋▊▉"
 """The last character of a bar, by eighths (Unicode block elements)."""
 UNKNOWN_COLUMNS = 80
@@ -23,14 +23,14 @@ def columns_of(stream: TextIO) -> int:
 
 
 def length(columns: int) -> int:
-    """The length of a bar on a terminal of this many columns; 0 if there is no room."""
+    """The length of the bar on a terminal with this many columns; 0 if there is no room."""
     room = min(MOST, (columns - BESIDE) // 3)
     return room if room >= LEAST else 0
 
 
 def characters(stream: TextIO) -> str:
-    """What a stream can show of a bar: the full block and the eighths, or only ``#``."""
-    # The console of Linux has fonts of 512 characters, with only the full block of these.
+    """The characters for a bar that a stream can show, the full one last: the block and its eighths, or only ``#``."""
+    # The fonts of the Linux console have 512 characters, of these only the full block.
     known = "█" if os.environ.get("TERM") == "linux" else EIGHTHS + "█"
     try:
         known.encode(stream.encoding or "ascii")
@@ -40,9 +40,9 @@ def characters(stream: TextIO) -> str:
 
 
 def filled(share: float, columns: int, of: str) -> str:
-    """The filled part of a bar of this many columns; ``of``: what it is made of, the full character last.
+    """The filled part of a bar of this many columns, made of the characters in ``of``, the full one last.
 
-    It is full only if all is done.
+    ``share`` is from 0 to 1. The bar is full only if everything is done.
     """
     steps = len(of)
     done = int(min(1.0, max(0.0, share)) * columns * steps)

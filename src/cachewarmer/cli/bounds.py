@@ -1,4 +1,4 @@
-"""What bounds the rate, in words."""
+"""What limits the rate, in words."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ BOUNDS: dict[str, str] = {
     Bound.THREADS: "bound by the cache's threads",
     Bound.DISK: "bound by the disk",
 }
-"""What limits a worker, in words."""
+"""The words for each verdict about a worker."""
 
 
 def short(bound: Bound) -> str:
-    """For the progress line. Empty if it would say nothing new."""
+    """The limit in words for the progress line; empty if that would say nothing new."""
     if bound in (Bound.WORK, Bound.OUTAGE):
         return ""
     return BOUNDS[bound].replace("this worker's CPU", "CPU")
 
 
 def bound_line(verdict: Verdict) -> str:
-    """For a report: the limit, the measurements behind it, and what would raise the rate."""
+    """A line for a report: the limit, the measurements behind it, and what would raise the rate. May be empty."""
     said = short(verdict.bound)
     if not said:
         return ""
@@ -47,5 +47,5 @@ def bound_line(verdict: Verdict) -> str:
 
 
 def _from_to(what: str, idle: float, now: float) -> str:
-    """Milliseconds without load, and now."""
+    """Two durations in milliseconds, without load and now; empty unless both are known."""
     return f"{what} {milliseconds(idle / 1000)} → {milliseconds(now / 1000)} ms" if idle and now else ""

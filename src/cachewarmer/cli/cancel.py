@@ -7,7 +7,7 @@ from cachewarmer.cli.control import ControlOptions, add_arguments, move, parse
 
 
 def run(chosen: ControlOptions) -> int:
-    """End a job."""
+    """Ends a job."""
     from cachewarmer.model import JobState
 
     return move(chosen, JobState.CANCELLED)

@@ -1,4 +1,4 @@
-"""Colours on a terminal: a few that are readable on light and dark backgrounds, and none if they are not wanted."""
+"""Colours on a terminal: a few that are readable on light and dark backgrounds, or none if they are not wanted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from cachewarmer.cli.streams import on_terminal
 
 
 class Shade(StrEnum):
-    """What a colour says. The code is that of ECMA-48 (SGR), of the eight colours that every terminal has.
+    """What a colour means. The value is an SGR code of ECMA-48, for one of the eight colours that every terminal has.
 
-    Not yellow, cyan or any bright colour, which can't be read on white, nor blue, which can't on black.
+    Yellow, cyan and bright colours are not used because they are hard to read on white, nor is blue, which is hard to
+    read on black.
     """
 
     PLAIN = ""
@@ -35,8 +36,8 @@ STATES = {
 def wanted(stream: TextIO) -> bool:
     """Whether a stream gets colours: a terminal does, unless ``NO_COLOR`` is set or ``TERM`` is ``dumb``.
 
-    ``FORCE_COLOR`` asks for them elsewhere too, as in the log of a build. Both count where they are not empty
-    (https://no-color.org, https://force-color.org); ``NO_COLOR`` is stronger.
+    ``FORCE_COLOR`` turns them on for other streams too, such as the log of a build. Both variables count if they are
+    not empty (https://no-color.org, https://force-color.org); ``NO_COLOR`` takes precedence.
     """
     if os.environ.get("NO_COLOR"):
         return False
@@ -44,12 +45,12 @@ def wanted(stream: TextIO) -> bool:
 
 
 def paint(text: str, shade: Shade, stream: TextIO | None = None) -> str:
-    """The text in a colour, if the stream gets any; ``stream`` is standard output unless it is given."""
+    """The text in a colour, if the stream gets colours. ``stream`` is standard output by default."""
     if not shade or not text or not wanted(sys.stdout if stream is None else stream):
         return text
     return f"\x1b[{shade}m{text}\x1b[0m"
 
 
 def prefixed(prefix: str, text: str, shade: Shade) -> str:
-    """A line for standard error that begins with ``prefix:``, the prefix in a colour."""
+    """A line for standard error that begins with ``prefix:`` in a colour."""
     return f"{paint(f'{prefix}:', shade, sys.stderr)} {text}"

@@ -1,4 +1,4 @@
-"""What a command consists of: its arguments, the frozen options that they are parsed into, and a function that runs it."""
+"""What a command consists of: its arguments, the frozen options they are parsed into, and a function that runs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Options = TypeVar("Options", bound=HasOutput)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Generic[Options]):
-    """One command. Heavy imports belong into ``run``, because ``--help`` needs everything else."""
+    """One command. Heavy imports belong in ``run``, because ``--help`` needs everything else."""
 
     name: str
     summary: str
@@ -31,6 +31,6 @@ class Command(Generic[Options]):
     """The line that its help ends with."""
     add_arguments: Callable[[argparse.ArgumentParser], None]
     parse: Callable[[argparse.Namespace], Options]
-    """Raises ``UsageError`` for arguments that do not go together."""
+    """Makes the options. Raises ``UsageError`` for arguments that can't be combined."""
     run: Callable[[Options], int]
     """Runs the command and returns its exit code."""

@@ -1,4 +1,4 @@
-"""The command ``cachewarmer``. Each of its commands is a file and a name in this module."""
+"""The command ``cachewarmer``. Each of its commands is a module of this package, and is listed here by name."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _run(arguments: list[str]) -> int:
         parser = build_parser(())
         if name not in parser.options:
             parser.refuse(name)
-    # The others would only cost their imports.
+    # Importing the other commands would only take time.
     chosen, unknown = build_parser([name] if name in NAMES else NAMES).parse_known_args(arguments)
     asked: Command[Any] = chosen.command
     if unknown:
@@ -64,13 +64,13 @@ def _run(arguments: list[str]) -> int:
 
 
 def command(name: str) -> Command[Any]:
-    """One of ``NAMES``."""
+    """Imports the command with one of the ``NAMES``."""
     found: Command[Any] = importlib.import_module(f"cachewarmer.cli.{name}").COMMAND
     return found
 
 
 def build_parser(names: Iterable[str] = NAMES) -> Parser:
-    """The command line with these commands; nothing heavy is imported for it."""
+    """The parser of the command line with these commands. Nothing heavy is imported for it."""
     parser = Parser(
         prog="cachewarmer",
         description="Fill a read-through NFS cache before a compute farm needs it.",

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "fish")
 JOBS = "jobs"
 MOST_JOBS = 100
-"""The newest of the jobs, so that the list can be read."""
+"""Only this many jobs are suggested, the newest ones, so that the list stays readable."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.+@%/-]{1,80}")
-"""Names that need no quotes in any shell; others are not suggested."""
+"""Names that need no quoting in any shell; others are not suggested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionOptions:
-    """Which script to write, or jobs."""
+    """Which script to write, or that jobs should be listed."""
 
     what: str
     """One of ``SHELLS``, or ``JOBS``."""
@@ -53,7 +53,7 @@ def parse(chosen: argparse.Namespace) -> CompletionOptions:
 
 
 def run(chosen: CompletionOptions) -> int:
-    """Writes the script, or the jobs."""
+    """Writes the script or the jobs to standard output."""
     if chosen.what == JOBS:
         from cachewarmer.cli.running import run
 
@@ -66,8 +66,8 @@ def run(chosen: CompletionOptions) -> int:
 
 
 async def _jobs(chosen: CompletionOptions) -> int:
-    """Writes one candidate per line, with a tab and a description. Only for a broker in a file, because completion
-    should not wait for a network.
+    """Writes one candidate per line, followed by a tab and a description. Only jobs of a broker in a file are listed,
+    because completion should not wait for a network.
     """
     from cachewarmer.cli import inputs
     from cachewarmer.cli.streams import show
@@ -85,7 +85,7 @@ async def _jobs(chosen: CompletionOptions) -> int:
 
 
 def candidates(status: JobStatus) -> Iterator[tuple[str, str]]:
-    """The names of a job on a command line, each with a description."""
+    """The names by which a command line can refer to a job, each with a description."""
     from cachewarmer.cli.text import shorten
 
     job = status.job

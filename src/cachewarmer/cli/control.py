@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlOptions:
-    """Which job."""
+    """Which job to change."""
 
     job: str
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
@@ -36,7 +36,10 @@ def parse(chosen: argparse.Namespace) -> ControlOptions:
 
 
 def move(chosen: ControlOptions, state: JobState | None) -> int:
-    """Moves the job to a state; None: back to what it was doing before it was paused or failed."""
+    """Moves the job to a state, or with None back to what it was doing before it was paused or failed.
+
+    Returns the exit code.
+    """
     from cachewarmer.cli.running import run
 
     return run(lambda _stop: _move(chosen, state), chosen.output, stop_seconds=0.0)

@@ -26,11 +26,11 @@ class DoctorOptions:
     """The options of ``doctor``."""
 
     target: str = ""
-    """Empty: check the broker that the option or the environment names."""
+    """If empty, the broker that the option or the environment names is checked."""
     selection: Selection = field(default_factory=Selection)
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     workers: int = 0
-    """Number of VMs that should fit; 0: as in the settings."""
+    """Number of VMs that the quota and the subnet should allow; 0: as in the settings."""
     output: general.Output = field(default_factory=general.Output)
 
 
@@ -125,7 +125,7 @@ async def _findings(chosen: DoctorOptions) -> AsyncIterator[Finding]:
 
 
 def line(one: Finding) -> str:
-    """A finding as a line of text."""
+    """A finding as a line of text for the terminal."""
     from cachewarmer.cli.colours import Shade, paint
     from cachewarmer.findings import Level
     from cachewarmer.paths import printable

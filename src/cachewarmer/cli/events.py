@@ -1,6 +1,7 @@
 """The progress of jobs as JSON Lines, for other programs: ``warm --events`` and ``status --watch --json``.
 
-Every line is an object with ``version``, ``event``, ``time`` (Unix seconds) and ``job``; docs/events.md has the others.
+Every line is an object with ``version``, ``event``, ``time`` (Unix seconds) and ``job``; docs/events.md describes the
+other keys.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from cachewarmer.targets.breaker import Outage
 
 VERSION = 1
-"""Is increased when a key changes its meaning or is removed. Keys and events may be added at any time."""
+"""Increases when a key changes its meaning or is removed. Keys and events may be added at any time."""
 
 
 class Events:
-    """Writes events of jobs. Call it with every status, and with the outages of addresses."""
+    """Writes events of jobs. Call it with every status, and ``outages`` with the outages of addresses.
+
+    ``write`` gets each line with its line end. ``clock`` returns Unix seconds.
+    """
 
     def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.time) -> None:
         self._write = write
@@ -38,9 +42,10 @@ class Events:
         self._job = self._warning = ""
 
     def __call__(self, status: JobStatus, workers: int | None = None) -> None:
-        """A ``state`` event when the state changes, and a ``progress`` event when a number does.
+        """Writes a ``state`` event if the state has changed, and a ``progress`` event if a number has.
 
-        ``status`` counts what workers have in hand, as far as that is known; ``workers`` are at work, None: this process.
+        ``status`` includes what workers have in hand, as far as known. ``workers`` is the number of workers that are
+        active; None if this process does the work.
         """
         job = self._job = status.job.job_id
         state, before = str(status.state), self._states.get(job)
@@ -73,7 +78,7 @@ class Events:
             self._send("progress", job, **numbers)
 
     def outages(self, outages: Sequence[Outage]) -> None:
-        """An ``outage`` event when an address stops answering, and ``answered`` when it does again."""
+        """Writes an ``outage`` event if an address has stopped answering, and ``answered`` if it answers again."""
         current = {one.address: str(one.problem) for one in outages}
         for address, problem in current.items():
             if address not in self._outages:
@@ -83,13 +88,13 @@ class Events:
         self._outages = current
 
     def warn(self, text: str) -> None:
-        """A ``warning`` event for a problem that has begun; nothing when it is over."""
+        """Writes a ``warning`` event for a new problem. An empty text means that the problem is over."""
         if text and text != self._warning:
             self._send("warning", self._job, text=text)
         self._warning = text
 
     def end(self, status: JobStatus) -> None:
-        """An ``end`` event with the report, once for each job: when it is over, or no longer followed."""
+        """Writes an ``end`` event with the report, once for each job. Call it when the job ends or is left."""
         job = status.job.job_id
         if job not in self._ended:
             self._ended.add(job)
@@ -102,10 +107,10 @@ class Events:
 
 @contextlib.contextmanager
 def events_to(path: str) -> Iterator[Events]:
-    """Events for a file, which is overwritten; ``-``: standard output; empty: none.
+    """Events that are written to a file, which is overwritten; ``-``: to standard output; empty: nowhere.
 
     Raises:
-        UsageError: the file can't be made.
+        UsageError: the file can't be opened.
     """
     with contextlib.ExitStack() as stack:
         if path == "-":
@@ -122,7 +127,7 @@ def events_to(path: str) -> Iterator[Events]:
 
 
 class EventFile:
-    """A text stream for events. If writing fails, a message says so once, and the job continues."""
+    """Writes events to a text stream. If that fails, a message says so once, and the job continues."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream

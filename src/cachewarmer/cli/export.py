@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from cachewarmer.model import JobStatus
 
 VERSION = 1
-"""Version of the document. It changes when a key changes its meaning, but not when keys are added."""
+"""Version of the document. It increases when a key changes its meaning, but not when keys are added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions(ControlOptions):
-    """Which job, and where its ledger goes."""
+    """Which job to export, and where to write its ledger."""
 
     ledger: str = ""
-    """Separate file for the ledger; empty: it is part of the document."""
+    """Separate file for the ledger; if empty, the ledger is part of the document."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Registers the arguments. The result is JSON, and nothing but the result."""
+    """Registers the arguments. There is no ``--json``, because the result is always JSON."""
     parser.add_argument("job", metavar="JOB", help=general.JOB_HELP)
     parser.add_argument(
         "--ledger",
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(chosen: argparse.Namespace) -> ExportOptions:
-    """Makes the options. Raises ``UsageError``: the file can't be written."""
+    """Makes the options. Raises ``UsageError`` if the file for the ledger can't be written."""
     if chosen.ledger:
         from cachewarmer.ledger.files import check_writable
 
@@ -55,7 +55,10 @@ def parse(chosen: argparse.Namespace) -> ExportOptions:
 
 
 def document(status: JobStatus) -> dict[str, Any]:
-    """Everything that a broker knows about a job, the same for all brokers. Times are Unix seconds; 0: not yet."""
+    """Everything that a broker knows about a job, in the same form for all brokers.
+
+    Times are in Unix seconds; 0: not yet.
+    """
     from cachewarmer.model import Report
 
     return {
@@ -95,7 +98,7 @@ async def _export(chosen: ExportOptions) -> int:
 
 
 async def _show_with_ledger(broker: Broker, status: JobStatus) -> bool:
-    """Writes the document with all records, as they come from the broker; whether it was written."""
+    """Writes the document with the records of the ledger as the broker delivers them; returns whether that worked."""
     from cachewarmer.cli.streams import show
     from cachewarmer.ledger.records import lines
 
@@ -103,7 +106,7 @@ async def _show_with_ledger(broker: Broker, status: JobStatus) -> bool:
     written, before = show(f'{head},\n "ledger": ['), ""
     async for text in lines(broker.ledger(status.job.job_id), each_address=status.job.each_address):
         if text and written:
-            written = show(before + text.rstrip("\n").replace("}\n{", "},\n{"))  # no string of JSON holds a line end
+            written = show(before + text.rstrip("\n").replace("}\n{", "},\n{"))  # strings in JSON contain no line ends
             before = ","
     return written and show("]}")
 

@@ -22,19 +22,19 @@ from cachewarmer.memory import most_memory
 from cachewarmer.paths import printable
 
 logged: Callable[[str, bool], bool] | None = None
-"""Writes a warning or an error to the log, if there is one apart from standard error. Returns whether that replaces the
-line on standard error.
+"""Writes an error, or a warning if the flag is set, to the log; None if there is no log other than standard error.
+Returns whether that replaces the line on standard error.
 """
 
 
 def tell(text: str, *, warning: bool = False, program: str = "cachewarmer") -> None:
-    """Writes the outcome of the command in one printable line: to standard error, and to the log if there is one."""
+    """Writes a command's outcome, which is one printable line, to standard error, and to the log if there is one."""
     if logged is None or not logged(text, warning):
         note(text if not program else prefixed(program, text, Shade.WARNING if warning else Shade.BAD))
 
 
 def guarded(run: Callable[[], int], *, program: str = "cachewarmer", verbose: bool = False) -> int:
-    """Runs a command; an error becomes one line on stderr and an exit code, with its traceback if ``verbose``."""
+    """Runs a command. An error becomes one line on stderr, with its traceback if ``verbose``, and an exit code."""
     try:
         return run()
     except KeyboardInterrupt:
@@ -54,10 +54,10 @@ def exit_code(error: BaseException) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """An error and its causes in one line, with nothing that could act on a terminal.
+    """An error and its causes in one line, without any control characters.
 
-    Our own causes and the system's: what a library says is put into our words where it is caught, and may quote what
-    was signed, or a whole document.
+    Only causes of our own and of the system are included. Errors of libraries are translated where they are caught, and
+    their own texts might quote signed requests or whole documents.
     """
     if not isinstance(error, CacheWarmerError):
         error = _translated(error)
@@ -65,7 +65,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _with_causes(error: CacheWarmerError) -> str:
-    """The line of an error, with what its causes add, followed by the advice."""
+    """The line for an error: its own text, what its causes add, and the advice."""
     failure = error.failure
     line = str(replace(failure, advice=""))
     advice = failure.advice
@@ -86,7 +86,7 @@ def _with_causes(error: CacheWarmerError) -> str:
 
 
 def without(failure: Failure, *, address: str, subject: str) -> Failure:
-    """A failure without the parts that a line names already."""
+    """A failure without the parts that a line already names."""
     return replace(
         failure,
         address="" if failure.address == address else failure.address,
@@ -97,7 +97,7 @@ def without(failure: Failure, *, address: str, subject: str) -> Failure:
 def _translated(error: BaseException) -> CacheWarmerError:
     """Turns another exception into one of ours."""
     met: BaseException | None = error
-    while met is not None:  # what is raised while a program that lacks something clears up tells nothing
+    while met is not None:  # errors that follow while the program cleans up say nothing about what it lacked
         lacking = own_resource_error(met)
         if lacking is not None:
             if not isinstance(met, OSError):
@@ -111,12 +111,12 @@ def _translated(error: BaseException) -> CacheWarmerError:
 
 
 def _memory_limit() -> str:
-    """Advice if the memory of the process is limited, else nothing."""
+    """Advice if the memory of the process is limited, else empty."""
     most = most_memory()
     return "" if most is None else f"this process may use at most {most >> 20} MiB (ulimit -v)"
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an error and its causes; text that came from elsewhere can't act on a terminal."""
+    """The traceback of an error and its causes, with control characters made printable."""
     lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
     return "\n".join(printable(line) for line in lines)

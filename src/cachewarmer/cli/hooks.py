@@ -1,4 +1,4 @@
-"""The options ``--on-end`` and ``--webhook``, which report the end of a job; ``telling`` does that."""
+"""The options ``--on-end`` and ``--webhook``, which report the end of a job; ``telling`` makes the reports."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What to call at the end of a job."""
+    """What to run or call at the end of a job."""
 
     command: tuple[str, ...] = ()
     """The words of a command; empty: none."""
     webhook: str = field(default="", repr=False)
-    """It may hold a password, or be a secret as a whole."""
+    """A URL; empty: none. It may contain a password, or be a secret as a whole."""
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to call."""
+        """Whether there is anything to run or call."""
         return bool(self.command or self.webhook)
 
     async def tell(self, status: JobStatus, *, allow_empty: bool = True) -> None:
-        """Reports the end of a job; does nothing if it continues. Never raises an error if that fails."""
+        """Reports the end of a job; does nothing if the job is not over. Failures are only logged."""
         if self.any and status.state.final:
             from cachewarmer.cli.telling import tell
 
             await tell(status, command=self.command, webhook=self.webhook, allow_empty=allow_empty)
 
     async def tell_of(self, broker: Broker, job_id: str) -> None:
-        """The same for a job at a broker."""
+        """Does the same for a job, by its id at a broker."""
         if self.any:
             from cachewarmer.cli.telling import status_of
 
@@ -65,12 +65,12 @@ def add_hooks(parser: argparse.ArgumentParser) -> None:
 
 
 def hooks(chosen: argparse.Namespace) -> Hooks:
-    """The part of the command line that is about them."""
+    """Makes the hooks from the command line."""
     return Hooks(command=chosen.on_end, webhook=chosen.webhook or "")
 
 
 def hooks_of_waiting(chosen: argparse.Namespace) -> Hooks:
-    """The same for a command that sees a job's end only with ``--wait``."""
+    """Does the same for a command that sees a job's end only with ``--wait``. Raises ``UsageError`` without it."""
     made = hooks(chosen)
     if made.any and not chosen.wait:
         raise UsageError(f"{'--on-end' if made.command else '--webhook'} needs --wait")
@@ -91,7 +91,7 @@ def words_of_command(text: str) -> tuple[str, ...]:
 
 
 def webhook_url(text: str) -> str:
-    """A URL to post to. The message does not repeat it: it may hold a password."""
+    """A URL to post to. The error message does not repeat it, because it may contain a password."""
     try:
         parts = urlsplit(text)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -1,4 +1,4 @@
-"""Turns options into settings, a broker, jobs, lists of files and a fleet."""
+"""Turns options into settings, a broker and a fleet."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def broker_url(choice: BrokerChoice) -> str:
 
 
 def named(choice: BrokerChoice) -> bool:
-    """Whether the broker was named explicitly, rather than being the user's own file."""
+    """Whether the broker was named explicitly, and is not the default, the user's own file."""
     return bool(choice.url or environment_broker_url())
 
 
 def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> Broker:
-    """The chosen broker, not yet opened. ``create`` is false for commands that only look at jobs or control them."""
+    """The chosen broker, not opened yet. ``create`` is False for commands that only look at jobs or control them."""
     return open_broker(
         broker_url(choice),
         settings.lease,
@@ -88,19 +88,19 @@ def broker(choice: BrokerChoice, settings: Settings, *, create: bool = True) -> 
 
 
 def shown_broker(choice: BrokerChoice, settings: Settings) -> str:
-    """The option that names the broker, without the password that it may hold; empty where it was not given."""
+    """The URL of ``--broker`` without the password that it may contain; empty if the option was not given."""
     return broker(choice, settings, create=False).shown if choice.url else ""
 
 
 def fleet(
     choice: FleetChoice, reading: Reading, broker: BrokerChoice, settings: Settings, output: Output | None = None
 ) -> Fleet | None:
-    """The fleet that the command line and the settings describe, checked, with nothing started yet.
+    """The fleet that the command line and the settings describe; None if there is none. Nothing is started yet.
 
-    ``output``: its workers log in this format; those of this machine also to this file.
+    The workers log in the format of ``output``, and those on this machine also to its log file.
 
     Raises:
-        UsageError: something is missing or is invalid.
+        UsageError: something is missing or not valid.
     """
     from cachewarmer.fleet import open_fleet
     from cachewarmer.fleet.base import WorkerLaunch

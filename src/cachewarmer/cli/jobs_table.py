@@ -27,10 +27,13 @@ def table(
     now: float,
     rate_of: Callable[[JobStatus], Rate],
 ) -> str:
-    """A header and a row a job, with the reason below one that failed; ``now`` in Unix seconds.
+    """A header and a row for each job, with the reason below a job that failed.
 
-    ``statuses`` are what the receipts say; what ``workers`` have read of unfinished items is added here, and is in what
-    ``rate_of`` is asked about.
+    Args:
+        statuses: the jobs according to the receipts; what workers have read of unfinished items is added here.
+        workers: the reports of the workers of all these jobs.
+        now: the time in Unix seconds.
+        rate_of: returns the rate of a job; it is called with the status that includes unfinished items.
     """
     if not statuses:
         return "no jobs"
@@ -49,7 +52,7 @@ def table(
 
 
 def _line(row: Sequence[str], widths: Mapping[str, int], room: int) -> str:
-    """The cells of a row that ``widths`` has a width for, by the name of their column, and the job's name."""
+    """Joins those cells of a row whose columns are in ``widths``, and the job's name in ``room`` characters."""
     cells = []
     for name, text in zip(HEADER, row, strict=True):
         if name in widths:
@@ -85,7 +88,7 @@ def _state(status: JobStatus) -> str:
 
 
 def _of(read: str, scanned: str, status: JobStatus) -> str:
-    """How much is read of what the scan has found so far."""
+    """How much has been read of what the scan has found so far."""
     if status.state is JobState.COMPLETED:
         return read
     return f"{read} of {scanned}{'' if status.scan.finished else '+'}"
@@ -104,7 +107,7 @@ def _workers(status: JobStatus, workers: Sequence[WorkerReport]) -> str:
 
 
 def _reasons(status: JobStatus) -> list[str]:
-    """Why a job failed, or the first of the files that could not be warmed, in one line."""
+    """Why a job failed, or how many files could not be warmed, with the first of them; at most one line."""
     if status.state is JobState.FAILED:
         return [f"failed: {printable(str(without(status.failure, address='', subject=status.job.full_path)))}"]
     if not status.failed_files:
@@ -114,7 +117,7 @@ def _reasons(status: JobStatus) -> list[str]:
 
 
 def worker_lines(status: JobStatus, workers: Sequence[WorkerReport]) -> list[str]:
-    """A line for each worker that has had work of an unfinished job, and one for each of its addresses in trouble."""
+    """Lines about the workers of an unfinished job: one for each worker, and one for each address that is silent."""
     if status.state.final:
         return []
     rows = [(worker, held) for worker in workers if (held := worker.in_hand(status.job.job_id)) is not None]
@@ -143,7 +146,7 @@ def _doing(worker: WorkerReport, held: InHand) -> list[str]:
 
 
 def cut(text: str, rows: int) -> str:
-    """The table cut to at most this many rows, so that its beginning stays visible on the terminal."""
+    """Cuts the table to at most this many rows, so that its beginning stays visible on the terminal."""
     lines = text.split("\n")
     if len(lines) <= rows:
         return text
@@ -153,7 +156,7 @@ def cut(text: str, rows: int) -> str:
 
 
 def redrawn(old: str, new: str) -> str:
-    """What to write on a terminal that shows ``old`` so that it shows ``new`` instead, without a flicker."""
+    """What to write to a terminal that shows ``old``, so that it shows ``new`` instead without flickering."""
     up = f"\x1b[{old.count(chr(10)) + 1}F" if old else ""
     lines = "\n".join(f"\x1b[K{line}" for line in new.split("\n"))
     return f"{up}{lines}\x1b[J"

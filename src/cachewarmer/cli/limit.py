@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitOptions:
-    """Which job, and its new limit."""
+    """Which job to change, and its new limit."""
 
     job: str
     bandwidth: Bandwidth
@@ -48,7 +48,7 @@ def parse(chosen: argparse.Namespace) -> LimitOptions:
 
 
 def run(chosen: LimitOptions) -> int:
-    """Change a job's bandwidth while it runs."""
+    """Changes a job's bandwidth limit while it runs."""
     from cachewarmer.cli.running import run
 
     return run(lambda _stop: _limit(chosen), chosen.output, stop_seconds=0.0)

@@ -1,4 +1,4 @@
-"""Sets logging up: where messages go, their format and their level."""
+"""Sets up logging: where messages go, and their format and level."""
 
 from __future__ import annotations
 
@@ -26,58 +26,59 @@ from cachewarmer.values import dataclass
 log = logging.getLogger(__name__)
 
 NOISY = ("asyncio", "urllib3", "aiohttp")
-"""Libraries whose messages matter only from warnings on."""
+"""Libraries of which only warnings and errors matter."""
 PAGE, STATS = "cachewarmer.cli.page", "cachewarmer.cli.stats"
-"""The loggers of lines that somebody has asked for: any command shows them on standard error, those of ``--stats`` where it has
-no log file."""
+"""The loggers of lines that a user has asked for. Every command shows them on standard error, but those of ``--stats``
+only if there is no log file.
+"""
 KEYS = frozenset({"time", "level", "logger", "pid", "message", "error", "traceback"})
-"""Of a line of JSON; what a message is about does not replace them."""
+"""The fixed keys in a line of JSON, which the parts of a message can't replace."""
 
 _process: dict[str, str] = {}
-"""Keys of every line of JSON: ``worker`` or ``manager``, with the name of this process."""
+"""Keys that are in every line of JSON: ``worker`` or ``manager``, with the name of this process."""
 _handlers: list[logging.Handler] = []
-"""Those that are set up in this process."""
+"""The handlers that are set up in this process."""
 
 
 def this_is(**name: str) -> None:
-    """Names this process in every line of JSON from now on, such as ``worker="node7/1234"``."""
+    """Adds the name of this process to every line of JSON from now on, such as ``worker="node7/1234"``."""
     _process.update(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """How messages are shown; a value that further processes of the same command get.
+    """How messages are shown. This value is also passed to further processes of the same command.
 
-    A service writes the course of things, to ``file`` in place of standard error where that is given. Another command
-    writes its warnings to standard error, and the course of things to ``file`` besides.
+    A service logs its progress to ``file``, or to standard error if there is no file. Other commands write warnings to
+    standard error, and also log their progress to ``file``.
     """
 
     verbose: bool = False
     quiet: bool = False
     service: bool = False
     format: str = ""
-    """``json``; else text."""
+    """``json``; anything else: text."""
     file: str = ""
     option: str = "--log-file"
-    """What named the file: for messages."""
+    """The option or setting that named the file, for messages."""
 
     @classmethod
     def of(cls, output: Output, *, service: bool = False) -> Logging:
-        """Logging for a command with these options."""
+        """The logging of a command with these options."""
         return cls(output.verbose, output.quiet, service, output.log_format, output.log_file)
 
     def begin(self) -> None:
-        """Sets logging up in this process. For what its options leave open a service has the settings' ``[log]``.
+        """Sets up logging in this process. What a service's options leave open is taken from ``[log]`` in the settings.
 
         Raises:
-            UsageError: the file can't be written.
+            UsageError: the log file can't be opened.
             ConfigError: the settings can't be read.
         """
         self._set_up()
         if self.service and not (self.format and self.file):
             from cachewarmer.config import load_settings
 
-            said = load_settings().log  # what it warns of goes where the options say
+            said = load_settings().log  # its warnings go where the options say
             asked = replace(self, format=self.format or said.format)
             if said.file and not self.file:
                 asked = replace(asked, file=said.file, option="[log] file")
@@ -107,12 +108,12 @@ class Logging:
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
             if not self.service:
-                # Tasks that end while the command does, after its own error: that one is what counts.
+                # Hides errors of tasks that end after the command's own error, which is the one that counts.
                 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
     @property
     def _course(self) -> int:
-        """The level of a log that tells the course of things."""
+        """The level of a log that shows the progress of the command."""
         if self.verbose:
             return logging.DEBUG
         return logging.ERROR if self.quiet and self.service else logging.INFO
@@ -128,7 +129,7 @@ class Logging:
             formatter = JsonLine(verbose=self.verbose)
         else:
             form = "%(levelname)s %(name)s: %(message)s" if self.service else "%(message)s"
-            # On a terminal the progress line stands there.
+            # On a terminal, the progress line must be cleared first.
             before = CLEAR_LINE if not self.service and streams.on_terminal(sys.stderr) else ""
             formatter = OneLine(form, before, verbose=self.verbose)
         if told or self.quiet:
@@ -138,7 +139,7 @@ class Logging:
             shown = (PAGE,) if self.file else (PAGE, STATS)
             handler.addFilter(lambda record: record.levelno >= level or record.name in shown)
         if not told:
-            # A job's failure is what the command itself ends with.
+            # The command itself ends with a job's failure.
             handler.addFilter(lambda record: not record.name.startswith("cachewarmer.manager"))
         return handler
 
@@ -158,10 +159,10 @@ def _tell(handler: logging.Handler, text: str, warning: bool, *, instead: bool) 
 
 
 class OneLine(logging.Formatter):
-    """One line an event, whatever the path or the message in it holds; a traceback follows on lines of its own.
+    """One line for each message, whatever characters are in its paths or texts; a traceback follows on separate lines.
 
-    ``before`` is written first: what makes room on a terminal. ``verbose`` shows tracebacks of every error, else only
-    those of faults of this program are shown.
+    ``before`` is written first, to clear a line on a terminal. With ``verbose``, all errors have tracebacks; otherwise
+    only internal errors do.
     """
 
     def __init__(self, form: str, before: str = "", *, verbose: bool) -> None:
@@ -172,7 +173,7 @@ class OneLine(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
         line = printable(super().formatMessage(record))
         if record.levelno >= logging.WARNING:
-            # Of a service's line, which begins with its level, that word; else the message is all there is.
+            # If the line begins with its level, as for a service, only this word is coloured, else the whole message.
             head, blank, rest = line.partition(" ") if line.startswith(record.levelname) else (line, "", "")
             shade = Shade.BAD if record.levelno >= logging.ERROR else Shade.WARNING
             line = f"{paint(head, shade, sys.stderr)}{blank}{rest}"
@@ -183,7 +184,7 @@ class OneLine(logging.Formatter):
 
 
 class TimedLine(OneLine):
-    """The same for a file: with the time, and never with colours."""
+    """The same for a file: with the time, and without colours."""
 
     def __init__(self, *, verbose: bool) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s", verbose=verbose)
@@ -193,7 +194,7 @@ class TimedLine(OneLine):
 
 
 class JsonLine(logging.Formatter):
-    """One JSON object an event: its keys are in docs/logs.md. ASCII, so that any reader takes it."""
+    """One JSON object for each message; docs/logs.md has its keys. It is in ASCII, which any reader accepts."""
 
     def __init__(self, *, verbose: bool) -> None:
         super().__init__()
@@ -218,43 +219,45 @@ class JsonLine(logging.Formatter):
 
 
 def _address_of(record: logging.LogRecord) -> dict[str, str]:
-    """The address that an error in the message names."""
+    """The address, as a part of the message, if an error in the message names one."""
     errors = [one for one in record.args if isinstance(one, CacheWarmerError)] if isinstance(record.args, tuple) else ()
     return next(({"address": one.failure.address} for one in errors if one.failure.address), {})
 
 
 def _plain(value: Any) -> Any:
-    """A part of a message, as a line of JSON may hold it."""
+    """A part of a message in a form that a line of JSON can contain."""
     if isinstance(value, bytes | str):
         return printable(value)
     return {key: _plain(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _traceback(error: BaseException, *, verbose: bool) -> str:
-    """Empty for what isn't the fault of this program, unless every traceback is wanted."""
+    """The traceback of an internal error, or with ``verbose`` of any error; else empty."""
     ours = isinstance(error, CacheWarmerError | OSError | MemoryError)
     return traceback_text(error) if verbose or not ours else ""
 
 
 def rfc3339(seconds: float) -> str:
-    """Unix seconds as RFC 3339 has them, in UTC, with milliseconds."""
+    """Unix seconds in the format of RFC 3339, in UTC, with milliseconds."""
     whole = int(seconds)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1000):03d}Z"
 
 
 class LogFile:
-    """A file that lines are added to, each in one piece: several processes may write to one, and a logrotate that copies
-    and truncates it does no harm. That it can't be written any more is said once on standard error, and so is its end.
+    """A file that lines are appended to, each with one write.
+
+    So several processes can write to it, and a logrotate that copies and truncates it does no harm. When it can't be
+    written any more, a message on standard error says so once, and another one when it can be written again.
     """
 
     def __init__(self, path: str, option: str = "--log-file") -> None:
-        """Raises ``UsageError`` where it can't be opened."""
+        """Raises ``UsageError`` if the file can't be opened."""
         self._name = printable(f"{option} {path}")
         self._lost = 0
         self._torn = False
-        """The last line in the file has no end."""
+        """Whether the last line in the file is incomplete."""
         try:
-            # Without O_NONBLOCK a FIFO that nobody reads would hold us forever.
+            # Without O_NONBLOCK, opening a FIFO that nobody reads would block forever.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
             self._descriptor = os.open(path, flags, 0o666)
             os.set_blocking(self._descriptor, True)
@@ -262,7 +265,7 @@ class LogFile:
             raise UsageError(f"{self._name}: {getattr(error, 'strerror', None) or error}") from error
 
     def write(self, text: str) -> int:
-        """Adds lines; what can't be written is dropped."""
+        """Appends lines; what can't be written is dropped."""
         try:
             self._put(b"\n" * self._torn + text.encode("utf-8", "backslashreplace"))
         except OSError as error:
@@ -284,4 +287,4 @@ class LogFile:
             self._torn = bool(left)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Does nothing, because nothing is buffered."""

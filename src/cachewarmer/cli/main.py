@@ -1,4 +1,4 @@
-"""The entry points of the commands. Heavy imports wait until an interrupt can end the program cleanly."""
+"""The entry points of the commands. Heavy imports come later, when an interrupt can end the program cleanly."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _drop_in(name: str) -> int:
 
 
 def multicall() -> int:
-    """Runs the command by whose name the program was called, for the single-file bundle and its links."""
+    """Runs the command whose name the program was called by: for the single-file bundle and links to it."""
     import multiprocessing
 
     multiprocessing.freeze_support()
@@ -59,26 +59,27 @@ def multicall() -> int:
 
 
 def _start(run: Callable[[], int]) -> int:
-    """Until there is a job to stop, an interrupt ends the program at once; after its last line nothing changes its code.
+    """Runs a command and returns its exit code.
 
-    SIGTERM does so by itself, in the way that a service manager takes for a clean end.
+    Until there is a job to stop, an interrupt ends the program at once; after the command, signals are ignored so that
+    they can't change the exit code. SIGTERM ends the program by default, which service managers take for a clean end.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks not to hear of it
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup makes it ignored
             signal.signal(number, _end)
-    gc.disable()  # until the loop runs: what is imported stays
+    gc.disable()  # until the loop runs, because imported modules stay anyway
     try:
         from cachewarmer.cli import streams
 
         streams.prepare()
         return run()
-    except Exception as error:  # what is left to fail here has no memory or descriptor to be told better
+    except Exception as error:  # what can still fail here lacks memory or descriptors, so this is all that can be said
         os.write(2, f"cachewarmer: {type(error).__name__}: {ascii(str(error))[1:-1]}\n".encode())
         return ERROR
     finally:
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        gc.freeze()  # or the interpreter would search all that it has loaded for cycles before it ends
+        gc.freeze()  # else the interpreter would search everything it has loaded for cycles before it exits
         gc.enable()
 
 

@@ -45,7 +45,7 @@ class ManagerOptions:
     observing: observing.Observing = field(default_factory=observing.Observing)
     output: general.Output = field(default_factory=general.Output)
     prices: str = ""
-    """Price table, to show the cost of the fleet on the page."""
+    """File with a price table, for showing the cost of the fleet on the page; empty: none."""
     jobs_at_once: int = JOBS_AT_ONCE
 
 
@@ -137,9 +137,9 @@ async def _manage(chosen: ManagerOptions, stop: asyncio.Event) -> int:
     )
     driver = _driver(broker, fleet, settings, pool) if fleet is not None else None
     try:
-        # Before we say that we are ready: what can't work is to fail at the start.
+        # Before the service is reported as ready: what can't work should fail at the start.
         if driver is not None:
-            await driver.check()  # and the broker, which there is time to wait for, is the manager's to open
+            await driver.check()  # the manager opens the broker, and can wait for it
         else:
             opening = asyncio.create_task(broker.open())
             if not await until_stopped(opening, stop):
@@ -185,7 +185,7 @@ async def _metrics(
     driver: FleetDriver | None,
     page: Feed | None,
 ) -> AsyncIterator[None]:
-    """Serves metrics: what the page's look at the broker found, else a look of their own."""
+    """Serves metrics if that was asked for: from the page's feed, or from a feed of their own if there is no page."""
     from cachewarmer.cli import inputs
     from cachewarmer.cli.observing import fed, metrics_served
     from cachewarmer.cli.page import fleet_of
@@ -207,7 +207,7 @@ async def _metrics(
 
 
 def _driver(broker: Broker, fleet: Fleet, settings: Settings, pool: SessionPool) -> FleetDriver:
-    """Drives ``fleet``, with a worker of this process for what needs no machine."""
+    """The driver of ``fleet``, with a worker in this process for what needs no machine."""
     from cachewarmer.config import process_name
     from cachewarmer.fleet.driver import FleetDriver
     from cachewarmer.worker import Worker

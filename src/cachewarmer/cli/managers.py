@@ -14,13 +14,14 @@ from cachewarmer.model import JobState, JobStatus
 from cachewarmer.submitter import wait_until_warm
 
 UNSEEN_SECONDS = 3 * MANAGER_SECONDS
-"""A manager that has not been seen for this long is taken to be gone."""
+"""A manager that has not been seen for this long is considered gone."""
 
 
 def unseen(seconds_ago: float | None, status: JobStatus, now: float) -> str:
-    """A warning if no manager looks after a job; ``now`` in Unix seconds, ``seconds_ago`` as the broker says it.
+    """A warning if no manager takes care of a job, else empty.
 
-    A job that was taken by one that leaves no trace (``warm``, a first-generation manager) is not warned of.
+    ``seconds_ago`` is how long ago the broker last saw a manager, None if never. ``now`` is in Unix seconds. There is
+    no warning for a job that was taken by a manager which leaves no trace (``warm``, a first-generation manager).
     """
     if status.state.final or status.state is JobState.PAUSED:
         return ""
@@ -30,7 +31,7 @@ def unseen(seconds_ago: float | None, status: JobStatus, now: float) -> str:
 
 
 async def warning(broker: Broker, status: JobStatus) -> str:
-    """``unseen`` as things are now; empty also where the broker can't say."""
+    """The warning of ``unseen`` for the current time; also empty if the broker does not answer."""
     try:
         return unseen(await broker.manager_seen(), status, time.time())
     except BrokerError:
@@ -46,7 +47,7 @@ class Watcher(Protocol):
 
 
 async def wait(broker: Broker, job_id: str, progress: Watcher, stop: asyncio.Event) -> JobStatus:
-    """Waits for a job as ``wait_until_warm`` does, and warns if no manager is running."""
+    """Waits for a job like ``wait_until_warm``, and warns if no manager is running."""
     last: list[JobStatus] = []
 
     def show(status: JobStatus) -> None:

@@ -1,4 +1,4 @@
-"""Serves and writes metrics beside a command: ``--metrics`` and ``--metrics-file``."""
+"""Serves and writes metrics while a command runs: ``--metrics`` and ``--metrics-file``."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def stats_seconds(chosen: Observing, settings: Settings) -> float:
-    """Between two lines of statistics of a service, by its options, else by its settings; 0: there are none."""
+    """Seconds between two lines of statistics of a service: from the options, else from the settings; 0: no lines."""
     seconds = settings.log.stats_seconds if chosen.stats is None else chosen.stats
     return max(1.0, seconds) if seconds else 0.0
 
 
 FILE_SECONDS = 15.0
-"""Between two versions of the file: as often as node_exporter is scraped by default."""
+"""Time between two versions of the file, for a scrape of node_exporter every 15 seconds."""
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ async def metrics_served(chosen: Observing, seen: Callable[[], Seen]) -> AsyncIt
     """Serves metrics while the block runs, if that was asked for.
 
     Raises:
-        UsageError: they can't be served there.
+        UsageError: they can't be served at this address, or a package is missing.
     """
     if not chosen.metrics:
         if chosen.token_file:
@@ -58,7 +58,7 @@ async def metrics_served(chosen: Observing, seen: Callable[[], Seen]) -> AsyncIt
 
 @asynccontextmanager
 async def fed(feed: Callable[[], Feed], *, wanted: bool) -> AsyncIterator[Feed | None]:
-    """A feed that looks at the broker while the block runs; None where nobody wants it."""
+    """Runs a feed, which looks at the broker, while the block runs; None if it is not ``wanted``."""
     if not wanted:
         yield None
         return
@@ -76,10 +76,10 @@ async def fed(feed: Callable[[], Feed], *, wanted: bool) -> AsyncIterator[Feed |
 
 @asynccontextmanager
 async def metrics_written(path: str, seen: Callable[[], Awaitable[Seen]]) -> AsyncIterator[None]:
-    """Writes metrics to ``path`` every ``FILE_SECONDS`` while the block runs, and at its end; empty: nowhere.
+    """Writes metrics to ``path`` every ``FILE_SECONDS`` while the block runs, and at its end; an empty path: nowhere.
 
     Raises:
-        UsageError: the file can't be made.
+        UsageError: the file can't be written, or a package is missing.
     """
     if not path:
         yield
@@ -107,7 +107,7 @@ async def metrics_written(path: str, seen: Callable[[], Awaitable[Seen]]) -> Asy
 
 
 class JobMetrics:
-    """What ``warm`` has to tell of its jobs. Feed it with every status."""
+    """The metrics and statistics of the jobs of ``warm``. Call it with every status."""
 
     def __init__(self, broker_url: str, account: BrokerChoice, settings: Settings) -> None:
         self.calls = CallCounts()
@@ -121,7 +121,7 @@ class JobMetrics:
 
     @asynccontextmanager
     async def told(self, seconds: float | None) -> AsyncIterator[None]:
-        """Writes a line of the log at this interval in seconds while the block runs; None or 0: never."""
+        """Logs a line of statistics at this interval, in seconds, while the block runs; None or 0: never."""
         if not seconds:
             yield
             return
@@ -136,7 +136,7 @@ class JobMetrics:
 
     @asynccontextmanager
     async def written(self, path: str) -> AsyncIterator[None]:
-        """Writes the file while the block runs, if there is to be one. The rows of readers are asked of the broker."""
+        """Writes the metrics file while the block runs, if ``path`` is not empty."""
         if not path:
             yield
             return
@@ -145,7 +145,7 @@ class JobMetrics:
 
     @asynccontextmanager
     async def _looking(self) -> AsyncIterator[Broker]:
-        """A broker to ask, not open yet: until the first job is submitted there may be nothing at its place."""
+        """A broker to query, not opened yet: until the first job is submitted, there may be nothing at its place."""
         broker = open_broker(
             self._broker_url,
             self._settings.lease,
@@ -183,9 +183,10 @@ class JobMetrics:
 
 
 def replace_file(path: str, content: bytes) -> None:
-    """Puts ``content`` in the place of the file in one step: whoever reads it sees the old or the new, never a part.
+    """Replaces the content of a file in one step: readers see the old content or the new, never a part.
 
-    The new one is readable for all, as node_exporter is another user. Its name on the way does not end in ``.prom``.
+    The file is readable by everyone, because node_exporter runs as another user. The name of the temporary file does
+    not end in ``.prom``, so that node_exporter ignores it.
     """
     beside = f"{path}.{os.getpid()}.tmp"
     try:

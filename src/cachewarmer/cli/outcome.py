@@ -30,12 +30,12 @@ CODES = {
 
 
 def show_json(document: Any) -> bool:
-    """Writes the one document of ``--json``; whether it was written."""
+    """Writes the document of ``--json``. Returns whether that worked."""
     return show(json.dumps(document, indent=1))
 
 
 def code_of(status: JobStatus, unfinished: int = INTERRUPTED) -> int:
-    """The exit code of one job by its state; ``unfinished`` for one that continues."""
+    """The exit code for the state of a job; ``unfinished`` is the code for a job that continues."""
     return CODES.get(status.state, unfinished)
 
 
@@ -48,9 +48,9 @@ def finish(
     verified: Sequence[Verified] = (),
     checking: Checking = NO_CHECKING,
 ) -> int:
-    """Shows the outcome of the jobs, and gives the exit code: that of the worst; ``unfinished`` for one that continues.
+    """Shows the outcome of jobs, and returns the exit code of the worst of them.
 
-    ``verified``: what was found of them afterwards, if they were verified.
+    ``unfinished`` is the code for a job that continues. ``verified`` is what a verification has found, if one was made.
     """
     reports = [_warned(Report.of_job(status), status.job, allow_empty=allow_empty) for status in statuses]
     _show_jobs(reports, output, verified, checking)
@@ -79,7 +79,7 @@ def _show_jobs(reports: Sequence[Report], output: Output, verified: Sequence[Ver
         show_json(document)
         _note_warnings(reports, output)
     elif not output.quiet:
-        # Of a job that failed before it found anything there is nothing to report but why.
+        # For a job that failed before it found anything, there is nothing to report except the reason.
         shown = [one for one in reports if one.state != JobState.FAILED or one.scanned_files]
         if shown:
             show("\n".join(line for report in shown for line in job_lines(report)))
@@ -90,7 +90,7 @@ def _show_jobs(reports: Sequence[Report], output: Output, verified: Sequence[Ver
 
 
 def _note_warnings(reports: Sequence[Report], output: Output) -> None:
-    """Says on stderr what a person would overlook in a document."""
+    """Repeats on stderr the warnings that a person would overlook in the document."""
     if not output.quiet:
         for warning in dict.fromkeys(warning for report in reports for warning in report.warnings):
             tell(printable(warning), warning=True)
@@ -99,8 +99,8 @@ def _note_warnings(reports: Sequence[Report], output: Output) -> None:
 def finish_scan(
     reports: Sequence[Report], jobs: Sequence[WarmJob], output: Output, *, interrupted: bool, allow_empty: bool
 ) -> int:
-    """The same for scans: their report is all that they are for."""
-    scanned = list(zip(reports, jobs, strict=False))  # an interrupted command has not come to all of its jobs
+    """Shows the reports of scans, and returns the exit code. A report that can't be written is an error."""
+    scanned = list(zip(reports, jobs, strict=False))  # an interrupted command has not got to all of its jobs
     reports = [_warned(report, job, allow_empty=allow_empty) for report, job in scanned]
     written = True
     if output.json:
@@ -118,9 +118,9 @@ def finish_scan(
 
 
 def nothing_wanted(report: Report, job: WarmJob) -> str:
-    """What to say of a job that is to read nothing: mostly a pattern or a list is wrong. Empty: there is something.
+    """A warning about a job that has nothing to read, usually because of a wrong pattern or list; else empty.
 
-    A tree without a file isn't a mistake of the command line: the report tells of it.
+    A tree without files is not a mistake in the command line: the report shows it anyway.
     """
     if (
         report.scanned_files
@@ -143,7 +143,10 @@ def _warned(report: Report, job: WarmJob, *, allow_empty: bool) -> Report:
 
 
 def interrupted_line(status: JobStatus, shown_files: int, broker_url: str = "") -> str:
-    """How to resume; and why fewer files are reported than were shown, which only counts whole items."""
+    """How to resume the job, and how many files will be read again.
+
+    ``shown_files`` is how many files the progress line has shown, which includes those of unfinished items.
+    """
     import shlex
 
     again = shown_files - status.total("files")
@@ -153,7 +156,7 @@ def interrupted_line(status: JobStatus, shown_files: int, broker_url: str = "") 
 
 
 def failure_line(status: JobStatus) -> str:
-    """Why a job failed, in one printable line; what its target says already is not said again."""
+    """Why a job failed, in one printable line. Parts that the target already names are left out."""
     job = status.job
     address = job.access.addresses[0] if len(job.access.addresses) == 1 else ""
     return printable(f"{job.label}: {without(status.failure, address=address, subject=job.full_path)}")

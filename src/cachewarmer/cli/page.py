@@ -1,4 +1,4 @@
-"""Serves the page beside a command: ``--http``."""
+"""Serves the page while a command runs: ``--http``."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def served(
     price: MachinePrice | None = None,
     quiet: bool = False,
 ) -> AsyncIterator[Feed | None]:
-    """Serves the page while the block runs, if that was asked for, and gives what looks at the broker for it.
+    """Serves the page while the block runs, if that was asked for. Yields the feed that looks at the broker for it.
 
-    The page has a connection to the broker of its own, so that it answers, and says what is wrong, when the broker is away.
-    ``calls``: as ``WebServer`` has it. ``price``: of a machine of the fleet.
+    The page has its own connection to the broker, so that it answers, and says what is wrong, when the broker does not.
+    ``calls`` is passed on to ``WebServer``. ``price`` is the price of a machine of the fleet.
 
     Raises:
-        UsageError: it can't be served there.
+        UsageError: it can't be served at this address, or a package is missing.
     """
     if not chosen.address:
         if chosen.names or chosen.token_file:
@@ -70,7 +70,11 @@ async def served(
 
 
 def token_of(option: str, name: str) -> str:
-    """The token: the file's, else the environment's; empty where there is none."""
+    """The token in the file ``name``, else the one in the environment; empty if there is none.
+
+    Raises:
+        UsageError: the file can't be read, or is empty.
+    """
     from cachewarmer.config import http_token
 
     if not name:
@@ -88,7 +92,7 @@ def token_of(option: str, name: str) -> str:
 def fleet_of(
     driver: FleetDriver | None, settings: Settings, price: MachinePrice | None = None
 ) -> dict[str, Any] | None:
-    """The document of the fleet that this process drives; None: it drives none."""
+    """The document about the fleet that this process drives; None if it drives none."""
     import time
 
     from cachewarmer.web.documents import fleet_document
@@ -100,9 +104,10 @@ def fleet_of(
 
 
 def price_of(path: str, kind: str) -> MachinePrice | None:
-    """What a machine of a fleet costs by a price table, as ``plan --prices`` takes it; None: there is no table.
+    """The price of a machine of a fleet, from a price table as for ``plan --prices``; None if there is no table.
 
-    The machines of a scale set are whole ones; those of other fleets are workers, of which a whole one runs several.
+    For a scale set, this is the price of a whole machine. In other fleets, it is that of a worker, several of which
+    share a machine.
 
     Raises:
         ConfigError: the table can't be read.

@@ -7,7 +7,7 @@ from cachewarmer.cli.control import ControlOptions, add_arguments, move, parse
 
 
 def run(chosen: ControlOptions) -> int:
-    """Pause a job."""
+    """Pauses a job."""
     from cachewarmer.model import JobState
 
     return move(chosen, JobState.PAUSED)

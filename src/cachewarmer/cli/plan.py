@@ -20,7 +20,7 @@ MOST_WORKERS = 1024
 
 
 NO_EFFECT = frozenset({"--name", "--allow-empty"})
-"""Options of ``warm`` that are left out: a plan is no job, and there is none for an empty tree."""
+"""Options of ``warm`` that are not offered: a plan is not a job, and an empty tree can't be planned for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +30,10 @@ class PlanOptions:
     target: str
     files: int = 0
     bytes: int = 0
-    """What should be read, where it is not to be counted; 0 files: count it."""
+    """What to plan for, instead of counting the files of the target; 0 files: count them."""
     workers: int = 8
     prices: str = ""
-    """The file of the price table; empty: none."""
+    """File with a price table; empty: none."""
     cache_size: int = 0
     """Bytes; 0 if unknown."""
     selection: Selection = field(default_factory=Selection)
@@ -107,7 +107,7 @@ def parse(chosen: argparse.Namespace) -> PlanOptions:
 
 
 def run(chosen: PlanOptions) -> int:
-    """Looks at TARGET, and says what a warm-up would take."""
+    """Probes TARGET, and shows what a warm-up would take."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _plan(chosen, stop), chosen.output)

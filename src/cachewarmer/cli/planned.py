@@ -32,7 +32,7 @@ class Plan:
     label: str
     looked: Looked
     counted: bool
-    """The files were counted; else somebody named their number."""
+    """Whether the files were counted; else the user gave their number."""
     work: Workload
     fitted: Fitted
     rows: tuple[Row, ...]
@@ -53,8 +53,11 @@ def made(
 ) -> Plan:
     """Makes the plan for 1, 2, 4, ... ``workers``.
 
-    ``files`` and ``byte_count``: what should be read, where it was not counted; 0 files: it was. ``cache_bytes``: the size
-    of the cache; 0 if unknown.
+    ``files`` and ``byte_count`` are what to plan for if the files were not counted; 0 files: they were. ``cache_bytes``
+    is the size of the cache; 0 if unknown.
+
+    Raises:
+        UsageError: the files to plan for are of a kind (small, large) that the target could not be probed with.
     """
     longest = looked.probe.read_bytes
     if files:
@@ -87,7 +90,7 @@ def made(
 
 
 def _check_kinds(work: Workload, looked: Looked) -> None:
-    """Raises ``UsageError`` where the files to plan for are of a kind of which there was none to probe with."""
+    """Raises ``UsageError`` if the files to plan for are of a kind that the target has no files of to probe with."""
     for calls, steps, what in (
         (work.small_calls, looked.probe.small, f"at most {size(SMALL_BYTES)}"),
         (work.large_calls, looked.probe.large, f"more than {size(SMALL_BYTES)}"),
@@ -101,7 +104,7 @@ def _check_kinds(work: Workload, looked: Looked) -> None:
 
 
 def document(plan: Plan) -> dict[str, Any]:
-    """The JSON object."""
+    """The plan as a JSON object."""
     probe, fitted, work, prices = plan.looked.probe, plan.fitted, plan.work, plan.prices
     return {
         "target": plan.label,
@@ -153,7 +156,7 @@ def _step_document(step: Step) -> dict[str, Any]:
 
 
 def lines(plan: Plan) -> list[str]:
-    """The text."""
+    """The plan as lines of text."""
     work, looked = plan.work, plan.looked
     found = f"  {work.files:,} files, {size(work.bytes)}"
     how = (
@@ -192,7 +195,7 @@ def _probe_lines(plan: Plan) -> list[str]:
 
 
 def _table(rows: Sequence[Row], prices: Prices | None) -> list[str]:
-    """A header, and a row for each number of workers."""
+    """The lines of a table: a header, and a row for each number of workers."""
     header = ["workers", "time", "files/s", "rate", "machine hours", "bound by"]
     paid = sorted(prices.per_million_operations) if prices is not None else []
     if prices is not None:
@@ -211,7 +214,7 @@ def _table(rows: Sequence[Row], prices: Prices | None) -> list[str]:
 
 
 def _cells(row: Row, paid: Sequence[str]) -> list[str]:
-    """One row; ``paid``: the brokers that cost something."""
+    """The cells of one row; ``paid`` holds the names of the brokers that cost something."""
     cost = [] if row.cost is None else [f"{row.cost[name]:,.4f}" for name in (paid or sorted(row.cost)[:1])]
     return [
         f"{row.workers:,}",
@@ -225,7 +228,7 @@ def _cells(row: Row, paid: Sequence[str]) -> list[str]:
 
 
 def _operations_line(rows: Sequence[Row]) -> str:
-    """The numbers for the fewest and for the most workers."""
+    """The numbers of broker operations for the fewest and for the most workers."""
     first, last = rows[0].operations, rows[-1].operations
     said = [
         f"{name} {first[name]:,}" + (f" to {last[name]:,}" if last[name] != first[name] else "")

@@ -21,25 +21,29 @@ if TYPE_CHECKING:
     from cachewarmer.targets.breaker import Outage
 
 PLAIN_SECONDS = 10.0
-"""Between two lines where stderr isn't a terminal."""
+"""Time between two lines if stderr is not a terminal."""
 
 
 FILE_BYTES = 64 * 1024
-"""What a file costs beside its bytes, as bytes that are read in that time: else the bar of a job would stand still while
-it reads small files, or large ones."""
+"""What a file costs in addition to its bytes, as the number of bytes that could be read in the same time. Without this,
+the bar would seem to stand still while small files are read.
+"""
 
 
 class Part(NamedTuple):
-    """A part of the line."""
+    """A part of the progress line."""
 
     weight: int
-    """How much it matters: where the line is too long for the terminal, the lightest goes first."""
+    """How important it is: if the line is too long for the terminal, the parts with the lowest weight are left out."""
     text: str
     shade: Shade = Shade.PLAIN
 
 
 class Progress:
-    """Feed it with every status; leaving it clears its line."""
+    """Shows the progress of jobs on stderr. Call it with every status.
+
+    It is a context manager, which clears the line at its end.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -49,7 +53,7 @@ class Progress:
         self._warning = ""
         self._outages: Sequence[Outage] = ()
         self.files = 0
-        """Files of the last status, including those of unfinished items."""
+        """Number of files read according to the last status, including those of unfinished items."""
 
     def __call__(self, status: JobStatus) -> None:
         now = time.monotonic()
@@ -59,17 +63,17 @@ class Progress:
         self._show(now, parts, share_done(status, files, read), paused=status.state is JobState.PAUSED)
 
     def outages(self, outages: Sequence[Outage]) -> None:
-        """The addresses that do not answer at present: shown with the next status."""
+        """Sets the addresses that do not answer at present, which are shown with the next status."""
         self._outages = outages
 
     def warn(self, text: str) -> None:
-        """Something that holds from now on, until it is called with nothing: said once, and on the line."""
+        """Shows a warning once as a message, and in the progress line until this is called with an empty text."""
         if text and not self._warning and not self.quiet:
             note(f"{CLEAR_LINE if self.terminal else ''}{paint(text, Shade.WARNING, sys.stderr)}")
         self._warning = text
 
     def parts(self, status: JobStatus, files: int, read: int, rate: Rate) -> list[Part]:
-        """Files, bytes, rates, and once the scan is done what is left and for how long."""
+        """The parts of the line: files, bytes, rates, and once the scan is done, what is left and for how long."""
         parts = [
             Part(8, counted(files, "file")),
             Part(3, size(read)),
@@ -102,12 +106,12 @@ class Progress:
         return parts
 
     def scanned(self, totals: ScanTotals) -> None:
-        """The same while only counting."""
+        """Shows the progress of a scan alone."""
         parts = [Part(3, counted(totals.files, "file")), Part(2, size(totals.bytes))]
         self._show(time.monotonic(), [*parts, Part(1, counted(totals.directories, "directory"))])
 
     def said(self, text: str) -> None:
-        """The same for what has no counts."""
+        """Shows a text, for steps that have no counts."""
         self._show(time.monotonic(), [Part(1, text)])
 
     def _show(self, now: float, parts: Sequence[Part], share: float | None = None, *, paused: bool = False) -> None:
@@ -115,7 +119,7 @@ class Progress:
             return
         if self.terminal:
             line = drawn(parts, share, bar.columns_of(sys.stderr) - 1, sys.stderr, paused=paused)
-            # The cursor waits at the start: there it stays when the terminal becomes narrower and wraps the line.
+            # The cursor is left at the start, where it stays if the terminal becomes narrower and wraps the line.
             sys.stderr.write(f"{CLEAR_LINE}{line}\r")
             sys.stderr.flush()
         elif now - self._last_line >= PLAIN_SECONDS:
@@ -136,7 +140,7 @@ class Progress:
 def share_done(status: JobStatus, files: int, read: int) -> float | None:
     """How much of a job's work is done, from 0 to 1; None while its scan continues. 1 only if nothing is left.
 
-    ``files`` and ``read`` count what is read of unfinished items, too.
+    ``files`` and ``read``, which is in bytes, include what has been read of unfinished items.
     """
     scan = status.scan
     if not scan.finished:
@@ -146,10 +150,10 @@ def share_done(status: JobStatus, files: int, read: int) -> float | None:
 
 
 def drawn(parts: Sequence[Part], share: float | None, columns: int, stream: TextIO, *, paused: bool = False) -> str:
-    """The line in at most ``columns`` characters, beside codes for colours: a bar where its share is known, and the parts."""
+    """The line, in at most ``columns`` characters without colour codes: a bar if the share is known, and the parts."""
     before = ""
     if share is not None:
-        # Rounded down: all but the last file is not 100 %.
+        # Rounded down, so that it is less than 100 % until the last file is done.
         percent = f"{int(100 * share):3d} %"
         length = bar.length(columns)
         done = bar.filled(share, length, bar.characters(stream))
@@ -167,7 +171,7 @@ def drawn(parts: Sequence[Part], share: float | None, columns: int, stream: Text
 
 
 def fitting(parts: Sequence[Part], columns: int) -> list[Part]:
-    """The parts that fit into one line of ``columns`` characters: what matters least is left out first. One stays."""
+    """The parts that fit into one line of ``columns`` characters: the least important are left out, but one remains."""
     kept = list(parts)
     while len(joined(kept)) > columns and len(kept) > 1:
         kept.remove(min(kept, key=lambda part: part.weight))

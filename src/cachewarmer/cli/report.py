@@ -1,4 +1,4 @@
-"""The text of a report, in a form that fits a screen."""
+"""The text of a report, in a form that fits on a screen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COUNTED = (
     ("duplicates", "left out as duplicates"),
     ("unchanged_files", "left out as unchanged"),
 )
-"""What is named only where there is some of it."""
+"""Counts that are shown only if they are not 0."""
 FAILED = ("failed_files", "failed_directories")
 
 
@@ -46,26 +46,26 @@ def job_lines(report: Report) -> list[str]:
 
 
 def _bound(report: Report) -> str:
-    """What bounded the rate; empty: there was none, or nobody knows."""
+    """What limited the rate; empty if nothing did, or if that is unknown."""
     return "too short to tell what bounded the rate" if report.bound_by == TOO_SHORT else bound_line(report.bound)
 
 
 def _pace(report: Report) -> str:
-    """How fast files were read, where any were."""
+    """How fast files were read; empty for a completed job that read none."""
     if not report.files and report.state == JobState.COMPLETED:
         return ""
     return f" ({report.files_per_second:,.0f} files/s, {size(report.bytes_per_second)}/s)"
 
 
 def _beside_others(report: Report) -> list[str]:
-    """What the job may take of what others want too, where that is not everything in its turn."""
+    """The job's priority and bandwidth limit, as at most one line; none if they have their defaults."""
     priority = f"{report.priority} priority" if report.priority not in ("", "normal") else ""
     limit = bandwidth(report.bandwidth) if report.bandwidth.lowest else ""
     return [f"  {', '.join(part for part in (priority, limit) if part)}"] if priority or limit else []
 
 
 def _address_lines(report: Report) -> list[str]:
-    """A line for each address, where each of them is a cache of its own."""
+    """A line for each address, if each of them is a separate cache."""
     return [
         f"  {printable(one.address)}: {counted(one.files, 'file')}, {size(one.bytes)}"
         + (f", {one.unchanged_files:,} unchanged" if one.unchanged_files else "")
@@ -89,7 +89,7 @@ def _found(report: Report) -> str:
 
 
 def _details(report: Report) -> list[str]:
-    """What jobs and scans show alike, below their first lines."""
+    """What the reports of jobs and scans have in common, below their first lines."""
     lines = []
     rest = [
         paint(_some(count, key, word), Shade.BAD if key in FAILED else Shade.PLAIN)
@@ -119,23 +119,23 @@ def _details(report: Report) -> list[str]:
 
 
 def _some(count: int, key: str, word: str) -> str:
-    """How many of what there are; files are not called so each time."""
+    """A count and a word for it; only directories are named as such, since everything else is files."""
     return f"{counted(count, 'directory') if key == 'failed_directories' else f'{count:,}'} {word}"
 
 
 def warning_line(warning: str) -> str:
-    """What is odd about a job or a target, below its first lines."""
+    """A line with a warning about a job or a target."""
     return f"  {paint('warning:', Shade.WARNING)} {printable(warning)}"
 
 
 def problem_lines(errors: Sequence[PathError]) -> list[str]:
-    """The first of the paths that failed, each with its reason, a line each."""
+    """A line for each of the first paths that failed, with the reason."""
     room = columns() - 4
     return [f"    {problem_line(one.path, one.error, room)}" for one in errors[:MOST_PATHS]]
 
 
 def histogram_lines(histogram: Sequence[int]) -> list[str]:
-    """Files by size, a factor of 16 a line; entry *n* of ``histogram`` counts sizes of *n* bits."""
+    """Files by size, with a factor of 16 from line to line; entry *n* of ``histogram`` counts sizes of *n* bits."""
     groups: dict[int, int] = {}
     for bits, files in enumerate(histogram):
         if files:

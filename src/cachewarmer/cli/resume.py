@@ -7,7 +7,7 @@ from cachewarmer.cli.control import ControlOptions, add_arguments, move, parse
 
 
 def run(chosen: ControlOptions) -> int:
-    """Resume a job that was paused or failed."""
+    """Resumes a job that was paused or failed."""
     return move(chosen, None)
 
 

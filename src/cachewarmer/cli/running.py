@@ -19,7 +19,7 @@ from cachewarmer.errors import Interrupted
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
-"""How long a command that was told to stop may take to report what it has done."""
+"""How long a command that was told to stop may take to finish and report what it has done."""
 
 
 def run(
@@ -31,8 +31,12 @@ def run(
 ) -> int:
     """Runs ``body(stop)`` and returns its exit code.
 
-    SIGINT, SIGTERM and SIGHUP set ``stop``; a second one ends the program at once. A body that has not ended
-    ``stop_seconds`` after the first is cancelled, whatever it waits for; that of a service ends by itself.
+    SIGINT, SIGTERM and SIGHUP set ``stop``; a second signal ends the program at once. If the body has not ended
+    ``stop_seconds`` after the first, it is cancelled, whatever it is waiting for; a ``service`` is not cancelled.
+
+    Raises:
+        Interrupted: the body was cancelled.
+        UsageError: the log file can't be opened.
     """
     Logging.of(output, service=service).begin()
 
@@ -43,15 +47,15 @@ def run(
 
         def ask(number: int) -> None:
             nonlocal asked
-            if asked:  # not: where it stops for another reason, such as the end of its input
-                os._exit(INTERRUPTED)  # readers notice that we are gone
+            if asked:  # only for a second signal: stop may also be set for another reason, such as the end of the input
+                os._exit(INTERRUPTED)  # reader processes notice that their parent is gone
             asked = True
             if service:
                 log.info("%s: stopping", signal.Signals(number).name)
             stop.set()
 
         for number in STOP_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks not to be ended by SIGHUP
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup makes SIGHUP ignored
                 loop.add_signal_handler(number, ask, number)
         if service:
             return await body(stop)
@@ -64,11 +68,14 @@ def run(
     try:
         return eventloop.run(running)
     finally:
-        running.close()  # where no loop could be made, nobody has
+        running.close()  # nothing else has closed it if no loop could be made
 
 
 async def until_stopped(working: asyncio.Task[Any], stop: asyncio.Event, seconds: float = 0.0) -> bool:
-    """Whether the task ended before ``stop`` was set, or within this many seconds after; else it is cancelled."""
+    """Waits for the task until ``stop`` is set, and then for up to this many seconds more.
+
+    Returns whether the task ended; if it did not, it is cancelled.
+    """
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)

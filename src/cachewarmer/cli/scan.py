@@ -19,7 +19,7 @@ HELPS = {
     "--max-bandwidth": "accepted for compatibility with warm, but has no effect: a scan reads no files (default: no limit)",
     "--name": "name shown in the report (default: none)",
 }
-"""A scan takes the options of ``warm``, so that the same command line first counts and then warms."""
+"""A scan takes the options of ``warm``, so that the same command line can be used to count first and then to warm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def parse(chosen: argparse.Namespace) -> ScanOptions:
 
 
 def run(chosen: ScanOptions) -> int:
-    """Counts each TARGET."""
+    """Counts the files of each TARGET, one after the other."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _scan(chosen, stop), chosen.output)

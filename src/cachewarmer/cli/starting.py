@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def say_start(what: str, broker: Broker, settings: Settings, *more: str) -> None:
-    """One line: the version, who this is, where its jobs are kept, how it reads, and ``more`` that is not empty."""
+    """Logs one line: the version, who this is, where its jobs are kept, how it reads, and ``more``, if not empty."""
     nfs = settings.nfs
     window = f"window auto (at most {nfs.window_max_calls} calls)" if nfs.window_auto else f"window {nfs.window_calls}"
     gentle = "gentle" if nfs.window_auto and nfs.gentle else ""
@@ -34,7 +34,7 @@ def say_start(what: str, broker: Broker, settings: Settings, *more: str) -> None
 
 
 class JobLog:
-    """A line when a job begins, and one when it ends or is left. Feed it with every status."""
+    """Logs a line when a job begins, and one when it ends or is left unfinished. Call it with every status."""
 
     def __init__(self) -> None:
         self._begun: set[str] = set()
@@ -46,7 +46,7 @@ class JobLog:
             log.info("cachewarmer %s: job %s: %s", __version__, job.job_id, job.label, extra=about(job=job.job_id))
 
     def end(self, status: JobStatus) -> None:
-        """The last status."""
+        """Logs the line for the end of a job, from its last status."""
         job, report = status.job, Report.of_job(status).document()
         said = [counted(status.total("files"), "file"), size(status.total("bytes"))]
         said += [f"{counted(status.failed_files, 'file')} failed"] if status.failed_files else []

@@ -1,7 +1,7 @@
 """Where ``warm`` keeps its job: at the chosen broker, or at a temporary one if the user has no place for a file.
 
-A place that somebody has named, by an option or a variable, is used or is an error; only what nobody has chosen, the home
-directory, gives way to a temporary directory.
+A place that was named by an option or a variable is used, or else that is an error. Only the default, which is in the
+home directory, can be replaced by a temporary directory.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class State:
     """The URL of the broker to use.
 
     Raises:
-        CacheWarmerError: the directory that ``$XDG_STATE_HOME`` names can't be written to, or none can at all.
+        CacheWarmerError: the directory named by ``$XDG_STATE_HOME`` can't be written to, or no directory can.
     """
 
     def __init__(self, choice: BrokerChoice) -> None:
         self.temporary: Path | None = None
-        """The directory that was made because the user's own can't be used."""
+        """The directory that was made because the user's own can't be used; None if there is none."""
         self.url = choice.url or environment_broker_url()
         if self.url:
             return
@@ -46,13 +46,13 @@ class State:
         self.url = broker_url_in(self.temporary or directory)
 
     def close(self, *, keep: bool) -> None:
-        """Removes what is temporary; ``keep``: there is a job in it to resume."""
+        """Removes the temporary directory, unless ``keep`` says that it holds a job to resume."""
         if self.temporary is not None and not keep:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def _problem_of(directory: Path) -> str:
-    """Why no file can be kept in a directory, which is made if need be; empty: one can."""
+    """Why files can't be kept in a directory, which is made if it does not exist; empty if they can."""
     from cachewarmer.broker.sqlite.files import make_folder
 
     try:

@@ -1,4 +1,4 @@
-"""``--stats``: periodically logs a line with what was done since the last one."""
+"""``--stats``: logs a line at regular intervals with what was done since the last one."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 15.0
-"""A look at a broker that takes longer is given up: the next line is for a longer time."""
+"""Time limit for a look at a broker. If it takes longer, the next line covers a longer time."""
 LAST_SECONDS = 1.0
-"""The same for the last one, when the command ends."""
+"""Time limit for the last look, when the command ends."""
 DONE = ("items", "files", "bytes")
 TROUBLE = {
     "failed_files": "failed file",
@@ -36,26 +36,27 @@ TROUBLE = {
     "reconnects": "reconnect",
     "address_failures": "address failure",
 }
-"""What is named in a line of text only where there was some."""
+"""Counts that a line of text names only if they are not 0."""
 SCANNED = "scanned_files"
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is known at one moment."""
+    """What is known at one point in time."""
 
     counts: dict[tuple[str, str], int]
-    """Counters by owner and name. They only grow, except when work is handed back."""
+    """Counters by owner and name. They only increase, except when work is handed back."""
     now: dict[str, int]
-    """What holds at this moment."""
+    """Gauges: values at this point in time."""
     bound: Bound = Bound.UNKNOWN
 
 
 def look_at(
     reports: Sequence[WorkerReport], statuses: Iterable[JobStatus] | None = None, now: dict[str, int] | None = None
 ) -> Look:
-    """From the reports of workers, and of jobs if known: ``statuses`` then count what has been read, including
-    unfinished items.
+    """Makes a look from the reports of workers, and from the statuses of jobs if these are known.
+
+    If given, ``statuses`` say what has been read, so they must include unfinished items. ``now`` holds further gauges.
     """
     counts = _of_workers(reports) if statuses is None else {}
     for status in statuses or ():
@@ -74,7 +75,7 @@ def look_at(
 
 
 def _of_workers(reports: Sequence[WorkerReport]) -> dict[tuple[str, str], int]:
-    """What workers have done, by what they say themselves."""
+    """What workers have done according to their own reports."""
     counts: dict[tuple[str, str], int] = {}
     for one in reports:
         for held in one.jobs:
@@ -96,7 +97,7 @@ def _gauges(at_work: Sequence[WorkerReport]) -> dict[str, int]:
 
 
 async def look_at_broker(broker: Broker) -> Look:
-    """What a manager sees: all jobs and workers of its broker, and the queue."""
+    """What a manager sees: all jobs and workers of its broker, and its queue."""
     statuses, reports, backlog = await broker.jobs(), await broker.workers(), await broker.backlog()
     going_on = [one for one in statuses if not one.state.final]
     queue = {
@@ -109,7 +110,10 @@ async def look_at_broker(broker: Broker) -> Look:
 
 
 class Stats:
-    """Says what was done since the last line; once that there is nothing to do. Times are in seconds of any clock."""
+    """Logs what was done since the last line; if there is nothing to do, it says so only once.
+
+    Times are in seconds of any clock.
+    """
 
     def __init__(self, first: Look, now: float) -> None:
         self._last = first
@@ -117,14 +121,14 @@ class Stats:
         self._idle = False
 
     def tell(self, look: Look, now: float, *, at_end: bool = False) -> None:
-        """One line, unless there is nothing new to say; ``at_end``: it is the last, and nobody waits for more work."""
+        """Logs one line, unless there is nothing new to say. ``at_end``: it is the last one, and not logged if idle."""
         seconds = now - self._at
         if seconds <= 0:
             return
         done = dict.fromkeys((*DONE, *TROUBLE), 0)
         for key, count in look.counts.items():
             done[key[1]] = done.get(key[1], 0) + count - self._last.counts.get(key, 0)
-        # What was read of an item that was then handed back is read again.
+        # Counts may decrease: what was read of an item that was then handed back is read again.
         done = {name: max(0, count) for name, count in done.items()}
         self._last, self._at = look, now
         idle = not any(done.values()) and not any(look.now.get(name) for name in ("held_items", "leased_items", "jobs"))
@@ -135,13 +139,13 @@ class Stats:
 
 
 def document(done: dict[str, int], look: Look, seconds: float) -> dict[str, Any]:
-    """The numbers of one line: docs/logs.md has the keys."""
+    """The numbers of one line; docs/logs.md describes the keys."""
     rates = {f"{name}_per_second": round(done[name] / seconds, 1) for name in ("files", "bytes")}
     return {"seconds": round(seconds, 1), **done, **rates, **look.now, "bound_by": str(look.bound)}
 
 
 def line(done: dict[str, int], look: Look, seconds: float) -> str:
-    """The same for people; what is not there or did not happen is left out."""
+    """The same numbers as text, without those that are 0 or unknown."""
     now = look.now
     rates = f"({done['files'] / seconds:,.1f} files/s, {size(done['bytes'] / seconds)}/s)"
     parts = [f"in {span(seconds)}: {counted(done['files'], 'file')}, {size(done['bytes'])} {rates}"]
@@ -164,9 +168,9 @@ def line(done: dict[str, int], look: Look, seconds: float) -> str:
 async def stats_told(
     seconds: float, look: Callable[[], Awaitable[Look]], clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[None]:
-    """Tells of the statistics at this interval in seconds while the block runs, and of the rest at its end; 0: never.
+    """Logs statistics at this interval, in seconds, while the block runs, and the rest at its end; 0: never.
 
-    A look that fails is made up for by the next one: whoever works tells of the outage.
+    If a look fails, the next one covers its time too; the outage is reported by calls that matter to the work.
     """
     if not seconds:
         yield

@@ -33,16 +33,16 @@ class StatusOptions:
     """Empty: all jobs."""
     watch: bool = False
     states: tuple[JobState, ...] = ()
-    """Only jobs in one of these; empty: in any."""
+    """Only jobs in one of these states; empty: in any."""
     since: float = 0.0
-    """Only jobs submitted after this, in Unix seconds."""
+    """Only jobs submitted at this time or later, in Unix seconds."""
     limit: int = 0
-    """At most this many jobs, the newest; 0: all."""
+    """Only this many jobs, the newest ones; 0: all."""
     broker: general.BrokerChoice = field(default_factory=general.BrokerChoice)
     output: general.Output = field(default_factory=general.Output)
 
     def picks(self, statuses: Sequence[JobStatus]) -> list[JobStatus]:
-        """The selected jobs, newest first."""
+        """The selected jobs. The order is that of ``statuses``, which must be newest first."""
         found = [
             one
             for one in statuses
@@ -128,7 +128,7 @@ async def _status(chosen: StatusOptions, stop: asyncio.Event) -> int:
     except NothingThere:
         if chosen.job or inputs.named(chosen.broker):
             raise
-    # In the user's own file: nothing was ever warmed.
+    # The user's own file does not exist, so nothing was ever warmed.
     return _show_all([], "no jobs", [], chosen)
 
 
@@ -196,7 +196,7 @@ async def _one(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> in
 
 
 async def _watch_all(broker: Broker, chosen: StatusOptions, stop: asyncio.Event) -> int:
-    """Shows all jobs, again whenever something changed, until none is left to finish."""
+    """Shows all jobs, and again whenever something has changed, until all of them have ended."""
     import asyncio
     import contextlib
 
@@ -216,7 +216,7 @@ async def _watch_all(broker: Broker, chosen: StatusOptions, stop: asyncio.Event)
 
 
 class _Table:
-    """Shows all jobs: over and over in the same place on a terminal, else one table below the other."""
+    """Shows a table of all jobs: always in the same place on a terminal, otherwise one below the other."""
 
     def __init__(self, *, quiet: bool) -> None:
         import sys
@@ -229,7 +229,7 @@ class _Table:
         self._rates: dict[str, Rates] = {}
 
     def __call__(self, statuses: Sequence[JobStatus], workers: Sequence[WorkerReport]) -> bool:
-        """Whether it could be shown."""
+        """Shows the jobs if the table has changed. Returns whether it could be written."""
         import shutil
         import time
 
@@ -256,7 +256,7 @@ class _Table:
 
 
 class _EventLines:
-    """The same as events, for jobs that are unfinished or end meanwhile."""
+    """Writes events about the jobs that are unfinished, or end meanwhile."""
 
     def __init__(self) -> None:
         import sys
@@ -265,10 +265,10 @@ class _EventLines:
 
         self._events = Events(EventFile(sys.stdout))
         self._old: set[str] | None = None
-        """Jobs that were over at the first look."""
+        """Ids of the jobs that were over at the first look; None before that."""
 
     def __call__(self, statuses: Sequence[JobStatus], workers: Sequence[WorkerReport]) -> bool:
-        """Always True: a stream that is gone is noticed elsewhere."""
+        """Writes the events. Always returns True: that the stream is gone is noticed elsewhere."""
         from cachewarmer.model import with_in_hand
 
         if self._old is None:

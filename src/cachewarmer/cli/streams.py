@@ -1,7 +1,7 @@
 """Writes to standard output and standard error, whatever they are connected to: a full disk, nothing, an old terminal.
 
-What a command did does not depend on whether somebody could read of it: a message that can't be written is dropped,
-a report that can't be written is one line on stderr.
+A command does its work whether or not its output can be written: a message that can't be written is dropped, and if a
+report can't be written, one line on stderr says so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import Any, TextIO
 
 PLAIN = {"█": "#", "…": "...", "−": "-", "–": "-", "→": "->", "≤": "<=", "×": "x", "µ": "u"}
-"""How characters of ours are written where the encoding of a stream has none of them."""
+"""How our own characters are written if the encoding of a stream does not contain them."""
 
 _closed: set[int] = set()
 
@@ -23,8 +23,8 @@ def prepare() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # Else the next socket would become standard output.
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            # Otherwise, the next file or socket to be opened would become standard output.
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number, which is this one
             _closed.add(descriptor)
     codecs.register_error("cachewarmer", _replace)
     for name in ("stdout", "stderr"):
@@ -39,7 +39,7 @@ def prepare() -> None:
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for characters that an encoding has not: plain ones for ours, an escape for those of names."""
+    """Replaces characters that an encoding does not contain: our own with plain ones, others with escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     found = error.object[error.start : error.end]
@@ -47,7 +47,7 @@ def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class Tolerant:
-    """A stream that drops what can't be written: a message that nobody can read must not end a job."""
+    """A stream that drops what can't be written, because a message that nobody can read must not end a job."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -62,7 +62,7 @@ class Tolerant:
         try:
             self._stream.flush()
         except (OSError, ValueError):
-            # What is buffered stays there, and would fail again at the end of the program.
+            # What is buffered would stay there, and fail again at the end of the program.
             self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
     def __getattr__(self, name: str) -> Any:
@@ -70,14 +70,17 @@ class Tolerant:
 
 
 def show(text: str) -> bool:
-    """Writes a command's result and a line end to stdout; whether it was written. If not, stderr says why."""
+    """Writes a command's result and a line end to stdout. Returns whether that worked; if not, stderr says why.
+
+    A pipe whose reader has closed it counts as success.
+    """
     if 1 in _closed:
         _complain("it is closed")
         return False
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads it has seen enough
+    except BrokenPipeError:  # the reader has seen enough
         _drop_stdout()
     except (OSError, ValueError) as error:
         _drop_stdout()
@@ -96,7 +99,7 @@ def _complain(why: str) -> None:
 
 
 def _drop_stdout() -> None:
-    """What is buffered has nowhere to go: Python would try again at its end, and fail."""
+    """Drops what is buffered: else Python would try to write it again at its end, and fail."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 

@@ -36,7 +36,7 @@ class SubmitOptions:
     ledger: Ledger = field(default_factory=Ledger)
     wait: bool = False
     once: bool = False
-    """A job whose name another has that is warm, or on its way, is not posted; the other is waited for instead."""
+    """If another job with the same name is warm or unfinished, do not submit the job but wait for the other one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def parse(chosen: argparse.Namespace) -> SubmitOptions:
 
 
 def run(chosen: SubmitOptions) -> int:
-    """Posts a job for each TARGET."""
+    """Submits a job for each TARGET."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _submit(chosen, stop), chosen.output)
@@ -101,7 +101,7 @@ async def _submit(chosen: SubmitOptions, stop: asyncio.Event) -> int:
 async def post(
     jobs: Sequence[WarmJob], chosen: SubmitOptions, files: AsyncIterable[bytes] | None, stop: asyncio.Event
 ) -> int:
-    """Posts jobs, shows their ids, and waits for them if it was told to."""
+    """Submits jobs, shows their ids, and waits for them if that was asked for. Returns the exit code."""
     from cachewarmer.choice.copied import CopiedList
     from cachewarmer.choice.ledgers import write_ledger
     from cachewarmer.cli import inputs
@@ -137,7 +137,7 @@ async def post(
 
 
 async def _ids_by_name(broker: Broker) -> dict[str, str]:
-    """The jobs that are warm, or on their way."""
+    """The ids of the jobs that are warm or unfinished, by name."""
     from cachewarmer.model import JobState
 
     found = [one for one in await broker.jobs() if one.state is JobState.COMPLETED or not one.state.final]

@@ -1,6 +1,6 @@
 """Reports the end of a job: runs a command (``--on-end``) and posts the report to a URL (``--webhook``).
 
-Telling never changes the outcome of the job: whatever fails here is one line in the log.
+This never changes the outcome of the job: whatever fails here becomes one line in the log.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 60.0
-"""How long the command may run before it is killed, with what it started."""
+"""How long the command may run before it is killed, together with what it has started."""
 POST_SECONDS = 10.0
-"""How long the server may be silent."""
+"""How long the server may be silent during one attempt."""
 WEBHOOK_SECONDS = 60.0
 """How long all attempts to post may take together."""
 WAITS = (1.0, 3.0)
-"""Before the second attempt and the third, in seconds."""
+"""Waiting times before the second and the third attempt, in seconds."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP status codes after which another attempt may succeed."""
 
 
 async def tell(status: JobStatus, *, command: tuple[str, ...], webhook: str, allow_empty: bool) -> None:
-    """Tells the command and the server of the end of a job, both at the same time; either may be empty. What fails is
+    """Reports the end of a job to the command and to the server at the same time; either may be empty. Failures are
     logged.
     """
     report = Report.of_job(status)
@@ -74,7 +75,7 @@ async def tell(status: JobStatus, *, command: tuple[str, ...], webhook: str, all
 
 
 async def status_of(broker: Broker, job_id: str) -> JobStatus | None:
-    """The outcome of a job; None where the broker can't say, which is logged."""
+    """The outcome of a job; None if the broker does not answer, which is logged."""
     try:
         return await broker.status(job_id)
     except CacheWarmerError as error:
@@ -83,16 +84,18 @@ async def status_of(broker: Broker, job_id: str) -> JobStatus | None:
 
 
 def shown(url: str) -> str:
-    """What may be shown of a URL: not its user and password, nor its path, which is the secret of many services."""
+    """The part of a URL that may be shown: without user and password, and without the path, which is often a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def run_command(words: tuple[str, ...], document: bytes, about: dict[str, str], seconds: float) -> None:
-    """Runs a command with ``document`` on its standard input; what it writes goes to standard error.
+    """Runs a command with ``document`` on its standard input, and ``about`` in its environment. Its output goes to
+    standard error.
 
     Raises:
-        OSError: it could not be started. RuntimeError: it failed, or did not end within ``seconds`` and was killed.
+        OSError: it could not be started.
+        RuntimeError: it failed, or did not end within ``seconds`` and was killed.
     """
     with subprocess.Popen(  # noqa: S603  # the user's own command
         words, stdin=subprocess.PIPE, stdout=2, env={**os.environ, **about}, start_new_session=True
@@ -110,10 +113,13 @@ def run_command(words: tuple[str, ...], document: bytes, about: dict[str, str], 
 
 
 def post(url: str, document: bytes, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Posts ``document``; again where that may help. A redirect is not followed: the report is for this server.
+    """Posts ``document`` to a URL, up to three times if the failure is transient.
+
+    Redirects are not followed, because the report is meant for this server only.
 
     Raises:
-        OSError: the server did not take it (``urllib.error.HTTPError`` with its status).
+        OSError: the server could not be reached or did not accept it (``urllib.error.HTTPError`` has the status).
+        http.client.HTTPException: the server did not answer with valid HTTP.
     """
     import http.client
     from urllib.error import HTTPError
@@ -148,7 +154,7 @@ def post(url: str, document: bytes, sleep: Callable[[float], None] = time.sleep)
 
 
 def _reason(error: Exception) -> str:
-    """Why, in words without the URL."""
+    """The reason of a failure, in words that don't contain the URL."""
     from urllib.error import HTTPError, URLError
 
     if isinstance(error, HTTPError):

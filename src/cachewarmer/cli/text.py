@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from cachewarmer.model import Bandwidth
 
 CLEAR_LINE = "\r\x1b[J"
-"""Takes a terminal back to the start of its line, which is then empty, as is all below: of a line that was wrapped when the
-terminal became narrower, the cursor standing at its start, nothing is left."""
+"""Moves the cursor to the start of its line, and clears everything from there on. So nothing remains of a line that was
+wrapped because the terminal became narrower, as the cursor is then at the start of that line.
+"""
 
 
 def bandwidth(found: Bandwidth) -> str:
-    """The bandwidth of a job, and its times of day."""
+    """A bandwidth limit in words, with its times of day."""
     said: list[str] = []
     for part in found.text(lambda rate: f"at most {size(rate)}/s" if rate else "no limit").split(","):
         hours, _, rate = part.rpartition("=")
@@ -27,12 +28,12 @@ def bandwidth(found: Bandwidth) -> str:
 
 
 def columns() -> int:
-    """Characters in a line of standard output: the terminal's, or enough for any path of ordinary length."""
+    """Characters in a line of standard output: as on the terminal, or else enough for paths of ordinary length."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 240
 
 
 def problem_line(path: str, error: str, most: int) -> str:
-    """A path and what is wrong with it, in at most ``most`` characters where that leaves room for both."""
+    """A path and what is wrong with it, in at most ``most`` characters, unless that is too few for both."""
     room = max(20, most - 2)
     for_path = max(room - len(error), room // 2)
     shown = shorten(path, for_path)
@@ -40,7 +41,7 @@ def problem_line(path: str, error: str, most: int) -> str:
 
 
 def shorten(path: str, most: int) -> str:
-    """A printable path of at most ``most`` characters, cut in the middle."""
+    """A path in printable form, with its middle cut out if it is longer than ``most`` characters."""
     clean = printable(path)
     if len(clean) <= most:
         return clean

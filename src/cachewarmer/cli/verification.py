@@ -40,7 +40,7 @@ EVIDENCE = {
 
 
 def demand_of(chosen: Sampling) -> Demand:
-    """What the command line asks for. A seed that nobody gave is drawn: what one run has read is warm for the next."""
+    """What the command line asks for. The default seed is random, because what one run has read is then warm."""
     return Demand(
         half_width=chosen.interval,
         samples=chosen.samples,
@@ -60,7 +60,10 @@ async def verify_jobs(
     stop: asyncio.Event,
     file_list: Callable[[WarmJob], AsyncIterable[bytes] | None],
 ) -> list[Verified]:
-    """Verifies what each job means, one after the other; ``file_list`` is asked again for each address of a job."""
+    """Verifies the files of each job, one job after the other.
+
+    ``file_list`` returns the list of files of a job, or None; it is called again for each address of the job.
+    """
     demand = demand_of(chosen)
     found = []
     with Progress(quiet=output.hides_progress) as progress:
@@ -76,7 +79,7 @@ async def verify_jobs(
 
 
 def finish_verify(found: Sequence[Verified], chosen: Sampling, output: Output) -> int:
-    """Shows what was found, and gives the exit code."""
+    """Shows what was found, and returns the exit code."""
     written = True
     if output.json:
         written = show(json.dumps(document_of(found, chosen), indent=1))
@@ -90,7 +93,7 @@ def finish_verify(found: Sequence[Verified], chosen: Sampling, output: Output) -
 
 
 def code_of(found: Sequence[Verified], chosen: Sampling) -> int:
-    """0, or 3: it is less warm than expected, that can't be determined, or samples could not be read."""
+    """The exit code: 3 if less is warm than expected, if that can't be determined, or if samples failed; else 0."""
     aspects = [aspect for one in found for aspect in one.aspects]
     failed = any(aspect.failed for aspect in aspects)
     short = chosen.expect is not None and not all(aspect.meets(chosen.expect) for aspect in aspects)
@@ -98,7 +101,7 @@ def code_of(found: Sequence[Verified], chosen: Sampling) -> int:
 
 
 def document_of(found: Sequence[Verified], chosen: Sampling) -> dict[str, Any]:
-    """The JSON document; of several targets it has their sums, and each of them in ``targets``."""
+    """The JSON document. For several targets, it has their sums, and each of them in ``targets``."""
     expected = (
         {}
         if chosen.expect is None
@@ -108,7 +111,7 @@ def document_of(found: Sequence[Verified], chosen: Sampling) -> dict[str, Any]:
 
 
 def all_lines(found: Sequence[Verified], chosen: Sampling) -> list[str]:
-    """What a person reads: each target, and at the end a line for each address of those that were judged one by one."""
+    """The result as text: each target, and at the end a line for each address if addresses were verified separately."""
     said = [line for one in found for line in lines(one, chosen)]
     by_address = [one for one in found if one.address]
     if len(by_address) > 1:
@@ -123,7 +126,7 @@ def all_lines(found: Sequence[Verified], chosen: Sampling) -> list[str]:
 
 
 def lines(verified: Verified, chosen: Sampling) -> list[str]:
-    """What a person reads of one target."""
+    """The result for one target as text."""
     said = [f"{printable(verified.target)}: {counted(verified.files, 'file')}, {size(verified.bytes)}"]
     for found in verified.aspects:
         said += ["  " + line for line in _aspect_lines(found, chosen)]
@@ -155,7 +158,7 @@ def _aspect_lines(found: Found, chosen: Sampling) -> list[str]:
 
 
 def _verdict(found: Found, chosen: Sampling, *, short: bool = False) -> str:
-    """What was found, in a line; ``short``: without the reason why nothing can be told, which is shown elsewhere."""
+    """What was found, in one line; ``short``: without the reason if nothing can be told, which is shown elsewhere."""
     if found.empty:
         return f"{found.aspect}: there is nothing to read"
     if found.warm is None:
@@ -182,7 +185,10 @@ def _percent(share: float) -> str:
 
 
 def histogram(first: Sequence[float], second: Sequence[float], threshold: float) -> list[str]:
-    """The times of first and of second reads side by side, on one logarithmic scale; a mark stands at the threshold."""
+    """Histograms of the times of first and second reads side by side, on the same logarithmic scale, as lines of text.
+
+    All times are in seconds. A mark shows the threshold; 0: none.
+    """
     both = [*first, *second]
     if not both:
         return []

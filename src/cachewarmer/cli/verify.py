@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 NO_EFFECT = frozenset({"--max-bandwidth", "--in-order", "--name", "--allow-empty"})
-"""Options of ``warm`` that are left out: a verification reads its sample as it is drawn, and is no job."""
+"""Options of ``warm`` that are not offered: a verification reads its samples as they are drawn, and is not a job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class VerifyOptions:
 
     targets: tuple[str, ...] = ()
     job: str = ""
-    """A job whose files are meant instead of targets."""
+    """A job whose files are verified instead of targets."""
     sampling: verifying.Sampling = field(default_factory=verifying.Sampling)
     selection: Selection = field(default_factory=Selection)
     reading: Reading = field(default_factory=Reading)
@@ -71,7 +71,7 @@ def parse(chosen: argparse.Namespace) -> VerifyOptions:
 
 
 def run(chosen: VerifyOptions) -> int:
-    """Verifies each TARGET, one after the other."""
+    """Verifies each TARGET, one after the other, or the files of a job."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _verify(chosen, stop), chosen.output)

@@ -38,10 +38,10 @@ class WarmOptions:
     observing: observing.Observing = field(default_factory=observing.Observing)
     processes: int | None = None
     resume: str | None = None
-    """The id of the job to resume; empty: the latest."""
+    """The id of the job to resume; empty: the latest one; None: do not resume a job."""
     ledger: Ledger = field(default_factory=Ledger)
     events: str = ""
-    """The file that gets what happens, a line an event; ``-``: standard output."""
+    """The file that events are written to, one per line; ``-``: standard output; empty: none."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def parse(chosen: argparse.Namespace) -> WarmOptions:
     """Makes the options."""
     targets, resume = tuple(chosen.targets), chosen.resume
-    if resume and not resume.isalnum():  # no id: the TARGET stands behind --resume
+    if resume and not resume.isalnum():  # not an id: a TARGET follows --resume
         targets, resume = (*targets, resume), ""
     if resume is None and not targets and not chosen.failed_of:
         raise UsageError("warm needs a TARGET, or --resume (see cachewarmer warm --help)")
@@ -105,14 +105,14 @@ def parse(chosen: argparse.Namespace) -> WarmOptions:
 
 
 def run(chosen: WarmOptions) -> int:
-    """Warms each TARGET, one after the other."""
+    """Warms each TARGET, one after the other, or resumes a job."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _warm(chosen, stop), chosen.output)
 
 
 def _list_of(chosen: WarmOptions, broker: Opened) -> AsyncIterator[bytes] | None:
-    """The list of files that the options name, if they name one."""
+    """The list of files that the options name; None if they name none."""
     from cachewarmer.choice.jobs import list_of
     from cachewarmer.choice.ledgers import failed_list
 

@@ -1,4 +1,4 @@
-"""Verifies what a command has just warmed: ``--verify``."""
+"""``--verify``: verifies what a command has just warmed."""
 
 from __future__ import annotations
 

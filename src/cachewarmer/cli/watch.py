@@ -29,7 +29,7 @@ class WatchOptions:
 
     target: str
     every: float = 1800.0
-    """Seconds."""
+    """Seconds from the start of one round to the start of the next."""
     once: bool = False
     selection: Selection = field(default_factory=Selection)
     reading: Reading = field(default_factory=Reading)
@@ -79,7 +79,7 @@ def parse(chosen: argparse.Namespace) -> WatchOptions:
 
 
 def run(chosen: WatchOptions) -> int:
-    """Warms what changes, round by round."""
+    """Warms what has changed, round by round."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _watch(chosen, stop), chosen.output, service=True)

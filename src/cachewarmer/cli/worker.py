@@ -36,8 +36,9 @@ class WorkerOptions:
     output: general.Output = field(default_factory=general.Output)
     exit_on_eof: bool = False
     transport: str = ""
-    """Empty: as each job says."""
+    """Empty: as each job specifies."""
     max_bandwidth: int = 0
+    """Bytes per second for the whole worker; 0: no limit."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +82,7 @@ def parse(chosen: argparse.Namespace) -> WorkerOptions:
 
 
 def run(chosen: WorkerOptions) -> int:
-    """Claims and reads until it is told to stop."""
+    """Claims and reads work items until it is told to stop."""
     from cachewarmer.cli.running import run
 
     return run(lambda stop: _work(chosen, stop), chosen.output, service=True)
@@ -148,7 +149,7 @@ async def _work(chosen: WorkerOptions, stop: asyncio.Event) -> int:
 
 
 def _opener(transport: str) -> Opener:
-    """Opens sessions as the job says, or by this worker's own transport."""
+    """The function that opens sessions: with the transport that the job specifies, or with this worker's own."""
     from cachewarmer.model import Transport
     from cachewarmer.targets import open_session
 
@@ -160,7 +161,9 @@ def _opener(transport: str) -> Opener:
 
 
 def _notices(broker: Broker, worker: Worker) -> AbstractAsyncContextManager[None]:
-    """Hands back what the worker holds before its VM is taken away. A broker on this very machine goes with it."""
+    """Makes the worker hand back what it holds before its VM is evicted. With a broker on the same machine, which would
+    be lost too, nothing is done.
+    """
     from cachewarmer.fleet.vmss.notices import eviction_notices
 
     return eviction_notices(worker.evict) if broker.workers_are_rented else nullcontext()
@@ -168,7 +171,7 @@ def _notices(broker: Broker, worker: Worker) -> AbstractAsyncContextManager[None
 
 @asynccontextmanager
 async def _stop_on_eof(stop: asyncio.Event, *, watched: bool) -> AsyncIterator[None]:
-    """Sets ``stop`` when standard input ends: whoever started us and held its other end is gone."""
+    """Sets ``stop`` when standard input ends, because the process that held its other end is then gone."""
     import asyncio
     import logging
     import os

@@ -1,4 +1,4 @@
-"""The three commands of the first CacheWarmer, with its flags. Each parses them into the options of our command."""
+"""The three commands of the first CacheWarmer, with its flags. Each parses them into the options of our own command."""
 
 from __future__ import annotations
 

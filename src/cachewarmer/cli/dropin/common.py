@@ -1,4 +1,4 @@
-"""Shared by the three drop-in commands."""
+"""What the three drop-in commands share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def broker_choice(values: Values) -> BrokerChoice:
 
 
 def run_flags(flags: FlagSet, arguments: Sequence[str], run: Callable[[Values], int]) -> int:
-    """Reads the flags and runs the command with them; ``-h`` shows the help instead."""
+    """Parses the flags and runs the command with them; ``-h`` shows the help instead. Returns the exit code."""
     try:
         values = flags.parse(arguments)
     except HelpWanted:

@@ -1,7 +1,7 @@
-"""Command lines as Go's ``flag`` package reads them: one dash or two, the value after a space or ``=``.
+"""Parses command lines as Go's ``flag`` package does: one dash or two, and the value after a space or ``=``.
 
 Parsing stops at ``--`` and at the first argument that is not a flag; what follows is left alone. A switch takes a value
-only after ``=``. Numbers are Go's integer literals.
+only after ``=``. Numbers are Go integer literals.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cachewarmer.values import dataclass
 
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
-"""What ``strconv.ParseBool`` takes."""
+"""What Go's ``strconv.ParseBool`` accepts as true and as false."""
 _INTEGER = re.compile(
     r"([+-]?)(?:0[xX]((?:_?[0-9a-fA-F])+)|0[oO]?((?:_?[0-7])+)|0[bB]((?:_?[01])+)|(0|[1-9](?:_?[0-9])*))", re.ASCII
 )
@@ -27,7 +27,7 @@ class MissingFlag(CacheWarmerError):
 
 
 class HelpWanted(Exception):  # noqa: N818  # not an error: -h was given
-    """``-h``, ``-help``: the usage is to be shown."""
+    """``-h`` or ``-help`` was given: the usage should be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +52,10 @@ class FlagSet:
     flags: tuple[Flag, ...]
 
     def parse(self, arguments: Sequence[str]) -> Values:
-        """Reads the flags.
+        """Parses the flags.
 
         Raises:
-            HelpWanted: ``-h`` or ``-help`` is among them.
+            HelpWanted: ``-h`` or ``-help`` was given.
             UsageError: a flag is not known, has no value, or a switch's value is neither true nor false.
             MissingFlag: a required flag is missing or empty.
         """
@@ -74,7 +74,7 @@ class FlagSet:
         return Values(values, tuple(left))
 
     def _flag(self, argument: str, known: Mapping[str, Flag], left: list[str]) -> tuple[str, str]:
-        """One flag's name and value; takes the value from what is left where it stands apart."""
+        """The name and value of one flag. The value is taken from ``left`` if it is a separate argument."""
         name, equals, value = argument.removeprefix("-").removeprefix("-").partition("=")
         if not name or name.startswith("-"):
             raise UsageError(f"bad flag syntax: {argument}")
@@ -115,29 +115,33 @@ class Values:
     """Arguments after the flags, which are ignored."""
 
     def text(self, name: str) -> str:
-        """Empty where it was not given."""
+        """The value of a flag; empty if it was not given."""
         return self.given.get(name, "")
 
     def switch(self, name: str) -> bool:
-        """False where it was not given."""
+        """Whether a switch is on; False if it was not given."""
         return self.given.get(name) == "true"
 
     def csv(self, name: str) -> tuple[str, ...]:
-        """The parts of a comma-separated list, without empty ones and the spaces around them."""
+        """The parts of a comma-separated list, without empty parts and surrounding spaces."""
         return tuple(part.strip() for part in self.text(name).split(",") if part.strip())
 
     def number(self, name: str, default: int = 0) -> int:
-        """A Go integer literal; ``default`` where it is not given or empty.
+        """The value of a flag that takes a Go integer literal; ``default`` if it is not given or empty.
 
         Raises:
-            UsageError: it is not one, or does not fit into 64 bits.
+            UsageError: it is not an integer literal, or does not fit into 64 bits.
         """
         text = self.text(name)
         return integer(name, text) if text else default
 
 
 def integer(name: str, text: str) -> int:
-    """A number as Go's ``flag.Int64`` reads it: ``100``, ``-1``, ``0x100``, ``0o17``, ``017``, ``0b11``, ``1_000``."""
+    """Parses a number as Go's ``flag.Int64`` does: ``100``, ``-1``, ``0x100``, ``0o17``, ``017``, ``0b11``, ``1_000``.
+
+    Raises:
+        UsageError: it is not an integer literal, or does not fit into 64 bits.
+    """
     found = _INTEGER.fullmatch(text) if len(text) < 100 else None
     if not found:
         raise UsageError(f"invalid value {text[:100]!r} for flag -{name}: not a whole number")

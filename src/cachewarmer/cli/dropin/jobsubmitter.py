@@ -65,10 +65,10 @@ def _submit(values: Values) -> int:
 
 
 def parse(values: Values) -> submit.SubmitOptions:
-    """How to submit the job that ``job`` makes. A TARGET could not express the export and the path separately."""
+    """The options for submitting the job that ``job`` makes: a TARGET could not express export and path separately."""
     return submit.SubmitOptions(
         targets=(),
-        selection=Selection(allow_empty=True),  # as the first CacheWarmer's jobs
+        selection=Selection(allow_empty=True),  # as for the first CacheWarmer's jobs
         broker=broker_choice(values),
         output=Output(verbose=values.switch("enableDebugging")),
         checking=Checking(verify=values.switch("verify")),
@@ -111,7 +111,7 @@ def job(values: Values) -> WarmJob:
 
 
 def _wire_id(values: Values, flag: str) -> int:
-    """A user or group id; -1 where it is not given."""
+    """A user or group id; -1 if it is not given or negative. Raises ``UsageError`` if it is too large."""
     from cachewarmer.wire import MAX_ID
 
     number = values.number(flag, -1)

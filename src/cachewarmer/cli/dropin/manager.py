@@ -38,7 +38,7 @@ BOOTSTRAP = {
     "bootstrapExportPath": "bootstrap_export",
     "bootstrapScriptPath": "bootstrap_script",
 }
-"""Flags that a scale set needs, with the settings that may say them instead."""
+"""Flags that a scale set needs, and the settings that can replace them."""
 
 
 def run(arguments: Sequence[str]) -> int:

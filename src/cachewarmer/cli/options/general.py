@@ -23,17 +23,20 @@ class Output:
     quiet: bool = False
     verbose: bool = False
     log_format: str = ""
-    """``text`` or ``json``; empty: as the settings say, else text."""
+    """``text`` or ``json``; empty: as in the settings, else text."""
     log_file: str = ""
 
     @property
     def hides_progress(self) -> bool:
-        """Whether to show no progress, because it is not wanted or standard error is for programs."""
+        """Whether to show no progress: because it is not wanted, or because standard error is for programs to read."""
         return self.quiet or (self.log_format == "json" and not self.log_file)
 
 
 def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool = True) -> None:
-    """``quiet`` is the help of -q; empty: no -q. ``json``: whether to offer --json."""
+    """Registers the options for output and logs.
+
+    ``quiet`` is the help of ``-q``; if empty, ``-q`` is not offered. ``json`` is whether ``--json`` is offered.
+    """
     group = parser.add_argument_group("output")
     if json:
         group.add_argument("--json", action="store_true", help="write one JSON document to standard output")
@@ -56,7 +59,7 @@ def add_output(parser: argparse.ArgumentParser, *, quiet: str = "", json: bool =
 
 
 def add_token_file(group: argparse._ArgumentGroup, option: str, who: str) -> None:
-    """The option for the token of the server of ``option``; ``who`` has to present it."""
+    """Registers the option for the token of the server that ``option`` starts; ``who`` has to present the token."""
     group.add_argument(
         f"{option}-token-file",
         default="",
@@ -66,7 +69,7 @@ def add_token_file(group: argparse._ArgumentGroup, option: str, who: str) -> Non
 
 
 def output(chosen: argparse.Namespace) -> Output:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line."""
     return Output(
         json=getattr(chosen, "json", False),
         quiet=getattr(chosen, "quiet", False),
@@ -81,14 +84,14 @@ class BrokerChoice:
     """Which broker, and how to sign in to it."""
 
     url: str = ""
-    """Empty: the environment's, else the user's own file."""
+    """Empty: the broker that the environment names, else the user's own file."""
     resource_group: str = ""
     """The resource group where the key of the storage account is looked up."""
     storage_key: str = field(default="", repr=False)
 
 
 def add_broker(parser: argparse.ArgumentParser, *, when: str = "") -> None:
-    """``--broker``: where jobs are kept. ``when`` says in which case it matters, if not in every one."""
+    """Registers ``--broker``: where jobs are kept. ``when`` says in which case it matters, if not always."""
     parser.add_argument(
         "--broker",
         metavar="URL",
@@ -99,7 +102,7 @@ def add_broker(parser: argparse.ArgumentParser, *, when: str = "") -> None:
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
-    """How an account's key is found."""
+    """Registers the option for where the key of the storage account is looked up."""
     parser.add_argument(
         "--storage-resource-group",
         dest="resource_group",
@@ -111,12 +114,12 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 
 
 def broker(chosen: argparse.Namespace) -> BrokerChoice:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line."""
     return BrokerChoice(url=chosen.broker, resource_group=getattr(chosen, "resource_group", ""))
 
 
 def add_ids(parser: argparse._ActionsContainer) -> None:
-    """The ids to use at the NFS server."""
+    """Registers the options for the ids to use at the NFS server."""
     for option, what in (("--uid", "user"), ("--gid", "group")):
         parser.add_argument(
             option,

@@ -1,4 +1,4 @@
-"""The ledger: a record of each file, and jobs that are compared with an earlier one."""
+"""Options for the ledger: a record of each file, and jobs that are compared with an earlier ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cachewarmer.choice.values import Ledger
 
 
 def add_ledger(parser: argparse.ArgumentParser, *, where: str = "") -> None:
-    """``--ledger``, ``--since`` and ``--failed-of``. ``where`` is added to the help of ``--ledger``."""
+    """Registers the options. ``where`` is added to the help of ``--ledger``."""
     group = parser.add_argument_group("a record of each file")
     group.add_argument(
         "--ledger",
@@ -38,7 +38,7 @@ def add_ledger(parser: argparse.ArgumentParser, *, where: str = "") -> None:
 
 
 def ledger(chosen: argparse.Namespace) -> Ledger:
-    """The part of the command line that is about it.
+    """Makes the value from the parsed command line.
 
     Raises:
         UsageError: the file can't be written, or options contradict each other.

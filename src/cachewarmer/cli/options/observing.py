@@ -14,15 +14,17 @@ class Observing:
     """The chosen statistics and metrics."""
 
     metrics: str = ""
-    """ADDRESS:PORT; empty: nowhere."""
+    """ADDRESS:PORT to serve metrics on; empty: nowhere."""
     token_file: str = ""
+    """File with the token for scrapes; empty: none."""
     metrics_file: str = ""
+    """File to write metrics to; empty: none."""
     stats: float | None = None
-    """Seconds between two lines; None: as the settings say."""
+    """Seconds between two lines of statistics; None: as in the settings."""
 
 
 def add_stats(parser: argparse.ArgumentParser, *, default: str = "never") -> None:
-    """``--stats``: periodic lines in the log."""
+    """Registers ``--stats``, which logs lines of statistics."""
     parser.add_argument(
         "--stats",
         type=arguments.interval,
@@ -33,7 +35,7 @@ def add_stats(parser: argparse.ArgumentParser, *, default: str = "never") -> Non
 
 
 def add_metrics(parser: argparse.ArgumentParser) -> None:
-    """Metrics of a service, for a Prometheus that scrapes it."""
+    """Registers the options for metrics of a service, which Prometheus scrapes."""
     group = parser.add_argument_group("metrics (docs/metrics.md)")
     group.add_argument(
         "--metrics",
@@ -45,7 +47,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
 
 
 def add_metrics_file(parser: argparse.ArgumentParser) -> None:
-    """Metrics of a command that nobody can scrape."""
+    """Registers the option for metrics of a command that does not run long enough to be scraped."""
     group = parser.add_argument_group("metrics (docs/metrics.md)")
     group.add_argument(
         "--metrics-file",
@@ -57,7 +59,7 @@ def add_metrics_file(parser: argparse.ArgumentParser) -> None:
 
 
 def observing(chosen: argparse.Namespace) -> Observing:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line."""
     return Observing(
         metrics=getattr(chosen, "metrics", ""),
         token_file=getattr(chosen, "metrics_token_file", ""),

@@ -9,8 +9,9 @@ from cachewarmer.cli import arguments
 
 
 def add_reading(parser: argparse.ArgumentParser, *, gentle: bool = True) -> None:
-    """Registers the options for the window and connections. ``gentle``: whether the command searches for a window, so
-    that ``--gentle`` makes sense.
+    """Registers the options for the window and connections.
+
+    ``gentle`` is whether ``--gentle`` is offered, which makes sense only if the command searches for a window.
     """
     group = parser.add_argument_group("how to read")
     group.add_argument(
@@ -45,7 +46,7 @@ def add_reading(parser: argparse.ArgumentParser, *, gentle: bool = True) -> None
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
-    """``--processes``, for commands that start the reader processes themselves."""
+    """Registers ``--processes``, for commands that start the reader processes themselves."""
     parser.add_argument(
         "--processes",
         type=arguments.processes,
@@ -55,7 +56,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def reading(chosen: argparse.Namespace) -> Reading:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line. Raises ``UsageError`` if options contradict each other."""
     made = Reading(
         window=chosen.window,
         max_window=chosen.max_window,

@@ -11,7 +11,7 @@ from cachewarmer.cli.options import general
 
 
 def add_access(parser: argparse.ArgumentParser, *, metadata_only: bool = True) -> None:
-    """``--access-as``, and ``--metadata-only`` for commands that read files."""
+    """Registers ``--access-as``, and ``--metadata-only`` for commands that read files."""
     group = parser.add_argument_group("what the readers will ask")
     group.add_argument(
         "--access-as",
@@ -31,7 +31,7 @@ def add_access(parser: argparse.ArgumentParser, *, metadata_only: bool = True) -
 
 
 def add_priority(parser: argparse.ArgumentParser) -> None:
-    """``--priority``: how urgent a job is beside others."""
+    """Registers ``--priority``: how urgent a job is compared with others."""
     parser.add_argument(
         "--priority",
         default="normal",
@@ -42,7 +42,7 @@ def add_priority(parser: argparse.ArgumentParser) -> None:
 
 
 def add_each_address(parser: argparse.ArgumentParser, *, fan_out: bool = True) -> None:
-    """``--each-address``, and ``--fan-out`` for commands that warm."""
+    """Registers ``--each-address`` and ``--address-subset``, and ``--fan-out`` for commands that warm."""
     group = parser.add_argument_group("several caches")
     group.add_argument(
         "--each-address",
@@ -73,10 +73,10 @@ LISTS = frozenset({"--files-from", "--null", "--frames", "--usd", "--map", "--in
 def add_selection(
     parser: argparse.ArgumentParser, *, without: Collection[str] = (), helps: Mapping[str, str] | None = None
 ) -> None:
-    """Which files, and what the job is called.
+    """Registers the options for which files to read, and for the job.
 
-    ``without`` names the options that would have no effect in this command: it does not offer them. ``helps`` has the
-    help texts of options that mean something else here.
+    ``without`` names options that would have no effect in this command, and are not offered. ``helps`` has other help
+    texts for options that mean something else in this command.
     """
     group = parser.add_argument_group("which files")
     _add_patterns(group)
@@ -87,11 +87,11 @@ def add_selection(
     for name in without:
         _leave_out(parser, name)
     for name, text in (helps or {}).items():
-        parser._option_string_actions[name].help = text  # noqa: SLF001  # argparse has no other way to an option
+        parser._option_string_actions[name].help = text  # noqa: SLF001  # argparse has no other way to get an option
 
 
 def _leave_out(parser: argparse.ArgumentParser, name: str) -> None:
-    """Takes an option back. Its default remains among the parsed values, for ``selection``."""
+    """Removes an option. Its default remains among the parsed values, for ``selection``."""
     action = parser._option_string_actions[name]  # noqa: SLF001  # argparse itself replaces options in this way
     for each in action.option_strings:
         del parser._option_string_actions[each]  # noqa: SLF001
@@ -251,7 +251,7 @@ def _add_job(group: argparse._ActionsContainer) -> None:
 
 
 def selection(chosen: argparse.Namespace) -> Selection:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line."""
     return Selection(
         include=tuple(chosen.include),
         exclude=tuple(chosen.exclude),

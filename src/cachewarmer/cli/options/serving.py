@@ -1,4 +1,4 @@
-"""Options of managers and workers, the page and the fleet."""
+"""Options for managers and workers, for the page, and for the fleet."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from cachewarmer.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What manager and worker share."""
+    """The options that managers and workers share."""
 
     name: str = ""
+    """Name of the process; empty: host name and process id."""
     exit_when_idle: float | None = None
+    """Seconds without work before it exits; None: never."""
     uid: int | None = None
     gid: int | None = None
-    """For jobs that do not name any; None: as in the settings."""
+    """Ids for jobs that do not name any; None: as in the settings."""
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
-    """What manager and worker share."""
+    """Registers the options that managers and workers share."""
     parser.add_argument(
         "--exit-when-idle",
         type=arguments.seconds,
@@ -36,7 +38,7 @@ def add_service(parser: argparse.ArgumentParser) -> None:
 
 
 def service(chosen: argparse.Namespace) -> Service:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line."""
     return Service(name=chosen.name, exit_when_idle=chosen.exit_when_idle, uid=chosen.uid, gid=chosen.gid)
 
 
@@ -45,13 +47,15 @@ class Page:
     """Where to serve the page."""
 
     address: str = ""
-    """Empty: nowhere."""
+    """ADDRESS:PORT; empty: nowhere."""
     names: tuple[str, ...] = ()
+    """Further host names under which browsers reach it."""
     token_file: str = ""
+    """File with the token for requests; empty: none."""
 
 
 def add_page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Options of the page. Returns the group, for further options of a command."""
+    """Registers the options for the page. Returns the group, for further options of a command."""
     group = parser.add_argument_group("the page (docs/web.md)")
     group.add_argument(
         "--http",
@@ -71,13 +75,13 @@ def add_page(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def page(chosen: argparse.Namespace) -> Page:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line."""
     return Page(address=chosen.http, names=tuple(chosen.http_host), token_file=chosen.http_token_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetChoice:
-    """The fleet as the command line describes it; what it leaves empty is in the settings file."""
+    """The fleet as the command line describes it. What is empty or 0 is taken from the settings file."""
 
     kind: str = ""
     workers: int = 0
@@ -89,11 +93,11 @@ class FleetChoice:
     ssh_public_key: str = ""
     subnet_name: str = ""
     options: tuple[str, ...] = ()
-    """Options for the provider, in addition to those of the settings."""
+    """Options to pass to the provider (sbatch), in addition to those in the settings."""
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:
-    """Which machines the manager starts; the rest is in the settings file."""
+    """Registers the options for the fleet that a manager runs; the settings file has more."""
     group = parser.add_argument_group("the fleet of workers (docs/operations.md)")
     group.add_argument(
         "--fleet",
@@ -137,7 +141,7 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
 
 
 def fleet(chosen: argparse.Namespace) -> FleetChoice:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line."""
     return FleetChoice(
         kind=chosen.fleet,
         workers=chosen.workers,

@@ -12,20 +12,26 @@ from cachewarmer.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a verification samples, and what is expected of it."""
+    """How a verification takes samples, and what result is expected."""
 
     interval: float = 0.05
+    """Maximum half width of the 95 % confidence interval, as a fraction."""
     samples: int = 0
+    """Number of samples; 0: as many as ``interval`` needs."""
     seed: int | None = None
+    """None: random."""
     expect: float | None = None
+    """The fraction that should be warm; None: no expectation."""
     what: tuple[str, ...] = ("data",)
+    """What to verify: some of ``arguments.ASPECTS``."""
     identity: tuple[int, int, tuple[int, ...]] | None = None
-    """Who asks for ACCESS: user, group, further groups."""
+    """The user whose access is verified: user id, group id, supplementary group ids; None: the user who reads."""
     ask: bool = True
+    """Whether to ask the cache what it holds, if it can be asked, instead of reading."""
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """How the sample is chosen, and what is expected."""
+    """Registers the options for how samples are taken, and for the expected result."""
     group = parser.add_argument_group("the sample")
     group.add_argument(
         "--interval",
@@ -78,14 +84,14 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checking:
-    """Whether a command verifies at its end, and what is expected then."""
+    """Whether a command verifies a sample at its end, and how."""
 
     verify: bool = False
     sampling: Sampling = field(default_factory=Sampling)
 
 
 def add_checking(parser: argparse.ArgumentParser) -> None:
-    """``--verify``: whether what was warmed is verified."""
+    """Registers ``--verify`` and ``--expect``, for commands that warm."""
     group = parser.add_argument_group("is it warm?")
     group.add_argument(
         "--verify",
@@ -102,14 +108,14 @@ def add_checking(parser: argparse.ArgumentParser) -> None:
 
 
 def checking(chosen: argparse.Namespace) -> Checking:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line. Raises ``UsageError`` for ``--expect`` without ``--verify``."""
     if chosen.expect is not None and not chosen.verify:
         raise UsageError("--expect needs --verify")
     return Checking(verify=chosen.verify, sampling=Sampling(expect=chosen.expect))
 
 
 def sampling(chosen: argparse.Namespace) -> Sampling:
-    """The part of the command line that is about it."""
+    """Makes the value from the parsed command line."""
     return Sampling(
         interval=chosen.interval,
         samples=chosen.samples,

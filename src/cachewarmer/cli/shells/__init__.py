@@ -8,6 +8,6 @@ from cachewarmer.cli.shells import bash, fish, zsh
 from cachewarmer.cli.shells.grammar import Words, words_of
 
 SCRIPTS: dict[str, Callable[[list[Words]], str]] = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
-"""Makes the script of a shell from the words of all commands."""
+"""For each shell, the function that makes its script from the words of all commands."""
 
 __all__ = ["SCRIPTS", "Words", "words_of"]

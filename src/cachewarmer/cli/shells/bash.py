@@ -1,4 +1,4 @@
-"""The script for bash. It needs nothing of the package bash-completion, and bash 4.4 or newer."""
+"""The script for bash. It needs bash 4.4 or newer, but not the package bash-completion."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ complete -F _cachewarmer cachewarmer
 
 
 def script(commands: list[Words]) -> str:
-    """All of it."""
+    """The whole script."""
     lines = ["  if ((COMP_CWORD == 1)); then", f"    kind='choice' words='{' '.join(_first(commands))}'", "  else"]
     lines.append("    case ${COMP_WORDS[1]} in")
     for one in commands:
@@ -67,7 +67,7 @@ def _first(commands: Iterable[Words]) -> list[str]:
 
 
 def _values(words: Words) -> list[str]:
-    """A case for each kind of value that options take."""
+    """Shell code with a case for each kind of value that options take."""
     groups: dict[str, list[str]] = {}
     for option in words.options:
         if option.value and not option.value.optional:

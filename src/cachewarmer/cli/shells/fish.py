@@ -32,11 +32,11 @@ complete -c cachewarmer -f
 """
 
 NO_TEXT = '\\t""'
-"""After a candidate: it has no description."""
+"""Follows a candidate that has no description."""
 
 
 def script(commands: list[Words]) -> str:
-    """All of it."""
+    """The whole script."""
     lines = []
     for short, long, text in PROGRAM_OPTIONS:
         names = f"-s {short[1:]} -l {long[2:]}" if short else f"-l {long[2:]}"
@@ -49,7 +49,7 @@ def script(commands: list[Words]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A word of the shell."""
+    """The text quoted as one word of the shell."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
@@ -75,7 +75,7 @@ def _takes(option: Option) -> str:
 
 def _value(value: Value) -> str:
     if value.choices:
-        # Each with an empty description of its own: else fish shows that of the option beside all of them.
+        # Each has its own empty description, because fish would else show the option's description next to all of them.
         return f" -f -a {quoted(' '.join(f'{choice}{NO_TEXT}' for choice in value.choices))}"
     return {
         Kind.FILE: " -F",

@@ -12,18 +12,18 @@ from cachewarmer.cli.command import Command
 from cachewarmer.values import dataclass
 
 BRIEF = 70
-"""The most characters of a description."""
+"""Maximum number of characters in a description."""
 SHORT = 12
-"""What stands before a colon and is not longer only says when the rest holds: ``vmss: the script in it``."""
+"""A text before a colon that is not longer than this only says when the rest applies, as in ``vmss: NFS server …``."""
 PROGRAM_OPTIONS = (("-h", "--help", "show this help and exit"), ("", "--version", "show the version and exit"))
-"""Options without a command: short, long, and what they do."""
+"""Options that need no command: short name, long name, and what they do."""
 
 
 class Kind(StrEnum):
     """What completes a value."""
 
     TEXT = "text"
-    """Nothing: only who types it knows it."""
+    """Nothing: only the user can know the value."""
     CHOICE = "choice"
     FILE = "file"
     PROGRAM = "program"
@@ -31,12 +31,12 @@ class Kind(StrEnum):
 
 
 KINDS = {"FILE": Kind.FILE, "TARGET": Kind.FILE, "JOB": Kind.JOB, "COMMAND": Kind.PROGRAM}
-"""What to complete, by the name of the value in the help."""
+"""How to complete a value, by its name in the help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """What an option or an operand takes."""
+    """The value of an option, or an operand."""
 
     label: str
     kind: Kind = Kind.TEXT
@@ -58,7 +58,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What may follow the name of a command."""
+    """What can follow the name of a command."""
 
     name: str
     summary: str
@@ -67,19 +67,19 @@ class Words:
 
 
 def parser_of(command: Command[Any]) -> argparse.ArgumentParser:
-    """The command's own parser, without the option for help that every one has."""
+    """A parser with the command's own arguments, without the help option that every command has."""
     parser = argparse.ArgumentParser(prog=f"cachewarmer {command.name}", add_help=False)
     command.add_arguments(parser)
     return parser
 
 
 def arguments_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """What its help lists."""
+    """The arguments that the help of a parser lists."""
     return [one for one in parser._actions if one.help != argparse.SUPPRESS]  # noqa: SLF001  # argparse offers no other way
 
 
 def words_of(commands: Iterable[Command[Any]]) -> list[Words]:
-    """What each of the commands takes."""
+    """What can follow the name of each of the commands."""
     return [_words(command) for command in commands]
 
 
@@ -116,7 +116,7 @@ def _value(action: argparse.Action) -> Value:
 
 
 def _choices(label: str, action: argparse.Action) -> tuple[str, ...]:
-    """The words that a value may be where its parser takes others as well."""
+    """The words to suggest for a value whose parser has no choices; empty if there are none."""
     if label == "STATE":
         from cachewarmer.model import JobState
 
@@ -127,7 +127,7 @@ def _choices(label: str, action: argparse.Action) -> tuple[str, ...]:
 
 
 def brief(text: str) -> str:
-    """The first clause of an option's help, which fits beside a candidate."""
+    """The first clause of an option's help, short enough to be shown next to a candidate."""
     text = " ".join(text.replace("%%", "%").split())
     for end in ("; ", " (default", " (may be", ": "):
         head = text.partition(end)[0]

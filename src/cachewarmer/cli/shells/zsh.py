@@ -1,4 +1,4 @@
-"""The script for zsh: a function for ``compinit`` to load, or to be sourced after it."""
+"""The script for zsh: ``compinit`` can load it as a function, or it can be sourced afterwards."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ ACTIONS = {
     Kind.PROGRAM: "_command_names -e",
     Kind.JOB: "_cachewarmer_jobs",
 }
-"""What completes a value; a blank: nothing, but the value is expected."""
+"""The action that completes a kind of value. A space means that a value is expected, but nothing is suggested."""
 
 
 def script(commands: list[Words]) -> str:
-    """All of it."""
+    """The whole script."""
     lines = ["  _arguments -C \\"]
     for short, long, text in PROGRAM_OPTIONS:
         both = f"{{{short},{long}}}" if short else long
@@ -65,7 +65,7 @@ def script(commands: list[Words]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A word of the shell."""
+    """The text quoted as one word of the shell."""
     return "'" + text.replace("'", "'\\''") + "'"
 
 
@@ -76,7 +76,7 @@ def _escaped(text: str) -> str:
 
 
 def _option(option: Option) -> str:
-    """How ``_arguments`` reads it: which others it excludes, its names, its description, its value."""
+    """An option as ``_arguments`` expects it: the options that it excludes, its names, its description, its value."""
     value = _value(option.value) if option.value else ""
     exclude = "*" if option.repeated else f"({' '.join(option.names)})"
     if option.names[-1] == "--help":
