@@ -237,7 +237,7 @@ def seed(text: str) -> int:
 
 
 def aspects(text: str) -> tuple[str, ...]:
-    """What of the files is verified."""
+    """What to verify about files, separated by commas; see ``ASPECTS``."""
     chosen = tuple(dict.fromkeys(text.split(",")))
     if not chosen or not set(chosen) <= set(ASPECTS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of data, attributes and access")

@@ -65,7 +65,7 @@ def _start(run: Callable[[], int]) -> int:
     they can't change the exit code. SIGTERM ends the program by default, which service managers take for a clean end.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup makes it ignored
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
             signal.signal(number, _end)
     gc.disable()  # until the loop runs, because imported modules stay anyway
     try:

@@ -39,7 +39,7 @@ async def warning(broker: Broker, status: JobStatus) -> str:
 
 
 class Watcher(Protocol):
-    """Called with the status of a job."""
+    """Shows a job to the user: it is called with every status, and ``warn`` with warnings; an empty text ends one."""
 
     def __call__(self, status: JobStatus, /) -> None: ...
 

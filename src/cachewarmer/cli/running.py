@@ -55,7 +55,7 @@ def run(
             stop.set()
 
         for number in STOP_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup makes SIGHUP ignored
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
                 loop.add_signal_handler(number, ask, number)
         if service:
             return await body(stop)

@@ -139,7 +139,7 @@ class JobKeeper:
         return True
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeats a broker call while its failure is transient, for as long as a lease lasts."""
+        """Makes a broker call, and repeats it while it fails for a transient reason, for as long as a lease lasts."""
         seconds = self._settings.lease.lease_seconds
         return await persist(call, seconds, self._outage, busy_seconds=self._busy_seconds)
 
@@ -450,6 +450,7 @@ class Gate:
         self._open.set()
 
     def hold(self, held: bool) -> None:
+        """Closes the gate (True) or opens it (False)."""
         if held:
             self._open.clear()
         else:

@@ -65,8 +65,10 @@ def read_fields(kind: type, read: FieldReader) -> dict[str, Any]:
 
 
 def write_fields(value: Any, *, always: bool) -> dict[str, Any]:
-    """The JSON keys of an object's fields: with ``always``, those that are always written; else those of the others
-    whose values a missing key does not stand for.
+    """The JSON of an object's fields.
+
+    With ``always``, these are the fields whose keys are always written; otherwise they are the others, without those
+    whose value is what a missing key stands for.
     """
     written = {}
     for one, key in keys(type(value)):

@@ -93,6 +93,7 @@ class FileOutcome(NamedTuple):
 
     @property
     def failed(self) -> bool:
+        """Whether the file could not be read."""
         return self.status == FileStatus.FAILED
 
     def line(self) -> str:

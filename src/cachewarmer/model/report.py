@@ -45,7 +45,7 @@ class Report:
     """The current limit of one job."""
     state: str = ""
     failure: Failure = field(default_factory=Failure)
-    """Why the job failed; empty while it has not."""
+    """Why the job failed; empty if it has not."""
     files: int = 0
     bytes: int = 0
     directories: int = 0
@@ -188,12 +188,12 @@ class Report:
 
     @property
     def files_per_second(self) -> float:
-        """0 where no time has passed."""
+        """The mean rate in files per second; 0 if no time has passed."""
         return self.files / self.seconds if self.seconds else 0.0
 
     @property
     def bytes_per_second(self) -> float:
-        """0 where no time has passed."""
+        """The mean rate in bytes per second; 0 if no time has passed."""
         return self.bytes / self.seconds if self.seconds else 0.0
 
     @property

@@ -311,6 +311,7 @@ class JobStatus:
 
     @property
     def failed_files(self) -> int:
+        """Number of files that could not be looked up or read, including those in poison and those that were lost."""
         return self.total("failed_files") + self.poisoned_files + self.scan.failed_files + self.scan.lost_files
 
     @property
@@ -323,6 +324,7 @@ class JobStatus:
 
     @property
     def slowest(self) -> tuple[SlowPath, ...]:
+        """The files that took longest to read, slowest first."""
         return _slowest([path for tally in self.tallies for path in tally.slowest])
 
     @property

@@ -34,7 +34,7 @@ MAX_NAME_BYTES = 65535
 """The protocol sets no limit; no server allows more than a few hundred bytes."""
 MAX_LINK_BYTES = 65535
 FATTR_BYTES = 84
-"""``fattr3`` is of fixed length (RFC 1813 section 2.5)."""
+"""``fattr3`` has a fixed length (RFC 1813 section 2.6)."""
 
 OK, PERM, NOENT, IO, ACCES, NOTDIR, ISDIR, INVAL = 0, 1, 2, 5, 13, 20, 21, 22
 STALE, BADHANDLE, BAD_COOKIE, NOTSUPP, TOOSMALL, SERVERFAULT, JUKEBOX = 70, 10001, 10003, 10004, 10005, 10006, 10008
@@ -79,7 +79,7 @@ _FATTR = struct.Struct(">I4xI8xQ16xQQ8xIIII")
 
 
 class Attributes(NamedTuple):
-    """The parts of ``fattr3`` (RFC 1813 section 2.5) that warming needs."""
+    """The parts of ``fattr3`` (RFC 1813 section 2.6) that warming needs."""
 
     kind: int
     """``ftype3``: 1 regular, 2 directory, 3 block, 4 character, 5 link, 6 socket, 7 FIFO."""
@@ -134,7 +134,7 @@ def encode_access(handle: bytes, wanted: int = ACCESS_ALL) -> bytes:
 
 
 def decode_attributes(reply: Unpacker) -> Attributes:
-    """Decodes a ``fattr3`` (RFC 1813 section 2.5).
+    """Decodes a ``fattr3`` (RFC 1813 section 2.6).
 
     Raises:
         RemoteProtocolError: the data ends too early, or the file type is unknown.

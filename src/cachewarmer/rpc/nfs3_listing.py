@@ -24,7 +24,7 @@ _TAIL_BYTES = _ENTRY_TAIL.size
 
 
 REGULAR = 1
-"""``NF3REG`` (RFC 1813 section 2.5)."""
+"""``NF3REG`` (RFC 1813 section 2.6)."""
 _DOTS = frozenset({b".", b".."})
 """The directory itself and its parent, which servers may list."""
 
@@ -34,7 +34,7 @@ class ListedEntry(NamedTuple):
 
     name: bytes
     kind: int
-    """``ftype3`` (RFC 1813 section 2.5), or what the caller uses for it."""
+    """``ftype3`` (RFC 1813 section 2.6), or what the caller uses for it."""
     size: int
     """Bytes."""
     mtime: float

@@ -109,6 +109,7 @@ class Record:
         """The event to report once the payload has been discarded."""
 
     def enter(self, phase: Phase) -> None:
+        """Moves to the next phase, which ``NEXT`` must allow."""
         assert phase in NEXT[self.phase], (self.phase, phase)
         self.phase = phase
 

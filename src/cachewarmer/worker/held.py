@@ -89,6 +89,7 @@ class HeldItems:
         return iter(tuple(self._items))
 
     def add(self, held: Held) -> None:
+        """Call this when an item was claimed, before it is read."""
         self._items.add(held)
 
     def drop(self, held: Held) -> None:
@@ -124,6 +125,7 @@ class HeldItems:
         return self.paced and all(held.run.pace.holds_back(now) for held in self._items if held.run.pace is not None)
 
     def of_job(self, job_id: str) -> list[Held]:
+        """The held items of one job."""
         return [held for held in self._items if held.lease.item.job_id == job_id]
 
     def load(self, enough: int, least: Priority = Priority.LOW) -> Load:

@@ -47,7 +47,7 @@ class Settler:
             await self.write_receipts()
 
     async def write_receipts(self) -> None:
-        """Writes the pending receipts in one call."""
+        """Writes the pending receipts, with one call for each tally."""
         finished, self._finished = self._finished, []
         if not finished:
             return

@@ -47,7 +47,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
 
 
 def add_metrics_file(parser: argparse.ArgumentParser) -> None:
-    """Registers the option for metrics of a command that does not run long enough to be scraped."""
+    """Registers the option for writing metrics to a file, for commands that do not serve them."""
     group = parser.add_argument_group("metrics (docs/metrics.md)")
     group.add_argument(
         "--metrics-file",
