@@ -38,7 +38,7 @@ class WorkerOptions:
     transport: str = ""
     """Empty: as each job specifies."""
     max_bandwidth: int = 0
-    """Bytes per second for the whole worker; 0: no limit."""
+    """The worker's own limit in bytes per second; 0: none."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,8 +161,8 @@ def _opener(transport: str) -> Opener:
 
 
 def _notices(broker: Broker, worker: Worker) -> AbstractAsyncContextManager[None]:
-    """Makes the worker hand back what it holds before its VM is evicted. With a broker on the same machine, which would
-    be lost too, nothing is done.
+    """Makes the worker hand back what it holds before its VM is evicted. Does nothing if the broker's workers never run
+    on rented VMs, as with a broker on the same machine.
     """
     from cachewarmer.fleet.vmss.notices import eviction_notices
 

@@ -62,8 +62,9 @@ def minute_of_day() -> int:
 class Paces:
     """The pace of each job in this worker: the worker's share of the job's bandwidth, within the worker's own limit.
 
-    ``max_bytes_per_second`` is that limit; 0: none. ``sharers`` is the number of workers that a job is assumed to have
-    until it is known how many read it. ``minute`` returns the time of day in minutes after midnight.
+    ``max_bytes_per_second`` is that limit, which applies to each job separately; 0: none. ``sharers`` is the number of
+    workers that a job is assumed to have until it is known how many read it. ``minute`` returns the time of day in
+    minutes after midnight.
     """
 
     def __init__(

@@ -51,9 +51,9 @@ class Worker:
     """The work of one worker process.
 
     ``pool`` provides the sessions; the caller closes it. With ``job_id``, the worker serves that job alone, if the
-    broker can select by job. ``exit_when_idle`` is in seconds; None: never. ``max_bandwidth`` limits the worker as a
-    whole, in bytes per second; 0: no limit. ``sharers`` is how many such processes read the same jobs. ``course`` logs
-    what the worker does; None if nobody reads its log.
+    broker can select by job. ``exit_when_idle`` is in seconds; None: never. ``max_bandwidth`` limits how fast the
+    worker reads each job, in bytes per second; 0: no limit. ``sharers`` is how many such processes read the same jobs.
+    ``course`` logs what the worker does; None if nobody reads its log.
     """
 
     def __init__(
