@@ -174,7 +174,8 @@ async def test_what_is_free_of_a_window_is_filled_though_less_than_half_of_it():
     assert address.calls.window.in_flight == 7
     first.answer(1)
     second.answer()
-    assert second.in_flight and address.calls.window.in_flight == 7
+    assert second.in_flight
+    assert address.calls.window.in_flight == 7
     second.answer(1)
     assert address.calls.window.in_flight == 6
     await settle()
