@@ -114,8 +114,8 @@ async def warm_read(session: Session, entry_handle: bytes, path: bytes, size: in
     return time.monotonic() - began
 
 
-async def others(session: Session, size: int, seconds: float) -> float:
-    """p90 of another client's READs of what is warm: the first directory."""
+async def others(session: Session, size: int, seconds: float) -> tuple[float, int]:
+    """p90 of another client's READs of what is warm (the first directory), in seconds, and how many there were."""
     directory = await session.lookup(b"d0000001")
     listed = await session.list_page(b"d0000001", directory.handle)
     times, end, number = [], time.monotonic() + seconds, 0
@@ -124,7 +124,7 @@ async def others(session: Session, size: int, seconds: float) -> float:
         times.append(await warm_read(session, entry.handle, b"d0000001/" + entry.name, size))
         number += 1
         await asyncio.sleep(PROBE_SECONDS)
-    return sorted(times)[int(0.9 * (len(times) - 1))]
+    return sorted(times)[int(0.9 * (len(times) - 1))], len(times)
 
 
 def start_warm(place: Place, window: str, processes: int, state: str) -> subprocess.Popen[bytes]:
@@ -143,7 +143,7 @@ async def measure(row: Row, window: str, processes: int, programs: Path) -> Outc
     with row.server(programs) as server, tempfile.TemporaryDirectory() as state:
         place = server.place
         session = await open_session(place.mount(), Settings())
-        idle = await others(session, row.size, IDLE_SECONDS)
+        idle, _ = await others(session, row.size, IDLE_SECONDS)
         probed = server.read()[0]
         warm = start_warm(place, window, processes, state)
         try:
@@ -151,14 +151,14 @@ async def measure(row: Row, window: str, processes: int, programs: Path) -> Outc
                 await asyncio.sleep(0.1)
             await asyncio.sleep(SETTLE_SECONDS)
             before, began = server.read(), time.monotonic()
-            during = await others(session, row.size, MEASURE_SECONDS)
+            during, probes = await others(session, row.size, MEASURE_SECONDS)
             after, seconds = server.read(), time.monotonic() - began
         finally:
             warm.kill()
             warm.wait()
         await session.close()
-    rate = (after[0] - before[0] if small else after[1] - before[1]) / seconds
-    return Outcome(window, rate, idle, during)
+    read = after[0] - before[0] - probes if small else after[1] - before[1]
+    return Outcome(window, read / seconds, idle, during)
 
 
 def compare(row: Row, processes: int, programs: Path) -> list[Outcome]:

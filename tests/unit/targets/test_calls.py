@@ -11,7 +11,7 @@ from cachewarmer.rpc import nfs3
 from cachewarmer.rpc.receiving import ReadReply, Reply
 from cachewarmer.rpc.xdr import Unpacker
 from cachewarmer.targets.base import ReadRequest
-from cachewarmer.targets.nfs3.calls import Calls
+from cachewarmer.targets.nfs3.calls import REFILL_SECONDS, Calls
 from tests import clock
 
 SETTINGS = NfsSettings(
@@ -157,6 +157,32 @@ async def test_reading_uses_all_connections_and_listing_one():
         channel.answer()
     await settle()
     assert sorted(len(one.rpc.flying) for one in address.made) == [4, 4]
+    await address.calls.close()
+
+
+@on_clock
+async def test_what_is_free_of_a_window_is_filled_though_less_than_half_of_it():
+    """At once where a connection has no call left, else a moment later, though no further answer comes."""
+    address = Address(window_calls=7)
+    address.read(2)
+    await settle()
+    address.read(100)
+    await settle()
+    first, second = address.made
+    assert (first.in_flight, second.in_flight) == (4, 3)
+    first.answer()
+    assert address.calls.window.in_flight == 7
+    first.answer(1)
+    second.answer()
+    assert second.in_flight
+    assert address.calls.window.in_flight == 7
+    second.answer(1)
+    assert address.calls.window.in_flight == 6
+    await settle()
+    first.answer(1)
+    assert address.calls.window.in_flight == 5
+    await asyncio.sleep(3 * REFILL_SECONDS)
+    assert address.calls.window.in_flight == 7
     await address.calls.close()
 
 

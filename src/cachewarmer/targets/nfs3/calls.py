@@ -26,8 +26,9 @@ from cachewarmer.targets.nfs3.schedule import ReadSchedule, Sent, Unresolved
 
 REPLY_SLACK_BYTES = 64 * 1024
 """How much longer than requested a reply to a call other than READ may be, before the server counts as broken."""
-REFILL_SECONDS = 0.005
-"""The window is refilled when it is half empty, or after this time, so that a slow server never waits for us."""
+REFILL_SECONDS = 0.001
+"""The window is refilled when it is half empty, when a connection has no call left in flight, or after this time: so calls
+are sent many at a time, and yet a slow server never waits for us."""
 
 
 class Calls:
@@ -69,6 +70,7 @@ class Calls:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_due = False
         self._pumped = 0.0
+        self._refill_due = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -228,10 +230,25 @@ class Calls:
             window = self.window
             if (
                 window.in_flight <= window.calls // 2
+                or not channel.in_flight
                 or (self.reads.bytes_full and window.bytes_in_flight <= window.bytes // 2)
                 or now - self._pumped > REFILL_SECONDS
             ):
                 self._pump()
+            elif not self._refill_due:
+                self._refill_due = True
+                self._loop.call_later(REFILL_SECONDS, self._refill)
+
+    def _refill(self) -> None:
+        """Fills what is free of the window, though no answer comes that would be the occasion."""
+        self._refill_due = False
+        if not self._has_work or self.window.in_flight >= self.window.calls:
+            return
+        if self._clock() - self._pumped < REFILL_SECONDS / 2:  # it was filled since, and some of it is free again
+            self._refill_due = True
+            self._loop.call_later(REFILL_SECONDS, self._refill)
+        else:
+            self._pump()
 
     def _on_answer(self, event: Event) -> None:
         """Takes the answer to a call other than READ."""
