@@ -39,6 +39,8 @@ class Observation:
     """READ calls answered."""
     seconds: float
     """Sum of their latencies."""
+    bytes: int = 0
+    """Bytes that these calls have read; 0: not known."""
     in_flight: float = 0.0
     """READ calls in flight now; 0: not known."""
     limited: bool

@@ -2,8 +2,8 @@
 
 Every few seconds one reader *calls*: it overfills the cache for a moment, so that READs take half as long again as without
 a queue. All readers notice that within some tens of milliseconds, and this moment is the clock that they share. Each cuts
-its window to half of its share, so that the differences between them shrink as well, and then lets it grow by the same
-amounts, which depend on the time since that moment and not on the window, until the cache is full. Cuts in proportion and
+its window to half of its share (at first to less), so that the differences between them shrink as well, and then lets it
+grow by the same amounts, which depend on the time since that moment and not on the window, until the cache is full. Cuts in proportion and
 gains in equal amounts make shares equal, whatever they were (D.-M. Chiu and R. Jain, "Analysis of the increase and decrease
 algorithms for congestion avoidance in computer networks", 1989).
 
@@ -25,7 +25,7 @@ from cachewarmer.warming.lateness import Lateness
 from cachewarmer.warming.rounds import Observation
 
 FIRST_CUTS = 3
-FIRST_PERIOD_SECONDS, FIRST_PERIOD_LATENCIES = 5.0, 40.0
+FIRST_PERIOD_SECONDS, FIRST_PERIOD_LATENCIES = 3.0, 40.0
 PERIOD_SECONDS, PERIOD_LATENCIES = 8.0, 100.0
 """Time from one common moment to the next call, plus this many least latencies: the first values for the first few moments
 (``FIRST_CUTS``), which make shares similar soon, then the second."""
@@ -39,13 +39,14 @@ LOUD_FACTOR = 1.45
 """READs that take this many times the least tell of a call."""
 FULL_FACTOR = 1.3
 """READs that take this many times the least tell of a full cache."""
-CUT = 0.5
-"""The part of a share that is left at a common moment."""
+FIRST_CUT, CUT, FAR_SECONDS = 0.3, 0.5, 0.1
+"""The part of a share that is left at one of the first few common moments (where READs take longer than FAR_SECONDS, it
+would take too long to grow again), and at each later one."""
 SMALL_SECONDS, SMALL_LATENCIES = 0.3, 1.7
 """Time that windows stay small after a common moment, plus this many latencies: the queue has to drain first."""
-GROWTH_CALLS, GROWTH_RATE, GROWTH_LATENCIES = 2.0, 2.5, 5.0
-"""After ``t`` seconds of growth, a window has gained CALLS · (e^(RATE · t) - 1) calls. The rate is divided by one plus
-LATENCIES times the least latency in seconds: where READs take long, the queue is noticed late."""
+GROWTH_CALLS, GROWTH_RATE, GROWTH_LATENCIES, GROWTH_SQUARED = 2.0, 2.5, 5.0, 12.0
+"""After ``t`` seconds of growth, a window has gained CALLS · (e^(RATE · t) - 1) calls. The rate is divided by 1 + LATENCIES · l
++ SQUARED · l², where ``l`` is the least latency in seconds: where READs take long, the queue is noticed late."""
 MOST_EXPONENT = 20.0
 """The exponent's limit, beyond any window."""
 MOST_LOOK_SECONDS = 0.2
@@ -270,7 +271,9 @@ class Sharing:
             self._be_held(seen.now)
         elif seen.limited:
             self._grown_seconds += passed
-            exponent = GROWTH_RATE * self._grown_seconds / (1 + GROWTH_LATENCIES * self._least)
+            least = self._least or self._latency  # not known before READs of the small window are answered
+            slowed = 1 + GROWTH_LATENCIES * least + GROWTH_SQUARED * least * least
+            exponent = GROWTH_RATE * self._grown_seconds / slowed
             self.window = self._base + GROWTH_CALLS * math.expm1(min(MOST_EXPONENT, exponent))
 
     def _be_full(self, now: float, *, slow: bool) -> None:
@@ -386,7 +389,8 @@ class Sharing:
         self._cuts += 1
         self._full_at, self._steps_back = 0.0, 0
         self._enter(Stage.SMALL, moment)
-        self.window = self._base = max(1.0, CUT * self.share)
+        first = self._cuts <= FIRST_CUTS and self._latency < FAR_SECONDS
+        self.window = self._base = max(1.0, (FIRST_CUT if first else CUT) * self.share)
         self._small_until = self._deaf_until = moment + SMALL_SECONDS + SMALL_LATENCIES * self._latency
         self._queue.least = 0.0
 

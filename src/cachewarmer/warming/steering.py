@@ -89,7 +89,9 @@ class _Answered(NamedTuple):
     reads: int
     """READs among them …"""
     read_seconds: float
-    """… and the sum of their latencies."""
+    """… the sum of their latencies …"""
+    read_bytes: int
+    """… and what they brought."""
 
 
 class _Steered:
@@ -113,16 +115,17 @@ class _Steered:
         """
         in_flight, reads_in_flight, limited, waiting = 0, 0, False, False
         answered: dict[Session, _Answered] = {}
-        all_calls, reads, read_seconds = 0, 0, 0.0
+        all_calls, reads, read_seconds, read_bytes = 0, 0, 0.0, 0
         for session in sessions:
             seen = session.snapshot()
             now_answered = answered[session] = _Answered(
-                sum(seen.calls.values()) - seen.in_flight, seen.latencies.calls, seen.latencies.seconds
+                sum(seen.calls.values()) - seen.in_flight, seen.latencies.calls, seen.latencies.seconds, seen.bytes
             )
             before = self.answered.get(session, now_answered)
             all_calls += max(0, now_answered.calls - before.calls)
             reads += now_answered.reads - before.reads
             read_seconds += now_answered.read_seconds - before.read_seconds
+            read_bytes += now_answered.read_bytes - before.read_bytes
             in_flight += seen.in_flight
             reads_in_flight += seen.in_flight - seen.others_in_flight
             waiting = waiting or seen.waiting > 0
@@ -140,6 +143,7 @@ class _Steered:
             now=now,
             calls=calls,
             seconds=call_seconds,
+            bytes=read_bytes,
             in_flight=reads_in_flight if reads or waiting else in_flight,
             limited=limited,
             canary=answers,
@@ -215,7 +219,9 @@ class _Steering:
         most = nfs.window_max_calls
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
         steered = self._steered[line] = _Steered(
-            KneeFinder(limits, hint=self._pool.learnt(line.mount.address) or SECOND_WINDOW, chance=random.Random()),
+            KneeFinder(
+                limits, hint=self._pool.learnt(line.mount.address), guess=SECOND_WINDOW, chance=random.Random()
+            ),
             _Asking(canary),
         )
         return steered

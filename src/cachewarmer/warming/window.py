@@ -40,6 +40,9 @@ from cachewarmer.warming.sharing import (
 
 FIRST_WINDOW = 2
 """Calls in flight at the start: half of the threads of a very small cache."""
+LARGE_BYTES, SLOW_SECONDS = 1 << 18, 0.1
+"""READs of at least so many bytes that take longer than this may fill a link, few as they are: then the second window is not
+guessed, and a search asks as much of a larger window as where calls wait in a queue."""
 FIRST_CANARIES = 12
 """So many canaries are asked for in quick succession at the start."""
 GROWTH_SHARE = 0.4
@@ -132,6 +135,7 @@ class KneeFinder:
         *,
         first: int = FIRST_WINDOW,
         hint: int = 0,
+        guess: int = 0,
         chance: random.Random | None = None,
     ) -> None:
         self.limits = limits or WindowLimits()
@@ -139,6 +143,10 @@ class KneeFinder:
         self.limits = replace(self.limits, least=min(self._least, self.limits.most))
         self._hint = self._bounded(hint)
         """The window to try after the first one: others have found more than this; else the search doubles from there."""
+        self._guess = self._bounded(guess)
+        """The same where nothing is known of the address."""
+        self._read_bytes = 0.0
+        """What a READ brings, at the last look."""
         self.window = self._bounded(first)
         self.phase = Phase.START
         self._bound = Bound.UNKNOWN
@@ -290,6 +298,7 @@ class KneeFinder:
 
     def _follow_latency(self, seen: Observation) -> None:
         if seen.calls:
+            self._read_bytes = seen.bytes / seen.calls
             weight = min(1.0, seen.calls / self.window) if self._latency else 1.0
             self._latency += weight * (seen.seconds / seen.calls - self._latency)
 
@@ -402,11 +411,12 @@ class KneeFinder:
 
     def _is_worth_its_growth(self, rate: float) -> bool:
         """Whether the window of a search that is under way is worth it, against the largest good one."""
-        return self._is_worth(rate, self._good_rate, self.window / self._good - 1 if self._good else 0.0)
+        growth = self.window / self._good - 1 if self._good else 0.0
+        return self._is_worth(rate, self._good_rate, growth, queued=self._may_fill_a_link)
 
-    def _is_worth(self, rate: float, before: float, growth: float) -> bool:
-        """Whether a rate pays for a window that grew by this share."""
-        queued = self._latency > QUEUE_FACTOR * min(self._latencies)
+    def _is_worth(self, rate: float, before: float, growth: float, *, queued: bool = False) -> bool:
+        """Whether a rate pays for a window that grew by this share; ``queued``: calls wait in a queue in any case."""
+        queued = queued or self._latency > QUEUE_FACTOR * min(self._latencies)
         return rate >= before * (1 + (QUEUE_GROWTH_SHARE if queued else GROWTH_SHARE) * growth)
 
     def _learn_latency(self, now: float) -> None:
@@ -428,10 +438,19 @@ class KneeFinder:
         if self.window >= self.limits.most:
             self._hold(self.window, now, self._hold_seconds)
         elif self.phase is Phase.START:
-            window, self._hint = max(2 * self.window, self._hint), 0
-            self._move(window, Phase.START, now)
+            self._move(max(2 * self.window, self._second_window()), Phase.START, now)
+            self._hint = self._guess = 0
         else:
             self._seek(now)
+
+    def _second_window(self) -> int:
+        """What is known or guessed of the window to try after the first one; 0: neither."""
+        return max(self._hint, 0 if self._may_fill_a_link else self._guess)
+
+    @property
+    def _may_fill_a_link(self) -> bool:
+        """Whether READs are so large and take so long that a few of them may fill a link, as others may have done before."""
+        return self._read_bytes >= LARGE_BYTES and self._latency > SLOW_SECONDS
 
     def _held(self, now: float, rate: float) -> None:
         whole = self.limits.share == 1

@@ -12,7 +12,7 @@ from cachewarmer.testing.simulated_cache import CacheModel, CallKind, SimulatedC
 from cachewarmer.warming.company import Company
 from cachewarmer.warming.lateness import Lateness
 from cachewarmer.warming.rounds import Observation
-from cachewarmer.warming.sharing import MOST_USUAL, PERIOD_SECONDS, Queue, Sharing, Stage
+from cachewarmer.warming.sharing import CUT, FIRST_CUT, FIRST_CUTS, MOST_USUAL, PERIOD_SECONDS, Queue, Sharing, Stage
 from cachewarmer.warming.steering import SECOND_WINDOW
 from cachewarmer.warming.window import WindowLimits
 from tests.unit.warming.test_window import Warmer, p90
@@ -31,7 +31,7 @@ def warmers_of(model, readers, seed, file_bytes=8192, limits=None):
             file_bytes=file_bytes,
             begins=0.5 + chance.uniform(0, 4) * (number > 0),
             seed=100 * seed + number,
-            hint=SECOND_WINDOW,
+            guess=SECOND_WINDOW,
             path_seconds=model.wire_seconds,
             limits=limits,
         )
@@ -68,6 +68,13 @@ def test_at_a_link_they_come_to_similar_shares_and_hold_little_more_than_fills_i
     outcomes = [measured(LINK, readers, seed, file_bytes=13_312) for seed in SEEDS]
     assert median(even for even, _, _ in outcomes) >= 0.6
     assert median(held for _, held, _ in outcomes) <= 2 * fills
+
+
+def test_two_that_read_large_files_hold_few_of_the_calls_that_wait_for_the_link():
+    """One or two READs of a megabyte fill it. Who comes to a full one takes its queue for the way to the origin."""
+    outcomes = [measured(LINK, 2, seed, file_bytes=1 << 26) for seed in SEEDS]
+    assert median(held for _, held, _ in outcomes) <= 12
+    assert median(even for even, _, _ in outcomes) >= 0.6
 
 
 def test_late_answers_of_a_busy_machine_leave_shares_similar():
@@ -140,13 +147,14 @@ def test_readers_whose_reads_take_seconds_do_not_call():
 
 
 class Told:
-    """One reader's part, looked at every 50 ms; its READs take what it is told."""
+    """One reader's part, looked at every 50 ms; its READs take what it is told. ``later``: its first few cuts lie behind it."""
 
-    def __init__(self, *, heard, window=40, latency=0.02):
+    def __init__(self, *, heard, window=40, latency=0.02, later=False):
         self.now = 100.0
         self.lateness = Lateness()
         self.chance = random.Random(1)
         self.sharing = Sharing(window, self.now, latency, latency, self.chance, heard=heard)
+        self.sharing._cuts += later * FIRST_CUTS
         self.window = window
 
     def see(self, latency, seconds=0.05, *, calls=100, limited=True):
@@ -170,12 +178,25 @@ class Told:
         return self.until(Stage.HOLD, 0.03)
 
 
-def test_who_hears_a_call_halves_its_window_at_once_and_grows_by_the_time_alone():
+def test_who_hears_a_call_cuts_its_window_at_once_and_grows_by_the_time_alone():
     large, small = Told(heard=True, window=40), Told(heard=True, window=10)
-    assert (large.see(0.02), small.see(0.02)) == (20, 5)
+    assert (large.see(0.02), small.see(0.02)) == (40 * FIRST_CUT, 10 * FIRST_CUT)
     grown = [(large.see(0.02), small.see(0.02)) for _ in range(25)]
-    assert grown[-1][0] > 24
-    assert {one - other for one, other in grown} <= {14, 15, 16}
+    assert grown[-1][0] > 40 * FIRST_CUT + 4
+    assert {one - other for one, other in grown} <= {8, 9, 10}
+
+
+def test_the_first_few_cuts_are_deeper_than_those_that_follow():
+    reader, cuts = Told(heard=True), []
+    while len(cuts) < FIRST_CUTS + 1:
+        reader.settled()
+        held = reader.window
+        reader.see(0.02, 0.5)
+        reader.see(0.035, 0.1)
+        assert reader.sharing._stage is Stage.SMALL
+        cuts.append(reader.window / held)
+    assert cuts[:2] == [pytest.approx(FIRST_CUT, abs=0.04)] * 2
+    assert cuts[-1] == pytest.approx(CUT, abs=0.04)
 
 
 def test_a_full_cache_is_left_for_what_fits_it():
@@ -198,7 +219,7 @@ def test_a_call_gets_louder_until_it_shows_and_then_the_share_is_cut():
     calls = {reader.see(0.02) for _ in range(10)}
     assert {22, 46} <= calls
     reader.until(Stage.SMALL, 0.035)
-    assert reader.window == 5
+    assert reader.window == 10 * FIRST_CUT
 
 
 def test_a_call_that_nobody_can_hear_ends_too():
@@ -208,7 +229,7 @@ def test_a_call_that_nobody_can_hear_ends_too():
 
 
 def test_who_holds_steps_back_from_a_full_cache_and_cuts_its_share_at_a_call():
-    reader = Told(heard=True, window=40)
+    reader = Told(heard=True, window=40, later=True)
     held = reader.settled()
     reader.see(0.02, 1.0)
     assert reader.see(0.0275, 1.0) < held
@@ -220,10 +241,11 @@ def test_who_holds_steps_back_from_a_full_cache_and_cuts_its_share_at_a_call():
 
 
 def test_readers_call_some_seconds_after_the_last_common_moment():
-    reader = Told(heard=True, window=40)
-    reader.settled()
-    assert reader.until(Stage.CALL, 0.02) > 40
-    assert 4.5 < reader.now - 100.0 < PERIOD_SECONDS + 1
+    for later, least in ((False, 3.5), (True, PERIOD_SECONDS)):
+        reader = Told(heard=True, window=40, later=later)
+        reader.settled()
+        assert reader.until(Stage.CALL, 0.02) > 40
+        assert least < reader.now - 100.0 < least + 3.5
 
 
 def test_whose_calls_nobody_makes_room_for_is_alone():
@@ -239,7 +261,7 @@ def test_whose_calls_nobody_makes_room_for_is_alone():
 
 
 def test_whom_others_make_room_for_cuts_its_share_too():
-    reader = Told(heard=True, window=40)
+    reader = Told(heard=True, window=40, later=True)
     held = reader.settled()
     reader.until(Stage.CALL, 0.02)
     raised = reader.until(Stage.CHECK, 0.035)
@@ -249,7 +271,7 @@ def test_whom_others_make_room_for_cuts_its_share_too():
 
 def test_a_reader_with_too_little_to_read_neither_grows_nor_loses_its_share():
     reader = Told(heard=True, window=40)
-    assert reader.see(0.02, 4.0, limited=False) == 20
+    assert reader.see(0.02, 3.0, limited=False) == 40 * FIRST_CUT
     while reader.sharing._stage is Stage.GROW:
         reader.see(0.02, limited=False)
     assert (reader.sharing._stage, reader.window) == (Stage.HOLD, 40)
@@ -278,11 +300,11 @@ def test_reads_that_take_longer_without_any_queue_are_no_company():
         now += 0.05
         windows.append(sharing.observe(Observation(now=now, calls=100, seconds=3.0, limited=True), lateness, 1, 1024))
         assert now < 2
-    assert (min(windows), windows[-1], sharing.share) == (20, 40, 40)
+    assert (min(windows), windows[-1], sharing.share) == (40 * FIRST_CUT, 40, 40)
 
 
 def test_a_latency_that_stays_high_is_soon_no_longer_stepped_back_from():
-    reader = Told(heard=True, window=40)
+    reader = Told(heard=True, window=40, later=True)
     held = reader.settled()
     reader.see(0.02, 1.0)
     assert reader.see(0.027, 2.5) >= 0.4 * held
@@ -315,7 +337,7 @@ def test_reads_that_take_seconds_by_now_end_the_sharing():
     reader = Told(heard=True, window=40, latency=0.5)
     while reader.window is not None:
         reader.see(1.2)
-        assert reader.now < 130
+        assert reader.now < 160
 
 
 def test_canaries_that_are_slow_for_other_reasons_end_the_sharing():

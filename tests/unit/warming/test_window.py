@@ -40,15 +40,16 @@ class Warmer:
         limits=None,
         seed=2,
         hint=0,
+        guess=0,
         path_seconds=0.0,
     ):
         self.cache = cache
         self.path_seconds = path_seconds
-        self.finder = KneeFinder(limits, hint=hint, chance=random.Random(seed))
+        self.finder = KneeFinder(limits, hint=hint, guess=guess, chance=random.Random(seed))
         self.reader = SimulatedReader(cache, file_bytes, seed=seed)
         self.canary = SimulatedProbe(cache, CallKind.NULL, TICK_SECONDS)
         self.windows = []
-        self._calls, self._seconds = 0, 0.0
+        self._calls, self._seconds, self._bytes = 0, 0.0, 0
         cache.at(begins, self._tick)
 
     def _tick(self):
@@ -60,6 +61,7 @@ class Warmer:
                 now=now,
                 calls=reader.calls - self._calls,
                 seconds=reader.seconds - self._seconds,
+                bytes=reader.bytes - self._bytes,
                 in_flight=reader.in_flight,
                 limited=True,
                 canary=answers,
@@ -67,7 +69,7 @@ class Warmer:
                 path_seconds=self.path_seconds,
             )
         )
-        self._calls, self._seconds = reader.calls, reader.seconds
+        self._calls, self._seconds, self._bytes = reader.calls, reader.seconds, reader.bytes
         self.windows.append((now, reader.window))
         reader.fill()
         self.cache.at(now + TICK_SECONDS, self._tick)
@@ -100,9 +102,9 @@ def best_polite(model, file_bytes=SMALL_FILE):
     return max(one.calls_per_second for one in outcomes if one.others_seconds <= one.allowed_seconds)
 
 
-def found(model, file_bytes=SMALL_FILE, seconds=10.0, seed=1, hint=0):
+def found(model, file_bytes=SMALL_FILE, seconds=10.0, seed=1, guess=0):
     cache = SimulatedCache(model, seed)
-    warmer = Warmer(cache, file_bytes=file_bytes, seed=seed + 1, hint=hint)
+    warmer = Warmer(cache, file_bytes=file_bytes, seed=seed + 1, guess=guess)
     other = SimulatedProbe(cache, CallKind.WARM, 0.02)
     cache.run(IDLE_SECONDS)
     allowed = 3 * p90(other.times) + 0.002
@@ -113,18 +115,18 @@ def found(model, file_bytes=SMALL_FILE, seconds=10.0, seed=1, hint=0):
     return Outcome((warmer.reader.calls - calls) / seconds, p90(other.times), allowed)
 
 
-@pytest.mark.parametrize("hint", [0, SECOND_WINDOW])
+@pytest.mark.parametrize("guess", [0, SECOND_WINDOW])
 @pytest.mark.parametrize(
     ("threads", "milliseconds", "seeds"),
     [(4, 2, 7), (4, 20, 21), (8, 20, 21), (16, 20, 21), (64, 20, 7), (8, 50, 21), (128, 50, 7), (512, 80, 3)],
 )
 def test_ten_seconds_after_the_start_it_reads_at_nine_tenths_of_the_best_window_that_others_do_not_feel(
-    threads, milliseconds, seeds, hint
+    threads, milliseconds, seeds, guess
 ):
     """In the middle of many runs; one alone may end a call or two lower, which is an eighth of a small cache."""
     model = CacheModel(threads=threads, origin_seconds=milliseconds / 1000)
     best = best_polite(model)
-    outcomes = [found(model, seed=seed, hint=hint) for seed in range(seeds)]
+    outcomes = [found(model, seed=seed, guess=guess) for seed in range(seeds)]
     shares = sorted(one.calls_per_second / best for one in outcomes)
     feel = sorted(one.others_seconds / one.allowed_seconds for one in outcomes)
     assert shares[seeds // 2] >= min(0.9, (threads - 1) / threads - 0.02)
@@ -139,7 +141,7 @@ def reads_after(seconds, model, window=0, seed=1):
         reader = SimulatedReader(cache, SMALL_FILE, window=window, seed=seed + 1)
         reader.fill()
     else:
-        reader = Warmer(cache, begins=0.0, hint=SECOND_WINDOW, seed=seed + 1).reader
+        reader = Warmer(cache, begins=0.0, guess=SECOND_WINDOW, seed=seed + 1).reader
     cache.run(seconds)
     return reader.calls
 
@@ -178,7 +180,7 @@ def test_before_the_first_canary_is_answered_its_delay_proves_nothing():
 
 
 @pytest.mark.parametrize(
-    ("megabits", "milliseconds", "file_bytes", "hint"),
+    ("megabits", "milliseconds", "file_bytes", "guess"),
     [
         (100, 20, 13_000, 0),
         (1000, 20, 1 << 26, 0),
@@ -188,13 +190,14 @@ def test_before_the_first_canary_is_answered_its_delay_proves_nothing():
     ],
 )
 def test_at_the_limit_of_the_link_it_holds_no_more_than_twice_the_calls_that_fill_it(
-    megabits, milliseconds, file_bytes, hint
+    megabits, milliseconds, file_bytes, guess
 ):
-    """Also where the second window is eight times the first: so are the latencies, and these are no other calls."""
+    """Also where the second window is a guess, and eight times the first: so are the latencies, and these are no other
+    calls."""
     bytes_per_second = megabits * 1e6 / 8
     model = CacheModel(threads=512, origin_seconds=milliseconds / 1000, link_bytes_per_second=bytes_per_second)
     cache = SimulatedCache(model)
-    warmer = Warmer(cache, file_bytes=file_bytes, hint=hint)
+    warmer = Warmer(cache, file_bytes=file_bytes, guess=guess)
     cache.run(SETTLE_SECONDS)
     read = warmer.reader.bytes
     cache.run(2 * SETTLE_SECONDS)
@@ -229,7 +232,7 @@ def test_several_readers_together_use_a_cache_as_well_as_one(readers):
                 cache,
                 begins=IDLE_SECONDS + 1.5 * number,
                 seed=10 * seed + number,
-                hint=SECOND_WINDOW,
+                guess=SECOND_WINDOW,
                 path_seconds=model.wire_seconds,
             )
             for number in range(readers)
@@ -247,7 +250,7 @@ def test_who_comes_to_a_cache_that_another_fills_knows_that_it_shares_it():
     for seed in range(1, 6):
         cache = SimulatedCache(CacheModel(threads=128, origin_seconds=0.05), seed)
         warmers = [
-            Warmer(cache, begins=0.5 + 5 * number, seed=seed + number, hint=SECOND_WINDOW) for number in range(2)
+            Warmer(cache, begins=0.5 + 5 * number, seed=seed + number, guess=SECOND_WINDOW) for number in range(2)
         ]
         cache.run(25.5)
         before = [one.reader.calls for one in warmers]
@@ -271,7 +274,7 @@ def test_readers_that_come_to_a_full_cache_know_by_the_path_that_it_is_full():
                 cache,
                 begins=IDLE_SECONDS + number,
                 seed=seed + number,
-                hint=SECOND_WINDOW,
+                guess=SECOND_WINDOW,
                 path_seconds=model.wire_seconds,
             )
             for number in range(4)
