@@ -219,9 +219,7 @@ class _Steering:
         most = nfs.window_max_calls
         limits = WindowLimits.gentle(most) if nfs.gentle else WindowLimits(most=most)
         steered = self._steered[line] = _Steered(
-            KneeFinder(
-                limits, hint=self._pool.learnt(line.mount.address), guess=SECOND_WINDOW, chance=random.Random()
-            ),
+            KneeFinder(limits, hint=self._pool.learnt(line.mount.address), guess=SECOND_WINDOW, chance=random.Random()),
             _Asking(canary),
         )
         return steered
