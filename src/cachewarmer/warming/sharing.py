@@ -271,8 +271,7 @@ class Sharing:
             self._be_held(seen.now)
         elif seen.limited:
             self._grown_seconds += passed
-            least = self._least or self._latency  # not known before READs of the small window are answered
-            slowed = 1 + GROWTH_LATENCIES * least + GROWTH_SQUARED * least * least
+            slowed = 1 + GROWTH_LATENCIES * self._least + GROWTH_SQUARED * self._least**2
             exponent = GROWTH_RATE * self._grown_seconds / slowed
             self.window = self._base + GROWTH_CALLS * math.expm1(min(MOST_EXPONENT, exponent))
 
@@ -300,7 +299,7 @@ class Sharing:
                 self._steps_back += 1
                 self._step_back(latency, kept=WAITING_CUT if slow else 1.0)
                 self._be_deaf(now)
-        elif now >= self._call_at:
+        elif now >= self._call_at and latency <= SLOWEST_SECONDS:
             self._begin_call(now)
 
     def _go_on_calling(self, seen: Observation, *, slow: bool, most: int) -> None:
@@ -349,8 +348,8 @@ class Sharing:
 
     @property
     def _least(self) -> float:
-        """What they took at the least, in the same way."""
-        return min(MOST_LATENCY_SECONDS, self._queue.least)
+        """What they took at the least, in the same way; what they take, until READs of a small window have told."""
+        return min(MOST_LATENCY_SECONDS, self._queue.least or self._queue.latency)
 
     @property
     def _heard_seconds(self) -> float:

@@ -16,6 +16,7 @@ window is tried: if fewer canaries are slow then, it is this reader that makes o
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Mapping
@@ -118,12 +119,12 @@ class Phase(StrEnum):
 
 NEXT: Mapping[Phase, frozenset[Phase]] = {
     Phase.START: frozenset({Phase.START, Phase.SEEK, Phase.HOLD}),
-    Phase.SEEK: frozenset({Phase.SEEK, Phase.HOLD}),
-    Phase.HOLD: frozenset({Phase.HOLD, Phase.UP, Phase.HALF}),
-    Phase.UP: frozenset({Phase.UP, Phase.HOLD}),
+    Phase.SEEK: frozenset({Phase.SEEK, Phase.HOLD, Phase.START}),
+    Phase.HOLD: frozenset({Phase.HOLD, Phase.UP, Phase.HALF, Phase.START}),
+    Phase.UP: frozenset({Phase.UP, Phase.HOLD, Phase.START}),
     Phase.HALF: frozenset({Phase.HALF, Phase.HOLD}),
 }
-"""The whole state machine."""
+"""The whole state machine. It begins anew where READs become ones that may fill a link (``KneeFinder._learn_latency``)."""
 
 
 class KneeFinder:
@@ -288,8 +289,11 @@ class KneeFinder:
         self._good, self._good_rate = self._bounded(sharing.share), 0.0
         if window is None:
             self._sharing = None
-            self._latencies.clear()
-            self._hold(self._good, seen.now, LEAST_HOLD_SECONDS)
+            if self._waits_for_a_link:
+                self._begin_anew(seen.now)
+            else:
+                self._latencies.clear()
+                self._hold(self._good, seen.now, LEAST_HOLD_SECONDS)
         else:
             self.window = window
         return self.window
@@ -303,9 +307,9 @@ class KneeFinder:
             self._latency += weight * (seen.seconds / seen.calls - self._latency)
 
     def _end_round(self, this: Round, now: float, rate: float) -> None:
-        if this.settled:
-            self._learn_latency(now)
-        if this.starved or not this.settled:
+        if this.settled and self._learn_latency(now):
+            self._begin_anew(now)
+        elif this.starved or not this.settled:
             quick = self.phase is Phase.START and not this.settled
             canaries, slow = (this.canaries, this.slow) if quick else (0, 0)
             self._round = Round(now, draining=False, settled=True, canaries=canaries, slow=slow)
@@ -419,19 +423,28 @@ class KneeFinder:
         queued = queued or self._latency > QUEUE_FACTOR * min(self._latencies)
         return rate >= before * (1 + (QUEUE_GROWTH_SHARE if queued else GROWTH_SHARE) * growth)
 
-    def _learn_latency(self, now: float) -> None:
-        """At the end of a round. Calls that suddenly take much longer or shorter are other calls: listings, warm files."""
+    def _learn_latency(self, now: float) -> bool:
+        """At the end of a round. Calls that suddenly take much longer or shorter are other calls: listings, warm files.
+
+        Returns whether they are such as may fill a link, so that a window that was found with others is no place to begin.
+        """
         before = self._latencies[-1] if self._latencies else self._latency
         grown = self.window / (self._latency_window or self.window)
         self._latency_window = self.window
-        if (
-            self._latency > OTHER_FACTOR * max(1.0, grown) * before
-            or self._latency * OTHER_FACTOR < min(1.0, grown) * before
-        ):
+        longer = self._latency > OTHER_FACTOR * max(1.0, grown) * before
+        anew = self._waits_for_a_link and (longer or self.phase is not Phase.START)
+        if longer or self._latency * OTHER_FACTOR < min(1.0, grown) * before:
             self._latencies.clear()
             self._hold_seconds, self._hold_until = LEAST_HOLD_SECONDS, min(self._hold_until, now)
             self._good_rate = 0.0
         self._latencies.append(self._latency)
+        return anew
+
+    def _begin_anew(self, now: float) -> None:
+        """Begins the search again, with the first window."""
+        self._good, self._good_rate, self._bad, self._guess = 0, 0.0, 0, 0
+        self._latencies.clear()
+        self._move(self._first, Phase.START, now)
 
     def _keep(self, now: float, rate: float) -> None:
         self._good, self._good_rate = self.window, rate
@@ -451,6 +464,12 @@ class KneeFinder:
     def _may_fill_a_link(self) -> bool:
         """Whether READs are so large and take so long that a few of them may fill a link, as others may have done before."""
         return self._read_bytes >= LARGE_BYTES and self._latency > SLOW_SECONDS
+
+    @property
+    def _waits_for_a_link(self) -> bool:
+        """Whether they take so much longer than at the least that they seem to wait in a queue for it."""
+        least = min(self._latencies, default=math.inf)
+        return self._may_fill_a_link and self._latency > OTHER_FACTOR * least and self.window > self._first
 
     def _held(self, now: float, rate: float) -> None:
         whole = self.limits.share == 1

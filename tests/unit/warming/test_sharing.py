@@ -222,6 +222,22 @@ def test_a_call_gets_louder_until_it_shows_and_then_the_share_is_cut():
     assert reader.window == 10 * FIRST_CUT
 
 
+def test_a_call_gets_louder_at_the_pace_of_reads_though_the_least_is_not_known_yet():
+    reader = Told(heard=False, window=4, latency=0.9)
+    reader.sharing._queue.least = 0.0
+    assert reader.see(0.9, 1.5, calls=0) == 2 * 4 + 2
+
+
+def test_where_reads_have_come_to_take_seconds_nobody_calls():
+    reader = Told(heard=True, window=40, latency=0.8)
+    reader.see(0.8, 5.0)
+    reader.until(Stage.HOLD, 1.1)
+    while reader.now < 180:
+        assert reader.see(1.02) is not None
+        assert reader.sharing._stage is Stage.HOLD
+    reader.until(Stage.CALL, 0.9)
+
+
 def test_a_call_that_nobody_can_hear_ends_too():
     reader = Told(heard=False, window=10)
     reader.see(0.02, 3.0)

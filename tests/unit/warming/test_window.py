@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -205,6 +205,24 @@ def test_at_the_limit_of_the_link_it_holds_no_more_than_twice_the_calls_that_fil
     call_bytes = warmer.reader.call_bytes
     fills = bytes_per_second * model.origin_seconds / call_bytes
     held = [window for now, window in warmer.windows if now > SETTLE_SECONDS]
+    assert sum(held) / len(held) <= max(2.0, 2 * fills) + 1.5  # trials included
+
+
+@pytest.mark.parametrize(("megabits", "seconds"), [(100, 2.0), (100, 20.0), (1000, 2.0)])
+def test_large_reads_do_not_pile_up_before_a_link_that_those_before_did_not_go_through(megabits, seconds):
+    """As where warm files are followed by cold ones: the window that was found with them has nothing to say of these."""
+    bytes_per_second = megabits * 1e6 / 8
+    cache = SimulatedCache(CacheModel(threads=64, origin_seconds=0.02))
+    warmer = Warmer(cache, file_bytes=1 << 26, guess=SECOND_WINDOW)
+    cache.run(IDLE_SECONDS + seconds)
+    assert warmer.finder.window > 32
+    cache.model = replace(cache.model, link_bytes_per_second=bytes_per_second)
+    cache.run(IDLE_SECONDS + seconds + 2 * SETTLE_SECONDS)
+    read, begun = warmer.reader.bytes, cache.now
+    cache.run(begun + SETTLE_SECONDS)
+    assert (warmer.reader.bytes - read) / SETTLE_SECONDS >= 0.9 * bytes_per_second
+    held = [window for now, window in warmer.windows if now > begun]
+    fills = bytes_per_second * cache.model.origin_seconds / warmer.reader.call_bytes
     assert sum(held) / len(held) <= max(2.0, 2 * fills) + 1.5  # trials included
 
 
