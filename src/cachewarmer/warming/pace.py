@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 BURST_SECONDS = 0.25
 """The allowance that may accumulate while nothing is read, in seconds of the rate."""
+
+
+Place: TypeAlias = tuple[float, float]
+"""A place in the queue of a pace, and one in that of the pace that it is part of; in bytes."""
 
 
 class Pace:
     """A token bucket whose rate may change at any time.
 
-    A caller that waits holds a place in the queue, not a time, so a new rate also applies to it.
+    A caller that waits holds a place in the queue, not a time, so a new rate also applies to it. What is taken here is
+    also taken of ``whole``: a rate that several paces have together.
     """
 
-    def __init__(self, bytes_per_second: float, now: float) -> None:
+    def __init__(self, bytes_per_second: float, now: float, whole: Pace | None = None) -> None:
         self._rate = bytes_per_second
+        self._whole = whole
         self._allowed = 0.0
         """Bytes that may have been requested in all by the time ``_at``."""
         self._booked = 0.0
@@ -25,23 +33,29 @@ class Pace:
 
     @property
     def bytes_per_second(self) -> float:
-        """The rate; 0: no limit."""
-        return self._rate
+        """The rate, which is at most that of the whole; 0: no limit."""
+        rates = (self._rate, self._whole.bytes_per_second if self._whole else 0.0)
+        return min((rate for rate in rates if rate), default=0.0)
 
     def change(self, bytes_per_second: float, now: float) -> None:
         """Sets the rate from ``now`` on; 0: no limit."""
         self._advance(now)
         self._rate = bytes_per_second
 
-    def take(self, count: int, now: float) -> float:
-        """Books ``count`` bytes; returns their place in the queue, for ``wait``."""
+    def take(self, count: int, now: float) -> Place:
+        """Books ``count`` bytes; returns their place, for ``wait``."""
         self._advance(now)
-        place = self._booked
+        place = self._booked, self._whole.take(count, now)[0] if self._whole else 0.0
         self._booked += count
         return place
 
-    def wait(self, place: float, now: float) -> float:
-        """Seconds until the bytes at a place may be requested, unless the rate changes."""
+    def wait(self, place: Place, now: float) -> float:
+        """Seconds until the bytes at a place may be requested, unless a rate changes."""
+        own, of_whole = place
+        seconds = self._wait(own, now)
+        return max(seconds, self._whole._wait(of_whole, now)) if self._whole else seconds
+
+    def _wait(self, place: float, now: float) -> float:
         self._advance(now)
         return max(0.0, place - self._allowed) / self._rate if self._rate else 0.0
 
@@ -55,9 +69,10 @@ class Pace:
 
     def holds_back(self, now: float) -> bool:
         """Whether the next request would have to wait."""
-        return self.wait(self._booked, now) > 0
+        return self._wait(self._booked, now) > 0 or (self._whole is not None and self._whole.holds_back(now))
 
     @property
     def piece_bytes(self) -> int:
         """The size of a request: a tenth of a second's allowance, but at least 64 KiB and at most 1 MiB."""
-        return int(min(1 << 20, max(1 << 16, self._rate / 10))) if self._rate else 1 << 20
+        rate = self.bytes_per_second
+        return int(min(1 << 20, max(1 << 16, rate / 10))) if rate else 1 << 20

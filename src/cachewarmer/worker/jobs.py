@@ -62,9 +62,8 @@ def minute_of_day() -> int:
 class Paces:
     """The pace of each job in this worker: the worker's share of the job's bandwidth, within the worker's own limit.
 
-    ``max_bytes_per_second`` is that limit, which applies to each job separately; 0: none. ``sharers`` is the number of
-    workers that a job is assumed to have until it is known how many read it. ``minute`` returns the time of day in
-    minutes after midnight.
+    ``max_bytes_per_second`` is that limit, which all jobs share; 0: none. ``sharers`` is the number of workers that a job
+    is assumed to have until it is known how many read it. ``minute`` returns the time of day in minutes after midnight.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Paces:
         clock: Callable[[], float] = time.monotonic,
         minute: Callable[[], int] = minute_of_day,
     ) -> None:
-        self._max = max_bytes_per_second
+        self._whole = Pace(max_bytes_per_second, clock()) if max_bytes_per_second else None
         self._sharers = max(1, sharers)
         self._clock = clock
         self._minute = minute
@@ -87,7 +86,7 @@ class Paces:
             if len(self._paces) >= MAX_JOBS_KNOWN:
                 self._paces.clear()
                 self._workers.clear()
-            self._paces[job_id] = Pace(self._rate(job_id, bandwidth), self._clock())
+            self._paces[job_id] = Pace(self._rate(job_id, bandwidth), self._clock(), self._whole)
         return self._paces[job_id]
 
     def share(self, job_id: str, workers: int) -> None:
@@ -100,9 +99,9 @@ class Paces:
         Returns whether it is much slower now; see ``MUCH_SLOWER``.
         """
         pace = self.pace(job_id, bandwidth)
-        before, after = pace.bytes_per_second, self._rate(job_id, bandwidth)
-        if after != before:
-            pace.change(after, self._clock())
+        before = pace.bytes_per_second
+        pace.change(self._rate(job_id, bandwidth), self._clock())
+        after = pace.bytes_per_second
         return bool(after) and (not before or after < before * MUCH_SLOWER)
 
     def is_shared(self, bandwidth: Bandwidth) -> bool:
@@ -110,8 +109,7 @@ class Paces:
         return bandwidth.at(self._minute()) > 0
 
     def _rate(self, job_id: str, bandwidth: Bandwidth) -> float:
-        share = bandwidth.at(self._minute()) / self._workers.get(job_id, self._sharers)
-        return min((rate for rate in (self._max, share) if rate), default=0.0)
+        return bandwidth.at(self._minute()) / self._workers.get(job_id, self._sharers)
 
 
 class Hiding:

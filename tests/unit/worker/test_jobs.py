@@ -75,6 +75,23 @@ def test_a_pace_is_the_share_of_the_job_and_no_more_than_the_worker_may(clock):
     assert Paces(0, clock=clock).pace("a", Bandwidth()).bytes_per_second == 0
 
 
+def test_the_limit_of_a_worker_is_one_for_all_of_its_jobs(clock):
+    """One that waits for its own limit leaves the rest to the other, and what both ask for is held to the whole."""
+    paces = Paces(300, clock=clock)
+    slow, quick = paces.pace("a", Bandwidth(100)), paces.pace("b", Bandwidth())
+    read, end = {slow: 0, quick: 0}, clock.now + 60
+    waiting = {pace: pace.take(50, clock.now) for pace in read}
+    while clock.now < end:
+        clock.now += 0.05
+        for pace, place in waiting.items():
+            while pace.wait(place, clock.now) == 0:
+                read[pace] += 50
+                place = waiting[pace] = pace.take(50, clock.now)
+    assert read[slow] == pytest.approx(60 * 100, rel=0.03)
+    assert read[slow] + read[quick] == pytest.approx(60 * 300, rel=0.03)
+    assert not Paces(0, clock=clock).pace("a", Bandwidth()).holds_back(clock.now)
+
+
 def test_a_pace_is_one_for_all_items_of_a_job_and_adapts_to_the_workers(clock):
     paces, whole = Paces(0, clock=clock), Bandwidth(1000)
     pace = paces.pace("a", whole)
