@@ -2,10 +2,10 @@
 
 Every few seconds one reader *calls*: it overfills the cache for a moment, so that READs take half as long again as without
 a queue. All readers notice that within some tens of milliseconds, and this moment is the clock that they share. Each cuts
-its window to half of its share (at first to less), so that the differences between them shrink as well, and then lets it
-grow by the same amounts, which depend on the time since that moment and not on the window, until the cache is full. Cuts in proportion and
-gains in equal amounts make shares equal, whatever they were (D.-M. Chiu and R. Jain, "Analysis of the increase and decrease
-algorithms for congestion avoidance in computer networks", 1989).
+its window to half of its share (the first few times to less), so that the differences between them shrink as well, and
+then lets it grow by the same amounts, which depend on the time since that moment and not on the window, until the cache is
+full. Cuts in proportion and gains in equal amounts make shares equal, whatever they were (D.-M. Chiu and R. Jain, "Analysis
+of the increase and decrease algorithms for congestion avoidance in computer networks", 1989).
 
 Three more things follow from it. While all windows are small, a READ takes what it takes without a queue, and a reader that
 came to a full cache learns that too. And when the cache is full, each reader knows by how much: the READs that fit are those
@@ -40,8 +40,8 @@ LOUD_FACTOR = 1.45
 FULL_FACTOR = 1.3
 """READs that take this many times the least tell of a full cache."""
 FIRST_CUT, CUT, FAR_SECONDS = 0.3, 0.5, 0.1
-"""The part of a share that is left at one of the first few common moments (where READs take longer than FAR_SECONDS, it
-would take too long to grow again), and at each later one."""
+"""The part of a share that is left at the second to fourth common moment, and at all others. The first may be a mistake of a
+reader alone; and where READs take longer than FAR_SECONDS, it would take too long to grow again."""
 SMALL_SECONDS, SMALL_LATENCIES = 0.3, 1.7
 """Time that windows stay small after a common moment, plus this many latencies: the queue has to drain first."""
 GROWTH_CALLS, GROWTH_RATE, GROWTH_LATENCIES, GROWTH_SQUARED = 2.0, 2.5, 5.0, 12.0
@@ -75,9 +75,10 @@ TOLD_SECONDS = 0.1
 DRAINED_FACTOR = 0.85
 """A cut that leaves READs more than this part of the latency that a reader was led to it by drained no queue: those were
 slower READs, and not other readers. It is judged this long, and one latency, after the growth began (``TOLD_SECONDS``)."""
-CHECK_FACTOR = 1.35
-"""A reader that has called raises its window to this many times its share while others should have cut theirs."""
-ANSWERED_FACTOR = 1.2
+CHECK_FACTOR, CHECK_CALLS = 1.35, 2
+"""A reader that has called raises its window to this many times its share, and by this many calls at the least, while others
+should have cut theirs. A reader alone holds a call less than there are threads, so one more would make no queue."""
+ANSWERED_FACTOR = 1.1
 """If READs then take this many times what they took before the call, nobody has made room."""
 CHECKED_SHARE = 0.2
 """Once others have made room, only this part of the calls is checked, by chance: a check disturbs those who regrow."""
@@ -245,7 +246,7 @@ class Sharing:
             self._go_on_calling(seen, slow=slow, most=most)
         elif before is Stage.CALLED:
             self._end_call(now)
-        elif not self._check(now):
+        elif not self._check(now, most):
             return None
         if self._stage is not before and self._stage is not Stage.FULL:
             lateness.begin()
@@ -319,18 +320,22 @@ class Sharing:
             self._cut(self._moment)
             return
         self._enter(Stage.CHECK, now)
-        self.window = max(CHECK_FACTOR * self.share, self.share + 1)
+        self.window = max(CHECK_FACTOR * self.share, self.share + CHECK_CALLS)
         self._small_until = self._moment + SMALL_SECONDS + SMALL_LATENCIES * self._latency
         self._measures_from = now + self._latency + self._least
 
-    def _check(self, now: float) -> bool:
-        """Returns whether it may go on: not if several calls were unanswered."""
+    def _check(self, now: float, most: int) -> bool:
+        """Returns whether it may go on: not if several calls were unanswered.
+
+        Where ``most`` leaves no room to check, so that no queue could form, that counts as no answer.
+        """
         if self._measures_from and now >= self._measures_from:
             self._measures_from = 0.0
             self._queue.begin()
         if self._measures_from or now < max(self._small_until, self._entered_at + 3 * self._least):
             return True
-        if self._queue.latency <= ANSWERED_FACTOR * self._usual_latency:
+        checked = CHECK_FACTOR * self.share <= most
+        if checked and self._queue.latency <= ANSWERED_FACTOR * self._usual_latency:
             self._unanswered, self._has_company = 0, True
             self._cut(self._moment)
             return True
@@ -388,7 +393,7 @@ class Sharing:
         self._cuts += 1
         self._full_at, self._steps_back = 0.0, 0
         self._enter(Stage.SMALL, moment)
-        first = self._cuts <= FIRST_CUTS and self._latency < FAR_SECONDS
+        first = 1 < self._cuts <= FIRST_CUTS + 1 and self._latency < FAR_SECONDS
         self.window = self._base = max(1.0, (FIRST_CUT if first else CUT) * self.share)
         self._small_until = self._deaf_until = moment + SMALL_SECONDS + SMALL_LATENCIES * self._latency
         self._queue.least = 0.0

@@ -180,13 +180,13 @@ class Told:
 
 def test_who_hears_a_call_cuts_its_window_at_once_and_grows_by_the_time_alone():
     large, small = Told(heard=True, window=40), Told(heard=True, window=10)
-    assert (large.see(0.02), small.see(0.02)) == (40 * FIRST_CUT, 10 * FIRST_CUT)
+    assert (large.see(0.02), small.see(0.02)) == (40 * CUT, 10 * CUT)
     grown = [(large.see(0.02), small.see(0.02)) for _ in range(25)]
-    assert grown[-1][0] > 40 * FIRST_CUT + 4
-    assert {one - other for one, other in grown} <= {8, 9, 10}
+    assert grown[-1][0] > 40 * CUT + 4
+    assert {one - other for one, other in grown} <= {14, 15, 16}
 
 
-def test_the_first_few_cuts_are_deeper_than_those_that_follow():
+def test_the_first_few_cuts_that_follow_the_very_first_are_deeper_than_later_ones():
     reader, cuts = Told(heard=True), []
     while len(cuts) < FIRST_CUTS + 1:
         reader.settled()
@@ -219,7 +219,7 @@ def test_a_call_gets_louder_until_it_shows_and_then_the_share_is_cut():
     calls = {reader.see(0.02) for _ in range(10)}
     assert {22, 46} <= calls
     reader.until(Stage.SMALL, 0.035)
-    assert reader.window == 10 * FIRST_CUT
+    assert reader.window == 10 * CUT
 
 
 def test_a_call_gets_louder_at_the_pace_of_reads_though_the_least_is_not_known_yet():
@@ -276,6 +276,24 @@ def test_whose_calls_nobody_makes_room_for_is_alone():
     assert reader.sharing.share == pytest.approx(40, abs=3)
 
 
+@pytest.mark.parametrize("threads", [4, 8, 10, 12, 16, 64])
+def test_a_reader_alone_that_holds_a_call_less_than_there_are_threads_is_not_answered(threads):
+    reader, checks, stage = Told(heard=False, window=threads - 1), 0, None
+    while reader.window is not None:
+        reader.see(0.02 * max(1.0, reader.window / threads))
+        checks += stage is not Stage.CHECK and reader.sharing._stage is Stage.CHECK
+        stage = reader.sharing._stage
+        assert reader.now < 140
+    assert checks == 2
+
+
+def test_a_check_that_the_limit_leaves_no_room_for_is_no_answer():
+    """No window of this reader makes a queue."""
+    reader = Told(heard=False, window=900)
+    while reader.see(0.02) is not None:
+        assert reader.now < 140
+
+
 def test_whom_others_make_room_for_cuts_its_share_too():
     reader = Told(heard=True, window=40, later=True)
     held = reader.settled()
@@ -287,7 +305,7 @@ def test_whom_others_make_room_for_cuts_its_share_too():
 
 def test_a_reader_with_too_little_to_read_neither_grows_nor_loses_its_share():
     reader = Told(heard=True, window=40)
-    assert reader.see(0.02, 3.0, limited=False) == 40 * FIRST_CUT
+    assert reader.see(0.02, 3.0, limited=False) == 40 * CUT
     while reader.sharing._stage is Stage.GROW:
         reader.see(0.02, limited=False)
     assert (reader.sharing._stage, reader.window) == (Stage.HOLD, 40)
@@ -316,7 +334,7 @@ def test_reads_that_take_longer_without_any_queue_are_no_company():
         now += 0.05
         windows.append(sharing.observe(Observation(now=now, calls=100, seconds=3.0, limited=True), lateness, 1, 1024))
         assert now < 2
-    assert (min(windows), windows[-1], sharing.share) == (40 * FIRST_CUT, 40, 40)
+    assert (min(windows), windows[-1], sharing.share) == (40 * CUT, 40, 40)
 
 
 def test_a_latency_that_stays_high_is_soon_no_longer_stepped_back_from():
