@@ -51,13 +51,10 @@ class Pace:
 
     def wait(self, place: Place, now: float) -> float:
         """Seconds until the bytes at a place may be requested, unless a rate changes."""
-        own, of_whole = place
-        seconds = self._wait(own, now)
-        return max(seconds, self._whole._wait(of_whole, now)) if self._whole else seconds
-
-    def _wait(self, place: float, now: float) -> float:
         self._advance(now)
-        return max(0.0, place - self._allowed) / self._rate if self._rate else 0.0
+        own, of_whole = place
+        seconds = max(0.0, own - self._allowed) / self._rate if self._rate else 0.0
+        return max(seconds, self._whole.wait((of_whole, 0.0), now)) if self._whole else seconds
 
     def _advance(self, now: float) -> None:
         if self._rate:
@@ -69,7 +66,7 @@ class Pace:
 
     def holds_back(self, now: float) -> bool:
         """Whether the next request would have to wait."""
-        return self._wait(self._booked, now) > 0 or (self._whole is not None and self._whole.holds_back(now))
+        return self.wait((self._booked, 0.0), now) > 0 or (self._whole is not None and self._whole.holds_back(now))
 
     @property
     def piece_bytes(self) -> int:

@@ -83,10 +83,10 @@ def test_the_limit_of_a_worker_is_one_for_all_of_its_jobs(clock):
     waiting = {pace: pace.take(50, clock.now) for pace in read}
     while clock.now < end:
         clock.now += 0.05
-        for pace, place in waiting.items():
-            while pace.wait(place, clock.now) == 0:
+        for pace in read:
+            while pace.wait(waiting[pace], clock.now) == 0:
                 read[pace] += 50
-                place = waiting[pace] = pace.take(50, clock.now)
+                waiting[pace] = pace.take(50, clock.now)
     assert read[slow] == pytest.approx(60 * 100, rel=0.03)
     assert read[slow] + read[quick] == pytest.approx(60 * 300, rel=0.03)
     assert not Paces(0, clock=clock).pace("a", Bandwidth()).holds_back(clock.now)
