@@ -67,6 +67,9 @@ QUEUE_GROWTH_SHARE = 0.85
 """… and then a larger window has to bring this share of its growth: less is taken from other readers."""
 LATENCY_ROUNDS = 60
 """The rounds whose lowest latency is the least of late."""
+WORSE_SHARE, MOST_RESTARTS = 0.6, 3
+"""A search that sees less than this share of the rate of a smaller window begins anew, so often in a row: the calls are other
+ones now, as where cold files follow warm ones."""
 CLOSE_ENOUGH = 12
 """The search ends when good and bad window differ by no more than the good one divided by this."""
 LEAST_HOLD_SECONDS = 1.0
@@ -146,6 +149,8 @@ class KneeFinder:
         """The window to try after the first one: others have found more than this; else the search doubles from there."""
         self._guess = self._bounded(guess)
         """The same where nothing is known of the address."""
+        self._restarts = 0
+        """How often the search has begun anew since it last found a window to hold."""
         self._read_bytes = 0.0
         """What a READ brings, at the last look."""
         self.window = self._bounded(first)
@@ -362,6 +367,7 @@ class KneeFinder:
         self.window, self.phase = window, phase
 
     def _hold(self, window: float, now: float, seconds: float) -> None:
+        self._restarts = 0
         self._hold_seconds = min(MOST_HOLD_SECONDS, seconds)
         self._hold_until = now + self._hold_seconds * self._chance.uniform(0.5, 1.5)
         self._held_since = now
@@ -409,6 +415,9 @@ class KneeFinder:
             self._climb(now, rate)
         elif self._is_worth_its_growth(rate):
             self._keep(now, rate)
+        elif rate < WORSE_SHARE * self._good_rate and self._restarts < MOST_RESTARTS:
+            self._restarts += 1
+            self._begin_anew(now)
         else:
             self._bad, self._bound = self.window, Bound.LINK
             self._seek(now)
@@ -442,7 +451,7 @@ class KneeFinder:
 
     def _begin_anew(self, now: float) -> None:
         """Begins the search again, with the first window."""
-        self._good, self._good_rate, self._bad, self._guess = 0, 0.0, 0, 0
+        self._good, self._good_rate, self._bad = 0, 0.0, 0
         self._latencies.clear()
         self._move(self._first, Phase.START, now)
 
@@ -452,13 +461,14 @@ class KneeFinder:
             self._hold(self.window, now, self._hold_seconds)
         elif self.phase is Phase.START:
             self._move(max(2 * self.window, self._second_window()), Phase.START, now)
-            self._hint = self._guess = 0
+            self._hint = 0
         else:
             self._seek(now)
 
     def _second_window(self) -> int:
-        """What is known or guessed of the window to try after the first one; 0: neither."""
-        return max(self._hint, 0 if self._may_fill_a_link else self._guess)
+        """What is known or guessed of the window to try after the first one; 0: neither, or this is a later one."""
+        guessed = self.window <= self._first and not self._may_fill_a_link
+        return max(self._hint, self._guess if guessed else 0)
 
     @property
     def _may_fill_a_link(self) -> bool:

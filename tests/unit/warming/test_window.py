@@ -227,6 +227,21 @@ def test_large_reads_do_not_pile_up_before_a_link_that_those_before_did_not_go_t
     assert sum(held) / len(held) <= max(2.0, 2 * fills) + 1.5  # trials included
 
 
+@pytest.mark.parametrize("milliseconds", [20, 50, 200])
+def test_cold_files_that_follow_a_few_warm_ones_are_not_taken_for_a_knee(milliseconds):
+    """Warm ones are read at a much higher rate with two calls than cold ones with sixteen."""
+    knees = []
+    for seed in range(1, 13):
+        cache = SimulatedCache(CacheModel(threads=256, origin_seconds=milliseconds / 1000), seed)
+        warmer = Warmer(cache, guess=SECOND_WINDOW, seed=seed)
+        warmer.reader.warm_share = 1.0
+        cache.run(IDLE_SECONDS + 0.06 + 0.02 * seed)
+        warmer.reader.warm_share = 0.0
+        cache.run(IDLE_SECONDS + 4 + 15 * milliseconds / 1000)
+        knees.append(warmer.finder.window)
+    assert sorted(knees)[2] >= 100
+
+
 def test_a_warmer_that_comes_later_gets_its_share():
     model = CacheModel(threads=32, origin_seconds=0.02)
     cache = SimulatedCache(model)
