@@ -59,7 +59,6 @@ ROWS = (
 READERS = (1, 2, 4)
 CPU_SECONDS = 0.00006
 """Of the simulated cache, for each call."""
-MOST_READ_BYTES = 1 << 20
 IDLE_SECONDS = 1.0
 SETTLE_SECONDS = {1: 10.0, 2: 20.0, 4: 20.0}
 MEASURE_SECONDS = {1: 10.0, 2: 20.0, 4: 20.0}
@@ -98,7 +97,6 @@ class Steered:
 
     def __init__(self, cache: SimulatedCache, row: Row, law: Law, begins: float, seed: int) -> None:
         self.cache = cache
-        self._row = row
         self._chance = random.Random(seed)
         self.finder = law(WindowLimits(least=LEAST_WINDOW), SECOND_WINDOW, self._chance)
         self.reader = SimulatedReader(cache, row.size, seed=seed)
@@ -126,7 +124,7 @@ class Steered:
             now=now,
             calls=reader.calls - self._calls,
             seconds=reader.seconds - self._seconds,
-            bytes=(reader.calls - self._calls) * min(self._row.size, MOST_READ_BYTES),
+            bytes=(reader.calls - self._calls) * reader.call_bytes,
             in_flight=reader.in_flight,
             limited=True,
             canary=answers,
@@ -256,7 +254,7 @@ def dearness(row: Row, readers: int) -> float:
     """About how many calls are simulated."""
     rates = [row.threads / row.milliseconds * 1000, 1 / CPU_SECONDS]
     if row.megabits:
-        rates.append(row.megabits * 1e6 / 8 / min(row.size, MOST_READ_BYTES))
+        rates.append(row.megabits * 1e6 / 8 / min(row.size, 1 << 20))
     return min(rates) * (SETTLE_SECONDS[readers] + MEASURE_SECONDS[readers])
 
 
