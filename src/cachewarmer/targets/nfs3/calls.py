@@ -235,9 +235,13 @@ class Calls:
                 or now - self._pumped > REFILL_SECONDS
             ):
                 self._pump()
-            elif not self._refill_due:
-                self._refill_due = True
-                self._loop.call_later(REFILL_SECONDS, self._refill)
+            else:
+                self._refill_later()
+
+    def _refill_later(self) -> None:
+        if not self._refill_due:
+            self._refill_due = True
+            self._loop.call_later(REFILL_SECONDS, self._refill)
 
     def _refill(self) -> None:
         """Fills what is free of the window, though no answer comes that would be the occasion."""
@@ -245,8 +249,7 @@ class Calls:
         if not self._has_work or self.window.in_flight >= self.window.calls:
             return
         if self._clock() - self._pumped < REFILL_SECONDS / 2:  # it was filled since, and some of it is free again
-            self._refill_due = True
-            self._loop.call_later(REFILL_SECONDS, self._refill)
+            self._refill_later()
         else:
             self._pump()
 
